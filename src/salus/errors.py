@@ -1,0 +1,43 @@
+"""One family of errors: every message is a full sentence that names the thing, the place and the remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class SalusError(Exception):
+    """A mistake in what Salus was given; the command line prints it as one sentence and exits with 2."""
+
+
+class DataError(SalusError):
+    """The data cannot be used: wrong shape, NaN, out of bounds, labels that do not match, a broken file."""
+
+
+class ModelError(SalusError):
+    """The classifier cannot be used: wrong shape, wrong class count, broken weights, NaN logits."""
+
+
+class OptionError(SalusError):
+    """An option, of an attack, a defence or a plan, is unknown or has a value that makes no sense."""
+
+
+class CalibrationError(SalusError):
+    """The samples cannot carry what a detector was asked for."""
+
+
+class BundleError(SalusError):
+    """A saved model or guard is missing, truncated, tampered with, or made by another version."""
+
+
+class StoreError(SalusError):
+    """A folder cannot be written, is full, or holds something else."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Name the known words nearest to a misspelt one, as the end of an error message."""
+    known = sorted(known)
+    close = get_close_matches(word, known, n=2, cutoff=0.5)
+    if close:
+        return f"did you mean {' or '.join(repr(name) for name in close)}?"
+    return f"known: {', '.join(known)}."
