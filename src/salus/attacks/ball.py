@@ -1,0 +1,171 @@
+"""Where an attacker may go: a norm ball around each sample, inside the value bounds, on the values it may touch.
+
+Inside means inside. Rounding to float32 may step over the rim of the ball by one unit in the last place, so
+every projection is checked in float64 and, where it stands outside, moved one float towards the sample.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from typing import Literal, TypeVar
+
+import torch
+from torch import Tensor
+
+from salus.attacks import draws
+
+NormName = Literal["linf", "l2"]
+B = TypeVar("B", bound="Ball")
+
+
+@dataclass(frozen=True, eq=False)
+class Ball(ABC):
+    """The points within ``eps`` of ``x`` that keep to the bounds and the mask.
+
+    Attributes:
+        x: the clean samples ``[N, ...]``.
+        eps: the radius, in the units of x.
+        low: the lowest value each element may take, ``[N, ...]``; equal to x where it may not change.
+        high: the highest value.
+        steps: the size of one unit of each integer feature, ``[F]``, 0 where continuous; None for no such
+            features.
+    """
+
+    x: Tensor
+    eps: float
+    low: Tensor
+    high: Tensor
+    steps: Tensor | None
+
+    @abstractmethod
+    def project(self, point: Tensor) -> Tensor:
+        """Move each point ``[N, ...]`` into the ball, the bounds and the mask."""
+
+    @abstractmethod
+    def steepest(self, gradient: Tensor) -> Tensor:
+        """Return the step of unit length in this norm along which a loss with this gradient grows fastest."""
+
+    @abstractmethod
+    def random(self, seed: int, samples: Tensor, stream: int) -> Tensor:
+        """Draw one point of the ball for each sample, given the samples' indices ``[N]``."""
+
+    @abstractmethod
+    def distance(self, point: Tensor) -> Tensor:
+        """Measure the distance to x in this norm, float64 ``[N]``."""
+
+    def land(self, point: Tensor) -> Tensor:
+        """Round integer features to whole units away from x, without leaving the ball."""
+        if self.steps is None:
+            return point
+        unit = torch.where(self.steps > 0, self.steps, 1.0)
+        away = (point - self.x) / unit
+        rounded = torch.where(self.steps > 0, self.x + away.round() * unit, point)
+        inward = torch.where(self.steps > 0, self.x + away.trunc() * unit, point)
+        inside = (rounded >= self.low) & (rounded <= self.high)
+        landed = torch.where(inside, rounded, inward)
+        outside = self.distance(landed) > self.eps
+        landed[outside] = inward[outside]
+        return torch.where(self.distance(landed).gt(self.eps)[:, None], self.x, landed)
+
+    def select(self: B, rows: Tensor) -> B:
+        """Keep the samples at these rows."""
+        return replace(self, x=self.x[rows], low=self.low[rows], high=self.high[rows])
+
+
+class LinfBall(Ball):
+    """All values within eps of the sample's."""
+
+    def project(self, point: Tensor) -> Tensor:
+        """Clamp; ``low`` and ``high`` already hold the ball."""
+        return torch.minimum(torch.maximum(point, self.low), self.high)
+
+    def steepest(self, gradient: Tensor) -> Tensor:
+        """Return the sign (Goodfellow et al., 2015)."""
+        return gradient.sign()
+
+    def random(self, seed: int, samples: Tensor, stream: int) -> Tensor:
+        """Draw from the uniform distribution on the cube, then clip to the bounds."""
+        noise = draws.uniform(seed, samples, tuple(self.x.shape[1:]), stream) * 2 - 1
+        return self.project(self.x + self.eps * noise)
+
+    def distance(self, point: Tensor) -> Tensor:
+        """Return the largest change of a value."""
+        return (point.double() - self.x.double()).flatten(1).abs().amax(1)
+
+
+class L2Ball(Ball):
+    """All points whose difference from the sample has a Euclidean length of at most eps."""
+
+    def project(self, point: Tensor) -> Tensor:
+        """Clamp to the bounds, scale onto the ball, and step one float inward where rounding stepped out."""
+        point = torch.minimum(torch.maximum(point, self.low), self.high)
+        length = self.distance(point)  # [N]
+        outside = length > self.eps
+        if not bool(outside.any()):
+            return point
+        factor = torch.where(outside, self.eps / length.clamp_min(1e-300), 1.0)
+        factor = factor.reshape(-1, *[1] * (point.ndim - 1))
+        # A point scaled towards x stays between x and itself, so the bounds still hold.
+        point = torch.where(factor < 1, (self.x + (point.double() - self.x) * factor).to(point.dtype), point)
+        outside = self.distance(point) > self.eps
+        while bool(outside.any()):
+            point = torch.where(
+                outside.reshape(-1, *[1] * (point.ndim - 1)), torch.nextafter(point, self.x), point
+            )
+            outside = self.distance(point) > self.eps
+        return torch.minimum(torch.maximum(point, self.low), self.high)
+
+    def steepest(self, gradient: Tensor) -> Tensor:
+        """Return the gradient divided by its length; zero where it vanishes."""
+        flat = gradient.flatten(1)
+        flat = flat / flat.abs().amax(1, keepdim=True).clamp_min(torch.finfo(flat.dtype).tiny)
+        flat = flat / flat.norm(dim=1, keepdim=True).clamp_min(torch.finfo(flat.dtype).tiny)
+        return flat.reshape(gradient.shape)
+
+    def random(self, seed: int, samples: Tensor, stream: int) -> Tensor:
+        """Draw from the uniform distribution on the ball, then clip to the bounds."""
+        shape = tuple(self.x.shape[1:])
+        direction = self.steepest(draws.normal(seed, samples, shape, 2 * stream))
+        radius = draws.uniform(seed, samples, (1,), 2 * stream + 1).pow(1 / math.prod(shape))
+        return self.project(self.x + self.eps * direction * radius.reshape(-1, *[1] * len(shape)))
+
+    def distance(self, point: Tensor) -> Tensor:
+        """Return the Euclidean length of the change."""
+        return (point.double() - self.x.double()).flatten(1).norm(dim=1)
+
+
+def ball(
+    norm: NormName,
+    x: Tensor,
+    eps: float,
+    bounds: tuple[float, float],
+    mask: Tensor | None = None,
+    steps: Tensor | None = None,
+) -> Ball:
+    """Describe where an attacker with this budget may go from x.
+
+    Args:
+        norm: ``"linf"`` or ``"l2"``.
+        x: clean samples ``[N, ...]``, inside the bounds.
+        eps: radius in the units of x.
+        bounds: lowest and highest value.
+        mask: bool, broadcastable to one sample; False where a value may not change.
+        steps: ``[F]``, unit of each integer feature, 0 where continuous.
+    """
+    low = torch.full_like(x, bounds[0])
+    high = torch.full_like(x, bounds[1])
+    if norm == "linf":
+        wide = x.double()
+        lowest = (wide - eps).to(x.dtype)
+        highest = (wide + eps).to(x.dtype)
+        lowest = torch.where(wide - lowest.double() > eps, torch.nextafter(lowest, x), lowest)
+        highest = torch.where(highest.double() - wide > eps, torch.nextafter(highest, x), highest)
+        low, high = torch.maximum(low, lowest), torch.minimum(high, highest)
+    if mask is not None:
+        low, high = torch.where(mask, low, x), torch.where(mask, high, x)
+    # x itself is always allowed, even where float32 cannot hold the bound exactly.
+    low, high = torch.minimum(low, x), torch.maximum(high, x)
+    kind = LinfBall if norm == "linf" else L2Ball
+    return kind(x=x, eps=eps, low=low, high=high, steps=steps)

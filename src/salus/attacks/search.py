@@ -1,0 +1,100 @@
+"""The state of one batch under attack: who is still to be fooled, the best point of each, what it cost."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from salus.attacks.ball import Ball
+from salus.attacks.objective import Objective
+
+
+class Search:
+    """Evaluates an objective on the samples that are still active and keeps the best point of each.
+
+    An attack moves points of the *active* samples; with ``early_stop`` a sample leaves as soon as it has
+    fallen. ``ball``, ``y``, ``samples`` and ``rows`` (places in the batch) always describe the active ones, in the
+    order of their points.
+
+    Args:
+        objective: the attacker's goal.
+        ball: where the attacker may go, for the whole batch.
+        y: labels or targets ``[N]``.
+        samples: indices of the samples in the whole data ``[N]``; random draws depend on them.
+        early_stop: let fallen samples go.
+    """
+
+    def __init__(
+        self, objective: Objective, ball: Ball, y: Tensor, samples: Tensor, *, early_stop: bool
+    ) -> None:
+        self.objective = objective
+        self.ball = ball
+        self.y = y
+        self.samples = samples
+        self.early_stop = early_stop
+        self.x_adv = ball.x.clone()  # [N, ...], the best point of each sample
+        self.success = torch.zeros_like(y, dtype=torch.bool)
+        self.judged = torch.zeros_like(self.success)  # success is known at x_adv
+        self.queries = torch.zeros_like(y)
+        self.passes = torch.zeros_like(y)
+        self._loss = torch.full(y.shape, -torch.inf, dtype=torch.float64, device=y.device)
+        self.rows = torch.arange(len(y), device=y.device)  # the active samples' places in the batch
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def gradient(self, point: Tensor) -> tuple[Tensor, Tensor]:
+        """Differentiate the loss at each active sample's point ``[A, ...]``.
+
+        Returns:
+            The points of the samples that stay active and the gradients there: with ``early_stop``, those
+            that have fallen at this point are kept and leave.
+        """
+        landed = self.ball.land(point).detach().requires_grad_()
+        with torch.enable_grad():
+            evaluation = self.objective.evaluate(landed, self.y)
+            (gradient,) = torch.autograd.grad(evaluation.loss.sum(), landed)
+        self.queries[self.rows] += 1
+        self.passes[self.rows] += 1
+        # A model with infinite slopes must not turn a point into NaN.
+        gradient = gradient.nan_to_num(nan=0.0, posinf=1e30, neginf=-1e30)
+        if self.early_stop and bool(evaluation.success.any()):
+            won = evaluation.success
+            self._keep(won, landed.detach(), evaluation.loss.detach(), won)
+            point, gradient = point[~won], gradient[~won]
+            self._drop(won)
+        return point, gradient
+
+    def record(self, point: Tensor) -> None:
+        """Judge the active samples' points and keep each that is better than what its sample has so far."""
+        if len(self) == 0:
+            return
+        landed = self.ball.land(point).detach()
+        with torch.no_grad():
+            evaluation = self.objective.evaluate(landed, self.y)
+        self.queries[self.rows] += 1
+        won, rows = evaluation.success, self.rows
+        better = (won & ~self.success[rows]) | (
+            (won == self.success[rows]) & (evaluation.loss > self._loss[rows])
+        )
+        self._keep(better, landed, evaluation.loss, won)
+        if self.early_stop:
+            self._drop(won)
+
+    def settle(self, point: Tensor) -> None:
+        """Keep the active samples' points unjudged: the attack has nothing to choose between."""
+        self.x_adv[self.rows] = self.ball.land(point).detach()
+        self.judged[self.rows] = False
+
+    def _keep(self, which: Tensor, point: Tensor, loss: Tensor, won: Tensor) -> None:
+        rows = self.rows[which]
+        self.x_adv[rows] = point[which]
+        self._loss[rows] = loss[which].double()
+        self.success[rows] = won[which]
+        self.judged[self.rows] = True
+
+    def _drop(self, won: Tensor) -> None:
+        if bool(won.any()):
+            stay = ~won
+            self.rows, self.y, self.samples = self.rows[stay], self.y[stay], self.samples[stay]
+            self.ball = self.ball.select(stay)
