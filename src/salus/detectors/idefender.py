@@ -1,0 +1,304 @@
+"""I-defender: Gaussian mixtures over a classifier's hidden states (Zheng and Hong, NeurIPS 2018)."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from salus.classifier import Classifier, States
+from salus.detectors.base import Detector
+from salus.detectors.calibration import ReferenceScores
+from salus.errors import CalibrationError, OptionError
+
+Covariance = Literal["full", "tied", "diag"]
+Threshold = Literal["conformal", "id-95", "id-99"]
+_MAX_DIMENSIONS = 32
+_SAMPLES_PER_DIMENSION = 5
+
+
+class IDefender(Detector):
+    """Rejects an input whose hidden state is unlikely under the class that the classifier predicts.
+
+    For each layer H and class c a mixture ``p(H(x) | c) = sum_k w_k N(H(x); mu_ck, Sigma_ck)`` is fitted to
+    clean training samples (Eq. 4). The score is minus the log-likelihood under the predicted class, summed
+    over the layers; an input is rejected where it exceeds the class's threshold (Eq. 5).
+
+    Args:
+        layers: named layers of the classifier: ``logits``, ``penultimate`` (input of the last linear layer) or
+            a module's name (averaged over positions; ``NAME/flat`` keeps them).
+        components: Gaussians per class, or ``bic`` or ``likelihood`` (of training samples held out) to choose
+            1 to 5 per class.
+        covariance: ``full``, ``tied`` (one per class) or ``diag``.
+        dimensions: principal components kept of each layer. By default as many as the smallest class can carry:
+            a fifth of its samples per Gaussian for full and tied covariances, at most 32.
+        threshold: ``conformal`` (see ``calibrate``), or the paper's ``id-95`` and ``id-99``, which keep 95% and
+            99% of the natural training samples of each class.
+        max_samples: samples of each class used to fit, drawn at random beyond that.
+        seed: of the draws and of the mixtures' initialisation.
+    """
+
+    name: ClassVar[str] = "i-defender"
+
+    def __init__(
+        self,
+        *,
+        layers: Sequence[str] | str = ("penultimate",),
+        components: int | Literal["bic", "likelihood"] = "bic",
+        covariance: Covariance = "full",
+        dimensions: int | None = None,
+        threshold: Threshold = "conformal",
+        max_samples: int = 10_000,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self._layers = tuple(layers.split("+")) if isinstance(layers, str) else tuple(layers)
+        self.components = components
+        self.covariance = covariance
+        self.dimensions = dimensions
+        self.threshold = threshold
+        self.max_samples = max_samples
+        self.seed = seed
+        self.notes_: list[str] = []
+        self._mixtures: dict[str, Tensor] = {}
+        if not self._layers:
+            raise OptionError("I-defender: layers must name at least one layer.")
+        if not (components in ("bic", "likelihood") or (isinstance(components, int) and components >= 1)):
+            raise OptionError(
+                f"I-defender: components must be a number from 1 up, 'bic' or 'likelihood', not {components!r}."
+            )
+        if covariance not in ("full", "tied", "diag"):
+            raise OptionError(f"I-defender: covariance must be 'full', 'tied' or 'diag', not {covariance!r}.")
+        if threshold not in ("conformal", "id-95", "id-99"):
+            raise OptionError(
+                f"I-defender: threshold must be 'conformal', 'id-95' or 'id-99', not {threshold!r}."
+            )
+        if dimensions is not None and dimensions < 1:
+            raise OptionError(f"I-defender: dimensions must be at least 1, not {dimensions}.")
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The layers whose states are modelled."""
+        return self._layers
+
+    def fit(self, classifier: Classifier, x: Tensor, y: Tensor) -> IDefender:
+        """Fit the mixtures to clean training samples x ``[N, ...]`` with labels y ``[N]``.
+
+        Raises:
+            CalibrationError: a class has too few samples for one Gaussian.
+            ModelError: the classifier has no such layer.
+        """
+        self.classifier_ = classifier
+        self.notes_ = []
+        chosen = self._draw(y.cpu(), len(classifier.classes))
+        x, y = x[chosen.to(x.device)], y[chosen.to(y.device)].cpu()
+        for layer, hidden in self._hidden(x).items():
+            reduced = self._reduce(layer, hidden, y)
+            self._fit_layer(layer, reduced, y, len(classifier.classes))
+        if self.threshold != "conformal":
+            # The paper's rule: the natural training samples of each class, scored under that class.
+            scores = torch.cat(
+                [
+                    self.class_scores(classifier.states(part, self.layers)).gather(1, labels[:, None])[:, 0].detach()
+                    for part, labels in zip(x.split(512), y.to(x.device).split(512), strict=True)
+                ]
+            )
+            kept = {"id-95": 0.95, "id-99": 0.99}[self.threshold]
+            self.reference_ = ReferenceScores.fit(scores, y.to(x.device), len(classifier.classes))
+            self.threshold_ = -math.log(1 - kept)
+            self.false_alarm_rate_ = 1 - kept
+        return self
+
+    def calibrate(self, x_clean: Tensor, false_alarm_rate: float = 0.01, *, seed: int = 0) -> IDefender:
+        """Set the threshold at a false-alarm rate; the paper's rules have set theirs on the training data."""
+        if self.threshold == "conformal":
+            super().calibrate(x_clean, false_alarm_rate, seed=seed)
+        return self
+
+    def class_scores(self, states: States) -> Tensor:
+        """Return minus the log-likelihood under each class, ``[N, K]``; differentiable."""
+        total = torch.zeros((), device=states.logits.device)
+        for layer in self._layers:
+            total = total - self._log_likelihood(layer, states.hidden[layer])
+        return total
+
+    def _log_likelihood(self, layer: str, hidden: Tensor) -> Tensor:
+        part = {
+            name: self._mixtures[f"{layer}|{name}"].to(hidden.device)
+            for name in ("project", "offset", "whiten", "shift", "constant")
+        }
+        reduced = hidden @ part["project"] - part["offset"]  # [N, d]
+        d = reduced.shape[1]
+        if self.covariance == "diag":
+            z = reduced[:, None, :] * part["whiten"] - part["shift"]  # [N, K*M, d]
+        else:
+            z = (reduced @ part["whiten"] - part["shift"]).reshape(len(hidden), -1, d)  # [N, K*M, d]
+        each = part["constant"].reshape(-1) - 0.5 * z.square().sum(2)  # [N, K*M], log w + log N
+        return each.reshape(len(hidden), *part["constant"].shape).logsumexp(2)  # [N, K]
+
+    def _draw(self, y: Tensor, classes: int) -> Tensor:
+        generator = torch.Generator().manual_seed(self.seed)
+        least = 2 * (self.components if isinstance(self.components, int) else 1)
+        rows = []
+        for label in range(classes):
+            own = (y == label).nonzero()[:, 0]
+            if len(own) < least:
+                name = self.classifier.classes[label]
+                raise CalibrationError(
+                    f"I-defender: class {name!r} has {len(own)} training samples; "
+                    f"its mixture needs at least {least}. Give more, or fewer components."
+                )
+            rows.append(own[torch.randperm(len(own), generator=generator)[: self.max_samples]])
+        return torch.cat(rows).sort().values
+
+    @torch.no_grad()
+    def _hidden(self, x: Tensor) -> dict[str, Tensor]:
+        parts: dict[str, list[Tensor]] = {layer: [] for layer in self._layers}
+        for batch in x.split(512):
+            states = self.classifier.states(batch, self._layers)
+            for layer in self._layers:
+                parts[layer].append(states.hidden[layer].cpu())
+        return {layer: torch.cat(batches) for layer, batches in parts.items()}
+
+    def _reduce(self, layer: str, hidden: Tensor, y: Tensor) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Rotate onto principal components of unit variance, as many as the smallest class can carry."""
+        from sklearn.decomposition import PCA
+
+        n, width = hidden.shape
+        smallest = int(torch.bincount(y).min())
+        gaussians = self.components if isinstance(self.components, int) else 1
+        carried = max(1, smallest // (_SAMPLES_PER_DIMENSION * gaussians))
+        limit = width if self.covariance == "diag" else min(carried, _MAX_DIMENSIONS)
+        kept = min(width, n - 1, self.dimensions or limit)
+        pca = PCA(kept, svd_solver="auto", random_state=self.seed).fit(hidden.double().numpy())
+        live = pca.explained_variance_ > 1e-9 * max(float(pca.explained_variance_[0]), 1e-30)
+        live[0] = True
+        scale = 1 / np.sqrt(np.maximum(pca.explained_variance_[live], 1e-30))
+        project = (pca.components_[live] * scale[:, None]).T  # [D, d]
+        offset = pca.mean_ @ project
+        self._mixtures[f"{layer}|project"] = torch.tensor(project, dtype=torch.float32)
+        self._mixtures[f"{layer}|offset"] = torch.tensor(offset, dtype=torch.float32)
+        if int(live.sum()) < width:
+            share = float(pca.explained_variance_ratio_[live].sum())
+            why = (
+                f"{smallest} samples of the smallest class carry {carried} at {_SAMPLES_PER_DIMENSION} samples "
+                f"per dimension, at most {_MAX_DIMENSIONS}"
+                if kept < width and self.dimensions is None
+                else "as asked" if kept < width else "the others do not vary"
+            )
+            self.notes_.append(
+                f"{layer}: {width} values reduced to {int(live.sum())} principal components "
+                f"with {share:.1%} of the variance ({why})"
+            )
+        return np.asarray(hidden.double().numpy() @ project - offset)
+
+    def _fit_layer(self, layer: str, h: np.ndarray[Any, np.dtype[np.float64]], y: Tensor, classes: int) -> None:
+        from sklearn.mixture import GaussianMixture
+
+        labels, d = y.numpy(), h.shape[1]
+        mixtures = []
+        for label in range(classes):
+            own = h[labels == label]
+            options = (
+                [self.components]
+                if isinstance(self.components, int)
+                else [k for k in range(1, 6) if len(own) >= _SAMPLES_PER_DIMENSION * k * d] or [1]
+            )
+            held_out = np.random.default_rng(self.seed).permutation(len(own)) < len(own) // 5
+            best, best_value = None, math.inf
+            for k in options:
+                model = GaussianMixture(k, covariance_type=self.covariance, reg_covar=1e-4, random_state=self.seed)
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # a mixture that has not settled in 100 rounds still serves
+                    if self.components == "likelihood" and len(options) > 1:
+                        value = -float(model.fit(own[~held_out]).score(own[held_out]))
+                        model.fit(own)
+                    else:
+                        model.fit(own)
+                        value = float(model.bic(own)) if len(options) > 1 else 0.0
+                if best is None or value < best_value:
+                    best, best_value = model, value
+            mixtures.append(best)
+        self._store(layer, mixtures, d)
+        counts = ", ".join(str(mixture.n_components) for mixture in mixtures)
+        self.notes_.append(f"{layer}: {counts} Gaussians for the classes in order, {self.covariance} covariance")
+
+    def _store(self, layer: str, mixtures: Sequence[Any], d: int) -> None:
+        most = max(mixture.n_components for mixture in mixtures)
+        whiten, shift, constant = [], [], []
+        for mixture in mixtures:
+            for k in range(most):
+                real = k < mixture.n_components
+                i = k if real else 0  # padding repeats a Gaussian with weight zero
+                root = mixture.precisions_cholesky_ if self.covariance == "tied" else mixture.precisions_cholesky_[i]
+                diagonal = root if self.covariance == "diag" else np.diag(root)
+                whiten.append(root)
+                shift.append(mixture.means_[i] * root if self.covariance == "diag" else mixture.means_[i] @ root)
+                constant.append(
+                    math.log(mixture.weights_[i]) + float(np.log(diagonal).sum()) - 0.5 * d * math.log(2 * math.pi)
+                    if real
+                    else -math.inf
+                )
+        stacked = np.stack(whiten)  # [K*M, d(, d)]
+        if self.covariance != "diag":
+            stacked = stacked.transpose(1, 0, 2).reshape(d, -1)  # [d, K*M*d]
+        flat_shift = np.stack(shift) if self.covariance == "diag" else np.concatenate(shift)
+        shape = (len(mixtures), most)
+        for name, values in {
+            "whiten": stacked,
+            "shift": flat_shift,
+            "constant": np.array(constant).reshape(shape),
+        }.items():
+            self._mixtures[f"{layer}|{name}"] = torch.tensor(values, dtype=torch.float32)
+
+    def describe(self) -> str:
+        """Say what was fitted, for reports."""
+        rule = (
+            f"conformal threshold at {self.false_alarm_rate_:g} false alarms"
+            if self.threshold == "conformal"
+            else f"{self.threshold.upper()} thresholds per class on the training data"
+        )
+        return f"I-defender on {', '.join(self._layers)}; {'; '.join(self.notes_)}; {rule}"
+
+    def settings(self) -> dict[str, Any]:
+        """Return what rebuilds the detector beside its tensors."""
+        return {
+            "layers": list(self._layers),
+            "components": self.components,
+            "covariance": self.covariance,
+            "dimensions": self.dimensions,
+            "threshold": self.threshold,
+            "max_samples": self.max_samples,
+            "seed": self.seed,
+            "notes": self.notes_,
+            "suspicion_threshold": self.threshold_,
+            "false_alarm_rate": self.false_alarm_rate_,
+        }
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the mixtures and the reference scores."""
+        reference = self._reference
+        curves = {name: getattr(reference, name) for name in ("knots", "levels", "slopes")}
+        return {**self._mixtures, **{f"reference|{name}": value for name, value in curves.items()}}
+
+    @classmethod
+    def restore(
+        cls, classifier: Classifier, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]
+    ) -> IDefender:
+        """Rebuild the detector."""
+        learnt = ("notes", "suspicion_threshold", "false_alarm_rate")
+        detector = cls(**{key: value for key, value in settings.items() if key not in learnt})
+        detector.classifier_ = classifier
+        detector.notes_ = [str(note) for note in settings["notes"]]
+        detector.threshold_ = float(settings["suspicion_threshold"])
+        detector.false_alarm_rate_ = float(settings["false_alarm_rate"])
+        detector._mixtures = {key: t for key, t in tensors.items() if not key.startswith("reference|")}
+        detector.reference_ = ReferenceScores(
+            **{name: tensors[f"reference|{name}"] for name in ("knots", "levels", "slopes")}
+        )
+        return detector

@@ -1,0 +1,29 @@
+"""Detectors by the name that the command line and plans use."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from salus.detectors.base import Detector
+from salus.detectors.idefender import IDefender
+from salus.errors import OptionError, nearest
+
+DETECTORS: dict[str, type[Detector]] = {IDefender.name: IDefender}
+
+
+def build_detector(name: str, options: Mapping[str, Any]) -> Detector:
+    """Make the detector of this name with these options.
+
+    Raises:
+        OptionError: the detector or an option is unknown, or a value makes no sense.
+    """
+    if name not in DETECTORS:
+        raise OptionError(f"Unknown defence {name!r}; {nearest(name, DETECTORS)}")
+    cls = DETECTORS[name]
+    known = list(inspect.signature(cls).parameters)
+    for key in options:
+        if key.replace("-", "_") not in known:
+            raise OptionError(f"Defence {name!r} has no option {key!r}; {nearest(key, known)}")
+    return cls(**{key.replace("-", "_"): value for key, value in options.items()})
