@@ -56,6 +56,8 @@ class Attack(ABC):
     """
 
     name: ClassVar[str]
+    #: The attack reads its objective's loss or margin alone, so threat models can turn it on a guard.
+    adaptive: ClassVar[bool] = True
 
     eps: float
     norm: NormName = "linf"

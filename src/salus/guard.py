@@ -1,0 +1,284 @@
+"""A classifier with its defences, as one object: what is measured is what is deployed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load as load_safetensors
+from torch import Tensor
+
+from salus.atomic import write_json, write_tensors
+from salus.attacks.objective import frozen
+from salus.classifier import Classifier
+from salus.data.base import Dataset
+from salus.detectors import DETECTORS, Detector
+from salus.errors import BundleError, ModelError
+from salus.purifiers import PURIFIERS, Purifier
+
+_FORMAT = "salus-guard-1"
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """What a guard says of N inputs.
+
+    Attributes:
+        labels: int64 ``[N]``, the class the classifier gives, whether accepted or not.
+        probabilities: ``[N, K]``, softmax of its logits.
+        accepted: bool ``[N]``.
+        rejected_by: detector name -> bool ``[N]``.
+        scores: detector name -> suspicion ``[N]``, minus log p among clean inputs of the predicted class.
+    """
+
+    labels: Tensor
+    probabilities: Tensor
+    accepted: Tensor
+    rejected_by: dict[str, Tensor]
+    scores: dict[str, Tensor]
+
+    @property
+    def answers(self) -> Tensor:
+        """The guard's final answer, int64 ``[N]``: the label, or -1 where the input is rejected."""
+        return torch.where(self.accepted, self.labels, -1)
+
+    @property
+    def suspicion(self) -> Tensor | None:
+        """The highest suspicion of any detector, ``[N]``; None without detectors."""
+        return torch.stack(list(self.scores.values())).amax(0) if self.scores else None
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """What an attacker who knows everything sees of a guard, differentiable in x.
+
+    Attributes:
+        logits: ``[N, K]``, after the purifier.
+        acceptance: ``[N]``, positive where every detector accepts; None without detectors.
+        class_acceptance: ``[N, K]``, the same if the classifier said each class.
+        class_scores: detector name -> ``[N, K]`` raw scores under each class.
+    """
+
+    logits: Tensor
+    acceptance: Tensor | None
+    class_acceptance: Tensor | None
+    class_scores: dict[str, Tensor]
+
+
+class Guard:
+    """A classifier, its detectors and its purifier.
+
+    Detectors see the raw input, then the purifier cleans it, then the classifier answers. A verdict never
+    depends on the other inputs of its batch.
+
+    Args:
+        classifier: the classifier.
+        detectors: calibrated detectors fitted to it.
+        purifier: cleans what the classifier sees.
+        name: how reports call the guard.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        detectors: Sequence[Detector] = (),
+        purifier: Purifier | None = None,
+        *,
+        name: str = "guard",
+    ) -> None:
+        self.classifier = classifier
+        self.detectors = tuple(detectors)
+        self.purifier = purifier
+        self.name = name
+        for detector in self.detectors:
+            if detector.classifier is not classifier:
+                raise ModelError(f"{detector.name} was fitted to another classifier than this guard's.")
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The value bounds of the inputs."""
+        return self.classifier.bounds
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """All layers that the detectors read, each once."""
+        return tuple(dict.fromkeys(layer for detector in self.detectors for layer in detector.layers))
+
+    def fit(self, train: Dataset, calibration: Dataset, false_alarm_rate: float = 0.01, *, seed: int = 0) -> Guard:
+        """Calibrate the detectors, fitted here where they are not, at one total false-alarm rate.
+
+        Several detectors share the rate equally, so that together they keep it (Bonferroni).
+        """
+        for detector in self.detectors:
+            detector.fit(self.classifier, train.x, train.y)
+            detector.calibrate(calibration.x, false_alarm_rate / len(self.detectors), seed=seed)
+        return self
+
+    @torch.no_grad()
+    def __call__(self, x: Tensor, *, batch_size: int = 512) -> Verdict:
+        """Judge inputs ``[N, ...]``."""
+        with frozen(self.classifier):
+            parts = [self._judge(part) for part in x.split(batch_size)]
+        return Verdict(
+            labels=torch.cat([part.labels for part in parts]),
+            probabilities=torch.cat([part.probabilities for part in parts]),
+            accepted=torch.cat([part.accepted for part in parts]),
+            rejected_by={key: torch.cat([part.rejected_by[key] for part in parts]) for key in parts[0].rejected_by},
+            scores={key: torch.cat([part.scores[key] for part in parts]) for key in parts[0].scores},
+        )
+
+    def _judge(self, x: Tensor) -> Verdict:
+        states = self.classifier.states(x, self.layers)
+        scores = {key: detector.suspicion(states) for key, detector in self._named().items()}
+        rejected = {key: scores[key] > detector.threshold_ for key, detector in self._named().items()}
+        logits = states.logits if self.purifier is None else self.classifier(self.purifier.purify(x))
+        accepted = torch.ones(len(x), dtype=torch.bool, device=x.device)
+        for one in rejected.values():
+            accepted = accepted & ~one
+        return Verdict(logits.argmax(1), logits.softmax(1), accepted, rejected, scores)
+
+    def view(self, x: Tensor) -> View:
+        """Show everything to an attacker, differentiable: purifiers through their surrogates (BPDA)."""
+        states = self.classifier.states(x, self.layers)
+        logits = states.logits if self.purifier is None else self.classifier(self._through_purifier(x))
+        if not self.detectors:
+            return View(logits, None, None, {})
+        each = [detector.class_acceptance(states) for detector in self.detectors]
+        class_acceptance = torch.stack(each).amin(0)  # [N, K]
+        # Detectors judge the class that the classifier gives the raw input, as in a verdict.
+        raw = states.logits.argmax(1, keepdim=True)
+        return View(
+            logits,
+            class_acceptance.gather(1, raw)[:, 0],
+            class_acceptance,
+            {key: detector.class_scores(states) for key, detector in self._named().items()},
+        )
+
+    def _through_purifier(self, x: Tensor) -> Tensor:
+        assert self.purifier is not None  # noqa: S101 - the caller has looked
+        stand_in = self.purifier.surrogate(x)
+        return stand_in + (self.purifier.purify(x.detach()) - stand_in).detach()
+
+    def _named(self) -> dict[str, Detector]:
+        names: dict[str, Detector] = {}
+        for detector in self.detectors:
+            twin = sum(name.split("#")[0] == detector.name for name in names)
+            names[detector.name if not twin else f"{detector.name}#{twin + 1}"] = detector
+        return names
+
+    def describe(self) -> dict[str, Any]:
+        """Say what the guard is made of, as plain values for JSON."""
+        return {
+            "name": self.name,
+            "detectors": [
+                {
+                    "name": key,
+                    "text": detector.describe(),
+                    "false_alarm_rate": detector.false_alarm_rate_,
+                    "threshold": detector.threshold_,
+                }
+                for key, detector in self._named().items()
+            ],
+            "purifier": None if self.purifier is None else f"{self.purifier.name} {self.purifier.settings()}",
+            "fingerprint": self.fingerprint(),
+        }
+
+    def fingerprint(self) -> str:
+        """Return a SHA-256 of the classifier and of everything the defences learnt."""
+        digest = hashlib.sha256(self.classifier.fingerprint().encode())
+        for detector in self.detectors:
+            digest.update(json.dumps([detector.name, detector.settings()], sort_keys=True).encode())
+            for key, tensor in sorted(detector.tensors().items()):
+                digest.update(key.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+        if self.purifier is not None:
+            digest.update(json.dumps([self.purifier.name, self.purifier.settings()], sort_keys=True).encode())
+        return digest.hexdigest()
+
+    def save(self, folder: Path | str) -> None:
+        """Write a bundle: ``guard.json``, the model, and one safetensors file for each detector.
+
+        Raises:
+            StoreError: the folder cannot be written.
+        """
+        folder = Path(folder)
+        self.classifier.save(folder)
+        content: dict[str, Any] = {"format": _FORMAT, "name": self.name, "detectors": [], "purifier": None}
+        hashes = {}
+        for i, detector in enumerate(self.detectors):
+            file = f"detector-{i}.safetensors"
+            write_tensors(folder / file, detector.tensors())
+            content["detectors"].append({"name": detector.name, "settings": detector.settings(), "file": file})
+            hashes[file] = _sha256(folder / file)
+        if self.purifier is not None:
+            content["purifier"] = {"name": self.purifier.name, "settings": self.purifier.settings()}
+        hashes["model.json"] = _sha256(folder / "model.json")
+        content["sha256"] = hashes
+        content["checksum"] = _checksum(content)
+        write_json(folder / "guard.json", content)
+
+    @classmethod
+    def load(cls, folder: Path | str, *, factory: str | None = None) -> Guard:
+        """Read a bundle back.
+
+        Args:
+            folder: where :meth:`save` wrote it.
+            factory: ``package.module:factory`` of a classifier of the user's own; bundles never name code to
+                run.
+
+        Raises:
+            BundleError: something is missing, truncated or was changed.
+        """
+        folder = Path(folder)
+        content = _read(folder / "guard.json")
+        for file, expected in content["sha256"].items():
+            # Names come from a file that may be hostile: only plain names in this folder.
+            if Path(file).name != file or not (folder / file).is_file():
+                raise BundleError(f"The guard in {folder} lacks its file {file!r}; copy the whole folder again.")
+            if _sha256(folder / file) != expected:
+                raise BundleError(f"{folder / file} was changed or cut short since the guard was saved.")
+        classifier = Classifier.load(folder, factory=factory)
+        try:
+            detectors = [
+                DETECTORS[part["name"]].restore(
+                    classifier, part["settings"], load_safetensors((folder / Path(part["file"]).name).read_bytes())
+                )
+                for part in content["detectors"]
+            ]
+            purifier = None
+            if content["purifier"] is not None:
+                settings = dict(content["purifier"]["settings"])
+                settings["bounds"] = tuple(settings["bounds"])
+                purifier = PURIFIERS[content["purifier"]["name"]](**settings)
+        except (KeyError, TypeError, ValueError) as error:
+            raise BundleError(f"The guard in {folder} was made by another version of Salus ({error}).") from error
+        return cls(classifier, detectors, purifier, name=str(content["name"]))
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise BundleError(f"{path.parent} holds no guard: {path.name} is missing.") from error
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{path} is damaged or no guard: it is not readable JSON.") from error
+    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+        raise BundleError(f"{path} is not a guard of this version of Salus ({_FORMAT}).")
+    if content.get("checksum") != _checksum(content):
+        raise BundleError(f"{path} was changed since the guard was saved: its checksum does not agree.")
+    return content
+
+
+def _checksum(content: Mapping[str, Any]) -> str:
+    bare = {key: value for key, value in content.items() if key != "checksum"}
+    return hashlib.sha256(json.dumps(bare, sort_keys=True).encode()).hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+

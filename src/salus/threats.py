@@ -1,0 +1,273 @@
+"""What the attacker knows of a guard, and the attacks that follow from it (DESIGN: threat models).
+
+White-box attacks see a bare classifier; transfer attacks a substitute trained apart; oblivious ones the guard's
+classifier without its defence; adaptive ones the guard itself, acceptance included. Every result is judged by
+the guard's own verdict: an attacked input *falls* when it is accepted and wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from salus.attacks import Attack, AttackResult, Evaluation, Objective
+from salus.attacks.objective import checked_logits, cross_entropy, logit_margin
+from salus.classifier import Classifier
+from salus.errors import OptionError, nearest
+from salus.guard import Guard, View
+
+THREAT_MODELS = ("white-box", "transfer", "oblivious", "adaptive")
+
+#: The paper's weights of Eq. 6, and those of the class-consistent attack.
+EQ6_ALPHAS = (1e-3, 1e-2, 1e-1, 1.0)
+WEIGHTS = (None, 0.1, 1.0, 10.0)  # None: the gradient of whichever of the two has not passed
+
+
+class GuardObjective(Objective):
+    """Make a guard accept a wrong label (or the target).
+
+    The loss is the plain sum of cross-entropy and weighted acceptance, for guards and attacks that have
+    nothing more pointed; the margin is capped by the acceptance margin.
+
+    Args:
+        guard: the guard.
+        weight: of the acceptance in the loss.
+        targeted: ``y`` is the class to reach.
+    """
+
+    def __init__(self, guard: Guard, *, weight: float = 0.0, targeted: bool = False) -> None:
+        self.guard = guard
+        self.weight = weight
+        self.targeted = targeted
+
+    @property
+    def modules(self) -> tuple[nn.Module, ...]:
+        """The guard's classifier; its detectors hold no modules."""
+        return (self.guard.classifier,)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The guard's bounds."""
+        return self.guard.bounds
+
+    def evaluate(self, x: Tensor, y: Tensor) -> Evaluation:
+        """Look at the guard once."""
+        view = self.guard.view(x)
+        logits = checked_logits(view.logits, y)
+        hit = logits.argmax(1) == y
+        wrong = hit if self.targeted else ~hit
+        margin = -logit_margin(logits, y) if self.targeted else logit_margin(logits, y)
+        loss = self.goal(view, y)
+        if view.acceptance is None:
+            return Evaluation(loss, margin, wrong)
+        return Evaluation(loss, torch.maximum(margin, -view.acceptance), wrong & (view.acceptance >= 0))
+
+    def goal(self, view: View, y: Tensor) -> Tensor:
+        """Return what the attacker raises, ``[N]``."""
+        loss = cross_entropy(view.logits, y)
+        loss = -loss if self.targeted else loss
+        if view.acceptance is not None and self.weight:
+            loss = loss + self.weight * view.acceptance.clamp_max(_SURE)
+        return loss
+
+
+class Eq6(GuardObjective):
+    """I-defender's own gray-box objective, Eq. 6, as published.
+
+    ``J(x, s) + alpha * prod_{k != s} Reject(x, k) * max_{k != s} log P(H(x) | k)``. The product of indicators
+    has no gradient, and vanishes as soon as any other class would accept.
+    """
+
+    def __init__(self, guard: Guard, *, alpha: float) -> None:
+        super().__init__(guard)
+        self.alpha = alpha
+
+    def goal(self, view: View, y: Tensor) -> Tensor:
+        """Compute Eq. 6."""
+        loss = nn.functional.cross_entropy(view.logits.double(), y, reduction="none")
+        if view.class_acceptance is None:
+            return loss
+        rejected = (view.class_acceptance < 0).scatter(1, y[:, None], True).all(1)  # prod_{k != s}
+        likelihood = -sum(view.class_scores.values(), torch.zeros(()))  # [N, K]
+        promising = likelihood.scatter(1, y[:, None], -torch.inf).amax(1)
+        return loss + self.alpha * rejected * promising
+
+
+#: How far past a boundary the class-consistent attack pushes, in logits and in nats of suspicion.
+_SURE = 0.2
+
+
+class ClassConsistent(GuardObjective):
+    """Raise one target class's logit and its acceptance together until both pass.
+
+    Args:
+        guard: the guard.
+        weight: of the acceptance beside the logit margin; None follows whichever has not passed yet
+            (selective gradients, Bryniarski et al., 2022).
+    """
+
+    def __init__(self, guard: Guard, *, weight: float | None) -> None:
+        super().__init__(guard, targeted=True)
+        self.mix = weight
+
+    def goal(self, view: View, y: Tensor) -> Tensor:
+        """Compute the two margins, each cut off once it is sure."""
+        own = view.logits.gather(1, y[:, None])[:, 0]
+        rest = view.logits.scatter(1, y[:, None], -torch.inf).amax(1)
+        label = (own - rest).clamp_max(_SURE)
+        if view.class_acceptance is None:
+            return label
+        accept = view.class_acceptance.gather(1, y[:, None])[:, 0].clamp_max(_SURE)
+        if self.mix is None:
+            return torch.where(label.detach() < _SURE, label, accept)
+        return label + self.mix * accept
+
+
+@dataclass(frozen=True, eq=False)
+class AdaptiveResult:
+    """The worst that an attacker who knows the guard did to each of N samples.
+
+    Attributes:
+        x_adv: ``[N, ...]``: an input that is accepted and wrong where any variant found one, else the one that
+            came nearest.
+        success: bool ``[N]``.
+        variants: int64 ``[N]``, which variant succeeded first, an index into ``names``; -1 for none.
+        names: the variants tried, in order.
+        queries: int64 ``[N]``.
+        passes: int64 ``[N]``.
+    """
+
+    x_adv: Tensor
+    success: Tensor
+    variants: Tensor
+    names: tuple[str, ...]
+    queries: Tensor
+    passes: Tensor
+
+
+def full_strength(attack: Attack) -> Attack:
+    """Return the attack without early stopping: what its maker cannot test on the victim, it must overdo."""
+    return _with(attack, early_stop=False)
+
+
+def oblivious(attack: Attack, guard: Guard, x: Tensor, y: Tensor, **options: Any) -> AttackResult:
+    """Attack the guard's classifier, its defence unknown."""
+    return full_strength(attack).run(guard.classifier, x, y, **options)
+
+
+def transfer(attack: Attack, substitute: Classifier, x: Tensor, y: Tensor, **options: Any) -> AttackResult:
+    """Attack a substitute that was trained apart."""
+    return full_strength(attack).run(substitute, x, y, **options)
+
+
+def adaptive(
+    attack: Attack,
+    guard: Guard,
+    x: Tensor,
+    y: Tensor,
+    *,
+    truth: Tensor | None = None,
+    progress: Callable[[str, int], None] | None = None,
+) -> AdaptiveResult:
+    """Attack the guard itself: the oblivious attack first, then every adaptive variant on what is left.
+
+    Args:
+        attack: the engine: how steps are taken, its norm, eps and seed.
+        guard: the guard.
+        x: clean samples ``[N, ...]``.
+        y: their true labels, or targets if the attack is targeted.
+        truth: true labels when ``y`` are targets.
+        progress: called with each variant's name and how many samples are still standing.
+
+    Raises:
+        OptionError: the attack has no adaptive form.
+    """
+    if not attack.adaptive:
+        raise OptionError(
+            f"{attack.title} has no adaptive form against guard {guard.name!r}: "
+            f"run it oblivious, and another attack as the adaptive one."
+        )
+    labels = y if truth is None else truth
+    judge = GuardObjective(guard, targeted=attack.targeted)
+    engine = _with(attack, early_stop=True)
+    start = oblivious(attack, guard, x, y)
+    best = start.x_adv.clone()
+    margin, fallen = _judge(judge, guard, best, y, labels, attack.targeted)
+    variants = torch.where(fallen, 0, -1)
+    queries, passes = start.queries.clone(), start.passes.clone()
+    names = ["oblivious"]
+    for name, objective, goals, warm in _plan(engine, guard, y):
+        names.append(name)
+        for target in goals:
+            left = ~fallen if target is None else ~fallen & (target != labels)
+            if progress is not None:
+                progress(name, int((~fallen).sum()))
+            if not bool(left.any()):
+                continue
+            aim = y if target is None else target
+            first = start.x_adv[left] if warm else None
+            result = engine.run(objective, x[left], aim[left], start=first)
+            value, won = _judge(judge, guard, result.x_adv, y[left], labels[left], attack.targeted)
+            rows = left.nonzero()[:, 0]
+            queries[rows] += result.queries
+            passes[rows] += result.passes
+            better = won | (value < margin[left])
+            best[rows[better]] = result.x_adv[better]
+            margin[rows[better]] = value[better]
+            variants[rows[won]] = len(names) - 1
+            fallen[rows[won]] = True
+    return AdaptiveResult(best, fallen, variants, tuple(names), queries, passes)
+
+
+def _plan(
+    attack: Attack, guard: Guard, y: Tensor
+) -> Iterator[tuple[str, GuardObjective, list[Tensor | None], bool]]:
+    """Name the adaptive variants: objective, targets to try (None: the label itself), warm start or not."""
+    classes = len(guard.classifier.classes)
+    everywhere: list[Tensor | None] = [torch.full_like(y, k) for k in range(classes)]
+    goals: list[Tensor | None] = [y] if attack.targeted else everywhere
+    if not guard.detectors:
+        yield "end-to-end", GuardObjective(guard, targeted=attack.targeted), [None], False
+        yield "end-to-end, each class", ClassConsistent(guard, weight=None), goals, True
+        return
+    if not attack.targeted:
+        for alpha in EQ6_ALPHAS:
+            yield f"eq6 alpha={alpha:g}", Eq6(guard, alpha=alpha), [None], False
+    for warm in (True, False):
+        for weight in WEIGHTS:
+            how = "selective" if weight is None else f"weight={weight:g}"
+            where = "from the oblivious result" if warm else "from a fresh start"
+            yield f"class-consistent {how} {where}", ClassConsistent(guard, weight=weight), goals, warm
+
+
+def _judge(
+    objective: GuardObjective, guard: Guard, x_adv: Tensor, y: Tensor, labels: Tensor, targeted: bool
+) -> tuple[Tensor, Tensor]:
+    """Return the margin and, by the guard's own verdict, who has fallen."""
+    margins = []
+    with torch.no_grad():
+        for part, aim in zip(x_adv.split(512), y.split(512), strict=True):
+            margins.append(objective.evaluate(part, aim).margin)
+    answers = guard(x_adv).answers
+    won = answers == y if targeted else (answers != labels) & (answers >= 0)
+    return torch.cat(margins).double(), won
+
+
+def _with(attack: Attack, **changes: Any) -> Attack:
+    known = {field.name for field in fields(attack)}
+    return replace(attack, **{key: value for key, value in changes.items() if key in known})
+
+
+def check_threat(name: str) -> str:
+    """Refuse an unknown threat model.
+
+    Raises:
+        OptionError: with the nearest names.
+    """
+    if name not in THREAT_MODELS:
+        raise OptionError(f"Unknown threat model {name!r}; {nearest(name, THREAT_MODELS)}")
+    return name
