@@ -1,0 +1,245 @@
+"""One cell of an audit: samples attacked in one way, judged by one guard, and counted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from salus.attacks import Attack
+from salus.attacks.ball import ball
+from salus.attacks.draws import normal
+from salus.audit.store import digest
+from salus.classifier import Classifier
+from salus.data import Dataset
+from salus.guard import Guard, Verdict
+from salus.metrics import Rate, auc, confusion, health, per_class, proportion, roc
+from salus.threats import adaptive, oblivious, transfer
+
+#: Changes whenever a cell's content would: stored cells of older versions are then computed again.
+CELL_VERSION = 1
+
+_RATES = (
+    "clean_accuracy", "robust_accuracy", "attack_success_rate", "fallen_all", "robust_accuracy_accepted",
+    "rejected_clean", "rejected_adversarial", "rejected_noise", "detection_auc", "detection_auc_all",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """What decides a cell's content.
+
+    Attributes:
+        data: the samples.
+        guard: the guard that judges; without defences for the bare classifier.
+        attack: None for clean inputs.
+        threat_model: None for clean inputs.
+        substitute: the classifier attacked under ``transfer``.
+        target: the class that a targeted attack aims for; None for the runner-up.
+    """
+
+    data: Dataset
+    guard: Guard
+    attack: Attack | None = None
+    threat_model: str | None = None
+    substitute: Classifier | None = None
+    target: int | None = None
+
+    @property
+    def bare(self) -> bool:
+        """The classifier stands alone."""
+        return not self.guard.detectors and self.guard.purifier is None
+
+    def key(self) -> str:
+        """Return the hash of all that decides the cell."""
+        return digest(
+            {
+                "version": CELL_VERSION,
+                "torch": torch.__version__.split("+")[0],
+                "device": self.data.x.device.type,
+                "data": self.data.fingerprint(),
+                "groups": None if self.data.groups is None else digest(self.data.groups.tolist()),
+                "positive": self.data.positive,
+                "guard": self.guard.fingerprint(),
+                "attack": None if self.attack is None else [self.attack.name, asdict(self.attack)],
+                "threat_model": self.threat_model,
+                "substitute": None if self.substitute is None else self.substitute.fingerprint(),
+                "target": self.target,
+            }
+        )
+
+    def title(self) -> str:
+        """Name the cell in one line."""
+        who = "bare" if self.bare else self.guard.name
+        if self.attack is None:
+            return f"{who}, clean"
+        return f"{self.attack.title} eps={self.attack.eps:g} on {who}, {self.threat_model}"
+
+    def compute(self, clean: Verdict, say: Callable[[str], None]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Attack, judge and count.
+
+        Args:
+            clean: the guard's verdict on the clean samples.
+            say: told what is being done.
+
+        Returns:
+            The record, and the arrays ``x_adv``, ``label``, ``accepted``, ``reached``.
+        """
+        started = time.perf_counter()
+        record = self._blank()
+        if self.attack is None:
+            record |= count(self.data, clean, None)
+            arrays = {"label": clean.answers, "accepted": clean.accepted}
+        else:
+            x_adv, extra = self._attack(clean, say)
+            verdict = self.guard(x_adv)
+            record |= extra | count(self.data, clean, verdict)
+            record |= self._detection(clean, verdict)
+            changed = ball(self.attack.norm, self.data.x, self.attack.eps, self.data.bounds).distance(x_adv)
+            record["distance_median"] = float(changed.median())
+            fallen = (verdict.answers != self.data.y) & verdict.accepted
+            reached = fallen & (clean.answers == self.data.y)
+            record["examples"] = _examples(reached, self.data.y)
+            arrays = {
+                "x_adv": x_adv, "label": verdict.answers, "accepted": verdict.accepted, "reached": fallen,
+            }  # fmt: skip
+        record["seconds"] = round(time.perf_counter() - started, 3)
+        return record, arrays
+
+    def _attack(self, clean: Verdict, say: Callable[[str], None]) -> tuple[Tensor, dict[str, Any]]:
+        assert self.attack is not None  # noqa: S101 - the caller has looked
+        x, y = self.data.x, self._aim(clean)
+        truth = self.data.y if self.attack.targeted else None
+        done = 0
+
+        def progress(amount: int) -> None:
+            nonlocal done
+            done += amount
+            say(f"{self.title()}: {done} of {len(x)} samples")
+
+        if self.threat_model == "adaptive":
+            result = adaptive(
+                self.attack, self.guard, x, y, truth=truth,
+                progress=lambda name, left: say(f"{self.title()}: {name}, {left} still standing"),
+            )  # fmt: skip
+            shares = torch.bincount(result.variants + 1, minlength=len(result.names) + 1)[1:] / len(x)
+            extra = {"variants": dict(zip(result.names, shares.tolist(), strict=True))}
+            return result.x_adv, extra | _cost(result.queries, result.passes)
+        if self.threat_model == "transfer":
+            assert self.substitute is not None  # noqa: S101 - planned with one
+            found = transfer(self.attack, self.substitute, x, y, progress=progress)
+        elif self.threat_model == "oblivious":
+            found = oblivious(self.attack, self.guard, x, y, progress=progress)
+        else:
+            found = self.attack.run(self.guard.classifier, x, y, progress=progress)
+        return found.x_adv, _cost(found.queries, found.passes)
+
+    def _aim(self, clean: Verdict) -> Tensor:
+        """Return true labels, or the targets of a targeted attack."""
+        assert self.attack is not None  # noqa: S101 - the caller has looked
+        if not self.attack.targeted:
+            return self.data.y
+        if self.target is not None:
+            return torch.full_like(self.data.y, self.target)
+        others = clean.probabilities.scatter(1, self.data.y[:, None], -1.0)
+        return others.argmax(1)
+
+    def _blank(self) -> dict[str, Any]:
+        attack = self.attack
+        record: dict[str, Any] = {
+            "data": self.data.provenance.name,
+            "split": self.data.provenance.split or None,
+            "model": self.guard.classifier.name,
+            "guard": "none" if self.bare else self.guard.name,
+            "attack": None if attack is None else attack.name,
+            "attack_options": None if attack is None else _options(attack),
+            "eps": None if attack is None else attack.eps,
+            "norm": None if attack is None else attack.norm,
+            "threat_model": self.threat_model,
+            "n": len(self.data),
+        }
+        for rate in _RATES:
+            record |= Rate(None, None, None, 0).named(rate)
+        nothing = (
+            "successes", "distance_median", "queries", "passes", "seconds", "error", "confusion", "per_class",
+            "health", "roc", "variants",
+        )  # fmt: skip
+        return record | dict.fromkeys(nothing) | {"examples": []}
+
+    def _detection(self, clean: Verdict, attacked: Verdict) -> dict[str, Any]:
+        """Measure the detectors: on all attacked inputs, on those that fooled the classifier, on noise."""
+        if clean.suspicion is None or attacked.suspicion is None:
+            return {}
+        y, groups = self.data.y, self.data.groups
+        fooled = (clean.labels == y) & (attacked.labels != y)
+        everything = torch.ones_like(fooled)
+        found: dict[str, Any] = {"successes": int(fooled.sum())}
+        curves: dict[str, Any] = {}
+        for name, which, key in (
+            ("detection_auc", fooled, "fooled"),
+            ("detection_auc_all", everything, "all"),
+        ):
+            sides = (None, None) if groups is None else (groups, groups[which])
+            rate = auc(clean.suspicion, attacked.suspicion[which], *sides)
+            found |= rate.named(name)
+            curves[key] = None if rate.value is None else roc(clean.suspicion, attacked.suspicion[which])
+        tpr = float((~attacked.accepted[fooled]).float().mean()) if bool(fooled.any()) else None
+        curves["operating_point"] = {"fpr": float((~clean.accepted).float().mean()), "tpr": tpr}
+        noisy = self.guard(self._noise())
+        return found | {"roc": curves} | proportion(~noisy.accepted, groups=groups).named("rejected_noise")
+
+    def _noise(self) -> Tensor:
+        """Return the clean samples under random noise that is as long as the attack may be."""
+        assert self.attack is not None  # noqa: S101 - the caller has looked
+        x, attack = self.data.x, self.attack
+        region = ball(attack.norm, x, attack.eps, self.data.bounds, self.data.mask)
+        samples = torch.arange(len(x), device=x.device)
+        direction = region.steepest(normal(self.attack.seed, samples, tuple(x.shape[1:]), stream=10**6))
+        return region.project(x + attack.eps * direction)
+
+
+def count(data: Dataset, clean: Verdict, attacked: Verdict | None) -> dict[str, Any]:
+    """Count as everywhere in Salus: good = clean, accepted and right; fallen = attacked, accepted and wrong."""
+    y, groups = data.y, data.groups
+    positive = [data.classes.index(name) for name in data.positive]
+    good = clean.answers == y
+    found = proportion(good, groups=groups).named("clean_accuracy")
+    found |= proportion(~clean.accepted, groups=groups).named("rejected_clean")
+    answers = clean.answers
+    if attacked is not None:
+        answers = attacked.answers
+        fallen = attacked.accepted & (attacked.labels != y)
+        found |= proportion(good & ~fallen, groups=groups).named("robust_accuracy")
+        found |= proportion(fallen, good, groups=groups).named("attack_success_rate")
+        found |= proportion(fallen, groups=groups).named("fallen_all")
+        found |= proportion(good & (answers == y), groups=groups).named("robust_accuracy_accepted")
+        found |= proportion(~attacked.accepted, groups=groups).named("rejected_adversarial")
+    return {
+        **found,
+        "confusion": confusion(y, answers, data.classes),
+        "per_class": per_class(y, answers, data.classes, groups),
+        "health": health(y, answers, positive, groups),
+    }
+
+
+def _cost(queries: Tensor, passes: Tensor) -> dict[str, float]:
+    return {"queries": float(queries.double().mean()), "passes": float(passes.double().mean())}
+
+
+def _options(attack: Attack) -> dict[str, Any]:
+    options = asdict(attack)
+    hidden = ("eps", "norm", "bounds", "mask", "units")
+    return {key: value for key, value in options.items() if key not in hidden}
+
+
+def _examples(reached: Tensor, y: Tensor, most: int = 6) -> list[int]:
+    """Pick positions of reached samples, classes in turn."""
+    queues = [row.tolist() for k in y.unique() if len(row := ((y == k) & reached).nonzero()[:, 0])]
+    picked: list[int] = []
+    while any(queues) and len(picked) < most:
+        picked.extend(queue.pop(0) for queue in queues if queue)
+    return picked[:most]

@@ -1,0 +1,130 @@
+"""The folder of one audit: what is stored, under which hash, and that it is not somebody else's."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from safetensors import SafetensorError
+from safetensors.torch import load as load_safetensors
+from torch import Tensor
+
+from salus.atomic import storage_errors, write_json, write_tensors
+from salus.errors import StoreError
+from salus.progress import console
+
+_FORMAT = "salus-run-1"
+
+
+def digest(content: Any) -> str:
+    """Hash plain values."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+
+
+class Store:
+    """Cells and artefacts of one audit, each written whole or not at all.
+
+    Args:
+        folder: the audit's ``--out``.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def check_free(self) -> None:
+        """Refuse a folder that holds something else, before any work is done.
+
+        Raises:
+            StoreError: it is a file, holds other things, or cannot be written.
+        """
+        if self.folder.exists() and not self.folder.is_dir():
+            raise StoreError(f"--out {str(self.folder)!r} is a file; name a folder.")
+        if self.folder.is_dir():
+            with storage_errors(self.folder):
+                names = {path.name for path in self.folder.iterdir()} - {".lock"}
+            if names and "run.json" not in names:
+                raise StoreError(
+                    f"--out {str(self.folder)!r} holds something that is no audit (for example "
+                    f"{sorted(names)[0]!r}); name an empty or a new folder."
+                )
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep a second audit out of the folder while the block runs."""
+        made = not self.folder.exists()
+        with storage_errors(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.folder / ".lock")
+            try:
+                lock.acquire(timeout=0)
+            except Timeout as error:
+                raise StoreError(f"Another audit is running in {str(self.folder)!r}; wait for it to end.") from error
+        try:
+            yield
+        finally:
+            lock.release()
+            (self.folder / ".lock").unlink(missing_ok=True)
+            if made and not any(self.folder.iterdir()):
+                self.folder.rmdir()
+
+    def claim(self, identity: Mapping[str, Any], plan: Mapping[str, Any]) -> None:
+        """Make the folder this audit's, or go on with it.
+
+        Raises:
+            StoreError: it is the audit of other data or of another model.
+        """
+        path = self.folder / "run.json"
+        if path.exists():
+            try:
+                held = json.loads(path.read_text(encoding="utf-8"))
+                known = held["identity"] if held["format"] == _FORMAT else {}
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                raise StoreError(f"{path} is damaged; name another --out, or delete this folder.") from error
+            for key, value in identity.items():
+                if digest(known.get(key)) != digest(value):
+                    raise StoreError(
+                        f"--out {str(self.folder)!r} holds an audit with another {key} "
+                        f"({_short(known.get(key))}, not {_short(value)}); name another folder."
+                    )
+        write_json(path, {"format": _FORMAT, "identity": identity, "plan": plan})
+
+    def read_cell(self, key: str) -> dict[str, Any] | None:
+        """Read a finished cell; None when there is none, or when it is damaged, which is said."""
+        path, arrays = self._paths(key)
+        if not path.exists():
+            return None
+        try:
+            cell: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            if cell["sha256"] != hashlib.sha256(arrays.read_bytes()).hexdigest():
+                raise ValueError("its arrays were changed or cut short")
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            console.print(f"Cell {key[:12]} is damaged ({error}); it is computed again.")
+            return None
+        return cell
+
+    def write_cell(self, key: str, cell: Mapping[str, Any], arrays: Mapping[str, Tensor]) -> None:
+        """Store a finished cell: the arrays first, then the record that vouches for them."""
+        path, place = self._paths(key)
+        write_tensors(place, arrays)
+        write_json(path, {**cell, "sha256": hashlib.sha256(place.read_bytes()).hexdigest()})
+
+    def read_arrays(self, key: str) -> dict[str, Tensor]:
+        """Read a finished cell's arrays."""
+        try:
+            return load_safetensors(self._paths(key)[1].read_bytes())
+        except (OSError, SafetensorError) as error:
+            raise StoreError(f"The arrays of cell {key[:12]} cannot be read; run the audit again.") from error
+
+    def _paths(self, key: str) -> tuple[Path, Path]:
+        base = self.folder / "cells"
+        return base / f"{key[:16]}.json", base / f"{key[:16]}.safetensors"
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 60 else f"{text[:57]}..."
