@@ -90,7 +90,7 @@ class Cell:
             The record, and the arrays ``x_adv``, ``label``, ``accepted``, ``reached``.
         """
         started = time.perf_counter()
-        record = self._blank()
+        record = self.blank()
         if self.attack is None:
             record |= count(self.data, clean, None)
             arrays = {"label": clean.answers, "accepted": clean.accepted}
@@ -148,7 +148,8 @@ class Cell:
         others = clean.probabilities.scatter(1, self.data.y[:, None], -1.0)
         return others.argmax(1)
 
-    def _blank(self) -> dict[str, Any]:
+    def blank(self) -> dict[str, Any]:
+        """Return the record with nothing measured yet."""
         attack = self.attack
         record: dict[str, Any] = {
             "data": self.data.provenance.name,

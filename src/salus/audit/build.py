@@ -1,0 +1,189 @@
+"""The classifier, the substitute and the guards of an audit: trained once, stored, loaded again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from salus.atomic import write_json
+from salus.audit.plan import Plan
+from salus.audit.store import digest
+from salus.classifier import Classifier, as_logits, check_classifier, load_user_model
+from salus.data import Splits
+from salus.detectors import DETECTORS, Detector, build_detector
+from salus.errors import BundleError, OptionError, nearest
+from salus.guard import Guard
+from salus.models import MODELS, default_model
+from salus.options import build, split_spec
+from salus.progress import console
+from salus.purifiers import PURIFIERS, Purifier
+from salus.training import TrainingOptions, fit_classifier
+
+#: The substitute is trained with another seed, as far from the audited model's as this.
+SUBSTITUTE_SEED = 10_007
+
+
+def model_spec(plan: Plan, splits: Splits) -> str:
+    """Name the model: the plan's, or the built-in one for this kind of data.
+
+    Raises:
+        OptionError: it is neither built in, nor a factory, nor a program.
+    """
+    spec = plan.model or default_model(splits.test.kind)
+    if spec not in MODELS and ":" not in spec and not spec.endswith(".pt2"):
+        raise OptionError(
+            f"Unknown model {spec!r}; {nearest(spec, MODELS)} "
+            "Your own: package.module:factory with --weights, or a torch.export program FILE.pt2."
+        )
+    return spec
+
+
+def training_options(plan: Plan, splits: Splits, *, seed: int) -> TrainingOptions:
+    """Read the plan's training options."""
+    return build(TrainingOptions, {"seed": seed, **plan.training}, "training")
+
+
+def identity(plan: Plan, splits: Splits) -> dict[str, Any]:
+    """Return what makes this audit's folder its own: the data, the model and the seed."""
+    spec = model_spec(plan, splits)
+    own = {"name": spec}
+    if plan.weights is not None and plan.weights.is_file():
+        own["weights"] = hashlib.sha256(plan.weights.read_bytes()).hexdigest()
+    if spec.endswith(".pt2") and Path(spec).is_file():
+        own["program"] = hashlib.sha256(Path(spec).read_bytes()).hexdigest()
+    return {
+        "data": splits.name,
+        "split": splits.test.provenance.split,
+        "samples": digest({part: dataset.fingerprint() for part, dataset in splits}),
+        "model": own,
+        "training": plan.training,
+        "seed": plan.seed,
+    }
+
+
+def classifier(plan: Plan, splits: Splits, folder: Path) -> tuple[Classifier, dict[str, Any] | None, tuple[str, ...]]:
+    """Load or train the classifier under audit and check it.
+
+    Returns:
+        The classifier, how it was trained (None when the user brought it), and remarks.
+
+    Raises:
+        ModelError: it does not fit the data, or guesses.
+    """
+    spec = model_spec(plan, splits)
+    if spec in MODELS:
+        if plan.weights is not None:
+            raise OptionError("--weights goes with a model of your own (package.module:factory); "
+                              f"{spec!r} is trained here.")  # fmt: skip
+        options = training_options(plan, splits, seed=plan.seed)
+        trained = _stored(folder / "model", spec, splits, options, "classifier")
+        return trained, asdict(options), check_classifier(trained, splits.test)
+    if plan.training:
+        raise OptionError(f"Training options go with built-in models; {spec!r} is used as it is.")
+    own = load_user_model(
+        spec, plan.weights, classes=splits.test.classes, bounds=splits.test.bounds, shape=splits.test.x.shape[1:]
+    )
+    remarks = check_classifier(own, splits.test)
+    if any("softmax" in remark.lower() for remark in remarks):
+        own = as_logits(own)
+    own.save(folder / "model")
+    return own, None, remarks
+
+
+def substitute(plan: Plan, splits: Splits, folder: Path) -> Classifier:
+    """Train the classifier that a transfer attacker has: same data, same kind, another seed."""
+    spec = plan.model if plan.model in MODELS else default_model(splits.test.kind)
+    options = training_options(plan, splits, seed=plan.seed + SUBSTITUTE_SEED)
+    return _stored(folder / "substitute", str(spec), splits, options, "substitute")
+
+
+def _stored(
+    folder: Path, spec: str, splits: Splits, options: TrainingOptions, what: str
+) -> Classifier:
+    if (folder / "model.json").exists():
+        try:
+            return Classifier.load(folder)
+        except BundleError as error:
+            console.print(f"The stored {what} cannot be used ({error}); it is trained again.")
+    trained, _ = fit_classifier(
+        spec, splits.train, splits.validation, options, folder.parent / f"{what}.checkpoint"
+    )
+    trained.save(folder)
+    (folder.parent / f"{what}.checkpoint").unlink(missing_ok=True)
+    return trained
+
+
+def guard(spec: str, plan: Plan, trained: Classifier, splits: Splits, folder: Path) -> Guard:
+    """Build, fit and store the guard of this specification, or load it.
+
+    Raises:
+        OptionError: the defence or an option is unknown.
+        CalibrationError: the samples cannot carry the false-alarm rate.
+    """
+    detectors, purifier = _parts(spec, plan, trained)
+    made_of = {
+        "spec": spec,
+        "classifier": trained.fingerprint(),
+        "false_alarm_rate": plan.false_alarm_rate,
+        "seed": plan.seed,
+        "samples": [splits.train.fingerprint(), splits.calibration.fingerprint()],
+    }
+    place = folder / "guards" / f"{_slug(spec)}-{digest(made_of)[:8]}"
+    if (place / "guard.json").exists():
+        try:
+            loaded = Guard.load(place, factory=plan.model if ":" in (plan.model or "") else None)
+            return _on(trained, loaded)
+        except BundleError as error:
+            console.print(f"The stored guard {spec!r} cannot be used ({error}); it is fitted again.")
+    made = Guard(trained, (), purifier, name=spec)
+    for detector in detectors:
+        detector.fit(trained, splits.train.x, splits.train.y)
+        detector.calibrate(splits.calibration.x, plan.false_alarm_rate / len(detectors), seed=plan.seed)
+    made = Guard(trained, detectors, purifier, name=spec)
+    made.save(place)
+    write_json(place / "fitted-on.json", made_of)
+    return made
+
+
+def check_defences(plan: Plan, data_bounds: tuple[float, float]) -> None:
+    """Build every defence unfitted, so that a misspelt option is refused before anything is trained."""
+    for spec in plan.defences:
+        _parts(spec, plan, None, data_bounds)
+
+
+def _parts(
+    spec: str, plan: Plan, trained: Classifier | None, bounds: tuple[float, float] = (0.0, 1.0)
+) -> tuple[list[Detector], Purifier | None]:
+    detectors: list[Detector] = []
+    purifier: Purifier | None = None
+    for part in spec.split("+"):
+        name, options = split_spec(part, "defence")
+        if name in DETECTORS:
+            detectors.append(build_detector(name, {"seed": plan.seed, **options}))
+        else:
+            if purifier is not None:
+                raise OptionError(f"Defence {spec!r} has two purifiers; a guard has one.")
+            options = {"bounds": bounds if trained is None else trained.bounds, **options}
+            try:
+                purifier = PURIFIERS[name](**options)
+            except TypeError as error:
+                raise OptionError(f"Defence {name!r} cannot take {_words(options)}: {error}.") from error
+    return detectors, purifier
+
+
+def _words(options: Mapping[str, Any]) -> str:
+    return ", ".join(key for key in options if key != "bounds")
+
+
+def _on(trained: Classifier, loaded: Guard) -> Guard:
+    """Put a loaded guard's defences on the classifier in hand, so that both are one object."""
+    for detector in loaded.detectors:
+        detector.classifier_ = trained
+    return Guard(trained, loaded.detectors, loaded.purifier, name=loaded.name)
+
+
+def _slug(spec: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_" else "-" for c in spec)[:40].strip("-")

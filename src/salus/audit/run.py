@@ -1,0 +1,248 @@
+"""Running a plan: each cell once, stored as it finishes, so that a killed audit goes on where it was."""
+
+from __future__ import annotations
+
+import csv
+import io
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import salus
+from salus.atomic import write_json, write_tensors, write_text
+from salus.attacks import PGD, Attack
+from salus.audit import build
+from salus.audit.cell import Cell
+from salus.audit.plan import Plan
+from salus.audit.store import Store
+from salus.audit.summary import verdict, warnings
+from salus.classifier import Classifier
+from salus.data import Dataset, Splits
+from salus.data import load as load_data
+from salus.errors import OptionError, SalusError, nearest
+from salus.guard import Guard, Verdict
+from salus.metrics import proportion
+from salus.progress import console, progress
+
+#: The check for masked gradients: with half the range of values to play with, no classifier stands.
+HUGE_EPS = 0.5
+_HUGE_SAMPLES = 200
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an audit came to.
+
+    Attributes:
+        meta: what was audited, how, the verdict and the warnings.
+        cells: the records of all cells of the plan.
+        computed: how many of them this run computed; the others were stored.
+        failed: how many failed.
+    """
+
+    meta: dict[str, Any]
+    cells: list[dict[str, Any]]
+    computed: int
+    failed: int
+
+
+def run_audit(plan: Plan, out: Path | str, *, command: str = "") -> Outcome:
+    """Run every cell of the plan that the folder does not hold yet, and write the results.
+
+    Args:
+        plan: what to do.
+        out: the audit's folder, new, empty, or of the same audit.
+        command: how to repeat it, for the report.
+
+    Raises:
+        SalusError: the plan, the data, the model or the folder cannot be used.
+    """
+    started = time.perf_counter()
+    store = Store(Path(out))
+    store.check_free()
+    splits = load_data(plan.data, seed=plan.seed, **plan.data_options)
+    attacks = plan.attacks(splits.test)
+    build.model_spec(plan, splits)
+    build.training_options(plan, splits, seed=plan.seed)
+    build.check_defences(plan, splits.test.bounds)
+    target = _target(plan, splits)
+    device = _device(plan.device)
+    with store.locked():
+        store.claim(build.identity(plan, splits), plan.model_dump(mode="json"))
+        classifier, training, remarks = build.classifier(plan, splits, store.folder)
+        classifier.to(device)
+        guards = [build.guard(spec, plan, classifier, splits, store.folder) for spec in plan.defences]
+        chosen = _sample(plan, splits.test)
+        data = splits.test.subset(chosen)
+        write_tensors(
+            store.folder / "samples.safetensors", {"indices": chosen, "x": data.x, "y": data.y}
+        )
+        data = _to(data, device)
+        stand_in = None
+        if "transfer" in plan.threat_model:
+            stand_in = build.substitute(plan, splits, store.folder).to(device)
+        bare = Guard(classifier, name="none")
+        cells = _cells(plan, data, bare, guards, attacks, stand_in, target)
+        check = _huge(plan, data, bare)
+        records, computed = _compute(store, [*cells, check])
+        meta = {
+            "salus": salus.__version__,
+            "versions": _versions(),
+            "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "command": command,
+            "seed": plan.seed,
+            "device": str(device),
+            "threads": torch.get_num_threads(),
+            "seconds": round(time.perf_counter() - started, 1),
+            "samples": len(data),
+            "split": splits.test.provenance.split,
+            "data": {**splits.describe(), "fingerprint": splits.test.fingerprint(), "split": plan.split},
+            "model": {
+                "name": classifier.name,
+                "fingerprint": classifier.fingerprint(),
+                "parameters": sum(parameter.numel() for parameter in classifier.parameters()),
+                "training": training,
+                "remarks": [*classifier.notes, *remarks],
+                **_whole_test(classifier, splits.test),
+            },
+            "guards": {guard.name: {"text": _text(guard), **guard.describe()} for guard in guards},
+            "feature_names": list(data.features),
+            "checks": {"huge_eps": check.attack and check.attack.eps, "n": len(check.data),
+                       "robust_accuracy": records[-1]["robust_accuracy"]},
+        }  # fmt: skip
+        records = records[:-1]
+        meta["warnings"] = warnings(records, meta, splits)
+        meta["verdict"] = verdict(records, meta)
+        write_json(store.folder / "results.json", {"meta": meta, "cells": records})
+        write_text(store.folder / "results.csv", _csv(records))
+    failed = sum(record["error"] is not None for record in records)
+    return Outcome(meta, records, computed, failed)
+
+
+def _cells(
+    plan: Plan,
+    data: Dataset,
+    bare: Guard,
+    guards: Sequence[Guard],
+    attacks: Sequence[Attack],
+    stand_in: Classifier | None,
+    target: int | None,
+) -> list[Cell]:
+    cells = [Cell(data, guard) for guard in (bare, *guards)]
+    for attack in attacks:
+        for threat in plan.threat_model:
+            for guard in (bare, *guards):
+                alone = guard is bare
+                if (threat == "white-box" and not alone) or (threat in ("oblivious", "adaptive") and alone):
+                    continue
+                substitute = stand_in if threat == "transfer" else None
+                cells.append(Cell(data, guard, attack, threat, substitute, target if attack.targeted else None))
+    return cells
+
+
+def _huge(plan: Plan, data: Dataset, bare: Guard) -> Cell:
+    few = torch.arange(min(len(data), _HUGE_SAMPLES), device=data.x.device)
+    eps = HUGE_EPS * (data.bounds[1] - data.bounds[0])
+    return Cell(data.subset(few), bare, PGD(eps=eps, steps=20, bounds=data.bounds, seed=plan.seed), "white-box")
+
+
+def _compute(store: Store, cells: Sequence[Cell]) -> tuple[list[dict[str, Any]], int]:
+    verdicts: dict[tuple[str, int], Verdict] = {}
+    records, computed = [], 0
+    with progress("Audit", len(cells)) as advance:
+        for cell in cells:
+            key = cell.key()
+            record = store.read_cell(key)
+            if record is None:
+                computed += 1
+                advance(0, cell.title())
+                where = (cell.guard.name, len(cell.data))
+                try:
+                    if where not in verdicts:
+                        verdicts[where] = cell.guard(cell.data.x)
+                    record, arrays = cell.compute(verdicts[where], lambda note: advance(0, note))
+                    record["id"] = key[:16]
+                    store.write_cell(key, record, arrays)
+                except (SalusError, RuntimeError, ValueError, ArithmeticError) as error:
+                    if isinstance(error, SalusError) and type(error).__name__ == "StoreError":
+                        raise
+                    # A failed cell is reported, the others go on; it is tried again by the next run.
+                    record = {**cell.blank(), "id": key[:16], "error": f"{type(error).__name__}: {error}"}
+                    console.print(f"{cell.title()} failed: {error}")
+            record.pop("sha256", None)
+            records.append(record)
+            advance(1)
+    return records, computed
+
+
+def _sample(plan: Plan, test: Dataset) -> torch.Tensor:
+    """Draw test samples at natural prevalence."""
+    if plan.samples is None or plan.samples >= len(test):
+        return torch.arange(len(test))
+    generator = torch.Generator().manual_seed(plan.seed)
+    return torch.randperm(len(test), generator=generator)[: plan.samples].sort().values
+
+
+def _target(plan: Plan, splits: Splits) -> int | None:
+    if plan.target is None:
+        return None
+    if plan.target not in splits.test.classes:
+        raise OptionError(
+            f"Data {splits.name!r} have no class {plan.target!r} to aim for; "
+            f"{nearest(plan.target, splits.test.classes)}"
+        )
+    return splits.test.classes.index(plan.target)
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise OptionError(f"Device {name!r} cannot be used here; 'cpu' always can.") from error
+    return device
+
+
+def _to(data: Dataset, device: torch.device) -> Dataset:
+    from dataclasses import replace
+
+    groups = None if data.groups is None else data.groups.to(device)
+    return replace(data, x=data.x.to(device), y=data.y.to(device), groups=groups)
+
+
+def _whole_test(classifier: Classifier, test: Dataset) -> dict[str, Any]:
+    device = next(classifier.parameters()).device
+    labels = torch.cat([classifier.predict(part.to(device)).argmax(1).cpu() for part in test.x.split(8192)])
+    return proportion(labels == test.y, groups=test.groups).named("clean_accuracy")
+
+
+def _text(guard: Guard) -> str:
+    parts = [detector.describe() for detector in guard.detectors]
+    if guard.purifier is not None:
+        parts.append(f"purifier {guard.purifier.name} {guard.purifier.settings()}")
+    return "; then ".join(parts)
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import version
+
+    packages = ("torch", "numpy", "scikit-learn", "wfdb")
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+
+
+def _csv(records: Sequence[dict[str, Any]]) -> str:
+    flat = [
+        {key: value for key, value in record.items() if not isinstance(value, (dict, list))} for record in records
+    ]
+    fields = list(dict.fromkeys(key for record in flat for key in record))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fields, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(flat)
+    return text.getvalue()

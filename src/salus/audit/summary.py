@@ -1,0 +1,205 @@
+"""What an audit's numbers come to in plain words: a verdict, and warnings about the numbers themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from salus.data import Splits
+
+_FEW = 100
+#: A stronger attack may come out this much weaker by chance before it counts as a sign of masked gradients.
+_SLACK = 0.02
+_STRENGTH = {"fgsm": 0, "bim": 1, "pgd": 2}
+
+Record = dict[str, Any]
+
+
+def verdict(records: Sequence[Record], meta: Record) -> list[str]:
+    """Say in plain sentences what was found, the headline first."""
+    clean = _first(records, attack=None, guard="none")
+    sentences: list[str] = []
+    worst = _worst(records, guard="none", threat_model="white-box")
+    if worst is not None:
+        asr = worst["attack_success_rate"]
+        how = (
+            "very easily" if asr >= 0.9 else "easily" if asr >= 0.5 else "sometimes" if asr >= 0.1 else "rarely"
+        )
+        sentences.append(
+            f"This classifier is {how} fooled: {_attack(worst)} turns {_share(worst, 'attack_success_rate')} "
+            f"of the inputs it reads correctly into wrong answers, and leaves {_percent(worst['robust_accuracy'])} "
+            f"of {clean['n'] if clean else worst['n']} right, of {_percent(worst['clean_accuracy'])} before."
+        )
+        small = _smallest_breaking(records)
+        if small is not None:
+            sentences.append(
+                f"The smallest change tried that fools at least half of them is eps = {small['eps']:g} "
+                f"({small['norm']}, {_attack_name(small)})."
+            )
+    elif clean is not None:
+        sentences.append(
+            f"Unattacked, this classifier is right on {_share(clean, 'clean_accuracy')} of {clean['n']} inputs; "
+            "no attack was asked for."
+        )
+    for guard in meta["guards"]:
+        sentences.extend(_guarded(records, guard))
+    failed = sum(record["error"] is not None for record in records)
+    if failed:
+        sentences.append(f"{failed} of {len(records)} cells failed; the figures above leave them out.")
+    return sentences
+
+
+def _guarded(records: Sequence[Record], guard: str) -> Iterator[str]:
+    clean = _first(records, attack=None, guard=guard)
+    blind = _worst(records, guard=guard, threat_model="oblivious")
+    knowing = _worst(records, guard=guard, threat_model="adaptive")
+    price = f" at the price of rejecting {_percent(clean['rejected_clean'])} of clean inputs" if clean else ""
+    if blind is not None:
+        yield (
+            f"Behind the guard {guard!r}, an attacker who does not know of it gets "
+            f"{_share(blind, 'attack_success_rate')} of the inputs accepted and wrong ({_attack(blind)}){price}."
+        )
+    if knowing is not None:
+        holds = knowing["attack_success_rate"]
+        yield (
+            f"An attacker who knows the guard gets {_share(knowing, 'attack_success_rate')} accepted and wrong "
+            f"({_attack(knowing)}): "
+            + (
+                "the guard gives no protection against them."
+                if holds >= 0.9
+                else "the guard protects only in part."
+                if holds >= 0.1
+                else "the guard held against every attack tried here, which is not a proof."
+            )
+        )
+    elif blind is not None:
+        yield "No attacker who knows the guard was tried, so this is an upper bound on what it protects."
+
+
+def warnings(records: Sequence[Record], meta: Record, splits: Splits) -> list[str]:
+    """Find reasons to doubt the numbers, each one sentence."""
+    found = [*meta["model"]["remarks"], *_samples(records, splits), *_masking(records, meta)]
+    for guard in meta["guards"]:
+        rows = [r for r in records if r["guard"] == guard and r["attack"] is not None]
+        if rows and not any(r["threat_model"] == "adaptive" and r["error"] is None for r in rows):
+            found.append(
+                f"Guard {guard!r} was not attacked by anyone who knows it: its figures are an upper bound."
+            )
+        for row in rows:
+            if row["threat_model"] != "adaptive" or row["error"] is not None:
+                continue
+            twin = _first(
+                records, guard=guard, attack=row["attack"], eps=row["eps"], norm=row["norm"],
+                threat_model="oblivious", attack_options=row["attack_options"],
+            )  # fmt: skip
+            if twin is not None and row["attack_success_rate"] < twin["attack_success_rate"]:
+                found.append(
+                    f"The adaptive {_attack(row)} on {guard!r} is weaker than the oblivious one: a bug, please report."
+                )
+        found.extend(_false_alarms(records, guard, meta))
+    data = splits.test
+    if data.kind == "table" and any(r["attack"] for r in records) and not data.marks:
+        found.append(
+            "No feature is marked immutable, integer or derived, so an attacked patient may be impossible "
+            "(--immutable, --integer, --derived)."
+        )
+    return list(dict.fromkeys(found))
+
+
+def _samples(records: Sequence[Record], splits: Splits) -> Iterator[str]:
+    n = records[0]["n"]
+    if n < _FEW:
+        yield f"Only {n} samples were attacked: read the intervals, not the percentages."
+    table = records[0]["per_class"] or []
+    for row in table:
+        if row["n"] == 0:
+            yield f"No attacked sample is of class {row['class']!r}: nothing is known about it."
+        elif row["n"] < 20:
+            yield f"Class {row['class']!r} has only {row['n']} attacked samples."
+        if row["n"] and row["largest_patient_share"] is not None and row["largest_patient_share"] > 0.5:
+            yield (
+                f"One patient supplies {_percent(row['largest_patient_share'])} of class {row['class']!r} "
+                f"({row['patients']} patients in all): its figures are nearly that patient's alone."
+            )
+    # What the loader had to say about these data belongs beside the numbers.
+    yield from (note for note in splits.test.provenance.notes if "warning" in note.lower())
+
+
+def _masking(records: Sequence[Record], meta: Record) -> Iterator[str]:
+    """Look for gradients that do not lead where they should (Athalye et al., 2018)."""
+    bare = [r for r in records if r["guard"] == "none" and r["attack"] is not None and r["error"] is None]
+    white = [r for r in bare if r["threat_model"] == "white-box"]
+    for row in white:
+        for other in bare:
+            if (row["eps"], row["norm"]) != (other["eps"], other["norm"]):
+                continue
+            gap = row["robust_accuracy"] - other["robust_accuracy"]
+            if other["threat_model"] == "transfer" and row["attack"] == other["attack"] and gap > _SLACK:
+                yield (
+                    f"Gradient masking is likely: {_attack(row)} computed on a substitute fools more than on "
+                    "the model itself."
+                )
+            weaker = _STRENGTH.get(other["attack"], 9) < _STRENGTH.get(row["attack"], 0)
+            if other["threat_model"] == "white-box" and weaker and gap > _SLACK:
+                yield f"Gradient masking is likely: the weaker {_attack(other)} fools more than {_attack(row)}."
+        for other in white:
+            same = all(row[key] == other[key] for key in ("attack", "norm", "attack_options"))
+            if same and other["eps"] > row["eps"] and other["robust_accuracy"] > row["robust_accuracy"] + _SLACK:
+                yield (
+                    f"Gradient masking is likely: {_attack(other)} fools fewer than the same attack at "
+                    f"eps = {row['eps']:g}."
+                )
+    check = meta["checks"]
+    if check["robust_accuracy"] is not None and check["robust_accuracy"] > 0.05:
+        yield (
+            f"Gradient masking is likely: with eps = {check['huge_eps']:g}, half the range of values, PGD still "
+            f"leaves {_percent(check['robust_accuracy'])} of {check['n']} inputs right; it should leave none."
+        )
+
+
+def _false_alarms(records: Sequence[Record], guard: str, meta: Record) -> Iterator[str]:
+    clean = _first(records, attack=None, guard=guard)
+    asked = sum(d["false_alarm_rate"] for d in meta["guards"][guard]["detectors"])
+    if clean is not None and asked and clean["rejected_clean_low"] is not None:
+        if clean["rejected_clean_low"] > asked:
+            yield (
+                f"Guard {guard!r} was calibrated to reject {_percent(asked)} of clean inputs but rejects "
+                f"{_share(clean, 'rejected_clean')} here: these inputs are not like those it was calibrated on."
+            )
+
+
+def _worst(records: Sequence[Record], **wanted: Any) -> Record | None:
+    rows = [r for r in _matching(records, **wanted) if r["attack_success_rate"] is not None]
+    return max(rows, key=lambda r: (r["attack_success_rate"], -r["eps"]), default=None)
+
+
+def _smallest_breaking(records: Sequence[Record]) -> Record | None:
+    rows = _matching(records, guard="none", threat_model="white-box")
+    rows = [r for r in rows if (r["attack_success_rate"] or 0) >= 0.5]
+    return min(rows, key=lambda r: (r["norm"] != "linf", r["eps"]), default=None)
+
+
+def _first(records: Sequence[Record], **wanted: Any) -> Record | None:
+    return next(iter(_matching(records, **wanted)), None)
+
+
+def _matching(records: Sequence[Record], **wanted: Any) -> list[Record]:
+    return [r for r in records if r["error"] is None and all(r[key] == value for key, value in wanted.items())]
+
+
+def _attack_name(record: Record) -> str:
+    steps = record["attack_options"].get("steps")
+    return f"{record['attack'].upper()}{f'-{steps}' if steps else ''}"
+
+
+def _attack(record: Record) -> str:
+    return f"{_attack_name(record)} at eps = {record['eps']:g} ({record['norm']})"
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f}%"
+
+
+def _share(record: Record, rate: str) -> str:
+    low, high = record[f"{rate}_low"], record[f"{rate}_high"]
+    return f"{_percent(record[rate])} ({100 * low:.1f} to {100 * high:.1f})"
