@@ -1,0 +1,291 @@
+"""The command line: parses, calls, prints."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from salus import __version__
+from salus.errors import SalusError
+
+F = TypeVar("F", bound=Callable[..., Any])
+_WIDTH = {"max_content_width": 100, "help_option_names": ["-h", "--help"]}
+
+
+class _Group(click.Group):
+    """Turns every mistake of input into one sentence and exit code 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SalusError as error:
+            click.echo(f"Error: {' '.join(str(error).split())}", err=True)
+            sys.exit(2)
+        except KeyboardInterrupt:
+            click.echo("Stopped. Run the same command again to go on from here.", err=True)
+            sys.exit(130)
+
+
+def _data_options(command: F) -> F:
+    """Add the options that say which data, and how they are loaded."""
+    options = [
+        click.option("--split", help="How samples are dealt: beats, patients or ds1-ds2 for mitdb."),
+        click.option("--bounds", help="Lowest and highest value of x, LOW,HIGH, when they are not 0,1."),
+        click.option("--data-dir", type=click.Path(path_type=Path), help="Where downloaded sets lie."),
+        click.option("--label", help="The CSV column that holds the label."),
+        click.option("--group", help="The CSV column that holds the patient."),
+        click.option("--scale", is_flag=True, default=None, help="Min-max scaling fitted on the training part."),
+        click.option("--smote", type=int, help="SMOTE to this many training samples per class."),
+        click.option("--without-mlii", help="MIT-BIH records without lead MLII: v5 or drop."),
+        click.option("--immutable", help="Features that never change, comma-separated."),
+        click.option("--integer", help="Features that take whole numbers."),
+        click.option("--derived", help="Features that follow from others."),
+        click.option("--positive", help="Classes that mean disease, for health metrics."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _fit_options(command: F) -> F:
+    """Add the options that say which model and which defence."""
+    options = [
+        click.option("--data", help="A data set (see `salus data list`), or a file or folder of your own."),
+        click.option("--model", help="mlp, small-cnn, ecg-cnn, package.module:factory, or FILE.pt2."),
+        click.option("--weights", type=click.Path(path_type=Path), help="The factory's weights."),
+        click.option("--training", multiple=True, help="A training option, key=value (epochs=10)."),
+        click.option("--defence", multiple=True, help="NAME:key=value,...; A+B for one guard; none for none."),
+        click.option("--false-alarm-rate", type=float, help="Clean inputs a guard may reject.  [default: 0.01]"),
+        click.option("--seed", type=int, help="Of every random draw.  [default: 0]"),
+        click.option("--device", help="cpu, cuda, ...  [default: cpu]"),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@click.group(cls=_Group, context_settings=_WIDTH)
+@click.version_option(__version__, prog_name="salus")
+def main() -> None:
+    """Audit, harden and guard medical classifiers against adversarial inputs."""
+
+
+@main.command()
+@click.argument("plan", required=False, type=click.Path(path_type=Path))
+@_fit_options
+@_data_options
+@click.option("--attack", multiple=True, help="NAME:key=value,... (pgd:eps=0.01,steps=40).  [default: fgsm, pgd]")
+@click.option("--eps", help="Radii for attacks that name none, comma-separated; 2/255 will do.")
+@click.option("--norm", help="linf or l2, for attacks that name none.  [default: linf]")
+@click.option("--threat-model", multiple=True, help="white-box, transfer, oblivious, adaptive.")
+@click.option("--target", help="The class that targeted attacks aim for.")
+@click.option("--samples", type=int, help="Test samples to attack, at natural prevalence.  [default: all]")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for report and results.")
+def audit(plan: Path | None, out: Path, **options: Any) -> None:
+    """Attack a classifier, bare and guarded, and write a report.
+
+    PLAN is a YAML file with the same fields as the options. An audit that was stopped goes on where it was.
+
+    \b
+    salus audit --data mitdb --split beats --model ecg-cnn --attack fgsm:eps=0.01 \\
+        --attack pgd:eps=0.01,steps=40 --defence i-defender --samples 2000 --out runs/ecg
+    """
+    from salus.audit import Plan, run_audit
+    from salus.report import write_report
+
+    fields = _fields(options)
+    made = Plan.of(fields) if plan is None else Plan.read(plan, fields)
+    outcome = run_audit(made, out, command=shlex.join(["salus", *sys.argv[1:]]))
+    page = write_report(out)
+    _print_cells(outcome.cells)
+    for sentence in outcome.meta["verdict"]:
+        click.echo(sentence)
+    for sentence in outcome.meta["warnings"]:
+        click.echo(f"Warning: {sentence}")
+    stored = len(outcome.cells) + 1 - outcome.computed
+    click.echo(f"{outcome.computed} cells computed, {stored} taken from {out}. Report: {page}")
+    if outcome.failed:
+        click.echo(f"{outcome.failed} cells failed; run the same command to try them again.", err=True)
+        sys.exit(3)
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+def report(run: Path) -> None:
+    """Draw the report of an audit again, from its stored results alone."""
+    from salus.report import write_report
+
+    click.echo(f"Report: {write_report(run)}")
+
+
+@main.group()
+def guard() -> None:
+    """Make guards and use them."""
+
+
+@guard.command("fit")
+@_fit_options
+@_data_options
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the bundle.")
+def guard_fit(out: Path, **options: Any) -> None:
+    """Train a classifier, fit its defence and save both as one bundle."""
+    from salus.audit.bundle import fit_bundle
+    from salus.audit.plan import Plan
+
+    made = fit_bundle(Plan.of(_fields(options)), out)
+    for detector in made.guard.describe()["detectors"]:
+        click.echo(detector["text"] + ".")
+    click.echo(
+        f"On {made.n} test inputs it rejects {made.rejected:.1%} and answers {made.right:.1%} rightly. "
+        f"Bundle: {out}"
+    )
+
+
+@guard.command("apply")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("inputs", type=click.Path(path_type=Path))
+@click.option("--model", help="package.module:factory, for a bundle around a model of your own.")
+@click.option("--out", type=click.Path(path_type=Path), help="CSV to write instead of standard output.")
+def guard_apply(bundle: Path, inputs: Path, model: str | None, out: Path | None) -> None:
+    """Let a bundle judge the x of an .npz file: one line an input, label or rejected."""
+    from salus.audit.bundle import judge_file
+
+    text = judge_file(bundle, inputs, factory=model)
+    if out is None:
+        click.echo(text, nl=False)
+    else:
+        from salus.atomic import write_text
+
+        write_text(out, text)
+        click.echo(f"Verdicts: {out}")
+
+
+@main.group()
+def data() -> None:
+    """List, show and fetch data sets."""
+
+
+@data.command("list")
+def data_list() -> None:
+    """List the known data sets and whether they are at hand."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from salus.data import catalogue
+
+    table = Table(box=None, pad_edge=False)
+    for column in ("name", "kind", "at hand", "what", "licence"):
+        table.add_column(column)
+    for entry in catalogue():
+        table.add_row(entry.name, entry.kind, "yes" if entry.at_hand else "no", entry.summary, entry.licence)
+    Console(highlight=False).print(table)
+
+
+@data.command("show")
+@click.argument("name")
+@_data_options
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--picture", type=click.Path(path_type=Path), help="Where to draw it.  [default: NAME.png]")
+def data_show(name: str, seed: int, picture: Path | None, **options: Any) -> None:
+    """Show a data set: counts, classes, bounds, provenance, and a picture."""
+    from salus.data import load
+    from salus.report import dataset_picture
+
+    splits = load(name, seed=seed, **_fields(options))
+    facts = splits.describe()
+    click.echo(f"{facts['name']}: {facts['kind']}s of shape {facts['shape']}, values in {tuple(facts['bounds'])}")
+    for part, counts in facts["counts"].items():
+        patients = f", {facts['groups'][part]} patients" if part in facts["groups"] else ""
+        click.echo(f"  {part}: {sum(counts.values())} samples ({_counts(counts)}{patients})")
+    if facts["positive"]:
+        click.echo(f"  disease: {', '.join(facts['positive'])}")
+    origin = facts["provenance"]
+    click.echo(f"  source: {origin['source']} {origin['version']}, {origin['licence']}".rstrip(", "))
+    click.echo(f"  split: {origin['split']}")
+    for drop in origin["dropped"]:
+        click.echo(f"  dropped: {drop['count']} {drop['what']}: {drop['reason']}")
+    for note in origin["notes"]:
+        click.echo(f"  note: {note}")
+    place = picture or Path(f"{Path(name).stem}.png")
+    dataset_picture(splits, place)
+    click.echo(f"  picture: {place}")
+
+
+@data.command("fetch")
+@click.argument("name")
+@click.option("--from", "source", type=click.Path(path_type=Path), help="A folder or archive on this disk.")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Where to put it.")
+def data_fetch(name: str, source: Path | None, data_dir: Path | None) -> None:
+    """Get a data set from its official home, checked file by file; a broken download goes on."""
+    from salus.data import fetch
+
+    click.echo(f"{name}: {fetch(name, source=source, data_dir=data_dir)}")
+
+
+def _fields(options: dict[str, Any]) -> dict[str, Any]:
+    """Keep what was given, in the shape that plans have."""
+    fields = {key: value for key, value in options.items() if value not in (None, ())}
+    for name in ("immutable", "integer", "derived", "positive"):
+        if name in fields:
+            fields[name] = tuple(word.strip() for word in fields[name].split(","))
+    if "bounds" in fields:
+        from salus.errors import OptionError
+
+        try:
+            low, high = (float(part) for part in fields["bounds"].split(","))
+        except ValueError as error:
+            raise OptionError(f"--bounds takes two numbers, LOW,HIGH, not {fields['bounds']!r}.") from error
+        fields["bounds"] = (low, high)
+    if "training" in fields:
+        from salus.options import split_spec
+
+        _, fields["training"] = split_spec(f"training:{','.join(fields['training'])}", "training option")
+    return fields
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.items())
+
+
+def _print_cells(cells: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    def rate(cell: dict[str, Any], name: str) -> str:
+        return "" if cell[name] is None else f"{100 * cell[name]:.1f}"
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("guard")
+    table.add_column("attack")
+    table.add_column("eps", justify="right")
+    table.add_column("attacker")
+    for column in ("accuracy %", "robust %", "fooled %", "rejected %", "AUC"):
+        table.add_column(column, justify="right")
+    for cell in cells:
+        if cell["error"] is not None:
+            table.add_row(
+                cell["guard"], cell["attack"] or "", f"{cell['eps'] or 0:g}", cell["threat_model"] or "", "failed"
+            )
+            continue
+        clean = cell["attack"] is None
+        table.add_row(
+            cell["guard"],
+            "(clean)" if clean else cell["attack"],
+            "" if clean else f"{cell['eps']:.3g}",
+            cell["threat_model"] or "",
+            rate(cell, "clean_accuracy"),
+            rate(cell, "robust_accuracy"),
+            rate(cell, "attack_success_rate"),
+            "" if cell["guard"] == "none" else rate(cell, "rejected_clean" if clean else "rejected_adversarial"),
+            "" if cell["detection_auc"] is None else f"{cell['detection_auc']:.3f}",
+        )
+    Console(highlight=False, width=None if sys.stdout.isatty() else 110).print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""From raw arrays and a deal of their rows to four Datasets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from salus.data.base import Dataset, FeatureMarks, Provenance, Splits
+from salus.data.scaling import MinMax, clip_note
+from salus.data.split import Indices, Parts, gaps
+from salus.errors import DataError, nearest
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RawData:
+    """Samples as their source has them, before they are dealt and scaled; fields as in ``Dataset``."""
+
+    x: NDArray[Any]
+    y: Indices
+    classes: tuple[str, ...]
+    provenance: Provenance
+    groups: Indices | None = None
+    bounds: tuple[float, float] = (0.0, 1.0)
+    positive: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
+    marks: FeatureMarks = field(default_factory=FeatureMarks)
+    sample_rate: float | None = None
+
+
+def assemble(raw: RawData, parts: Parts, *, scale: bool = False) -> Splits:
+    """Scale if asked, check everything once, and hand out the parts.
+
+    Raises:
+        DataError: on NaN, values outside the bounds, marks that fit no feature.
+    """
+    name = raw.provenance.name
+    notes = [*raw.provenance.notes, *gaps(raw.y, raw.classes, parts)]
+    if raw.marks and not raw.features:
+        raise DataError(f"Data {name!r} have no feature names, so that none can be marked; add `features`.")
+    refuse_nonfinite(raw.x, name)
+    units = np.ones(len(raw.features))
+    whole = _integer_features(raw)
+    if scale:
+        scaler = MinMax.fit(raw.x[parts["train"]])
+        x, outside = scaler(raw.x)
+        units = 1 / scaler.span
+        notes.append(clip_note(outside, parts, raw.features))
+    else:
+        x = np.asarray(raw.x, dtype=np.float32)
+        refuse_nonfinite(x, name)  # a float64 may be too large for a float32
+    data = Dataset(
+        x=torch.from_numpy(np.ascontiguousarray(x)),
+        y=torch.from_numpy(raw.y.astype(np.int64)),
+        classes=raw.classes,
+        provenance=replace(raw.provenance, notes=tuple(notes)),
+        groups=None if raw.groups is None else torch.from_numpy(raw.groups.astype(np.int64)),
+        bounds=raw.bounds,
+        positive=raw.positive,
+        features=raw.features,
+        marks=raw.marks,
+        steps=tuple(float(u) if w else 0.0 for u, w in zip(units, whole, strict=True)) if any(whole) else (),
+        sample_rate=raw.sample_rate,
+    )
+    return Splits(**{part: data.subset(torch.from_numpy(rows)) for part, rows in parts.items()})
+
+
+def refuse_nonfinite(x: NDArray[Any], what: str) -> None:
+    """Refuse NaN and infinity, naming the first sample that holds one."""
+    bad = ~np.isfinite(x).reshape(len(x), -1).all(1)
+    if bad.any():
+        row = int(bad.argmax())
+        raise DataError(f"Data {what!r}: sample {row} holds NaN or infinity; fill it in or leave it out.")
+
+
+def _integer_features(raw: RawData) -> list[bool]:
+    """Which features are marked integer; their values must be whole numbers in their own unit."""
+    whole = [feature in raw.marks.integer for feature in raw.features]
+    for word in raw.marks.integer:
+        if word not in raw.features:
+            raise DataError(
+                f"Data {raw.provenance.name!r} has no feature {word!r} to mark; {nearest(word, raw.features)}"
+            )
+        column = raw.x[:, raw.features.index(word)]
+        broken = column != np.round(column)
+        if broken.any():
+            row = int(broken.argmax())
+            raise DataError(
+                f"Data {raw.provenance.name!r}: feature {word!r} is marked integer, but sample {row} holds "
+                f"{column[row]:g}; give it in its own unit (with --scale) or leave the mark out."
+            )
+    return whole

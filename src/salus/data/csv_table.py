@@ -1,0 +1,149 @@
+"""One's own table in a CSV file: a header, a column of labels, numbers in all other columns."""
+
+from __future__ import annotations
+
+import csv
+import math
+from array import array
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from salus.data.assemble import RawData, assemble
+from salus.data.base import FeatureMarks, Provenance, Splits
+from salus.data.labels import encode_groups, encode_words
+from salus.data.options import LoadOptions
+from salus.data.published import file_sha256
+from salus.data.split import SHARES, describe_shares, grouped, stratified
+from salus.errors import DataError, nearest
+
+#: A column with one of these names holds the labels, unless another is named.
+LABEL_NAMES = ("label", "class", "target", "y", "diagnosis")
+
+#: A column with one of these names, left among the features, is probably no measurement.
+PATIENT_NAMES = ("group", "id", "patient", "patient_id", "patientid", "subject", "subject_id")
+
+
+def load_csv(options: LoadOptions) -> Splits:
+    """Load a table; rows are counted from 1, the header aside.
+
+    Raises:
+        DataError: no label column, a cell that is no number, rows of unequal length, text in no known encoding.
+    """
+    path = Path(options.name)
+    header, cells, words, patients = _read(path, options)
+    y, classes = encode_words(words, name=path.name)
+    groups = encode_groups(patients, name=path.name) if options.group else None
+    notes = [
+        f"column {feature!r} was read as a feature; if it names patients, name it as the group"
+        for feature in header
+        if feature.lower() in PATIENT_NAMES
+    ]
+    raw = RawData(
+        x=cells,
+        y=y,
+        classes=classes,
+        groups=groups,
+        bounds=options.bounds or (0.0, 1.0),
+        positive=options.positive,
+        features=tuple(header),
+        marks=FeatureMarks(options.immutable, options.integer, options.derived),
+        provenance=Provenance(
+            name=path.stem,
+            source=path.name,
+            checksum=file_sha256(path),
+            split=f"{'stratified by class' if groups is None else f'by patient (column {options.group})'}, "
+            f"seed {options.seed}: {describe_shares(SHARES)}",
+            notes=tuple(notes),
+        ),
+    )
+    if groups is None:
+        parts = stratified(y, classes, SHARES, seed=options.seed, name=path.name)
+    else:
+        parts = grouped(y, groups, classes, SHARES, seed=options.seed, name=path.name)
+    return assemble(raw, parts, scale=options.scale)
+
+
+def _read(path: Path, options: LoadOptions) -> tuple[list[str], NDArray[np.float64], list[str], list[str]]:
+    """Read features' names, numbers ``[N, F]``, labels and patients, row by row."""
+    numbers, labels, patients = array("d"), [], []
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = csv.reader(file, delimiter=_delimiter(file.readline()), strict=True)
+            file.seek(0)
+            header = _header(next(rows, []), path)
+            label = header.index(_label_column(header, options.label, path))
+            group = header.index(_column(header, options.group, path)) if options.group else None
+            columns = [i for i in range(len(header)) if i not in (label, group)]
+            if not columns:
+                raise DataError(f"File {path} has no feature columns beside {', '.join(header)}.")
+            for number, row in enumerate((row for row in rows if row), start=1):
+                if len(row) != len(header):
+                    raise DataError(
+                        f"File {path}: row {number} has {len(row)} cells, the header {len(header)}; mend the row."
+                    )
+                numbers.extend(_number(row[i], number, header[i], path) for i in columns)
+                labels.append(row[label].strip())
+                if group is not None:
+                    patients.append(row[group].strip())
+    except UnicodeDecodeError as error:
+        raise DataError(f"File {path} is not text in UTF-8; save it as CSV in UTF-8.") from error
+    except csv.Error as error:
+        raise DataError(f"File {path} is no readable CSV ({error}); save it again.") from error
+    if not labels:
+        raise DataError(f"File {path} has a header but no samples.")
+    cells = np.array(numbers).reshape(len(labels), len(columns))
+    return [header[i] for i in columns], cells, labels, patients
+
+
+def _header(row: Sequence[str], path: Path) -> list[str]:
+    header = [name.strip() for name in row]
+    if not any(header):
+        raise DataError(f"File {path} is empty; its first line must name the columns.")
+    for position, name in enumerate(header):
+        if not name or name in header[:position]:
+            raise DataError(
+                f"File {path}: column {position + 1} has {f'the name {name!r} of another' if name else 'no name'}; "
+                "give every column a name of its own."
+            )
+    return header
+
+
+def _label_column(header: Sequence[str], asked: str | None, path: Path) -> str:
+    if asked is not None:
+        return _column(header, asked, path)
+    found = [name for name in header if name.lower() in LABEL_NAMES]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise DataError(f"File {path}: columns {' and '.join(found)} could hold the label; name one with --label.")
+    raise DataError(
+        f"File {path} has no column called {', '.join(LABEL_NAMES[:-1])} or {LABEL_NAMES[-1]}; name the one that "
+        f"holds the label with --label. Columns: {', '.join(header)}."
+    )
+
+
+def _column(header: Sequence[str], asked: str, path: Path) -> str:
+    if asked not in header:
+        raise DataError(f"File {path} has no column {asked!r}; {nearest(asked, header)}")
+    return asked
+
+
+def _number(cell: str, row: int, column: str, path: Path) -> float:
+    try:
+        value = float(cell.replace("_", "?"))  # Python alone reads 1_000 as a number
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        what = f"holds {cell!r}, which is no number" if cell.strip() else "is empty"
+        raise DataError(
+            f"File {path}: row {row}, column {column!r} {what}; fill it in, or leave the row or the column out."
+        )
+    return value
+
+
+def _delimiter(line: str) -> str:
+    """The comma, unless the header has none and has semicolons or tabs."""
+    return next((mark for mark in ",;\t" if mark in line), ",")

@@ -1,0 +1,31 @@
+"""Where data lie on this machine: what is looked through for them, and in which order."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def cache_folder() -> Path:
+    """The user's cache, or the folder that the variable SALUS_CACHE names."""
+    named = os.environ.get("SALUS_CACHE")
+    if named:
+        return Path(named)
+    from platformdirs import user_cache_dir
+
+    return Path(user_cache_dir("salus"))
+
+
+def places(data_dir: Path | None = None) -> list[Path]:
+    """Folders that may hold downloaded sets, first things first: data_dir, SALUS_DATA, the user cache."""
+    named = os.environ.get("SALUS_DATA")
+    given = [data_dir] if data_dir is not None else []
+    return [*given, *([Path(named)] if named else []), cache_folder() / "data"]
+
+
+def find_set(name: str, landmark: str, data_dir: Path | None = None) -> Path | None:
+    """The first folder called ``name`` that holds the file ``landmark``; None when there is none."""
+    for place in places(data_dir):
+        if (place / name / landmark).is_file():
+            return place / name
+    return None

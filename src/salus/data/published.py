@@ -1,0 +1,110 @@
+"""What a downloadable set looks like at its official home, and how its files are verified."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from salus.errors import DataError
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedSet:
+    """A data set in the form in which its makers publish it.
+
+    Attributes:
+        name: of the set, and of the folder that holds it.
+        version: of the publication.
+        base_url: the folder on the web, ending in a slash.
+        sums: name of the published list of SHA-256 sums.
+        sums_sha256: SHA-256 of that list itself, so that nobody on the way can change it.
+        landmark: a file by which the folder is known.
+        wanted: regular expression of the files that the loader reads.
+        max_file_bytes: no file of the set is larger.
+    """
+
+    name: str
+    version: str
+    base_url: str
+    sums: str
+    sums_sha256: str
+    landmark: str
+    wanted: str
+    max_file_bytes: int
+
+    def wanted_sums(self, listing: bytes, *, where: str) -> dict[str, str]:
+        """Read the published list: file name -> SHA-256, for the files that the loader needs.
+
+        Raises:
+            DataError: the list is not the published one, or names a file outside its folder.
+        """
+        found = hashlib.sha256(listing).hexdigest()
+        if found != self.sums_sha256:
+            raise DataError(
+                f"The list {where} is not the one published with {self.name} {self.version}: its SHA-256 is "
+                f"{found[:12]}..., it should be {self.sums_sha256[:12]}...; get the set from its official home."
+            )
+        sums = parse_sums(listing, where=where)
+        wanted = {name: sums[name] for name in sorted(sums) if re.fullmatch(self.wanted, name)}
+        if self.landmark not in wanted:
+            raise DataError(f"The list {where} does not name {self.landmark}; get it again.")
+        return wanted
+
+
+MITDB = PublishedSet(
+    name="mitdb",
+    version="1.0.0",
+    base_url="https://physionet.org/files/mitdb/1.0.0/",
+    sums="SHA256SUMS.txt",
+    sums_sha256="d0feeffd1276ebb67612948b2519268c7141ad8154c5b518064a4880a5c13a03",
+    landmark="RECORDS",
+    wanted=r"RECORDS|\d{3}\.(dat|hea|atr)",
+    max_file_bytes=8 * 2**20,
+)
+
+
+def parse_sums(listing: bytes, *, where: str) -> dict[str, str]:
+    """Read lines of ``SHA-256  name``.
+
+    Raises:
+        DataError: a line is neither, or a name would leave the folder.
+    """
+    sums = {}
+    for number, line in enumerate(listing.decode("utf-8", "replace").splitlines(), start=1):
+        if not line.strip():
+            continue
+        match = re.fullmatch(r"([0-9a-fA-F]{64}) [ *]?(\S.*)", line)
+        if match is None:
+            raise DataError(f"Line {number} of {where} is not a SHA-256 sum and a file name; get the list again.")
+        sums[refuse_escape(match[2], where=where)] = match[1].lower()
+    return sums
+
+
+def refuse_escape(name: str, *, where: str) -> str:
+    """Return a file name as it is, unless it would lead out of the folder it is meant for.
+
+    Raises:
+        DataError: the name is absolute, has a drive letter, a backslash, ``..`` or a control character.
+    """
+    path = PurePosixPath(name)
+    if (
+        not path.parts
+        or path.is_absolute()
+        or ".." in path.parts
+        or "\\" in name
+        or ":" in name
+        or any(ord(letter) < 32 for letter in name)
+    ):
+        raise DataError(f"{where} names the file {name!r}, which leads out of its folder; it is not trusted.")
+    return name
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, read in pieces."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(2**20):
+            digest.update(piece)
+    return digest.hexdigest()
