@@ -78,7 +78,7 @@ class Guard:
 
     Args:
         classifier: the classifier.
-        detectors: calibrated detectors fitted to it.
+        detectors: detectors fitted to it and calibrated, or to be by :meth:`fit`.
         purifier: cleans what the classifier sees.
         name: how reports call the guard.
     """
@@ -96,7 +96,7 @@ class Guard:
         self.purifier = purifier
         self.name = name
         for detector in self.detectors:
-            if detector.classifier is not classifier:
+            if detector.classifier_ not in (None, classifier):
                 raise ModelError(f"{detector.name} was fitted to another classifier than this guard's.")
 
     @property
@@ -110,7 +110,7 @@ class Guard:
         return tuple(dict.fromkeys(layer for detector in self.detectors for layer in detector.layers))
 
     def fit(self, train: Dataset, calibration: Dataset, false_alarm_rate: float = 0.01, *, seed: int = 0) -> Guard:
-        """Calibrate the detectors, fitted here where they are not, at one total false-alarm rate.
+        """Fit the detectors to training data and calibrate them at one total false-alarm rate.
 
         Several detectors share the rate equally, so that together they keep it (Bonferroni).
         """

@@ -114,6 +114,11 @@ class ClassConsistent(GuardObjective):
         super().__init__(guard, targeted=True)
         self.mix = weight
 
+    @property
+    def title(self) -> str:
+        """Name the attack for reports."""
+        return f"class-consistent {'selective' if self.mix is None else f'weight={self.mix:g}'}"
+
     def goal(self, view: View, y: Tensor) -> Tensor:
         """Compute the two margins, each cut off once it is sure."""
         own = view.logits.gather(1, y[:, None])[:, 0]
@@ -200,17 +205,18 @@ def adaptive(
     variants = torch.where(fallen, 0, -1)
     queries, passes = start.queries.clone(), start.passes.clone()
     names = ["oblivious"]
-    for name, objective, goals, warm in _plan(engine, guard, y):
-        names.append(name)
-        for target in goals:
+    for variant in _variants(engine, guard, y):
+        names.append(variant.name)
+        for target in variant.goals:
             left = ~fallen if target is None else ~fallen & (target != labels)
             if progress is not None:
-                progress(name, int((~fallen).sum()))
+                progress(variant.name, int((~fallen).sum()))
             if not bool(left.any()):
                 continue
             aim = y if target is None else target
-            first = start.x_adv[left] if warm else None
-            result = engine.run(objective, x[left], aim[left], start=first)
+            where = {"oblivious": start.x_adv, "nearest": best}.get(variant.start)
+            first = None if where is None else where[left]
+            result = variant.engine.run(variant.objective, x[left], aim[left], start=first)
             value, won = _judge(judge, guard, result.x_adv, y[left], labels[left], attack.targeted)
             rows = left.nonzero()[:, 0]
             queries[rows] += result.queries
@@ -223,25 +229,41 @@ def adaptive(
     return AdaptiveResult(best, fallen, variants, tuple(names), queries, passes)
 
 
-def _plan(
-    attack: Attack, guard: Guard, y: Tensor
-) -> Iterator[tuple[str, GuardObjective, list[Tensor | None], bool]]:
-    """Name the adaptive variants: objective, targets to try (None: the label itself), warm start or not."""
-    classes = len(guard.classifier.classes)
-    everywhere: list[Tensor | None] = [torch.full_like(y, k) for k in range(classes)]
-    goals: list[Tensor | None] = [y] if attack.targeted else everywhere
+@dataclass(frozen=True, eq=False)
+class _Variant:
+    """One way to attack a guard: goals are targets, or None for the labels themselves."""
+
+    name: str
+    engine: Attack
+    objective: GuardObjective
+    goals: list[Tensor | None]
+    start: str  # "oblivious": that attack's result; "nearest": the best point so far; "fresh": the engine's own
+
+
+def _variants(engine: Attack, guard: Guard, y: Tensor) -> Iterator[_Variant]:
+    each_class: list[Tensor | None] = [torch.full_like(y, k) for k in range(len(guard.classifier.classes))]
+    goals: list[Tensor | None] = [y] if engine.targeted else each_class
     if not guard.detectors:
-        yield "end-to-end", GuardObjective(guard, targeted=attack.targeted), [None], False
-        yield "end-to-end, each class", ClassConsistent(guard, weight=None), goals, True
+        plain = GuardObjective(guard, targeted=engine.targeted)
+        yield _Variant("end-to-end", engine, plain, [y if engine.targeted else None], "fresh")
+        yield _Variant("end-to-end, each class", engine, ClassConsistent(guard, weight=None), goals, "nearest")
         return
-    if not attack.targeted:
+    if not engine.targeted:
         for alpha in EQ6_ALPHAS:
-            yield f"eq6 alpha={alpha:g}", Eq6(guard, alpha=alpha), [None], False
-    for warm in (True, False):
-        for weight in WEIGHTS:
-            how = "selective" if weight is None else f"weight={weight:g}"
-            where = "from the oblivious result" if warm else "from a fresh start"
-            yield f"class-consistent {how} {where}", ClassConsistent(guard, weight=weight), goals, warm
+            yield _Variant(f"eq6 alpha={alpha:g}", engine, Eq6(guard, alpha=alpha), [None], "fresh")
+    for start, weights in (("oblivious", WEIGHTS), ("fresh", (None, 1.0))):
+        for weight in weights:
+            consistent = ClassConsistent(guard, weight=weight)
+            yield _Variant(f"{consistent.title}, {start} start", engine, consistent, goals, start)
+    # The region that passes both tests may be narrow: go on from the nearest point in smaller steps.
+    stride = getattr(engine, "stride", 0.0)
+    if stride > 0:
+        for shrink in (4, 16):
+            finer = _with(engine, step_size=stride / shrink)
+            for weight in (None, 1.0):
+                consistent = ClassConsistent(guard, weight=weight)
+                name = f"{consistent.title}, nearest start, steps / {shrink}"
+                yield _Variant(name, finer, consistent, goals, "nearest")
 
 
 def _judge(

@@ -138,11 +138,8 @@ def guard(spec: str, plan: Plan, trained: Classifier, splits: Splits, folder: Pa
             return _on(trained, loaded)
         except BundleError as error:
             console.print(f"The stored guard {spec!r} cannot be used ({error}); it is fitted again.")
-    made = Guard(trained, (), purifier, name=spec)
-    for detector in detectors:
-        detector.fit(trained, splits.train.x, splits.train.y)
-        detector.calibrate(splits.calibration.x, plan.false_alarm_rate / len(detectors), seed=plan.seed)
     made = Guard(trained, detectors, purifier, name=spec)
+    made.fit(splits.train, splits.calibration, plan.false_alarm_rate, seed=plan.seed)
     made.save(place)
     write_json(place / "fitted-on.json", made_of)
     return made

@@ -1,0 +1,83 @@
+"""What tests of several rooms share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from salus.classifier import Classifier
+from salus.data import Dataset, Provenance
+from salus.detectors import IDefender
+from salus.guard import Guard
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep tests out of the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SALUS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def mitdb_folder() -> Path:
+    """The real MIT-BIH records, where the machine has them."""
+    folder = Path(os.environ.get("SALUS_DATA", "")) / "mitdb"
+    if not (folder / "RECORDS").is_file():
+        pytest.skip("SALUS_DATA holds no mitdb")
+    return folder
+
+
+@dataclass(frozen=True)
+class Toy:
+    """A trained classifier of three overlapping clouds in eight dimensions, and samples it never saw."""
+
+    classifier: Classifier
+    train: Dataset
+    calibration: Dataset
+    test: Dataset
+
+    def guard(self, rate: float = 0.05, **options: object) -> Guard:
+        """Fit a fresh I-defender guard."""
+        detector = IDefender(**options)  # type: ignore[arg-type]
+        return Guard(self.classifier, [detector], name="toy").fit(self.train, self.calibration, rate)
+
+
+def _clouds(n: int, seed: int) -> Dataset:
+    generator = torch.Generator().manual_seed(seed)
+    y = torch.arange(n) % 3
+    centres = torch.tensor([[0.3] * 8, [0.7] * 4 + [0.3] * 4, [0.5] * 4 + [0.8] * 4])
+    x = (centres[y] + 0.09 * torch.randn(n, 8, generator=generator)).clamp(0, 1)
+    return Dataset(x, y, ("a", "b", "c"), Provenance("clouds", "made here"))
+
+
+@pytest.fixture(scope="session")
+def toy() -> Toy:
+    """Train the toy classifier once."""
+    train = _clouds(900, 1)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 16), nn.ReLU(), nn.Linear(16, 3))
+    optimiser = torch.optim.Adam(module.parameters(), 0.01)
+    for _ in range(150):
+        optimiser.zero_grad()
+        nn.functional.cross_entropy(module(train.x), train.y).backward()
+        optimiser.step()
+    classifier = Classifier(module, train.classes, shape=(8,), name="toy")
+    return Toy(classifier, train, _clouds(600, 2), _clouds(300, 3))
+
+
+@pytest.fixture
+def accuracy() -> object:
+    """Share of right labels."""
+
+    def measure(classifier: Classifier, x: Tensor, y: Tensor) -> float:
+        return float((classifier.predict(x).argmax(1) == y).float().mean())
+
+    return measure

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from salus.errors import BundleError, ModelError
+from salus.guard import Guard
+from salus.purifiers import BitDepth
+
+
+def test_a_verdict_does_not_depend_on_the_other_samples_of_its_batch(toy) -> None:
+    guard = toy.guard()
+    together = guard(toy.test.x)
+    alone = [guard(toy.test.x[i : i + 1]) for i in range(40)]
+    assert torch.equal(torch.cat([v.answers for v in alone]), together.answers[:40])
+    suspicion = torch.cat([v.suspicion for v in alone])
+    assert torch.allclose(suspicion, together.suspicion[:40], rtol=1e-3, atol=1e-4)
+
+
+def test_a_rejected_input_is_answered_with_minus_one(toy) -> None:
+    guard = toy.guard(0.2)
+    verdict = guard(torch.rand(200, 8))
+    assert bool((~verdict.accepted).any())
+    assert torch.equal(verdict.answers == -1, ~verdict.accepted)
+    assert torch.equal(verdict.rejected_by["i-defender"], ~verdict.accepted)
+
+
+def test_the_classifier_is_left_as_it_was(toy) -> None:
+    guard = toy.guard()
+    toy.classifier.module.train()
+    try:
+        guard(toy.test.x)
+        assert toy.classifier.module.training
+    finally:
+        toy.classifier.module.eval()
+    assert all(p.requires_grad for p in toy.classifier.parameters())
+
+
+def test_the_classifier_sees_the_purified_input_and_the_detectors_the_raw_one(toy) -> None:
+    plain = toy.guard()
+    guard = Guard(toy.classifier, plain.detectors, BitDepth(bits=2))
+    verdict = guard(toy.test.x)
+    expected = toy.classifier.predict(BitDepth(bits=2).purify(toy.test.x)).argmax(1)
+    assert torch.equal(verdict.labels, expected)
+    assert torch.equal(verdict.accepted, plain(toy.test.x).accepted)
+
+
+def test_two_detectors_share_one_false_alarm_rate(toy) -> None:
+    from salus.detectors import IDefender
+
+    detectors = [IDefender(layers="logits"), IDefender(layers="penultimate")]
+    guard = Guard(toy.classifier, detectors).fit(toy.train, toy.calibration, 0.1)
+    assert [d.false_alarm_rate_ for d in detectors] == [0.05, 0.05]
+    assert set(guard(toy.test.x).scores) == {"i-defender", "i-defender#2"}
+
+
+def test_a_detector_of_another_classifier_is_refused(toy) -> None:
+    from copy import deepcopy
+
+    with pytest.raises(ModelError, match="another classifier"):
+        Guard(deepcopy(toy.classifier), toy.guard().detectors)
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> tuple[Path, Guard]:
+    from salus.classifier import Classifier
+    from salus.data import load
+    from salus.detectors import IDefender
+    from salus.models import build_model
+
+    splits = load("breast-cancer")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = build_model("mlp", (30,), 2, {})
+    classifier = Classifier(
+        module, splits.test.classes, shape=(30,), name="mlp", architecture={"name": "mlp", "options": {}}
+    )
+    guard = Guard(classifier, [IDefender()], BitDepth(bits=6), name="one").fit(splits.train, splits.calibration, 0.05)
+    guard.save(tmp_path / "bundle")
+    return tmp_path / "bundle", guard
+
+
+def test_a_saved_guard_judges_as_the_one_that_was_saved(bundle) -> None:
+    folder, guard = bundle
+    x = torch.rand(100, 30)
+    ours, theirs = guard(x), Guard.load(folder)(x)
+    assert torch.equal(ours.answers, theirs.answers)
+    assert torch.equal(ours.suspicion, theirs.suspicion)
+    assert Guard.load(folder).fingerprint() == guard.fingerprint()
+
+
+def test_a_bundle_holds_no_pickles(bundle) -> None:
+    folder, _ = bundle
+    assert {path.suffix for path in folder.iterdir()} == {".json", ".safetensors"}
+
+
+@pytest.mark.parametrize("name", ["guard.json", "model.json", "model.safetensors", "detector-0.safetensors"])
+@pytest.mark.parametrize("harm", ["missing", "truncated", "flipped", "empty"])
+def test_a_harmed_bundle_gives_one_sentence(bundle, name: str, harm: str) -> None:
+    folder, _ = bundle
+    path = folder / name
+    content = path.read_bytes()
+    if harm == "missing":
+        path.unlink()
+    elif harm == "truncated":
+        path.write_bytes(content[: len(content) // 2])
+    elif harm == "empty":
+        path.write_bytes(b"")
+    else:
+        middle = len(content) // 2
+        path.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
+    with pytest.raises(BundleError) as caught:
+        Guard.load(folder)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("change", ["threshold", "path", "detector"])
+def test_an_edited_bundle_is_refused(bundle, change: str) -> None:
+    folder, _ = bundle
+    content = json.loads((folder / "guard.json").read_text())
+    if change == "threshold":
+        content["detectors"][0]["settings"]["suspicion_threshold"] = 1e9
+    elif change == "path":
+        content["detectors"][0]["file"] = "../../elsewhere.safetensors"
+    else:
+        content["detectors"][0]["name"] = "os.system"
+    (folder / "guard.json").write_text(json.dumps(content))
+    with pytest.raises(BundleError, match="checksum"):
+        Guard.load(folder)

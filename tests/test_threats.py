@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from salus.attacks import BIM, FGSM, PGD
+from salus.errors import OptionError
+from salus.guard import Guard
+from salus.purifiers import BitDepth
+from salus.threats import ClassConsistent, Eq6, GuardObjective, adaptive, check_threat, oblivious
+
+
+def fallen(guard: Guard, x_adv: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    answers = guard(x_adv).answers
+    return (answers >= 0) & (answers != y)
+
+
+@pytest.mark.parametrize("attack", [FGSM(eps=0.2), BIM(eps=0.2), PGD(eps=0.2), PGD(eps=0.6, norm="l2")])
+def test_the_adaptive_attack_is_never_weaker_than_the_oblivious_one(toy, attack) -> None:
+    guard = toy.guard(0.05)
+    x, y = toy.test.x[:120], toy.test.y[:120]
+    blind = fallen(guard, oblivious(attack, guard, x, y).x_adv, y)
+    knowing = adaptive(attack, guard, x, y)
+    assert bool((fallen(guard, knowing.x_adv, y) >= blind).all())
+    assert torch.equal(knowing.success, fallen(guard, knowing.x_adv, y))
+    assert knowing.success.sum() > blind.sum()
+    distance = (knowing.x_adv.double() - x.double()).flatten(1)
+    reach = distance.abs().amax() if attack.norm == "linf" else distance.norm(dim=1).amax()
+    assert float(reach) <= attack.eps
+    assert float(knowing.x_adv.min()) >= 0 and float(knowing.x_adv.max()) <= 1
+
+
+def test_the_adaptive_attack_beats_a_deliberately_weak_guard(toy) -> None:
+    # One broad Gaussian on the logits: it stops an attacker who overshoots, and nobody who knows it.
+    guard = toy.guard(0.05, layers="logits", components=1, covariance="diag")
+    attack = PGD(eps=0.3)
+    blind = fallen(guard, oblivious(attack, guard, toy.test.x, toy.test.y).x_adv, toy.test.y)
+    knowing = adaptive(attack, guard, toy.test.x, toy.test.y)
+    assert float(knowing.success.float().mean()) > 0.95
+    assert float(blind.float().mean()) < 0.8
+
+
+def test_the_class_consistent_attack_alone_gets_past_the_guard(toy) -> None:
+    guard = toy.guard(0.05)
+    x, y = toy.test.x, toy.test.y
+    target = (y + 1) % 3
+    result = PGD(eps=0.4).run(ClassConsistent(guard, weight=None), x, target)
+    assert float(result.success.float().mean()) > 0.8
+    assert torch.equal(guard(result.x_adv).answers[result.success], target[result.success])
+
+
+def test_eq6_is_the_papers_formula(toy) -> None:
+    guard = toy.guard(0.05)
+    detector = guard.detectors[0]
+    x, y = torch.rand(50, 8), torch.arange(50) % 3
+    got = Eq6(guard, alpha=0.1).loss(x, y)
+    states = toy.classifier.states(x, detector.layers)
+    likelihood = -detector.class_scores(states)
+    accepts = detector.class_acceptance(states) >= 0
+    for i in range(50):
+        others = [k for k in range(3) if k != int(y[i])]
+        expected = torch.nn.functional.cross_entropy(states.logits[i : i + 1], y[i : i + 1])
+        if not any(accepts[i, k] for k in others):
+            expected = expected + 0.1 * max(likelihood[i, k] for k in others)
+        assert torch.allclose(got[i].float(), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_success_means_accepted_and_wrong_and_the_margin_is_capped_by_acceptance(toy) -> None:
+    guard = toy.guard(0.2)
+    x, y = torch.rand(300, 8), torch.arange(300) % 3
+    verdict = guard(x)
+    evaluation = GuardObjective(guard).evaluate(x, y)
+    assert torch.equal(evaluation.success, verdict.accepted & (verdict.labels != y))
+    decided = evaluation.margin.abs() > 1e-4
+    assert torch.equal((evaluation.margin < 0)[decided], evaluation.success[decided])
+
+
+def test_a_guard_without_defences_is_attacked_as_its_bare_classifier(toy) -> None:
+    bare = Guard(toy.classifier)
+    attack = PGD(eps=0.2)
+    white = attack.run(toy.classifier, toy.test.x, toy.test.y)
+    knowing = adaptive(attack, bare, toy.test.x, toy.test.y)
+    assert bool((knowing.success >= white.success).all())
+
+
+def test_a_purifier_that_hides_the_gradient_is_broken_through_its_surrogate(toy) -> None:
+    guard = Guard(toy.classifier, purifier=BitDepth(bits=3))
+    x, y = toy.test.x, toy.test.y
+    attack = PGD(eps=0.3)
+    # Rounding has no gradient: an attack through it without a surrogate goes nowhere.
+    masked = BIM(eps=0.3)(lambda z: toy.classifier(guard.purifier.purify(z)), x, y)
+    assert torch.equal(masked, x)
+    assert float(adaptive(attack, guard, x, y).success.float().mean()) > 0.8
+
+
+def test_targeted_attacks_have_to_reach_their_target_and_be_accepted(toy) -> None:
+    guard = toy.guard(0.05)
+    target = (toy.test.y + 1) % 3
+    result = adaptive(PGD(eps=0.3, targeted=True), guard, toy.test.x, target, truth=toy.test.y)
+    assert torch.equal(result.success, guard(result.x_adv).answers == target)
+    assert float(result.success.float().mean()) > 0.3
+
+
+def test_an_attack_without_an_adaptive_form_refuses(toy) -> None:
+    from dataclasses import dataclass
+    from typing import ClassVar
+
+    @dataclass(frozen=True, kw_only=True)
+    class Blind(FGSM):
+        adaptive: ClassVar[bool] = False
+
+    with pytest.raises(OptionError, match="no adaptive form"):
+        adaptive(Blind(eps=0.1), toy.guard(), toy.test.x, toy.test.y)
+
+
+def test_an_unknown_threat_model_is_refused_with_the_nearest_name() -> None:
+    with pytest.raises(OptionError, match="'adaptive'"):
+        check_threat("adaptve")
+
+
+def test_the_same_seed_gives_the_same_attack(toy) -> None:
+    guard = toy.guard(0.05)
+    first = adaptive(PGD(eps=0.15), guard, toy.test.x[:60], toy.test.y[:60])
+    again = adaptive(PGD(eps=0.15), guard, toy.test.x[:60], toy.test.y[:60])
+    assert torch.equal(first.x_adv, again.x_adv)
