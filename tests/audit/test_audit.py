@@ -1,0 +1,290 @@
+"""Audits end to end on embedded data: what is stored, what is computed again, what the numbers add up to."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from salus.audit import Plan, run_audit
+from salus.classifier import Classifier
+from salus.errors import OptionError, StoreError
+from salus.guard import Guard
+
+QUICK = {
+    "data": "breast-cancer",
+    "training": {"epochs": 8},
+    "attack": ["fgsm", "pgd:steps=10"],
+    "eps": [0.02, 0.1],
+    "defence": ["i-defender:components=1"],
+    "false_alarm_rate": 0.05,
+    "threat_model": ["white-box", "transfer", "oblivious", "adaptive"],
+    "samples": 60,
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
+    out = tmp_path_factory.mktemp("audit") / "run"
+    outcome = run_audit(Plan.of(QUICK), out, command="salus audit ...")
+    assert outcome.failed == 0
+    return out, json.loads((out / "results.json").read_text())
+
+
+def cells(results: dict, **wanted: object) -> list[dict]:
+    return [c for c in results["cells"] if all(c[key] == value for key, value in wanted.items())]
+
+
+def test_every_cell_of_the_plan_is_there_once(run) -> None:
+    _, results = run
+    kinds = [(c["guard"], c["attack"], c["eps"], c["threat_model"]) for c in results["cells"]]
+    assert len(kinds) == len(set(kinds))
+    guard = "i-defender:components=1"
+    expected = {("none", None, None, None), (guard, None, None, None)}
+    for attack in ("fgsm", "pgd"):
+        for eps in (0.02, 0.1):
+            expected |= {("none", attack, eps, "white-box"), ("none", attack, eps, "transfer")}
+            expected |= {(guard, attack, eps, threat) for threat in ("transfer", "oblivious", "adaptive")}
+    assert set(kinds) == expected
+
+
+def test_the_stored_arrays_give_the_stored_rates(run) -> None:
+    folder, results = run
+    samples = load_file(folder / "samples.safetensors")
+    x, y = samples["x"], samples["y"]
+    model = Classifier.load(folder / "model")
+    guard = Guard.load(next((folder / "guards").iterdir()))
+    for cell in results["cells"]:
+        judge = Guard(model) if cell["guard"] == "none" else guard
+        good = judge(x).answers == y
+        assert cell["clean_accuracy"] == pytest.approx(float(good.float().mean()))
+        assert cell["clean_accuracy_low"] <= cell["clean_accuracy"] <= cell["clean_accuracy_high"]
+        if cell["attack"] is None:
+            continue
+        stored = load_file(folder / "cells" / f"{cell['id']}.safetensors")
+        assert float((stored["x_adv"].double() - x.double()).abs().max()) <= cell["eps"]
+        answers = judge(stored["x_adv"]).answers
+        fallen = (answers >= 0) & (answers != y)
+        assert torch.equal(fallen, stored["reached"])
+        assert cell["robust_accuracy"] == pytest.approx(float((good & ~fallen).float().mean()))
+        assert cell["attack_success_rate"] == pytest.approx(float((good & fallen).sum() / good.sum()))
+        assert cell["fallen_all"] == pytest.approx(float(fallen.float().mean()))
+        assert cell["robust_accuracy_accepted"] == pytest.approx(float((good & (answers == y)).float().mean()))
+
+
+def test_the_adaptive_row_is_never_weaker_than_the_oblivious_one(run) -> None:
+    _, results = run
+    rows = cells(results, threat_model="adaptive")
+    assert rows
+    for row in rows:
+        twin = cells(results, threat_model="oblivious", attack=row["attack"], eps=row["eps"])[0]
+        assert row["robust_accuracy"] <= twin["robust_accuracy"]
+
+
+def test_pgd_is_at_least_as_strong_as_fgsm_and_more_eps_is_never_weaker(run) -> None:
+    _, results = run
+    white = {(c["attack"], c["eps"]): c["robust_accuracy"] for c in cells(results, threat_model="white-box")}
+    assert white["pgd", 0.1] <= white["fgsm", 0.1]
+    assert white["pgd", 0.1] <= white["pgd", 0.02]
+    assert white["pgd", 0.1] < 0.2
+
+
+def test_a_second_run_computes_nothing_and_changes_no_cell(run) -> None:
+    folder, results = run
+    before = {path.name: path.stat().st_mtime_ns for path in (folder / "cells").iterdir()}
+    outcome = run_audit(Plan.of(QUICK), folder)
+    assert outcome.computed == 0
+    assert {path.name: path.stat().st_mtime_ns for path in (folder / "cells").iterdir()} == before
+    assert outcome.cells == results["cells"]
+
+
+def test_a_longer_plan_computes_only_what_is_new(run) -> None:
+    folder, _ = run
+    outcome = run_audit(Plan.of({**QUICK, "threat_model": ["white-box"], "attack": ["bim:eps=0.05"]}), folder)
+    assert outcome.computed == 1
+    run_audit(Plan.of(QUICK), folder)
+
+
+def test_a_damaged_cell_is_computed_again_to_the_same_figures(run, capfd) -> None:
+    folder, results = run
+    victim = cells(results, threat_model="adaptive")[0]["id"]
+    path = folder / "cells" / f"{victim}.safetensors"
+    path.write_bytes(path.read_bytes()[:-7])
+    outcome = run_audit(Plan.of(QUICK), folder)
+    assert outcome.computed == 1
+    assert "damaged" in capfd.readouterr().err
+    again = next(c for c in outcome.cells if c["id"] == victim)
+    was = next(c for c in results["cells"] if c["id"] == victim)
+    assert {**again, "seconds": 0} == {**was, "seconds": 0}
+
+
+def test_the_csv_holds_the_same_numbers(run) -> None:
+    folder, results = run
+    with (folder / "results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(results["cells"])
+    for row, cell in zip(rows, results["cells"], strict=True):
+        assert row["robust_accuracy"] == ("" if cell["robust_accuracy"] is None else str(cell["robust_accuracy"]))
+
+
+def test_the_folder_of_another_audit_is_refused(run) -> None:
+    folder, _ = run
+    with pytest.raises(StoreError, match="another data"):
+        run_audit(Plan.of({**QUICK, "data": "digits"}), folder)
+    with pytest.raises(StoreError, match="another seed|another samples|another split"):
+        run_audit(Plan.of({**QUICK, "seed": 5}), folder)
+
+
+def test_a_folder_that_holds_something_else_is_refused_untouched(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(StoreError, match=r"thesis\.tex"):
+        run_audit(Plan.of(QUICK), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_two_audits_cannot_share_a_folder(run) -> None:
+    from filelock import FileLock
+
+    folder, _ = run
+    with FileLock(folder / ".lock"), pytest.raises(StoreError, match="Another audit is running"):
+        run_audit(Plan.of(QUICK), folder)
+
+
+def test_a_cell_that_fails_is_reported_and_the_others_go_on(tmp_path: Path, monkeypatch) -> None:
+    from salus.attacks import FGSM
+
+    def break_down(self, search, start) -> None:
+        raise RuntimeError("out of luck")
+
+    monkeypatch.setattr(FGSM, "perturb", break_down)
+    outcome = run_audit(Plan.of({**QUICK, "threat_model": ["white-box"], "defence": "none"}), tmp_path / "run")
+    assert outcome.failed == 2
+    assert {c["error"] for c in outcome.cells if c["attack"] == "fgsm"} == {"RuntimeError: out of luck"}
+    assert all(c["error"] is None for c in outcome.cells if c["attack"] != "fgsm")
+    monkeypatch.undo()
+    assert run_audit(
+        Plan.of({**QUICK, "threat_model": ["white-box"], "defence": "none"}), tmp_path / "run"
+    ).computed == 2  # fmt: skip
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_no_half_file(tmp_path: Path, monkeypatch) -> None:
+    import errno
+
+    real = os.fsync
+
+    def full(descriptor: int) -> None:
+        if any("cells" in os.readlink(f"/proc/self/fd/{d}") for d in (descriptor,)):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StoreError, match="is full"):
+        run_audit(Plan.of({**QUICK, "defence": "none", "threat_model": "white-box"}), tmp_path / "run")
+    assert list((tmp_path / "run" / "cells").iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_killed_audit_goes_on_where_it_was(tmp_path: Path) -> None:
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(json.dumps({**QUICK, "samples": None, "eps": [0.01, 0.02, 0.05, 0.1]}))
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "salus.cli", "audit", str(plan), "--out", str(out)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while len(list((out / "cells").glob("[!.]*.json"))) < 5 and time.monotonic() < deadline:
+        assert process.poll() is None, "it ended before it could be killed"
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (out / "results.json").exists()
+    stored = {path.name for path in (out / "cells").glob("[!.]*.json")}
+    assert len(stored) >= 5
+    outcome = run_audit(Plan.read(plan), out)
+    assert outcome.failed == 0
+    # What was stored is not computed again: at most the cell in flight was lost.
+    assert outcome.computed == len(outcome.cells) + 1 - len(stored)
+    assert (out / "results.json").exists()
+
+
+def test_marked_features_are_left_alone(tmp_path: Path) -> None:
+    from salus.data import load
+
+    data = load("breast-cancer").test
+    fixed = data.features[:3]
+    plan = {**QUICK, "immutable": list(fixed), "defence": "none", "threat_model": "white-box"}
+    outcome = run_audit(Plan.of(plan), tmp_path / "run")
+    x = load_file(tmp_path / "run" / "samples.safetensors")["x"]
+    for cell in outcome.cells:
+        if cell["attack"]:
+            x_adv = load_file(tmp_path / "run" / "cells" / f"{cell['id']}.safetensors")["x_adv"]
+            assert torch.equal(x_adv[:, :3], x[:, :3])
+            assert not torch.equal(x_adv, x)
+    assert not any("immutable" in warning for warning in outcome.meta["warnings"])
+
+
+def test_a_guard_that_rejects_everything_scores_zero(toy) -> None:
+    from salus.audit.cell import count
+
+    guard = toy.guard(0.05)
+    guard.detectors[0].threshold_ = -1e9
+    verdict = guard(toy.test.x)
+    assert not bool(verdict.accepted.any())
+    record = count(toy.test, verdict, verdict)
+    assert record["clean_accuracy"] == record["robust_accuracy"] == 0
+    assert record["robust_accuracy_accepted"] == 0
+    assert record["attack_success_rate"] is None
+
+
+def test_masked_gradients_are_flagged() -> None:
+    from salus.audit.summary import _masking
+
+    base = {
+        "guard": "none", "error": None, "eps": 0.1, "norm": "linf", "attack_options": {}, "robust_accuracy": 0.5,
+        "threat_model": "white-box", "attack": "pgd",
+    }  # fmt: skip
+    calm = {"checks": {"robust_accuracy": 0.0, "huge_eps": 0.5, "n": 100}}
+    assert not list(_masking([base], calm))
+    assert "half the range" in next(iter(_masking([base], {"checks": {**calm["checks"], "robust_accuracy": 0.4}})))
+    stronger = {**base, "robust_accuracy": 0.2}
+    assert any("substitute" in w for w in _masking([base, {**stronger, "threat_model": "transfer"}], calm))
+    assert any("weaker FGSM" in w for w in _masking([base, {**stronger, "attack": "fgsm"}], calm))
+    assert any("fewer" in w for w in _masking([base, {**base, "eps": 0.2, "robust_accuracy": 0.7}], calm))
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"atack": "pgd"}, ["'atack'", "'attack'"]),
+        ({"attack": "pdg"}, ["'pdg'", "'pgd'"]),
+        ({"defence": "idefender"}, ["'idefender'", "'i-defender'"]),
+        ({"threat_model": "adaptiv"}, ["'adaptiv'", "'adaptive'"]),
+        ({"samples": 0}, ["samples", "0"]),
+        ({"norm": "l3"}, ["norm", "l3"]),
+        ({"false_alarm_rate": 2}, ["false_alarm_rate"]),
+        ({"eps": "a,b"}, ["eps"]),
+        ({"seed": -1}, ["seed"]),
+    ],
+)
+def test_a_wrong_field_of_a_plan_is_named_with_the_right_one(fields: dict, words: list[str]) -> None:
+    with pytest.raises(OptionError) as caught:
+        Plan.of(fields)
+    assert all(word in str(caught.value) for word in words)
+    assert "\n" not in str(caught.value)
+
+
+def test_options_and_yaml_make_the_same_plan(tmp_path: Path) -> None:
+    path = tmp_path / "plan.yaml"
+    path.write_text("data: digits\nattack: [pgd]\neps: [2/255, 0.1]\nfalse-alarm-rate: 0.05\n")
+    assert Plan.read(path) == Plan.of(
+        {"data": "digits", "attack": ("pgd",), "eps": "2/255,0.1", "false_alarm_rate": 0.05}
+    )
+    assert Plan.read(path).eps == (2 / 255, 0.1)
