@@ -24,7 +24,10 @@ THREAT_MODELS = ("white-box", "transfer", "oblivious", "adaptive")
 
 #: The paper's weights of Eq. 6, and those of the class-consistent attack.
 EQ6_ALPHAS = (1e-3, 1e-2, 1e-1, 1.0)
-WEIGHTS = (None, 0.1, 1.0, 10.0)  # None: the gradient of whichever of the two has not passed
+WEIGHTS = (1.0, 0.1, 10.0, None)  # None: the gradient of whichever of the two has not passed
+
+#: Random starts of the class-consistent attack: its landscape has many dead ends.
+STARTS = 5
 
 
 class GuardObjective(Objective):
@@ -97,16 +100,16 @@ class Eq6(GuardObjective):
         return loss + self.alpha * rejected * promising
 
 
-#: How far past a boundary the class-consistent attack pushes, in logits and in nats of suspicion.
+#: How far past a boundary an adaptive attack pushes, in logits or in nats of suspicion.
 _SURE = 0.2
 
 
 class ClassConsistent(GuardObjective):
-    """Raise one target class's logit and its acceptance together until both pass.
+    """Raise one target class's logit and its likelihood under the detectors together until both pass.
 
     Args:
         guard: the guard.
-        weight: of the acceptance beside the logit margin; None follows whichever has not passed yet
+        weight: of the log-likelihood beside the logit margin; None follows whichever has not passed yet
             (selective gradients, Bryniarski et al., 2022).
     """
 
@@ -120,16 +123,16 @@ class ClassConsistent(GuardObjective):
         return f"class-consistent {'selective' if self.mix is None else f'weight={self.mix:g}'}"
 
     def goal(self, view: View, y: Tensor) -> Tensor:
-        """Compute the two margins, each cut off once it is sure."""
+        """Add the logit margin, cut off once it is sure, and the log-likelihood under the target class."""
         own = view.logits.gather(1, y[:, None])[:, 0]
         rest = view.logits.scatter(1, y[:, None], -torch.inf).amax(1)
         label = (own - rest).clamp_max(_SURE)
         if view.class_acceptance is None:
             return label
-        accept = view.class_acceptance.gather(1, y[:, None])[:, 0].clamp_max(_SURE)
-        if self.mix is None:
-            return torch.where(label.detach() < _SURE, label, accept)
-        return label + self.mix * accept
+        likelihood = -sum(view.class_scores.values(), torch.zeros(())).gather(1, y[:, None])[:, 0]
+        if self.mix is not None:
+            return label + self.mix * likelihood
+        return torch.where(label.detach() < _SURE, label, likelihood)
 
 
 @dataclass(frozen=True, eq=False)
@@ -251,19 +254,18 @@ def _variants(engine: Attack, guard: Guard, y: Tensor) -> Iterator[_Variant]:
     if not engine.targeted:
         for alpha in EQ6_ALPHAS:
             yield _Variant(f"eq6 alpha={alpha:g}", engine, Eq6(guard, alpha=alpha), [None], "fresh")
-    for start, weights in (("oblivious", WEIGHTS), ("fresh", (None, 1.0))):
-        for weight in weights:
+    many = _with(engine, restarts=max(STARTS, getattr(engine, "restarts", 1)))
+    for start, runner in (("oblivious", engine), ("fresh", many)):
+        for weight in WEIGHTS:
             consistent = ClassConsistent(guard, weight=weight)
-            yield _Variant(f"{consistent.title}, {start} start", engine, consistent, goals, start)
+            yield _Variant(f"{consistent.title}, {start} start", runner, consistent, goals, start)
     # The region that passes both tests may be narrow: go on from the nearest point in smaller steps.
     stride = getattr(engine, "stride", 0.0)
     if stride > 0:
-        for shrink in (4, 16):
-            finer = _with(engine, step_size=stride / shrink)
-            for weight in (None, 1.0):
-                consistent = ClassConsistent(guard, weight=weight)
-                name = f"{consistent.title}, nearest start, steps / {shrink}"
-                yield _Variant(name, finer, consistent, goals, "nearest")
+        finer = _with(engine, step_size=stride / 4)
+        for weight in (None, 1.0):
+            consistent = ClassConsistent(guard, weight=weight)
+            yield _Variant(f"{consistent.title}, nearest start, short steps", finer, consistent, goals, "nearest")
 
 
 def _judge(

@@ -81,6 +81,23 @@ def test_the_bootstrap_covers_the_truth_about_as_often_as_it_says() -> None:
     assert 0.91 <= covered / trials <= 0.99
 
 
+def test_a_class_that_one_patient_supplies_keeps_a_wide_interval() -> None:
+    groups = np.repeat([1, 2, 3], [362, 20, 6])  # like F in DS2
+    rate = proportion(np.arange(388) < 40, groups=groups)
+    assert rate.low < 0.02 and rate.high > 0.6
+
+
+def test_few_unequal_patients_are_covered_too() -> None:
+    rng = np.random.default_rng(4)
+    covered = 0
+    for _ in range(200):
+        shares = rng.beta(1.4, 0.6, 3)
+        hits = rng.random(330) < np.repeat(shares, [300, 20, 10])
+        rate = proportion(hits, groups=np.repeat([0, 1, 2], [300, 20, 10]), resamples=200)
+        covered += rate.low <= 0.7 <= rate.high
+    assert covered / 200 > 0.85
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.tuples(st.booleans(), st.booleans(), st.integers(0, 5)), max_size=60),

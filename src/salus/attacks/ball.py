@@ -1,4 +1,4 @@
-"""Where an attacker may go: a norm ball around each sample, inside the value bounds, on the values it may touch.
+"""Where an attacker may go: a norm ball around each sample, inside the bounds, on the values it may touch.
 
 Inside means inside. Rounding to float32 may step over the rim of the ball by one unit in the last place, so
 every projection is checked in float64 and, where it stands outside, moved one float towards the sample.
@@ -59,15 +59,21 @@ class Ball(ABC):
         """Round integer features to whole units away from x, without leaving the ball."""
         if self.steps is None:
             return point
-        unit = torch.where(self.steps > 0, self.steps, 1.0)
-        away = (point - self.x) / unit
-        rounded = torch.where(self.steps > 0, self.x + away.round() * unit, point)
-        inward = torch.where(self.steps > 0, self.x + away.trunc() * unit, point)
-        inside = (rounded >= self.low) & (rounded <= self.high)
-        landed = torch.where(inside, rounded, inward)
+        whole, x = self.steps > 0, self.x.double()
+        unit = torch.where(whole, self.steps, 1.0)
+        away = (point.double() - x) / unit  # in units, [N, F]
+
+        def walk(units: Tensor) -> Tensor:
+            return torch.where(whole, (x + units * unit).to(point.dtype), point)
+
+        inward = walk(away.trunc())
+        # Rounding may carry even the inward one past the point, and so out of the ball: one unit less then.
+        past = (inward.double() - x).abs() > (point.double() - x).abs()
+        inward = torch.where(past, walk(away.trunc() - away.sign()), inward)
+        rounded = walk(away.round())
+        landed = torch.where((rounded >= self.low) & (rounded <= self.high), rounded, inward)
         outside = self.distance(landed) > self.eps
-        landed[outside] = inward[outside]
-        return torch.where(self.distance(landed).gt(self.eps)[:, None], self.x, landed)
+        return torch.where(outside[:, None], inward, landed)
 
     def select(self: B, rows: Tensor) -> B:
         """Keep the samples at these rows."""
@@ -79,7 +85,7 @@ class LinfBall(Ball):
 
     def project(self, point: Tensor) -> Tensor:
         """Clamp; ``low`` and ``high`` already hold the ball."""
-        return torch.minimum(torch.maximum(point, self.low), self.high)
+        return point.clamp(self.low, self.high)
 
     def steepest(self, gradient: Tensor) -> Tensor:
         """Return the sign (Goodfellow et al., 2015)."""
@@ -100,29 +106,31 @@ class L2Ball(Ball):
 
     def project(self, point: Tensor) -> Tensor:
         """Clamp to the bounds, scale onto the ball, and step one float inward where rounding stepped out."""
-        point = torch.minimum(torch.maximum(point, self.low), self.high)
+        point = point.clamp(self.low, self.high)
         length = self.distance(point)  # [N]
-        outside = length > self.eps
+        eps = self.eps * (1 - 1e-12)  # a hair inside: a sum in float64 depends on the order of its terms
+        outside = length > eps
         if not bool(outside.any()):
             return point
-        factor = torch.where(outside, self.eps / length.clamp_min(1e-300), 1.0)
+        factor = torch.where(outside, eps / length.clamp_min(1e-300), 1.0)
         factor = factor.reshape(-1, *[1] * (point.ndim - 1))
         # A point scaled towards x stays between x and itself, so the bounds still hold.
         point = torch.where(factor < 1, (self.x + (point.double() - self.x) * factor).to(point.dtype), point)
-        outside = self.distance(point) > self.eps
+        outside = self.distance(point) > eps
         while bool(outside.any()):
             point = torch.where(
                 outside.reshape(-1, *[1] * (point.ndim - 1)), torch.nextafter(point, self.x), point
             )
-            outside = self.distance(point) > self.eps
-        return torch.minimum(torch.maximum(point, self.low), self.high)
+            outside = self.distance(point) > eps
+        return point.clamp(self.low, self.high)
 
     def steepest(self, gradient: Tensor) -> Tensor:
         """Return the gradient divided by its length; zero where it vanishes."""
         flat = gradient.flatten(1)
-        flat = flat / flat.abs().amax(1, keepdim=True).clamp_min(torch.finfo(flat.dtype).tiny)
-        flat = flat / flat.norm(dim=1, keepdim=True).clamp_min(torch.finfo(flat.dtype).tiny)
-        return flat.reshape(gradient.shape)
+        tiny = torch.finfo(flat.dtype).tiny
+        # Two divisions, so that no square is lost or infinite.
+        flat = flat / flat.abs().amax(1, keepdim=True).clamp_min(tiny)
+        return (flat / flat.square().sum(1, keepdim=True).sqrt().clamp_min(tiny)).reshape(gradient.shape)
 
     def random(self, seed: int, samples: Tensor, stream: int) -> Tensor:
         """Draw from the uniform distribution on the ball, then clip to the bounds."""
@@ -133,7 +141,7 @@ class L2Ball(Ball):
 
     def distance(self, point: Tensor) -> Tensor:
         """Return the Euclidean length of the change."""
-        return (point.double() - self.x.double()).flatten(1).norm(dim=1)
+        return (point.double() - self.x.double()).flatten(1).square().sum(1).sqrt()
 
 
 def ball(
@@ -154,18 +162,26 @@ def ball(
         mask: bool, broadcastable to one sample; False where a value may not change.
         steps: ``[F]``, unit of each integer feature, 0 where continuous.
     """
-    low = torch.full_like(x, bounds[0])
-    high = torch.full_like(x, bounds[1])
+    lowest, highest = _floats_within(bounds, x.dtype)
+    low, high = torch.full_like(x, lowest), torch.full_like(x, highest)
     if norm == "linf":
         wide = x.double()
-        lowest = (wide - eps).to(x.dtype)
-        highest = (wide + eps).to(x.dtype)
-        lowest = torch.where(wide - lowest.double() > eps, torch.nextafter(lowest, x), lowest)
-        highest = torch.where(highest.double() - wide > eps, torch.nextafter(highest, x), highest)
-        low, high = torch.maximum(low, lowest), torch.minimum(high, highest)
+        left, right = (wide - eps).to(x.dtype), (wide + eps).to(x.dtype)
+        left = torch.where(wide - left.double() > eps, torch.nextafter(left, x), left)
+        right = torch.where(right.double() - wide > eps, torch.nextafter(right, x), right)
+        low, high = torch.maximum(low, left), torch.minimum(high, right)
     if mask is not None:
         low, high = torch.where(mask, low, x), torch.where(mask, high, x)
-    # x itself is always allowed, even where float32 cannot hold the bound exactly.
+    # x itself is always allowed, even where rounding has put it a float beyond the bound.
     low, high = torch.minimum(low, x), torch.maximum(high, x)
     kind = LinfBall if norm == "linf" else L2Ball
     return kind(x=x, eps=eps, low=low, high=high, steps=steps)
+
+
+def _floats_within(bounds: tuple[float, float], dtype: torch.dtype) -> tuple[float, float]:
+    """Return the lowest and the highest number of this type that are inside the bounds."""
+    wide = torch.tensor(bounds, dtype=torch.float64)
+    near = wide.to(dtype)
+    outside = torch.stack([near[0].double() < wide[0], near[1].double() > wide[1]])
+    low, high = torch.where(outside, torch.nextafter(near, near.flip(0)), near).tolist()
+    return low, high

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from salus.attacks.ball import NormName, ball
-from salus.attacks.objective import LogitObjective, Model, NaNLogits, Objective, frozen
+from salus.attacks.objective import LogitObjective, Model, Objective, frozen
 from salus.attacks.search import Search
 from salus.errors import DataError, ModelError, OptionError
 
@@ -71,6 +71,7 @@ class Attack(ABC):
     def __post_init__(self) -> None:
         if self.norm not in ("linf", "l2"):
             raise OptionError(f"{self.title}: norm must be 'linf' or 'l2', not {self.norm!r}.")
+        object.__setattr__(self, "bounds", tuple(self.bounds))
         if len(self.bounds) != 2 or not self.bounds[0] < self.bounds[1]:
             raise OptionError(f"{self.title}: bounds must be (lowest, highest), not {self.bounds!r}.")
         width = self.bounds[1] - self.bounds[0]
@@ -85,6 +86,10 @@ class Attack(ABC):
             raise OptionError(f"{self.title}: batch_size must be at least 1, not {self.batch_size}.")
         if self.mask is not None:
             object.__setattr__(self, "mask", _tuples(self.mask))
+        if self.units is not None:
+            object.__setattr__(self, "units", tuple(map(float, self.units)))
+            if not all(math.isfinite(unit) and unit >= 0 for unit in self.units):
+                raise OptionError(f"{self.title}: units must be numbers from 0 up, not {self.units}.")
 
     @property
     def title(self) -> str:
@@ -139,41 +144,42 @@ class Attack(ABC):
         judge: bool = True,
     ) -> AttackResult:
         objective = model if isinstance(model, Objective) else LogitObjective(model, targeted=self.targeted)
-        self._check(objective, x, y)
+        self._check(objective, x, y, start)
         mask, units = self._constraints(x)
         parts: list[AttackResult] = []
-        with frozen(*objective.modules):
+        # Gradients are needed even where the caller has switched them off.
+        with torch.inference_mode(False), frozen(*objective.modules):
             for first in range(0, len(x), self.batch_size):
                 rows = slice(first, first + self.batch_size)
-                region = ball(self.norm, x[rows].detach(), self.eps, self.bounds, mask, units)
+                clean = x[rows].clone() if x.is_inference() else x[rows].detach()
+                region = ball(self.norm, clean, self.eps, self.bounds, mask, units)
                 samples = torch.arange(first, first + len(region.x), device=x.device)
                 search = Search(objective, region, y[rows], samples, early_stop=self._early_stop)
-                try:
-                    self.perturb(search, None if start is None else region.project(start[rows].detach()))
-                    parts.append(_result(search, objective, region.distance, y[rows], judge))
-                except NaNLogits as error:
-                    sample = first + error.row
-                    raise ModelError(
-                        f"{self.title}: the model returned NaN near sample {sample}; "
-                        "check the model's weights and the scaling of its input."
-                    ) from error
+                self.perturb(search, None if start is None else region.project(start[rows].detach()))
+                if judge:
+                    search.judge()
+                distance = region.distance(search.x_adv)
+                parts.append(
+                    AttackResult(search.x_adv, search.success, distance, search.queries, search.passes)
+                )
                 if progress is not None:
                     progress(len(region.x))
         names = ("x_adv", "success", "distance", "queries", "passes")
         return AttackResult(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
 
-    def _check(self, objective: Objective, x: Tensor, y: Tensor) -> None:
+    def _check(self, objective: Objective, x: Tensor, y: Tensor, start: Tensor | None) -> None:
         stated = objective.bounds
-        if stated is not None and stated != tuple(map(float, self.bounds)):
+        if stated is not None and not _same(stated, self.bounds):
             raise ModelError(
-                f"{self.title} has bounds {self.bounds}, but the model says {stated}; give the attack the model's."
+                f"{self.title} has bounds {self.bounds}, but the model says {stated}; "
+                "give the attack the model's."
             )
-        if x.ndim < 2 or len(x) == 0 or not x.is_floating_point():
-            raise DataError(f"{self.title}: x must be a float tensor [N, ...] with N > 0, not {list(x.shape)}.")
-        if y.shape != x.shape[:1] or y.dtype != torch.int64:
+        if x.ndim < 2 or x.numel() == 0 or x.dtype not in (torch.float32, torch.float64):
             raise DataError(
-                f"{self.title}: y must be int64 [{len(x)}], not {y.dtype} {list(y.shape)}."
+                f"{self.title}: x must be float32 [N, ...] with N > 0, not {x.dtype} {list(x.shape)}."
             )
+        if y.shape != x.shape[:1] or y.dtype != torch.int64:
+            raise DataError(f"{self.title}: y must be int64 [{len(x)}], not {y.dtype} {list(y.shape)}.")
         if int(y.min()) < 0:
             raise DataError(f"{self.title}: label {int(y.min())} is negative.")
         low, high = torch.tensor(self.bounds, dtype=x.dtype).tolist()
@@ -184,6 +190,8 @@ class Attack(ABC):
             raise DataError(
                 f"{self.title}: sample {sample} has values outside the bounds {self.bounds}, or NaN."
             )
+        if start is not None and (start.shape != x.shape or bool(start.isnan().any())):
+            raise DataError(f"{self.title}: start must be shaped like x, {list(x.shape)}, without NaN.")
         diagonal = (self.bounds[1] - self.bounds[0]) * math.sqrt(flat.shape[1])
         if self.norm == "l2" and self.eps > diagonal:
             raise OptionError(
@@ -193,30 +201,21 @@ class Attack(ABC):
     def _constraints(self, x: Tensor) -> tuple[Tensor | None, Tensor | None]:
         mask = None
         if self.mask is not None:
-            mask = torch.tensor(self.mask, dtype=torch.bool, device=x.device)
             try:
-                mask = mask.broadcast_to(x.shape[1:])
-            except RuntimeError as error:
-                raise OptionError(
-                    f"{self.title}: mask has shape {list(mask.shape)}, a sample {list(x.shape[1:])}."
-                ) from error
+                mask = torch.tensor(self.mask, dtype=torch.bool, device=x.device).broadcast_to(x.shape[1:])
+            except (RuntimeError, ValueError) as error:
+                raise OptionError(f"{self.title}: mask does not fit samples {list(x.shape[1:])}.") from error
         units = None
         if self.units is not None and any(self.units):
-            units = torch.tensor(self.units, dtype=x.dtype, device=x.device)
+            units = torch.tensor(self.units, dtype=torch.float64, device=x.device)
             if x.ndim != 2 or units.shape != x.shape[1:]:
                 raise OptionError(f"{self.title}: {len(units)} units do not fit samples {list(x.shape[1:])}.")
         return mask, units
 
 
-def _result(
-    search: Search, objective: Objective, distance: Callable[[Tensor], Tensor], y: Tensor, judge: bool
-) -> AttackResult:
-    x_adv, success = search.x_adv, search.success
-    open_ = ~search.judged
-    if judge and bool(open_.any()):
-        success[open_] = objective.success(x_adv[open_], y[open_])
-        search.queries[open_] += 1
-    return AttackResult(x_adv, success, distance(x_adv), search.queries, search.passes)
+def _same(stated: tuple[float, float], given: tuple[float, float]) -> bool:
+    # Models often keep their bounds in a float32 buffer.
+    return torch.equal(torch.tensor(stated, dtype=torch.float32), torch.tensor(given, dtype=torch.float32))
 
 
 def _tuples(mask: Any) -> Any:

@@ -49,7 +49,8 @@ def _mix(z: Tensor) -> Tensor:
 
 
 def _shift(z: Tensor, places: int) -> Tensor:
-    return (z >> places) & ((1 << (64 - places)) - 1)  # torch shifts in the sign bit; SplitMix shifts in zeros
+    # torch shifts in the sign bit, SplitMix zeros.
+    return (z >> places) & ((1 << (64 - places)) - 1)
 
 
 def _signed(number: int) -> int:

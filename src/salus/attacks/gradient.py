@@ -15,7 +15,7 @@ from salus.errors import OptionError
 
 @dataclass(frozen=True, kw_only=True)
 class FGSM(Attack):
-    """The fast gradient sign method: one step to the rim of the ball (Goodfellow et al., 2015; I-defender, Eq. 1).
+    """The fast gradient sign method, one step to the rim (Goodfellow et al., 2015; I-defender, Eq. 1).
 
     With ``norm="l2"`` the step follows the gradient divided by its length. One gradient, no early stop.
 
@@ -29,7 +29,7 @@ class FGSM(Attack):
         """Take one step of length eps."""
         x_adv = search.ball.x if start is None else start
         x_adv, gradient = search.gradient(x_adv)
-        search.settle(search.ball.project(x_adv + self.eps * search.ball.steepest(gradient)))
+        search.settle(search.ball.project(x_adv.add(search.ball.steepest(gradient), alpha=self.eps)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,7 @@ class _Iterative(Attack):
             x_adv, gradient = search.gradient(x_adv)
             if len(search) == 0:
                 break
-            x_adv = search.ball.project(x_adv + self.stride * search.ball.steepest(gradient))
+            x_adv = search.ball.project(x_adv.add(search.ball.steepest(gradient), alpha=self.stride))
         return x_adv
 
 
@@ -93,7 +93,7 @@ class PGD(_Iterative):
 
     Attributes:
         restarts: independent random starts; each sample keeps a success, else its highest loss.
-        random_start: False starts from x, which makes the first start a BIM.
+        random_start: False makes the first start x itself, which is a BIM; the others stay random.
     """
 
     name: ClassVar[str] = "pgd"
@@ -116,7 +116,7 @@ class PGD(_Iterative):
                 break
             if restart == 0 and start is not None:
                 x_adv = start[search.rows]
-            elif self.random_start:
+            elif self.random_start or restart > 0:
                 x_adv = search.ball.random(self.seed, search.samples, restart)
             else:
                 x_adv = search.ball.x

@@ -75,15 +75,18 @@ class LogitObjective(Objective):
         self.targeted = targeted
 
     @property
+    def _owner(self) -> object:
+        return getattr(self.model, "__self__", self.model)
+
+    @property
     def modules(self) -> tuple[nn.Module, ...]:
         """The model itself, or the module whose method it is."""
-        owner = getattr(self.model, "__self__", self.model)
-        return (owner,) if isinstance(owner, nn.Module) else ()
+        return (self._owner,) if isinstance(self._owner, nn.Module) else ()
 
     @property
     def bounds(self) -> tuple[float, float] | None:
         """The model's ``bounds``, if it has any."""
-        bounds = getattr(self.model, "bounds", None)
+        bounds = getattr(self._owner, "bounds", None)
         return None if bounds is None else (float(bounds[0]), float(bounds[1]))
 
     def evaluate(self, x: Tensor, y: Tensor) -> Evaluation:
@@ -97,24 +100,28 @@ class LogitObjective(Objective):
 
 def checked_logits(logits: Tensor, y: Tensor) -> Tensor:
     """Refuse what cannot be logits for these labels."""
-    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(y):
-        shape = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise ModelError(f"The model must return logits [N, K] for {len(y)} samples; it returned {shape}.")
-    if not logits.is_floating_point():
+    if isinstance(logits, Tensor) and not logits.is_floating_point():
         raise ModelError(
             f"The model returned {logits.dtype}, not logits; this attack needs logits, "
             "a model that answers with labels can be attacked by decision-based attacks only."
+        )
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(y):
+        shape = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise ModelError(f"The model must return logits [N, K] for {len(y)} samples; it returned {shape}.")
+    if logits.shape[1] < 2:
+        raise ModelError(
+            "The model returned one logit a sample; two classes need two, such as [0, z] for the logit z."
         )
     if len(y) and int(y.max()) >= logits.shape[1]:
         raise ModelError(f"The model has {logits.shape[1]} classes, but a label is {int(y.max())}.")
     broken = logits.isnan().any(1)
     if bool(broken.any()):
-        raise NaNLogits(int(broken.nonzero()[0]))
+        raise NaNLogitsError(int(broken.nonzero()[0]))
     return logits
 
 
-class NaNLogits(ModelError):
-    """The model returned NaN; ``row`` is the position in the batch, and the attack names the sample."""
+class NaNLogitsError(ModelError):
+    """The model returned NaN; ``row`` is the position in the batch; the search names the sample."""
 
     def __init__(self, row: int) -> None:
         super().__init__(f"The model returned NaN for sample {row} of the batch.")
@@ -124,15 +131,15 @@ class NaNLogits(ModelError):
 def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
     """Compute the cross-entropy ``[N]`` in float64, with a gradient that confidence cannot quench.
 
-    With ``u = logsumexp(other logits) - own logit`` the cross-entropy is ``softplus(u)``. Its gradient is that
-    of u times ``1 - p_y``, which rounds to 0 when the model is very sure, by nature or to mask its gradients.
-    Here the gradient is that of u itself: the same direction, and never zero for want of digits.
+    With ``u = logsumexp(other logits) - own logit`` the cross-entropy is ``softplus(u)``. Its gradient is
+    that of u times ``1 - p_y``, which rounds to 0 when the model is very sure, by nature or to mask its
+    gradients. Here the gradient is that of u itself: the same direction, and never zero for want of digits.
     """
     wide = logits.double().clamp(-1e30, 1e30)  # infinities would make inf - inf
     own = wide.gather(1, y[:, None])[:, 0]
     others = wide.scatter(1, y[:, None], -torch.inf)
     u = others.logsumexp(1) - own
-    return nn.functional.softplus(u).detach() + u - u.detach()
+    return nn.functional.softplus(u).detach() + (u - u.detach())
 
 
 def logit_margin(logits: Tensor, y: Tensor) -> Tensor:

@@ -6,15 +6,16 @@ import torch
 from torch import Tensor
 
 from salus.attacks.ball import Ball
-from salus.attacks.objective import Objective
+from salus.attacks.objective import Evaluation, NaNLogitsError, Objective
+from salus.errors import ModelError
 
 
 class Search:
     """Evaluates an objective on the samples that are still active and keeps the best point of each.
 
     An attack moves points of the *active* samples; with ``early_stop`` a sample leaves as soon as it has
-    fallen. ``ball``, ``y``, ``samples`` and ``rows`` (places in the batch) always describe the active ones, in the
-    order of their points.
+    fallen. ``ball``, ``y``, ``samples`` and ``rows`` (places in the batch) always describe the active ones,
+    in the order of their points.
 
     Args:
         objective: the attacker's goal.
@@ -49,20 +50,22 @@ class Search:
         Returns:
             The points of the samples that stay active and the gradients there: with ``early_stop``, those
             that have fallen at this point are kept and leave.
+
+        Raises:
+            ModelError: the model returned NaN, or nothing that depends on its input by torch operations.
         """
         landed = self.ball.land(point).detach().requires_grad_()
         with torch.enable_grad():
-            evaluation = self.objective.evaluate(landed, self.y)
-            (gradient,) = torch.autograd.grad(evaluation.loss.sum(), landed)
-        self.queries[self.rows] += 1
+            evaluation = self._evaluate(landed)
         self.passes[self.rows] += 1
+        gradient = _differentiate(evaluation.loss, landed)
         # A model with infinite slopes must not turn a point into NaN.
-        gradient = gradient.nan_to_num(nan=0.0, posinf=1e30, neginf=-1e30)
+        gradient.nan_to_num_(nan=0.0, posinf=1e30, neginf=-1e30)
         if self.early_stop and bool(evaluation.success.any()):
             won = evaluation.success
             self._keep(won, landed.detach(), evaluation.loss.detach(), won)
             point, gradient = point[~won], gradient[~won]
-            self._drop(won)
+            self._select(~won)
         return point, gradient
 
     def record(self, point: Tensor) -> None:
@@ -71,30 +74,57 @@ class Search:
             return
         landed = self.ball.land(point).detach()
         with torch.no_grad():
-            evaluation = self.objective.evaluate(landed, self.y)
-        self.queries[self.rows] += 1
+            evaluation = self._evaluate(landed)
         won, rows = evaluation.success, self.rows
-        better = (won & ~self.success[rows]) | (
-            (won == self.success[rows]) & (evaluation.loss > self._loss[rows])
-        )
+        better = ~self.judged[rows] | (won & ~self.success[rows])
+        better |= (won == self.success[rows]) & (evaluation.loss > self._loss[rows])
         self._keep(better, landed, evaluation.loss, won)
-        if self.early_stop:
-            self._drop(won)
+        if self.early_stop and bool(won.any()):
+            self._select(~won)
 
     def settle(self, point: Tensor) -> None:
         """Keep the active samples' points unjudged: the attack has nothing to choose between."""
         self.x_adv[self.rows] = self.ball.land(point).detach()
         self.judged[self.rows] = False
 
+    def judge(self) -> None:
+        """Find out whether the points that were settled reach the goal; the last thing that a search does."""
+        self._select(~self.judged[self.rows])  # only active samples are ever settled
+        if len(self) > 0:
+            with torch.no_grad():
+                self.success[self.rows] = self._evaluate(self.x_adv[self.rows]).success
+            self.judged[self.rows] = True
+
+    def _evaluate(self, point: Tensor) -> Evaluation:
+        self.queries[self.rows] += 1
+        try:
+            # A copy, because a model may write to its input, and a point may be the caller's x itself.
+            return self.objective.evaluate(point.clone(), self.y)
+        except NaNLogitsError as error:
+            raise ModelError(
+                f"The model returned NaN near sample {int(self.samples[error.row])}; "
+                "check the model's weights and the scaling of its input."
+            ) from error
+
     def _keep(self, which: Tensor, point: Tensor, loss: Tensor, won: Tensor) -> None:
         rows = self.rows[which]
         self.x_adv[rows] = point[which]
         self._loss[rows] = loss[which].double()
         self.success[rows] = won[which]
-        self.judged[self.rows] = True
+        self.judged[rows] = True
 
-    def _drop(self, won: Tensor) -> None:
-        if bool(won.any()):
-            stay = ~won
-            self.rows, self.y, self.samples = self.rows[stay], self.y[stay], self.samples[stay]
-            self.ball = self.ball.select(stay)
+    def _select(self, stay: Tensor) -> None:
+        self.rows, self.y, self.samples = self.rows[stay], self.y[stay], self.samples[stay]
+        self.ball = self.ball.select(stay)
+
+
+def _differentiate(loss: Tensor, point: Tensor) -> Tensor:
+    gradient = None
+    if loss.requires_grad:
+        (gradient,) = torch.autograd.grad(loss.sum(), point, allow_unused=True)
+    if gradient is None:
+        raise ModelError(
+            "The model's logits do not depend on its input by torch operations (a detach, a no_grad or numpy "
+            "inside?), so there is no gradient to follow."
+        )
+    return gradient

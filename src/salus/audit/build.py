@@ -64,33 +64,41 @@ def identity(plan: Plan, splits: Splits) -> dict[str, Any]:
     }
 
 
-def classifier(plan: Plan, splits: Splits, folder: Path) -> tuple[Classifier, dict[str, Any] | None, tuple[str, ...]]:
-    """Load or train the classifier under audit and check it.
-
-    Returns:
-        The classifier, how it was trained (None when the user brought it), and remarks.
+def own_classifier(plan: Plan, splits: Splits) -> tuple[Classifier, tuple[str, ...]] | None:
+    """Load the user's own model and check it, before anything is written; None for built-in models.
 
     Raises:
-        ModelError: it does not fit the data, or guesses.
+        ModelError: it cannot be loaded, does not fit the data, or guesses.
+        OptionError: options that go with the other kind of model.
     """
     spec = model_spec(plan, splits)
     if spec in MODELS:
         if plan.weights is not None:
-            raise OptionError("--weights goes with a model of your own (package.module:factory); "
-                              f"{spec!r} is trained here.")  # fmt: skip
-        options = training_options(plan, splits, seed=plan.seed)
-        trained = _stored(folder / "model", spec, splits, options, "classifier")
-        return trained, asdict(options), check_classifier(trained, splits.test)
+            raise OptionError(
+                f"--weights goes with a model of your own (package.module:factory); {spec!r} is trained here."
+            )
+        return None
     if plan.training:
         raise OptionError(f"Training options go with built-in models; {spec!r} is used as it is.")
-    own = load_user_model(
-        spec, plan.weights, classes=splits.test.classes, bounds=splits.test.bounds, shape=splits.test.x.shape[1:]
-    )
-    remarks = check_classifier(own, splits.test)
+    test = splits.test
+    own = load_user_model(spec, plan.weights, classes=test.classes, bounds=test.bounds, shape=test.x.shape[1:])
+    remarks = check_classifier(own, test)
     if any("softmax" in remark.lower() for remark in remarks):
         own = as_logits(own)
-    own.save(folder / "model")
-    return own, None, remarks
+    return own, remarks
+
+
+def trained_classifier(
+    plan: Plan, splits: Splits, folder: Path
+) -> tuple[Classifier, dict[str, Any], tuple[str, ...]]:
+    """Train the built-in model, or load it where it was trained before, and check it.
+
+    Returns:
+        The classifier, the options it was trained with, and remarks.
+    """
+    options = training_options(plan, splits, seed=plan.seed)
+    trained = _stored(folder / "model", model_spec(plan, splits), splits, options, "classifier")
+    return trained, asdict(options), check_classifier(trained, splits.test)
 
 
 def substitute(plan: Plan, splits: Splits, folder: Path) -> Classifier:
@@ -109,7 +117,7 @@ def _stored(
         except BundleError as error:
             console.print(f"The stored {what} cannot be used ({error}); it is trained again.")
     trained, _ = fit_classifier(
-        spec, splits.train, splits.validation, options, folder.parent / f"{what}.checkpoint"
+        spec, splits.train, splits.validation, options, checkpoint=folder.parent / f"{what}.checkpoint"
     )
     trained.save(folder)
     (folder.parent / f"{what}.checkpoint").unlink(missing_ok=True)
@@ -117,13 +125,12 @@ def _stored(
 
 
 def guard(spec: str, plan: Plan, trained: Classifier, splits: Splits, folder: Path) -> Guard:
-    """Build, fit and store the guard of this specification, or load it.
+    """Fit and store the guard of this specification, or load it where it was fitted before.
 
     Raises:
         OptionError: the defence or an option is unknown.
         CalibrationError: the samples cannot carry the false-alarm rate.
     """
-    detectors, purifier = _parts(spec, plan, trained)
     made_of = {
         "spec": spec,
         "classifier": trained.fingerprint(),
@@ -138,17 +145,25 @@ def guard(spec: str, plan: Plan, trained: Classifier, splits: Splits, folder: Pa
             return _on(trained, loaded)
         except BundleError as error:
             console.print(f"The stored guard {spec!r} cannot be used ({error}); it is fitted again.")
-    made = Guard(trained, detectors, purifier, name=spec)
-    made.fit(splits.train, splits.calibration, plan.false_alarm_rate, seed=plan.seed)
+    made = fitted_guard(spec, plan, trained, splits)
     made.save(place)
     write_json(place / "fitted-on.json", made_of)
     return made
 
 
-def check_defences(plan: Plan, data_bounds: tuple[float, float]) -> None:
-    """Build every defence unfitted, so that a misspelt option is refused before anything is trained."""
+def fitted_guard(spec: str, plan: Plan, trained: Classifier, splits: Splits) -> Guard:
+    """Build the guard of this specification and fit it to the data."""
+    detectors, purifier = _parts(spec, plan, trained)
+    made = Guard(trained, detectors, purifier, name=spec)
+    return made.fit(splits.train, splits.calibration, plan.false_alarm_rate, seed=plan.seed)
+
+
+def check_defences(plan: Plan, splits: Splits) -> None:
+    """Refuse a misspelt option, or a rate that the samples cannot carry, before anything is trained."""
     for spec in plan.defences:
-        _parts(spec, plan, None, data_bounds)
+        detectors, _ = _parts(spec, plan, None, splits.test.bounds)
+        for detector in detectors:
+            detector.check_rate(len(splits.calibration), plan.false_alarm_rate / len(detectors))
 
 
 def _parts(

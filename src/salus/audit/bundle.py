@@ -40,18 +40,12 @@ def fit_bundle(plan: Plan, out: Path) -> FittedBundle:
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "guard.json").exists())):
         raise StoreError(f"--out {str(out)!r} holds something that is no guard; name an empty or a new folder.")
     splits = load_data(plan.data, seed=plan.seed, **plan.data_options)
-    build.model_spec(plan, splits)
-    build.check_defences(plan, splits.test.bounds)
-    made = not out.exists()
+    build.check_defences(plan, splits)
+    own = build.own_classifier(plan, splits)
     with storage_errors(out):
         out.mkdir(parents=True, exist_ok=True)
-    try:
-        classifier, _, _ = build.classifier(plan, splits, out)
-        guard = build.guard(plan.defences[0], plan, classifier, splits, out)
-    except BaseException:
-        if made and not any(out.iterdir()):
-            out.rmdir()
-        raise
+    classifier = own[0] if own is not None else build.trained_classifier(plan, splits, out)[0]
+    guard = build.fitted_guard(plan.defences[0], plan, classifier, splits)
     guard.save(out)
     verdict = guard(splits.test.x)
     right = verdict.answers == splits.test.y

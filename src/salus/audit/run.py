@@ -68,14 +68,19 @@ def run_audit(plan: Plan, out: Path | str, *, command: str = "") -> Outcome:
     store.check_free()
     splits = load_data(plan.data, seed=plan.seed, **plan.data_options)
     attacks = plan.attacks(splits.test)
-    build.model_spec(plan, splits)
     build.training_options(plan, splits, seed=plan.seed)
-    build.check_defences(plan, splits.test.bounds)
+    build.check_defences(plan, splits)
+    own = build.own_classifier(plan, splits)
     target = _target(plan, splits)
     device = _device(plan.device)
     with store.locked():
         store.claim(build.identity(plan, splits), plan.model_dump(mode="json"))
-        classifier, training, remarks = build.classifier(plan, splits, store.folder)
+        training: dict[str, Any] | None = None
+        if own is None:
+            classifier, training, remarks = build.trained_classifier(plan, splits, store.folder)
+        else:
+            classifier, remarks = own
+            classifier.save(store.folder / "model")
         classifier.to(device)
         guards = [build.guard(spec, plan, classifier, splits, store.folder) for spec in plan.defences]
         chosen = _sample(plan, splits.test)

@@ -95,16 +95,8 @@ class Detector(ABC):
         Raises:
             CalibrationError: the samples are too few for the rate, or the rate is none.
         """
-        if not 0 < false_alarm_rate < 1:
-            raise CalibrationError(f"A false-alarm rate lies between 0 and 1, not at {false_alarm_rate:g}.")
+        rank = self.check_rate(len(x_clean), false_alarm_rate)
         pooled = len(x_clean) // 2
-        rank = math.ceil((pooled + 1) * (1 - false_alarm_rate) - 1e-9)
-        if rank > pooled or len(x_clean) - pooled < 1:
-            raise CalibrationError(
-                f"{len(x_clean)} calibration samples cannot carry a false-alarm rate of {false_alarm_rate:g}: "
-                f"the detector could never fire. The smallest rate they carry is {1 / (pooled + 1):.4f}; "
-                "ask for that or give more samples."
-            )
         scores, labels, classes = self._scores(x_clean)
         order = torch.randperm(len(scores), generator=torch.Generator().manual_seed(seed)).to(scores.device)
         first, second = order[pooled:], order[:pooled]
@@ -113,6 +105,25 @@ class Detector(ABC):
         self.threshold_ = float(suspicion.sort().values[rank - 1])
         self.false_alarm_rate_ = false_alarm_rate
         return self
+
+    def check_rate(self, samples: int, false_alarm_rate: float) -> int:
+        """Tell the rank of the threshold among half of so many calibration samples.
+
+        Raises:
+            CalibrationError: they are too few for the rate, so that the detector could never fire.
+        """
+        if not 0 < false_alarm_rate < 1:
+            raise CalibrationError(f"A false-alarm rate lies between 0 and 1, not at {false_alarm_rate:g}.")
+        pooled = samples // 2
+        rank = math.ceil((pooled + 1) * (1 - false_alarm_rate) - 1e-9)
+        if rank > pooled or samples - pooled < 1:
+            smallest = math.ceil(1e4 / (pooled + 1)) / 1e4
+            raise CalibrationError(
+                f"{samples} calibration samples cannot carry a false-alarm rate of {false_alarm_rate:g}: "
+                f"the detector could never fire. The smallest rate they carry is {smallest:g}; "
+                "ask for that or give more samples."
+            )
+        return rank
 
     def _scores(self, x: Tensor, batch_size: int = 512) -> tuple[Tensor, Tensor, int]:
         scores, labels = [], []

@@ -120,6 +120,10 @@ class IDefender(Detector):
             super().calibrate(x_clean, false_alarm_rate, seed=seed)
         return self
 
+    def check_rate(self, samples: int, false_alarm_rate: float) -> int:
+        """Check the rate, which the paper's rules do not use."""
+        return super().check_rate(samples, false_alarm_rate) if self.threshold == "conformal" else 0
+
     def class_scores(self, states: States) -> Tensor:
         """Return minus the log-likelihood under each class, ``[N, K]``; differentiable."""
         total = torch.zeros((), device=states.logits.device)

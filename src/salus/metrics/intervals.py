@@ -13,6 +13,9 @@ from salus.metrics.arrays import Values, flat, matched
 
 CONFIDENCE = 0.95
 
+#: Resampling fewer patients than this, weighted by what they supply, claims more than they can tell.
+_FEW_PATIENTS = 5.0
+
 
 @dataclass(frozen=True)
 class Rate:
@@ -90,8 +93,9 @@ def wilson(count: float, n: float) -> tuple[float, float]:
 def _bootstrap(hit: NDArray[Any], patients: NDArray[Any], seed: int, resamples: int) -> tuple[float, float]:
     """Percentile interval over resampled patients, expanded for few patients (Hesterberg, 2015).
 
-    Where every resample gives the same share, the resampling says nothing about the uncertainty;
-    then each patient counts as one trial of Wilson's interval.
+    Resampling says nothing about the uncertainty where every resample gives the same share, and too little
+    where a few patients supply nearly everything. Then it is widened to Wilson's interval with each patient
+    as one trial; unequal patients count as (sum of sizes)² / (sum of squared sizes) equal ones (Kish, 1965).
     """
     from scipy.stats import norm, t
 
@@ -107,9 +111,14 @@ def _bootstrap(hit: NDArray[Any], patients: NDArray[Any], seed: int, resamples: 
     draws = np.random.default_rng(seed).multinomial(g, multiplicity / g, size=resamples)  # [B, kinds]
     sums = draws @ kinds  # [B, 2]
     shares = sums[:, 0] / sums[:, 1]
+    value = float(counts.sum() / totals.sum())
     if shares.min() == shares.max():
-        return wilson(g * hit.mean(), g)
+        return wilson(g * value, g)
     # A plain percentile interval is too narrow by about sqrt((g - 1) / g) and has no t quantile.
     tail = float(norm.cdf(sqrt(g / (g - 1)) * t.ppf((1 - CONFIDENCE) / 2, g - 1)))
     low, high = np.quantile(shares, [tail, 1 - tail])
+    effective = float(totals.sum() ** 2 / np.square(totals).sum())
+    if effective < _FEW_PATIENTS:
+        widest = wilson(effective * value, effective)
+        return min(float(low), widest[0]), max(float(high), widest[1])
     return float(low), float(high)

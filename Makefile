@@ -1,0 +1,51 @@
+# make demo    audit a small model on a data set that comes with scikit-learn; the report lands in runs/demo
+# make test    every test, the slow ones too
+# make lint    style, types, and which room may import which
+# make bench   speed against the floor
+# make clean   remove the virtual environment and all caches; runs/ stays
+
+VENV := .venv
+BIN := $(VENV)/bin
+CONSTRAINTS := constraints.txt
+DEMO := $(BIN)/salus audit --data breast-cancer --model mlp --out runs/demo
+
+# The first Python from 3.10 up that runs and can make a virtual environment; `make PYTHON=...` chooses another.
+CHECK := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 10))
+PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13 python3.10; do \
+	"$$python" -c '$(CHECK)' >/dev/null 2>&1 && { echo "$$python"; break; }; done)
+
+.PHONY: demo test lint bench clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/.installed
+	$(DEMO)
+
+test: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -n 2
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.installed-dev
+	$(BIN)/python benchmarks/import_time.py
+	$(BIN)/python benchmarks/pgd.py
+
+clean:
+	rm -rf $(VENV) build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.made:
+	@test -n "$(PYTHON)" || { echo "Salus needs Python 3.10 or newer with venv; found none on the PATH." >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/.installed: $(VENV)/.made pyproject.toml $(CONSTRAINTS)
+	$(BIN)/python -m pip install -c $(CONSTRAINTS) -e .
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.made pyproject.toml $(CONSTRAINTS)
+	$(BIN)/python -m pip install -c $(CONSTRAINTS) -e '.[images,dev]'
+	touch $@ $(VENV)/.installed

@@ -1,0 +1,144 @@
+"""Loading any data by name or by path, and what there is to load."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from salus.data.base import Splits
+from salus.data.csv_table import load_csv
+from salus.data.embedded import load_breast_cancer, load_digits
+from salus.data.mitdb import load_mitdb
+from salus.data.npz_file import load_npz
+from salus.data.options import LoadOptions, parse_options
+from salus.data.places import find_set
+from salus.data.published import MITDB, PublishedSet
+from salus.data.wfdb_folder import load_wfdb_folder
+from salus.errors import DataError, nearest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A kind of data: what it is, how it is loaded, and which options have a sense for it."""
+
+    loader: Callable[[LoadOptions], Splits]
+    kind: str
+    summary: str
+    licence: str = ""
+    home: str = ""
+    options: frozenset[str] = frozenset()
+    published: PublishedSet | None = None  # None: nothing has to be downloaded
+
+
+@dataclass(frozen=True, kw_only=True)
+class CatalogueEntry:
+    """A line of the catalogue."""
+
+    name: str
+    kind: str
+    summary: str
+    licence: str
+    home: str
+    at_hand: bool
+
+
+#: Every data set with a name.
+SOURCES: dict[str, Source] = {
+    "breast-cancer": Source(
+        loader=load_breast_cancer,
+        kind="table",
+        summary="569 patients, 30 measurements of cell nuclei, malignant or benign",
+        licence="CC BY 4.0",
+        home="https://archive.ics.uci.edu/dataset/17",
+        options=frozenset({"immutable", "integer", "derived"}),
+    ),
+    "digits": Source(
+        loader=load_digits,
+        kind="image",
+        summary="1,797 handwritten digits of 8x8 pixels, ten classes",
+        licence="CC BY 4.0",
+        home="https://archive.ics.uci.edu/dataset/80",
+    ),
+    "mitdb": Source(
+        loader=load_mitdb,
+        kind="signal",
+        summary="MIT-BIH Arrhythmia Database: 101,451 annotated heartbeats of 47 patients, classes N, S, V, F",
+        licence="ODC-By 1.0",
+        home="https://physionet.org/content/mitdb/1.0.0/",
+        options=frozenset({"split", "smote", "without_mlii"}),
+        published=MITDB,
+    ),
+}
+
+_TABLE_OPTIONS = frozenset({"bounds", "scale", "immutable", "integer", "derived", "positive"})
+
+#: One's own data, by what the path is.
+OWN: dict[str, Source] = {
+    ".npz": Source(loader=load_npz, kind="arrays", summary="an .npz file", options=_TABLE_OPTIONS),
+    ".csv": Source(
+        loader=load_csv, kind="table", summary="a CSV file", options=_TABLE_OPTIONS | {"label", "group"}
+    ),
+    "folder": Source(
+        loader=load_wfdb_folder,
+        kind="signal",
+        summary="a folder of WFDB records",
+        options=frozenset({"split", "positive"}),
+    ),
+}
+
+
+def load(name: str | Path, **options: Any) -> Splits:
+    """Load a data set by its name, or one's own data by their path.
+
+    Args:
+        name: a name of the catalogue, a ``.npz`` or ``.csv`` file, or a folder of WFDB records.
+        **options: fields of ``LoadOptions``.
+
+    Raises:
+        DataError: there is no such data, or they are bad.
+        OptionError: an option is unknown, makes no sense, or does not apply to this kind of data.
+
+    Example:
+        >>> load("breast-cancer").train.x.shape
+        torch.Size([283, 30])
+    """
+    asked = parse_options(name, options)
+    source = SOURCES.get(asked.name)
+    if source is None:
+        source = OWN[_own_kind(asked.name)]
+        asked.refuse_others(source.options, source.summary)
+    else:
+        asked.refuse_others(source.options, f"the data {asked.name!r}")
+    return source.loader(asked)
+
+
+def catalogue(data_dir: Path | None = None) -> list[CatalogueEntry]:
+    """List the data sets that have a name, and whether each is on this machine."""
+    return [
+        CatalogueEntry(
+            name=name,
+            kind=source.kind,
+            summary=source.summary,
+            licence=source.licence,
+            home=source.home,
+            at_hand=source.published is None
+            or find_set(name, source.published.landmark, data_dir) is not None,
+        )
+        for name, source in SOURCES.items()
+    ]
+
+
+def _own_kind(name: str) -> str:
+    """Say what the path is, by the keys of ``OWN``."""
+    path = Path(name)
+    if path.is_dir():
+        return "folder"
+    if path.is_file():
+        if path.suffix.lower() in OWN:
+            return path.suffix.lower()
+        raise DataError(f"File {path} is of no kind that Salus reads; bring .npz, .csv or a folder of WFDB records.")
+    if path.suffix.lower() in OWN or path.name != name:
+        raise DataError(f"There is no file or folder {name}; check the path.")
+    raise DataError(f"There is no data set {name!r}, nor a file or folder of that name; {nearest(name, SOURCES)}")

@@ -1,0 +1,119 @@
+"""One's own folder of WFDB records with annotated beats, prepared as the MIT-BIH records are."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from salus.data import beats
+from salus.data.assemble import RawData, assemble
+from salus.data.base import Provenance, Splits
+from salus.data.labels import encode_groups
+from salus.data.options import LoadOptions
+from salus.data.published import file_sha256
+from salus.data.split import SHARES, describe_shares, grouped, stratified
+from salus.errors import DataError
+from salus.progress import progress
+
+SPLITS = ("patients", "beats")
+
+
+@dataclass(frozen=True, eq=False)
+class _Record:
+    """A record's name inside the folder, and its beats."""
+
+    name: str
+    beats: beats.Beats
+
+
+def load_wfdb_folder(options: LoadOptions) -> Splits:
+    """Load beats ``[N, 1, 280]`` of every annotated record below a folder; each record counts as a patient.
+
+    Raises:
+        DataError: there is no record, none has annotations or beats, or a file is broken.
+    """
+    folder = Path(options.name)
+    split = options.choose_split(SPLITS)
+    records, notes = _read_all(folder)
+    x = np.concatenate([record.beats.x for record in records])
+    all_y = np.concatenate([record.beats.y for record in records])
+    dropped: beats.Drops = sum((record.beats.dropped for record in records), Counter())
+    if not len(x):
+        raise DataError(f"Folder {folder}: its records have no beats of the classes {', '.join(beats.CLASSES)}.")
+    present = np.unique(all_y)
+    classes = tuple(beats.CLASSES[index] for index in present)
+    y = np.searchsorted(present, all_y)
+    names = [record.name for record in records for _ in record.beats.y]
+    groups = encode_groups(names, name=folder.name)
+    if not all(record.name.isdecimal() for record in records):
+        numbered = dict(zip(names, groups.tolist(), strict=True))
+        notes.append("patients: " + ", ".join(f"{number} is {name}" for name, number in numbered.items()))
+    if split == "patients":
+        parts = grouped(y, groups, classes, SHARES, seed=options.seed, name=folder.name)
+    else:
+        parts = stratified(y, classes, SHARES, seed=options.seed, name=folder.name)
+        notes.append("beats of one patient stand in training and in test (split 'patients' does better)")
+    raw = RawData(
+        x=x[:, None],  # [N, 1, 280]
+        y=y,
+        classes=classes,
+        groups=groups,
+        positive=options.positive or tuple(name for name in beats.DISEASE if name in classes),
+        sample_rate=float(beats.SAMPLE_RATE),
+        provenance=Provenance(
+            name=folder.resolve().name,
+            source=f"WFDB records in {folder.resolve().name}",
+            checksum=_checksum(folder, [record.name for record in records]),
+            split=f"{split}, seed {options.seed}: {describe_shares(SHARES)}; each record taken as one patient",
+            dropped=beats.as_drops(dropped),
+            notes=tuple(notes),
+        ),
+    )
+    return assemble(raw, parts)
+
+
+def _read_all(folder: Path) -> tuple[list[_Record], list[str]]:
+    """Read the records that have annotations; say which have none, and which lead was read."""
+    headers = {path.with_suffix("") for path in folder.rglob("*.hea")}
+    annotated = sorted(path.with_suffix("") for path in folder.rglob("*.atr"))
+    bare = sorted(headers - set(annotated))
+    if not annotated and bare:
+        raise DataError(
+            f"Folder {folder}: record {bare[0].name} has no annotations (the file {bare[0].name}.atr is missing), "
+            "nor has any other; beats cannot be found without them."
+        )
+    if not annotated:
+        raise DataError(f"Folder {folder} holds no WFDB records (NAME.hea, NAME.dat and NAME.atr).")
+    notes = [f"record {record.name} has no annotations (.atr) and was passed over" for record in bare]
+    records = []
+    with progress(f"Reading {folder.name}", len(annotated)) as advance:
+        for record in annotated:
+            found = beats.read_beats(record, _choose_lead)
+            records.append(_Record(record.relative_to(folder).as_posix(), found))
+            if found.lead != "MLII":
+                notes.append(f"record {record.name} has no lead MLII; its first, {found.lead}, was read")
+            if found.resampled_from is not None:
+                notes.append(f"record {record.name} was resampled from {found.resampled_from:g} to 360 Hz")
+            advance()
+    return records, notes
+
+
+def _choose_lead(leads: Sequence[str]) -> str | None:
+    """MLII by its name, or the first lead."""
+    return "MLII" if "MLII" in leads else next(iter(leads), None)
+
+
+def _checksum(folder: Path, names: Sequence[str]) -> str:
+    """SHA-256 over the headers and annotations of all records, and their signals where they bear the name."""
+    digest = hashlib.sha256()
+    for name in names:
+        for suffix in ("hea", "dat", "atr"):
+            path = folder / f"{name}.{suffix}"
+            if path.is_file():
+                digest.update(f"{file_sha256(path)}  {name}.{suffix}\n".encode())
+    return digest.hexdigest()

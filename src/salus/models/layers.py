@@ -1,0 +1,90 @@
+"""What the layers of a module showed during one forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+
+from salus.errors import ModelError, nearest
+from salus.models.probabilities import LogOfProbabilities
+
+
+def named_layers(module: nn.Module) -> dict[str, nn.Module]:
+    """List the parts of a module by name; a module without parts is its own single layer."""
+    inner = module.module if isinstance(module, LogOfProbabilities) else module
+    parts = {name: part for name, part in inner.named_modules() if name}
+    return parts or {"model": inner}
+
+
+def layer_names(module: nn.Module) -> tuple[str, ...]:
+    """Name what :func:`watched` can watch: ``logits``, ``penultimate``, and every part by its name."""
+    parts = named_layers(module)
+    penultimate = ["penultimate"] if any(map(is_linear, parts.values())) else []
+    return tuple(dict.fromkeys(("logits", *penultimate, *parts)))
+
+
+def is_linear(part: nn.Module) -> bool:
+    """Tell a linear layer, also inside an exported program, whose parts remember their type by name."""
+    type_name = getattr(part, "type_name", None)
+    return isinstance(part, nn.Linear) or (
+        callable(type_name) and str(type_name() or "").endswith(".linear.Linear")
+    )
+
+
+@contextmanager
+def watched(module: nn.Module, layers: Sequence[str], name: str) -> Iterator[Mapping[str, Tensor]]:
+    """Watch layers while the block runs the module once; afterwards no hook is left.
+
+    Args:
+        module: the network.
+        layers: see :meth:`salus.classifier.Classifier.states`.
+        name: how to call the classifier in an error message.
+
+    Yields:
+        Layer name to its states ``[N, D]``, filled by the forward pass.
+
+    Raises:
+        ModelError: there is no such layer.
+    """
+    parts, known = named_layers(module), layer_names(module)
+    seen: dict[str, Tensor] = {}
+    with ExitStack() as hooks:
+        for layer in layers:
+            word, slash, suffix = layer.partition("/")
+            if word not in known or (slash and suffix != "flat"):
+                raise ModelError(f"Classifier {name!r} has no layer {layer!r}; {nearest(word, known)}")
+            if word == "logits":
+                hooks.callback(module.register_forward_hook(_keep_output(seen, layer, flat=True)).remove)
+            elif word == "penultimate":
+                for part in filter(is_linear, parts.values()):
+                    hooks.callback(part.register_forward_pre_hook(_keep_input(seen, layer)).remove)
+            else:
+                keeper = _keep_output(seen, layer, flat=suffix == "flat")
+                hooks.callback(parts[word].register_forward_hook(keeper).remove)
+        yield seen
+
+
+def _keep_input(seen: dict[str, Tensor], layer: str) -> Callable[..., None]:
+    """Keep the input of the layer that runs last, because each overwrites the one before."""
+
+    def keep(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        if inputs and isinstance(inputs[0], Tensor):
+            seen[layer] = inputs[0].flatten(1)
+
+    return keep
+
+
+def _keep_output(seen: dict[str, Tensor], layer: str, *, flat: bool) -> Callable[..., None]:
+    def keep(module: nn.Module, inputs: Any, output: Any) -> None:
+        value = output[0] if isinstance(output, (tuple, list)) and output else output
+        if not isinstance(value, Tensor) or value.ndim == 0:
+            return
+        if value.ndim > 2:
+            value = value.flatten(1) if flat else value.flatten(2).mean(2)  # [N, C, ...] to [N, D]
+        rows = value if value.ndim == 2 else value[:, None]
+        seen[layer] = rows.clone()  # the next layer may work in place
+
+    return keep

@@ -1,0 +1,1 @@
+"""Figures as inline SVG: no pyplot, no global settings, the same bytes from the same numbers."""

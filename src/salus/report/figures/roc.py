@@ -1,0 +1,58 @@
+"""Detector curves: false alarms against attacks caught."""
+
+from __future__ import annotations
+
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from salus.report import words
+from salus.report.figures.style import BLUE, INK, MUTED, RULE, VERMILION, axes, inline, style
+from salus.report.run_folder import Record
+
+
+def roc_curve(cell: Record, *, key: str, kind: str) -> Markup:
+    """Draw a cell's ROC over all attacked inputs and over those that fooled, and where the guard stands."""
+    curves = cell["roc"]
+    with style():
+        figure = Figure(figsize=(3.3, 3.1))
+        figure.subplots_adjust(left=0.2, right=0.96, top=0.96, bottom=0.16)
+        ax = axes(figure, grid="both")
+        ax.plot([0, 100], [0, 100], color=RULE, linewidth=1.0)
+        told, height = [], 0.34
+        for name, label, colour, dashes in (
+            ("fooled", "fooled inputs", VERMILION, "solid"),
+            ("all", "all attacked", BLUE, (0, (4, 1.6))),
+        ):
+            curve = curves.get(name)
+            if not curve:
+                continue
+            ax.plot(
+                [100 * v for v in curve["fpr"]],
+                [100 * v for v in curve["tpr"]],
+                color=colour,
+                linestyle=dashes,
+            )
+            area = cell.get("detection_auc" if name == "fooled" else "detection_auc_all")
+            words_of_area = "" if area is None else f", AUC {area:.3f}"
+            ax.text(0.98, height, f"{label}{words_of_area}", color=colour, ha="right", transform=ax.transAxes)
+            told.append(f"{label}{words_of_area}")
+            height -= 0.09
+        point = curves.get("operating_point") or {}
+        if point.get("fpr") is not None and point.get("tpr") is not None:
+            ax.plot(
+                [100 * point["fpr"]], [100 * point["tpr"]], marker="D", markersize=6.5, color=INK,
+                linestyle="none", clip_on=False, zorder=5,
+            )  # fmt: skip
+            ax.text(0.98, height, "◆ as calibrated", color=INK, ha="right", transform=ax.transAxes)
+            told.append(
+                f"as calibrated {words.percent(point['fpr'])} false alarms, "
+                f"{words.percent(point['tpr'])} caught"
+            )
+        ax.set_xlim(-1, 101)
+        ax.set_ylim(-1, 101)
+        ax.set_xticks([0, 25, 50, 75, 100], ["0", "25", "50", "75", "100%"])
+        ax.set_yticks([0, 25, 50, 75, 100], ["0", "25", "50", "75", "100%"])
+        ax.set_xlabel("false alarms on clean inputs")
+        ax.set_ylabel("attacked inputs caught")
+        ax.tick_params(length=3, color=MUTED)
+        return inline(figure, key, f"ROC of {words.title(cell, kind)}: {'; '.join(told)}.")

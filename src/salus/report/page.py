@@ -1,0 +1,117 @@
+"""The page of an audit: one file that opens anywhere, drawn from the run's folder alone."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from salus.atomic import write_text
+from salus.errors import BundleError
+from salus.report import words
+from salus.report.figures.style import plain
+from salus.report.run_folder import Run
+from salus.report.sections.about import about
+from salus.report.sections.accuracy import accuracy
+from salus.report.sections.cells import cells, failed
+from salus.report.sections.classes import classes, confusions
+from salus.report.sections.detection import detection
+from salus.report.sections.examples import examples
+from salus.report.sections.health import health
+from salus.report.sections.reach import reach
+from salus.report.tables import Glossary
+
+
+def write_report(run: Path) -> Path:
+    """Draw ``report.html`` into an audit's folder; the same results give the same bytes.
+
+    Args:
+        run: the folder (``--out``) of an audit, with ``results.json``.
+
+    Returns:
+        Where the page is.
+
+    Raises:
+        BundleError: the results are missing or damaged.
+        StoreError: the page cannot be written.
+    """
+    folder = Path(run)
+    found = Run(folder)
+    try:
+        page = _environment().get_template("report.html.j2").render(**_content(found))
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise BundleError(
+            f"{folder / 'results.json'} is no complete audit ({type(error).__name__}: {error}); "
+            "run the audit again."
+        ) from error
+    path = folder / "report.html"
+    write_text(path, page)
+    return path
+
+
+def _content(run: Run) -> dict[str, Any]:
+    """Everything that the template shows; the glossary fills in the order of the page."""
+    glossary = Glossary()
+    verdict = [str(sentence) for sentence in run.meta.get("verdict") or []]
+    return {
+        "css": _css(),
+        "title": f"Salus audit of {run.meta['data'].get('name', 'data')}",
+        "headline": verdict[0] if verdict else "This audit has no verdict.",
+        "verdict": verdict[1:],
+        "warnings": _warnings(run),
+        "about": about(run, glossary),
+        "accuracy": accuracy(run, glossary),
+        "cells": cells(run, glossary),
+        "classes": classes(run, glossary),
+        "confusions": confusions(run),
+        "health": health(run, glossary),
+        "detection": detection(run, glossary),
+        "examples": examples(run),
+        "reach": reach(run, glossary),
+        "threats": _threats(run),
+        "patients": bool(run.meta["data"].get("groups")),
+        "guarded": any(name != "none" for name in run.guards),
+    }
+
+
+def _warnings(run: Run) -> list[str]:
+    """Give the audit's warnings, each once, and what the stored cells themselves call for."""
+    found = [str(sentence) for sentence in run.meta.get("warnings") or []]
+    for guard in run.guards:
+        rows = [cell for cell in run.attacked if cell["guard"] == guard and guard != "none"]
+        said = any(guard in sentence and "upper bound" in sentence for sentence in found)
+        if rows and not said and all(cell["threat_model"] != "adaptive" for cell in rows):
+            found.append(
+                f"Guard {guard!r} was not attacked by anyone who knows it: its figures are an upper bound."
+            )
+    lost = len(failed(run))
+    if lost:
+        found.append(
+            f"{lost} of {len(run.cells)} cells failed and are left out; "
+            "the reasons stand below the table of cells."
+        )
+    return list(dict.fromkeys(found))
+
+
+def _threats(run: Run) -> list[tuple[str, str]]:
+    used = {cell["threat_model"] for cell in run.cells}
+    return [(name, meaning) for name, meaning in words.THREATS.items() if name in used]
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,  # names come from users
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: plain(value) if type(value) is str and not value.isprintable() else value,
+    )
+
+
+@cache
+def _css() -> str:
+    return (Path(__file__).parent / "report.css").read_text(encoding="utf-8")

@@ -1,0 +1,141 @@
+"""The folder of a finished audit, read for drawing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load
+
+from salus.errors import BundleError
+
+Record = dict[str, Any]
+Arrays = dict[str, NDArray[Any]]
+
+#: Random noise of the same norm: a control, no attack.
+CONTROL = "noise"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One attack under one threat model on one guard, at all its eps.
+
+    Attributes:
+        guard: the guard's name, "none" for the bare classifier.
+        name: of the attack, with the options that tell it from its likes, and the threat model.
+        norm: what eps measures.
+        cells: by rising eps, at least one.
+    """
+
+    guard: str
+    name: str
+    threat: str
+    norm: str
+    cells: tuple[Record, ...]
+
+
+class Run:
+    """What one audit stored.
+
+    Args:
+        folder: holds ``results.json``, ``samples.safetensors`` and ``cells/``.
+
+    Attributes:
+        meta: what was audited, and how.
+        cells: all records, failed ones too.
+
+    Raises:
+        BundleError: ``results.json`` is missing, damaged, or of something else.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        path = folder / "results.json"
+        try:
+            results = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise BundleError(
+                f"{folder} holds no results.json; name the folder (--out) of an audit."
+            ) from error
+        except (OSError, ValueError) as error:
+            raise BundleError(f"{path} cannot be read ({error}); run the audit again.") from error
+        try:
+            self.meta: Record = results["meta"]
+            self.cells: list[Record] = results["cells"]
+            self.classes: list[str] = [str(name) for name in self.meta["data"]["classes"]]
+            self.kind: str = self.meta["data"]["kind"]
+            for cell in self.cells:
+                for field in ("id", "guard", "attack", "eps", "norm", "threat_model", "error"):
+                    cell[field]
+        except (KeyError, TypeError) as error:
+            raise BundleError(
+                f"{path} is no audit of Salus: {error} is missing or of another kind; run the audit again."
+            ) from error
+
+    @property
+    def guards(self) -> list[str]:
+        """Names of what was judged, the bare classifier ("none") first."""
+        return sorted(dict.fromkeys(cell["guard"] for cell in self.cells), key=lambda name: name != "none")
+
+    @property
+    def attacked(self) -> list[Record]:
+        """Finished cells of attacks, without controls."""
+        return [cell for cell in self.finished if cell["attack"] not in (None, CONTROL)]
+
+    @property
+    def finished(self) -> list[Record]:
+        """Cells that did not fail."""
+        return [cell for cell in self.cells if cell["error"] is None]
+
+    def clean(self, guard: str) -> Record | None:
+        """Find the cell of unattacked inputs."""
+        found = (cell for cell in self.finished if cell["attack"] is None and cell["guard"] == guard)
+        return next(found, None)
+
+    def strongest(self, guard: str) -> Record | None:
+        """Find the attack that leaves the least right; of equals, the one with the smallest eps."""
+        rows = [c for c in self.attacked if c["guard"] == guard and c.get("robust_accuracy") is not None]
+        bounded = [cell for cell in rows if cell["eps"] is not None]
+        return min(bounded or rows, key=lambda c: (c["robust_accuracy"], c["eps"] or 0), default=None)
+
+    def lines(self, guard: str) -> list[Line]:
+        """Group a guard's attacks into lines over eps."""
+        from salus.report.words import line_names
+
+        rows = [cell for cell in self.attacked if cell["guard"] == guard]
+        grouped: dict[tuple[str, str], list[Record]] = {}
+        for cell, name in zip(rows, line_names(rows), strict=True):
+            grouped.setdefault((name, cell["norm"] or ""), []).append(cell)
+        by_eps: Callable[[Record], float] = lambda cell: cell["eps"] or 0.0  # noqa: E731
+        return [
+            Line(guard, name, cells[0]["threat_model"] or "", norm, tuple(sorted(cells, key=by_eps)))
+            for (name, norm), cells in grouped.items()
+        ]
+
+    @cached_property
+    def samples(self) -> Arrays:
+        """The attacked samples: ``indices``, ``x`` and ``y``; empty when not stored."""
+        return self._arrays(self.folder / "samples.safetensors")
+
+    def arrays(self, cell: Record) -> Arrays:
+        """Read what a cell stored of each sample: ``x_adv``, ``label``, ``reached``, ``accepted``."""
+        key = str(cell["id"])
+        if not key.isalnum():  # a hash; anything else must not become part of a path
+            return {}
+        return self._arrays(self.folder / "cells" / f"{key}.safetensors")
+
+    def _arrays(self, path: Path) -> Arrays:
+        try:
+            arrays = load(path.read_bytes())
+        except FileNotFoundError:
+            return {}
+        except (OSError, SafetensorError, ValueError) as error:
+            raise BundleError(f"{path} cannot be read ({error}); run the audit again.") from error
+        return {name: np.asarray(array) for name, array in arrays.items()}

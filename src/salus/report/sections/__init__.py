@@ -1,0 +1,1 @@
+"""The parts of the page: each takes a run and returns what the template shows, None for nothing."""

@@ -1,0 +1,117 @@
+"""What was audited: data, model, guards, the run itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from salus.report import words
+from salus.report.run_folder import Run
+from salus.report.tables import Cell, Glossary, Table, head, heads, rate, text
+
+Facts = list[tuple[str, str]]
+
+
+def about(run: Run, glossary: Glossary) -> dict[str, Any]:
+    """Say what was audited, from which source, and how to repeat it."""
+    data, provenance = run.meta["data"], run.meta["data"].get("provenance") or {}
+    return {
+        "run": _run(run.meta),
+        "command": run.meta.get("command") or "",
+        "data": _facts(
+            ("Name", data.get("name")),
+            (
+                "Kind",
+                f"{data['kind']}, each sample {' × '.join(str(side) for side in data.get('shape', []))}",
+            ),
+            ("Values", " to ".join(f"{bound:g}" for bound in data.get("bounds", []))),
+            ("Disease classes", ", ".join(data.get("positive") or [])),
+            ("Source", provenance.get("source")),
+            ("Version", provenance.get("version")),
+            ("Licence", provenance.get("licence")),
+            ("Split", provenance.get("split") or data.get("split")),
+            ("Source checksum", provenance.get("checksum")),
+            ("Fingerprint of the test part", data.get("fingerprint")),
+        ),
+        "dropped": [
+            f"{words.number(drop['count'])} × {drop['what']}: {drop['reason']}"
+            for drop in provenance.get("dropped") or []
+        ],
+        "notes": list(provenance.get("notes") or []),
+        "counts": _counts(run, glossary),
+        "model": _model(run.meta.get("model") or {}),
+        "remarks": list((run.meta.get("model") or {}).get("remarks") or []),
+        "guards": _guards(run, glossary),
+    }
+
+
+def _run(meta: Mapping[str, Any]) -> Facts:
+    versions = ", ".join(f"{name} {version}" for name, version in (meta.get("versions") or {}).items())
+    return _facts(
+        ("Salus", meta.get("salus")),
+        ("With", versions),
+        ("Made", meta.get("created")),
+        ("Seed", meta.get("seed")),
+        ("Device", f"{meta.get('device')}, {meta.get('threads')} threads"),
+        ("Time", f"{words.number(meta.get('seconds'))} seconds"),
+        ("Attacked samples", words.number(meta.get("samples"))),
+    )
+
+
+def _model(model: Mapping[str, Any]) -> Facts:
+    training = model.get("training") or {}
+    accuracy = words.percent(model.get("clean_accuracy"))
+    bounds = words.interval(model.get("clean_accuracy_low"), model.get("clean_accuracy_high"))
+    return _facts(
+        ("Name", model.get("name")),
+        ("Parameters", words.number(model.get("parameters"))),
+        ("Accuracy on the whole test part", f"{accuracy} ({bounds})" if bounds else accuracy),
+        (
+            "Training",
+            words.option_text({k: v for k, v in training.items() if not isinstance(v, (dict, list))}),
+        ),
+        ("Fingerprint", model.get("fingerprint")),
+    )
+
+
+def _counts(run: Run, glossary: Glossary) -> Table | None:
+    counts: Mapping[str, Mapping[str, int]] = run.meta["data"].get("counts") or {}
+    if not counts:
+        return None
+    patients = run.meta["data"].get("groups") or {}
+    rows = tuple(
+        (
+            head(part),
+            *(Cell(words.number(numbers.get(name, 0))) for name in run.classes),
+            Cell(words.number(sum(numbers.values()))),
+            *((Cell(words.number(patients.get(part))),) if patients else ()),
+        )
+        for part, numbers in counts.items()
+    )
+    titles = ("Part", *run.classes, "All", *(("Patients",) if patients else ()))
+    return Table("Samples of each class", titles, rows, glossary.notes(["part"]))
+
+
+def _guards(run: Run, glossary: Glossary) -> Table | None:
+    guards: Mapping[str, Mapping[str, Any]] = run.meta.get("guards") or {}
+    if not guards:
+        return None
+    rows = []
+    for name, guard in guards.items():
+        detectors = guard.get("detectors") or []
+        asked = [d.get("false_alarm_rate") for d in detectors]
+        total = sum(value for value in asked if value is not None)
+        rows.append(
+            (
+                head(name, str(guard.get("fingerprint") or "")[:12]),
+                text(str(guard.get("text") or "")),
+                Cell(words.percent(total) if any(asked) else "–"),
+                rate(run.clean(name), "rejected_clean"),
+            )
+        )
+    columns = ["guard", "detectors", "false_alarm_rate", "rejected_clean"]
+    return Table("Guards", heads(columns), tuple(rows), glossary.notes(columns))
+
+
+def _facts(*pairs: tuple[str, Any]) -> Facts:
+    return [(name, str(value)) for name, value in pairs if value not in (None, "", "–")]

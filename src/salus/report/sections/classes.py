@@ -1,0 +1,91 @@
+"""What attacks do to each class: per-class figures and confusion matrices, clean and attacked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from salus.report import words
+from salus.report.run_folder import Record, Run
+from salus.report.tables import COLUMNS, Cell, Glossary, Table, head, rate
+
+_FIGURES = ("sensitivity", "specificity", "positive_predictivity")
+
+
+def classes(run: Run, glossary: Glossary) -> dict[str, Any] | None:
+    """List per-class figures for each guard; None when no cell has them."""
+    tables = []
+    for guard in run.guards:
+        clean, attacked = run.clean(guard), run.strongest(guard)
+        if clean is not None and clean.get("per_class"):
+            tables.append(_table(run, guard, clean, attacked, glossary))
+    return {"tables": tables} if tables else None
+
+
+def _table(run: Run, guard: str, clean: Record, attacked: Record | None, glossary: Glossary) -> Table:
+    rows = clean["per_class"]
+    under = {row["class"]: row for row in (attacked or {}).get("per_class") or []}
+    patients = any(row.get("patients") is not None for row in rows)
+    rejected = any(row.get("rejected") for row in [*rows, *under.values()])
+    columns = [
+        "class",
+        "n",
+        *(["patients"] if patients else []),
+        *(["rejected"] if rejected else []),
+        *_FIGURES,
+    ]
+    titles = ["Class", "Samples", *(["Patients"] if patients else [])]
+    for name in [*(["rejected"] if rejected else []), *_FIGURES]:
+        titles += [f"{COLUMNS[name][0]}, clean", "attacked"] if under else [COLUMNS[name][0]]
+    listed = []
+    for row in rows:
+        share = row.get("largest_patient_share")
+        mostly = share is not None and share > 0.5
+        line = [head(row["class"]), Cell(words.number(row["n"]))]
+        if patients:
+            small = f"one has {words.percent(share)}" if mostly else ""
+            line.append(Cell(words.number(row.get("patients")), small, mark="one patient" if mostly else ""))
+        other = under.get(row["class"])
+        if rejected:
+            line.append(Cell(words.number(row.get("rejected"))))
+            line += [Cell(words.number((other or {}).get("rejected")))] if under else []
+        for name in _FIGURES:
+            line.append(rate(row, name))
+            line += [rate(other, name)] if under else []
+        listed.append(tuple(line))
+    strongest = f"; attacked: {words.title(attacked, run.kind)}" if attacked is not None and under else ""
+    return Table(
+        f"{words.guard(guard)}{strongest}", tuple(titles), tuple(listed), glossary.notes(columns), wide=True
+    )
+
+
+def confusions(run: Run) -> dict[str, Any] | None:
+    """Lay out confusion matrices for each guard, clean and under the strongest attack."""
+    tables = []
+    for guard in run.guards:
+        for cell in (run.clean(guard), run.strongest(guard)):
+            if cell is not None and cell.get("confusion"):
+                tables.append(_matrix(run, guard, cell))
+    return {"tables": tables} if tables else None
+
+
+def _matrix(run: Run, guard: str, cell: Record) -> Table:
+    matrix, rejected = cell["confusion"]["matrix"], cell["confusion"]["rejected"]
+    rejects = guard != "none" or any(rejected)
+    rows = []
+    for true, counts in enumerate(matrix):
+        total = sum(counts) + rejected[true]
+        counts = [*counts, rejected[true]] if rejects else counts
+        cells = tuple(
+            Cell(
+                words.number(count),
+                words.percent(count / total) if total else "",
+                "number right" if predicted == true else "number",
+                shade=count / total if total else 0.0,
+            )
+            for predicted, count in enumerate(counts)
+        )
+        rows.append((head(run.classes[true]), *cells))
+    titles = ("true ↓ answer →", *run.classes, *(("rejected",) if rejects else ()))
+    return Table(
+        f"{words.guard(guard)}, {words.title(cell, run.kind)}", titles, tuple(rows), style="confusion"
+    )

@@ -1,0 +1,83 @@
+"""How well a guard's detectors tell attacked inputs from clean ones, beside random noise of the same size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from salus.report import words
+from salus.report.figures.roc import roc_curve
+from salus.report.run_folder import Record, Run
+from salus.report.tables import Cell, Glossary, Table, area, head, heads, rate, text
+
+_MOST_CURVES = 8
+
+
+def detection(run: Run, glossary: Glossary) -> dict[str, Any] | None:
+    """Draw ROC curves and list rates of rejection; None without detectors."""
+    rows = [c for c in run.attacked if c["guard"] != "none" and c.get("rejected_adversarial") is not None]
+    if not rows:
+        return None
+    drawn = []
+    for guard in run.guards[1:] if run.guards[0] == "none" else run.guards:
+        for line in run.lines(guard):
+            cells = [cell for cell in line.cells if _has_curve(cell)]
+            if cells:
+                drawn.append(
+                    min(cells, key=lambda c: (not c["roc"].get("fooled"), c.get("robust_accuracy") or 0.0))
+                )
+    shown = [
+        {
+            "title": f"{words.guard(cell['guard'])}: {words.title(cell, run.kind)}",
+            "figure": roc_curve(cell, key=f"roc{place}", kind=run.kind),
+        }
+        for place, cell in enumerate(drawn[:_MOST_CURVES])
+    ]
+    return {
+        "panels": shown,
+        "more": len(drawn) - len(shown),
+        "table": _table(run, rows, glossary),
+        "variants": _variants(run, rows, glossary),
+    }
+
+
+def _has_curve(cell: Mapping[str, Any]) -> bool:
+    curves = cell.get("roc") or {}
+    return bool(curves.get("all") or curves.get("fooled"))
+
+
+def _table(run: Run, rows: list[Record], glossary: Glossary) -> Table:
+    columns = [
+        "guard", "attack", "threat_model", "eps", "rejected_clean", "rejected_adversarial", "rejected_noise",
+        "successes", "detection_auc", "detection_auc_all",
+    ]  # fmt: skip
+    listed = tuple(
+        (
+            head(words.guard(cell["guard"])),
+            text(words.attack(cell["attack"]), words.option_text(words.options(cell))),
+            text(cell["threat_model"] or "–"),
+            Cell(words.epsilon(cell["eps"], run.kind), words.norm(cell["norm"])),
+            rate(cell, "rejected_clean"),
+            rate(cell, "rejected_adversarial"),
+            rate(cell, "rejected_noise"),
+            Cell(words.number(cell.get("successes"))),
+            area(cell, "detection_auc"),
+            area(cell, "detection_auc_all"),
+        )
+        for cell in rows
+    )
+    return Table("Detection", heads(columns), listed, glossary.notes(columns), wide=True)
+
+
+def _variants(run: Run, rows: list[Record], glossary: Glossary) -> Table | None:
+    listed = []
+    for cell in rows:
+        shares = cell.get("variants") or {}
+        if shares:
+            told = ", ".join(f"{name} {words.percent(share)}" for name, share in shares.items())
+            listed.append((head(words.guard(cell["guard"])), text(words.title(cell, run.kind)), text(told)))
+    if not listed:
+        return None
+    columns = ["guard", "attack", "adaptive"]
+    return Table("Which variant of the adaptive attack was the worst", heads(columns), tuple(listed),
+                 glossary.notes(columns))  # fmt: skip

@@ -1,0 +1,39 @@
+"""What attacks mean for patients: disease missed, and what a negative answer is worth."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from salus.report import words
+from salus.report.run_folder import Run
+from salus.report.tables import Cell, Glossary, Table, head, heads, rate, text
+
+_WAYS = {"left_out": "left out", "to_human": "sent to a human"}
+
+
+def health(run: Run, glossary: Glossary) -> dict[str, Any] | None:
+    """List health figures, clean and under the strongest attack; None where no class means disease."""
+    rows = []
+    for guard in run.guards:
+        for cell in (run.clean(guard), run.strongest(guard)):
+            if cell is None or not cell.get("health"):
+                continue
+            ways = _WAYS if guard != "none" else {"left_out": "none rejected"}
+            for way, said in ways.items():
+                figures = cell["health"].get(way) or {}
+                rows.append(
+                    (
+                        head(words.guard(guard)),
+                        text(words.title(cell, run.kind)),
+                        text(said),
+                        Cell(words.number(figures.get("n"))),
+                        rate(figures, "fnr"),
+                        rate(figures, "npv"),
+                        rate(figures, "sensitivity"),
+                    )
+                )
+    if not rows:
+        return None
+    columns = ["guard", "inputs", "rejections", "n", "fnr", "npv", "sensitivity"]
+    table = Table("Health figures", heads(columns), tuple(rows), glossary.notes(columns))
+    return {"table": table, "positive": list(run.meta["data"].get("positive") or [])}

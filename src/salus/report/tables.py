@@ -1,0 +1,163 @@
+"""Tables of the page: cells, columns, and what each column means, said once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from salus.report import words
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a table.
+
+    Attributes:
+        text: what it says.
+        small: what it says below, in small type.
+        kind: "text", "number" or "head".
+        mark: a sign that something about it needs care, in words.
+        shade: share from 0 to 1 that its background shows; None for none.
+    """
+
+    text: str
+    small: str = ""
+    kind: str = "number"
+    mark: str = ""
+    shade: float | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as the template takes it.
+
+    Attributes:
+        caption: says what it shows.
+        head: column heads.
+        rows: cells; the first of each row is its head.
+        notes: columns explained here, ``(head, meaning)``.
+        wide: needs the page sideways on paper.
+        classes: names of styles.
+    """
+
+    caption: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    notes: tuple[tuple[str, str], ...] = ()
+    wide: bool = False
+    style: str = ""
+
+
+#: Every column of every table: its head, and its meaning in plain words.
+COLUMNS: dict[str, tuple[str, str]] = {
+    "guard": ("Judged by", "the bare classifier, or the guard (classifier with its defences) of that name."),
+    "attack": ("Attack", "how the inputs were changed, with its options; clean inputs are unchanged."),
+    "threat_model": ("Threat model", "what the attacker knows; each is explained at the foot of the page."),
+    "eps": ("eps", "the largest change allowed, in the units of the input, and the norm that measures it."),
+    "n": ("Samples", "how many inputs were attacked, or belong to the row."),
+    "clean_accuracy": ("Clean accuracy", "share of inputs accepted and right before any attack (good)."),
+    "robust_accuracy": (
+        "Robust accuracy",
+        "share that is good and not fallen: the attacked input is never accepted with a wrong answer. "
+        "A rejected attack counts as a success of the defence here.",
+    ),
+    "attack_success_rate": ("Attack success", "share of the good inputs that fall under attack."),
+    "fallen_all": ("Fallen, all", "share of all inputs whose attacked form is accepted and wrong."),
+    "robust_accuracy_accepted": (
+        "Robust, accepted",
+        "share that is good and whose attacked form is accepted and right: here rejecting does not help.",
+    ),
+    "rejected_clean": ("Rejected clean", "share of clean inputs that the guard turns away: false alarms."),
+    "rejected_adversarial": ("Rejected attacked", "share of attacked inputs that the guard turns away."),
+    "rejected_noise": (
+        "Rejected noise",
+        "share of inputs with random noise of the same norm and size that the guard turns away: a control, "
+        "which tells a detector of attacks from a detector of any change.",
+    ),
+    "detection_auc": (
+        "AUC, fooled",
+        "how often an attacked input that fooled the classifier scores as more suspicious than a clean one: "
+        "0.5 is chance, 1 is perfect; none from fewer than 50 such inputs.",
+    ),
+    "detection_auc_all": ("AUC, all", "the same over all attacked inputs, also those that fooled nobody."),
+    "successes": ("Fooled", "how many attacked inputs fooled the classifier; the AUC stands on these."),
+    "distance_median": ("Median change", "median distance of the attacked input from the clean one."),
+    "queries": ("Queries", "forward passes through the model that one sample took, on average."),
+    "passes": ("Backward", "how many of them were followed by a backward pass (a gradient)."),
+    "seconds": ("Seconds", "how long the cell took to compute."),
+    "taxonomy": ("Taxonomy", "the attack in NIST AI 100-2; below, its techniques in MITRE ATLAS."),
+    "class": ("Class", "the true class."),
+    "patients": (
+        "Patients",
+        "how many patients (or other groups) the class's samples come from. ⚠ marks a class of which one "
+        "patient supplies over half: its figures are nearly that patient's alone.",
+    ),
+    "rejected": ("Rejected", "how many inputs the guard turned away; the shares in the row leave them out."),
+    "sensitivity": ("Sensitivity", "share of the class's inputs that are recognised as this class."),
+    "specificity": ("Specificity", "share of the other classes' inputs that are not taken for this class."),
+    "positive_predictivity": ("Positive predictivity", "share of answers naming this class that are right."),
+    "inputs": ("Inputs", "clean inputs, or those of the strongest attack (the least left right)."),
+    "rejections": (
+        "Rejected inputs",
+        "how inputs that the guard turned away are counted: left out, or sent to a human who is taken to be "
+        "right.",
+    ),
+    "fnr": ("FNR", "false-negative rate: share of the ill who are called healthy."),
+    "npv": ("NPV", "negative predictive value: share of those called healthy who are healthy."),
+    "false_alarm_rate": ("Asked", "the false-alarm rate that the detectors were calibrated to."),
+    "detectors": ("Defence", "what stands before the classifier."),
+    "adaptive": ("Variants", "share of samples for which each variant of the adaptive attack was the worst."),
+    "reached": ("Reached", "samples that were right before and fall under this attack."),
+    "part": ("Part", "which part of the data: training, validation, calibration (of detectors) or test."),
+}  # fmt: skip
+
+
+@dataclass
+class Glossary:
+    """Explains each column in the first table that has it, and never again."""
+
+    said: set[str] = field(default_factory=set)
+
+    def notes(self, columns: Sequence[str]) -> tuple[tuple[str, str], ...]:
+        """Explain those of the columns that no table before has explained."""
+        new = [name for name in columns if name not in self.said and COLUMNS[name][1]]
+        self.said.update(new)
+        return tuple(COLUMNS[name] for name in new)
+
+
+def heads(columns: Sequence[str]) -> tuple[str, ...]:
+    """Give the heads of columns."""
+    return tuple(COLUMNS[name][0] for name in columns)
+
+
+def text(value: str, small: str = "", mark: str = "") -> Cell:
+    """Make a cell of words."""
+    return Cell(value, small, "text", mark)
+
+
+def head(value: str, small: str = "", mark: str = "") -> Cell:
+    """Make the head of a row."""
+    return Cell(value, small, "head", mark)
+
+
+def rate(record: Mapping[str, Any] | None, name: str) -> Cell:
+    """Make a cell of a share with its interval."""
+    if record is None:
+        return Cell("–")
+    return Cell(
+        words.percent(record.get(name)), words.interval(record.get(f"{name}_low"), record.get(f"{name}_high"))
+    )
+
+
+def area(record: Mapping[str, Any], name: str) -> Cell:
+    """Make a cell of an AUC with its interval."""
+    value, low, high = (record.get(f"{name}{end}") for end in ("", "_low", "_high"))
+    if value is None:
+        return Cell("–")
+    return Cell(f"{value:.3f}", "" if low is None or high is None else f"{low:.3f}–{high:.3f}")
+
+
+def measured(records: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> list[str]:
+    """Keep the columns in which any record has a value."""
+    return [name for name in columns if any(record.get(name) is not None for record in records)]

@@ -1,0 +1,138 @@
+"""Numbers, attacks and threat models in the words of the page."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+BARE = "bare classifier"
+
+_ATTACKS = {
+    "fgsm": "FGSM", "bim": "BIM", "pgd": "PGD", "apgd": "APGD", "smooth-pgd": "SmoothPGD",
+    "cw-l2": "C&W L2", "cw-linf": "C&W L∞", "carlini-wagner-l2": "C&W L2", "carlini-wagner-linf": "C&W L∞",
+    "deepfool": "DeepFool", "deep-fool": "DeepFool", "fab": "FAB", "square": "Square", "boundary": "Boundary",
+    "hop-skip-jump": "HopSkipJump", "autoattack": "AutoAttack", "auto-attack": "AutoAttack", "uap": "UAP",
+    "noise": "noise (control)",
+}  # fmt: skip
+
+#: Attacks that see answers alone, never gradients, whatever the threat model is called.
+_QUERY = {"square", "boundary", "hop-skip-jump"}
+
+_NORMS = {"linf": "L∞", "l2": "L2", "l1": "L1", "l0": "L0"}
+
+THREATS = {
+    "white-box": "The attack is computed on the bare classifier and judged on it.",
+    "transfer": "The attacker knows only a substitute that was trained apart.",
+    "oblivious": "The attacker knows the classifier, but not that a guard stands before it.",
+    "gray-box": "The attacker knows the same architectures and defence, trained apart with another seed.",
+    "adaptive": "The attacker knows the whole guard and aims for inputs that it accepts and gets wrong: "
+    "the worst result per sample over all variants and the oblivious attack.",
+    "decision-only": "The attacker sees only the guard's final answers, and every question is counted.",
+}
+
+_KNOWLEDGE = {
+    "white-box": ("white-box", "AML.T0043.000"),
+    "adaptive": ("white-box, adaptive", "AML.T0043.000"),
+    "oblivious": ("gray-box: the defence is unknown", "AML.T0043.000"),
+    "gray-box": ("gray-box", "AML.T0043.002"),
+    "transfer": ("black-box, transfer", "AML.T0043.002"),
+    "decision-only": ("black-box, query", "AML.T0043.001"),
+}
+
+
+def percent(value: float | None) -> str:
+    """Write a share as a percentage with one decimal; a dash for none."""
+    return "–" if value is None else f"{100 * value:.1f}%"
+
+
+def interval(low: float | None, high: float | None) -> str:
+    """Write a 95% interval of a share."""
+    return "" if low is None or high is None else f"{100 * low:.1f}–{100 * high:.1f}"
+
+
+def number(value: float | None) -> str:
+    """Write a count or a cost to read, not to compute with."""
+    if value is None:
+        return "–"
+    if value == int(value) and abs(value) < 1e15:
+        return f"{int(value):,}"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def epsilon(value: float | None, kind: str) -> str:
+    """Write an attack's radius; of images in their own 255ths where it is a whole number of them."""
+    if value is None:
+        return "–"
+    steps = value * 255
+    if kind == "image" and round(steps) >= 1 and abs(steps - round(steps)) < 1e-4 and steps < 64:
+        return f"{round(steps)}/255"
+    return f"{value:.4g}"
+
+
+def norm(name: str | None) -> str:
+    """Name a norm as the field writes it."""
+    return "–" if name is None else _NORMS.get(name, name)
+
+
+def attack(name: str | None) -> str:
+    """Name an attack as the field writes it."""
+    return "none (clean)" if name is None else _ATTACKS.get(name, name)
+
+
+def guard(name: str) -> str:
+    """Name what was judged."""
+    return BARE if name == "none" else name
+
+
+def options(cell: Mapping[str, Any]) -> dict[str, Any]:
+    """Give an attack's options, without what its own columns or the whole run say."""
+    hidden = {"eps", "norm", "bounds", "mask", "units", "seed", "batch_size"}
+    given = cell.get("attack_options") or {}
+    return {
+        key: value
+        for key, value in given.items()
+        if key not in hidden and value is not None and not (key == "targeted" and value is False)
+    }
+
+
+def option_text(given: Mapping[str, Any]) -> str:
+    """Write options as the command line takes them."""
+    return ", ".join(
+        f"{key}={format(value, '.4g') if isinstance(value, float) else value}" for key, value in given.items()
+    )
+
+
+def title(cell: Mapping[str, Any], kind: str) -> str:
+    """Name one cell in a sentence: attack, radius, threat model."""
+    if cell["attack"] is None:
+        return "clean inputs"
+    words = attack(cell["attack"])
+    if cell["eps"] is not None:
+        words += f" at eps = {epsilon(cell['eps'], kind)} ({norm(cell['norm'])})"
+    return f"{words}, {cell['threat_model']}" if cell["threat_model"] else words
+
+
+def line_names(cells: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Name attacks for a figure: the name, the options that differ between its likes, the threat model."""
+    values: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for cell in cells:
+        for key, value in options(cell).items():
+            values[cell["attack"]][key].add(repr(value))
+    names = []
+    for cell in cells:
+        telling = {k: v for k, v in options(cell).items() if len(values[cell["attack"]][k]) > 1}
+        words = [attack(cell["attack"]), option_text(telling).replace(", ", " ")]
+        threat = cell["threat_model"]
+        names.append(" ".join(filter(None, words)) + (f", {threat}" if threat else ""))
+    return names
+
+
+def taxonomy(cell: Mapping[str, Any]) -> tuple[str, str]:
+    """Place an attack in NIST AI 100-2 and in MITRE ATLAS; empty for clean inputs and controls."""
+    if cell["attack"] in (None, "noise"):
+        return "", ""
+    knowledge, technique = _KNOWLEDGE.get(cell["threat_model"] or "", (cell["threat_model"] or "", ""))
+    if cell["attack"] in _QUERY and cell["threat_model"] in ("white-box", "oblivious", "adaptive"):
+        knowledge, technique = "black-box, query", "AML.T0043.001"
+    return f"evasion, {knowledge}".rstrip(", "), f"AML.T0015, {technique}".rstrip(", ")

@@ -1,0 +1,378 @@
+"""The one training loop: AdamW, a one-cycle rate, early stopping, checkpoints that resume exactly."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from salus import atomic
+from salus.classifier import Classifier, evaluating
+from salus.data.base import Dataset
+from salus.errors import ModelError, OptionError
+from salus.models.registry import build_model
+from salus.progress import progress
+
+Log = Callable[[str], None]
+
+#: Epochs when none are asked for, and epochs without improvement after which training stops.
+EPOCHS = {"table": 60, "signal": 12, "image": 20}
+PATIENCE = {"table": 12, "signal": 4, "image": 6}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """How to train.
+
+    Attributes:
+        epochs: passes over the training data at most; None: what suits the kind of data.
+        batch_size: samples a step.
+        learning_rate: the highest of the one-cycle schedule.
+        weight_decay: of AdamW.
+        balance: ``none``; ``weights`` counts each class the same in the loss; ``sampling`` draws it as often.
+        patience: stop after so many epochs without a lower validation loss; None: what suits the data.
+        seed: decides initial weights, the order of samples and dropout.
+    """
+
+    epochs: int | None = None
+    batch_size: int = 128
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-4
+    balance: Literal["none", "weights", "sampling"] = "none"
+    patience: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "patience"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise OptionError(f"Training: {name}={value} will not do; it must be 1 or more.")
+        if not 0 < self.learning_rate < math.inf:
+            raise OptionError(
+                f"Training: learning_rate={self.learning_rate} will not do; it must be above 0."
+            )
+        if not 0 <= self.weight_decay < math.inf:
+            raise OptionError(
+                f"Training: weight_decay={self.weight_decay} will not do; it must be 0 or more."
+            )
+        if self.balance not in ("none", "weights", "sampling"):
+            raise OptionError(f"Training: balance={self.balance!r} is not none, weights or sampling.")
+        if self.seed < 0:
+            raise OptionError(f"Training: seed={self.seed} will not do; it must be 0 or more.")
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one pass over the training data came to."""
+
+    epoch: int  # from 1
+    train_loss: float
+    loss: float  # on validation data, as are those below
+    accuracy: float
+    macro_recall: float
+    seconds: float
+
+
+@dataclass
+class History:
+    """All epochs of a training, the one whose weights were kept, and what was said along the way."""
+
+    epochs: list[Epoch] = field(default_factory=list)
+    best: int = 0  # an epoch, from 1
+    resumed_from: int = 0
+    remarks: list[str] = field(default_factory=list)
+
+
+def train(
+    module: nn.Module,
+    train: Dataset,
+    validation: Dataset,
+    options: TrainingOptions | None = None,
+    *,
+    checkpoint: Path | None = None,
+    device: torch.device | str = "cpu",
+    log: Log | None = None,
+    on_epoch: Callable[[Epoch], None] | None = None,
+) -> History:
+    """Train a module in place; it ends with the weights of the epoch whose validation loss was lowest.
+
+    Killed at any moment and started again with the same arguments and checkpoint, it ends with exactly the
+    weights it would have had. Global random state is neither read nor changed.
+
+    Args:
+        module: maps a batch to logits ``[N, K]``.
+        train: what it learns from.
+        validation: what decides when to stop.
+        options: how to train.
+        checkpoint: a file to write after every epoch, and to continue from.
+        device: where to train; the module comes back to where it was.
+        log: receives remarks, and one line an epoch.
+        on_epoch: called after every epoch, once its checkpoint is written.
+
+    Raises:
+        ModelError: the loss became NaN, or the module does not suit the data.
+    """
+    options = options or TrainingOptions()
+    say = log or (lambda line: None)
+    epochs, patience = options.epochs or EPOCHS[train.kind], options.patience or PATIENCE[train.kind]
+    steps = -(-len(train) // options.batch_size)  # an epoch
+    home = next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
+    module.to(device)
+
+    optimizer = torch.optim.AdamW(
+        module.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay
+    )
+    counts = torch.bincount(train.y, minlength=len(train.classes)).float()
+    weight = len(train) / (len(counts) * counts.clamp_min(1)) if options.balance == "weights" else None
+    loss_of = nn.CrossEntropyLoss(weight=None if weight is None else weight.to(device))
+
+    history = History()
+    best = _copy(module)
+    store = None if checkpoint is None else _Checkpoint(checkpoint, _key(module, train, validation, options))
+    if store is not None:
+        history, best = store.load(module, optimizer, best)
+        for remark in history.remarks:
+            say(remark)
+    start = len(history.epochs)
+
+    with progress("training", epochs, done=start) as advance:
+        for epoch in range(start + 1, epochs + 1):
+            if epoch - history.best > patience and history.best:
+                say(f"stopped: no lower validation loss for {patience} epochs")
+                break
+            began, total = time.monotonic(), 0.0
+            module.train()
+            with seeded(options.seed, epoch, device=device):
+                order = _order(train.y, counts, options.balance)  # [N]
+                for step, rows in enumerate(order.split(options.batch_size)):  # type: ignore[no-untyped-call]
+                    if len(rows) == 1 and len(order) > 1:
+                        continue  # batch normalisation needs two
+                    for group in optimizer.param_groups:
+                        group["lr"] = options.learning_rate * _one_cycle(
+                            (epoch - 1) * steps + step, epochs * steps
+                        )
+                    x, y = train.x[rows].to(device), train.y[rows].to(device)
+                    optimizer.zero_grad()
+                    objective = loss_of(_logits(module, x, len(counts)), y)
+                    objective.backward()
+                    optimizer.step()
+                    total += objective.item() * len(rows)
+                    advance(1 / steps)
+                    if not math.isfinite(total):
+                        break
+            loss, accuracy, recall = evaluate(module, validation, loss_of)
+            if not math.isfinite(total + loss):
+                raise ModelError(
+                    f"Training failed in epoch {epoch}: the loss is not a number. "
+                    f"Lower the learning rate ({options.learning_rate:g}), or look at the data's scale."
+                )
+            result = Epoch(epoch, total / len(train), loss, accuracy, recall, time.monotonic() - began)
+            history.epochs.append(result)
+            advance(0, note=f"accuracy {accuracy:.1%}")
+            if not history.best or result.loss < history.epochs[history.best - 1].loss:
+                history.best, best = epoch, _copy(module)
+            if store is not None:
+                store.save(module, optimizer, best, history)
+            say(
+                f"epoch {epoch}/{epochs}: loss {result.train_loss:.4f}, validation loss {result.loss:.4f}, "
+                f"accuracy {accuracy:.1%}, macro recall {recall:.1%}, {result.seconds:.1f} s"
+            )
+            if on_epoch is not None:
+                on_epoch(result)
+    optimizer.zero_grad()
+    module.load_state_dict(best)
+    module.to(home).eval()
+    return history
+
+
+def fit_classifier(
+    name: str,
+    train_data: Dataset,
+    validation: Dataset,
+    options: TrainingOptions | None = None,
+    *,
+    model_options: dict[str, Any] | None = None,
+    checkpoint: Path | None = None,
+    device: torch.device | str = "cpu",
+    log: Log | None = None,
+) -> tuple[Classifier, History]:
+    """Build one of Salus's networks for these data and train it.
+
+    Args:
+        name: a network, as in ``salus.models.MODELS``.
+        train_data: what it learns from.
+        validation: what decides when to stop.
+        options: how to train.
+        model_options: what the network takes, ``{"hidden": [64, 64]}``.
+        checkpoint: a file to write after every epoch, and to continue from.
+        device: where to train.
+        log: receives remarks, and one line an epoch.
+
+    Raises:
+        ModelError: there is no such network, or it does not suit the data.
+    """
+    options = options or TrainingOptions()
+    shape, classes = tuple(train_data.x.shape[1:]), len(train_data.classes)
+    module = seeded_module(lambda: build_model(name, shape, classes, model_options), options.seed)
+    history = train(module, train_data, validation, options, checkpoint=checkpoint, device=device, log=log)
+    classifier = Classifier(
+        module,
+        train_data.classes,
+        shape=shape,
+        bounds=train_data.bounds,
+        name=name,
+        architecture={"name": name, "options": dict(model_options or {})},
+    )
+    return classifier, history
+
+
+def seeded_module(build: Callable[[], nn.Module], seed: int) -> nn.Module:
+    """Build a module whose initial weights the seed decides; global random state stays as it is."""
+    with seeded(seed, 0):
+        return build()
+
+
+@contextmanager
+def seeded(seed: int, epoch: int, device: torch.device | str = "cpu") -> Iterator[None]:
+    """Let ``(seed, epoch)`` decide what PyTorch draws inside the block, and put its random state back."""
+    state = int.from_bytes(hashlib.sha256(f"{seed} {epoch}".encode()).digest()[:7], "big")
+    cuda = torch.device(device).type == "cuda"
+    with torch.random.fork_rng(devices=[torch.device(device)] if cuda else []):
+        torch.default_generator.manual_seed(state)
+        if cuda:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(state)
+        yield
+
+
+@torch.no_grad()
+def evaluate(
+    module: nn.Module, dataset: Dataset, loss_of: nn.Module, batch_size: int = 1024
+) -> tuple[float, float, float]:
+    """Compute loss, accuracy and macro recall on a data set, in eval mode."""
+    device = next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
+    classes = len(dataset.classes)
+    with evaluating(module):
+        parts = [_logits(module, x.to(device), classes) for x in torch.split(dataset.x, batch_size)]
+    logits, y = torch.cat(parts), dataset.y.to(device)
+    hit = (logits.argmax(1) == y).double()
+    counts = torch.bincount(y, minlength=classes)
+    recalls = torch.bincount(y, weights=hit, minlength=classes)[counts > 0] / counts[counts > 0]
+    return float(loss_of(logits, y)), float(hit.mean()), float(recalls.mean())
+
+
+def _logits(module: nn.Module, x: Tensor, classes: int) -> Tensor:
+    """Run the module and check that it suits the data."""
+    try:
+        logits: Tensor = module(x)
+    except RuntimeError as error:
+        reason = str(error).partition("\n")[0]
+        raise ModelError(
+            f"The model does not accept samples of shape {list(x.shape[1:])}: {reason}."
+        ) from error
+    if logits.shape != (len(x), classes):
+        raise ModelError(
+            f"The model returns {list(logits.shape)} for {len(x)} samples of {classes} classes; "
+            f"it must return {[len(x), classes]}."
+        )
+    return logits
+
+
+def _order(y: Tensor, counts: Tensor, balance: str) -> Tensor:
+    """Draw the order of one epoch's samples."""
+    if balance == "sampling":
+        return torch.multinomial(1 / counts[y], len(y), replacement=True)
+    return torch.randperm(len(y))
+
+
+def _one_cycle(step: int, steps: int, warmup: float = 0.25) -> float:
+    """Rise from 1/25 to 1 along a cosine, then fall to almost 0 along another (Smith and Topin, 2018)."""
+    place = step / max(steps, 1)
+    if place < warmup:
+        return 0.04 + 0.96 * (1 - math.cos(math.pi * place / warmup)) / 2
+    return 1e-4 + (1 - 1e-4) * (1 + math.cos(math.pi * (place - warmup) / (1 - warmup))) / 2
+
+
+def _copy(module: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in module.state_dict().items()}
+
+
+def _key(module: nn.Module, train: Dataset, validation: Dataset, options: TrainingOptions) -> str:
+    """Hash all that decides a training: options, data, architecture and initial weights."""
+    parts = (asdict(options), train.fingerprint(), validation.fingerprint(), repr(module))
+    digest = hashlib.sha256(repr(parts).encode())
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+class _Checkpoint:
+    """A training after an epoch, in one file: a SHA-256, then safetensors with the history as metadata."""
+
+    def __init__(self, path: Path, key: str) -> None:
+        self.path, self.key = Path(path), key
+
+    def save(
+        self, module: nn.Module, optimizer: torch.optim.Optimizer, best: dict[str, Tensor], history: History
+    ) -> None:
+        """Write the file, whole or not at all."""
+        tensors = {f"model/{name}": value for name, value in _copy(module).items()}
+        tensors |= {f"best/{name}": value.clone() for name, value in best.items()}
+        for number, state in optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer/{number}/{name}": value.clone() for name, value in state.items()}
+        metadata = {"key": self.key, "history": json.dumps(asdict(history))}
+        plain = {name: value.cpu().contiguous() for name, value in tensors.items()}
+        content = safetensors.torch.save(plain, metadata)
+        atomic.write_bytes(self.path, hashlib.sha256(content).digest() + content)
+
+    def load(
+        self, module: nn.Module, optimizer: torch.optim.Optimizer, best: dict[str, Tensor]
+    ) -> tuple[History, dict[str, Tensor]]:
+        """Continue from the file, if it is whole and of this training; otherwise say why not."""
+        try:
+            content = self.path.read_bytes()
+        except FileNotFoundError:
+            return History(), best
+        except OSError as error:
+            return self._afresh(f"cannot be read ({error.strerror})"), best
+        digest, content = content[:32], content[32:]
+        if hashlib.sha256(content).digest() != digest:
+            return self._afresh("is damaged"), best
+        try:
+            tensors = safetensors.torch.load(content)
+            length = int.from_bytes(content[:8], "little")
+            metadata = json.loads(content[8 : 8 + length])["__metadata__"]
+            if metadata["key"] != self.key:
+                return self._afresh("belongs to another training (other options, data or model)"), best
+            saved = json.loads(metadata["history"])
+        except (SafetensorError, ValueError, KeyError) as error:
+            return self._afresh(f"is of another format ({type(error).__name__})"), best
+        parts: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "optimizer": {}}
+        for name, value in tensors.items():
+            part, _, rest = name.partition("/")
+            parts[part][rest] = value
+        states: dict[int, dict[str, Tensor]] = {}
+        for name, value in parts["optimizer"].items():
+            number, _, word = name.partition("/")
+            states.setdefault(int(number), {})[word] = value
+        module.load_state_dict(parts["model"])
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
+        history = History([Epoch(**epoch) for epoch in saved["epochs"]], saved["best"])
+        history.resumed_from = len(history.epochs)
+        history.remarks.append(f"Training continues after epoch {history.resumed_from}, from {self.path}.")
+        return history, parts["best"]
+
+    def _afresh(self, reason: str) -> History:
+        return History(remarks=[f"The checkpoint {self.path} {reason}; training starts from the beginning."])
