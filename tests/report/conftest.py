@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +76,8 @@ class Maker:
             "norm": norm if attack else None, "threat_model": threat, "n": n, "error": error,
         } | {f"{rate}{end}": None for rate in RATES for end in ("", "_low", "_high")}  # fmt: skip
         record |= dict.fromkeys(
-            ["successes", "distance_median", "queries", "passes", "seconds", "confusion", "per_class", "health",
-             "roc", "variants"]
+            ["successes", "distance_median", "queries", "passes", "seconds", "confusion", "per_class",
+             "health", "roc", "variants"]
         ) | {"examples": []}  # fmt: skip
         self.cells.append(record)
         if error is not None:
@@ -141,7 +143,8 @@ class Maker:
             "versions": {"python": "3.11.7", "torch": "2.13.0", "numpy": "2.4.6", "scikit-learn": "1.9.1"},
             "created": "2026-11-21T10:00:00+00:00",
             "command": f"salus audit --data {self.name} --attack pgd:eps=0.01 --out run",
-            "seed": 0, "device": "cpu", "threads": 2, "seconds": 81.4, "samples": len(self.x), "split": "made up",
+            "seed": 0, "device": "cpu", "threads": 2, "seconds": 81.4, "samples": len(self.x),
+            "split": "made up",
             "data": {
                 "name": self.name, "kind": kind, "shape": list(self.x.shape[1:]), "bounds": [0.0, 1.0],
                 "classes": list(self.classes), "positive": list(self.positive),
@@ -163,11 +166,11 @@ class Maker:
             },
             "guards": self.guards,
             "verdict": [
-                "This classifier is very easily fooled: PGD-40 at eps = 0.02 (linf) turns 96.1% (94.0 to 97.5) "
-                "of the inputs it reads correctly into wrong answers.",
+                "This classifier is very easily fooled: PGD-40 at eps = 0.02 (linf) turns 96.1% (94.0 to "
+                "97.5) of the inputs it reads correctly into wrong answers.",
                 "The smallest change tried that fools at least half of them is eps = 0.005 (linf, PGD-40).",
             ],
-            "warnings": ["One patient supplies 97.0% of class 'F'.", "One patient supplies 97.0% of class 'F'."],
+            "warnings": ["One patient supplies 97.0% of class 'F'."] * 2,
             "feature_names": list(self.features),
         } | meta  # fmt: skip
         results = {"meta": described, "cells": self.cells}
@@ -256,13 +259,20 @@ KINDS: dict[str, Callable[[Path], Path]] = {
 }
 
 
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Make the run folder of a kind once."""
+    place = tmp_path_factory.mktemp("runs")
+    return cache(lambda kind: KINDS[kind](place / kind))
+
+
 @pytest.fixture(params=KINDS)
-def run(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+def run(request: pytest.FixtureRequest, made: Callable[[str], Path], tmp_path: Path) -> Path:
     """Each kind of run folder in turn."""
-    return KINDS[request.param](tmp_path / "run")
+    return Path(shutil.copytree(made(request.param), tmp_path / "run"))
 
 
 @pytest.fixture
-def make_run(tmp_path: Path) -> Callable[[str], Path]:
-    """Make a run folder of one kind."""
-    return lambda kind: KINDS[kind](tmp_path / kind)
+def make_run(made: Callable[[str], Path], tmp_path: Path) -> Callable[[str], Path]:
+    """Give a run folder of one kind."""
+    return lambda kind: Path(shutil.copytree(made(kind), tmp_path / kind))

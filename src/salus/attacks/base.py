@@ -151,10 +151,10 @@ class Attack(ABC):
         with torch.inference_mode(False), frozen(*objective.modules):
             for first in range(0, len(x), self.batch_size):
                 rows = slice(first, first + self.batch_size)
-                clean = x[rows].clone() if x.is_inference() else x[rows].detach()
+                clean, labels = _usable(x[rows]), _usable(y[rows])
                 region = ball(self.norm, clean, self.eps, self.bounds, mask, units)
                 samples = torch.arange(first, first + len(region.x), device=x.device)
-                search = Search(objective, region, y[rows], samples, early_stop=self._early_stop)
+                search = Search(objective, region, labels, samples, early_stop=self._early_stop)
                 self.perturb(search, None if start is None else region.project(start[rows].detach()))
                 if judge:
                     search.judge()
@@ -211,6 +211,11 @@ class Attack(ABC):
             if x.ndim != 2 or units.shape != x.shape[1:]:
                 raise OptionError(f"{self.title}: {len(units)} units do not fit samples {list(x.shape[1:])}.")
         return mask, units
+
+
+def _usable(part: Tensor) -> Tensor:
+    # Tensors made in inference mode cannot take part in gradients; a copy can.
+    return part.clone() if part.is_inference() else part.detach()
 
 
 def _same(stated: tuple[float, float], given: tuple[float, float]) -> bool:

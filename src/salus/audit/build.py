@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import sys
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -117,7 +119,12 @@ def _stored(
         except BundleError as error:
             console.print(f"The stored {what} cannot be used ({error}); it is trained again.")
     trained, _ = fit_classifier(
-        spec, splits.train, splits.validation, options, checkpoint=folder.parent / f"{what}.checkpoint"
+        spec,
+        splits.train,
+        splits.validation,
+        options,
+        checkpoint=folder.parent / f"{what}.checkpoint",
+        log=_spaced(console.print),
     )
     trained.save(folder)
     (folder.parent / f"{what}.checkpoint").unlink(missing_ok=True)
@@ -195,6 +202,19 @@ def _on(trained: Classifier, loaded: Guard) -> Guard:
     for detector in loaded.detectors:
         detector.classifier_ = trained
     return Guard(trained, loaded.detectors, loaded.purifier, name=loaded.name)
+
+
+def _spaced(say: Callable[[str], None], seconds: float = 5.0) -> Callable[[str], None]:
+    """Let a line through every few seconds, for logs; on a terminal the progress bar says it all."""
+    last = time.monotonic()
+
+    def log(line: str) -> None:
+        nonlocal last
+        if not line.startswith("epoch") or (time.monotonic() - last > seconds and not sys.stderr.isatty()):
+            say(line)
+            last = time.monotonic()
+
+    return log
 
 
 def _slug(spec: str) -> str:

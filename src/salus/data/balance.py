@@ -27,7 +27,9 @@ def smote(train: Dataset, per_class: int, *, seed: int) -> Dataset:
     for index, label in enumerate(train.classes):
         members = np.flatnonzero(y == index)
         if len(members) < 2 and per_class > len(members):
-            raise DataError(f"Data {name!r}: class {label!r} has {len(members)} training sample(s); SMOTE needs 2.")
+            raise DataError(
+                f"Data {name!r}: class {label!r} has {len(members)} training sample(s); SMOTE needs 2."
+            )
         kept.append(np.sort(rng.permutation(members)[:per_class]))
     thinned = train.subset(torch.from_numpy(np.concatenate(kept)))
     smallest = min(len(rows) for rows in kept)
@@ -49,8 +51,8 @@ def smote(train: Dataset, per_class: int, *, seed: int) -> Dataset:
     if groups is not None:
         groups = torch.cat([groups, groups.new_full((made,), -1)])
     note = (
-        f"training balanced to {per_class} samples per class: {len(train) - len(thinned)} left out at random, "
-        f"{made} made by SMOTE (group -1)"
+        f"training balanced to {per_class} samples per class: {len(train) - len(thinned)} left out at "
+        f"random, {made} made by SMOTE (group -1)"
     )
     provenance = replace(train.provenance, notes=(*train.provenance.notes, note))
     return replace(train, x=x, y=labels, groups=groups, provenance=provenance)

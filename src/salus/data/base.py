@@ -223,7 +223,7 @@ class Splits:
             "positive": list(data.positive),
             "counts": {part: dataset.counts for part, dataset in self},
             "groups": {
-                part: int(dataset.groups.unique().numel())
+                part: len(set(dataset.groups.tolist()))
                 for part, dataset in self
                 if dataset.groups is not None
             },

@@ -70,7 +70,9 @@ def read_beats(record: Path, choose_lead: Callable[[Sequence[str]], str | None])
     leads = [str(name) for name in header.sig_name or []]
     lead = choose_lead(leads)
     if lead is None:
-        raise DataError(f"Record {record} has no lead that can be read; it has: {', '.join(leads) or 'none'}.")
+        raise DataError(
+            f"Record {record} has no lead that can be read; it has: {', '.join(leads) or 'none'}."
+        )
     if not record.with_name(record.name + ".atr").is_file():
         raise DataError(f"Record {record} has no annotations: the file {record.name}.atr is missing.")
     marks = _wfdb(lambda: wfdb.rdann(str(record), "atr"), record, "atr")
@@ -78,12 +80,14 @@ def read_beats(record: Path, choose_lead: Callable[[Sequence[str]], str | None])
     signal = np.asarray(read.p_signal, dtype=np.float64)[:, 0]  # [T]
     if header.sig_len is not None and len(signal) != header.sig_len:
         raise DataError(
-            f"Record {record}: its .dat file holds {len(signal)} samples, its header promises {header.sig_len}; "
-            "get the record again."
+            f"Record {record}: its .dat file holds {len(signal)} samples, its header promises "
+            f"{header.sig_len}; get the record again."
         )
     peaks, rate = np.asarray(marks.sample, dtype=np.int64), float(header.fs)
-    if rate != SAMPLE_RATE or (marks.fs and float(marks.fs) != rate):
-        signal, peaks = _resample(signal, rate), np.rint(peaks * (SAMPLE_RATE / float(marks.fs or rate))).astype(np.int64)
+    if rate != SAMPLE_RATE:
+        signal = _resample(signal, rate)  # [T * 360 / rate]
+    clock = float(marks.fs or rate)  # annotations may tick at a rate of their own
+    peaks = np.rint(peaks * (SAMPLE_RATE / clock)).astype(np.int64)
     x, y, dropped = cut_beats(signal, peaks, [str(symbol) for symbol in marks.symbol])
     return Beats(x, y, dropped, lead, None if rate == SAMPLE_RATE else rate)
 

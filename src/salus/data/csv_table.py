@@ -30,7 +30,7 @@ def load_csv(options: LoadOptions) -> Splits:
     """Load a table; rows are counted from 1, the header aside.
 
     Raises:
-        DataError: no label column, a cell that is no number, rows of unequal length, text in no known encoding.
+        DataError: no label column, a cell that is no number, rows of unequal length, not UTF-8.
     """
     path = Path(options.name)
     header, cells, words, patients = _read(path, options)
@@ -82,7 +82,8 @@ def _read(path: Path, options: LoadOptions) -> tuple[list[str], NDArray[np.float
             for number, row in enumerate((row for row in rows if row), start=1):
                 if len(row) != len(header):
                     raise DataError(
-                        f"File {path}: row {number} has {len(row)} cells, the header {len(header)}; mend the row."
+                        f"File {path}: row {number} has {len(row)} cells, the header "
+                        f"{len(header)}; mend the row."
                     )
                 numbers.extend(_number(row[i], number, header[i], path) for i in columns)
                 labels.append(row[label].strip())
@@ -105,8 +106,8 @@ def _header(row: Sequence[str], path: Path) -> list[str]:
     for position, name in enumerate(header):
         if not name or name in header[:position]:
             raise DataError(
-                f"File {path}: column {position + 1} has {f'the name {name!r} of another' if name else 'no name'}; "
-                "give every column a name of its own."
+                f"File {path}: column {position + 1} has "
+                f"{f'the name {name!r} of another' if name else 'no name'}; name every column differently."
             )
     return header
 
@@ -118,10 +119,12 @@ def _label_column(header: Sequence[str], asked: str | None, path: Path) -> str:
     if len(found) == 1:
         return found[0]
     if found:
-        raise DataError(f"File {path}: columns {' and '.join(found)} could hold the label; name one with --label.")
+        raise DataError(
+            f"File {path}: columns {' and '.join(found)} could hold the label; name one with --label."
+        )
     raise DataError(
-        f"File {path} has no column called {', '.join(LABEL_NAMES[:-1])} or {LABEL_NAMES[-1]}; name the one that "
-        f"holds the label with --label. Columns: {', '.join(header)}."
+        f"File {path} has no column called {', '.join(LABEL_NAMES[:-1])} or {LABEL_NAMES[-1]}; name the one "
+        f"that holds the label with --label. Columns: {', '.join(header)}."
     )
 
 
@@ -139,7 +142,8 @@ def _number(cell: str, row: int, column: str, path: Path) -> float:
     if not math.isfinite(value):
         what = f"holds {cell!r}, which is no number" if cell.strip() else "is empty"
         raise DataError(
-            f"File {path}: row {row}, column {column!r} {what}; fill it in, or leave the row or the column out."
+            f"File {path}: row {row}, column {column!r} {what}; fill it in, or leave out "
+            "the row or the column."
         )
     return value
 

@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 
 from salus.data.assemble import RawData, assemble
-from salus.data.base import Provenance, Splits
+from salus.data.base import FeatureMarks, Provenance, Splits
 from salus.data.options import LoadOptions
 from salus.data.split import SHARES, describe_shares, stratified
 
@@ -26,6 +26,7 @@ def load_breast_cancer(options: LoadOptions) -> Splits:
         classes=classes,
         positive=("malignant",),
         features=tuple(str(name) for name in bundle.feature_names),
+        marks=FeatureMarks(options.immutable, options.integer, options.derived),
         provenance=Provenance(
             name="breast-cancer",
             source="Breast Cancer Wisconsin (Diagnostic), UCI, as carried by scikit-learn",

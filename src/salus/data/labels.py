@@ -12,7 +12,9 @@ from salus.data.split import Indices
 from salus.errors import DataError, nearest
 
 
-def encode_words(words: Sequence[str], classes: Sequence[str] = (), *, name: str) -> tuple[Indices, tuple[str, ...]]:
+def encode_words(
+    words: Sequence[str], classes: Sequence[str] = (), *, name: str
+) -> tuple[Indices, tuple[str, ...]]:
     """Index words by class; without class names the words themselves, sorted, are the classes.
 
     Words that are all whole numbers are sorted as numbers.
@@ -30,12 +32,15 @@ def encode_words(words: Sequence[str], classes: Sequence[str] = (), *, name: str
     for row, word in enumerate(words):
         if word not in index:
             raise DataError(
-                f"Data {name!r}: sample {row} has the label {word!r}, which is no class; {nearest(word, classes)}"
+                f"Data {name!r}: sample {row} has the label {word!r}, which is no class; "
+                f"{nearest(word, classes)}"
             )
     return np.array([index[word] for word in words], dtype=np.int64), tuple(classes)
 
 
-def encode_array(y: NDArray[Any], classes: Sequence[str] = (), *, name: str) -> tuple[Indices, tuple[str, ...]]:
+def encode_array(
+    y: NDArray[Any], classes: Sequence[str] = (), *, name: str
+) -> tuple[Indices, tuple[str, ...]]:
     """Index an array of labels: class indices, or words.
 
     Raises:
@@ -70,7 +75,9 @@ def encode_groups(words: Sequence[str], *, name: str) -> Indices:
     """Number the patients: their own whole numbers where they have some, their rank otherwise."""
     if "" in words:
         raise DataError(f"Data {name!r}: sample {list(words).index('')} has no patient; fill the group in.")
-    if all(_is_whole(word) and len(word) < 18 for word in set(words)):
+    distinct = set(words)
+    whole = all(_is_whole(word) and len(word) < 18 for word in distinct)
+    if whole and len({int(word) for word in distinct}) == len(distinct):  # 7 and 007 are two patients
         return np.array([int(word) for word in words], dtype=np.int64)
     return np.unique(np.array(words), return_inverse=True)[1].astype(np.int64)
 

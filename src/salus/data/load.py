@@ -64,7 +64,7 @@ SOURCES: dict[str, Source] = {
     "mitdb": Source(
         loader=load_mitdb,
         kind="signal",
-        summary="MIT-BIH Arrhythmia Database: 101,451 annotated heartbeats of 47 patients, classes N, S, V, F",
+        summary="MIT-BIH Arrhythmia Database: 101,451 heartbeats of 47 patients, classes N, S, V, F",
         licence="ODC-By 1.0",
         home="https://physionet.org/content/mitdb/1.0.0/",
         options=frozenset({"split", "smote", "without_mlii"}),
@@ -138,7 +138,11 @@ def _own_kind(name: str) -> str:
     if path.is_file():
         if path.suffix.lower() in OWN:
             return path.suffix.lower()
-        raise DataError(f"File {path} is of no kind that Salus reads; bring .npz, .csv or a folder of WFDB records.")
+        raise DataError(
+            f"File {path} is of no kind that Salus reads; bring .npz, .csv or a folder of WFDB records."
+        )
     if path.suffix.lower() in OWN or path.name != name:
         raise DataError(f"There is no file or folder {name}; check the path.")
-    raise DataError(f"There is no data set {name!r}, nor a file or folder of that name; {nearest(name, SOURCES)}")
+    raise DataError(
+        f"There is no data set {name!r}, nor a file or folder of that name; {nearest(name, SOURCES)}"
+    )

@@ -31,8 +31,14 @@ SPLITS = ("beats", "patients", "ds1-ds2")
 PACED = (102, 104, 107, 217)
 
 #: The division of de Chazal et al. (2004), without the paced records.
-DS1 = (101, 106, 108, 109, 112, 114, 115, 116, 118, 119, 122, 124, 201, 203, 205, 207, 208, 209, 215, 220, 223, 230)
-DS2 = (100, 103, 105, 111, 113, 117, 121, 123, 200, 202, 210, 212, 213, 214, 219, 221, 222, 228, 231, 232, 233, 234)
+DS1 = (
+    101, 106, 108, 109, 112, 114, 115, 116, 118, 119, 122,
+    124, 201, 203, 205, 207, 208, 209, 215, 220, 223, 230,
+)  # fmt: skip
+DS2 = (
+    100, 103, 105, 111, 113, 117, 121, 123, 200, 202, 210,
+    212, 213, 214, 219, 221, 222, 228, 231, 232, 233, 234,
+)  # fmt: skip
 
 #: Records of one and the same patient: record -> the record that gives the patient's number.
 SAME_PATIENT = {202: 201}
@@ -55,7 +61,9 @@ def load_mitdb(options: LoadOptions) -> Splits:
     folder = find_set("mitdb", MITDB.landmark, options.data_dir)
     if folder is None:
         looked = ", ".join(str(place) for place in places(options.data_dir))
-        raise DataError(f"Data 'mitdb' is not on this machine (looked in {looked}); run: salus data fetch mitdb.")
+        raise DataError(
+            f"Data 'mitdb' is not on this machine (looked in {looked}); run: salus data fetch mitdb."
+        )
     records = _records(folder)
     checksum, verified = _verify(folder, records)
     key = {"source": checksum, "records": records, "window": beats.WINDOW, "format": FORMAT}
@@ -63,9 +71,10 @@ def load_mitdb(options: LoadOptions) -> Splits:
     y, record = arrays["y"].numpy(), arrays["record"].numpy()
     parts, words, notes = _deal(split, y, record, options.seed)
     left_out = {number: reason for number, reason in _left_out(split).items() if number in records}
-    lead_notes, without = _leads(facts["leads"], drop=options.without_mlii == "drop")
-    for number in without:
-        left_out.setdefault(number, "record has no lead MLII, left out by option")
+    from_v5 = [int(number) for number, lead in facts["leads"].items() if lead != "MLII"]
+    if options.without_mlii == "drop":
+        for number in from_v5:
+            left_out.setdefault(number, "record has no lead MLII, left out by option")
     parts = {part: rows[~np.isin(record[rows], list(left_out))] for part, rows in parts.items()}
     patient = np.array([SAME_PATIENT.get(int(number), int(number)) for number in record])
     raw = RawData(
@@ -83,7 +92,11 @@ def load_mitdb(options: LoadOptions) -> Splits:
             checksum=checksum,
             split=words,
             dropped=beats.as_drops(_dropped(facts["dropped"], y, record, left_out)),
-            notes=(*lead_notes, *([] if verified else [_unverified(records)]), *notes),
+            notes=(
+                *_lead_notes(sorted(set(from_v5) - set(left_out))),
+                *([] if verified else [_unverified(records)]),
+                *notes,
+            ),
         ),
     )
     splits = assemble(raw, parts)
@@ -97,7 +110,9 @@ def _records(folder: Path) -> list[int]:
     names = (folder / MITDB.landmark).read_text(encoding="utf-8", errors="replace").split()
     for name in names:
         if not refuse_escape(name, where=where).isdecimal():
-            raise DataError(f"{where} names {name!r}, which is no record of mitdb; run: salus data fetch mitdb.")
+            raise DataError(
+                f"{where} names {name!r}, which is no record of mitdb; run: salus data fetch mitdb."
+            )
     if not names:
         raise DataError(f"{where} names no records; run: salus data fetch mitdb.")
     return sorted({int(name) for name in names})
@@ -164,10 +179,13 @@ def _deal(split: str, y: Indices, record: Indices, seed: int) -> tuple[Parts, st
     if split == "beats":
         parts = stratified(y, beats.CLASSES, BEAT_SHARES, seed=seed, name="mitdb")
         words = f"beats, stratified by class, seed {seed}: {describe_shares(BEAT_SHARES)}"
-        return parts, words, ["beats of one patient stand in training and in test (split 'patients' does better)"]
+        note = "beats of one patient stand in training and in test (split 'patients' does better)"
+        return parts, words, [note]
     rows, test = np.flatnonzero(np.isin(record, DS1)), np.flatnonzero(np.isin(record, DS2))
     if not len(rows) or not len(test):
-        raise DataError(f"Data 'mitdb': split {split!r} needs records of both DS1 and DS2; run: salus data fetch mitdb.")
+        raise DataError(
+            f"Data 'mitdb': split {split!r} needs records of both DS1 and DS2; run: salus data fetch mitdb."
+        )
     dealt = grouped(y[rows], record[rows], beats.CLASSES, PATIENT_SHARES, seed=seed, name="mitdb")
     parts = {part: rows[chosen] for part, chosen in dealt.items()}
     parts["test"] = test
@@ -177,7 +195,9 @@ def _deal(split: str, y: Indices, record: Indices, seed: int) -> tuple[Parts, st
     )
     if split == "patients":
         return parts, words + "; without record 202", []
-    warning = "WARNING: records 201 (DS1) and 202 (DS2) come from one patient, who is on both sides of this split"
+    warning = (
+        "WARNING: records 201 (DS1) and 202 (DS2) come from one patient, who is on both sides of this split"
+    )
     return parts, f"ds1-ds2 as published, {words}", [warning]
 
 
@@ -191,13 +211,12 @@ def _left_out(split: str) -> dict[int, str]:
     return out
 
 
-def _leads(leads: dict[str, str], *, drop: bool) -> tuple[list[str], list[int]]:
-    """Say which lead was read; returns notes and the records to be left out."""
-    without = sorted(int(number) for number, lead in leads.items() if lead != "MLII")
+def _lead_notes(from_v5: Sequence[int]) -> list[str]:
+    """Say which lead was read."""
     notes = ["lead MLII, chosen by name; 280 samples at 360 Hz around each annotated R peak, scaled per beat"]
-    if without and not drop:
-        notes.append(f"records without MLII, read from V5: {', '.join(map(str, without))}")
-    return notes, without if drop else []
+    if from_v5:
+        notes.append(f"records without MLII, read from V5: {', '.join(map(str, from_v5))}")
+    return notes
 
 
 def _dropped(

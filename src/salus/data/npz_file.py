@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -42,8 +43,10 @@ def load_npz(options: LoadOptions) -> Splits:
     ys = [_labels(arrays, f"y{side}", len(x), path) for side, x in zip(sides, xs, strict=True)]
     groups = _groups(arrays, sides, [len(x) for x in xs], path)
     if len({x.shape[1:] for x in xs}) > 1:
-        raise DataError(f"File {path}: samples of x_train and x_test differ in shape: "
-                        f"{list(xs[0].shape[1:])} and {list(xs[1].shape[1:])}.")
+        raise DataError(
+            f"File {path}: samples of x_train and x_test differ in shape: "
+            f"{list(xs[0].shape[1:])} and {list(xs[1].shape[1:])}."
+        )
     for side, x in zip(sides, xs, strict=True):
         refuse_nonfinite(x, f"{path.name}{': x' + side if side else ''}")
     y, classes = encode_array(np.concatenate(ys), _strings(arrays, "classes", path), name=path.name)
@@ -52,7 +55,8 @@ def load_npz(options: LoadOptions) -> Splits:
     if x.dtype.kind in "iu" and not options.scale and (x.min() < bounds[0] or x.max() > bounds[1]):
         raise DataError(
             f"File {path}: x holds whole numbers ({x.dtype}) from {x.min()} to {x.max()}, outside the bounds "
-            f"({bounds[0]:g}, {bounds[1]:g}); scale them (--scale) or give their true bounds (--bounds LOW,HIGH)."
+            f"({bounds[0]:g}, {bounds[1]:g}); scale them (--scale) or give their true bounds "
+            "(--bounds LOW,HIGH)."
         )
     raw = RawData(
         x=x,
@@ -105,7 +109,9 @@ def _split_words(seed: int, *, apart: bool, by_groups: bool) -> str:
 def _read(path: Path) -> dict[str, NDArray[Any]]:
     """Read every array; nothing that could run code is ever unpickled."""
     if not zipfile.is_zipfile(path):
-        raise DataError(f"File {path} is no .npz archive; make one with numpy.savez({path.name!r}, x=x, y=y).")
+        raise DataError(
+            f"File {path} is no .npz archive; make one with numpy.savez({path.name!r}, x=x, y=y)."
+        )
     arrays = {}
     try:
         with np.load(path, allow_pickle=False) as archive:
@@ -116,10 +122,18 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
                     if "allow_pickle" not in str(error):
                         raise
                     raise DataError(
-                        f"File {path}: array {key!r} holds Python objects, which are never loaded because they "
-                        "can run code; save it as numbers or as words (dtype str)."
+                        f"File {path}: array {key!r} holds Python objects, which are never loaded because "
+                        "they can run code; save it as numbers or as words (dtype str)."
                     ) from error
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, NotImplementedError) as error:
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        KeyError,
+        zipfile.BadZipFile,
+        zlib.error,
+        NotImplementedError,
+    ) as error:
         raise DataError(f"File {path} is broken and cannot be read ({error}); save it again.") from error
     return arrays
 
@@ -132,8 +146,8 @@ def _samples(arrays: Arrays, key: str, path: Path) -> NDArray[Any]:
         raise DataError(f"File {path}: {key} must hold numbers, not {x.dtype} values.")
     if x.ndim not in (2, 3, 4):
         raise DataError(
-            f"File {path}: {key} has shape {list(x.shape)}; it must be [N, F] (table), [N, C, L] (signals) or "
-            "[N, C, H, W] (images)."
+            f"File {path}: {key} has shape {list(x.shape)}; it must be [N, F] (table), [N, C, L] (signals) "
+            "or [N, C, H, W] (images)."
         )
     if x.size == 0:
         raise DataError(f"File {path}: {key} has no samples (its shape is {list(x.shape)}).")
@@ -168,7 +182,7 @@ def _strings(arrays: Arrays, key: str, path: Path) -> tuple[str, ...]:
     if key not in arrays:
         return ()
     values = np.atleast_1d(arrays[key])
-    if values.dtype.kind not in "US" and values.size or values.ndim != 1:
+    if (values.dtype.kind not in "US" and values.size) or values.ndim != 1:
         raise DataError(f"File {path}: {key} must be a list of words, not {values.dtype} values.")
     words = tuple(str(word.decode() if isinstance(word, bytes) else word) for word in values.tolist())
     if len(set(words)) < len(words):

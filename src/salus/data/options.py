@@ -85,9 +85,7 @@ class LoadOptions:
         if self.split is None:
             return known[0]
         if self.split not in known:
-            raise OptionError(
-                f"Data {self.name!r} has no split {self.split!r}; {nearest(self.split, known)}"
-            )
+            raise OptionError(f"Data {self.name!r} has no split {self.split!r}; {nearest(self.split, known)}")
         return self.split
 
 

@@ -44,7 +44,7 @@ class PublishedSet:
         if found != self.sums_sha256:
             raise DataError(
                 f"The list {where} is not the one published with {self.name} {self.version}: its SHA-256 is "
-                f"{found[:12]}..., it should be {self.sums_sha256[:12]}...; get the set from its official home."
+                f"{found[:12]}..., not {self.sums_sha256[:12]}...; get the set from its official home."
             )
         sums = parse_sums(listing, where=where)
         wanted = {name: sums[name] for name in sorted(sums) if re.fullmatch(self.wanted, name)}
@@ -77,7 +77,9 @@ def parse_sums(listing: bytes, *, where: str) -> dict[str, str]:
             continue
         match = re.fullmatch(r"([0-9a-fA-F]{64}) [ *]?(\S.*)", line)
         if match is None:
-            raise DataError(f"Line {number} of {where} is not a SHA-256 sum and a file name; get the list again.")
+            raise DataError(
+                f"Line {number} of {where} is not a SHA-256 sum and a file name; get the list again."
+            )
         sums[refuse_escape(match[2], where=where)] = match[1].lower()
     return sums
 

@@ -43,6 +43,6 @@ def clip_note(outside: NDArray[np.bool_], parts: Parts, features: Sequence[str])
     if outside.ndim == 2 and outside.any():
         per_feature = outside.sum(0)
         names = features or [f"feature {index}" for index in range(len(per_feature))]
-        listed = [f"{names[i]} {per_feature[i]}" for i in np.flatnonzero(per_feature)]
+        listed = [f"{names[int(i)]} {per_feature[i]}" for i in np.flatnonzero(per_feature)]
         note += f" (by feature: {', '.join(listed)})"
     return note

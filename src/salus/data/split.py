@@ -45,8 +45,8 @@ def stratified(
             raise DataError(f"Data {name!r}: class {label!r} is empty; leave its name out or add samples.")
         if len(members) < len(shares):
             raise DataError(
-                f"Data {name!r}: class {label!r} has {len(members)} sample{'s' * (len(members) > 1)}, too few "
-                f"to split into {', '.join(shares)}; add samples or leave the class out."
+                f"Data {name!r}: class {label!r} has {len(members)} sample{'s' * (len(members) > 1)}, too "
+                f"few to split into {', '.join(shares)}; add samples or leave the class out."
             )
         order = np.random.default_rng([seed, index]).permutation(members)
         start = 0
@@ -78,11 +78,13 @@ def grouped(
     table = np.zeros((len(patients), len(classes)))  # [patients, K] samples
     np.add.at(table, (member, y), 1)
     for index in np.flatnonzero(table.sum(0) == 0):
-        raise DataError(f"Data {name!r}: class {classes[index]!r} is empty; leave its name out or add samples.")
+        raise DataError(
+            f"Data {name!r}: class {classes[int(index)]!r} is empty; leave its name out or add samples."
+        )
     if len(patients) < len(shares):
         raise DataError(
-            f"Data {name!r} come from {len(patients)} patient{'s' * (len(patients) > 1)} (groups), too few to "
-            f"split into {', '.join(shares)} without having one on two sides; bring more patients."
+            f"Data {name!r} come from {len(patients)} patient{'s' * (len(patients) > 1)} (groups), too few "
+            f"to split into {', '.join(shares)} without having one on two sides; bring more patients."
         )
     sizes = {part: max(1, round(share * len(patients))) for part, share in shares.items() if part != "train"}
     sizes = {"train": len(patients) - sum(sizes.values()), **sizes}
@@ -99,9 +101,7 @@ def grouped(
         cost = (int((held[0] == 0).sum()), int((held == 0).sum()), distance)
         if best is None or cost < best:
             best, chosen = cost, deal
-    lacking = [
-        label for label, count in zip(classes, table[chosen[0]].sum(0), strict=True) if count == 0
-    ]
+    lacking = [label for label, count in zip(classes, table[chosen[0]].sum(0), strict=True) if count == 0]
     if lacking:
         raise DataError(
             f"Data {name!r}: {len(patients)} patients are too few to have every class in training "
@@ -135,4 +135,5 @@ def _cover_classes_first(order: Indices, table: NDArray[np.float64]) -> Indices:
         if not carried[first, label].any():
             first.append(int(carried[:, label].argmax()))
     rest = np.delete(np.arange(len(order)), first)
-    return order[np.concatenate([np.array(first, dtype=np.int64), rest])]
+    reordered: Indices = order[np.concatenate([np.array(first, dtype=np.int64), rest])]
+    return reordered

@@ -44,7 +44,9 @@ def load_wfdb_folder(options: LoadOptions) -> Splits:
     all_y = np.concatenate([record.beats.y for record in records])
     dropped: beats.Drops = sum((record.beats.dropped for record in records), Counter())
     if not len(x):
-        raise DataError(f"Folder {folder}: its records have no beats of the classes {', '.join(beats.CLASSES)}.")
+        raise DataError(
+            f"Folder {folder}: its records have no beats of the classes {', '.join(beats.CLASSES)}."
+        )
     present = np.unique(all_y)
     classes = tuple(beats.CLASSES[index] for index in present)
     y = np.searchsorted(present, all_y)
@@ -69,7 +71,7 @@ def load_wfdb_folder(options: LoadOptions) -> Splits:
             name=folder.resolve().name,
             source=f"WFDB records in {folder.resolve().name}",
             checksum=_checksum(folder, [record.name for record in records]),
-            split=f"{split}, seed {options.seed}: {describe_shares(SHARES)}; each record taken as one patient",
+            split=f"{split}, seed {options.seed}: {describe_shares(SHARES)}; one record, one patient",
             dropped=beats.as_drops(dropped),
             notes=tuple(notes),
         ),
@@ -84,8 +86,8 @@ def _read_all(folder: Path) -> tuple[list[_Record], list[str]]:
     bare = sorted(headers - set(annotated))
     if not annotated and bare:
         raise DataError(
-            f"Folder {folder}: record {bare[0].name} has no annotations (the file {bare[0].name}.atr is missing), "
-            "nor has any other; beats cannot be found without them."
+            f"Folder {folder}: record {bare[0].name} has no annotations (the file {bare[0].name}.atr is "
+            "missing), nor has any other; beats cannot be found without them."
         )
     if not annotated:
         raise DataError(f"Folder {folder} holds no WFDB records (NAME.hea, NAME.dat and NAME.atr).")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 #: Points kept of each class's distribution: all of the top, the rest thinned.
-_TOP, _BULK = 256, 128
+_TOP, _BULK = 128, 64
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,7 +18,7 @@ from salus.report.figures.style import BLUE, MUTED, PALETTE, VERMILION, shorten,
 if TYPE_CHECKING:
     from salus.data import Dataset, Splits
 
-_MOST_CLASSES, _SAMPLES, _FEATURES = 12, 4, 12
+_MOST_CLASSES, _FEATURES = 12, 12
 
 
 def dataset_picture(splits: Splits, path: Path) -> Path:
@@ -34,7 +34,7 @@ def dataset_picture(splits: Splits, path: Path) -> Path:
     k = len(classes)
     table = data.kind == "table"
     features = min(_FEATURES, data.x.shape[1]) if table else 0
-    below = 0.55 + 0.2 * features * k if table else (0.85 if data.kind == "signal" else 1.15) * k
+    below = 0.55 + 0.2 * features * k if table else 0.85 * k
     above = 0.9 + 0.24 * k
     with style(
         **{"savefig.transparent": False, "figure.facecolor": "#ffffff", "savefig.facecolor": "#ffffff"}
@@ -78,14 +78,15 @@ def _counts(figure: SubFigure, splits: Splits, classes: Sequence[str], height: f
 
 
 def _samples(figure: SubFigure, data: Dataset, classes: Sequence[str]) -> None:
+    count = 4 if data.kind == "signal" else 8
     grid = figure.subplots(
-        len(classes), _SAMPLES, squeeze=False,
+        len(classes), count, squeeze=False,
         gridspec_kw={"left": 0.2, "right": 0.985, "top": 0.97, "bottom": 0.03, "wspace": 0.08},
     )  # fmt: skip
     low, high = data.bounds
     for index, name in enumerate(classes):
-        chosen = (data.y == index).nonzero()[:_SAMPLES, 0]
-        for place in range(_SAMPLES):
+        chosen = (data.y == index).nonzero()[:count, 0]
+        for place in range(count):
             ax: Axes = grid[index, place]
             ax.set_axis_off()
             if place < len(chosen):

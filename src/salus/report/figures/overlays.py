@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from salus.report.figures.style import BLUE, INK, MUTED, RULE, VERMILION, inline, shorten, style
+from salus.report.figures.style import BLUE, INK, MUTED, RULE, VERMILION, inline, margin, shorten, style
 
 _MOST_FEATURES = 8
 
@@ -108,7 +108,7 @@ def _features(clean: NDArray[Any], attacked: NDArray[Any], features: Sequence[st
     names = [shorten(features[i] if features else f"feature {i + 1}", 24) for i in order]
     height = 0.78 + 0.25 * max(len(order), 1)
     figure = Figure(figsize=(4.4, height))
-    figure.subplots_adjust(left=0.43, right=0.97, top=1 - 0.27 / height, bottom=0.36 / height)
+    figure.subplots_adjust(left=margin(names, 4.4), right=0.97, top=1 - 0.27 / height, bottom=0.36 / height)
     ax = figure.add_subplot()
     ax.grid(axis="x")
     ax.set_axisbelow(True)

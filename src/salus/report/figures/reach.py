@@ -11,7 +11,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from salus.report.figures.style import MUTED, VERMILION, axes, inline, shorten, style
+from salus.report.figures.style import MUTED, VERMILION, axes, inline, margin, shorten, style
 
 #: What became of a sample under an attack.
 STANDS, REACHED, REJECTED, WRONG_BEFORE = range(4)
@@ -34,14 +34,17 @@ def reach_grid(states: NDArray[Any], names: Sequence[str], *, key: str, alt: str
     picture = np.array(_COLOURS)[states[:, order]]  # [A, N, 4]
     with style(**{"image.interpolation": "nearest"}):
         height = 0.62 + 0.27 * len(names)
-        figure = Figure(figsize=(6.6, height))
-        figure.subplots_adjust(left=0.31, right=0.985, top=1 - 0.06 / height, bottom=0.46 / height)
+        labels = [shorten(name, 24) for name in names]
+        figure = Figure(figsize=(4.8, height))
+        figure.subplots_adjust(
+            left=margin(labels, 4.8), right=0.955, top=1 - 0.06 / height, bottom=0.46 / height
+        )
         ax = axes(figure)
         ax.imshow(picture, aspect="auto", extent=(0, states.shape[1], len(names), 0))
         for row in range(1, len(names)):
             ax.axhline(row, color="#ffffff", linewidth=1.6)
-        ax.set_yticks(np.arange(len(names)) + 0.5, [shorten(name, 27) for name in names])
-        ax.set_xlabel(f"{states.shape[1]:,} samples, those reached by most attacks on the left")
+        ax.set_yticks(np.arange(len(names)) + 0.5, labels)
+        ax.set_xlabel(f"{states.shape[1]:,} samples, most often reached first")
         ax.tick_params(axis="y", length=0)
         ax.tick_params(axis="x", length=3, color=MUTED)
         for side in ax.spines.values():

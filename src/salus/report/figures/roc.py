@@ -15,7 +15,7 @@ def roc_curve(cell: Record, *, key: str, kind: str) -> Markup:
     curves = cell["roc"]
     with style():
         figure = Figure(figsize=(3.3, 3.1))
-        figure.subplots_adjust(left=0.2, right=0.96, top=0.96, bottom=0.16)
+        figure.subplots_adjust(left=0.2, right=0.94, top=0.96, bottom=0.16)
         ax = axes(figure, grid="both")
         ax.plot([0, 100], [0, 100], color=RULE, linewidth=1.0)
         told, height = [], 0.34

@@ -6,7 +6,7 @@ import io
 import re
 import unicodedata
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -113,6 +113,11 @@ def shorten(words: object, most: int = 26) -> str:
     """Cut a long name, and show that it was cut."""
     name = plain(words)
     return name if len(name) <= most else f"{name[: most - 1]}…"
+
+
+def margin(labels: Sequence[str], width: float) -> float:
+    """Leave room for labels left of the axes, as a share of a figure ``width`` inches wide."""
+    return min(0.5, (0.2 + 0.072 * max(map(len, labels), default=0)) / width)
 
 
 def spread(positions: list[float], gap: float, low: float, high: float) -> list[float]:

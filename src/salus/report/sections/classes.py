@@ -85,7 +85,6 @@ def _matrix(run: Run, guard: str, cell: Record) -> Table:
             for predicted, count in enumerate(counts)
         )
         rows.append((head(run.classes[true]), *cells))
+    style = "confusion large" if len(run.classes) > 5 else "confusion"
     titles = ("true ↓ answer →", *run.classes, *(("rejected",) if rejects else ()))
-    return Table(
-        f"{words.guard(guard)}, {words.title(cell, run.kind)}", titles, tuple(rows), style="confusion"
-    )
+    return Table(f"{words.guard(guard)}, {words.title(cell, run.kind)}", titles, tuple(rows), style=style)

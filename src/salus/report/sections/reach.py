@@ -20,6 +20,8 @@ def reach(run: Run, glossary: Glossary) -> dict[str, Any] | None:
     panels = [panel for guard in run.guards if (panel := _panel(run, guard, glossary)) is not None]
     guarded = any(panel["guarded"] for panel in panels)
     legend = [entry for entry in LEGEND if guarded or entry[0] != "rejected"]
+    if not guarded:
+        legend = [(name, said.replace(" or rejected", "")) for name, said in legend]
     return {"panels": panels, "legend": legend} if panels else None
 
 

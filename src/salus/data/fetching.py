@@ -1,0 +1,194 @@
+"""Fetching a data set: from its official home, or from a folder or archive that is already on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from salus.atomic import storage_errors, write_bytes
+from salus.data.archive import is_archive, unpack
+from salus.data.download import Patience, download
+from salus.data.load import SOURCES
+from salus.data.places import places
+from salus.data.published import PublishedSet, file_sha256
+from salus.errors import DataError, nearest
+from salus.progress import console, progress
+
+if TYPE_CHECKING:
+    import requests
+
+MAX_LISTING = 2**20
+PATIENCE = Patience()
+
+
+def fetch(
+    name: str, *, source: Path | None = None, data_dir: Path | None = None, base_url: str | None = None
+) -> Path | None:
+    """Get a data set and verify every file of it; what is already there and right is not fetched again.
+
+    The set goes to ``data_dir``, else to SALUS_DATA, else to the user cache. A download that breaks off
+    leaves ``.part`` files, from which the next call goes on.
+
+    Args:
+        name: of the catalogue.
+        source: a folder or archive that holds the set, instead of the network.
+        data_dir: where to put it.
+        base_url: another home with the same files; they are verified all the same.
+
+    Returns:
+        The folder of the set; None when nothing needs to be fetched.
+
+    Raises:
+        DataError: there is no such set, or a file is not the published one.
+        StoreError: the disk is full or not writable.
+    """
+    if name not in SOURCES:
+        raise DataError(f"There is no data set {name!r}; {nearest(name, SOURCES)}")
+    published = SOURCES[name].published
+    if published is None:
+        console.print(f"{name} comes with scikit-learn: nothing needs to be fetched.", markup=False)
+        return None
+    folder = places(data_dir)[0] / name
+    with _kept_if_filled(folder):
+        if source is None:
+            _from_home(published, folder, base_url or published.base_url)
+        elif source.is_dir():
+            _from_folder(published, folder, source)
+        else:
+            _from_archive(published, folder, source)
+    return folder
+
+
+def _from_home(published: PublishedSet, folder: Path, base_url: str) -> None:
+    """Download the list of sums, then every file that is missing or wrong."""
+    import requests
+
+    base_url = base_url.rstrip("/") + "/"
+    with requests.Session() as session:
+        listing = _download_listing(published, folder, base_url, session)
+        wanted = published.wanted_sums(listing, where=base_url + published.sums)
+        with progress(f"Fetching {published.name}", len(wanted)) as advance:
+            for name, checksum in wanted.items():
+                if not _is_right(folder / name, checksum):
+                    _download_verified(published, folder, name, checksum, base_url, session)
+                advance(1, name)
+    write_bytes(folder / published.sums, listing)
+
+
+def _download_listing(
+    published: PublishedSet, folder: Path, base_url: str, session: requests.Session
+) -> bytes:
+    part = _part(folder, published.sums)
+    part.unlink(missing_ok=True)
+    try:
+        download(base_url + published.sums, part, session=session, max_bytes=MAX_LISTING, patience=PATIENCE)
+        return part.read_bytes()
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _download_verified(
+    published: PublishedSet, folder: Path, name: str, checksum: str, base_url: str, session: requests.Session
+) -> None:
+    """Download a file, and once more from its beginning if it came out wrong."""
+    part = _part(folder, name)
+    url = base_url + quote(name)
+    for _ in range(2):
+        download(url, part, session=session, max_bytes=published.max_file_bytes, patience=PATIENCE)
+        if file_sha256(part) == checksum:
+            with storage_errors(folder / name):
+                part.replace(folder / name)
+            return
+        part.unlink()
+    raise DataError(
+        f"File {name} from {base_url} is not the published one: its SHA-256 is wrong, twice; try again "
+        "later, or bring the set from elsewhere (--from FOLDER)."
+    )
+
+
+def _from_folder(published: PublishedSet, folder: Path, source: Path) -> None:
+    """Copy the files of a set on disk; nothing is written before all are verified."""
+    root = _root(published, source)
+    if not (root / published.sums).is_file():
+        raise DataError(
+            f"Folder {root} lacks {published.sums}, by which its files are verified; get it from "
+            f"{published.base_url}."
+        )
+    listing = (root / published.sums).read_bytes()
+    wanted = published.wanted_sums(listing, where=str(root / published.sums))
+    for name, checksum in wanted.items():
+        if not (root / name).is_file():
+            raise DataError(f"Folder {root} lacks the file {name} of {published.name} {published.version}.")
+        if file_sha256(root / name) != checksum:
+            raise DataError(
+                f"File {root / name} is not the published one: its SHA-256 is wrong; get it again from "
+                f"{published.base_url}."
+            )
+    with progress(f"Copying {published.name}", len(wanted)) as advance:
+        for name, checksum in wanted.items():
+            if not _is_right(folder / name, checksum):
+                content = (root / name).read_bytes()
+                if hashlib.sha256(content).hexdigest() != checksum:
+                    raise DataError(f"File {root / name} changed while it was copied; run again.")
+                write_bytes(folder / name, content)
+            advance(1, name)
+    write_bytes(folder / published.sums, listing)
+
+
+def _from_archive(published: PublishedSet, folder: Path, source: Path) -> None:
+    if not source.is_file():
+        raise DataError(f"There is no folder or archive {source} to fetch {published.name} from.")
+    if not is_archive(source):
+        raise DataError(f"File {source} is no archive that Salus unpacks: .zip, .tar, .tar.gz or .tgz.")
+    with _scratch(folder) as scratch:
+        unpack(source, scratch)
+        _from_folder(published, folder, scratch)
+
+
+def _root(published: PublishedSet, source: Path) -> Path:
+    """The folder that holds the set's landmark: the one named, or one just below it."""
+    below = sorted(path for path in source.iterdir() if path.is_dir())
+    for candidate in (source, source / published.name, *below):
+        if (candidate / published.landmark).is_file():
+            return candidate
+    raise DataError(
+        f"Folder {source} does not hold {published.name}: there is no file {published.landmark} in it."
+    )
+
+
+def _is_right(path: Path, checksum: str) -> bool:
+    return path.is_file() and file_sha256(path) == checksum
+
+
+def _part(folder: Path, name: str) -> Path:
+    """Where a file grows; a link that lies there is not followed."""
+    part = folder / f"{name}.part"
+    if part.is_symlink():
+        part.unlink()
+    return part
+
+
+@contextmanager
+def _kept_if_filled(folder: Path) -> Iterator[None]:
+    """Make the folder of a set; take it away again when nothing came into it."""
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        if not any(folder.iterdir()):
+            folder.rmdir()
+
+
+@contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    """A folder on the same disk that is gone afterwards."""
+    with storage_errors(folder):
+        scratch = tempfile.TemporaryDirectory(dir=folder, prefix=".unpack-")
+    with scratch as name:
+        yield Path(name)

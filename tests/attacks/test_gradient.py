@@ -1,0 +1,185 @@
+"""FGSM, BIM and PGD do what their papers say, and are as strong as they claim."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from salus.attacks import BIM, FGSM, PGD, draws
+
+
+def gradient(net: nn.Module, point: Tensor, y: Tensor, targeted: bool) -> Tensor:
+    point = point.detach().requires_grad_()
+    loss = nn.functional.cross_entropy(net(point), y, reduction="sum")
+    return torch.autograd.grad(-loss if targeted else loss, point)[0]
+
+
+def reference(
+    net: nn.Module, x: Tensor, y: Tensor, start: Tensor, eps: float, steps: int, step: float, norm: str,
+    targeted: bool = False,
+) -> Tensor:  # fmt: skip
+    """Projected gradient ascent as a textbook has it."""
+    point = start
+    for _ in range(steps):
+        slope = gradient(net, point, y, targeted)
+        if norm == "linf":
+            point = (point + step * slope.sign()).clamp(x - eps, x + eps).clamp(0, 1)
+        else:
+            point = (point + step * slope / slope.flatten(1).norm(dim=1)[:, None, None]).clamp(0, 1)
+            change = point - x
+            length = change.flatten(1).norm(dim=1)[:, None, None]
+            point = x + change * (eps / length).clamp(max=1)
+    return point
+
+
+def wide(trained: tuple[nn.Module, Tensor, Tensor]) -> tuple[nn.Module, Tensor, Tensor]:
+    """In float64 the signs of gradients do not hang on rounding."""
+    net, x, y = trained
+    return copy.deepcopy(net).double(), x.double(), y
+
+
+def agree(got: Tensor, expected: Tensor, eps: float) -> None:
+    """The same up to rounding; a sign of a gradient next to zero may differ here and there."""
+    differs = (got - expected).abs() > 1e-5
+    assert differs.float().mean() < 0.002, differs.float().mean()
+    assert float((got - expected).abs().max()) <= 2 * eps + 1e-6
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("targeted", [False, True])
+def test_attacks_agree_with_plain_references(norm: Any, targeted: bool, trained: Any) -> None:
+    net, x, y = wide(trained)
+    y = (y + 1) % 3 if targeted else y
+    eps = 0.03 if norm == "linf" else 0.15
+    shared: dict[str, Any] = {"eps": eps, "norm": norm, "targeted": targeted}
+    fgsm = FGSM(**shared)(net, x, y)
+    agree(fgsm, reference(net, x, y, x, eps, 1, eps, norm, targeted), eps)
+    bim = BIM(**shared, steps=7, step_size=eps / 5, early_stop=False)(net, x, y)
+    agree(bim, reference(net, x, y, x, eps, 7, eps / 5, norm, targeted), eps)
+    noise = torch.rand(x.shape, generator=torch.Generator().manual_seed(3)).to(x)
+    start = (x + (0.5 if norm == "linf" else 0.05) * eps * (2 * noise - 1)).clamp(0, 1)
+    pgd = PGD(**shared, steps=7, early_stop=False).run(net, x, y, start=start).x_adv
+    agree(pgd, reference(net, x, y, start, eps, 7, 2.5 * eps / 7, norm, targeted), eps)
+
+
+def test_random_starts_are_the_draws_of_the_seed(trained: Any) -> None:
+    net, x, y = wide(trained)
+    noise = draws.uniform(5, torch.arange(len(x)), tuple(x.shape[1:]), 0) * 2 - 1
+    start = (x + 0.03 * noise).clamp(x - 0.03, x + 0.03).clamp(0, 1)
+    got = PGD(eps=0.03, steps=5, seed=5, early_stop=False)(net, x, y)
+    agree(got, reference(net, x, y, start, 0.03, 5, 2.5 * 0.03 / 5, "linf"), 0.03)
+
+
+def test_pgd_from_x_is_bim(trained: Any) -> None:
+    net, x, y = trained
+    pgd = PGD(eps=0.03, steps=5, random_start=False, early_stop=False)(net, x, y)
+    assert torch.equal(pgd, BIM(eps=0.03, steps=5, early_stop=False)(net, x, y))
+
+
+def test_restarts_after_a_start_from_x_are_random(trained: Any) -> None:
+    net, x, y = trained
+    attack = PGD(eps=0.01, steps=2, random_start=False, early_stop=False)
+    one, two = attack.run(net, x, y), replace(attack, restarts=2).run(net, x, y)
+    assert not torch.equal(one.x_adv, two.x_adv)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("early_stop", [True, False])
+def test_restarts_never_weaken(norm: Any, early_stop: bool, trained: Any) -> None:
+    net, x, y = trained
+    eps = 0.02 if norm == "linf" else 0.08
+    attack = PGD(eps=eps, norm=norm, steps=3, early_stop=early_stop)
+    before = attack.run(net, x, y)
+    for restarts in (2, 4):
+        after = replace(attack, restarts=restarts).run(net, x, y)
+        assert bool((after.success >= before.success).all())
+        lost = ~after.success
+        loss = nn.functional.cross_entropy(net(after.x_adv), y, reduction="none")
+        least = nn.functional.cross_entropy(net(before.x_adv), y, reduction="none")
+        assert bool((loss[lost] >= least[lost] - 1e-5).all())
+        before = after
+
+
+@pytest.mark.parametrize("cls", [BIM, PGD])
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_stopping_early_never_loses_a_success(cls: type[BIM] | type[PGD], norm: Any, trained: Any) -> None:
+    net, x, y = trained
+    eps = 0.025 if norm == "linf" else 0.1
+    full = cls(eps=eps, norm=norm, steps=10, early_stop=False).run(net, x, y)
+    early = cls(eps=eps, norm=norm, steps=10).run(net, x, y)
+    assert 0 < int(full.success.sum()) < len(x)
+    assert bool((early.success >= full.success).all())
+    never = ~early.success
+    assert torch.equal(early.x_adv[never], full.x_adv[never]) or cls is PGD
+    assert int(early.passes.sum()) < int(full.passes.sum())
+    assert torch.equal(full.passes, torch.full_like(y, 10))
+    assert torch.equal(full.queries, torch.full_like(y, 11))
+
+
+def test_what_is_misclassified_already_is_returned_untouched(trained: Any) -> None:
+    net, x, y = trained
+    wrong = (net(x).argmax(1) + 1) % 3
+    result = PGD(eps=0.05).run(net, x, wrong)
+    assert torch.equal(result.x_adv, x) and bool(result.success.all())
+    assert int(result.passes.sum()) == 0 and torch.equal(result.queries, torch.ones_like(y))
+    assert bool((BIM(eps=0.05).run(net, x, wrong).queries == 1).all())
+
+
+def test_targeted_attacks_reach_their_target(trained: Any) -> None:
+    net, x, y = trained
+    target = (y + 1) % 3
+    for norm, eps in (("linf", 0.2), ("l2", 1.0)):
+        result = PGD(eps=eps, norm=norm, targeted=True).run(net, x, target)  # type: ignore[arg-type]
+        assert bool(result.success.all())
+        assert torch.equal(net(result.x_adv).argmax(1), target)
+
+
+def test_pgd_is_at_least_as_strong_as_fgsm_and_more_eps_helps(trained: Any) -> None:
+    net, x, y = trained
+    shares = []
+    for eps in (0.01, 0.03, 0.06, 0.5):
+        fgsm = FGSM(eps=eps).run(net, x, y).success.sum()
+        pgd = PGD(eps=eps).run(net, x, y).success.sum()
+        assert pgd >= fgsm
+        shares.append(int(pgd))
+    assert shares == sorted(shares) and shares[0] < shares[-1] == len(x)
+
+
+@pytest.mark.parametrize("factor", [1e3, 1e6])
+def test_huge_logits_do_not_hide_the_gradient(factor: float, trained: Any) -> None:
+    net, x, y = trained
+    for attack in (PGD(eps=0.05), PGD(eps=0.3, norm="l2"), FGSM(eps=0.05)):
+        plain, masked = attack.run(net, x, y), attack.run(lambda batch: net(batch) * factor, x, y)
+        assert int(plain.success.sum()) > len(x) // 2
+        assert abs(int(plain.success.sum()) - int(masked.success.sum())) <= 3
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_a_gradient_of_zero_or_of_infinite_slope_makes_no_nan(norm: Any) -> None:
+    x, y = torch.full((4, 6), 0.5), torch.zeros(4, dtype=torch.int64)
+    flat: Callable[[Tensor], Tensor] = lambda batch: batch[:, :2] * 0 + torch.tensor([1.0, 0.0])  # noqa: E731
+    steep: Callable[[Tensor], Tensor] = lambda batch: (batch[:, :2] - 0.5).abs().sqrt() * 1e-3 + torch.tensor([1.0, 0.0])  # noqa: E731, E501  # fmt: skip
+    for model in (flat, steep, lambda batch: batch[:, :2] * 1e-42, lambda batch: batch[:, :2] * 1e37):
+        for attack in (FGSM(eps=0.1, norm=norm), PGD(eps=0.1, norm=norm), BIM(eps=0.1, norm=norm)):
+            result = attack.run(model, x, y)
+            assert bool(result.x_adv.isfinite().all()) and float(result.distance.max()) <= 0.1
+    assert torch.equal(BIM(eps=0.1, norm=norm)(flat, x, y), x)
+
+
+def test_integer_features_move_in_whole_units_and_still_fool(make_x: Any) -> None:
+    x = make_x(50, (4,))
+    x[:, :2] = (x[:, :2] * 10).round() / 10
+    model: Callable[[Tensor], Tensor] = lambda batch: torch.stack([batch.sum(1), 2 + 0 * batch[:, 0]], 1)  # noqa: E731
+    y = model(x).argmax(1)
+    for norm, eps in (("linf", 0.25), ("l2", 0.35)):
+        result = PGD(eps=eps, norm=norm, units=(0.1, 0.1, 0, 0)).run(model, x, y)  # type: ignore[arg-type]
+        tenths = (result.x_adv[:, :2] - x[:, :2]) * 10
+        assert bool(((tenths - tenths.round()).abs() < 1e-4).all()) and bool((tenths.abs() > 0.5).any())
+        free = PGD(eps=eps, norm=norm).run(model, x, y)  # type: ignore[arg-type]
+        assert int(free.success.sum()) >= int(result.success.sum()) > 0

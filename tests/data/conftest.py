@@ -1,0 +1,165 @@
+"""Small data in the official formats, and a small home on the web that misbehaves on request."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+SPACING = 400
+
+
+def _signal(length: int, seed: int) -> np.ndarray:
+    """A wandering lead in the units of the converter."""
+    steps = np.random.default_rng(seed).integers(-9, 10, length)
+    return (np.cumsum(steps) % 600 + 700).astype(np.int64)
+
+
+def _write_record(
+    folder: Path,
+    name: str,
+    symbols: Sequence[str],
+    *,
+    leads: Sequence[str] = ("MLII", "V1"),
+    peaks: Sequence[int] | None = None,
+    rate: int = 360,
+    length: int | None = None,
+    signal: np.ndarray | None = None,
+) -> np.ndarray:
+    """Write a record in format 212 with its annotations; return its signals ``[T, leads]``."""
+    import wfdb
+
+    folder.mkdir(parents=True, exist_ok=True)
+    if peaks is None:
+        peaks = [SPACING * (i + 1) for i in range(len(symbols))]
+    if signal is None:
+        length = length or max(peaks) + SPACING
+        seed = sum(map(ord, name))
+        signal = np.stack([_signal(length, seed + 1000 * i) for i in range(len(leads))], axis=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # wfdb calls pandas in ways that pandas 3 warns of
+        wfdb.wrsamp(
+            name,
+            fs=rate,
+            units=["mV"] * len(leads),
+            sig_name=list(leads),
+            d_signal=signal,
+            fmt=["212"] * len(leads),
+            adc_gain=[200.0] * len(leads),
+            baseline=[1024] * len(leads),
+            write_dir=str(folder),
+        )
+        if symbols:
+            wfdb.wrann(name, "atr", np.array(peaks), symbol=list(symbols), write_dir=str(folder))
+    return signal
+
+
+@pytest.fixture(scope="session")
+def write_record() -> Callable[..., np.ndarray]:
+    return _write_record
+
+
+BEATS = "NNNNLReSSAaVVVVEFFFF"  # N 7, S 4, V 5, F 4
+
+#: record -> leads, for a small mitdb: five patients of DS1, 100, 103 and 202 of DS2, a paced one.
+SMALL_MITDB = {
+    "100": ("MLII", "V5"),
+    "101": ("MLII", "V1"),
+    "102": ("V5", "V2"),
+    "103": ("MLII", "V2"),
+    "106": ("MLII", "V1"),
+    "109": ("MLII", "V1"),
+    "114": ("V5", "MLII"),
+    "201": ("MLII", "V1"),
+    "202": ("MLII", "V1"),
+}
+
+
+@pytest.fixture(scope="session")
+def small_mitdb(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder that holds a small ``mitdb``; nobody writes to it."""
+    place = tmp_path_factory.mktemp("sets")
+    for name, leads in SMALL_MITDB.items():
+        symbols = ["N", *BEATS, "/", "+", "Q"]  # the first too near the start; three that are no AAMI beat
+        peaks = [139, *(SPACING * (i + 1) for i in range(len(symbols) - 1))]
+        _write_record(place / "mitdb", name, symbols, leads=leads, peaks=peaks)
+    (place / "mitdb" / "RECORDS").write_text("\n".join(SMALL_MITDB) + "\n")
+    return place
+
+
+class Home:
+    """Files on 127.0.0.1, and for each path a list of faults that befall the next requests for it."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.faults: dict[str, list[str]] = {}
+        self.requests: list[tuple[str, str | None]] = []
+        home = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def log_message(self, *args: object) -> None:
+                pass
+
+            def do_GET(self) -> None:  # noqa: N802 - the name that http.server calls
+                home.answer(self)
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.server.server_port}/set/"
+        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02})
+        self.thread.start()
+
+    def asked(self, name: str) -> list[str | None]:
+        """The Range header of each request for a file."""
+        return [wanted for path, wanted in self.requests if path == f"/set/{name}"]
+
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        path, wanted = request.path, request.headers["Range"]
+        self.requests.append((path, wanted))
+        waiting = self.faults.get(path.rpartition("/")[2], [])
+        fault = waiting.pop(0) if waiting else ""
+        content = self.files.get(path.removeprefix("/set/"))
+        if fault.startswith("redirect "):
+            request.send_response(302)
+            request.send_header("Location", fault.removeprefix("redirect "))
+            request.send_header("Content-Length", "0")
+            request.end_headers()
+            return
+        if fault.isdecimal() or content is None:
+            request.send_error(int(fault or 404))
+            return
+        if fault == "corrupt":
+            content = bytes(byte ^ 1 for byte in content)
+        if fault == "endless":
+            content = content * 1000
+        start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted else 0
+        if start >= len(content) and wanted:
+            request.send_error(416)
+            return
+        start = 0 if fault == "ignore-range" else start
+        request.send_response(206 if start else 200)
+        if start:
+            claimed = start - 1 if fault == "wrong-piece" else start
+            request.send_header("Content-Range", f"bytes {claimed}-{len(content) - 1}/{len(content)}")
+        request.send_header("Content-Length", str(len(content) - start))
+        request.end_headers()
+        body = content[start:]
+        request.wfile.write(body[: len(body) // 2] if fault == "break" else body)
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+
+
+@pytest.fixture
+def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    served = Home()
+    yield served
+    served.close()

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from salus.data import beats
+from salus.errors import DataError
+
+
+def _mlii(leads: object) -> str:
+    return "MLII"
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    length=st.integers(1, 900),
+    marks=st.lists(st.tuples(st.integers(0, 899), st.sampled_from("NLRejAaJSVEF/fQ+~Bn")), max_size=12),
+    seed=st.integers(0, 5),
+)
+def test_every_beat_is_kept_as_its_window_or_dropped_once(
+    length: int, marks: list[tuple[int, str]], seed: int
+) -> None:
+    signal = np.random.default_rng(seed).normal(size=length)
+    peaks, symbols = np.array([peak for peak, _ in marks], dtype=np.int64), [symbol for _, symbol in marks]
+    x, y, dropped = beats.cut_beats(signal, peaks, symbols)
+    expected = []
+    for peak, symbol in marks:
+        for index, name in enumerate(beats.CLASSES):
+            if symbol in beats.AAMI[name] and 140 <= peak <= length - 140:
+                window = signal[peak - 140 : peak + 140]
+                expected.append((index, (window - window.min()) / (window.max() - window.min())))
+    assert [index for index, _ in expected] == y.tolist()
+    for beat, (_, window) in zip(x, expected, strict=True):
+        np.testing.assert_array_equal(beat, window.astype(np.float32))
+    assert len(y) + sum(dropped.values()) == sum(symbol not in "+~" for symbol in symbols)
+
+
+def test_a_flat_beat_and_a_beat_with_gaps_are_dropped_with_their_reasons() -> None:
+    signal = np.sin(np.arange(2000.0))
+    signal[300:700] = 1.0
+    signal[1000] = np.nan
+    x, y, dropped = beats.cut_beats(signal, np.array([200, 500, 1100, 1500]), ["N", "V", "S", "F"])
+    assert y.tolist() == [0, 3]
+    assert np.isfinite(x).all()
+    assert dropped == {("V", beats.FLAT): 1, ("S", beats.INVALID): 1}
+
+
+def test_the_lead_is_found_by_name_wherever_it_stands(
+    tmp_path: Path, write_record: Callable[..., np.ndarray]
+) -> None:
+    signal = write_record(tmp_path, "a", ["N", "V"], leads=("V5", "MLII"))
+    found = beats.read_beats(tmp_path / "a", _mlii)
+    window = signal[400 - 140 : 400 + 140, 1]
+    expected = ((window - window.min()) / (window.max() - window.min())).astype(np.float32)
+    np.testing.assert_allclose(found.x[0], expected, atol=1e-7)
+    assert found.x.min(1).tolist() == [0, 0]
+    assert found.x.max(1).tolist() == [1, 1]
+
+
+def test_another_sampling_rate_is_resampled_so_that_the_peak_stays_in_the_middle(
+    tmp_path: Path, write_record: Callable[..., np.ndarray]
+) -> None:
+    time = np.arange(4000)
+    signal = np.zeros((4000, 1), dtype=np.int64) + 900
+    for peak in (1000, 2000, 3000):
+        signal[:, 0] += (400 * np.exp(-(((time - peak) / 12.0) ** 2))).astype(np.int64)
+    write_record(tmp_path, "b", "NVF", leads=("MLII",), peaks=[1000, 2000, 3000], rate=500, signal=signal)
+    found = beats.read_beats(tmp_path / "b", _mlii)
+    assert found.resampled_from == 500
+    assert found.x.shape == (3, 280)
+    assert found.x.argmax(1).tolist() == [140, 140, 140]
+    around = 140 + np.round(np.array([-12, 12]) * 360 / 500).astype(int)
+    np.testing.assert_allclose(found.x[:, around], np.exp(-1), atol=0.05)
+
+
+@pytest.mark.parametrize("suffix", ["dat", "hea", "atr"])
+def test_a_missing_file_is_named(
+    tmp_path: Path, write_record: Callable[..., np.ndarray], suffix: str
+) -> None:
+    write_record(tmp_path, "c", ["N", "V"], leads=("MLII",))
+    (tmp_path / f"c.{suffix}").unlink()
+    with pytest.raises(DataError, match=rf"Record .*c.* c\.{suffix} is missing"):
+        beats.read_beats(tmp_path / "c", _mlii)
+
+
+@pytest.mark.parametrize("suffix", ["dat", "hea"])
+@pytest.mark.parametrize("keep", [0, 10, 31])
+def test_a_truncated_file_is_one_sentence(
+    tmp_path: Path, write_record: Callable[..., np.ndarray], suffix: str, keep: int
+) -> None:
+    write_record(tmp_path, "d", ["N", "V"])
+    path = tmp_path / f"d.{suffix}"
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(DataError, match="Record .*d") as caught:
+        beats.read_beats(tmp_path / "d", _mlii)
+    assert "\n" not in str(caught.value)
+
+
+@settings(deadline=None, max_examples=40)
+@given(junk=st.binary(max_size=40))
+def test_annotations_of_any_bytes_are_read_or_refused(bare_record: Path, junk: bytes) -> None:
+    bare_record.with_suffix(".atr").write_bytes(junk)
+    try:
+        beats.read_beats(bare_record, _mlii)
+    except DataError as error:
+        assert "\n" not in str(error)
+
+
+@pytest.fixture(scope="module")
+def bare_record(tmp_path_factory: pytest.TempPathFactory, write_record: Callable[..., np.ndarray]) -> Path:
+    folder = tmp_path_factory.mktemp("junk")
+    write_record(folder, "e", [], leads=("MLII",), peaks=[1000])
+    return folder / "e"

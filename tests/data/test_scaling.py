@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from salus.data.scaling import MinMax, clip_note
+
+VALUES = st.floats(-1e6, 1e6, width=32)
+
+
+@settings(deadline=None, max_examples=60)
+@given(x=arrays(np.float64, (12, 3), elements=VALUES))
+def test_scaled_values_are_inside_and_training_is_never_clipped(x: np.ndarray) -> None:
+    scaled, outside = MinMax.fit(x[:6])(x)
+    assert scaled.dtype == np.float32
+    assert scaled.min() >= 0
+    assert scaled.max() <= 1
+    assert not outside[:6].any()
+    np.testing.assert_array_equal(outside, (x < x[:6].min(0)) | (x > _top(x[:6])))
+
+
+def _top(x: np.ndarray) -> np.ndarray:
+    low, high = x.min(0), x.max(0)
+    return np.where(high > low, high, low + 1)
+
+
+def test_a_table_is_scaled_per_feature_and_an_image_as_a_whole() -> None:
+    table, _ = MinMax.fit(np.array([[0.0, 10], [2, 30]]))(np.array([[1.0, 10]]))
+    assert table.tolist() == [[0.5, 0.0]]
+    image, _ = MinMax.fit(np.array([[[[0, 255]]]], dtype=np.uint8))(np.array([[[[51, 255]]]], dtype=np.uint8))
+    assert image.ravel().tolist() == [np.float32(0.2), 1.0]
+
+
+def test_clipped_values_are_counted_by_part_and_feature() -> None:
+    x = np.array([[0.0, 0], [1, 1], [2, 0], [-1, 0.5]])
+    parts = {"train": np.array([0, 1]), "test": np.array([2, 3])}
+    _, outside = MinMax.fit(x[:2])(x)
+    note = clip_note(outside, parts, ("age", "weight"))
+    assert "0 in train, 2 in test (by feature: age 2)" in note
