@@ -32,8 +32,6 @@ def _write_record(
     signal: np.ndarray | None = None,
 ) -> np.ndarray:
     """Write a record in format 212 with its annotations; return its signals ``[T, leads]``."""
-    import wfdb
-
     folder.mkdir(parents=True, exist_ok=True)
     if peaks is None:
         peaks = [SPACING * (i + 1) for i in range(len(symbols))]
@@ -43,6 +41,8 @@ def _write_record(
         signal = np.stack([_signal(length, seed + 1000 * i) for i in range(len(leads))], axis=1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # wfdb calls pandas in ways that pandas 3 warns of
+        import wfdb
+
         wfdb.wrsamp(
             name,
             fs=rate,
@@ -105,7 +105,7 @@ class Home:
             def log_message(self, *args: object) -> None:
                 pass
 
-            def do_GET(self) -> None:  # noqa: N802 - the name that http.server calls
+            def do_GET(self) -> None:
                 home.answer(self)
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

@@ -135,7 +135,7 @@ def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
     that of u times ``1 - p_y``, which rounds to 0 when the model is very sure, by nature or to mask its
     gradients. Here the gradient is that of u itself: the same direction, and never zero for want of digits.
     """
-    wide = logits.double().clamp(-1e30, 1e30)  # infinities would make inf - inf
+    wide = logits.double().clamp(-1e300, 1e300)  # infinities would make inf - inf
     own = wide.gather(1, y[:, None])[:, 0]
     others = wide.scatter(1, y[:, None], -torch.inf)
     u = others.logsumexp(1) - own

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -64,7 +65,8 @@ def read_beats(record: Path, choose_lead: Callable[[Sequence[str]], str | None])
     Raises:
         DataError: a file is missing or broken, there is no annotation, or no lead was chosen.
     """
-    import wfdb
+    with _quiet():
+        import wfdb
 
     header = _wfdb(lambda: wfdb.rdheader(str(record)), record, "hea")
     leads = [str(name) for name in header.sig_name or []]
@@ -151,8 +153,7 @@ def _resample(signal: NDArray[np.float64], rate: float) -> NDArray[np.float64]:
 def _wfdb(read: Callable[[], Any], record: Path, suffix: str) -> Any:
     """Read through wfdb; whatever it raises on a broken file becomes one sentence."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # wfdb 4.3 calls pandas in ways that pandas 3 warns of
+        with _quiet():
             return read()
     except FileNotFoundError as error:
         missing = Path(error.filename or f"{record}.{suffix}").name
@@ -162,3 +163,11 @@ def _wfdb(read: Callable[[], Any], record: Path, suffix: str) -> Any:
         raise DataError(
             f"Record {record}: its .{suffix} file is truncated or broken ({reason}); get the record again."
         ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep back what is not the user's affair: wfdb 4.3 calls pandas in ways that pandas 3 deprecates."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
