@@ -7,7 +7,8 @@
 VENV := .venv
 BIN := $(VENV)/bin
 CONSTRAINTS := constraints.txt
-DEMO := $(BIN)/salus audit --data breast-cancer --model mlp --out runs/demo
+DEMO := $(BIN)/salus audit --data breast-cancer --false-alarm-rate 0.05 --threat-model white-box \
+	--threat-model transfer --threat-model oblivious --threat-model adaptive --out runs/demo
 
 # The first Python from 3.10 up that runs and can make a virtual environment; `make PYTHON=...` chooses another.
 CHECK := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 10))
@@ -32,6 +33,7 @@ lint: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/import_time.py
 	$(BIN)/python benchmarks/pgd.py
+	$(BIN)/python benchmarks/idefender.py
 
 clean:
 	rm -rf $(VENV) build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable
 
@@ -21,6 +22,7 @@ from salus.models import build_model
 from salus.training import TrainingOptions, train
 
 THREADS, BATCH, ROUNDS = 2, 128, 200
+LIMIT = 0.15
 
 
 def main() -> None:
@@ -46,7 +48,9 @@ def main() -> None:
     print(f"torch {torch.__version__}, {THREADS} threads, {platform.processor() or platform.machine()}")
     print(guard.detectors[0].describe())
     print(f"classifier alone {1e3 * one:.2f} ms, guarded {1e3 * both:.2f} ms for {BATCH} beats, {ROUNDS} rounds")
-    print(f"I-defender costs {both / one - 1:.1%} of the forward pass")
+    share = both / one - 1
+    print(f"I-defender costs {share:.1%} of the forward pass (limit {LIMIT:.0%})")
+    sys.exit(share > LIMIT)
 
 
 def _seconds(run: Callable[[Tensor], object], batch: Tensor) -> float:

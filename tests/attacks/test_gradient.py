@@ -57,14 +57,14 @@ def test_attacks_agree_with_plain_references(norm: Any, targeted: bool, trained:
     net, x, y = wide(trained)
     y = (y + 1) % 3 if targeted else y
     eps = 0.03 if norm == "linf" else 0.15
-    shared: dict[str, Any] = {"eps": eps, "norm": norm, "targeted": targeted}
-    fgsm = FGSM(**shared)(net, x, y)
+    common: dict[str, Any] = {"eps": eps, "norm": norm, "targeted": targeted}
+    fgsm = FGSM(**common)(net, x, y)
     agree(fgsm, reference(net, x, y, x, eps, 1, eps, norm, targeted), eps)
-    bim = BIM(**shared, steps=7, step_size=eps / 5, early_stop=False)(net, x, y)
+    bim = BIM(**common, steps=7, step_size=eps / 5, early_stop=False)(net, x, y)
     agree(bim, reference(net, x, y, x, eps, 7, eps / 5, norm, targeted), eps)
     noise = torch.rand(x.shape, generator=torch.Generator().manual_seed(3)).to(x)
     start = (x + (0.5 if norm == "linf" else 0.05) * eps * (2 * noise - 1)).clamp(0, 1)
-    pgd = PGD(**shared, steps=7, early_stop=False).run(net, x, y, start=start).x_adv
+    pgd = PGD(**common, steps=7, early_stop=False).run(net, x, y, start=start).x_adv
     agree(pgd, reference(net, x, y, start, eps, 7, 2.5 * eps / 7, norm, targeted), eps)
 
 
@@ -157,7 +157,7 @@ def test_huge_logits_do_not_hide_the_gradient(factor: float, trained: Any) -> No
     for attack in (PGD(eps=0.12), PGD(eps=0.6, norm="l2"), FGSM(eps=0.12)):
         plain, masked = attack.run(net, x, y), attack.run(lambda batch: net(batch) * factor, x, y)
         assert int(plain.success.sum()) > len(x) // 2
-        assert abs(int(plain.success.sum()) - int(masked.success.sum())) <= 3
+        assert int(masked.success.sum()) >= int(plain.success.sum()) - 3
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])

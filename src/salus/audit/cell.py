@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import torch
@@ -232,9 +232,13 @@ def _cost(queries: Tensor, passes: Tensor) -> dict[str, float]:
 
 
 def _options(attack: Attack) -> dict[str, Any]:
-    options = asdict(attack)
-    hidden = ("eps", "norm", "bounds", "mask", "units")
-    return {key: value for key, value in options.items() if key not in hidden}
+    """Return what the record does not say elsewhere: steps, and whatever was set otherwise than by default."""
+    said = ("eps", "norm", "bounds", "mask", "units", "seed")
+    return {
+        field.name: getattr(attack, field.name)
+        for field in fields(attack)
+        if field.name not in said and (field.name == "steps" or getattr(attack, field.name) != field.default)
+    }
 
 
 def _examples(reached: Tensor, y: Tensor, most: int = 6) -> list[int]:

@@ -60,20 +60,26 @@ def _guarded(records: Sequence[Record], guard: str) -> Iterator[str]:
             f"{_share(blind, 'attack_success_rate')} of the inputs accepted and wrong ({_attack(blind)}){price}."
         )
     if knowing is not None:
-        holds = knowing["attack_success_rate"]
+        bare = _first(
+            records, guard="none", threat_model="white-box",
+            **{key: knowing[key] for key in ("attack", "eps", "norm", "attack_options")},
+        )  # fmt: skip
+        alone = bare["attack_success_rate"] if bare is not None else None
         yield (
             f"An attacker who knows the guard gets {_share(knowing, 'attack_success_rate')} accepted and wrong "
-            f"({_attack(knowing)}): "
-            + (
-                "the guard gives no protection against them."
-                if holds >= 0.9
-                else "the guard protects only in part."
-                if holds >= 0.1
-                else "the guard held against every attack tried here, which is not a proof."
-            )
+            f"({_attack(knowing)}): {_holds(knowing['attack_success_rate'], alone)}."
         )
     elif blind is not None:
         yield "No attacker who knows the guard was tried, so this is an upper bound on what it protects."
+
+
+def _holds(guarded: float, alone: float | None) -> str:
+    """Say what a guard is worth against the attacker who knows it, who gets ``alone`` without it."""
+    if guarded < 0.05:
+        return "the guard held against every attack tried here, which is not a proof"
+    if guarded >= 0.9 or (alone is not None and guarded > alone - 0.05):
+        return "the guard gives no real protection against them"
+    return "the guard protects only in part" + ("" if alone is None else f", of {_percent(alone)} without it")
 
 
 def warnings(records: Sequence[Record], meta: Record, splits: Splits) -> list[str]:

@@ -219,6 +219,7 @@ class Splits:
             "kind": data.kind,
             "shape": list(data.x.shape[1:]),
             "bounds": list(data.bounds),
+            "sample_rate": data.sample_rate,
             "classes": list(data.classes),
             "positive": list(data.positive),
             "counts": {part: dataset.counts for part, dataset in self},
