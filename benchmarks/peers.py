@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -22,6 +23,7 @@ from salus.attacks import FGSM, PGD
 from salus.classifier import Classifier
 
 EPS, STEPS, REPEATS, THREADS = 0.01, 40, 3, 2
+_ART = "adversarial-robustness-toolbox"
 Attack = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -33,7 +35,7 @@ def main() -> None:
     samples = load_file(folder / "samples.safetensors")
     x, y = samples["x"][:count], samples["y"][:count]
     print(f"torch {torch.__version__}, {THREADS} threads, {count} samples, eps {EPS}, {STEPS} steps")
-    print(f"{'attack':8} {'library':24} {'robust':>8} {'seconds':>8} {'ratio':>6}")
+    print(f"{'attack':8} {'library':38} {'robust':>8} {'seconds':>8} {'ratio':>6}")
     for name, rows in {"FGSM": _fgsm(model), f"PGD-{STEPS}": _pgd(model)}.items():
         times: dict[str, list[float]] = {library: [] for library in rows}
         robust: dict[str, float] = {}
@@ -48,34 +50,47 @@ def main() -> None:
         for library, seconds in times.items():
             median = statistics.median(seconds)
             shown = library if library == "salus" else f"{library} {version(library)}"
-            print(f"{name:8} {shown:24} {robust[library]:8.1%} {median:8.2f} {median / own:6.2f}")
+            print(f"{name:8} {shown:38} {robust[library]:8.1%} {median:8.2f} {median / own:6.2f}")
 
 
 def _fgsm(model: Classifier) -> dict[str, Attack]:
     import foolbox
-    import torchattacks
+    from art.attacks.evasion import FastGradientMethod
 
     return {
         "salus": lambda x, y: FGSM(eps=EPS)(model, x, y),
-        "torchattacks": torchattacks.FGSM(model, eps=EPS),
         "foolbox": lambda x, y: foolbox.attacks.FGSM()(
             foolbox.PyTorchModel(model, bounds=(0, 1)), x, y, epsilons=EPS
         )[1],
+        _ART: _through_art(model, lambda estimator: FastGradientMethod(estimator, eps=EPS, batch_size=256)),
     }
 
 
 def _pgd(model: Classifier) -> dict[str, Attack]:
     import foolbox
-    import torchattacks
+    from art.attacks.evasion import ProjectedGradientDescentPyTorch
 
     stride = 2.5 * EPS / STEPS
+    options = {"eps": EPS, "eps_step": stride, "max_iter": STEPS, "num_random_init": 1, "batch_size": 256}
     return {
         "salus": lambda x, y: PGD(eps=EPS, steps=STEPS, early_stop=False)(model, x, y),
-        "torchattacks": torchattacks.PGD(model, eps=EPS, alpha=stride, steps=STEPS),
         "foolbox": lambda x, y: foolbox.attacks.LinfPGD(abs_stepsize=stride, steps=STEPS)(
             foolbox.PyTorchModel(model, bounds=(0, 1)), x, y, epsilons=EPS
         )[1],
+        _ART: _through_art(
+            model, lambda estimator: ProjectedGradientDescentPyTorch(estimator, verbose=False, **options)
+        ),
     }
+
+
+def _through_art(model: Classifier, make: Callable[[Any], Any]) -> Attack:
+    from art.estimators.classification import PyTorchClassifier
+
+    estimator = PyTorchClassifier(
+        model, torch.nn.CrossEntropyLoss(), tuple(model.shape), len(model.classes), clip_values=(0, 1)
+    )
+    attack = make(estimator)
+    return lambda x, y: torch.from_numpy(attack.generate(x.numpy(), y.numpy()))
 
 
 if __name__ == "__main__":

@@ -39,7 +39,9 @@ def _data_options(command: F) -> F:
         click.option("--data-dir", type=click.Path(path_type=Path), help="Where downloaded sets lie."),
         click.option("--label", help="The CSV column that holds the label."),
         click.option("--group", help="The CSV column that holds the patient."),
-        click.option("--scale", is_flag=True, default=None, help="Min-max scaling fitted on the training part."),
+        click.option(
+            "--scale", is_flag=True, default=None, help="Min-max scaling fitted on the training part."
+        ),
         click.option("--smote", type=int, help="SMOTE to this many training samples per class."),
         click.option("--without-mlii", help="MIT-BIH records without lead MLII: v5 or drop."),
         click.option("--immutable", help="Features that never change, comma-separated."),
@@ -59,8 +61,12 @@ def _fit_options(command: F) -> F:
         click.option("--model", help="mlp, small-cnn, ecg-cnn, package.module:factory, or FILE.pt2."),
         click.option("--weights", type=click.Path(path_type=Path), help="The factory's weights."),
         click.option("--training", multiple=True, help="A training option, key=value (epochs=10)."),
-        click.option("--defence", multiple=True, help="NAME:key=value,...; A+B for one guard; none for none."),
-        click.option("--false-alarm-rate", type=float, help="Clean inputs a guard may reject.  [default: 0.01]"),
+        click.option(
+            "--defence", multiple=True, help="NAME:key=value,...; A+B for one guard; none for none."
+        ),
+        click.option(
+            "--false-alarm-rate", type=float, help="Clean inputs a guard may reject.  [default: 0.01]"
+        ),
         click.option("--seed", type=int, help="Of every random draw.  [default: 0]"),
         click.option("--device", help="cpu, cuda, ...  [default: cpu]"),
     ]
@@ -79,7 +85,9 @@ def main() -> None:
 @click.argument("plan", required=False, type=click.Path(path_type=Path))
 @_fit_options
 @_data_options
-@click.option("--attack", multiple=True, help="NAME:key=value,... (pgd:eps=0.01,steps=40).  [default: fgsm, pgd]")
+@click.option(
+    "--attack", multiple=True, help="NAME:key=value,... (pgd:eps=0.01,steps=40).  [default: fgsm, pgd]"
+)
 @click.option("--eps", help="Radii for attacks that name none, comma-separated; 2/255 will do.")
 @click.option("--norm", help="linf or l2, for attacks that name none.  [default: linf]")
 @click.option("--threat-model", multiple=True, help="white-box, transfer, oblivious, adaptive.")
@@ -198,7 +206,9 @@ def data_show(name: str, seed: int, picture: Path | None, **options: Any) -> Non
 
     splits = load(name, seed=seed, **_fields(options))
     facts = splits.describe()
-    click.echo(f"{facts['name']}: {facts['kind']}s of shape {facts['shape']}, values in {tuple(facts['bounds'])}")
+    click.echo(
+        f"{facts['name']}: {facts['kind']}s of shape {facts['shape']}, values in {tuple(facts['bounds'])}"
+    )
     for part, counts in facts["counts"].items():
         patients = f", {facts['groups'][part]} patients" if part in facts["groups"] else ""
         click.echo(f"  {part}: {sum(counts.values())} samples ({_counts(counts)}{patients})")
@@ -269,7 +279,11 @@ def _print_cells(cells: list[dict[str, Any]]) -> None:
     for cell in cells:
         if cell["error"] is not None:
             table.add_row(
-                cell["guard"], cell["attack"] or "", f"{cell['eps'] or 0:g}", cell["threat_model"] or "", "failed"
+                cell["guard"],
+                cell["attack"] or "",
+                f"{cell['eps'] or 0:g}",
+                cell["threat_model"] or "",
+                "failed",
             )
             continue
         clean = cell["attack"] is None
@@ -281,7 +295,9 @@ def _print_cells(cells: list[dict[str, Any]]) -> None:
             rate(cell, "clean_accuracy"),
             rate(cell, "robust_accuracy"),
             rate(cell, "attack_success_rate"),
-            "" if cell["guard"] == "none" else rate(cell, "rejected_clean" if clean else "rejected_adversarial"),
+            ""
+            if cell["guard"] == "none"
+            else rate(cell, "rejected_clean" if clean else "rejected_adversarial"),
             "" if cell["detection_auc"] is None else f"{cell['detection_auc']:.3f}",
         )
     Console(highlight=False, width=None if sys.stdout.isatty() else 110).print(table)

@@ -240,7 +240,9 @@ class _Variant:
     engine: Attack
     objective: GuardObjective
     goals: list[Tensor | None]
-    start: str  # "oblivious": that attack's result; "nearest": the best point so far; "fresh": the engine's own
+    start: (
+        str  # "oblivious": that attack's result; "nearest": the best point so far; "fresh": the engine's own
+    )
 
 
 def _variants(engine: Attack, guard: Guard, y: Tensor) -> Iterator[_Variant]:
@@ -249,7 +251,9 @@ def _variants(engine: Attack, guard: Guard, y: Tensor) -> Iterator[_Variant]:
     if not guard.detectors:
         plain = GuardObjective(guard, targeted=engine.targeted)
         yield _Variant("end-to-end", engine, plain, [y if engine.targeted else None], "fresh")
-        yield _Variant("end-to-end, each class", engine, ClassConsistent(guard, weight=None), goals, "nearest")
+        yield _Variant(
+            "end-to-end, each class", engine, ClassConsistent(guard, weight=None), goals, "nearest"
+        )
         return
     if not engine.targeted:
         for alpha in EQ6_ALPHAS:
@@ -265,7 +269,9 @@ def _variants(engine: Attack, guard: Guard, y: Tensor) -> Iterator[_Variant]:
         finer = _with(engine, step_size=stride / 4)
         for weight in (None, 1.0):
             consistent = ClassConsistent(guard, weight=weight)
-            yield _Variant(f"{consistent.title}, nearest start, short steps", finer, consistent, goals, "nearest")
+            yield _Variant(
+                f"{consistent.title}, nearest start, short steps", finer, consistent, goals, "nearest"
+            )
 
 
 def _judge(

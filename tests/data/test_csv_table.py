@@ -60,8 +60,8 @@ BAD = {
     "a column twice": ("age,age,label,patient", None, "column 2 has the name 'age' of another"),
     "a column without name": ("age,,label,patient", None, "column 2 has no name"),
     "no rows": (HEADER, [], "no samples"),
-    "a short row": (HEADER, [*ROWS[:3], "1,2,benign"], "row 4 has 3 cells, the header 4"),
-    "a long row": (HEADER, [*ROWS[:3], "1,2,benign,p1,9"], "row 4 has 5 cells"),
+    "a short row": (HEADER, ["1,2,benign,3", "1,2,benign"], "row 2 has 3 cells, the header 4"),
+    "a long row": (HEADER, ["1,2,benign,3", "1,2,benign,3,9"], "row 2 has 5 cells"),
     "a word": (
         HEADER,
         [*ROWS[:3], "old,2,benign,3"],

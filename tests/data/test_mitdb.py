@@ -137,7 +137,7 @@ def test_a_folder_that_is_nowhere_says_how_to_fetch_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SALUS_DATA", raising=False)
-    with pytest.raises(DataError, match="not on this machine.*run: salus data fetch mitdb"):
+    with pytest.raises(DataError, match=r"not on this machine.*run: salus data fetch mitdb"):
         load("mitdb", data_dir=tmp_path)
 
 

@@ -83,7 +83,9 @@ def own_classifier(plan: Plan, splits: Splits) -> tuple[Classifier, tuple[str, .
     if plan.training:
         raise OptionError(f"Training options go with built-in models; {spec!r} is used as it is.")
     test = splits.test
-    own = load_user_model(spec, plan.weights, classes=test.classes, bounds=test.bounds, shape=test.x.shape[1:])
+    own = load_user_model(
+        spec, plan.weights, classes=test.classes, bounds=test.bounds, shape=test.x.shape[1:]
+    )
     remarks = check_classifier(own, test)
     if any("softmax" in remark.lower() for remark in remarks):
         own = as_logits(own)
@@ -110,9 +112,7 @@ def substitute(plan: Plan, splits: Splits, folder: Path) -> Classifier:
     return _stored(folder / "substitute", str(spec), splits, options, "substitute")
 
 
-def _stored(
-    folder: Path, spec: str, splits: Splits, options: TrainingOptions, what: str
-) -> Classifier:
+def _stored(folder: Path, spec: str, splits: Splits, options: TrainingOptions, what: str) -> Classifier:
     if (folder / "model.json").exists():
         try:
             return Classifier.load(folder)

@@ -19,7 +19,11 @@ from salus.purifiers import PURIFIERS
 from salus.threats import check_threat
 
 #: The sweep for attacks that name no eps, by kind of data; in the units of x.
-DEFAULT_EPS = {"table": (0.01, 0.03, 0.1), "signal": (0.005, 0.01, 0.02), "image": (2 / 255, 8 / 255, 16 / 255)}
+DEFAULT_EPS = {
+    "table": (0.01, 0.03, 0.1),
+    "signal": (0.005, 0.01, 0.02),
+    "image": (2 / 255, 8 / 255, 16 / 255),
+}
 
 #: The fields that describe the data; they are handed to the loader as they are.
 DATA_OPTIONS = (
@@ -95,7 +99,11 @@ class Plan(BaseModel):
             value = value.split(",")
         if isinstance(value, (int, float)):
             value = (value,)
-        return value if value is None else tuple(parse_value(v.strip()) if isinstance(v, str) else v for v in value)
+        return (
+            value
+            if value is None
+            else tuple(parse_value(v.strip()) if isinstance(v, str) else v for v in value)
+        )
 
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> Plan:
@@ -126,7 +134,9 @@ class Plan(BaseModel):
             for part in spec.split("+"):
                 name, _ = split_spec(part, "defence")
                 if name not in DETECTORS and name not in PURIFIERS:
-                    raise OptionError(f"Unknown defence {name!r}; {nearest(name, [*DETECTORS, *PURIFIERS, 'none'])}")
+                    raise OptionError(
+                        f"Unknown defence {name!r}; {nearest(name, [*DETECTORS, *PURIFIERS, 'none'])}"
+                    )
         return plan
 
     @classmethod
@@ -157,7 +167,9 @@ class Plan(BaseModel):
         """The loader's options that differ from its defaults."""
         defaults = type(self).model_fields
         return {
-            name: getattr(self, name) for name in DATA_OPTIONS if getattr(self, name) != defaults[name].default
+            name: getattr(self, name)
+            for name in DATA_OPTIONS
+            if getattr(self, name) != defaults[name].default
         }
 
     def attacks(self, data: Dataset) -> list[Attack]:
@@ -188,5 +200,3 @@ class Plan(BaseModel):
         if self.norm == "l2":  # a box of half-width eps has about this radius
             width *= 0.5 * data.x[0].numel() ** 0.5
         return tuple(eps * width for eps in sweep)
-
-

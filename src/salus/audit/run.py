@@ -67,12 +67,13 @@ def run_audit(plan: Plan, out: Path | str, *, command: str = "") -> Outcome:
     store = Store(Path(out))
     store.check_free()
     splits = load_data(plan.data, seed=plan.seed, **plan.data_options)
+    build.model_spec(plan, splits)
     attacks = plan.attacks(splits.test)
+    target = _target(plan, splits)
+    device = _device(plan.device)
     build.training_options(plan, splits, seed=plan.seed)
     build.check_defences(plan, splits)
     own = build.own_classifier(plan, splits)
-    target = _target(plan, splits)
-    device = _device(plan.device)
     with store.locked():
         store.claim(build.identity(plan, splits), plan.model_dump(mode="json"))
         training: dict[str, Any] | None = None
@@ -85,9 +86,7 @@ def run_audit(plan: Plan, out: Path | str, *, command: str = "") -> Outcome:
         guards = [build.guard(spec, plan, classifier, splits, store.folder) for spec in plan.defences]
         chosen = _sample(plan, splits.test)
         data = splits.test.subset(chosen)
-        write_tensors(
-            store.folder / "samples.safetensors", {"indices": chosen, "x": data.x, "y": data.y}
-        )
+        write_tensors(store.folder / "samples.safetensors", {"indices": chosen, "x": data.x, "y": data.y})
         data = _to(data, device)
         stand_in = None
         if "transfer" in plan.threat_model:
@@ -147,14 +146,18 @@ def _cells(
                 if (threat == "white-box" and not alone) or (threat in ("oblivious", "adaptive") and alone):
                     continue
                 substitute = stand_in if threat == "transfer" else None
-                cells.append(Cell(data, guard, attack, threat, substitute, target if attack.targeted else None))
+                cells.append(
+                    Cell(data, guard, attack, threat, substitute, target if attack.targeted else None)
+                )
     return cells
 
 
 def _huge(plan: Plan, data: Dataset, bare: Guard) -> Cell:
     few = torch.arange(min(len(data), _HUGE_SAMPLES), device=data.x.device)
     eps = HUGE_EPS * (data.bounds[1] - data.bounds[0])
-    return Cell(data.subset(few), bare, PGD(eps=eps, steps=20, bounds=data.bounds, seed=plan.seed), "white-box")
+    return Cell(
+        data.subset(few), bare, PGD(eps=eps, steps=20, bounds=data.bounds, seed=plan.seed), "white-box"
+    )
 
 
 def _compute(store: Store, cells: Sequence[Cell]) -> tuple[list[dict[str, Any]], int]:
@@ -243,7 +246,8 @@ def _versions() -> dict[str, str]:
 
 def _csv(records: Sequence[dict[str, Any]]) -> str:
     flat = [
-        {key: value for key, value in record.items() if not isinstance(value, (dict, list))} for record in records
+        {key: value for key, value in record.items() if not isinstance(value, (dict, list))}
+        for record in records
     ]
     fields = list(dict.fromkeys(key for record in flat for key in record))
     text = io.StringIO()

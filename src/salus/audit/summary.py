@@ -23,7 +23,13 @@ def verdict(records: Sequence[Record], meta: Record) -> list[str]:
     if worst is not None:
         asr = worst["attack_success_rate"]
         how = (
-            "very easily" if asr >= 0.9 else "easily" if asr >= 0.5 else "sometimes" if asr >= 0.1 else "rarely"
+            "very easily"
+            if asr >= 0.9
+            else "easily"
+            if asr >= 0.5
+            else "sometimes"
+            if asr >= 0.1
+            else "rarely"
         )
         sentences.append(
             f"This classifier is {how} fooled: {_attack(worst)} turns {_share(worst, 'attack_success_rate')} "
@@ -150,7 +156,11 @@ def _masking(records: Sequence[Record], meta: Record) -> Iterator[str]:
                 yield f"Gradient masking is likely: the weaker {_attack(other)} fools more than {_attack(row)}."
         for other in white:
             same = all(row[key] == other[key] for key in ("attack", "norm", "attack_options"))
-            if same and other["eps"] > row["eps"] and other["robust_accuracy"] > row["robust_accuracy"] + _SLACK:
+            if (
+                same
+                and other["eps"] > row["eps"]
+                and other["robust_accuracy"] > row["robust_accuracy"] + _SLACK
+            ):
                 yield (
                     f"Gradient masking is likely: {_attack(other)} fools fewer than the same attack at "
                     f"eps = {row['eps']:g}."
@@ -190,7 +200,9 @@ def _first(records: Sequence[Record], **wanted: Any) -> Record | None:
 
 
 def _matching(records: Sequence[Record], **wanted: Any) -> list[Record]:
-    return [r for r in records if r["error"] is None and all(r[key] == value for key, value in wanted.items())]
+    return [
+        r for r in records if r["error"] is None and all(r[key] == value for key, value in wanted.items())
+    ]
 
 
 def _attack_name(record: Record) -> str:

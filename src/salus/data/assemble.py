@@ -50,7 +50,8 @@ def assemble(raw: RawData, parts: Parts, *, scale: bool = False) -> Splits:
         units = 1 / scaler.span
         notes.append(clip_note(outside, parts, raw.features))
     else:
-        x = np.asarray(raw.x, dtype=np.float32)
+        with np.errstate(over="ignore"):
+            x = np.asarray(raw.x, dtype=np.float32)
         refuse_nonfinite(x, name)  # a float64 may be too large for a float32
     data = Dataset(
         x=torch.from_numpy(np.ascontiguousarray(x)),

@@ -58,7 +58,9 @@ class Detector(ABC):
     def classifier(self) -> Classifier:
         """The classifier that the detector was fitted to."""
         if self.classifier_ is None:
-            raise CalibrationError(f"{type(self).__name__} is not fitted yet: call fit(classifier, x, y) first.")
+            raise CalibrationError(
+                f"{type(self).__name__} is not fitted yet: call fit(classifier, x, y) first."
+            )
         return self.classifier_
 
     def score(self, x: Tensor) -> Tensor:
@@ -121,7 +123,7 @@ class Detector(ABC):
             raise CalibrationError(
                 f"{samples} calibration samples cannot carry a false-alarm rate of {false_alarm_rate:g}: "
                 f"the detector could never fire. The smallest rate they carry is {smallest:g}; "
-                "ask for that or give more samples."
+                f"ask for that (--false-alarm-rate {smallest:g}) or give more samples."
             )
         return rank
 
@@ -137,7 +139,9 @@ class Detector(ABC):
     @property
     def _reference(self) -> ReferenceScores:
         if self.reference_ is None:
-            raise CalibrationError(f"{type(self).__name__} is not calibrated yet: call calibrate(x_clean) first.")
+            raise CalibrationError(
+                f"{type(self).__name__} is not calibrated yet: call calibrate(x_clean) first."
+            )
         return self.reference_
 
     @abstractmethod
@@ -150,7 +154,9 @@ class Detector(ABC):
 
     @classmethod
     @abstractmethod
-    def restore(cls: type[D], classifier: Classifier, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> D:
+    def restore(
+        cls: type[D], classifier: Classifier, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]
+    ) -> D:
         """Rebuild a detector from its settings and tensors."""
 
 

@@ -104,7 +104,9 @@ class IDefender(Detector):
             # The paper's rule: the natural training samples of each class, scored under that class.
             scores = torch.cat(
                 [
-                    self.class_scores(classifier.states(part, self.layers)).gather(1, labels[:, None])[:, 0].detach()
+                    self.class_scores(classifier.states(part, self.layers))
+                    .gather(1, labels[:, None])[:, 0]
+                    .detach()
                     for part, labels in zip(x.split(512), y.to(x.device).split(512), strict=True)
                 ]
             )
@@ -193,7 +195,9 @@ class IDefender(Detector):
                 f"{smallest} samples of the smallest class carry {carried} at {_SAMPLES_PER_DIMENSION} samples "
                 f"per dimension, at most {_MAX_DIMENSIONS}"
                 if kept < width and self.dimensions is None
-                else "as asked" if kept < width else "the others do not vary"
+                else "as asked"
+                if kept < width
+                else "the others do not vary"
             )
             self.notes_.append(
                 f"{layer}: {width} values reduced to {int(live.sum())} principal components "
@@ -201,7 +205,9 @@ class IDefender(Detector):
             )
         return np.asarray(hidden.double().numpy() @ project - offset)
 
-    def _fit_layer(self, layer: str, h: np.ndarray[Any, np.dtype[np.float64]], y: Tensor, classes: int) -> None:
+    def _fit_layer(
+        self, layer: str, h: np.ndarray[Any, np.dtype[np.float64]], y: Tensor, classes: int
+    ) -> None:
         from sklearn.mixture import GaussianMixture
 
         labels, d = y.numpy(), h.shape[1]
@@ -216,9 +222,13 @@ class IDefender(Detector):
             held_out = np.random.default_rng(self.seed).permutation(len(own)) < len(own) // 5
             best, best_value = None, math.inf
             for k in options:
-                model = GaussianMixture(k, covariance_type=self.covariance, reg_covar=1e-4, random_state=self.seed)
+                model = GaussianMixture(
+                    k, covariance_type=self.covariance, reg_covar=1e-4, random_state=self.seed
+                )
                 with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # a mixture that has not settled in 100 rounds still serves
+                    warnings.simplefilter(
+                        "ignore"
+                    )  # a mixture that has not settled in 100 rounds still serves
                     if self.components == "likelihood" and len(options) > 1:
                         value = -float(model.fit(own[~held_out]).score(own[held_out]))
                         model.fit(own)
@@ -230,7 +240,9 @@ class IDefender(Detector):
             mixtures.append(best)
         self._store(layer, mixtures, d)
         counts = ", ".join(str(mixture.n_components) for mixture in mixtures)
-        self.notes_.append(f"{layer}: {counts} Gaussians for the classes in order, {self.covariance} covariance")
+        self.notes_.append(
+            f"{layer}: {counts} Gaussians for the classes in order, {self.covariance} covariance"
+        )
 
     def _store(self, layer: str, mixtures: Sequence[Any], d: int) -> None:
         most = max(mixture.n_components for mixture in mixtures)
@@ -239,12 +251,20 @@ class IDefender(Detector):
             for k in range(most):
                 real = k < mixture.n_components
                 i = k if real else 0  # padding repeats a Gaussian with weight zero
-                root = mixture.precisions_cholesky_ if self.covariance == "tied" else mixture.precisions_cholesky_[i]
+                root = (
+                    mixture.precisions_cholesky_
+                    if self.covariance == "tied"
+                    else mixture.precisions_cholesky_[i]
+                )
                 diagonal = root if self.covariance == "diag" else np.diag(root)
                 whiten.append(root)
-                shift.append(mixture.means_[i] * root if self.covariance == "diag" else mixture.means_[i] @ root)
+                shift.append(
+                    mixture.means_[i] * root if self.covariance == "diag" else mixture.means_[i] @ root
+                )
                 constant.append(
-                    math.log(mixture.weights_[i]) + float(np.log(diagonal).sum()) - 0.5 * d * math.log(2 * math.pi)
+                    math.log(mixture.weights_[i])
+                    + float(np.log(diagonal).sum())
+                    - 0.5 * d * math.log(2 * math.pi)
                     if real
                     else -math.inf
                 )
