@@ -47,9 +47,7 @@ def main() -> None:
     one, both = statistics.median(bare), statistics.median(guarded)
     print(f"torch {torch.__version__}, {THREADS} threads, {platform.processor() or platform.machine()}")
     print(guard.detectors[0].describe())
-    print(
-        f"classifier alone {1e3 * one:.2f} ms, guarded {1e3 * both:.2f} ms for {BATCH} beats, {ROUNDS} rounds"
-    )
+    print(f"classifier alone {1e3 * one:.2f} ms, guarded {1e3 * both:.2f} ms for {BATCH} beats, {ROUNDS} rounds")
     share = both / one - 1
     print(f"I-defender costs {share:.1%} of the forward pass (limit {LIMIT:.0%})")
     sys.exit(share > LIMIT)

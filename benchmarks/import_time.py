@@ -21,10 +21,7 @@ print(time.perf_counter() - start, *(name for name in {HEAVY!r} if name in sys.m
 def main() -> int:
     """Print the median over several processes; return 1 where it is above the limit."""
     command = [sys.executable, "-c", CODE]
-    runs = [
-        subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
-        for _ in range(REPEATS)
-    ]
+    runs = [subprocess.run(command, check=True, capture_output=True, text=True).stdout.split() for _ in range(REPEATS)]
     seconds = statistics.median(float(run[0]) for run in runs)
     loaded = sorted({name for run in runs for name in run[1:]})
     print(f"Python {platform.python_version()}, {REPEATS} processes")

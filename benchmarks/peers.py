@@ -59,9 +59,7 @@ def _fgsm(model: Classifier) -> dict[str, Attack]:
 
     return {
         "salus": lambda x, y: FGSM(eps=EPS)(model, x, y),
-        "foolbox": lambda x, y: foolbox.attacks.FGSM()(
-            foolbox.PyTorchModel(model, bounds=(0, 1)), x, y, epsilons=EPS
-        )[1],
+        "foolbox": lambda x, y: foolbox.attacks.FGSM()(_for_foolbox(model), x, y, epsilons=EPS)[1],
         _ART: _through_art(model, lambda estimator: FastGradientMethod(estimator, eps=EPS, batch_size=256)),
     }
 
@@ -75,12 +73,18 @@ def _pgd(model: Classifier) -> dict[str, Attack]:
     return {
         "salus": lambda x, y: PGD(eps=EPS, steps=STEPS, early_stop=False)(model, x, y),
         "foolbox": lambda x, y: foolbox.attacks.LinfPGD(abs_stepsize=stride, steps=STEPS)(
-            foolbox.PyTorchModel(model, bounds=(0, 1)), x, y, epsilons=EPS
+            _for_foolbox(model), x, y, epsilons=EPS
         )[1],
         _ART: _through_art(
             model, lambda estimator: ProjectedGradientDescentPyTorch(estimator, verbose=False, **options)
         ),
     }
+
+
+def _for_foolbox(model: Classifier) -> Any:
+    from foolbox.models import PyTorchModel
+
+    return PyTorchModel(model, bounds=(0, 1))
 
 
 def _through_art(model: Classifier, make: Callable[[Any], Any]) -> Attack:

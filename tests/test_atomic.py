@@ -43,9 +43,7 @@ def test_tensors_come_back_as_they_were(tmp_path: Path) -> None:
     assert torch.equal(load_file(path)["weight"], weight)
 
 
-@pytest.mark.parametrize(
-    ("code", "sentence"), [(errno.ENOSPC, "is full"), (errno.EACCES, "Permission denied")]
-)
+@pytest.mark.parametrize(("code", "sentence"), [(errno.ENOSPC, "is full"), (errno.EACCES, "Permission denied")])
 def test_a_failed_write_leaves_the_old_file_and_no_litter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, sentence: str
 ) -> None:

@@ -62,9 +62,7 @@ def test_a_guard_is_fitted_saved_and_applied(tmp_path: Path) -> None:
     assert judged.exit_code == 0, judged.output
     lines = judged.output.splitlines()
     assert len(lines) == len(test) + 1
-    right = sum(
-        line.split(",")[1] == test.classes[y] for line, y in zip(lines[1:], test.y.tolist(), strict=True)
-    )
+    right = sum(line.split(",")[1] == test.classes[y] for line, y in zip(lines[1:], test.y.tolist(), strict=True))
     assert right > 0.8 * len(test)
 
 

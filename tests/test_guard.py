@@ -78,9 +78,7 @@ def bundle(tmp_path: Path) -> tuple[Path, Guard]:
     classifier = Classifier(
         module, splits.test.classes, shape=(30,), name="mlp", architecture={"name": "mlp", "options": {}}
     )
-    guard = Guard(classifier, [IDefender()], BitDepth(bits=6), name="one").fit(
-        splits.train, splits.calibration, 0.05
-    )
+    guard = Guard(classifier, [IDefender()], BitDepth(bits=6), name="one").fit(splits.train, splits.calibration, 0.05)
     guard.save(tmp_path / "bundle")
     return tmp_path / "bundle", guard
 

@@ -53,9 +53,7 @@ def killed_after(epoch: int) -> Callable[[Epoch], None]:
     return kill
 
 
-def run(
-    checkpoint: Path | None = None, options: TrainingOptions = OPTIONS, **more: Any
-) -> tuple[Any, nn.Module]:
+def run(checkpoint: Path | None = None, options: TrainingOptions = OPTIONS, **more: Any) -> tuple[Any, nn.Module]:
     module = network()
     return train(module, beats(), beats(40, seed=1), options, checkpoint=checkpoint, **more), module
 

@@ -231,9 +231,7 @@ def load_user_model(
     program: bytes | None = None
     if spec.endswith(".pt2"):
         if weights is not None:
-            raise ModelError(
-                f"Model {spec}: an exported program brings its own weights; leave out {weights}."
-            )
+            raise ModelError(f"Model {spec}: an exported program brings its own weights; leave out {weights}.")
         path = Path(spec)
         if not path.is_file():
             raise ModelError(f"There is no exported program {path}.")
@@ -337,9 +335,7 @@ def _refuse_chance(name: str, predicted: Tensor, y: Tensor, classes: int) -> Non
     row, column = linear_sum_assignment(confusion.numpy(), maximize=True)
     reordered = float(confusion[torch.as_tensor(row), torch.as_tensor(column)].mean())
     if reordered > max(0.5, 1 / classes + 0.2):
-        cause = (
-            f"with its classes in another order it would be {reordered:.1%}: check the order of the classes"
-        )
+        cause = f"with its classes in another order it would be {reordered:.1%}: check the order of the classes"
     else:
         cause = "check that its weights are loaded, and that the data are scaled as it was trained"
     raise ModelError(

@@ -39,9 +39,7 @@ def _data_options(command: F) -> F:
         click.option("--data-dir", type=click.Path(path_type=Path), help="Where downloaded sets lie."),
         click.option("--label", help="The CSV column that holds the label."),
         click.option("--group", help="The CSV column that holds the patient."),
-        click.option(
-            "--scale", is_flag=True, default=None, help="Min-max scaling fitted on the training part."
-        ),
+        click.option("--scale", is_flag=True, default=None, help="Min-max scaling fitted on the training part."),
         click.option("--smote", type=int, help="SMOTE to this many training samples per class."),
         click.option("--without-mlii", help="MIT-BIH records without lead MLII: v5 or drop."),
         click.option("--immutable", help="Features that never change, comma-separated."),
@@ -61,12 +59,8 @@ def _fit_options(command: F) -> F:
         click.option("--model", help="mlp, small-cnn, ecg-cnn, package.module:factory, or FILE.pt2."),
         click.option("--weights", type=click.Path(path_type=Path), help="The factory's weights."),
         click.option("--training", multiple=True, help="A training option, key=value (epochs=10)."),
-        click.option(
-            "--defence", multiple=True, help="NAME:key=value,...; A+B for one guard; none for none."
-        ),
-        click.option(
-            "--false-alarm-rate", type=float, help="Clean inputs a guard may reject.  [default: 0.01]"
-        ),
+        click.option("--defence", multiple=True, help="NAME:key=value,...; A+B for one guard; none for none."),
+        click.option("--false-alarm-rate", type=float, help="Clean inputs a guard may reject.  [default: 0.01]"),
         click.option("--seed", type=int, help="Of every random draw.  [default: 0]"),
         click.option("--device", help="cpu, cuda, ...  [default: cpu]"),
     ]
@@ -85,9 +79,7 @@ def main() -> None:
 @click.argument("plan", required=False, type=click.Path(path_type=Path))
 @_fit_options
 @_data_options
-@click.option(
-    "--attack", multiple=True, help="NAME:key=value,... (pgd:eps=0.01,steps=40).  [default: fgsm, pgd]"
-)
+@click.option("--attack", multiple=True, help="NAME:key=value,... (pgd:eps=0.01,steps=40).  [default: fgsm, pgd]")
 @click.option("--eps", help="Radii for attacks that name none, comma-separated; 2/255 will do.")
 @click.option("--norm", help="linf or l2, for attacks that name none.  [default: linf]")
 @click.option("--threat-model", multiple=True, help="white-box, transfer, oblivious, adaptive.")
@@ -95,7 +87,7 @@ def main() -> None:
 @click.option("--samples", type=int, help="Test samples to attack, at natural prevalence.  [default: all]")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for report and results.")
 def audit(plan: Path | None, out: Path, **options: Any) -> None:
-    """Attack a classifier, bare and guarded, and write a report.
+    r"""Attack a classifier, bare and guarded, and write a report.
 
     PLAN is a YAML file with the same fields as the options. An audit that was stopped goes on where it was.
 
@@ -149,8 +141,7 @@ def guard_fit(out: Path, **options: Any) -> None:
     for detector in made.guard.describe()["detectors"]:
         click.echo(detector["text"] + ".")
     click.echo(
-        f"On {made.n} test inputs it rejects {made.rejected:.1%} and answers {made.right:.1%} rightly. "
-        f"Bundle: {out}"
+        f"On {made.n} test inputs it rejects {made.rejected:.1%} and answers {made.right:.1%} rightly. Bundle: {out}"
     )
 
 
@@ -206,9 +197,7 @@ def data_show(name: str, seed: int, picture: Path | None, **options: Any) -> Non
 
     splits = load(name, seed=seed, **_fields(options))
     facts = splits.describe()
-    click.echo(
-        f"{facts['name']}: {facts['kind']}s of shape {facts['shape']}, values in {tuple(facts['bounds'])}"
-    )
+    click.echo(f"{facts['name']}: {facts['kind']}s of shape {facts['shape']}, values in {tuple(facts['bounds'])}")
     for part, counts in facts["counts"].items():
         patients = f", {facts['groups'][part]} patients" if part in facts["groups"] else ""
         click.echo(f"  {part}: {sum(counts.values())} samples ({_counts(counts)}{patients})")
@@ -234,7 +223,8 @@ def data_fetch(name: str, source: Path | None, data_dir: Path | None) -> None:
     """Get a data set from its official home, checked file by file; a broken download goes on."""
     from salus.data import fetch
 
-    click.echo(f"{name}: {fetch(name, source=source, data_dir=data_dir)}")
+    place = fetch(name, source=source, data_dir=data_dir)
+    click.echo(f"{name} comes with Salus; nothing to fetch." if place is None else f"{name}: {place}")
 
 
 def _fields(options: dict[str, Any]) -> dict[str, Any]:
@@ -295,9 +285,7 @@ def _print_cells(cells: list[dict[str, Any]]) -> None:
             rate(cell, "clean_accuracy"),
             rate(cell, "robust_accuracy"),
             rate(cell, "attack_success_rate"),
-            ""
-            if cell["guard"] == "none"
-            else rate(cell, "rejected_clean" if clean else "rejected_adversarial"),
+            "" if cell["guard"] == "none" else rate(cell, "rejected_clean" if clean else "rejected_adversarial"),
             "" if cell["detection_auc"] is None else f"{cell['detection_auc']:.3f}",
         )
     Console(highlight=False, width=None if sys.stdout.isatty() else 110).print(table)

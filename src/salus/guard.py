@@ -109,9 +109,7 @@ class Guard:
         """All layers that the detectors read, each once."""
         return tuple(dict.fromkeys(layer for detector in self.detectors for layer in detector.layers))
 
-    def fit(
-        self, train: Dataset, calibration: Dataset, false_alarm_rate: float = 0.01, *, seed: int = 0
-    ) -> Guard:
+    def fit(self, train: Dataset, calibration: Dataset, false_alarm_rate: float = 0.01, *, seed: int = 0) -> Guard:
         """Fit the detectors to training data and calibrate them at one total false-alarm rate.
 
         Several detectors share the rate equally, so that together they keep it (Bonferroni).
@@ -125,14 +123,12 @@ class Guard:
     def __call__(self, x: Tensor, *, batch_size: int = 512) -> Verdict:
         """Judge inputs ``[N, ...]``."""
         with frozen(self.classifier):
-            parts = [self._judge(part) for part in x.split(batch_size)]
+            parts = [self._judge(part) for part in torch.split(x, batch_size)]
         return Verdict(
             labels=torch.cat([part.labels for part in parts]),
             probabilities=torch.cat([part.probabilities for part in parts]),
             accepted=torch.cat([part.accepted for part in parts]),
-            rejected_by={
-                key: torch.cat([part.rejected_by[key] for part in parts]) for key in parts[0].rejected_by
-            },
+            rejected_by={key: torch.cat([part.rejected_by[key] for part in parts]) for key in parts[0].rejected_by},
             scores={key: torch.cat([part.scores[key] for part in parts]) for key in parts[0].scores},
         )
 
@@ -216,9 +212,7 @@ class Guard:
         for i, detector in enumerate(self.detectors):
             file = f"detector-{i}.safetensors"
             write_tensors(folder / file, detector.tensors())
-            content["detectors"].append(
-                {"name": detector.name, "settings": detector.settings(), "file": file}
-            )
+            content["detectors"].append({"name": detector.name, "settings": detector.settings(), "file": file})
             hashes[file] = _sha256(folder / file)
         if self.purifier is not None:
             content["purifier"] = {"name": self.purifier.name, "settings": self.purifier.settings()}
@@ -244,9 +238,7 @@ class Guard:
         for file, expected in content["sha256"].items():
             # Names come from a file that may be hostile: only plain names in this folder.
             if Path(file).name != file or not (folder / file).is_file():
-                raise BundleError(
-                    f"The guard in {folder} lacks its file {file!r}; copy the whole folder again."
-                )
+                raise BundleError(f"The guard in {folder} lacks its file {file!r}; copy the whole folder again.")
             if _sha256(folder / file) != expected:
                 raise BundleError(f"{folder / file} was changed or cut short since the guard was saved.")
         classifier = Classifier.load(folder, factory=factory)
@@ -265,9 +257,7 @@ class Guard:
                 settings["bounds"] = tuple(settings["bounds"])
                 purifier = PURIFIERS[content["purifier"]["name"]](**settings)
         except (KeyError, TypeError, ValueError) as error:
-            raise BundleError(
-                f"The guard in {folder} was made by another version of Salus ({error})."
-            ) from error
+            raise BundleError(f"The guard in {folder} was made by another version of Salus ({error}).") from error
         return cls(classifier, detectors, purifier, name=str(content["name"]))
 
 

@@ -240,9 +240,7 @@ class _Variant:
     engine: Attack
     objective: GuardObjective
     goals: list[Tensor | None]
-    start: (
-        str  # "oblivious": that attack's result; "nearest": the best point so far; "fresh": the engine's own
-    )
+    start: str  # "oblivious": that attack's result; "nearest": the best point so far; "fresh": the engine's own
 
 
 def _variants(engine: Attack, guard: Guard, y: Tensor) -> Iterator[_Variant]:
@@ -251,9 +249,7 @@ def _variants(engine: Attack, guard: Guard, y: Tensor) -> Iterator[_Variant]:
     if not guard.detectors:
         plain = GuardObjective(guard, targeted=engine.targeted)
         yield _Variant("end-to-end", engine, plain, [y if engine.targeted else None], "fresh")
-        yield _Variant(
-            "end-to-end, each class", engine, ClassConsistent(guard, weight=None), goals, "nearest"
-        )
+        yield _Variant("end-to-end, each class", engine, ClassConsistent(guard, weight=None), goals, "nearest")
         return
     if not engine.targeted:
         for alpha in EQ6_ALPHAS:
@@ -269,9 +265,7 @@ def _variants(engine: Attack, guard: Guard, y: Tensor) -> Iterator[_Variant]:
         finer = _with(engine, step_size=stride / 4)
         for weight in (None, 1.0):
             consistent = ClassConsistent(guard, weight=weight)
-            yield _Variant(
-                f"{consistent.title}, nearest start, short steps", finer, consistent, goals, "nearest"
-            )
+            yield _Variant(f"{consistent.title}, nearest start, short steps", finer, consistent, goals, "nearest")
 
 
 def _judge(
@@ -280,7 +274,7 @@ def _judge(
     """Return the margin and, by the guard's own verdict, who has fallen."""
     margins = []
     with torch.no_grad():
-        for part, aim in zip(x_adv.split(512), y.split(512), strict=True):
+        for part, aim in zip(torch.split(x_adv, 512), torch.split(y, 512), strict=True):
             margins.append(objective.evaluate(part, aim).margin)
     answers = guard(x_adv).answers
     won = answers == y if targeted else (answers != labels) & (answers >= 0)

@@ -59,13 +59,9 @@ class TrainingOptions:
             if value is not None and value < 1:
                 raise OptionError(f"Training: {name}={value} will not do; it must be 1 or more.")
         if not 0 < self.learning_rate < math.inf:
-            raise OptionError(
-                f"Training: learning_rate={self.learning_rate} will not do; it must be above 0."
-            )
+            raise OptionError(f"Training: learning_rate={self.learning_rate} will not do; it must be above 0.")
         if not 0 <= self.weight_decay < math.inf:
-            raise OptionError(
-                f"Training: weight_decay={self.weight_decay} will not do; it must be 0 or more."
-            )
+            raise OptionError(f"Training: weight_decay={self.weight_decay} will not do; it must be 0 or more.")
         if self.balance not in ("none", "weights", "sampling"):
             raise OptionError(f"Training: balance={self.balance!r} is not none, weights or sampling.")
         if self.seed < 0:
@@ -130,9 +126,7 @@ def train(
     home = next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
     module.to(device)
 
-    optimizer = torch.optim.AdamW(
-        module.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay
-    )
+    optimizer = torch.optim.AdamW(module.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay)
     counts = torch.bincount(train.y, minlength=len(train.classes)).float()
     weight = len(train) / (len(counts) * counts.clamp_min(1)) if options.balance == "weights" else None
     loss_of = nn.CrossEntropyLoss(weight=None if weight is None else weight.to(device))
@@ -159,9 +153,7 @@ def train(
                     if len(rows) == 1 and len(order) > 1:
                         continue  # batch normalisation needs two
                     for group in optimizer.param_groups:
-                        group["lr"] = options.learning_rate * _one_cycle(
-                            (epoch - 1) * steps + step, epochs * steps
-                        )
+                        group["lr"] = options.learning_rate * _one_cycle((epoch - 1) * steps + step, epochs * steps)
                     x, y = train.x[rows].to(device), train.y[rows].to(device)
                     optimizer.zero_grad()
                     objective = loss_of(_logits(module, x, len(counts)), y)
@@ -278,9 +270,7 @@ def _logits(module: nn.Module, x: Tensor, classes: int) -> Tensor:
         logits: Tensor = module(x)
     except RuntimeError as error:
         reason = str(error).partition("\n")[0]
-        raise ModelError(
-            f"The model does not accept samples of shape {list(x.shape[1:])}: {reason}."
-        ) from error
+        raise ModelError(f"The model does not accept samples of shape {list(x.shape[1:])}: {reason}.") from error
     if logits.shape != (len(x), classes):
         raise ModelError(
             f"The model returns {list(logits.shape)} for {len(x)} samples of {classes} classes; "

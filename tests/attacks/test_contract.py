@@ -50,8 +50,7 @@ def test_the_result_is_inside_and_says_the_truth(
     norm = data.draw(st.sampled_from(["linf", "l2"]), "norm")
     width = bounds[1] - bounds[0]
     eps = data.draw(
-        st.sampled_from([0.0, 1e-12, 1e-7, 1e-3, 8 / 255, 0.1 * width, 0.5 * width, width])
-        | st.floats(0, width),
+        st.sampled_from([0.0, 1e-12, 1e-7, 1e-3, 8 / 255, 0.1 * width, 0.5 * width, width]) | st.floats(0, width),
         "eps",
     )
     seed = data.draw(st.integers(-5, 2**40), "seed")
@@ -75,9 +74,7 @@ def test_the_result_is_inside_and_says_the_truth(
     x = make_x(n, shape, bounds, seed % 1000).to(dtype)
     corner = data.draw(st.sampled_from(["inside", "low", "high", "constant"]), "where")
     if corner != "inside":
-        x = torch.full_like(
-            x, {"low": bounds[0], "high": bounds[1], "constant": float(x.flatten()[0])}[corner]
-        )
+        x = torch.full_like(x, {"low": bounds[0], "high": bounds[1], "constant": float(x.flatten()[0])}[corner])
     y = torch.arange(n) % classes
     net = make_net(shape, classes, scale=data.draw(st.sampled_from([0.0, 1.0, 30.0]), "scale")).to(dtype)
     before = x.clone()
@@ -127,9 +124,7 @@ def test_a_result_does_not_depend_on_batch_size_or_neighbours(
     assert torch.equal(attack(net, x[:1], y[:1]), whole.x_adv[:1])
 
 
-def test_the_seed_decides_the_random_starts(
-    make_net: Callable[..., nn.Module], make_x: Callable[..., Tensor]
-) -> None:
+def test_the_seed_decides_the_random_starts(make_net: Callable[..., nn.Module], make_x: Callable[..., Tensor]) -> None:
     net, x, y = make_net((7,), 3), make_x(5, (7,)), torch.zeros(5, dtype=torch.int64)
     attack = PGD(eps=0.1, steps=1, step_size=1e-3, early_stop=False)
     assert torch.equal(attack(net, x, y), attack(net, x, y))

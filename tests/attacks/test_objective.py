@@ -19,9 +19,7 @@ def test_the_loss_is_the_cross_entropy(classes: int) -> None:
 
 def test_a_very_small_loss_keeps_its_digits() -> None:
     losses = cross_entropy(torch.tensor([[0.0, 50.0], [0.0, 100.0], [0.0, 700.0]]), torch.ones(3).long())
-    torch.testing.assert_close(
-        losses, torch.tensor([50.0, 100.0, 700.0]).double().neg().exp(), rtol=1e-9, atol=0
-    )
+    torch.testing.assert_close(losses, torch.tensor([50.0, 100.0, 700.0]).double().neg().exp(), rtol=1e-9, atol=0)
 
 
 @pytest.mark.parametrize("confidence", [1.0, 1e2, 1e6, 1e30])

@@ -15,9 +15,7 @@ def test_names_and_options_make_attacks() -> None:
         eps=8 / 255, steps=7, norm="l2", early_stop=False
     )
     assert parse_attack("bim : eps = 1e-3 , step_size = 1/1000") == BIM(eps=0.001, step_size=0.001)
-    assert parse_attack("pgd", eps=0.1, bounds=(-1.0, 1.0), seed=3) == PGD(
-        eps=0.1, bounds=(-1.0, 1.0), seed=3
-    )
+    assert parse_attack("pgd", eps=0.1, bounds=(-1.0, 1.0), seed=3) == PGD(eps=0.1, bounds=(-1.0, 1.0), seed=3)
     assert parse_attack("pgd:eps=0.2", eps=0.1).eps == 0.2
 
 

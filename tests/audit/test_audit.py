@@ -78,9 +78,7 @@ def test_the_stored_arrays_give_the_stored_rates(run) -> None:
         assert cell["robust_accuracy"] == pytest.approx(float((good & ~fallen).float().mean()))
         assert cell["attack_success_rate"] == pytest.approx(float((good & fallen).sum() / good.sum()))
         assert cell["fallen_all"] == pytest.approx(float(fallen.float().mean()))
-        assert cell["robust_accuracy_accepted"] == pytest.approx(
-            float((good & (answers == y)).float().mean())
-        )
+        assert cell["robust_accuracy_accepted"] == pytest.approx(float((good & (answers == y)).float().mean()))
 
 
 def test_the_adaptive_row_is_never_weaker_than_the_oblivious_one(run) -> None:
@@ -135,16 +133,14 @@ def test_the_csv_holds_the_same_numbers(run) -> None:
         rows = list(csv.DictReader(file))
     assert len(rows) == len(results["cells"])
     for row, cell in zip(rows, results["cells"], strict=True):
-        assert row["robust_accuracy"] == (
-            "" if cell["robust_accuracy"] is None else str(cell["robust_accuracy"])
-        )
+        assert row["robust_accuracy"] == ("" if cell["robust_accuracy"] is None else str(cell["robust_accuracy"]))
 
 
 def test_the_folder_of_another_audit_is_refused(run) -> None:
     folder, _ = run
     with pytest.raises(StoreError, match="another data"):
         run_audit(Plan.of({**QUICK, "data": "digits"}), folder)
-    with pytest.raises(StoreError, match="another seed|another samples|another split"):
+    with pytest.raises(StoreError, match=r"another (seed|samples|split)"):
         run_audit(Plan.of({**QUICK, "seed": 5}), folder)
 
 
@@ -170,9 +166,7 @@ def test_a_cell_that_fails_is_reported_and_the_others_go_on(tmp_path: Path, monk
         raise RuntimeError("out of luck")
 
     monkeypatch.setattr(FGSM, "perturb", break_down)
-    outcome = run_audit(
-        Plan.of({**QUICK, "threat_model": ["white-box"], "defence": "none"}), tmp_path / "run"
-    )
+    outcome = run_audit(Plan.of({**QUICK, "threat_model": ["white-box"], "defence": "none"}), tmp_path / "run")
     assert outcome.failed == 2
     assert {c["error"] for c in outcome.cells if c["attack"] == "fgsm"} == {"RuntimeError: out of luck"}
     assert all(c["error"] is None for c in outcome.cells if c["attack"] != "fgsm")
@@ -188,7 +182,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_no_half_file(tmp_path: Path, mon
     real = os.fsync
 
     def full(descriptor: int) -> None:
-        if any("cells" in os.readlink(f"/proc/self/fd/{d}") for d in (descriptor,)):
+        if "cells" in str(Path(f"/proc/self/fd/{descriptor}").readlink()):
             raise OSError(errno.ENOSPC, "No space left on device")
         real(descriptor)
 
@@ -259,9 +253,7 @@ def test_masked_gradients_are_flagged() -> None:
     }  # fmt: skip
     calm = {"checks": {"robust_accuracy": 0.0, "huge_eps": 0.5, "n": 100}}
     assert not list(_masking([base], calm))
-    assert "half the range" in next(
-        iter(_masking([base], {"checks": {**calm["checks"], "robust_accuracy": 0.4}}))
-    )
+    assert "half the range" in next(iter(_masking([base], {"checks": {**calm["checks"], "robust_accuracy": 0.4}})))
     stronger = {**base, "robust_accuracy": 0.2}
     assert any("substitute" in w for w in _masking([base, {**stronger, "threat_model": "transfer"}], calm))
     assert any("weaker FGSM" in w for w in _masking([base, {**stronger, "attack": "fgsm"}], calm))

@@ -22,9 +22,7 @@ def _mlii(leads: object) -> str:
     marks=st.lists(st.tuples(st.integers(0, 899), st.sampled_from("NLRejAaJSVEF/fQ+~Bn")), max_size=12),
     seed=st.integers(0, 5),
 )
-def test_every_beat_is_kept_as_its_window_or_dropped_once(
-    length: int, marks: list[tuple[int, str]], seed: int
-) -> None:
+def test_every_beat_is_kept_as_its_window_or_dropped_once(length: int, marks: list[tuple[int, str]], seed: int) -> None:
     signal = np.random.default_rng(seed).normal(size=length)
     peaks, symbols = np.array([peak for peak, _ in marks], dtype=np.int64), [symbol for _, symbol in marks]
     x, y, dropped = beats.cut_beats(signal, peaks, symbols)
@@ -50,9 +48,7 @@ def test_a_flat_beat_and_a_beat_with_gaps_are_dropped_with_their_reasons() -> No
     assert dropped == {("V", beats.FLAT): 1, ("S", beats.INVALID): 1}
 
 
-def test_the_lead_is_found_by_name_wherever_it_stands(
-    tmp_path: Path, write_record: Callable[..., np.ndarray]
-) -> None:
+def test_the_lead_is_found_by_name_wherever_it_stands(tmp_path: Path, write_record: Callable[..., np.ndarray]) -> None:
     signal = write_record(tmp_path, "a", ["N", "V"], leads=("V5", "MLII"))
     found = beats.read_beats(tmp_path / "a", _mlii)
     window = signal[400 - 140 : 400 + 140, 1]
@@ -79,9 +75,7 @@ def test_another_sampling_rate_is_resampled_so_that_the_peak_stays_in_the_middle
 
 
 @pytest.mark.parametrize("suffix", ["dat", "hea", "atr"])
-def test_a_missing_file_is_named(
-    tmp_path: Path, write_record: Callable[..., np.ndarray], suffix: str
-) -> None:
+def test_a_missing_file_is_named(tmp_path: Path, write_record: Callable[..., np.ndarray], suffix: str) -> None:
     write_record(tmp_path, "c", ["N", "V"], leads=("MLII",))
     (tmp_path / f"c.{suffix}").unlink()
     with pytest.raises(DataError, match=rf"Record .*c.* c\.{suffix} is missing"):

@@ -290,9 +290,7 @@ def test_a_source_that_is_none_is_refused(tmp_path: Path) -> None:
 # Around it.
 
 
-def test_the_set_goes_where_it_will_be_looked_for(
-    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_set_goes_where_it_will_be_looked_for(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SALUS_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("SALUS_DATA", raising=False)
     assert fetch("mitdb", base_url=home.url) == tmp_path / "cache" / "data" / "mitdb"

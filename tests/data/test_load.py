@@ -57,9 +57,7 @@ def test_every_named_set_refuses_what_does_not_apply_and_takes_the_seed(tmp_path
                 load(name, **{option: value})
 
 
-def test_the_catalogue_says_what_is_at_hand(
-    tmp_path: Path, small_mitdb: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_catalogue_says_what_is_at_hand(tmp_path: Path, small_mitdb: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SALUS_DATA", raising=False)
     at_hand = {entry.name: entry.at_hand for entry in catalogue(tmp_path)}
     assert at_hand == {"breast-cancer": True, "digits": True, "mitdb": False}

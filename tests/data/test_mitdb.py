@@ -43,9 +43,7 @@ def test_beats_are_what_the_records_hold_sample_by_sample(small_mitdb: Path) -> 
     import wfdb
 
     splits = load("mitdb", data_dir=small_mitdb)
-    loaded = {
-        (int(y), x.numpy().tobytes()) for _, data in splits for x, y in zip(data.x[:, 0], data.y, strict=True)
-    }
+    loaded = {(int(y), x.numpy().tobytes()) for _, data in splits for x, y in zip(data.x[:, 0], data.y, strict=True)}
     expected = set()
     for name in (small_mitdb / "mitdb" / "RECORDS").read_text().split():
         with warnings.catch_warnings():
@@ -133,17 +131,13 @@ def test_smote_below_the_smallest_class_only_thins(small_mitdb: Path) -> None:
     assert (splits.train.groups >= 0).all()
 
 
-def test_a_folder_that_is_nowhere_says_how_to_fetch_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_that_is_nowhere_says_how_to_fetch_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SALUS_DATA", raising=False)
     with pytest.raises(DataError, match=r"not on this machine.*run: salus data fetch mitdb"):
         load("mitdb", data_dir=tmp_path)
 
 
-def test_folders_are_searched_in_order(
-    tmp_path: Path, small_mitdb: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_folders_are_searched_in_order(tmp_path: Path, small_mitdb: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SALUS_DATA", str(tmp_path))
     monkeypatch.setenv("SALUS_CACHE", str(tmp_path / "cache"))
     shutil.copytree(small_mitdb, tmp_path / "cache" / "data")
@@ -175,9 +169,7 @@ def test_files_are_compared_with_the_published_sums_where_these_are(
     assert any("not verified" in note for note in load("mitdb", data_dir=small_mitdb).test.provenance.notes)
     folder = tmp_path / "mitdb"
     shutil.copytree(small_mitdb / "mitdb", folder)
-    lines = [
-        f"{hashlib.sha256(path.read_bytes()).hexdigest()} {path.name}" for path in sorted(folder.iterdir())
-    ]
+    lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()} {path.name}" for path in sorted(folder.iterdir())]
     (folder / MITDB.sums).write_text("\n".join(lines))
     pin = hashlib.sha256((folder / MITDB.sums).read_bytes()).hexdigest()
     object.__setattr__(MITDB, "sums_sha256", pin)

@@ -30,9 +30,7 @@ def test_x_and_y_are_enough(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("shape", "kind"), [((60, 1, 50), "signal"), ((60, 3, 4, 4), "image")])
-def test_signals_and_images_are_known_by_their_shape(
-    tmp_path: Path, shape: tuple[int, ...], kind: str
-) -> None:
+def test_signals_and_images_are_known_by_their_shape(tmp_path: Path, shape: tuple[int, ...], kind: str) -> None:
     assert load(_save(tmp_path, x=RNG.random(shape), y=Y)).test.kind == kind
 
 

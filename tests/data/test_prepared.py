@@ -79,9 +79,7 @@ def test_a_broken_cache_is_made_anew_and_said(
     assert capsys.readouterr().err == ""
 
 
-def test_arrays_without_their_page_are_no_cache_and_no_fault(
-    cache: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_arrays_without_their_page_are_no_cache_and_no_fault(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     kitchen = Kitchen()
     prepared("d", {}, kitchen)
     next(cache.glob("*.json")).unlink()

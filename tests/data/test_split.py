@@ -48,9 +48,7 @@ def test_a_class_that_is_empty_or_too_small_is_named() -> None:
 
 @settings(deadline=None, max_examples=25)
 @given(patients=st.integers(6, 40), seed=st.integers(0, 9), data=st.data())
-def test_no_patient_is_in_two_parts_and_training_has_every_class(
-    patients: int, seed: int, data: st.DataObject
-) -> None:
+def test_no_patient_is_in_two_parts_and_training_has_every_class(patients: int, seed: int, data: st.DataObject) -> None:
     sizes = data.draw(st.lists(st.integers(2, 9), min_size=patients, max_size=patients))
     groups = np.repeat(np.arange(patients) * 7, sizes)
     y = np.random.default_rng(seed).integers(0, 2, len(groups))

@@ -34,9 +34,7 @@ def test_suspicion_is_minus_log_of_the_share_of_references_at_least_as_high() ->
     scores = torch.arange(1.0, 100.0)  # 99 references
     made = ReferenceScores.fit(scores, torch.zeros(99, dtype=torch.int64), 1)
     got = made.suspicion(torch.tensor([99.0, 90.0, 1.0]), torch.zeros(3, dtype=torch.int64))
-    assert torch.allclose(
-        got, torch.tensor([-math.log(1 / 100), -math.log(10 / 100), -math.log(99 / 100)]), atol=1e-4
-    )
+    assert torch.allclose(got, torch.tensor([-math.log(1 / 100), -math.log(10 / 100), -math.log(99 / 100)]), atol=1e-4)
 
 
 def test_each_class_is_measured_against_its_own_references() -> None:

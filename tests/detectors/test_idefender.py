@@ -12,9 +12,7 @@ from salus.errors import CalibrationError, ModelError, OptionError
 @pytest.mark.parametrize("covariance", ["full", "tied", "diag"])
 @pytest.mark.parametrize("components", [1, 3])
 def test_scores_are_scikit_learns_log_likelihoods(toy, covariance: str, components: int) -> None:
-    detector = IDefender(components=components, covariance=covariance).fit(
-        toy.classifier, toy.train.x, toy.train.y
-    )
+    detector = IDefender(components=components, covariance=covariance).fit(toy.classifier, toy.train.x, toy.train.y)
     states = toy.classifier.states(toy.test.x, ("penultimate",))
     got = -detector.class_scores(states).detach()
     tensors = detector._mixtures

@@ -72,9 +72,7 @@ def test_overall_figures_count_a_rejection_as_wrong(rejected: float) -> None:
 
 
 def test_a_guard_that_rejects_everything_scores_zero() -> None:
-    assert (
-        accuracy([0, 1], [-1, -1]) == balanced_accuracy([0, 1], [-1, -1]) == macro_f1([0, 1], [-1, -1]) == 0
-    )
+    assert accuracy([0, 1], [-1, -1]) == balanced_accuracy([0, 1], [-1, -1]) == macro_f1([0, 1], [-1, -1]) == 0
 
 
 def test_no_samples_have_no_figures() -> None:

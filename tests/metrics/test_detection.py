@@ -19,9 +19,7 @@ def scores(n: int = 300, m: int = 120, shift: float = 1.0, seed: int = 0) -> tup
 
 
 def reference(clean: np.ndarray, adversarial: np.ndarray) -> float:
-    return float(
-        roc_auc_score(np.repeat([0, 1], [len(clean), len(adversarial)]), np.concatenate([clean, adversarial]))
-    )
+    return float(roc_auc_score(np.repeat([0, 1], [len(clean), len(adversarial)]), np.concatenate([clean, adversarial])))
 
 
 def test_the_area_is_that_of_scikit_learn_ties_too() -> None:
@@ -90,9 +88,7 @@ numbers = st.lists(st.sampled_from([-np.inf, -1.5, 0.0, 0.25, 1.0, np.inf]), min
 
 @settings(max_examples=60, deadline=None)
 @given(numbers, numbers, st.integers(2, 50))
-def test_a_curve_rises_from_corner_to_corner(
-    clean: list[float], adversarial: list[float], points: int
-) -> None:
+def test_a_curve_rises_from_corner_to_corner(clean: list[float], adversarial: list[float], points: int) -> None:
     curve = roc(clean, adversarial, points)
     assert curve is not None
     for axis in curve.values():

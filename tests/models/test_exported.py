@@ -59,9 +59,7 @@ def load(path: Path, content: bytes) -> Classifier:
     return load_user_model(str(path), classes="abc", shape=(1, 20))
 
 
-def test_a_program_computes_what_its_module_did_and_takes_hooks(
-    tmp_path: Path, net: Net, exported: bytes
-) -> None:
+def test_a_program_computes_what_its_module_did_and_takes_hooks(tmp_path: Path, net: Net, exported: bytes) -> None:
     model = load(tmp_path / "net.pt2", exported)
     x = torch.rand(5, 1, 20)
     torch.testing.assert_close(model(x), net(x))
@@ -230,9 +228,7 @@ ATTACKS: dict[str, Callable[[Records, Path], None]] = {
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_a_file_that_could_run_code_is_refused_and_nothing_runs(
-    tmp_path: Path, exported: bytes, attack: str
-) -> None:
+def test_a_file_that_could_run_code_is_refused_and_nothing_runs(tmp_path: Path, exported: bytes, attack: str) -> None:
     ran = tmp_path / "ran"
     content = rewritten(exported, lambda records: ATTACKS[attack](records, ran))
     with pytest.raises(ModelError, match=r"could run code|no classifier needs"):

@@ -49,9 +49,7 @@ class Maker:
         self.guards: dict[str, dict[str, Any]] = {}
         self.clean: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         (self.folder / "cells").mkdir(parents=True)
-        save_file(
-            {"indices": np.arange(n) * 3, "x": self.x, "y": self.y}, self.folder / "samples.safetensors"
-        )
+        save_file({"indices": np.arange(n) * 3, "x": self.x, "y": self.y}, self.folder / "samples.safetensors")
 
     def guard(self, name: str, rate: float = 0.05) -> None:
         self.guards[name] = {
@@ -96,9 +94,7 @@ class Maker:
             record |= proportion(good & ~fallen, groups=self.groups).named("robust_accuracy")
             record |= proportion(fallen, good, self.groups).named("attack_success_rate")
             record |= proportion(fallen, groups=self.groups).named("fallen_all")
-            record |= proportion(good & (answers == self.y), groups=self.groups).named(
-                "robust_accuracy_accepted"
-            )
+            record |= proportion(good & (answers == self.y), groups=self.groups).named("robust_accuracy_accepted")
             record |= proportion(~accepted, groups=self.groups).named("rejected_adversarial")
             record |= {"distance_median": eps, "queries": 41.0, "passes": 40.0}
             record["examples"] = np.flatnonzero(good & fallen)[:6].tolist()

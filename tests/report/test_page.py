@@ -158,9 +158,7 @@ def test_the_verdict_stands_first_and_each_warning_once(make_run: Callable[[str]
     page = drawn(run)
     headline = results(run)["meta"]["verdict"][0]
     assert headline in page.text
-    assert (
-        page.text.index(headline) < page.text.index("Before you rely") < page.text.index("What was audited")
-    )
+    assert page.text.index(headline) < page.text.index("Before you rely") < page.text.index("What was audited")
     assert page.text.count("One patient supplies 97.0% of class 'F'.") == 1
 
 
@@ -200,9 +198,7 @@ def test_each_column_is_explained_once(make_run: Callable[[str], Path]) -> None:
         assert text.count(f"<dt>{name}</dt>") == 1, name
 
 
-def test_a_folder_that_is_no_audit_is_refused_in_a_sentence(
-    tmp_path: Path, make_run: Callable[[str], Path]
-) -> None:
+def test_a_folder_that_is_no_audit_is_refused_in_a_sentence(tmp_path: Path, make_run: Callable[[str], Path]) -> None:
     with pytest.raises(BundleError, match=r"holds no results\.json"):
         write_report(tmp_path)
     run = make_run("bare")

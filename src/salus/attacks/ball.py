@@ -118,9 +118,7 @@ class L2Ball(Ball):
         point = torch.where(factor < 1, (self.x + (point.double() - self.x) * factor).to(point.dtype), point)
         outside = self.distance(point) > eps
         while bool(outside.any()):
-            point = torch.where(
-                outside.reshape(-1, *[1] * (point.ndim - 1)), torch.nextafter(point, self.x), point
-            )
+            point = torch.where(outside.reshape(-1, *[1] * (point.ndim - 1)), torch.nextafter(point, self.x), point)
             outside = self.distance(point) > eps
         return point.clamp(self.low, self.high)
 

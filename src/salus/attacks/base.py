@@ -159,9 +159,7 @@ class Attack(ABC):
                 if judge:
                     search.judge()
                 distance = region.distance(search.x_adv)
-                parts.append(
-                    AttackResult(search.x_adv, search.success, distance, search.queries, search.passes)
-                )
+                parts.append(AttackResult(search.x_adv, search.success, distance, search.queries, search.passes))
                 if progress is not None:
                     progress(len(region.x))
         names = ("x_adv", "success", "distance", "queries", "passes")
@@ -171,13 +169,10 @@ class Attack(ABC):
         stated = objective.bounds
         if stated is not None and not _same(stated, self.bounds):
             raise ModelError(
-                f"{self.title} has bounds {self.bounds}, but the model says {stated}; "
-                "give the attack the model's."
+                f"{self.title} has bounds {self.bounds}, but the model says {stated}; give the attack the model's."
             )
         if x.ndim < 2 or x.numel() == 0 or x.dtype not in (torch.float32, torch.float64):
-            raise DataError(
-                f"{self.title}: x must be float32 [N, ...] with N > 0, not {x.dtype} {list(x.shape)}."
-            )
+            raise DataError(f"{self.title}: x must be float32 [N, ...] with N > 0, not {x.dtype} {list(x.shape)}.")
         if y.shape != x.shape[:1] or y.dtype != torch.int64:
             raise DataError(f"{self.title}: y must be int64 [{len(x)}], not {y.dtype} {list(y.shape)}.")
         if int(y.min()) < 0:
@@ -187,16 +182,12 @@ class Attack(ABC):
         inside = ((flat >= low) & (flat <= high)).all(1)  # False for NaN too
         if not bool(inside.all()):
             sample = int((~inside).nonzero()[0])
-            raise DataError(
-                f"{self.title}: sample {sample} has values outside the bounds {self.bounds}, or NaN."
-            )
+            raise DataError(f"{self.title}: sample {sample} has values outside the bounds {self.bounds}, or NaN.")
         if start is not None and (start.shape != x.shape or bool(start.isnan().any())):
             raise DataError(f"{self.title}: start must be shaped like x, {list(x.shape)}, without NaN.")
         diagonal = (self.bounds[1] - self.bounds[0]) * math.sqrt(flat.shape[1])
         if self.norm == "l2" and self.eps > diagonal:
-            raise OptionError(
-                f"{self.title}: eps={self.eps:g} is longer than the diagonal of the space, {diagonal:g}."
-            )
+            raise OptionError(f"{self.title}: eps={self.eps:g} is longer than the diagonal of the space, {diagonal:g}.")
 
     def _constraints(self, x: Tensor) -> tuple[Tensor | None, Tensor | None]:
         mask = None

@@ -109,9 +109,7 @@ def checked_logits(logits: Tensor, y: Tensor) -> Tensor:
         shape = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise ModelError(f"The model must return logits [N, K] for {len(y)} samples; it returned {shape}.")
     if logits.shape[1] < 2:
-        raise ModelError(
-            "The model returned one logit a sample; two classes need two, such as [0, z] for the logit z."
-        )
+        raise ModelError("The model returned one logit a sample; two classes need two, such as [0, z] for the logit z.")
     if len(y) and int(y.max()) >= logits.shape[1]:
         raise ModelError(f"The model has {logits.shape[1]} classes, but a label is {int(y.max())}.")
     broken = logits.isnan().any(1)

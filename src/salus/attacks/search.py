@@ -25,9 +25,7 @@ class Search:
         early_stop: let fallen samples go.
     """
 
-    def __init__(
-        self, objective: Objective, ball: Ball, y: Tensor, samples: Tensor, *, early_stop: bool
-    ) -> None:
+    def __init__(self, objective: Objective, ball: Ball, y: Tensor, samples: Tensor, *, early_stop: bool) -> None:
         self.objective = objective
         self.ball = ball
         self.y = y

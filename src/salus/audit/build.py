@@ -83,18 +83,14 @@ def own_classifier(plan: Plan, splits: Splits) -> tuple[Classifier, tuple[str, .
     if plan.training:
         raise OptionError(f"Training options go with built-in models; {spec!r} is used as it is.")
     test = splits.test
-    own = load_user_model(
-        spec, plan.weights, classes=test.classes, bounds=test.bounds, shape=test.x.shape[1:]
-    )
+    own = load_user_model(spec, plan.weights, classes=test.classes, bounds=test.bounds, shape=test.x.shape[1:])
     remarks = check_classifier(own, test)
     if any("softmax" in remark.lower() for remark in remarks):
         own = as_logits(own)
     return own, remarks
 
 
-def trained_classifier(
-    plan: Plan, splits: Splits, folder: Path
-) -> tuple[Classifier, dict[str, Any], tuple[str, ...]]:
+def trained_classifier(plan: Plan, splits: Splits, folder: Path) -> tuple[Classifier, dict[str, Any], tuple[str, ...]]:
     """Train the built-in model, or load it where it was trained before, and check it.
 
     Returns:

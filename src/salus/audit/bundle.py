@@ -38,9 +38,7 @@ def fit_bundle(plan: Plan, out: Path) -> FittedBundle:
     if len(plan.defences) != 1:
         raise OptionError(f"A bundle holds one guard; {len(plan.defences)} were named. Join parts with A+B.")
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "guard.json").exists())):
-        raise StoreError(
-            f"--out {str(out)!r} holds something that is no guard; name an empty or a new folder."
-        )
+        raise StoreError(f"--out {str(out)!r} holds something that is no guard; name an empty or a new folder.")
     splits = load_data(plan.data, seed=plan.seed, **plan.data_options)
     build.check_defences(plan, splits)
     own = build.own_classifier(plan, splits)
@@ -51,9 +49,7 @@ def fit_bundle(plan: Plan, out: Path) -> FittedBundle:
     guard.save(out)
     verdict = guard(splits.test.x)
     right = verdict.answers == splits.test.y
-    return FittedBundle(
-        guard, len(splits.test), float((~verdict.accepted).float().mean()), float(right.float().mean())
-    )
+    return FittedBundle(guard, len(splits.test), float((~verdict.accepted).float().mean()), float(right.float().mean()))
 
 
 def judge_file(bundle: Path, inputs: Path, *, factory: str | None = None) -> str:
@@ -72,15 +68,11 @@ def judge_file(bundle: Path, inputs: Path, *, factory: str | None = None) -> str
     low, high = guard.bounds
     shape = tuple(guard.classifier.shape)
     if tuple(x.shape[1:]) != shape or len(x) == 0:
-        raise DataError(
-            f"{inputs}: x has shape {list(x.shape)}, the guard takes [N, {', '.join(map(str, shape))}]."
-        )
+        raise DataError(f"{inputs}: x has shape {list(x.shape)}, the guard takes [N, {', '.join(map(str, shape))}].")
     inside = ((x >= low) & (x <= high)).flatten(1).all(1)
     if not bool(inside.all()):
         row = int((~inside).nonzero()[0])
-        raise DataError(
-            f"{inputs}: sample {row} has values outside the guard's bounds ({low:g}, {high:g}), or NaN."
-        )
+        raise DataError(f"{inputs}: sample {row} has values outside the guard's bounds ({low:g}, {high:g}), or NaN.")
     verdict = guard(x)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

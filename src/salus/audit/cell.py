@@ -243,7 +243,7 @@ def _options(attack: Attack) -> dict[str, Any]:
 
 def _examples(reached: Tensor, y: Tensor, most: int = 6) -> list[int]:
     """Pick positions of reached samples, classes in turn."""
-    queues = [row.tolist() for k in y.unique() if len(row := ((y == k) & reached).nonzero()[:, 0])]
+    queues = [row.tolist() for k in sorted(set(y.tolist())) if len(row := ((y == k) & reached).nonzero()[:, 0])]
     picked: list[int] = []
     while any(queues) and len(picked) < most:
         picked.extend(queue.pop(0) for queue in queues if queue)

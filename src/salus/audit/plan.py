@@ -85,9 +85,7 @@ class Plan(BaseModel):
     seed: int = Field(default=0, ge=0)
     device: str = "cpu"
 
-    @field_validator(
-        "attack", "defence", "threat_model", "immutable", "integer", "derived", "positive", mode="before"
-    )
+    @field_validator("attack", "defence", "threat_model", "immutable", "integer", "derived", "positive", mode="before")
     @classmethod
     def _one_or_many(cls, value: Any) -> Any:
         return (value,) if isinstance(value, (str, int, float)) else value
@@ -99,11 +97,7 @@ class Plan(BaseModel):
             value = value.split(",")
         if isinstance(value, (int, float)):
             value = (value,)
-        return (
-            value
-            if value is None
-            else tuple(parse_value(v.strip()) if isinstance(v, str) else v for v in value)
-        )
+        return value if value is None else tuple(parse_value(v.strip()) if isinstance(v, str) else v for v in value)
 
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> Plan:
@@ -134,9 +128,7 @@ class Plan(BaseModel):
             for part in spec.split("+"):
                 name, _ = split_spec(part, "defence")
                 if name not in DETECTORS and name not in PURIFIERS:
-                    raise OptionError(
-                        f"Unknown defence {name!r}; {nearest(name, [*DETECTORS, *PURIFIERS, 'none'])}"
-                    )
+                    raise OptionError(f"Unknown defence {name!r}; {nearest(name, [*DETECTORS, *PURIFIERS, 'none'])}")
         return plan
 
     @classmethod
@@ -166,11 +158,7 @@ class Plan(BaseModel):
     def data_options(self) -> dict[str, Any]:
         """The loader's options that differ from its defaults."""
         defaults = type(self).model_fields
-        return {
-            name: getattr(self, name)
-            for name in DATA_OPTIONS
-            if getattr(self, name) != defaults[name].default
-        }
+        return {name: getattr(self, name) for name in DATA_OPTIONS if getattr(self, name) != defaults[name].default}
 
     def attacks(self, data: Dataset) -> list[Attack]:
         """Make the attacks for these data: each at its own eps, or at every eps of the sweep.

@@ -146,18 +146,14 @@ def _cells(
                 if (threat == "white-box" and not alone) or (threat in ("oblivious", "adaptive") and alone):
                     continue
                 substitute = stand_in if threat == "transfer" else None
-                cells.append(
-                    Cell(data, guard, attack, threat, substitute, target if attack.targeted else None)
-                )
+                cells.append(Cell(data, guard, attack, threat, substitute, target if attack.targeted else None))
     return cells
 
 
 def _huge(plan: Plan, data: Dataset, bare: Guard) -> Cell:
     few = torch.arange(min(len(data), _HUGE_SAMPLES), device=data.x.device)
     eps = HUGE_EPS * (data.bounds[1] - data.bounds[0])
-    return Cell(
-        data.subset(few), bare, PGD(eps=eps, steps=20, bounds=data.bounds, seed=plan.seed), "white-box"
-    )
+    return Cell(data.subset(few), bare, PGD(eps=eps, steps=20, bounds=data.bounds, seed=plan.seed), "white-box")
 
 
 def _compute(store: Store, cells: Sequence[Cell]) -> tuple[list[dict[str, Any]], int]:
@@ -226,7 +222,7 @@ def _to(data: Dataset, device: torch.device) -> Dataset:
 
 def _whole_test(classifier: Classifier, test: Dataset) -> dict[str, Any]:
     device = next(classifier.parameters()).device
-    labels = torch.cat([classifier.predict(part.to(device)).argmax(1).cpu() for part in test.x.split(8192)])
+    labels = torch.cat([classifier.predict(part.to(device)).argmax(1).cpu() for part in torch.split(test.x, 8192)])
     return proportion(labels == test.y, groups=test.groups).named("clean_accuracy")
 
 
@@ -245,10 +241,7 @@ def _versions() -> dict[str, str]:
 
 
 def _csv(records: Sequence[dict[str, Any]]) -> str:
-    flat = [
-        {key: value for key, value in record.items() if not isinstance(value, (dict, list))}
-        for record in records
-    ]
+    flat = [{key: value for key, value in record.items() if not isinstance(value, (dict, list))} for record in records]
     fields = list(dict.fromkeys(key for record in flat for key in record))
     text = io.StringIO()
     writer = csv.DictWriter(text, fields, restval="", lineterminator="\n")

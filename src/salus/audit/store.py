@@ -63,9 +63,7 @@ class Store:
             try:
                 lock.acquire(timeout=0)
             except Timeout as error:
-                raise StoreError(
-                    f"Another audit is running in {str(self.folder)!r}; wait for it to end."
-                ) from error
+                raise StoreError(f"Another audit is running in {str(self.folder)!r}; wait for it to end.") from error
         try:
             yield
         finally:

@@ -22,15 +22,7 @@ def verdict(records: Sequence[Record], meta: Record) -> list[str]:
     worst = _worst(records, guard="none", threat_model="white-box")
     if worst is not None:
         asr = worst["attack_success_rate"]
-        how = (
-            "very easily"
-            if asr >= 0.9
-            else "easily"
-            if asr >= 0.5
-            else "sometimes"
-            if asr >= 0.1
-            else "rarely"
-        )
+        how = "very easily" if asr >= 0.9 else "easily" if asr >= 0.5 else "sometimes" if asr >= 0.1 else "rarely"
         sentences.append(
             f"This classifier is {how} fooled: {_attack(worst)} turns {_share(worst, 'attack_success_rate')} "
             f"of the inputs it reads correctly into wrong answers, and leaves {_percent(worst['robust_accuracy'])} "
@@ -94,9 +86,7 @@ def warnings(records: Sequence[Record], meta: Record, splits: Splits) -> list[st
     for guard in meta["guards"]:
         rows = [r for r in records if r["guard"] == guard and r["attack"] is not None]
         if rows and not any(r["threat_model"] == "adaptive" and r["error"] is None for r in rows):
-            found.append(
-                f"Guard {guard!r} was not attacked by anyone who knows it: its figures are an upper bound."
-            )
+            found.append(f"Guard {guard!r} was not attacked by anyone who knows it: its figures are an upper bound.")
         for row in rows:
             if row["threat_model"] != "adaptive" or row["error"] is not None:
                 continue
@@ -156,11 +146,7 @@ def _masking(records: Sequence[Record], meta: Record) -> Iterator[str]:
                 yield f"Gradient masking is likely: the weaker {_attack(other)} fools more than {_attack(row)}."
         for other in white:
             same = all(row[key] == other[key] for key in ("attack", "norm", "attack_options"))
-            if (
-                same
-                and other["eps"] > row["eps"]
-                and other["robust_accuracy"] > row["robust_accuracy"] + _SLACK
-            ):
+            if same and other["eps"] > row["eps"] and other["robust_accuracy"] > row["robust_accuracy"] + _SLACK:
                 yield (
                     f"Gradient masking is likely: {_attack(other)} fools fewer than the same attack at "
                     f"eps = {row['eps']:g}."
@@ -176,12 +162,11 @@ def _masking(records: Sequence[Record], meta: Record) -> Iterator[str]:
 def _false_alarms(records: Sequence[Record], guard: str, meta: Record) -> Iterator[str]:
     clean = _first(records, attack=None, guard=guard)
     asked = sum(d["false_alarm_rate"] for d in meta["guards"][guard]["detectors"])
-    if clean is not None and asked and clean["rejected_clean_low"] is not None:
-        if clean["rejected_clean_low"] > asked:
-            yield (
-                f"Guard {guard!r} was calibrated to reject {_percent(asked)} of clean inputs but rejects "
-                f"{_share(clean, 'rejected_clean')} here: these inputs are not like those it was calibrated on."
-            )
+    if clean is not None and asked and (clean["rejected_clean_low"] or 0) > asked:
+        yield (
+            f"Guard {guard!r} was calibrated to reject {_percent(asked)} of clean inputs but rejects "
+            f"{_share(clean, 'rejected_clean')} here: these inputs are not like those it was calibrated on."
+        )
 
 
 def _worst(records: Sequence[Record], **wanted: Any) -> Record | None:
@@ -200,9 +185,7 @@ def _first(records: Sequence[Record], **wanted: Any) -> Record | None:
 
 
 def _matching(records: Sequence[Record], **wanted: Any) -> list[Record]:
-    return [
-        r for r in records if r["error"] is None and all(r[key] == value for key, value in wanted.items())
-    ]
+    return [r for r in records if r["error"] is None and all(r[key] == value for key, value in wanted.items())]
 
 
 def _attack_name(record: Record) -> str:

@@ -37,9 +37,7 @@ def unpack(archive: Path, folder: Path, *, max_bytes: int = MAX_BYTES, max_files
     with _broken_archive(archive):
         for count, (name, content) in enumerate(_members(archive), start=1):
             if count > max_files:
-                raise DataError(
-                    f"Archive {archive} holds more than {max_files} files; it is not the data set."
-                )
+                raise DataError(f"Archive {archive} holds more than {max_files} files; it is not the data set.")
             target = folder / refuse_escape(name, where=f"Archive {archive}")
             with storage_errors(target):
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -48,9 +46,7 @@ def unpack(archive: Path, folder: Path, *, max_bytes: int = MAX_BYTES, max_files
                 while piece := content.read(2**16):
                     left -= len(piece)
                     if left < 0:
-                        raise DataError(
-                            f"Archive {archive} unpacks to over {max_bytes} bytes; it is not the data set."
-                        )
+                        raise DataError(f"Archive {archive} unpacks to over {max_bytes} bytes; it is not the data set.")
                     with storage_errors(target):
                         file.write(piece)
 

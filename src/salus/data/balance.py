@@ -27,9 +27,7 @@ def smote(train: Dataset, per_class: int, *, seed: int) -> Dataset:
     for index, label in enumerate(train.classes):
         members = np.flatnonzero(y == index)
         if len(members) < 2 and per_class > len(members):
-            raise DataError(
-                f"Data {name!r}: class {label!r} has {len(members)} training sample(s); SMOTE needs 2."
-            )
+            raise DataError(f"Data {name!r}: class {label!r} has {len(members)} training sample(s); SMOTE needs 2.")
         kept.append(np.sort(rng.permutation(members)[:per_class]))
     thinned = train.subset(torch.from_numpy(np.concatenate(kept)))
     smallest = min(len(rows) for rows in kept)

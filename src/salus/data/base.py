@@ -95,9 +95,7 @@ class Dataset:
         if not low < high:
             raise DataError(f"Data {name!r}: bounds {self.bounds} are empty; the first must be the lower.")
         if self.x.dtype != torch.float32 or self.y.dtype != torch.int64:
-            raise DataError(
-                f"Data {name!r}: x must be float32 and y int64, not {self.x.dtype} and {self.y.dtype}."
-            )
+            raise DataError(f"Data {name!r}: x must be float32 and y int64, not {self.x.dtype} and {self.y.dtype}.")
         if self.x.ndim not in (2, 3, 4):
             raise DataError(
                 f"Data {name!r}: x has shape {list(self.x.shape)}; "
@@ -137,9 +135,7 @@ class Dataset:
             raise DataError(f"Data {name!r}: {len(self.features)} feature names do not fit x.")
         for word in (*self.marks.immutable, *self.marks.integer, *self.marks.derived):
             if word not in self.features:
-                raise DataError(
-                    f"Data {name!r} has no feature {word!r} to mark; {nearest(word, self.features)}"
-                )
+                raise DataError(f"Data {name!r} has no feature {word!r} to mark; {nearest(word, self.features)}")
         for word in self.positive:
             if word not in self.classes:
                 raise DataError(f"Data {name!r} has no class {word!r}; {nearest(word, self.classes)}")
@@ -177,9 +173,7 @@ class Dataset:
 
     def fingerprint(self) -> str:
         """SHA-256 of the samples, labels, class names and bounds: equal exactly when the data are."""
-        digest = hashlib.sha256(
-            repr((tuple(self.x.shape), self.classes, self.bounds, self.steps, self.marks)).encode()
-        )
+        digest = hashlib.sha256(repr((tuple(self.x.shape), self.classes, self.bounds, self.steps, self.marks)).encode())
         digest.update(self.x.contiguous().numpy().tobytes())
         digest.update(self.y.contiguous().numpy().tobytes())
         return digest.hexdigest()
@@ -223,11 +217,7 @@ class Splits:
             "classes": list(data.classes),
             "positive": list(data.positive),
             "counts": {part: dataset.counts for part, dataset in self},
-            "groups": {
-                part: len(set(dataset.groups.tolist()))
-                for part, dataset in self
-                if dataset.groups is not None
-            },
+            "groups": {part: len(set(dataset.groups.tolist())) for part, dataset in self if dataset.groups is not None},
             "provenance": {
                 "source": data.provenance.source,
                 "version": data.provenance.version,

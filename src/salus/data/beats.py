@@ -72,9 +72,7 @@ def read_beats(record: Path, choose_lead: Callable[[Sequence[str]], str | None])
     leads = [str(name) for name in header.sig_name or []]
     lead = choose_lead(leads)
     if lead is None:
-        raise DataError(
-            f"Record {record} has no lead that can be read; it has: {', '.join(leads) or 'none'}."
-        )
+        raise DataError(f"Record {record} has no lead that can be read; it has: {', '.join(leads) or 'none'}.")
     if not record.with_name(record.name + ".atr").is_file():
         raise DataError(f"Record {record} has no annotations: the file {record.name}.atr is missing.")
     marks = _wfdb(lambda: wfdb.rdann(str(record), "atr"), record, "atr")

@@ -82,8 +82,7 @@ def _read(path: Path, options: LoadOptions) -> tuple[list[str], NDArray[np.float
             for number, row in enumerate((row for row in rows if row), start=1):
                 if len(row) != len(header):
                     raise DataError(
-                        f"File {path}: row {number} has {len(row)} cells, the header "
-                        f"{len(header)}; mend the row."
+                        f"File {path}: row {number} has {len(row)} cells, the header {len(header)}; mend the row."
                     )
                 numbers.extend(_number(row[i], number, header[i], path) for i in columns)
                 labels.append(row[label].strip())
@@ -119,9 +118,7 @@ def _label_column(header: Sequence[str], asked: str | None, path: Path) -> str:
     if len(found) == 1:
         return found[0]
     if found:
-        raise DataError(
-            f"File {path}: columns {' and '.join(found)} could hold the label; name one with --label."
-        )
+        raise DataError(f"File {path}: columns {' and '.join(found)} could hold the label; name one with --label.")
     raise DataError(
         f"File {path} has no column called {', '.join(LABEL_NAMES[:-1])} or {LABEL_NAMES[-1]}; name the one "
         f"that holds the label with --label. Columns: {', '.join(header)}."
@@ -142,8 +139,7 @@ def _number(cell: str, row: int, column: str, path: Path) -> float:
     if not math.isfinite(value):
         what = f"holds {cell!r}, which is no number" if cell.strip() else "is empty"
         raise DataError(
-            f"File {path}: row {row}, column {column!r} {what}; fill it in, or leave out "
-            "the row or the column."
+            f"File {path}: row {row}, column {column!r} {what}; fill it in, or leave out the row or the column."
         )
     return value
 

@@ -70,8 +70,7 @@ def download(
             failures = 0 if after > before else failures + 1
             if failures >= patience.tries:
                 raise DataError(
-                    f"Cannot download {url}: {error}; run the same command again later, it goes on "
-                    "where it broke off."
+                    f"Cannot download {url}: {error}; run the same command again later, it goes on where it broke off."
                 ) from error
             sleep(patience.backoff * 2 ** max(failures - 1, 0))
 
@@ -148,9 +147,7 @@ def _append(response: requests.Response, part: Path, begin: int, max_bytes: int,
             if size > max_bytes:
                 file.close()
                 part.unlink()
-                raise DataError(
-                    f"Cannot download {url}: the server sends more than the {max_bytes} bytes expected."
-                )
+                raise DataError(f"Cannot download {url}: the server sends more than the {max_bytes} bytes expected.")
             with storage_errors(part):
                 file.write(piece)
                 file.flush()

@@ -80,9 +80,7 @@ def _from_home(published: PublishedSet, folder: Path, base_url: str) -> None:
     write_bytes(folder / published.sums, listing)
 
 
-def _download_listing(
-    published: PublishedSet, folder: Path, base_url: str, session: requests.Session
-) -> bytes:
+def _download_listing(published: PublishedSet, folder: Path, base_url: str, session: requests.Session) -> bytes:
     part = _part(folder, published.sums)
     part.unlink(missing_ok=True)
     try:
@@ -116,8 +114,7 @@ def _from_folder(published: PublishedSet, folder: Path, source: Path) -> None:
     root = _root(published, source)
     if not (root / published.sums).is_file():
         raise DataError(
-            f"Folder {root} lacks {published.sums}, by which its files are verified; get it from "
-            f"{published.base_url}."
+            f"Folder {root} lacks {published.sums}, by which its files are verified; get it from {published.base_url}."
         )
     listing = (root / published.sums).read_bytes()
     wanted = published.wanted_sums(listing, where=str(root / published.sums))
@@ -156,9 +153,7 @@ def _root(published: PublishedSet, source: Path) -> Path:
     for candidate in (source, source / published.name, *below):
         if (candidate / published.landmark).is_file():
             return candidate
-    raise DataError(
-        f"Folder {source} does not hold {published.name}: there is no file {published.landmark} in it."
-    )
+    raise DataError(f"Folder {source} does not hold {published.name}: there is no file {published.landmark} in it.")
 
 
 def _is_right(path: Path, checksum: str) -> bool:

@@ -12,9 +12,7 @@ from salus.data.split import Indices
 from salus.errors import DataError, nearest
 
 
-def encode_words(
-    words: Sequence[str], classes: Sequence[str] = (), *, name: str
-) -> tuple[Indices, tuple[str, ...]]:
+def encode_words(words: Sequence[str], classes: Sequence[str] = (), *, name: str) -> tuple[Indices, tuple[str, ...]]:
     """Index words by class; without class names the words themselves, sorted, are the classes.
 
     Words that are all whole numbers are sorted as numbers.
@@ -32,15 +30,12 @@ def encode_words(
     for row, word in enumerate(words):
         if word not in index:
             raise DataError(
-                f"Data {name!r}: sample {row} has the label {word!r}, which is no class; "
-                f"{nearest(word, classes)}"
+                f"Data {name!r}: sample {row} has the label {word!r}, which is no class; {nearest(word, classes)}"
             )
     return np.array([index[word] for word in words], dtype=np.int64), tuple(classes)
 
 
-def encode_array(
-    y: NDArray[Any], classes: Sequence[str] = (), *, name: str
-) -> tuple[Indices, tuple[str, ...]]:
+def encode_array(y: NDArray[Any], classes: Sequence[str] = (), *, name: str) -> tuple[Indices, tuple[str, ...]]:
     """Index an array of labels: class indices, or words.
 
     Raises:

@@ -77,9 +77,7 @@ _TABLE_OPTIONS = frozenset({"bounds", "scale", "immutable", "integer", "derived"
 #: One's own data, by what the path is.
 OWN: dict[str, Source] = {
     ".npz": Source(loader=load_npz, kind="arrays", summary="an .npz file", options=_TABLE_OPTIONS),
-    ".csv": Source(
-        loader=load_csv, kind="table", summary="a CSV file", options=_TABLE_OPTIONS | {"label", "group"}
-    ),
+    ".csv": Source(loader=load_csv, kind="table", summary="a CSV file", options=_TABLE_OPTIONS | {"label", "group"}),
     "folder": Source(
         loader=load_wfdb_folder,
         kind="signal",
@@ -123,8 +121,7 @@ def catalogue(data_dir: Path | None = None) -> list[CatalogueEntry]:
             summary=source.summary,
             licence=source.licence,
             home=source.home,
-            at_hand=source.published is None
-            or find_set(name, source.published.landmark, data_dir) is not None,
+            at_hand=source.published is None or find_set(name, source.published.landmark, data_dir) is not None,
         )
         for name, source in SOURCES.items()
     ]
@@ -138,11 +135,7 @@ def _own_kind(name: str) -> str:
     if path.is_file():
         if path.suffix.lower() in OWN:
             return path.suffix.lower()
-        raise DataError(
-            f"File {path} is of no kind that Salus reads; bring .npz, .csv or a folder of WFDB records."
-        )
+        raise DataError(f"File {path} is of no kind that Salus reads; bring .npz, .csv or a folder of WFDB records.")
     if path.suffix.lower() in OWN or path.name != name:
         raise DataError(f"There is no file or folder {name}; check the path.")
-    raise DataError(
-        f"There is no data set {name!r}, nor a file or folder of that name; {nearest(name, SOURCES)}"
-    )
+    raise DataError(f"There is no data set {name!r}, nor a file or folder of that name; {nearest(name, SOURCES)}")

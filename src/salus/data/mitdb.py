@@ -61,9 +61,7 @@ def load_mitdb(options: LoadOptions) -> Splits:
     folder = find_set("mitdb", MITDB.landmark, options.data_dir)
     if folder is None:
         looked = ", ".join(str(place) for place in places(options.data_dir))
-        raise DataError(
-            f"Data 'mitdb' is not on this machine (looked in {looked}); run: salus data fetch mitdb."
-        )
+        raise DataError(f"Data 'mitdb' is not on this machine (looked in {looked}); run: salus data fetch mitdb.")
     records = _records(folder)
     checksum, verified = _verify(folder, records)
     key = {"source": checksum, "records": records, "window": beats.WINDOW, "format": FORMAT}
@@ -110,9 +108,7 @@ def _records(folder: Path) -> list[int]:
     names = (folder / MITDB.landmark).read_text(encoding="utf-8", errors="replace").split()
     for name in names:
         if not refuse_escape(name, where=where).isdecimal():
-            raise DataError(
-                f"{where} names {name!r}, which is no record of mitdb; run: salus data fetch mitdb."
-            )
+            raise DataError(f"{where} names {name!r}, which is no record of mitdb; run: salus data fetch mitdb.")
     if not names:
         raise DataError(f"{where} names no records; run: salus data fetch mitdb.")
     return sorted({int(name) for name in names})
@@ -195,9 +191,7 @@ def _deal(split: str, y: Indices, record: Indices, seed: int) -> tuple[Parts, st
     )
     if split == "patients":
         return parts, words + "; without record 202", []
-    warning = (
-        "WARNING: records 201 (DS1) and 202 (DS2) come from one patient, who is on both sides of this split"
-    )
+    warning = "WARNING: records 201 (DS1) and 202 (DS2) come from one patient, who is on both sides of this split"
     return parts, f"ds1-ds2 as published, {words}", [warning]
 
 

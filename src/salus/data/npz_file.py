@@ -109,9 +109,7 @@ def _split_words(seed: int, *, apart: bool, by_groups: bool) -> str:
 def _read(path: Path) -> dict[str, NDArray[Any]]:
     """Read every array; nothing that could run code is ever unpickled."""
     if not zipfile.is_zipfile(path):
-        raise DataError(
-            f"File {path} is no .npz archive; make one with numpy.savez({path.name!r}, x=x, y=y)."
-        )
+        raise DataError(f"File {path} is no .npz archive; make one with numpy.savez({path.name!r}, x=x, y=y).")
     arrays = {}
     try:
         with np.load(path, allow_pickle=False) as archive:
@@ -171,9 +169,7 @@ def _groups(arrays: Arrays, sides: tuple[str, ...], counts: list[int], path: Pat
     for key, count in zip(keys, counts, strict=True):
         values = arrays.get(key)
         if values is None or values.shape != (count,) or values.dtype.kind not in "iuUS":
-            raise DataError(
-                f"File {path}: {key} must hold one patient per sample, {count} whole numbers or words."
-            )
+            raise DataError(f"File {path}: {key} must hold one patient per sample, {count} whole numbers or words.")
         words += [str(word.decode() if isinstance(word, bytes) else word) for word in values.tolist()]
     return encode_groups(words, name=path.name)
 

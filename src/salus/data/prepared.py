@@ -59,7 +59,5 @@ def _recall(name: str, page: Path) -> Prepared | None:
         reason: object = "its arrays are missing"
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         reason = error
-    console.print(
-        f"The prepared {name} in {page.parent} is broken ({reason}) and is made anew.", markup=False
-    )
+    console.print(f"The prepared {name} in {page.parent} is broken ({reason}) and is made anew.", markup=False)
     return None

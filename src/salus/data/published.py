@@ -77,9 +77,7 @@ def parse_sums(listing: bytes, *, where: str) -> dict[str, str]:
             continue
         match = re.fullmatch(r"([0-9a-fA-F]{64}) [ *]?(\S.*)", line)
         if match is None:
-            raise DataError(
-                f"Line {number} of {where} is not a SHA-256 sum and a file name; get the list again."
-            )
+            raise DataError(f"Line {number} of {where} is not a SHA-256 sum and a file name; get the list again.")
         sums[refuse_escape(match[2], where=where)] = match[1].lower()
     return sums
 

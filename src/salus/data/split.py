@@ -21,9 +21,7 @@ SHARES: Mapping[str, float] = {"train": 0.5, "validation": 0.1, "calibration": 0
 DEALS = 300
 
 
-def stratified(
-    y: Indices, classes: Sequence[str], shares: Mapping[str, float], *, seed: int, name: str
-) -> Parts:
+def stratified(y: Indices, classes: Sequence[str], shares: Mapping[str, float], *, seed: int, name: str) -> Parts:
     """Deal independent samples so that every part holds every class in its share.
 
     A class's draw depends on the seed and on that class alone.
@@ -78,9 +76,7 @@ def grouped(
     table = np.zeros((len(patients), len(classes)))  # [patients, K] samples
     np.add.at(table, (member, y), 1)
     for index in np.flatnonzero(table.sum(0) == 0):
-        raise DataError(
-            f"Data {name!r}: class {classes[int(index)]!r} is empty; leave its name out or add samples."
-        )
+        raise DataError(f"Data {name!r}: class {classes[int(index)]!r} is empty; leave its name out or add samples.")
     if len(patients) < len(shares):
         raise DataError(
             f"Data {name!r} come from {len(patients)} patient{'s' * (len(patients) > 1)} (groups), too few "
@@ -107,9 +103,7 @@ def grouped(
             f"Data {name!r}: {len(patients)} patients are too few to have every class in training "
             f"({lacking[0]!r} would be missing); bring more patients or fewer classes."
         )
-    return {
-        part: np.flatnonzero(np.isin(member, held_by)) for part, held_by in zip(sizes, chosen, strict=True)
-    }
+    return {part: np.flatnonzero(np.isin(member, held_by)) for part, held_by in zip(sizes, chosen, strict=True)}
 
 
 def gaps(y: Indices, classes: Sequence[str], parts: Parts) -> list[str]:

@@ -44,9 +44,7 @@ def load_wfdb_folder(options: LoadOptions) -> Splits:
     all_y = np.concatenate([record.beats.y for record in records])
     dropped: beats.Drops = sum((record.beats.dropped for record in records), Counter())
     if not len(x):
-        raise DataError(
-            f"Folder {folder}: its records have no beats of the classes {', '.join(beats.CLASSES)}."
-        )
+        raise DataError(f"Folder {folder}: its records have no beats of the classes {', '.join(beats.CLASSES)}.")
     present = np.unique(all_y)
     classes = tuple(beats.CLASSES[index] for index in present)
     y = np.searchsorted(present, all_y)

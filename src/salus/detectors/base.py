@@ -58,9 +58,7 @@ class Detector(ABC):
     def classifier(self) -> Classifier:
         """The classifier that the detector was fitted to."""
         if self.classifier_ is None:
-            raise CalibrationError(
-                f"{type(self).__name__} is not fitted yet: call fit(classifier, x, y) first."
-            )
+            raise CalibrationError(f"{type(self).__name__} is not fitted yet: call fit(classifier, x, y) first.")
         return self.classifier_
 
     def score(self, x: Tensor) -> Tensor:
@@ -130,7 +128,7 @@ class Detector(ABC):
     def _scores(self, x: Tensor, batch_size: int = 512) -> tuple[Tensor, Tensor, int]:
         scores, labels = [], []
         with torch.no_grad():
-            for part in x.split(batch_size):
+            for part in torch.split(x, batch_size):
                 states = self.classifier.states(part, self.layers)
                 scores.append(predicted(self.class_scores(states), states))
                 labels.append(states.logits.argmax(1))
@@ -139,9 +137,7 @@ class Detector(ABC):
     @property
     def _reference(self) -> ReferenceScores:
         if self.reference_ is None:
-            raise CalibrationError(
-                f"{type(self).__name__} is not calibrated yet: call calibrate(x_clean) first."
-            )
+            raise CalibrationError(f"{type(self).__name__} is not calibrated yet: call calibrate(x_clean) first.")
         return self.reference_
 
     @abstractmethod
@@ -154,9 +150,7 @@ class Detector(ABC):
 
     @classmethod
     @abstractmethod
-    def restore(
-        cls: type[D], classifier: Classifier, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]
-    ) -> D:
+    def restore(cls: type[D], classifier: Classifier, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> D:
         """Rebuild a detector from its settings and tensors."""
 
 

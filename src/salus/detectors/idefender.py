@@ -75,9 +75,7 @@ class IDefender(Detector):
         if covariance not in ("full", "tied", "diag"):
             raise OptionError(f"I-defender: covariance must be 'full', 'tied' or 'diag', not {covariance!r}.")
         if threshold not in ("conformal", "id-95", "id-99"):
-            raise OptionError(
-                f"I-defender: threshold must be 'conformal', 'id-95' or 'id-99', not {threshold!r}."
-            )
+            raise OptionError(f"I-defender: threshold must be 'conformal', 'id-95' or 'id-99', not {threshold!r}.")
         if dimensions is not None and dimensions < 1:
             raise OptionError(f"I-defender: dimensions must be at least 1, not {dimensions}.")
 
@@ -104,10 +102,8 @@ class IDefender(Detector):
             # The paper's rule: the natural training samples of each class, scored under that class.
             scores = torch.cat(
                 [
-                    self.class_scores(classifier.states(part, self.layers))
-                    .gather(1, labels[:, None])[:, 0]
-                    .detach()
-                    for part, labels in zip(x.split(512), y.to(x.device).split(512), strict=True)
+                    self.class_scores(classifier.states(part, self.layers)).gather(1, labels[:, None])[:, 0].detach()
+                    for part, labels in zip(torch.split(x, 512), torch.split(y.to(x.device), 512), strict=True)
                 ]
             )
             kept = {"id-95": 0.95, "id-99": 0.99}[self.threshold]
@@ -165,7 +161,7 @@ class IDefender(Detector):
     @torch.no_grad()
     def _hidden(self, x: Tensor) -> dict[str, Tensor]:
         parts: dict[str, list[Tensor]] = {layer: [] for layer in self._layers}
-        for batch in x.split(512):
+        for batch in torch.split(x, 512):
             states = self.classifier.states(batch, self._layers)
             for layer in self._layers:
                 parts[layer].append(states.hidden[layer].cpu())
@@ -205,9 +201,7 @@ class IDefender(Detector):
             )
         return np.asarray(hidden.double().numpy() @ project - offset)
 
-    def _fit_layer(
-        self, layer: str, h: np.ndarray[Any, np.dtype[np.float64]], y: Tensor, classes: int
-    ) -> None:
+    def _fit_layer(self, layer: str, h: np.ndarray[Any, np.dtype[np.float64]], y: Tensor, classes: int) -> None:
         from sklearn.mixture import GaussianMixture
 
         labels, d = y.numpy(), h.shape[1]
@@ -222,13 +216,9 @@ class IDefender(Detector):
             held_out = np.random.default_rng(self.seed).permutation(len(own)) < len(own) // 5
             best, best_value = None, math.inf
             for k in options:
-                model = GaussianMixture(
-                    k, covariance_type=self.covariance, reg_covar=1e-4, random_state=self.seed
-                )
+                model = GaussianMixture(k, covariance_type=self.covariance, reg_covar=1e-4, random_state=self.seed)
                 with warnings.catch_warnings():
-                    warnings.simplefilter(
-                        "ignore"
-                    )  # a mixture that has not settled in 100 rounds still serves
+                    warnings.simplefilter("ignore")  # a mixture that has not settled in 100 rounds still serves
                     if self.components == "likelihood" and len(options) > 1:
                         value = -float(model.fit(own[~held_out]).score(own[held_out]))
                         model.fit(own)
@@ -240,9 +230,7 @@ class IDefender(Detector):
             mixtures.append(best)
         self._store(layer, mixtures, d)
         counts = ", ".join(str(mixture.n_components) for mixture in mixtures)
-        self.notes_.append(
-            f"{layer}: {counts} Gaussians for the classes in order, {self.covariance} covariance"
-        )
+        self.notes_.append(f"{layer}: {counts} Gaussians for the classes in order, {self.covariance} covariance")
 
     def _store(self, layer: str, mixtures: Sequence[Any], d: int) -> None:
         most = max(mixture.n_components for mixture in mixtures)
@@ -251,20 +239,12 @@ class IDefender(Detector):
             for k in range(most):
                 real = k < mixture.n_components
                 i = k if real else 0  # padding repeats a Gaussian with weight zero
-                root = (
-                    mixture.precisions_cholesky_
-                    if self.covariance == "tied"
-                    else mixture.precisions_cholesky_[i]
-                )
+                root = mixture.precisions_cholesky_ if self.covariance == "tied" else mixture.precisions_cholesky_[i]
                 diagonal = root if self.covariance == "diag" else np.diag(root)
                 whiten.append(root)
-                shift.append(
-                    mixture.means_[i] * root if self.covariance == "diag" else mixture.means_[i] @ root
-                )
+                shift.append(mixture.means_[i] * root if self.covariance == "diag" else mixture.means_[i] @ root)
                 constant.append(
-                    math.log(mixture.weights_[i])
-                    + float(np.log(diagonal).sum())
-                    - 0.5 * d * math.log(2 * math.pi)
+                    math.log(mixture.weights_[i]) + float(np.log(diagonal).sum()) - 0.5 * d * math.log(2 * math.pi)
                     if real
                     else -math.inf
                 )
@@ -311,9 +291,7 @@ class IDefender(Detector):
         return {**self._mixtures, **{f"reference|{name}": value for name, value in curves.items()}}
 
     @classmethod
-    def restore(
-        cls, classifier: Classifier, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]
-    ) -> IDefender:
+    def restore(cls, classifier: Classifier, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> IDefender:
         """Rebuild the detector."""
         learnt = ("notes", "suspicion_threshold", "false_alarm_rate")
         detector = cls(**{key: value for key, value in settings.items() if key not in learnt})

@@ -42,9 +42,7 @@ def confusion(y: Values, labels: Values, classes: Sequence[str]) -> Confusion:
     return {"matrix": matrix.tolist(), "rejected": rejected.tolist()}
 
 
-def per_class(
-    y: Values, labels: Values, classes: Sequence[str], groups: Values | None = None
-) -> list[dict[str, Any]]:
+def per_class(y: Values, labels: Values, classes: Sequence[str], groups: Values | None = None) -> list[dict[str, Any]]:
     """One row of one-against-the-rest figures for each class; rejected inputs are left out and counted.
 
     Each row has ``class``, ``n`` (samples of the class, rejected ones too), ``rejected``, ``patients`` and

@@ -156,11 +156,7 @@ def _check_payloads(config: Any, place: str, folder: str, records: dict[str, byt
     """Require that every tensor is stored as raw bytes."""
     for name, payload in config["config"].items():
         path = payload["path_name"]
-        if (
-            payload["use_pickle"] is not False
-            or not PAYLOAD.fullmatch(path)
-            or payload["tensor_meta"] is None
-        ):
+        if payload["use_pickle"] is not False or not PAYLOAD.fullmatch(path) or payload["tensor_meta"] is None:
             raise ModelError(
                 f"{place}: {name!r} is pickled, or no tensor, and reading it could run code; "
                 "export a model whose parameters and buffers are plain tensors."
@@ -175,9 +171,7 @@ def _check_words(value: Any, place: str, key: str = "") -> None:
         for part in value:
             _check_words(part, place, key)
     elif isinstance(value, dict):
-        if isinstance(value.get("target"), str) and isinstance(
-            value.get("metadata"), dict
-        ):  # an operator call
+        if isinstance(value.get("target"), str) and isinstance(value.get("metadata"), dict):  # an operator call
             stack = value["metadata"].get("nn_module_stack")
             value["metadata"] = {} if stack is None else {"nn_module_stack": str(stack)}
             for part in (part for name, part in value.items() if name != "metadata"):

@@ -29,9 +29,7 @@ def call_factory(spec: str) -> nn.Module:
     """
     place, colon, name = spec.partition(":")
     if not (colon and name.isidentifier() and all(part.isidentifier() for part in place.split("."))):
-        raise ModelError(
-            f"Model {spec!r}: write package.module:function, the function that builds the module."
-        )
+        raise ModelError(f"Model {spec!r}: write package.module:function, the function that builds the module.")
     if str(Path.cwd()) not in sys.path and "" not in sys.path:
         sys.path.insert(0, str(Path.cwd()))  # as python -m does
     if find_spec("torchvision") is not None:
@@ -57,9 +55,7 @@ def call_factory(spec: str) -> nn.Module:
     try:
         built = factory()
     except (Exception, SystemExit) as error:
-        raise ModelError(
-            f"Model {spec!r}: calling it failed with {type(error).__name__}: {error}."
-        ) from error
+        raise ModelError(f"Model {spec!r}: calling it failed with {type(error).__name__}: {error}.") from error
     if not isinstance(built, nn.Module):
         raise ModelError(f"Model {spec!r} returned a {type(built).__name__}, not a torch.nn.Module.")
     return built
@@ -103,9 +99,7 @@ def read_weights(path: Path) -> Mapping[str, Tensor]:
         ) from error
     except Exception as error:  # a damaged file fails in many ways
         reason = str(error).partition("\n")[0].rstrip(".")
-        raise ModelError(
-            f"{path} cannot be read as a state dict: {reason or type(error).__name__}."
-        ) from error
+        raise ModelError(f"{path} cannot be read as a state dict: {reason or type(error).__name__}.") from error
     for key in ("state_dict", "model_state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]

@@ -29,9 +29,7 @@ def layer_names(module: nn.Module) -> tuple[str, ...]:
 def is_linear(part: nn.Module) -> bool:
     """Tell a linear layer, also inside an exported program, whose parts remember their type by name."""
     type_name = getattr(part, "type_name", None)
-    return isinstance(part, nn.Linear) or (
-        callable(type_name) and str(type_name() or "").endswith(".linear.Linear")
-    )
+    return isinstance(part, nn.Linear) or (callable(type_name) and str(type_name() or "").endswith(".linear.Linear"))
 
 
 @contextmanager

@@ -32,13 +32,9 @@ class Architecture:
 
 
 MODELS: dict[str, Architecture] = {
-    "ecg-cnn": Architecture(
-        ECGCNN, "signal", ("channels", "length"), {"widths": (16, 32, 128), "dropout": 0.2}
-    ),
+    "ecg-cnn": Architecture(ECGCNN, "signal", ("channels", "length"), {"widths": (16, 32, 128), "dropout": 0.2}),
     "mlp": Architecture(MLP, "table", ("features",), {"hidden": (64, 64)}),
-    "small-cnn": Architecture(
-        SmallCNN, "image", ("channels", "", ""), {"widths": (32, 64, 128), "hidden": 64}
-    ),
+    "small-cnn": Architecture(SmallCNN, "image", ("channels", "", ""), {"widths": (32, 64, 128), "hidden": 64}),
 }
 
 
@@ -47,9 +43,7 @@ def default_model(kind: str) -> str:
     return next(name for name, architecture in MODELS.items() if architecture.kind == kind)
 
 
-def build_model(
-    name: str, shape: Sequence[int], classes: int, options: Mapping[str, Any] | None = None
-) -> nn.Module:
+def build_model(name: str, shape: Sequence[int], classes: int, options: Mapping[str, Any] | None = None) -> nn.Module:
     """Build one of Salus's networks for samples of a shape.
 
     Args:
@@ -68,15 +62,12 @@ def build_model(
     if kind != architecture.kind:
         remedy = f"use {default_model(kind)!r}" if kind != "unknown" else "give tables, signals or images"
         raise ModelError(
-            f"Model {name!r} takes {architecture.kind}s, but the samples have shape {list(shape)} ({kind}); "
-            f"{remedy}."
+            f"Model {name!r} takes {architecture.kind}s, but the samples have shape {list(shape)} ({kind}); {remedy}."
         )
     if kind == "image" and min(shape[1:]) < 8:
         raise ModelError(f"Model {name!r} takes images from 8x8 up, not {shape[1]}x{shape[2]}.")
     if not isinstance(options or {}, Mapping):
-        raise ModelError(
-            f"Model {name!r}: the options must be an object of names and values, not {options!r}."
-        )
+        raise ModelError(f"Model {name!r}: the options must be an object of names and values, not {options!r}.")
     values = {}
     for key, value in (options or {}).items():
         if key not in architecture.options:

@@ -17,9 +17,7 @@ class SmallCNN(nn.Module):
         hidden: width of the hidden linear layer.
     """
 
-    def __init__(
-        self, channels: int, classes: int, widths: Sequence[int] = (32, 64, 128), hidden: int = 64
-    ) -> None:
+    def __init__(self, channels: int, classes: int, widths: Sequence[int] = (32, 64, 128), hidden: int = 64) -> None:
         super().__init__()
         stages: list[nn.Module] = []
         for i, (before, after) in enumerate(zip((channels, *widths[:-1]), widths, strict=True)):

@@ -32,9 +32,7 @@ def load_torchvision() -> ModuleType:
     try:
         return _imported()
     except ModuleNotFoundError as error:
-        raise ModelError(
-            "This needs torchvision, which is not installed: pip install 'salus[images]'."
-        ) from error
+        raise ModelError("This needs torchvision, which is not installed: pip install 'salus[images]'.") from error
     except (RuntimeError, ImportError) as error:
         if "torchvision::" not in str(error):
             raise ModelError(f"torchvision cannot be imported: {error}.") from error

@@ -30,7 +30,8 @@ class BitDepth(Purifier):
         """Round to the nearest level."""
         low, high = self.bounds
         levels = 2**self.bits - 1
-        return ((x - low) / (high - low) * levels).round() / levels * (high - low) + low
+        rounded: Tensor = ((x - low) / (high - low) * levels).round() / levels * (high - low) + low
+        return rounded
 
     def settings(self) -> dict[str, Any]:
         """Return bits and bounds."""

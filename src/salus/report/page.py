@@ -43,8 +43,7 @@ def write_report(run: Path) -> Path:
         page = _environment().get_template("report.html.j2").render(**_content(found))
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise BundleError(
-            f"{folder / 'results.json'} is no complete audit ({type(error).__name__}: {error}); "
-            "run the audit again."
+            f"{folder / 'results.json'} is no complete audit ({type(error).__name__}: {error}); run the audit again."
         ) from error
     path = folder / "report.html"
     write_text(path, page)
@@ -83,14 +82,11 @@ def _warnings(run: Run) -> list[str]:
         rows = [cell for cell in run.attacked if cell["guard"] == guard and guard != "none"]
         said = any(guard in sentence and "upper bound" in sentence for sentence in found)
         if rows and not said and all(cell["threat_model"] != "adaptive" for cell in rows):
-            found.append(
-                f"Guard {guard!r} was not attacked by anyone who knows it: its figures are an upper bound."
-            )
+            found.append(f"Guard {guard!r} was not attacked by anyone who knows it: its figures are an upper bound.")
     lost = len(failed(run))
     if lost:
         found.append(
-            f"{lost} of {len(run.cells)} cells failed and are left out; "
-            "the reasons stand below the table of cells."
+            f"{lost} of {len(run.cells)} cells failed and are left out; the reasons stand below the table of cells."
         )
     return list(dict.fromkeys(found))
 

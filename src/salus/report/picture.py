@@ -36,9 +36,7 @@ def dataset_picture(splits: Splits, path: Path) -> Path:
     features = min(_FEATURES, data.x.shape[1]) if table else 0
     below = 0.55 + 0.2 * features * k if table else 0.85 * k
     above = 0.9 + 0.24 * k
-    with style(
-        **{"savefig.transparent": False, "figure.facecolor": "#ffffff", "savefig.facecolor": "#ffffff"}
-    ):
+    with style(**{"savefig.transparent": False, "figure.facecolor": "#ffffff", "savefig.facecolor": "#ffffff"}):
         figure = Figure(figsize=(8.0, above + below))
         parts: Any = figure.subfigures(2, 1, height_ratios=(above, below))
         _counts(parts[0], splits, classes, above)
@@ -92,9 +90,7 @@ def _samples(figure: SubFigure, data: Dataset, classes: Sequence[str]) -> None:
             if place < len(chosen):
                 x = data.x[chosen[place]].numpy()
                 _waveform(ax, x) if data.kind == "signal" else _image(ax, (x - low) / (high - low))
-        grid[index, 0].text(
-            -0.06, 0.5, shorten(name), transform=grid[index, 0].transAxes, ha="right", va="center"
-        )
+        grid[index, 0].text(-0.06, 0.5, shorten(name), transform=grid[index, 0].transAxes, ha="right", va="center")
 
 
 def _waveform(ax: Axes, x: NDArray[Any]) -> None:
@@ -120,9 +116,7 @@ def _features(figure: SubFigure, data: Dataset, classes: Sequence[str], count: i
     for place, index in enumerate(present):
         colour = PALETTE[index % len(PALETTE)]
         centre = np.arange(count) + 0.8 * ((index + 0.5) / k - 0.5)
-        low, first, middle, third, high = np.quantile(
-            x[y == index][:, order], [0.05, 0.25, 0.5, 0.75, 0.95], axis=0
-        )
+        low, first, middle, third, high = np.quantile(x[y == index][:, order], [0.05, 0.25, 0.5, 0.75, 0.95], axis=0)
         ax.hlines(centre, low, high, color=colour, linewidth=1.0)
         ax.hlines(centre, first, third, color=colour, linewidth=min(7.0, 9.0 / k + 2.5), alpha=0.55)
         ax.plot(middle, centre, "o", color=colour, markersize=3.2)

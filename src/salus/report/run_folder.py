@@ -61,9 +61,7 @@ class Run:
         try:
             results = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
-            raise BundleError(
-                f"{folder} holds no results.json; name the folder (--out) of an audit."
-            ) from error
+            raise BundleError(f"{folder} holds no results.json; name the folder (--out) of an audit.") from error
         except (OSError, ValueError) as error:
             raise BundleError(f"{path} cannot be read ({error}); run the audit again.") from error
         try:

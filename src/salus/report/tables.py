@@ -145,9 +145,7 @@ def rate(record: Mapping[str, Any] | None, name: str) -> Cell:
     """Make a cell of a share with its interval."""
     if record is None:
         return Cell("–")
-    return Cell(
-        words.percent(record.get(name)), words.interval(record.get(f"{name}_low"), record.get(f"{name}_high"))
-    )
+    return Cell(words.percent(record.get(name)), words.interval(record.get(f"{name}_low"), record.get(f"{name}_high")))
 
 
 def area(record: Mapping[str, Any], name: str) -> Cell:

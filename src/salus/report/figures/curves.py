@@ -17,9 +17,7 @@ _DASHES = {"transfer": (0, (1.2, 1.2)), "oblivious": (0, (4, 1.6)), "gray-box": 
 _WIDE = 20.0
 
 
-def accuracy_curves(
-    lines: Sequence[Line], clean: Record | None, *, key: str, kind: str, highest: float
-) -> Markup:
+def accuracy_curves(lines: Sequence[Line], clean: Record | None, *, key: str, kind: str, highest: float) -> Markup:
     """Draw robust accuracy against eps, one line for each attack and threat model, from the clean accuracy.
 
     Args:
@@ -60,14 +58,11 @@ def accuracy_curves(
                 [foot[0], 1.03], [y_end / 104 + 2 / 104, (height + 2) / 104], transform=ax.transAxes,
                 color=colour, linewidth=0.6, alpha=0.6, clip_on=False,
             )  # fmt: skip
-            ax.text(
-                1.045, (height + 2) / 104, label, transform=ax.transAxes, color=colour, va="center", size=8.5
-            )
+            ax.text(1.045, (height + 2) / 104, label, transform=ax.transAxes, color=colour, va="center", size=8.5)
         told = [
             f"{line.name}: "
             + ", ".join(
-                f"{words.percent(c['robust_accuracy'])} at eps {words.epsilon(c['eps'], kind)}"
-                for c in line.cells
+                f"{words.percent(c['robust_accuracy'])} at eps {words.epsilon(c['eps'], kind)}" for c in line.cells
             )
             for line in lines
         ]
@@ -87,10 +82,7 @@ def _eps_axis(ax: Axes, radii: Sequence[float], highest: float, kind: str, norm:
         place = ax.transData.transform((value, 0))[0]
         if value == 0.0 or all(abs(place - ax.transData.transform((other, 0))[0]) > 34 for other in shown):
             shown.append(value)
-    if (
-        len(shown) > 2
-        and abs(ax.transData.transform((shown[-2], 0))[0] - ax.transData.transform((0, 0))[0]) < 20
-    ):
+    if len(shown) > 2 and abs(ax.transData.transform((shown[-2], 0))[0] - ax.transData.transform((0, 0))[0]) < 20:
         shown.pop(-2)
     ax.set_xticks(shown, [words.epsilon(value, kind) if value else "clean" for value in shown])
     ax.set_xticks([], minor=True)

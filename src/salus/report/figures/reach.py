@@ -36,9 +36,7 @@ def reach_grid(states: NDArray[Any], names: Sequence[str], *, key: str, alt: str
         height = 0.62 + 0.27 * len(names)
         labels = [shorten(name, 24) for name in names]
         figure = Figure(figsize=(4.8, height))
-        figure.subplots_adjust(
-            left=margin(labels, 4.8), right=0.955, top=1 - 0.06 / height, bottom=0.46 / height
-        )
+        figure.subplots_adjust(left=margin(labels, 4.8), right=0.955, top=1 - 0.06 / height, bottom=0.46 / height)
         ax = axes(figure)
         ax.imshow(picture, aspect="auto", extent=(0, states.shape[1], len(names), 0))
         for row in range(1, len(names)):

@@ -45,8 +45,7 @@ def roc_curve(cell: Record, *, key: str, kind: str) -> Markup:
             )  # fmt: skip
             ax.text(0.98, height, "◆ as calibrated", color=INK, ha="right", transform=ax.transAxes)
             told.append(
-                f"as calibrated {words.percent(point['fpr'])} false alarms, "
-                f"{words.percent(point['tpr'])} caught"
+                f"as calibrated {words.percent(point['fpr'])} false alarms, {words.percent(point['tpr'])} caught"
             )
         ax.set_xlim(-1, 101)
         ax.set_ylim(-1, 101)

@@ -68,9 +68,7 @@ def _model(model: Mapping[str, Any]) -> Facts:
         ("Accuracy on the whole test part", f"{accuracy} ({bounds})" if bounds else accuracy),
         (
             "Training",
-            words.option_text(
-                {k: v for k, v in training.items() if v is not None and not isinstance(v, (dict, list))}
-            ),
+            words.option_text({k: v for k, v in training.items() if v is not None and not isinstance(v, (dict, list))}),
         ),
         ("Fingerprint", model.get("fingerprint")),
     )

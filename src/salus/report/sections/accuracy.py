@@ -24,9 +24,7 @@ def accuracy(run: Run, glossary: Glossary) -> dict[str, Any] | None:
                 figure = accuracy_curves(
                     found, run.clean(guard), key=f"curve{len(panels)}", kind=run.kind, highest=highest
                 )
-                panels.append(
-                    {"title": f"{words.guard(guard)}, {words.norm(norm or None)}", "figure": figure}
-                )
+                panels.append({"title": f"{words.guard(guard)}, {words.norm(norm or None)}", "figure": figure})
     tables = []
     for guard, found in lines.items():
         for norm in dict.fromkeys(line.norm for line in found):

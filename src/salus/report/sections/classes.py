@@ -53,9 +53,7 @@ def _table(run: Run, guard: str, clean: Record, attacked: Record | None, glossar
             line += [rate(other, name)] if under else []
         listed.append(tuple(line))
     strongest = f"; attacked: {words.title(attacked, run.kind)}" if attacked is not None and under else ""
-    return Table(
-        f"{words.guard(guard)}{strongest}", tuple(titles), tuple(listed), glossary.notes(columns), wide=True
-    )
+    return Table(f"{words.guard(guard)}{strongest}", tuple(titles), tuple(listed), glossary.notes(columns), wide=True)
 
 
 def confusions(run: Run) -> dict[str, Any] | None:

@@ -23,9 +23,7 @@ def detection(run: Run, glossary: Glossary) -> dict[str, Any] | None:
         for line in run.lines(guard):
             cells = [cell for cell in line.cells if _has_curve(cell)]
             if cells:
-                drawn.append(
-                    min(cells, key=lambda c: (not c["roc"].get("fooled"), c.get("robust_accuracy") or 0.0))
-                )
+                drawn.append(min(cells, key=lambda c: (not c["roc"].get("fooled"), c.get("robust_accuracy") or 0.0)))
     shown = [
         {
             "title": f"{words.guard(cell['guard'])}: {words.title(cell, run.kind)}",

@@ -31,9 +31,7 @@ def examples(run: Run) -> dict[str, Any] | None:
     return {"panels": panels, "kind": run.kind, "unmarked": run.kind == "table" and not any(marks.values())}
 
 
-def _panel(
-    run: Run, guard: str, cell: Record, arrays: Arrays, before: Any, place: int, key: str
-) -> dict[str, Any]:
+def _panel(run: Run, guard: str, cell: Record, arrays: Arrays, before: Any, place: int, key: str) -> dict[str, Any]:
     true = run.classes[int(run.samples["y"][place])]
     answers = [("true class", true)]
     if before is not None:

@@ -59,9 +59,7 @@ def _panel(run: Run, guard: str, glossary: Glossary) -> dict[str, Any] | None:
         else (head(name), Cell("–"))
         for name, row in zip(names, grid, strict=True)
     )
-    told = (
-        f"Of {good:,} samples that were right before, {everyone:,} are reached by all and {nobody:,} by none"
-    )
+    told = f"Of {good:,} samples that were right before, {everyone:,} are reached by all and {nobody:,} by none"
     return {
         "title": words.guard(guard),
         "told": f"{told} of these {len(grid)} attacks." if len(grid) > 1 else "",
