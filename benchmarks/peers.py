@@ -82,7 +82,7 @@ def _pgd(model: Classifier) -> dict[str, Attack]:
 
 
 def _for_foolbox(model: Classifier) -> Any:
-    from foolbox.models import PyTorchModel
+    from foolbox.models.pytorch import PyTorchModel
 
     return PyTorchModel(model, bounds=(0, 1))
 

@@ -205,7 +205,7 @@ class IDefender(Detector):
         from sklearn.mixture import GaussianMixture
 
         labels, d = y.numpy(), h.shape[1]
-        mixtures = []
+        mixtures: list[Any] = []
         for label in range(classes):
             own = h[labels == label]
             options = (
@@ -214,7 +214,8 @@ class IDefender(Detector):
                 else [k for k in range(1, 6) if len(own) >= _SAMPLES_PER_DIMENSION * k * d] or [1]
             )
             held_out = np.random.default_rng(self.seed).permutation(len(own)) < len(own) // 5
-            best, best_value = None, math.inf
+            best: Any = None
+            best_value = math.inf
             for k in options:
                 model = GaussianMixture(k, covariance_type=self.covariance, reg_covar=1e-4, random_state=self.seed)
                 with warnings.catch_warnings():
