@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
@@ -34,6 +35,7 @@ class Verdict:
         accepted: bool ``[N]``.
         rejected_by: detector name -> bool ``[N]``.
         scores: detector name -> suspicion ``[N]``, minus log p among clean inputs of the predicted class.
+        thresholds: detector name -> the suspicion above which it rejects.
     """
 
     labels: Tensor
@@ -41,6 +43,7 @@ class Verdict:
     accepted: Tensor
     rejected_by: dict[str, Tensor]
     scores: dict[str, Tensor]
+    thresholds: dict[str, float]
 
     @property
     def answers(self) -> Tensor:
@@ -49,8 +52,10 @@ class Verdict:
 
     @property
     def suspicion(self) -> Tensor | None:
-        """The highest suspicion of any detector, ``[N]``; None without detectors."""
-        return torch.stack(list(self.scores.values())).amax(0) if self.scores else None
+        """How far the worst detector's suspicion is above its threshold, ``[N]``; None without detectors."""
+        if not self.scores:
+            return None
+        return torch.stack([score - self.thresholds[key] for key, score in self.scores.items()]).amax(0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,12 +64,14 @@ class View:
 
     Attributes:
         logits: ``[N, K]``, after the purifier.
+        raw_logits: ``[N, K]``, before it; they decide which class the detectors judge.
         acceptance: ``[N]``, positive where every detector accepts; None without detectors.
         class_acceptance: ``[N, K]``, the same if the classifier said each class.
         class_scores: detector name -> ``[N, K]`` raw scores under each class.
     """
 
     logits: Tensor
+    raw_logits: Tensor
     acceptance: Tensor | None
     class_acceptance: Tensor | None
     class_scores: dict[str, Tensor]
@@ -130,30 +137,34 @@ class Guard:
             accepted=torch.cat([part.accepted for part in parts]),
             rejected_by={key: torch.cat([part.rejected_by[key] for part in parts]) for key in parts[0].rejected_by},
             scores={key: torch.cat([part.scores[key] for part in parts]) for key in parts[0].scores},
+            thresholds=parts[0].thresholds,
         )
 
     def _judge(self, x: Tensor) -> Verdict:
         states = self.classifier.states(x, self.layers)
         scores = {key: detector.suspicion(states) for key, detector in self._named().items()}
-        rejected = {key: scores[key] > detector.threshold_ for key, detector in self._named().items()}
+        # Not above is not enough: an input whose score is NaN must not get in.
+        rejected = {key: ~(scores[key] <= detector.threshold_) for key, detector in self._named().items()}
         logits = states.logits if self.purifier is None else self.classifier(self.purifier.purify(x))
         accepted = torch.ones(len(x), dtype=torch.bool, device=x.device)
         for one in rejected.values():
             accepted = accepted & ~one
-        return Verdict(logits.argmax(1), logits.softmax(1), accepted, rejected, scores)
+        thresholds = {key: detector.threshold_ for key, detector in self._named().items()}
+        return Verdict(logits.argmax(1), logits.softmax(1), accepted, rejected, scores, thresholds)
 
     def view(self, x: Tensor) -> View:
         """Show everything to an attacker, differentiable: purifiers through their surrogates (BPDA)."""
         states = self.classifier.states(x, self.layers)
         logits = states.logits if self.purifier is None else self.classifier(self._through_purifier(x))
         if not self.detectors:
-            return View(logits, None, None, {})
+            return View(logits, states.logits, None, None, {})
         each = [detector.class_acceptance(states) for detector in self.detectors]
         class_acceptance = torch.stack(each).amin(0)  # [N, K]
         # Detectors judge the class that the classifier gives the raw input, as in a verdict.
         raw = states.logits.argmax(1, keepdim=True)
         return View(
             logits,
+            states.logits,
             class_acceptance.gather(1, raw)[:, 0],
             class_acceptance,
             {key: detector.class_scores(states) for key, detector in self._named().items()},
@@ -235,11 +246,16 @@ class Guard:
         """
         folder = Path(folder)
         content = _read(folder / "guard.json")
-        for file, expected in content["sha256"].items():
+        try:
+            hashes = {str(file): str(value) for file, value in content["sha256"].items()}
+            named = [str(part["file"]) for part in content["detectors"]]
+        except (KeyError, TypeError, AttributeError) as error:
+            raise BundleError(f"{folder / 'guard.json'} does not list its files.") from error
+        for file in {*hashes, *named}:
             # Names come from a file that may be hostile: only plain names in this folder.
-            if Path(file).name != file or not (folder / file).is_file():
+            if Path(file).name != file or file not in hashes or not (folder / file).is_file():
                 raise BundleError(f"The guard in {folder} lacks its file {file!r}; copy the whole folder again.")
-            if _sha256(folder / file) != expected:
+            if _sha256(folder / file) != hashes[file]:
                 raise BundleError(f"{folder / file} was changed or cut short since the guard was saved.")
         classifier = Classifier.load(folder, factory=factory)
         try:
@@ -256,7 +272,7 @@ class Guard:
                 settings = dict(content["purifier"]["settings"])
                 settings["bounds"] = tuple(settings["bounds"])
                 purifier = PURIFIERS[content["purifier"]["name"]](**settings)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OSError, SafetensorError) as error:
             raise BundleError(f"The guard in {folder} was made by another version of Salus ({error}).") from error
         return cls(classifier, detectors, purifier, name=str(content["name"]))
 

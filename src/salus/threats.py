@@ -124,9 +124,11 @@ class ClassConsistent(GuardObjective):
 
     def goal(self, view: View, y: Tensor) -> Tensor:
         """Add the logit margin, cut off once it is sure, and the log-likelihood under the target class."""
-        own = view.logits.gather(1, y[:, None])[:, 0]
-        rest = view.logits.scatter(1, y[:, None], -torch.inf).amax(1)
-        label = (own - rest).clamp_max(_SURE)
+        label = logit_margin(view.logits, y)
+        if self.guard.purifier is not None and view.class_acceptance is not None:
+            # The detectors judge the class of the raw input: both have to become the target.
+            label = torch.minimum(label, logit_margin(view.raw_logits, y))
+        label = label.clamp_max(_SURE)
         if view.class_acceptance is None:
             return label
         likelihood = -sum(view.class_scores.values(), torch.zeros(())).gather(1, y[:, None])[:, 0]

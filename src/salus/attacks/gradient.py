@@ -92,7 +92,7 @@ class PGD(_Iterative):
     """Projected gradient descent from random starts (Madry et al., 2018; ECG-ATK-GAN, Eq. 4).
 
     Attributes:
-        restarts: independent random starts; each sample keeps a success, else its highest loss.
+        restarts: independent random starts; each sample keeps a success, else the point of lowest margin.
         random_start: False makes the first start x itself, which is a BIM; the others stay random.
     """
 

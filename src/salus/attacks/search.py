@@ -36,7 +36,7 @@ class Search:
         self.judged = torch.zeros_like(self.success)  # success is known at x_adv
         self.queries = torch.zeros_like(y)
         self.passes = torch.zeros_like(y)
-        self._loss = torch.full(y.shape, -torch.inf, dtype=torch.float64, device=y.device)
+        self._margin = torch.full(y.shape, torch.inf, dtype=torch.float64, device=y.device)
         self.rows = torch.arange(len(y), device=y.device)  # the active samples' places in the batch
 
     def __len__(self) -> int:
@@ -61,7 +61,7 @@ class Search:
         gradient.nan_to_num_(nan=0.0, posinf=1e30, neginf=-1e30)
         if self.early_stop and bool(evaluation.success.any()):
             won = evaluation.success
-            self._keep(won, landed.detach(), evaluation.loss.detach(), won)
+            self._keep(won, landed.detach(), evaluation.margin.detach(), won)
             point, gradient = point[~won], gradient[~won]
             self._select(~won)
         return point, gradient
@@ -75,8 +75,8 @@ class Search:
             evaluation = self._evaluate(landed)
         won, rows = evaluation.success, self.rows
         better = ~self.judged[rows] | (won & ~self.success[rows])
-        better |= (won == self.success[rows]) & (evaluation.loss > self._loss[rows])
-        self._keep(better, landed, evaluation.loss, won)
+        better |= (won == self.success[rows]) & (evaluation.margin < self._margin[rows])
+        self._keep(better, landed, evaluation.margin, won)
         if self.early_stop and bool(won.any()):
             self._select(~won)
 
@@ -104,10 +104,10 @@ class Search:
                 "check the model's weights and the scaling of its input."
             ) from error
 
-    def _keep(self, which: Tensor, point: Tensor, loss: Tensor, won: Tensor) -> None:
+    def _keep(self, which: Tensor, point: Tensor, margin: Tensor, won: Tensor) -> None:
         rows = self.rows[which]
         self.x_adv[rows] = point[which]
-        self._loss[rows] = loss[which].double()
+        self._margin[rows] = margin[which].double()
         self.success[rows] = won[which]
         self.judged[rows] = True
 

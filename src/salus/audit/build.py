@@ -6,19 +6,19 @@ import hashlib
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from salus.atomic import write_json
-from salus.audit.plan import Plan
+from salus.audit.plan import Plan, guard_parts
 from salus.audit.store import digest
 from salus.classifier import Classifier, as_logits, check_classifier, load_user_model
 from salus.data import Splits
 from salus.detectors import DETECTORS, Detector, build_detector
 from salus.errors import BundleError, OptionError, nearest
 from salus.guard import Guard
-from salus.models import MODELS, default_model
+from salus.models import MODELS, build_model, default_model
 from salus.options import build, split_spec
 from salus.progress import console
 from salus.purifiers import PURIFIERS, Purifier
@@ -43,9 +43,9 @@ def model_spec(plan: Plan, splits: Splits) -> str:
     return spec
 
 
-def training_options(plan: Plan, splits: Splits, *, seed: int) -> TrainingOptions:
+def training_options(plan: Plan, splits: Splits) -> TrainingOptions:
     """Read the plan's training options."""
-    return build(TrainingOptions, {"seed": seed, **plan.training}, "training")
+    return build(TrainingOptions, {"seed": plan.seed, **plan.training}, "training")
 
 
 def identity(plan: Plan, splits: Splits) -> dict[str, Any]:
@@ -64,6 +64,13 @@ def identity(plan: Plan, splits: Splits) -> dict[str, Any]:
         "training": plan.training,
         "seed": plan.seed,
     }
+
+
+def untrained_classifier(plan: Plan, splits: Splits) -> Classifier:
+    """Build the built-in model without training, to see its layers and whether it suits the data."""
+    test, spec = splits.test, model_spec(plan, splits)
+    module = build_model(spec, tuple(test.x.shape[1:]), len(test.classes), {})
+    return Classifier(module, test.classes, shape=tuple(test.x.shape[1:]), bounds=test.bounds, name=spec)
 
 
 def own_classifier(plan: Plan, splits: Splits) -> tuple[Classifier, tuple[str, ...]] | None:
@@ -96,19 +103,20 @@ def trained_classifier(plan: Plan, splits: Splits, folder: Path) -> tuple[Classi
     Returns:
         The classifier, the options it was trained with, and remarks.
     """
-    options = training_options(plan, splits, seed=plan.seed)
-    trained = _stored(folder / "model", model_spec(plan, splits), splits, options, "classifier")
+    options = training_options(plan, splits)
+    trained = _stored(folder / "model", model_spec(plan, splits), splits, options, "classifier", plan.device)
     return trained, asdict(options), check_classifier(trained, splits.test)
 
 
 def substitute(plan: Plan, splits: Splits, folder: Path) -> Classifier:
     """Train the classifier that a transfer attacker has: same data, same kind, another seed."""
     spec = plan.model if plan.model in MODELS else default_model(splits.test.kind)
-    options = training_options(plan, splits, seed=plan.seed + SUBSTITUTE_SEED)
-    return _stored(folder / "substitute", str(spec), splits, options, "substitute")
+    options = training_options(plan, splits)
+    options = replace(options, seed=options.seed + SUBSTITUTE_SEED)
+    return _stored(folder / "substitute", str(spec), splits, options, "substitute", plan.device)
 
 
-def _stored(folder: Path, spec: str, splits: Splits, options: TrainingOptions, what: str) -> Classifier:
+def _stored(folder: Path, spec: str, splits: Splits, options: TrainingOptions, what: str, device: str) -> Classifier:
     if (folder / "model.json").exists():
         try:
             return Classifier.load(folder)
@@ -120,6 +128,7 @@ def _stored(folder: Path, spec: str, splits: Splits, options: TrainingOptions, w
         splits.validation,
         options,
         checkpoint=folder.parent / f"{what}.checkpoint",
+        device=device,
         log=_spaced(console.print),
     )
     trained.save(folder)
@@ -161,11 +170,15 @@ def fitted_guard(spec: str, plan: Plan, trained: Classifier, splits: Splits) -> 
     return made.fit(splits.train, splits.calibration, plan.false_alarm_rate, seed=plan.seed)
 
 
-def check_defences(plan: Plan, splits: Splits) -> None:
+def check_defences(plan: Plan, splits: Splits, untrained: Classifier) -> None:
     """Refuse a misspelt option, or a rate that the samples cannot carry, before anything is trained."""
+    known = untrained.layer_names
     for spec in plan.defences:
         detectors, _ = _parts(spec, plan, None, splits.test.bounds)
         for detector in detectors:
+            for layer in detector.layers:
+                if layer.removesuffix("/flat") not in known:
+                    raise OptionError(f"Defence {spec!r}: the model has no layer {layer!r}; {nearest(layer, known)}")
             detector.check_rate(len(splits.calibration), plan.false_alarm_rate / len(detectors))
 
 
@@ -174,7 +187,7 @@ def _parts(
 ) -> tuple[list[Detector], Purifier | None]:
     detectors: list[Detector] = []
     purifier: Purifier | None = None
-    for part in spec.split("+"):
+    for part in guard_parts(spec):
         name, options = split_spec(part, "defence")
         if name in DETECTORS:
             detectors.append(build_detector(name, {"seed": plan.seed, **options}))

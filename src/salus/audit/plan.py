@@ -82,7 +82,7 @@ class Plan(BaseModel):
     threat_model: tuple[str, ...] = ("white-box", "oblivious", "adaptive")
     target: str | None = None
     samples: int | None = Field(default=None, gt=0)
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**31)
     device: str = "cpu"
 
     @field_validator("attack", "defence", "threat_model", "immutable", "integer", "derived", "positive", mode="before")
@@ -106,7 +106,7 @@ class Plan(BaseModel):
         Raises:
             OptionError: a field is misspelt (the right one is named), or a value will not do.
         """
-        fields = {key.replace("-", "_"): value for key, value in fields.items()}
+        fields = {str(key).replace("-", "_"): value for key, value in fields.items()}
         for key in fields:
             if key not in cls.model_fields:
                 raise OptionError(f"The plan has no field {key!r}; {nearest(key, cls.model_fields)}")
@@ -125,7 +125,7 @@ class Plan(BaseModel):
         for threat in plan.threat_model:
             check_threat(threat)
         for spec in plan.defences:
-            for part in spec.split("+"):
+            for part in guard_parts(spec):
                 name, _ = split_spec(part, "defence")
                 if name not in DETECTORS and name not in PURIFIERS:
                     raise OptionError(f"Unknown defence {name!r}; {nearest(name, [*DETECTORS, *PURIFIERS, 'none'])}")
@@ -170,7 +170,8 @@ class Plan(BaseModel):
         for spec in self.attack:
             name, options = split_spec(spec, "attack")
             options = {"norm": self.norm, **options}
-            sweep = [options.pop("eps")] if "eps" in options else (self.eps or self._default_eps(data))
+            norm = str(options["norm"])
+            sweep = [options.pop("eps")] if "eps" in options else (self.eps or _default_eps(data, norm))
             for eps in sweep:
                 fixed = {"bounds": data.bounds, "seed": self.seed, "eps": eps, **options}
                 if data.mask is not None:

@@ -83,7 +83,7 @@ class Detector(ABC):
     def detect(self, x: Tensor) -> Tensor:
         """Tell which inputs are rejected, bool ``[N]``."""
         with torch.no_grad():
-            return self.suspicion(self.classifier.states(x, self.layers)) > self.threshold_
+            return ~(self.suspicion(self.classifier.states(x, self.layers)) <= self.threshold_)
 
     def calibrate(self: D, x_clean: Tensor, false_alarm_rate: float = 0.01, *, seed: int = 0) -> D:
         """Set the threshold so that at most this share of clean inputs is rejected (conformal prediction).
