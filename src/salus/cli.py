@@ -108,7 +108,9 @@ def audit(plan: Path | None, out: Path, **options: Any) -> None:
     for sentence in outcome.meta["warnings"]:
         click.echo(f"Warning: {sentence}")
     stored = len(outcome.cells) + 1 - outcome.computed
-    click.echo(f"{outcome.computed} cells computed (the check for masked gradients is one), {stored} taken from {out}. Report: {page}")
+    click.echo(
+        f"{outcome.computed} cells computed (one checks for masked gradients), {stored} stored before.\nReport: {page}"
+    )
     if outcome.failed:
         click.echo(f"{outcome.failed} cells failed; run the same command to try them again.", err=True)
         sys.exit(3)

@@ -29,6 +29,8 @@ Log = Callable[[str], None]
 #: Epochs when none are asked for, and epochs without improvement after which training stops.
 EPOCHS = {"table": 60, "signal": 12, "image": 20}
 PATIENCE = {"table": 12, "signal": 4, "image": 6}
+#: Heartbeats are trained on balanced classes, as in ECG-ATK-GAN: nine of ten are normal.
+BALANCE: dict[str, Literal["none", "weights", "sampling"]] = {"table": "none", "signal": "sampling", "image": "none"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +42,8 @@ class TrainingOptions:
         batch_size: samples a step.
         learning_rate: the highest of the one-cycle schedule.
         weight_decay: of AdamW.
-        balance: ``none``; ``weights`` counts each class the same in the loss; ``sampling`` draws it as often.
+        balance: ``none``; ``weights`` counts each class the same in the loss; ``sampling`` draws it as often;
+            None: what suits the kind of data (``sampling`` for signals).
         patience: stop after so many epochs without a lower validation loss; None: what suits the data.
         seed: decides initial weights, the order of samples and dropout.
     """
@@ -49,7 +52,7 @@ class TrainingOptions:
     batch_size: int = 128
     learning_rate: float = 2e-3
     weight_decay: float = 1e-4
-    balance: Literal["none", "weights", "sampling"] = "none"
+    balance: Literal["none", "weights", "sampling"] | None = None
     patience: int | None = None
     seed: int = 0
 
@@ -62,7 +65,7 @@ class TrainingOptions:
             raise OptionError(f"Training: learning_rate={self.learning_rate} will not do; it must be above 0.")
         if not 0 <= self.weight_decay < math.inf:
             raise OptionError(f"Training: weight_decay={self.weight_decay} will not do; it must be 0 or more.")
-        if self.balance not in ("none", "weights", "sampling"):
+        if self.balance not in (None, "none", "weights", "sampling"):
             raise OptionError(f"Training: balance={self.balance!r} is not none, weights or sampling.")
         if self.seed < 0:
             raise OptionError(f"Training: seed={self.seed} will not do; it must be 0 or more.")
@@ -122,13 +125,14 @@ def train(
     options = options or TrainingOptions()
     say = log or (lambda line: None)
     epochs, patience = options.epochs or EPOCHS[train.kind], options.patience or PATIENCE[train.kind]
+    balance = options.balance or BALANCE[train.kind]
     steps = -(-len(train) // options.batch_size)  # an epoch
     home = next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
     module.to(device)
 
     optimizer = torch.optim.AdamW(module.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay)
     counts = torch.bincount(train.y, minlength=len(train.classes)).float()
-    weight = len(train) / (len(counts) * counts.clamp_min(1)) if options.balance == "weights" else None
+    weight = len(train) / (len(counts) * counts.clamp_min(1)) if balance == "weights" else None
     loss_of = nn.CrossEntropyLoss(weight=None if weight is None else weight.to(device))
 
     history = History()
@@ -148,7 +152,7 @@ def train(
             began, total = time.monotonic(), 0.0
             module.train()
             with seeded(options.seed, epoch, device=device):
-                order = _order(train.y, counts, options.balance)  # [N]
+                order = _order(train.y, counts, balance)  # [N]
                 for step, rows in enumerate(order.split(options.batch_size)):  # type: ignore[no-untyped-call]
                     if len(rows) == 1 and len(order) > 1:
                         continue  # batch normalisation needs two

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import shutil
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from salus.atomic import storage_errors
 from salus.audit import build
 from salus.audit.plan import Plan
+from salus.audit.store import Store
 from salus.data import load as load_data
-from salus.errors import DataError, OptionError, StoreError
+from salus.errors import DataError, OptionError
 from salus.guard import Guard
 
 
@@ -37,16 +38,20 @@ def fit_bundle(plan: Plan, out: Path) -> FittedBundle:
     """
     if len(plan.defences) != 1:
         raise OptionError(f"A bundle holds one guard; {len(plan.defences)} were named. Join parts with A+B.")
-    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "guard.json").exists())):
-        raise StoreError(f"--out {str(out)!r} holds something that is no guard; name an empty or a new folder.")
+    store = Store(out)
+    store.check_free()
     splits = load_data(plan.data, seed=plan.seed, **plan.data_options)
-    build.check_defences(plan, splits)
+    build.model_spec(plan, splits)
     own = build.own_classifier(plan, splits)
-    with storage_errors(out):
-        out.mkdir(parents=True, exist_ok=True)
-    classifier = own[0] if own is not None else build.trained_classifier(plan, splits, out)[0]
-    guard = build.fitted_guard(plan.defences[0], plan, classifier, splits)
-    guard.save(out)
+    build.check_defences(plan, splits, build.untrained_classifier(plan, splits) if own is None else own[0])
+    with store.locked():
+        store.claim({**build.identity(plan, splits), "defence": plan.defences[0]}, plan.model_dump(mode="json"))
+        classifier = own[0] if own is not None else build.trained_classifier(plan, splits, out)[0]
+        guard = build.fitted_guard(plan.defences[0], plan, classifier, splits)
+        guard.save(out)
+        # What served to go on after a kill is not part of the bundle.
+        shutil.rmtree(out / "model", ignore_errors=True)
+        (out / "run.json").unlink()
     verdict = guard(splits.test.x)
     right = verdict.answers == splits.test.y
     return FittedBundle(guard, len(splits.test), float((~verdict.accepted).float().mean()), float(right.float().mean()))

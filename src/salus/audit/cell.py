@@ -21,7 +21,7 @@ from salus.metrics import Rate, auc, confusion, health, per_class, proportion, r
 from salus.threats import adaptive, oblivious, transfer
 
 #: Changes whenever a cell's content would: stored cells of older versions are then computed again.
-CELL_VERSION = 1
+CELL_VERSION = 2
 
 _RATES = (
     "clean_accuracy", "robust_accuracy", "attack_success_rate", "fallen_all", "robust_accuracy_accepted",
@@ -40,6 +40,7 @@ class Cell:
         threat_model: None for clean inputs.
         substitute: the classifier attacked under ``transfer``.
         target: the class that a targeted attack aims for; None for the runner-up.
+        probe: digest of a few logits, because a user's code may change while the weights do not.
     """
 
     data: Dataset
@@ -48,6 +49,7 @@ class Cell:
     threat_model: str | None = None
     substitute: Classifier | None = None
     target: int | None = None
+    probe: str = ""
 
     @property
     def bare(self) -> bool:
@@ -64,7 +66,8 @@ class Cell:
                 "data": self.data.fingerprint(),
                 "groups": None if self.data.groups is None else digest(self.data.groups.tolist()),
                 "positive": self.data.positive,
-                "guard": self.guard.fingerprint(),
+                "guard": [self.guard.name, self.guard.fingerprint()],
+                "probe": self.probe,
                 "attack": None if self.attack is None else [self.attack.name, asdict(self.attack)],
                 "threat_model": self.threat_model,
                 "substitute": None if self.substitute is None else self.substitute.fingerprint(),
@@ -95,9 +98,12 @@ class Cell:
             record |= count(self.data, clean, None)
             arrays = {"label": clean.answers, "accepted": clean.accepted}
         else:
-            x_adv, extra = self._attack(clean, say)
+            x_adv, extra = self._attack(say)
+            # Who is of the target class already is left alone, and counts for no success rate.
+            at_goal = self._aim() == self.data.y if self.attack.targeted else torch.zeros_like(clean.accepted)
+            x_adv = torch.where(at_goal.reshape(-1, *[1] * (x_adv.ndim - 1)), self.data.x, x_adv)
             verdict = self.guard(x_adv)
-            record |= extra | count(self.data, clean, verdict)
+            record |= extra | count(self.data, clean, verdict, ~at_goal)
             record |= self._detection(clean, verdict)
             changed = ball(self.attack.norm, self.data.x, self.attack.eps, self.data.bounds).distance(x_adv)
             record["distance_median"] = float(changed.median())
@@ -110,9 +116,9 @@ class Cell:
         record["seconds"] = round(time.perf_counter() - started, 3)
         return record, arrays
 
-    def _attack(self, clean: Verdict, say: Callable[[str], None]) -> tuple[Tensor, dict[str, Any]]:
+    def _attack(self, say: Callable[[str], None]) -> tuple[Tensor, dict[str, Any]]:
         assert self.attack is not None  # noqa: S101 - the caller has looked
-        x, y = self.data.x, self._aim(clean)
+        x, y = self.data.x, self._aim()
         truth = self.data.y if self.attack.targeted else None
         done = 0
 
@@ -138,15 +144,15 @@ class Cell:
             found = self.attack.run(self.guard.classifier, x, y, progress=progress)
         return found.x_adv, _cost(found.queries, found.passes)
 
-    def _aim(self, clean: Verdict) -> Tensor:
+    def _aim(self) -> Tensor:
         """Return true labels, or the targets of a targeted attack."""
         assert self.attack is not None  # noqa: S101 - the caller has looked
         if not self.attack.targeted:
             return self.data.y
         if self.target is not None:
             return torch.full_like(self.data.y, self.target)
-        others = clean.probabilities.scatter(1, self.data.y[:, None], -1.0)
-        return others.argmax(1)
+        logits = self.guard.classifier.predict(self.data.x)
+        return logits.scatter(1, self.data.y[:, None], -torch.inf).argmax(1)
 
     def blank(self) -> dict[str, Any]:
         """Return the record with nothing measured yet."""
@@ -161,6 +167,7 @@ class Cell:
             "eps": None if attack is None else attack.eps,
             "norm": None if attack is None else attack.norm,
             "threat_model": self.threat_model,
+            "target": self._target_name(),
             "n": len(self.data),
         }
         for rate in _RATES:
@@ -170,6 +177,11 @@ class Cell:
             "health", "roc", "variants",
         )  # fmt: skip
         return record | dict.fromkeys(nothing) | {"examples": []}
+
+    def _target_name(self) -> str | None:
+        if self.attack is None or not self.attack.targeted:
+            return None
+        return "runner-up" if self.target is None else self.data.classes[self.target]
 
     def _detection(self, clean: Verdict, attacked: Verdict) -> dict[str, Any]:
         """Measure the detectors: on all attacked inputs, on those that fooled the classifier, on noise."""
@@ -197,14 +209,19 @@ class Cell:
         """Return the clean samples under random noise that is as long as the attack may be."""
         assert self.attack is not None  # noqa: S101 - the caller has looked
         x, attack = self.data.x, self.attack
-        region = ball(attack.norm, x, attack.eps, self.data.bounds, self.data.mask)
+        mask = None if self.data.mask is None else self.data.mask.to(x.device)
+        units = torch.tensor(self.data.steps, device=x.device) if self.data.steps else None
+        region = ball(attack.norm, x, attack.eps, self.data.bounds, mask, units)
         samples = torch.arange(len(x), device=x.device)
         direction = region.steepest(normal(self.attack.seed, samples, tuple(x.shape[1:]), stream=10**6))
-        return region.project(x + attack.eps * direction)
+        return region.land(region.project(x + attack.eps * direction))
 
 
-def count(data: Dataset, clean: Verdict, attacked: Verdict | None) -> dict[str, Any]:
-    """Count as everywhere in Salus: good = clean, accepted and right; fallen = attacked, accepted and wrong."""
+def count(data: Dataset, clean: Verdict, attacked: Verdict | None, eligible: Tensor | None = None) -> dict[str, Any]:
+    """Count as everywhere in Salus: good = clean, accepted and right; fallen = attacked, accepted and wrong.
+
+    Only ``eligible`` samples (bool ``[N]``, all by default) count for the attack's success rate.
+    """
     y, groups = data.y, data.groups
     positive = [data.classes.index(name) for name in data.positive]
     good = clean.answers == y
@@ -215,7 +232,9 @@ def count(data: Dataset, clean: Verdict, attacked: Verdict | None) -> dict[str, 
         answers = attacked.answers
         fallen = attacked.accepted & (attacked.labels != y)
         found |= proportion(good & ~fallen, groups=groups).named("robust_accuracy")
-        found |= proportion(fallen, good, groups=groups).named("attack_success_rate")
+        found |= proportion(fallen, good if eligible is None else good & eligible, groups=groups).named(
+            "attack_success_rate"
+        )
         found |= proportion(fallen, groups=groups).named("fallen_all")
         found |= proportion(good & (answers == y), groups=groups).named("robust_accuracy_accepted")
         found |= proportion(~attacked.accepted, groups=groups).named("rejected_adversarial")

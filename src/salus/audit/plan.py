@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -88,7 +89,14 @@ class Plan(BaseModel):
     @field_validator("attack", "defence", "threat_model", "immutable", "integer", "derived", "positive", mode="before")
     @classmethod
     def _one_or_many(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, (str, int, float)) else value
+        if isinstance(value, (list, tuple)):
+            return tuple(str(v) if isinstance(v, (int, float)) else v for v in value)
+        return (str(value),) if isinstance(value, (str, int, float)) else value
+
+    @field_validator("target", "label", "group", mode="before")
+    @classmethod
+    def _word(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, (int, float)) else value
 
     @field_validator("eps", "bounds", mode="before")
     @classmethod
@@ -97,7 +105,11 @@ class Plan(BaseModel):
             value = value.split(",")
         if isinstance(value, (int, float)):
             value = (value,)
-        return value if value is None else tuple(parse_value(v.strip()) if isinstance(v, str) else v for v in value)
+        if value is None:
+            return value
+        if not isinstance(value, (list, tuple)):
+            raise ValueError("it must be numbers, in a list or separated by commas")
+        return tuple(parse_value(v.strip()) if isinstance(v, str) else v for v in value)
 
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> Plan:
@@ -183,9 +195,15 @@ class Plan(BaseModel):
                     made.append(attack)
         return made
 
-    def _default_eps(self, data: Dataset) -> tuple[float, ...]:
-        width = data.bounds[1] - data.bounds[0]
-        sweep = DEFAULT_EPS[data.kind]
-        if self.norm == "l2":  # a box of half-width eps has about this radius
-            width *= 0.5 * data.x[0].numel() ** 0.5
-        return tuple(eps * width for eps in sweep)
+
+def guard_parts(spec: str) -> list[str]:
+    """Split ``a:x=1+b`` where a known defence follows the plus; a plus inside an option stays (layers)."""
+    names = "|".join(map(re.escape, [*DETECTORS, *PURIFIERS]))
+    return re.split(rf"\+(?=(?:{names})(?:[:+]|$))", spec)
+
+
+def _default_eps(data: Dataset, norm: str) -> tuple[float, ...]:
+    width = data.bounds[1] - data.bounds[0]
+    if norm == "l2":  # a box of half-width eps has about this radius
+        width *= 0.5 * data.x[0].numel() ** 0.5
+    return tuple(eps * width for eps in DEFAULT_EPS[data.kind])

@@ -7,7 +7,7 @@ import io
 import platform
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,12 @@ from salus.attacks import PGD, Attack
 from salus.audit import build
 from salus.audit.cell import Cell
 from salus.audit.plan import Plan
-from salus.audit.store import Store
+from salus.audit.store import Store, digest
 from salus.audit.summary import verdict, warnings
 from salus.classifier import Classifier
 from salus.data import Dataset, Splits
 from salus.data import load as load_data
-from salus.errors import OptionError, SalusError, nearest
+from salus.errors import OptionError, StoreError, nearest
 from salus.guard import Guard, Verdict
 from salus.metrics import proportion
 from salus.progress import console, progress
@@ -71,9 +71,9 @@ def run_audit(plan: Plan, out: Path | str, *, command: str = "") -> Outcome:
     attacks = plan.attacks(splits.test)
     target = _target(plan, splits)
     device = _device(plan.device)
-    build.training_options(plan, splits, seed=plan.seed)
-    build.check_defences(plan, splits)
+    build.training_options(plan, splits)
     own = build.own_classifier(plan, splits)
+    build.check_defences(plan, splits, build.untrained_classifier(plan, splits) if own is None else own[0])
     with store.locked():
         store.claim(build.identity(plan, splits), plan.model_dump(mode="json"))
         training: dict[str, Any] | None = None
@@ -82,18 +82,19 @@ def run_audit(plan: Plan, out: Path | str, *, command: str = "") -> Outcome:
         else:
             classifier, remarks = own
             classifier.save(store.folder / "model")
-        classifier.to(device)
         guards = [build.guard(spec, plan, classifier, splits, store.folder) for spec in plan.defences]
+        classifier.to(device)
         chosen = _sample(plan, splits.test)
         data = splits.test.subset(chosen)
-        write_tensors(store.folder / "samples.safetensors", {"indices": chosen, "x": data.x, "y": data.y})
         data = _to(data, device)
+        probe = digest((classifier.predict(data.x[:16]).double() * 1e3).round().tolist())
         stand_in = None
         if "transfer" in plan.threat_model:
             stand_in = build.substitute(plan, splits, store.folder).to(device)
         bare = Guard(classifier, name="none")
         cells = _cells(plan, data, bare, guards, attacks, stand_in, target)
-        check = _huge(plan, data, bare)
+        cells = [replace(cell, probe=probe) for cell in cells]
+        check = replace(_huge(plan, data, bare), probe=probe)
         records, computed = _compute(store, [*cells, check])
         meta = {
             "salus": salus.__version__,
@@ -123,6 +124,7 @@ def run_audit(plan: Plan, out: Path | str, *, command: str = "") -> Outcome:
         records = records[:-1]
         meta["warnings"] = warnings(records, meta, splits)
         meta["verdict"] = verdict(records, meta)
+        write_tensors(store.folder / "samples.safetensors", {"indices": chosen, "x": data.x.cpu(), "y": data.y.cpu()})
         write_json(store.folder / "results.json", {"meta": meta, "cells": records})
         write_text(store.folder / "results.csv", _csv(records))
     failed = sum(record["error"] is not None for record in records)
@@ -173,10 +175,9 @@ def _compute(store: Store, cells: Sequence[Cell]) -> tuple[list[dict[str, Any]],
                     record, arrays = cell.compute(verdicts[where], lambda note: advance(0, note))
                     record["id"] = key[:16]
                     store.write_cell(key, record, arrays)
-                except (SalusError, RuntimeError, ValueError, ArithmeticError) as error:
-                    if isinstance(error, SalusError) and type(error).__name__ == "StoreError":
-                        raise
-                    # A failed cell is reported, the others go on; it is tried again by the next run.
+                except StoreError:
+                    raise
+                except Exception as error:  # whatever a user's model raises fails its cell, and no other
                     record = {**cell.blank(), "id": key[:16], "error": f"{type(error).__name__}: {error}"}
                     console.print(f"{cell.title()} failed: {error}")
             record.pop("sha256", None)
@@ -214,14 +215,12 @@ def _device(name: str) -> torch.device:
 
 
 def _to(data: Dataset, device: torch.device) -> Dataset:
-    from dataclasses import replace
-
     groups = None if data.groups is None else data.groups.to(device)
     return replace(data, x=data.x.to(device), y=data.y.to(device), groups=groups)
 
 
 def _whole_test(classifier: Classifier, test: Dataset) -> dict[str, Any]:
-    device = next(classifier.parameters()).device
+    device = classifier.device
     labels = torch.cat([classifier.predict(part.to(device)).argmax(1).cpu() for part in torch.split(test.x, 8192)])
     return proportion(labels == test.y, groups=test.groups).named("clean_accuracy")
 

@@ -47,6 +47,8 @@ class Store:
         if self.folder.is_dir():
             with storage_errors(self.folder):
                 names = {path.name for path in self.folder.iterdir()} - {".lock"}
+                # A kill may leave the half-written temporary file of the very first write.
+                names = {name for name in names if not name.startswith(".run.json.")}
             if names and "run.json" not in names:
                 raise StoreError(
                     f"--out {str(self.folder)!r} holds something that is no audit (for example "
@@ -68,8 +70,9 @@ class Store:
             yield
         finally:
             lock.release()
-            (self.folder / ".lock").unlink(missing_ok=True)
-            if made and not any(self.folder.iterdir()):
+            # The lock file stays: removed, it could be locked twice. An empty folder of ours goes.
+            if made and {path.name for path in self.folder.iterdir()} <= {".lock"}:
+                (self.folder / ".lock").unlink(missing_ok=True)
                 self.folder.rmdir()
 
     def claim(self, identity: Mapping[str, Any], plan: Mapping[str, Any]) -> None:

@@ -174,8 +174,8 @@ class Dataset:
     def fingerprint(self) -> str:
         """SHA-256 of the samples, labels, class names and bounds: equal exactly when the data are."""
         digest = hashlib.sha256(repr((tuple(self.x.shape), self.classes, self.bounds, self.steps, self.marks)).encode())
-        digest.update(self.x.contiguous().numpy().tobytes())
-        digest.update(self.y.contiguous().numpy().tobytes())
+        digest.update(self.x.cpu().contiguous().numpy().tobytes())
+        digest.update(self.y.cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 
 

@@ -57,6 +57,8 @@ class IDefender(Detector):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        # The modules of an nn.Sequential have numbers for names.
+        layers = str(layers) if isinstance(layers, int) else layers
         self._layers = tuple(layers.split("+")) if isinstance(layers, str) else tuple(layers)
         self.components = components
         self.covariance = covariance
@@ -76,8 +78,12 @@ class IDefender(Detector):
             raise OptionError(f"I-defender: covariance must be 'full', 'tied' or 'diag', not {covariance!r}.")
         if threshold not in ("conformal", "id-95", "id-99"):
             raise OptionError(f"I-defender: threshold must be 'conformal', 'id-95' or 'id-99', not {threshold!r}.")
-        if dimensions is not None and dimensions < 1:
-            raise OptionError(f"I-defender: dimensions must be at least 1, not {dimensions}.")
+        for option, number in {"dimensions": dimensions, "max_samples": max_samples, "seed": seed}.items():
+            least = 0 if option == "seed" else 1
+            if number is not None and (type(number) is not int or number < least):
+                raise OptionError(f"I-defender: {option} must be a whole number from {least} up, not {number!r}.")
+        if not all(isinstance(layer, str) and layer for layer in self._layers):
+            raise OptionError(f"I-defender: layers must be names joined by +, not {layers!r}.")
 
     @property
     def layers(self) -> tuple[str, ...]:
