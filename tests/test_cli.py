@@ -66,9 +66,28 @@ def test_a_guard_is_fitted_saved_and_applied(tmp_path: Path) -> None:
     assert right > 0.8 * len(test)
 
 
+def test_a_guard_is_never_fitted_into_another_ones_folder(tmp_path: Path, monkeypatch) -> None:
+    from salus.detectors import IDefender
+
+    words = ["guard", "fit", "--training", "epochs=4", "--false-alarm-rate", "0.05", "--out", tmp_path / "guard"]
+    real = IDefender.fit
+    monkeypatch.setattr(IDefender, "fit", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+    assert salus(*words).exit_code == 130, "stopped after training"
+    monkeypatch.setattr(IDefender, "fit", real)
+    other = salus(*words, "--seed", "3")
+    assert other.exit_code == 2 and "another" in other.output
+    assert salus(*words).exit_code == 0, "the same command goes on"
+    again = salus(*words)
+    assert again.exit_code == 2 and len(again.output.strip().splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
+        (["--seed", "5000000000"], ["seed"]),
+        (["--defence", "i-defender:dimensions=abc"], ["dimensions", "abc"]),
+        (["--defence", "i-defender:max_samples=0"], ["max_samples"]),
+        (["--defence", "i-defender:layers=nosuch"], ["nosuch", "penultimate"]),
         (["--data", "breast-cancr"], ["'breast-cancr'", "breast-cancer"]),
         (["--model", "mpl"], ["'mpl'", "mlp"]),
         (["--attack", "pdg"], ["'pdg'", "pgd"]),

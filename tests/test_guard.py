@@ -130,3 +130,32 @@ def test_an_edited_bundle_is_refused(bundle, change: str) -> None:
     (folder / "guard.json").write_text(json.dumps(content))
     with pytest.raises(BundleError, match="checksum"):
         Guard.load(folder)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_an_input_that_is_no_number_is_never_accepted(toy, value: float) -> None:
+    x = toy.test.x[:4].clone()
+    x[2, 3] = value
+    guard = toy.guard()
+    assert not bool(guard(x).accepted[2])
+    assert bool(guard.detectors[0].detect(x)[2])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"detectors": 3, "sha256": {}},
+        {"detectors": [{"name": "i-defender"}], "sha256": {}},
+        {"detectors": [{"name": "i-defender", "file": "x.safetensors", "settings": {}}], "sha256": {}},
+        {"detectors": [], "sha256": {"../guard.json": "0"}},
+        {"detectors": [], "sha256": []},
+    ],
+)
+def test_a_bundle_that_vouches_for_itself_but_makes_no_sense_is_refused(bundle, content: dict) -> None:
+    from salus.guard import _checksum
+
+    folder, _ = bundle
+    content = {"format": "salus-guard-1", "name": "x", "purifier": None, **content}
+    (folder / "guard.json").write_text(json.dumps({**content, "checksum": _checksum(content)}))
+    with pytest.raises(BundleError):
+        Guard.load(folder)

@@ -153,7 +153,7 @@ def train(
             module.train()
             with seeded(options.seed, epoch, device=device):
                 order = _order(train.y, counts, balance)  # [N]
-                for step, rows in enumerate(order.split(options.batch_size)):  # type: ignore[no-untyped-call]
+                for step, rows in enumerate(order.split(options.batch_size)):
                     if len(rows) == 1 and len(order) > 1:
                         continue  # batch normalisation needs two
                     for group in optimizer.param_groups:

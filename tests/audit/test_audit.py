@@ -248,15 +248,22 @@ def test_masked_gradients_are_flagged() -> None:
     from salus.audit.summary import _masking
 
     base = {
-        "guard": "none", "error": None, "eps": 0.1, "norm": "linf", "attack_options": {}, "robust_accuracy": 0.5,
-        "threat_model": "white-box", "attack": "pgd",
-    }  # fmt: skip
+        "guard": "none",
+        "error": None,
+        "eps": 0.1,
+        "norm": "linf",
+        "target": None,
+        "attack_options": {"steps": 40},
+        "robust_accuracy": 0.5,
+        "threat_model": "white-box",
+        "attack": "pgd",
+    }
     calm = {"checks": {"robust_accuracy": 0.0, "huge_eps": 0.5, "n": 100}}
     assert not list(_masking([base], calm))
     assert "half the range" in next(iter(_masking([base], {"checks": {**calm["checks"], "robust_accuracy": 0.4}})))
     stronger = {**base, "robust_accuracy": 0.2}
     assert any("substitute" in w for w in _masking([base, {**stronger, "threat_model": "transfer"}], calm))
-    assert any("weaker FGSM" in w for w in _masking([base, {**stronger, "attack": "fgsm"}], calm))
+    assert any("weaker FGSM" in w for w in _masking([base, {**stronger, "attack": "fgsm", "attack_options": {}}], calm))
     assert any("fewer" in w for w in _masking([base, {**base, "eps": 0.2, "robust_accuracy": 0.7}], calm))
 
 
@@ -288,3 +295,110 @@ def test_options_and_yaml_make_the_same_plan(tmp_path: Path) -> None:
         {"data": "digits", "attack": ("pgd",), "eps": "2/255,0.1", "false_alarm_rate": 0.05}
     )
     assert Plan.read(path).eps == (2 / 255, 0.1)
+
+
+def test_the_substitute_is_never_the_model_itself(tmp_path: Path) -> None:
+    plan = {
+        **QUICK,
+        "training": {"epochs": 3, "seed": 1},
+        "threat_model": "transfer",
+        "attack": "fgsm",
+        "eps": 0.05,
+        "defence": "none",
+    }
+    run_audit(Plan.of(plan), tmp_path / "run")
+    model, stand_in = (Classifier.load(tmp_path / "run" / name) for name in ("model", "substitute"))
+    assert model.fingerprint() != stand_in.fingerprint()
+
+
+def test_targeted_attacks_count_only_who_is_not_of_the_target_class(tmp_path: Path) -> None:
+    plan = {
+        **QUICK,
+        "attack": "pgd:steps=10,targeted=true",
+        "eps": 0.1,
+        "target": "benign",
+        "threat_model": "white-box",
+        "defence": "none",
+    }
+    outcome = run_audit(Plan.of(plan), tmp_path / "run")
+    clean, attacked = outcome.cells
+    samples = load_file(tmp_path / "run" / "samples.safetensors")
+    stored = load_file(tmp_path / "run" / "cells" / f"{attacked['id']}.safetensors")
+    benign = samples["y"] == 1
+    assert attacked["target"] == "benign"
+    assert torch.equal(stored["x_adv"][benign], samples["x"][benign])
+    model = Classifier.load(tmp_path / "run" / "model")
+    counted = (model.predict(samples["x"]).argmax(1) == samples["y"]) & ~benign
+    assert attacked["attack_success_rate"] == pytest.approx(float(stored["reached"][counted].float().mean()))
+    assert clean["target"] is None
+
+
+def test_a_sweep_is_as_wide_as_its_norm_needs() -> None:
+    from salus.data import load
+
+    data = load("breast-cancer").test
+    linf, l2 = (Plan.of({"attack": f"pgd:norm={norm}"}).attacks(data) for norm in ("linf", "l2"))
+    assert [a.eps for a in l2] == pytest.approx([a.eps * 0.5 * 30**0.5 for a in linf])
+
+
+def test_layers_and_defences_are_both_joined_by_plus() -> None:
+    from salus.audit.plan import guard_parts
+
+    assert guard_parts("i-defender:layers=logits+penultimate,components=2+bit-depth:bits=4") == [
+        "i-defender:layers=logits+penultimate,components=2",
+        "bit-depth:bits=4",
+    ]
+
+
+def test_changed_code_of_ones_own_model_is_noticed(tmp_path: Path, monkeypatch) -> None:
+    import sys
+
+    from safetensors.torch import save_file
+
+    from salus.data import load
+
+    def write(sign: str) -> None:
+        (tmp_path / "shifting_model.py").write_text(
+            "from torch import nn\nclass Net(nn.Linear):\n    def forward(self, x):\n"
+            f"        return super().forward({sign}x)\ndef build():\n    return Net(30, 2)\n"
+        )
+        sys.modules.pop("shifting_model", None)
+
+    data = load("breast-cancer").train
+    centre = data.x[data.y == 1].mean(0) - data.x[data.y == 0].mean(0)
+    weight = torch.stack([-centre, centre])
+    bias = -(weight @ data.x.mean(0))
+    save_file({"weight": weight, "bias": bias}, tmp_path / "own.safetensors")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    plan = Plan.of({**QUICK, "training": {}, "model": "shifting_model:build", "weights": "own.safetensors",
+                    "threat_model": "white-box", "defence": "none"})  # fmt: skip
+    write("")
+    first = run_audit(plan, tmp_path / "run")
+    assert run_audit(plan, tmp_path / "run").computed == 0
+    write("0.9 * ")
+    assert run_audit(plan, tmp_path / "run").computed == first.computed
+
+
+def test_two_guards_of_the_same_make_have_their_own_rows(tmp_path: Path) -> None:
+    plan = {**QUICK, "attack": "fgsm", "eps": 0.05, "threat_model": ["white-box", "oblivious"],
+            "defence": ["i-defender", "i-defender:layers=penultimate"]}  # fmt: skip
+    outcome = run_audit(Plan.of(plan), tmp_path / "run")
+    assert {c["guard"] for c in outcome.cells} == {"none", "i-defender", "i-defender:layers=penultimate"}
+
+
+def test_an_audit_in_which_nothing_is_right_still_ends(tmp_path: Path, monkeypatch) -> None:
+    from salus.detectors import IDefender
+
+    real = IDefender.calibrate
+
+    def refuse_all(self, *args, **options):
+        real(self, *args, **options).threshold_ = -1e9
+        return self
+
+    monkeypatch.setattr(IDefender, "calibrate", refuse_all)
+    outcome = run_audit(Plan.of({**QUICK, "attack": "fgsm", "eps": 0.05}), tmp_path / "run")
+    guarded = [c for c in outcome.cells if c["guard"] != "none"]
+    assert outcome.failed == 0
+    assert all(c["clean_accuracy"] == 0 for c in guarded)
+    assert (tmp_path / "run" / "results.json").exists()

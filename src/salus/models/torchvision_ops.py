@@ -48,11 +48,11 @@ def load_torchvision() -> ModuleType:
 
 def declare_operators() -> None:
     """Declare torchvision's operators, as far as its import needs them and they are missing."""
-    library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
+    library = torch.library.Library("torchvision", "FRAGMENT")
     for schema in SCHEMAS:
         name = schema.partition("(")[0]
         if not hasattr(torch.ops.torchvision, name):
-            library.define(schema)  # type: ignore[no-untyped-call]
+            library.define(schema)
     _kept.append(library)
 
 
