@@ -18,7 +18,8 @@ def main() -> None:
         meta = results["meta"]
         print(f"```\n{meta['command']}\n```\n")
         print(
-            f"{meta['data']['name']}, {meta['split']}. {meta['samples']} attacked samples, seed {meta['seed']}, one run, "
+            f"{meta['data']['name']}, {meta['split']}. "
+            f"{meta['samples']} attacked samples, seed {meta['seed']}, one run, "
             f"{meta['device']}, {meta['threads']} thread(s), torch {meta['versions']['torch']}. "
             f"Clean accuracy on the whole test side {_rate(meta['model'], 'clean_accuracy')}.\n"
         )
