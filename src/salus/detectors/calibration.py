@@ -49,17 +49,18 @@ class ReferenceScores:
     def suspicion(self, scores: Tensor, labels: Tensor) -> Tensor:
         """Return minus log p of scores ``[N]`` among the references of their labels ``[N]``; differentiable."""
         knots, levels, slopes = (t.to(scores.device) for t in (self.knots, self.levels, self.slopes))
-        own = knots[labels]  # [N, M]
-        if own.shape[1] == 1:
-            return levels[labels, 0] + slopes[labels] * (scores - own[:, 0])
-        right = torch.searchsorted(own, scores.detach()[:, None]).clamp(1, own.shape[1] - 1)  # [N, 1]
-        x0, x1 = own.gather(1, right - 1)[:, 0], own.gather(1, right)[:, 0]
-        y0 = levels[labels].gather(1, right - 1)[:, 0]
-        y1 = levels[labels].gather(1, right)[:, 0]
+        width = knots.shape[1]
+        last, top = knots[:, -1][labels], levels[:, -1][labels]
+        tail = top + slopes[labels] * (scores - last)
+        if width == 1:
+            return tail
+        # Counting is faster than a search for so few knots.
+        right = (knots[labels] < scores.detach()[:, None]).sum(1).clamp(1, width - 1)  # [N]
+        place = labels * width + right
+        x0, x1 = knots.flatten()[place - 1], knots.flatten()[place]
+        y0, y1 = levels.flatten()[place - 1], levels.flatten()[place]
         # Padding repeats the last knot; a segment of no width belongs to the tail.
         inner = y0 + (y1 - y0) / (x1 - x0).clamp_min(torch.finfo(x0.dtype).tiny) * (scores - x0)
-        last, top = own[:, -1], levels[labels, -1]
-        tail = top + slopes[labels] * (scores - last)
         return torch.where(scores > last, tail, inner)
 
 
