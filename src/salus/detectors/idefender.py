@@ -140,12 +140,12 @@ class IDefender(Detector):
             name: self._mixtures[f"{layer}|{name}"].to(hidden.device)
             for name in ("project", "offset", "whiten", "shift", "constant")
         }
-        reduced = hidden @ part["project"] - part["offset"]  # [N, d]
+        reduced = torch.addmm(part["offset"], hidden, part["project"], beta=-1)  # [N, d]
         d = reduced.shape[1]
         if self.covariance == "diag":
             z = reduced[:, None, :] * part["whiten"] - part["shift"]  # [N, K*M, d]
         else:
-            z = (reduced @ part["whiten"] - part["shift"]).reshape(len(hidden), -1, d)  # [N, K*M, d]
+            z = torch.addmm(part["shift"], reduced, part["whiten"], beta=-1).reshape(len(hidden), -1, d)  # [N, K*M, d]
         each = part["constant"].reshape(-1) - 0.5 * z.square().sum(2)  # [N, K*M], log w + log N
         return each.reshape(len(hidden), *part["constant"].shape).logsumexp(2)  # [N, K]
 

@@ -28,8 +28,10 @@ def layer_names(module: nn.Module) -> tuple[str, ...]:
 
 def is_linear(part: nn.Module) -> bool:
     """Tell a linear layer, also inside an exported program, whose parts remember their type by name."""
-    type_name = getattr(part, "type_name", None)
-    return isinstance(part, nn.Linear) or (callable(type_name) and str(type_name() or "").endswith(".linear.Linear"))
+    if isinstance(part, nn.Linear):
+        return True
+    type_name = getattr(type(part), "type_name", None)
+    return callable(type_name) and str(type_name(part) or "").endswith(".linear.Linear")
 
 
 @contextmanager
@@ -47,17 +49,18 @@ def watched(module: nn.Module, layers: Sequence[str], name: str) -> Iterator[Map
     Raises:
         ModelError: there is no such layer.
     """
-    parts, known = named_layers(module), layer_names(module)
+    parts = named_layers(module)
     seen: dict[str, Tensor] = {}
     with ExitStack() as hooks:
         for layer in layers:
             word, slash, suffix = layer.partition("/")
-            if word not in known or (slash and suffix != "flat"):
-                raise ModelError(f"Classifier {name!r} has no layer {layer!r}; {nearest(word, known)}")
+            linear = [part for part in parts.values() if is_linear(part)] if word == "penultimate" else []
+            if not (word == "logits" or linear or word in parts) or (slash and suffix != "flat"):
+                raise ModelError(f"Classifier {name!r} has no layer {layer!r}; {nearest(word, layer_names(module))}")
             if word == "logits":
                 hooks.callback(module.register_forward_hook(_keep_output(seen, layer, flat=True)).remove)
             elif word == "penultimate":
-                for part in filter(is_linear, parts.values()):
+                for part in linear:
                     hooks.callback(part.register_forward_pre_hook(_keep_input(seen, layer)).remove)
             else:
                 keeper = _keep_output(seen, layer, flat=suffix == "flat")
