@@ -82,7 +82,7 @@ def _eps_axis(ax: Axes, radii: Sequence[float], highest: float, kind: str, norm:
         place = ax.transData.transform((value, 0))[0]
         if value == 0.0 or all(abs(place - ax.transData.transform((other, 0))[0]) > 34 for other in shown):
             shown.append(value)
-    if len(shown) > 2 and abs(ax.transData.transform((shown[-2], 0))[0] - ax.transData.transform((0, 0))[0]) < 20:
+    if len(shown) > 2 and abs(ax.transData.transform((shown[-2], 0))[0] - ax.transData.transform((0, 0))[0]) < 34:
         shown.pop(-2)
     ax.set_xticks(shown, [words.epsilon(value, kind) if value else "clean" for value in shown])
     ax.set_xticks([], minor=True)
