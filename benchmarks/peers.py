@@ -31,7 +31,7 @@ def main() -> None:
     """Print robust accuracy, seconds and the ratio to Salus for each attack and library."""
     folder, count = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 512
     torch.set_num_threads(THREADS)
-    model = Classifier.load(folder / "model").eval()
+    model = Classifier.load(folder).eval()
     samples = load_file(folder / "samples.safetensors")
     x, y = samples["x"][:count], samples["y"][:count]
     print(f"torch {torch.__version__}, {THREADS} threads, {count} samples, eps {EPS}, {STEPS} steps")

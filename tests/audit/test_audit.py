@@ -61,7 +61,7 @@ def test_the_stored_arrays_give_the_stored_rates(run) -> None:
     folder, results = run
     samples = load_file(folder / "samples.safetensors")
     x, y = samples["x"], samples["y"]
-    model = Classifier.load(folder / "model")
+    model = Classifier.load(folder)
     guard = Guard.load(next((folder / "guards").iterdir()))
     for cell in results["cells"]:
         judge = Guard(model) if cell["guard"] == "none" else guard
@@ -307,7 +307,7 @@ def test_the_substitute_is_never_the_model_itself(tmp_path: Path) -> None:
         "defence": "none",
     }
     run_audit(Plan.of(plan), tmp_path / "run")
-    model, stand_in = (Classifier.load(tmp_path / "run" / name) for name in ("model", "substitute"))
+    model, stand_in = (Classifier.load(tmp_path / "run" / name) for name in (".", "substitute"))
     assert model.fingerprint() != stand_in.fingerprint()
 
 
@@ -327,7 +327,7 @@ def test_targeted_attacks_count_only_who_is_not_of_the_target_class(tmp_path: Pa
     benign = samples["y"] == 1
     assert attacked["target"] == "benign"
     assert torch.equal(stored["x_adv"][benign], samples["x"][benign])
-    model = Classifier.load(tmp_path / "run" / "model")
+    model = Classifier.load(tmp_path / "run")
     counted = (model.predict(samples["x"]).argmax(1) == samples["y"]) & ~benign
     assert attacked["attack_success_rate"] == pytest.approx(float(stored["reached"][counted].float().mean()))
     assert clean["target"] is None

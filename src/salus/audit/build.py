@@ -104,7 +104,7 @@ def trained_classifier(plan: Plan, splits: Splits, folder: Path) -> tuple[Classi
         The classifier, the options it was trained with, and remarks.
     """
     options = training_options(plan, splits)
-    trained = _stored(folder / "model", model_spec(plan, splits), splits, options, "classifier", plan.device)
+    trained = _stored(folder, model_spec(plan, splits), splits, options, "classifier", plan.device)
     return trained, asdict(options), check_classifier(trained, splits.test)
 
 
@@ -127,12 +127,12 @@ def _stored(folder: Path, spec: str, splits: Splits, options: TrainingOptions, w
         splits.train,
         splits.validation,
         options,
-        checkpoint=folder.parent / f"{what}.checkpoint",
+        checkpoint=folder / "training.checkpoint",
         device=device,
         log=_spaced(console.print),
     )
     trained.save(folder)
-    (folder.parent / f"{what}.checkpoint").unlink(missing_ok=True)
+    (folder / "training.checkpoint").unlink(missing_ok=True)
     return trained
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import shutil
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,9 +48,7 @@ def fit_bundle(plan: Plan, out: Path) -> FittedBundle:
         classifier = own[0] if own is not None else build.trained_classifier(plan, splits, out)[0]
         guard = build.fitted_guard(plan.defences[0], plan, classifier, splits)
         guard.save(out)
-        # What served to go on after a kill is not part of the bundle.
-        shutil.rmtree(out / "model", ignore_errors=True)
-        (out / "run.json").unlink()
+        (out / "run.json").unlink()  # it served to go on after a kill, and is not part of the bundle
     verdict = guard(splits.test.x)
     right = verdict.answers == splits.test.y
     return FittedBundle(guard, len(splits.test), float((~verdict.accepted).float().mean()), float(right.float().mean()))

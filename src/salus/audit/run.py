@@ -81,7 +81,7 @@ def run_audit(plan: Plan, out: Path | str, *, command: str = "") -> Outcome:
             classifier, training, remarks = build.trained_classifier(plan, splits, store.folder)
         else:
             classifier, remarks = own
-            classifier.save(store.folder / "model")
+            classifier.save(store.folder)
         guards = [build.guard(spec, plan, classifier, splits, store.folder) for spec in plan.defences]
         classifier.to(device)
         chosen = _sample(plan, splits.test)
