@@ -60,14 +60,20 @@ class GuardObjective(Objective):
     def evaluate(self, x: Tensor, y: Tensor) -> Evaluation:
         """Look at the guard once."""
         view = self.guard.view(x)
-        logits = checked_logits(view.logits, y)
-        hit = logits.argmax(1) == y
-        wrong = hit if self.targeted else ~hit
-        margin = -logit_margin(logits, y) if self.targeted else logit_margin(logits, y)
-        loss = self.goal(view, y)
+        seen = Evaluation(checked_logits(view.logits, y), y, targeted=self.targeted)
         if view.acceptance is None:
-            return Evaluation(loss, margin, wrong)
-        return Evaluation(loss, torch.maximum(margin, -view.acceptance), wrong & (view.acceptance >= 0))
+            return Evaluation(seen.logits, y, targeted=self.targeted, loss=self.goal(view, y))
+        # An accepted input is one that some class accepts; a way to win ends where its own class accepts.
+        accepted = view.acceptance[:, None] if view.class_acceptance is None else view.class_acceptance
+        return Evaluation(
+            seen.logits,
+            y,
+            targeted=self.targeted,
+            loss=self.goal(view, y),
+            margin=torch.maximum(seen.margin, -view.acceptance),
+            success=seen.success & (view.acceptance >= 0),
+            class_margins=torch.maximum(seen.class_margins, -accepted),
+        )
 
     def goal(self, view: View, y: Tensor) -> Tensor:
         """Return what the attacker raises, ``[N]``."""

@@ -119,7 +119,7 @@ def test_stopping_early_never_loses_a_success(cls: type[BIM] | type[PGD], norm: 
     assert torch.equal(early.x_adv[never], full.x_adv[never]) or cls is PGD
     assert int(early.passes.sum()) < int(full.passes.sum())
     assert torch.equal(full.passes, torch.full_like(y, 10))
-    assert torch.equal(full.queries, torch.full_like(y, 11))
+    assert torch.equal(full.queries, torch.full_like(y, 10))  # who judges is the audit, not the attacker
 
 
 def test_what_is_misclassified_already_is_returned_untouched(trained: Any) -> None:

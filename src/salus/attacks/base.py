@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -13,7 +15,8 @@ from torch import Tensor
 
 from salus.attacks.ball import NormName, ball
 from salus.attacks.objective import LogitObjective, Model, Objective, frozen
-from salus.attacks.search import Search
+from salus.attacks.search import BudgetSpent, Search
+from salus.attacks.taxonomy import Knowledge
 from salus.errors import DataError, ModelError, OptionError
 
 
@@ -25,7 +28,8 @@ class AttackResult:
         x_adv: the attacked samples ``[N, ...]``.
         success: bool ``[N]``, the attacker's goal is reached at ``x_adv``.
         distance: float64 ``[N]``, from the clean sample in the attack's norm.
-        queries: int64 ``[N]``, forward passes that the sample took part in.
+        queries: int64 ``[N]``, forward passes that the sample took part in; the final judgement of a result that
+            the attacker did not judge is the audit's and not among them.
         passes: int64 ``[N]``, those of them that were followed by a backward pass.
     """
 
@@ -35,14 +39,21 @@ class AttackResult:
     queries: Tensor
     passes: Tensor
 
+    @classmethod
+    def joined(cls, parts: Iterable[AttackResult]) -> AttackResult:
+        """Put the results of several batches one after another."""
+        columns = zip(*((p.x_adv, p.success, p.distance, p.queries, p.passes) for p in parts), strict=True)
+        return cls(*(torch.cat(column) for column in columns))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Attack(ABC):
     """Turns clean samples into adversarial ones of the same shape, inside the bounds and its own norm ball.
 
     Attributes:
-        eps: radius of the ball, in the units of x.
-        norm: ``"linf"`` or ``"l2"``.
+        eps: radius of the ball, in the units of x; None for no limit but the bounds, where an attack looks for
+            the smallest change.
+        norm: ``"linf"`` or ``"l2"``; some attacks know one alone.
         bounds: lowest and highest value of x.
         seed: decides every random draw, together with a sample's index.
         targeted: ``y`` is the class to reach, not the one to leave.
@@ -50,16 +61,28 @@ class Attack(ABC):
             nested sequence; kept as nested tuples, so that an attack stays hashable).
         units: for tables with integer features, the size of one unit of each, 0 where continuous.
         batch_size: samples attacked side by side.
+        queries: most forward passes a sample; None for as many as the attack takes. What is spent ends the
+            attack with the best that it has.
+        time_limit: most seconds for all samples together, dealt to batches in proportion. What is found then
+            depends on the machine.
 
     Raises:
         OptionError: an option has a value that makes no sense.
     """
 
     name: ClassVar[str]
+    #: What is asked of the victim: its gradients, its logits, or its answers alone.
+    knowledge: ClassVar[Knowledge] = "gradients"
+    #: Who published it, and where our papers use it.
+    paper: ClassVar[str] = ""
+    #: The norms that it knows.
+    norms: ClassVar[tuple[NormName, ...]] = ("linf", "l2")
+    #: It looks for the smallest change, and keeps the nearest success.
+    closest: ClassVar[bool] = False
     #: The attack reads its objective's loss or margin alone, so threat models can turn it on a guard.
     adaptive: ClassVar[bool] = True
 
-    eps: float
+    eps: float | None
     norm: NormName = "linf"
     bounds: tuple[float, float] = (0.0, 1.0)
     seed: int = 0
@@ -67,23 +90,29 @@ class Attack(ABC):
     mask: Any = field(default=None, repr=False)
     units: tuple[float, ...] | None = field(default=None, repr=False)
     batch_size: int = 256
+    queries: int | None = None
+    time_limit: float | None = None
 
     def __post_init__(self) -> None:
-        if self.norm not in ("linf", "l2"):
-            raise OptionError(f"{self.title}: norm must be 'linf' or 'l2', not {self.norm!r}.")
+        if self.norm not in self.norms:
+            raise OptionError(f"{self.title}: norm must be {' or '.join(map(repr, self.norms))}, not {self.norm!r}.")
         object.__setattr__(self, "bounds", tuple(self.bounds))
         if len(self.bounds) != 2 or not self.bounds[0] < self.bounds[1]:
             raise OptionError(f"{self.title}: bounds must be (lowest, highest), not {self.bounds!r}.")
         width = self.bounds[1] - self.bounds[0]
-        if not (math.isfinite(self.eps) and self.eps >= 0):
+        if self.eps is not None and not (math.isfinite(self.eps) and self.eps >= 0):
             raise OptionError(f"{self.title}: eps must be a number from 0 up, not {self.eps}.")
-        if self.norm == "linf" and self.eps > width:
+        if self.norm == "linf" and self.eps is not None and self.eps > width:
             raise OptionError(
                 f"{self.title}: eps={self.eps:g} is more than the whole range of values, {width:g} wide; "
                 f"eps is in the units of x (8/255 = {8 / 255:.4f} for images in 0 to 1)."
             )
         if self.batch_size < 1:
             raise OptionError(f"{self.title}: batch_size must be at least 1, not {self.batch_size}.")
+        if self.queries is not None and self.queries < 1:
+            raise OptionError(f"{self.title}: queries must be at least 1, not {self.queries}.")
+        if self.time_limit is not None and not self.time_limit > 0:
+            raise OptionError(f"{self.title}: time_limit must be above 0 seconds, not {self.time_limit}.")
         if self.mask is not None:
             object.__setattr__(self, "mask", _tuples(self.mask))
         if self.units is not None:
@@ -95,6 +124,11 @@ class Attack(ABC):
     def title(self) -> str:
         """The attack's name in sentences."""
         return type(self).__name__
+
+    @property
+    def radius(self) -> float:
+        """The radius of the ball; infinite without eps."""
+        return math.inf if self.eps is None else self.eps
 
     def __call__(self, model: Model | Objective, x: Tensor, y: Tensor) -> Tensor:
         """Attack x ``[N, ...]`` with labels (or targets) y ``[N]`` and return ``x_adv``; see :meth:`run`."""
@@ -125,6 +159,26 @@ class Attack(ABC):
         """
         return self._run(model, x, y, start=start, progress=progress)
 
+    def stream(
+        self, model: Model | Objective, batches: Iterable[tuple[Tensor, Tensor]], *, first: int = 0
+    ) -> Iterator[AttackResult]:
+        """Attack data that need not fit into memory, one result for each ``(x, y)`` as it comes.
+
+        Samples are counted through all batches, so that the results are those of one :meth:`run` over all.
+
+        Args:
+            model: as for :meth:`run`.
+            batches: pairs of x ``[N, ...]`` and y ``[N]``, each batch of any size.
+            first: index of the first sample, to go on where a run was stopped.
+        """
+        for x, y in batches:
+            yield self._run(model, x, y, first=first)
+            first += len(x)
+
+    def objective(self, model: Model) -> Objective:
+        """Make the attacker's goal on a bare model."""
+        return LogitObjective(model, targeted=self.targeted)
+
     @abstractmethod
     def perturb(self, search: Search, start: Tensor | None) -> None:
         """Move the search's active samples; the one thing in which attacks differ."""
@@ -142,28 +196,44 @@ class Attack(ABC):
         start: Tensor | None = None,
         progress: Callable[[int], None] | None = None,
         judge: bool = True,
+        first: int = 0,
     ) -> AttackResult:
-        objective = model if isinstance(model, Objective) else LogitObjective(model, targeted=self.targeted)
+        objective = model if isinstance(model, Objective) else self.objective(model)
         self._check(objective, x, y, start)
         mask, units = self._constraints(x)
         parts: list[AttackResult] = []
+        ends = None if self.time_limit is None else time.monotonic() + self.time_limit
         # Gradients are needed even where the caller has switched them off.
         with torch.inference_mode(False), frozen(*objective.modules):
-            for first in range(0, len(x), self.batch_size):
-                rows = slice(first, first + self.batch_size)
+            for at in range(0, len(x), self.batch_size):
+                rows = slice(at, at + self.batch_size)
                 clean, labels = _usable(x[rows]), _usable(y[rows])
-                region = ball(self.norm, clean, self.eps, self.bounds, mask, units)
-                samples = torch.arange(first, first + len(region.x), device=x.device)
-                search = Search(objective, region, labels, samples, early_stop=self._early_stop)
-                self.perturb(search, None if start is None else region.project(start[rows].detach()))
+                region = ball(self.norm, clean, self.radius, self.bounds, mask, units)
+                search = Search(
+                    objective,
+                    region,
+                    labels,
+                    torch.arange(first + at, first + at + len(clean), device=x.device),
+                    early_stop=self._early_stop,
+                    closest=self.closest,
+                    queries=self.queries,
+                    deadline=None if ends is None else _share(ends, len(clean) / (len(x) - at)),
+                    batch_size=self.batch_size,
+                )
+                self._search(search, None if start is None else region.project(start[rows].detach()))
                 if judge:
                     search.judge()
                 distance = region.distance(search.x_adv)
                 parts.append(AttackResult(search.x_adv, search.success, distance, search.queries, search.passes))
                 if progress is not None:
-                    progress(len(region.x))
-        names = ("x_adv", "success", "distance", "queries", "passes")
-        return AttackResult(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
+                    progress(len(clean))
+        return AttackResult.joined(parts)
+
+    def _search(self, search: Search, start: Tensor | None) -> None:
+        with suppress(BudgetSpent):
+            self.perturb(search, start)
+            return
+        search.settle_last()
 
     def _check(self, objective: Objective, x: Tensor, y: Tensor, start: Tensor | None) -> None:
         stated = objective.bounds
@@ -186,7 +256,7 @@ class Attack(ABC):
         if start is not None and (start.shape != x.shape or bool(start.isnan().any())):
             raise DataError(f"{self.title}: start must be shaped like x, {list(x.shape)}, without NaN.")
         diagonal = (self.bounds[1] - self.bounds[0]) * math.sqrt(flat.shape[1])
-        if self.norm == "l2" and self.eps > diagonal:
+        if self.norm == "l2" and self.eps is not None and self.eps > diagonal:
             raise OptionError(f"{self.title}: eps={self.eps:g} is longer than the diagonal of the space, {diagonal:g}.")
 
     def _constraints(self, x: Tensor) -> tuple[Tensor | None, Tensor | None]:
@@ -202,6 +272,12 @@ class Attack(ABC):
             if x.ndim != 2 or units.shape != x.shape[1:]:
                 raise OptionError(f"{self.title}: {len(units)} units do not fit samples {list(x.shape[1:])}.")
         return mask, units
+
+
+def _share(ends: float, share: float) -> float:
+    """Return when a batch must end that may take this share of the time that is left."""
+    now = time.monotonic()
+    return now + max(ends - now, 0.0) * share
 
 
 def _usable(part: Tensor) -> Tensor:

@@ -24,6 +24,9 @@ class FGSM(Attack):
     """
 
     name: ClassVar[str] = "fgsm"
+    paper: ClassVar[str] = "Goodfellow et al., 2015"
+
+    eps: float
 
     def perturb(self, search: Search, start: Tensor | None) -> None:
         """Take one step of length eps."""
@@ -43,6 +46,7 @@ class _Iterative(Attack):
             Without it every sample takes every step, which is what a transfer attack wants.
     """
 
+    eps: float
     steps: int = 10
     step_size: float | None = None
     early_stop: bool = True
@@ -77,6 +81,7 @@ class BIM(_Iterative):
     """
 
     name: ClassVar[str] = "bim"
+    paper: ClassVar[str] = "Kurakin et al., 2017"
 
     def perturb(self, search: Search, start: Tensor | None) -> None:
         """Climb from x."""
@@ -97,6 +102,7 @@ class PGD(_Iterative):
     """
 
     name: ClassVar[str] = "pgd"
+    paper: ClassVar[str] = "Madry et al., 2018"
 
     steps: int = 40
     restarts: int = 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -19,12 +19,74 @@ from salus.errors import ModelError
 Model = Callable[[Tensor], Tensor]
 
 
-class Evaluation(NamedTuple):
-    """What one forward pass tells about each sample; each ``[N]``."""
+class Evaluation:
+    """What one forward pass tells about each of N samples; each part is computed when it is first asked for.
 
-    loss: Tensor  # what the attacker raises
-    margin: Tensor  # negative: the attacker has won
-    success: Tensor  # bool
+    Args:
+        logits: ``[N, K]``; None where only answers are seen.
+        y: labels, or targets, ``[N]``.
+        targeted: ``y`` is the class to reach.
+        loss: what the attacker raises ``[N]``; by default the cross-entropy, or minus that of the target.
+        margin: negative where the attacker has won ``[N]``; by default the logit margin.
+        success: bool ``[N]``; by default a wrong label, or the target.
+        class_margins: ``[N, K]``, the margin left to win by way of each class, infinite where that is no win.
+    """
+
+    def __init__(
+        self,
+        logits: Tensor | None,
+        y: Tensor,
+        *,
+        targeted: bool = False,
+        loss: Tensor | None = None,
+        margin: Tensor | None = None,
+        success: Tensor | None = None,
+        class_margins: Tensor | None = None,
+    ) -> None:
+        self._logits = logits
+        self.y = y
+        self.targeted = targeted
+        given = {"loss": loss, "margin": margin, "success": success, "class_margins": class_margins}
+        self.__dict__ |= {name: value for name, value in given.items() if value is not None}
+
+    @property
+    def logits(self) -> Tensor:
+        """The logits ``[N, K]``.
+
+        Raises:
+            ModelError: only answers are seen.
+        """
+        if self._logits is None:
+            raise ModelError("This attack needs logits, and the model answers with labels alone.")
+        return self._logits
+
+    @cached_property
+    def loss(self) -> Tensor:
+        """What the attacker raises, ``[N]``."""
+        loss = cross_entropy(self.logits, self.y)
+        return -loss if self.targeted else loss
+
+    @cached_property
+    def margin(self) -> Tensor:
+        """The distance from success, ``[N]``; negative: the attacker has won."""
+        margin = logit_margin(self.logits, self.y)
+        return -margin if self.targeted else margin
+
+    @cached_property
+    def success(self) -> Tensor:
+        """Where the attacker has won, bool ``[N]``."""
+        hit = self.logits.argmax(1) == self.y
+        return hit if self.targeted else ~hit
+
+    @cached_property
+    def class_margins(self) -> Tensor:
+        """The margin left to win by way of each class, ``[N, K]``; infinite where that class is no win."""
+        own = self.y[:, None]
+        if self.targeted:
+            nowhere = torch.full_like(self.logits, torch.inf)
+            return nowhere.scatter(1, own, self.margin[:, None])
+        finite = self.logits.clamp(-1e30, 1e30)
+        return (finite.gather(1, own) - finite).scatter(1, own, torch.inf)
 
 
 class Objective(ABC):
@@ -90,12 +152,29 @@ class LogitObjective(Objective):
         return None if bounds is None else (float(bounds[0]), float(bounds[1]))
 
     def evaluate(self, x: Tensor, y: Tensor) -> Evaluation:
-        """Compute the cross-entropy, the logit margin and whether the label is wrong (or the target's)."""
-        logits = checked_logits(self.model(x), y)
-        hit = logits.argmax(1) == y
-        if self.targeted:
-            return Evaluation(-cross_entropy(logits, y), -logit_margin(logits, y), hit)
-        return Evaluation(cross_entropy(logits, y), logit_margin(logits, y), ~hit)
+        """Compute the logits; the rest follows from them."""
+        return Evaluation(checked_logits(self.model(x), y), y, targeted=self.targeted)
+
+
+class DecisionObjective(LogitObjective):
+    """Make a model give a wrong answer (or the target) seeing its answers alone.
+
+    Args:
+        model: a callable from a batch to labels, int64 ``[N]``, -1 where it rejects, or to logits ``[N, K]``,
+            of which only the highest is seen.
+        targeted: ``y`` is the class to reach. A rejection is never a success.
+    """
+
+    def evaluate(self, x: Tensor, y: Tensor) -> Evaluation:
+        """Compare the answers with y; there is no loss and no margin."""
+        answers = self.model(x)
+        if isinstance(answers, Tensor) and answers.is_floating_point():
+            answers = checked_logits(answers, y).argmax(1)
+        elif not isinstance(answers, Tensor) or answers.shape != y.shape:
+            shape = list(answers.shape) if isinstance(answers, Tensor) else type(answers).__name__
+            raise ModelError(f"The model must return labels [N] or logits [N, K] for {len(y)} samples; not {shape}.")
+        won = answers == y if self.targeted else (answers != y) & (answers >= 0)
+        return Evaluation(None, y, targeted=self.targeted, success=won)
 
 
 def checked_logits(logits: Tensor, y: Tensor) -> Tensor:
@@ -103,7 +182,7 @@ def checked_logits(logits: Tensor, y: Tensor) -> Tensor:
     if isinstance(logits, Tensor) and not logits.is_floating_point():
         raise ModelError(
             f"The model returned {logits.dtype}, not logits; this attack needs logits, "
-            "a model that answers with labels can be attacked by decision-based attacks only."
+            "a model that answers with labels can be attacked by decision-based attacks alone (HopSkipJump, Boundary)."
         )
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(y):
         shape = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from functools import cached_property
+
 import torch
 from torch import Tensor
 
@@ -9,13 +13,62 @@ from salus.attacks.ball import Ball
 from salus.attacks.objective import Evaluation, NaNLogitsError, Objective
 from salus.errors import ModelError
 
+#: What an attack raises instead of the objective's own loss: (evaluation, rows ``[A]``) to ``[A]``.
+Goal = Callable[[Evaluation, Tensor], Tensor]
+
+
+class BudgetSpent(Exception):  # noqa: N818 - no error: the attack ends with what it has
+    """The queries or the time that were allowed are used up."""
+
+
+class Look:
+    """What one evaluation of the active samples' points showed, for the samples that stay active.
+
+    Attributes:
+        stay: bool ``[A]`` over those active before: who still is. An attack filters its own state by it.
+        loss: what was raised ``[A']``.
+        gradient: of the loss in the point ``[A', ...]``; None when it was not asked for.
+    """
+
+    def __init__(self, evaluation: Evaluation, stay: Tensor, loss: Tensor | None, gradient: Tensor | None) -> None:
+        self._evaluation = evaluation
+        self._everyone = bool(stay.all())
+        self.stay = stay
+        self.loss = loss if loss is None else self.of(loss.detach())
+        self.gradient = gradient if gradient is None else self.of(gradient)
+
+    def of(self, values: Tensor) -> Tensor:
+        """Keep the rows of the samples that stay."""
+        return values if self._everyone else values[self.stay]
+
+    @cached_property
+    def margin(self) -> Tensor:
+        """The distance from success ``[A']``."""
+        return self.of(self._evaluation.margin.detach())
+
+    @cached_property
+    def success(self) -> Tensor:
+        """Where the attacker has won, bool ``[A']``."""
+        return self.of(self._evaluation.success)
+
+    @cached_property
+    def class_margins(self) -> Tensor:
+        """The margin left to win by way of each class ``[A', K]``."""
+        return self.of(self._evaluation.class_margins.detach())
+
+    @cached_property
+    def logits(self) -> Tensor:
+        """The logits ``[A', K]``."""
+        return self.of(self._evaluation.logits.detach())
+
 
 class Search:
     """Evaluates an objective on the samples that are still active and keeps the best point of each.
 
-    An attack moves points of the *active* samples; with ``early_stop`` a sample leaves as soon as it has
-    fallen. ``ball``, ``y``, ``samples`` and ``rows`` (places in the batch) always describe the active ones,
-    in the order of their points.
+    An attack moves points of the *active* samples. With ``early_stop`` a sample leaves as soon as it has
+    fallen; with ``closest`` it stays, and of all points where it falls the nearest to x is kept. ``ball``,
+    ``y``, ``samples`` and ``rows`` (places in the batch) always describe the active ones, in the order of
+    their points.
 
     Args:
         objective: the attacker's goal.
@@ -23,48 +76,124 @@ class Search:
         y: labels or targets ``[N]``.
         samples: indices of the samples in the whole data ``[N]``; random draws depend on them.
         early_stop: let fallen samples go.
+        closest: keep the success nearest to x instead of the first.
+        queries: most forward passes a sample.
+        deadline: when to stop, by ``time.monotonic()``.
+        batch_size: points evaluated side by side by :meth:`ask`.
     """
 
-    def __init__(self, objective: Objective, ball: Ball, y: Tensor, samples: Tensor, *, early_stop: bool) -> None:
+    def __init__(
+        self,
+        objective: Objective,
+        ball: Ball,
+        y: Tensor,
+        samples: Tensor,
+        *,
+        early_stop: bool = False,
+        closest: bool = False,
+        queries: int | None = None,
+        deadline: float | None = None,
+        batch_size: int = 256,
+    ) -> None:
         self.objective = objective
-        self.ball = ball
-        self.y = y
-        self.samples = samples
+        self.batch_ball, self.batch_y, self.batch_samples = ball, y, samples
+        self.ball, self.y, self.samples = ball, y, samples
         self.early_stop = early_stop
+        self.closest = closest
+        self.allowed = queries
+        self.deadline = deadline
+        self.batch_size = batch_size
         self.x_adv = ball.x.clone()  # [N, ...], the best point of each sample
         self.success = torch.zeros_like(y, dtype=torch.bool)
         self.judged = torch.zeros_like(self.success)  # success is known at x_adv
         self.queries = torch.zeros_like(y)
         self.passes = torch.zeros_like(y)
-        self._margin = torch.full(y.shape, torch.inf, dtype=torch.float64, device=y.device)
+        self.distance = torch.full(y.shape, torch.inf, dtype=torch.float64, device=y.device)  # of the successes
+        self._margin = self.distance.clone()
+        self._last: tuple[Tensor, Tensor] | None = None  # rows and points of the last gradient
         self.rows = torch.arange(len(y), device=y.device)  # the active samples' places in the batch
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def gradient(self, point: Tensor) -> tuple[Tensor, Tensor]:
-        """Differentiate the loss at each active sample's point ``[A, ...]``.
+    def look(self, point: Tensor, goal: Goal | None = None, *, gradient: bool = True) -> Look:
+        """Evaluate each active sample's point ``[A, ...]``, and differentiate what is to be raised.
 
-        Returns:
-            The points of the samples that stay active and the gradients there: with ``early_stop``, those
-            that have fallen at this point are kept and leave.
+        With ``early_stop`` the samples that fall here are kept and leave; with ``closest`` each fall that is
+        nearer than those before is kept.
+
+        Args:
+            point: where to look; must be inside the ball.
+            goal: what to raise instead of the objective's loss.
+            gradient: compute the gradient; without it no loss is computed unless a goal is given.
 
         Raises:
             ModelError: the model returned NaN, or nothing that depends on its input by torch operations.
+            BudgetSpent: no more queries or time are allowed.
+        """
+        landed = self.ball.land(point).detach()
+        slope, loss = None, None
+        with torch.set_grad_enabled(gradient):
+            at = landed.requires_grad_(gradient) if gradient else landed
+            evaluation = self._evaluate(at)
+            if gradient or goal is not None:
+                loss = evaluation.loss if goal is None else goal(evaluation, self.rows)
+        if gradient:
+            assert loss is not None  # noqa: S101 - just computed
+            self.passes[self.rows] += 1
+            slope = differentiate(loss, at)
+            landed = landed.detach()
+            self._last = (self.rows, landed)
+        stay = torch.ones_like(self.y, dtype=torch.bool)
+        won = evaluation.success
+        if (self.early_stop or self.closest) and bool(won.any()):
+            if self.early_stop:
+                self._keep(won, landed, evaluation, won)
+                stay = ~won
+            else:
+                distance = self.ball.distance(landed)
+                self._keep(won & (distance < self.distance[self.rows]), landed, evaluation, won, distance)
+        look = Look(evaluation, stay, loss, slope)
+        if self.early_stop:
+            self.select(stay)
+        return look
+
+    def gradient(self, point: Tensor) -> tuple[Tensor, Tensor]:
+        """Differentiate the objective's loss at each active sample's point ``[A, ...]``; see :meth:`look`.
+
+        Returns:
+            The points of the samples that stay active and the gradients there.
+        """
+        look = self.look(point)
+        assert look.gradient is not None  # noqa: S101 - asked for
+        return look.of(point), look.gradient
+
+    def jacobian(self, point: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+        """Differentiate the margins by way of several classes, from one forward pass.
+
+        Args:
+            point: each active sample's point ``[A, ...]``.
+            classes: the classes of each, ``[A, M]``.
+
+        Returns:
+            Margins ``[A, M]`` and gradients ``[A, M, ...]``. Successes are kept as :meth:`look` keeps them, but
+            nobody leaves.
         """
         landed = self.ball.land(point).detach().requires_grad_()
         with torch.enable_grad():
             evaluation = self._evaluate(landed)
+            margins = evaluation.class_margins.gather(1, classes)  # [A, M]
         self.passes[self.rows] += 1
-        gradient = _differentiate(evaluation.loss, landed)
-        # A model with infinite slopes must not turn a point into NaN.
-        gradient.nan_to_num_(nan=0.0, posinf=1e30, neginf=-1e30)
-        if self.early_stop and bool(evaluation.success.any()):
-            won = evaluation.success
-            self._keep(won, landed.detach(), evaluation.margin.detach(), won)
-            point, gradient = point[~won], gradient[~won]
-            self._select(~won)
-        return point, gradient
+        finite = margins.detach().isfinite()
+        gradients = torch.stack(
+            [
+                differentiate(torch.where(ok, column, 0), landed, keep_graph=k + 1 < classes.shape[1])
+                for k, (column, ok) in enumerate(zip(margins.unbind(1), finite.unbind(1), strict=True))
+            ],
+            1,
+        )
+        self._keep_success(evaluation, landed.detach())
+        return margins.detach(), gradients
 
     def record(self, point: Tensor) -> None:
         """Judge the active samples' points and keep each that is better than what its sample has so far."""
@@ -74,55 +203,148 @@ class Search:
         with torch.no_grad():
             evaluation = self._evaluate(landed)
         won, rows = evaluation.success, self.rows
+        margin = evaluation.margin.double()
+        distance = self.ball.distance(landed)
         better = ~self.judged[rows] | (won & ~self.success[rows])
-        better |= (won == self.success[rows]) & (evaluation.margin < self._margin[rows])
-        self._keep(better, landed, evaluation.margin, won)
+        if self.closest:
+            better |= won & (distance < self.distance[rows])
+            better |= ~won & ~self.success[rows] & (margin < self._margin[rows])
+        else:
+            better |= (won == self.success[rows]) & (margin < self._margin[rows])
+        self._keep(better, landed, evaluation, won, distance)
         if self.early_stop and bool(won.any()):
-            self._select(~won)
+            self.select(~won)
+
+    def ask(self, points: Tensor, rows: Tensor) -> Tensor:
+        """Find out whether points succeed; any number a sample, also of samples that are no longer active.
+
+        Args:
+            points: ``[M, ...]``, inside the ball.
+            rows: whose they are, places in the batch ``[M]``.
+
+        Returns:
+            bool ``[M]``. With ``closest`` the nearest success of each sample is kept.
+        """
+        if len(rows) == 0:
+            return torch.zeros(0, dtype=torch.bool, device=rows.device)
+        answers = []
+        for part, whose in zip(points.split(self.batch_size), rows.split(self.batch_size), strict=True):
+            region = self.batch_ball.select(whose)
+            landed = region.land(part).detach()
+            self.queries.index_add_(0, whose, torch.ones_like(whose))
+            with torch.no_grad():
+                evaluation = self._answer(landed, self.batch_y[whose], self.batch_samples[whose])
+            won = evaluation.success
+            answers.append(won)
+            if self.closest and bool(won.any()):
+                self._keep_nearest(whose[won], landed[won], region.distance(landed)[won])
+        return torch.cat(answers)
+
+    def left(self, rows: Tensor | None = None) -> Tensor:
+        """Return how many more queries each sample of the batch (or those at ``rows``) may ask, int64 ``[N]``."""
+        asked = self.queries if rows is None else self.queries[rows]
+        most = torch.iinfo(torch.int64).max if self.allowed is None else self.allowed
+        return (most - asked).clamp_min(0)
+
+    def check_time(self) -> None:
+        """Stop when the time is up.
+
+        Raises:
+            BudgetSpent: it is.
+        """
+        if self.deadline is not None and time.monotonic() > self.deadline:
+            raise BudgetSpent
 
     def settle(self, point: Tensor) -> None:
         """Keep the active samples' points unjudged: the attack has nothing to choose between."""
         self.x_adv[self.rows] = self.ball.land(point).detach()
         self.judged[self.rows] = False
 
+    def settle_last(self) -> None:
+        """Keep the last point of each sample that has found nothing, when the budget ends an attack midway."""
+        if self._last is not None:
+            rows, points = self._last
+            lost = ~self.success[rows] & ~self.judged[rows]
+            self.x_adv[rows[lost]] = points[lost]
+
     def judge(self) -> None:
-        """Find out whether the points that were settled reach the goal; the last thing that a search does."""
-        self._select(~self.judged[self.rows])  # only active samples are ever settled
-        if len(self) > 0:
+        """Find out whether unjudged points reach the goal; the last thing that a search does.
+
+        This is the audit's question, not the attacker's: it counts as no query.
+        """
+        for part in (~self.judged).nonzero()[:, 0].split(self.batch_size):
+            if len(part) == 0:
+                break
             with torch.no_grad():
-                self.success[self.rows] = self._evaluate(self.x_adv[self.rows]).success
-            self.judged[self.rows] = True
+                y, samples = self.batch_y[part], self.batch_samples[part]
+                self.success[part] = self._answer(self.x_adv[part], y, samples).success
+        self.judged[:] = True
+
+    def select(self, stay: Tensor) -> None:
+        """Keep these of the active samples active, bool ``[A]``."""
+        if not bool(stay.all()):
+            self.rows, self.y, self.samples = self.rows[stay], self.y[stay], self.samples[stay]
+            self.ball = self.ball.select(stay)
 
     def _evaluate(self, point: Tensor) -> Evaluation:
+        self.check_time()
+        if self.allowed is not None and bool((self.queries[self.rows] >= self.allowed).any()):
+            raise BudgetSpent
         self.queries[self.rows] += 1
+        return self._answer(point, self.y, self.samples)
+
+    def _answer(self, point: Tensor, y: Tensor, samples: Tensor) -> Evaluation:
         try:
             # A copy, because a model may write to its input, and a point may be the caller's x itself.
-            return self.objective.evaluate(point.clone(), self.y)
+            return self.objective.evaluate(point.clone(), y)
         except NaNLogitsError as error:
             raise ModelError(
-                f"The model returned NaN near sample {int(self.samples[error.row])}; "
+                f"The model returned NaN near sample {int(samples[error.row])}; "
                 "check the model's weights and the scaling of its input."
             ) from error
 
-    def _keep(self, which: Tensor, point: Tensor, margin: Tensor, won: Tensor) -> None:
+    def _keep_success(self, evaluation: Evaluation, landed: Tensor) -> None:
+        won = evaluation.success
+        if bool(won.any()):
+            distance = self.ball.distance(landed)
+            better = won & (distance < self.distance[self.rows])
+            self._keep(better, landed, evaluation, won, distance)
+
+    def _keep(
+        self, which: Tensor, point: Tensor, evaluation: Evaluation, won: Tensor, distance: Tensor | None = None
+    ) -> None:
         rows = self.rows[which]
         self.x_adv[rows] = point[which]
-        self._margin[rows] = margin[which].double()
+        self._margin[rows] = evaluation.margin.detach()[which].double()
+        if distance is not None:
+            self.distance[rows] = torch.where(won, distance, torch.inf)[which]
         self.success[rows] = won[which]
         self.judged[rows] = True
 
-    def _select(self, stay: Tensor) -> None:
-        self.rows, self.y, self.samples = self.rows[stay], self.y[stay], self.samples[stay]
-        self.ball = self.ball.select(stay)
+    def _keep_nearest(self, rows: Tensor, points: Tensor, distance: Tensor) -> None:
+        """Keep the nearest of several successes a sample."""
+        nearest = self.distance.scatter_reduce(0, rows, distance, "amin")
+        best = (distance == nearest[rows]) & (distance < self.distance[rows])
+        rows, points = rows[best], points[best]
+        self.x_adv[rows] = points  # of two that are equally near either will do
+        self.distance = nearest
+        self.success[rows] = True
+        self.judged[rows] = True
 
 
-def _differentiate(loss: Tensor, point: Tensor) -> Tensor:
+def differentiate(loss: Tensor, point: Tensor, *, keep_graph: bool = False) -> Tensor:
+    """Return the gradient of each sample's loss ``[A]`` in its point ``[A, ...]``, without infinities or NaN.
+
+    Raises:
+        ModelError: the loss does not depend on the point by torch operations.
+    """
     gradient = None
     if loss.requires_grad:
-        (gradient,) = torch.autograd.grad(loss.sum(), point, allow_unused=True)
+        (gradient,) = torch.autograd.grad(loss.sum(), point, allow_unused=True, retain_graph=keep_graph)
     if gradient is None:
         raise ModelError(
             "The model's logits do not depend on its input by torch operations (a detach, a no_grad or numpy "
             "inside?), so there is no gradient to follow."
         )
-    return gradient
+    # A model with infinite slopes must not turn a point into NaN.
+    return gradient.nan_to_num_(nan=0.0, posinf=1e30, neginf=-1e30)
