@@ -65,6 +65,11 @@ def test_a_part_that_is_no_option_is_refused() -> None:
             split_spec(spec, "attack")
 
 
+def test_an_option_given_twice_is_refused() -> None:
+    with pytest.raises(OptionError, match="gives eps twice"):
+        split_spec("pgd:eps=0.1,eps=0.2", "attack")
+
+
 def test_the_nearest_names_are_offered() -> None:
     assert nearest("pdg", ["pgd", "fgsm"]) == "did you mean 'pgd'?"
     assert nearest("zzz", ["b", "a"]) == "known: a, b."

@@ -82,7 +82,18 @@ def main() -> None:
 @click.option("--attack", multiple=True, help="NAME:key=value,... (pgd:eps=0.01,steps=40).  [default: fgsm, pgd]")
 @click.option("--eps", help="Radii for attacks that name none, comma-separated; 2/255 will do.")
 @click.option("--norm", help="linf or l2, for attacks that name none.  [default: linf]")
-@click.option("--threat-model", multiple=True, help="white-box, transfer, oblivious, adaptive.")
+@click.option("--steps", type=int, help="Steps of every attack that takes steps.")
+@click.option("--queries", type=int, help="Most forward passes of any attack on one sample.")
+@click.option("--restarts", type=int, help="Starts of every attack that has several.")
+@click.option("--time", type=float, help="Most seconds for one cell.")
+@click.option("--control", multiple=True, help="A harmless change to try too (baseline-wander:snr=12).")
+@click.option("--poison", multiple=True, help="Poison the training data first (label-flips:share=0.2).")
+@click.option(
+    "--threat-model",
+    multiple=True,
+    help="white-box, transfer, oblivious, adaptive, decision-only.  [default: white-box, oblivious, adaptive]",
+)
+@click.option("--substitute", help="What a transfer attacker trains on: data, split or queries.  [default: data]")
 @click.option("--target", help="The class that targeted attacks aim for.")
 @click.option("--samples", type=int, help="Test samples to attack, at natural prevalence.  [default: all]")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for report and results.")
@@ -114,6 +125,39 @@ def audit(plan: Path | None, out: Path, **options: Any) -> None:
     if outcome.failed:
         click.echo(f"{outcome.failed} cells failed; run the same command to try them again.", err=True)
         sys.exit(3)
+
+
+@main.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("inputs", type=click.Path(path_type=Path))
+@click.option("--labels", type=click.Path(path_type=Path), help="Labels, .npy, when INPUTS is .npy too.")
+@click.option("--attack", "spec", required=True, help="NAME:key=value,... (pgd:eps=0.01,steps=40).")
+@click.option("--factory", help="package.module:factory, for a saved model of your own.")
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, ...")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for x_adv.npy and results.csv.")
+def attack(
+    model: Path, inputs: Path, labels: Path | None, spec: str, factory: str | None, device: str, out: Path
+) -> None:
+    r"""Attack the samples of a file of any size, writing results as they come.
+
+    MODEL is the folder of an audit (or of a saved model), INPUTS an .npz file with x and y, or an .npy file of x. A
+    run that was stopped goes on where it was.
+
+    \b
+    salus attack runs/ecg beats.npy --labels y.npy --attack pgd:eps=0.01,steps=40 --out runs/beats-pgd
+    """
+    from salus.attacks import parse_attack
+    from salus.audit.stream import attack_rows, read_rows
+    from salus.classifier import Classifier
+
+    classifier = Classifier.load(model, factory=factory)
+    engine = parse_attack(spec, bounds=classifier.bounds)
+    made = attack_rows(engine, classifier.to(device), *read_rows(inputs, labels), out)
+    reached = "reach their target" if engine.targeted else "get a wrong answer"
+    click.echo(
+        f"{made.fooled} of {made.n} samples {reached} ({made.fooled / made.n:.1%}); {made.computed} attacked by this "
+        f"run.\nResults: {out / 'results.csv'}, {out / 'x_adv.npy'}"
+    )
 
 
 @main.command()
@@ -282,7 +326,7 @@ def _print_cells(cells: list[dict[str, Any]]) -> None:
         table.add_row(
             cell["guard"],
             "(clean)" if clean else cell["attack"],
-            "" if clean else f"{cell['eps']:.3g}",
+            "" if cell["eps"] is None else f"{cell['eps']:.3g}",
             cell["threat_model"] or "",
             rate(cell, "clean_accuracy"),
             rate(cell, "robust_accuracy"),

@@ -29,6 +29,8 @@ def split_spec(spec: str, kind: str) -> tuple[str, dict[str, Any]]:
             raise OptionError(
                 f"{kind.capitalize()} {spec!r}: {part!r} is not an option; write {name}:key=value,key=value."
             )
+        if key.strip() in options:
+            raise OptionError(f"{kind.capitalize()} {spec!r} gives {key.strip()} twice.")
         options[key.strip()] = parse_value(value.strip())
     return name.strip(), options
 

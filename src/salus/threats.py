@@ -2,7 +2,8 @@
 
 White-box attacks see a bare classifier; transfer attacks a substitute trained apart; oblivious ones the guard's
 classifier without its defence; adaptive ones the guard itself, acceptance included. Every result is judged by
-the guard's own verdict: an attacked input *falls* when it is accepted and wrong.
+the guard's own verdict: an attacked input *falls* when it is accepted and wrong. Decision-only attacks ask for
+the guard's final answers, of which a rejection is one, and count every question.
 """
 
 from __future__ import annotations
@@ -15,16 +16,20 @@ import torch
 from torch import Tensor, nn
 
 from salus.attacks import Attack, AttackResult, Evaluation, Objective
-from salus.attacks.objective import checked_logits, cross_entropy, logit_margin
+from salus.attacks.objective import DecisionObjective, checked_logits, cross_entropy, logit_margin
+from salus.attacks.universal import UAP
 from salus.classifier import Classifier
 from salus.errors import OptionError, nearest
 from salus.guard import Guard, View
 
-THREAT_MODELS = ("white-box", "transfer", "oblivious", "adaptive")
+THREAT_MODELS = ("white-box", "transfer", "oblivious", "adaptive", "decision-only")
 
 #: The paper's weights of Eq. 6, and those of the class-consistent attack.
 EQ6_ALPHAS = (1e-3, 1e-2, 1e-1, 1.0)
 WEIGHTS = (1.0, 0.1, 10.0, None)  # None: the gradient of whichever of the two has not passed
+
+#: What acceptance weighs beside the cross-entropy where one perturbation is to pass a guard with every sample.
+UNIVERSAL_WEIGHTS = (0.1, 1.0, 10.0)
 
 #: Random starts of the class-consistent attack: its landscape has many dead ends.
 STARTS = 5
@@ -180,6 +185,28 @@ def transfer(attack: Attack, substitute: Classifier, x: Tensor, y: Tensor, **opt
     return full_strength(attack).run(substitute, x, y, **options)
 
 
+def decision_only(attack: Attack, guard: Guard, x: Tensor, y: Tensor, **options: Any) -> AttackResult:
+    """Attack a guard through its final answers alone; a rejection is never a success.
+
+    Raises:
+        OptionError: the attack needs more than answers.
+    """
+    reason = refusal(attack, "decision-only")
+    if reason is not None:
+        raise OptionError(reason)
+    asked = DecisionObjective(lambda point: guard(point).answers, targeted=attack.targeted)
+    return attack.run(asked, x, y, **options)
+
+
+def refusal(attack: Attack, threat_model: str) -> str | None:
+    """Say why an attack does not go with a threat model; None where it does."""
+    if threat_model == "decision-only" and attack.knowledge != "answers":
+        return f"{attack.title} asks for {attack.knowledge}, which a decision-only attacker does not see."
+    if threat_model == "adaptive" and not attack.adaptive:
+        return f"{attack.title} has no adaptive form: run it oblivious, and another attack as the adaptive one."
+    return None
+
+
 def adaptive(
     attack: Attack,
     guard: Guard,
@@ -202,11 +229,9 @@ def adaptive(
     Raises:
         OptionError: the attack has no adaptive form.
     """
-    if not attack.adaptive:
-        raise OptionError(
-            f"{attack.title} has no adaptive form against guard {guard.name!r}: "
-            f"run it oblivious, and another attack as the adaptive one."
-        )
+    reason = refusal(attack, "adaptive")
+    if reason is not None:
+        raise OptionError(reason)
     labels = y if truth is None else truth
     judge = GuardObjective(guard, targeted=attack.targeted)
     engine = _with(attack, early_stop=True)
@@ -240,6 +265,39 @@ def adaptive(
     return AdaptiveResult(best, fallen, variants, tuple(names), queries, passes)
 
 
+def adaptive_universal(
+    attack: UAP, guard: Guard, fit_x: Tensor, fit_y: Tensor, x: Tensor, y: Tensor
+) -> tuple[Tensor, dict[str, float]]:
+    """Fit universal perturbations to the guard itself, and take for each sample the one that gets furthest.
+
+    Args:
+        attack: the engine.
+        guard: the guard.
+        fit_x: samples to fit to ``[M, ...]``.
+        fit_y: their labels, or targets ``[M]``.
+        x: samples to judge on ``[N, ...]``.
+        y: their labels, or targets ``[N]``.
+
+    Returns:
+        x_adv, and the share of samples for which each variant, the oblivious one first, was the worst.
+    """
+    judge = GuardObjective(guard, targeted=attack.targeted)
+    victims: dict[str, Any] = {"oblivious": guard.classifier}
+    victims |= {
+        f"acceptance weight={weight:g}": GuardObjective(guard, weight=weight, targeted=attack.targeted)
+        for weight in UNIVERSAL_WEIGHTS
+    }
+    points, margins = [], []
+    for victim in victims.values():
+        points.append(attack.fit(victim, fit_x, fit_y)(x))
+        value, won = _judge(judge, guard, points[-1], y, y, attack.targeted)
+        margins.append(torch.where(won, -torch.inf, value))
+    best = torch.stack(margins).argmin(0)  # [N], the first of equals
+    x_adv = torch.stack(points)[best, torch.arange(len(x), device=x.device)]
+    shares = torch.bincount(best, minlength=len(victims)) / len(x)
+    return x_adv, dict(zip(victims, shares.tolist(), strict=True))
+
+
 @dataclass(frozen=True, eq=False)
 class _Variant:
     """One way to attack a guard: goals are targets, or None for the labels themselves."""
@@ -252,6 +310,10 @@ class _Variant:
 
 
 def _variants(engine: Attack, guard: Guard, y: Tensor) -> Iterator[_Variant]:
+    if engine.knowledge != "gradients":  # which class to aim for, and through which loss, is nothing they can choose
+        goal: Tensor | None = y if engine.targeted else None
+        yield _Variant("end-to-end", engine, GuardObjective(guard, targeted=engine.targeted), [goal], "fresh")
+        return
     each_class: list[Tensor | None] = [torch.full_like(y, k) for k in range(len(guard.classifier.classes))]
     goals: list[Tensor | None] = [y] if engine.targeted else each_class
     if not guard.detectors:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from salus.attacks import BIM, FGSM, PGD, draws
 from salus.attacks.objective import logit_margin
+from salus.errors import OptionError
 
 
 def gradient(net: nn.Module, point: Tensor, y: Tensor, targeted: bool) -> Tensor:
@@ -88,6 +89,91 @@ def test_restarts_after_a_start_from_x_are_random(trained: Any) -> None:
     attack = PGD(eps=0.01, steps=2, random_start=False, early_stop=False)
     one, two = attack.run(net, x, y), replace(attack, restarts=2).run(net, x, y)
     assert not torch.equal(one.x_adv, two.x_adv)
+
+
+def with_momentum(
+    net: nn.Module, x: Tensor, y: Tensor, eps: float, steps: int, step: float, norm: str, mu: float, nesterov: bool
+) -> Tensor:
+    """MI-FGSM (Dong et al., Eq. 6 and 7) and NI-FGSM (Lin et al., Eq. 6 and 7), the latter kept inside the ball."""
+
+    def project(point: Tensor) -> Tensor:
+        point = point.clamp(0, 1)
+        if norm == "linf":
+            return point.clamp(x - eps, x + eps)
+        length = (point - x).flatten(1).norm(dim=1)[:, None, None]
+        return x + (point - x) * (eps / length).nan_to_num(1, posinf=1).clamp(max=1)
+
+    def unit(change: Tensor) -> Tensor:
+        flat = change.flatten(1)
+        return change / (flat.abs().mean(1) if norm == "linf" else flat.norm(dim=1))[:, None, None]
+
+    point, velocity = x, torch.zeros_like(x)
+    for _ in range(steps):
+        ahead = project(point + step * mu * velocity) if nesterov else point
+        velocity = mu * velocity + unit(gradient(net, ahead, y, False))
+        point = project(point + step * (velocity.sign() if norm == "linf" else unit(velocity)))
+    return point
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("nesterov", [False, True])
+@pytest.mark.parametrize("momentum", [0.75, 1.0])
+def test_momentum_agrees_with_a_plain_reference(norm: Any, nesterov: bool, momentum: float, trained: Any) -> None:
+    net, x, y = wide(trained)
+    eps = 0.03 if norm == "linf" else 0.15
+    options: dict[str, Any] = {"momentum": momentum, "nesterov": nesterov, "early_stop": False}
+    got = BIM(eps=eps, norm=norm, steps=6, step_size=eps / 4, **options)(net, x, y)
+    agree(got, with_momentum(net, x, y, eps, 6, eps / 4, norm, momentum, nesterov), eps)
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_momentum_agrees_with_torchattacks(nesterov: bool, trained: Any) -> None:
+    torchattacks = pytest.importorskip("torchattacks")
+    net, x, y = trained
+    images, flat = x[:, :, None], lambda batch: net(batch[:, :, 0])  # it wants [N, C, H, W]
+    model = nn.Sequential(nn.Flatten(2), net).eval()
+    # No step touches the rim of the ball or the bounds, beyond which it looks ahead and Salus does not.
+    images = images.clamp(0.2, 0.8)
+    kind = torchattacks.NIFGSM if nesterov else torchattacks.MIFGSM
+    expected = kind(model, eps=0.1, alpha=0.005, steps=4, decay=0.9)(images, y)
+    got = BIM(eps=0.1, steps=4, step_size=0.005, momentum=0.9, nesterov=nesterov, early_stop=False)(flat, images, y)
+    agree(got, expected, 0.1)
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_momentum_carries_only_those_still_standing(nesterov: bool, trained: Any) -> None:
+    net, x, y = trained
+    options: dict[str, Any] = {"eps": 0.05, "steps": 10, "momentum": 0.9, "nesterov": nesterov}
+    early = BIM(**options).run(net, x, y)
+    full = BIM(**options, early_stop=False).run(net, x, y)
+    assert 0 < int(early.success.sum()) < len(x)
+    assert bool((early.success >= full.success).all())
+    lost = ~early.success
+    agree(early.x_adv[lost], full.x_adv[lost], 0.05)
+
+
+def test_no_momentum_is_the_default_and_changes_nothing(trained: Any) -> None:
+    net, x, y = trained
+    assert PGD(eps=0.03) == PGD(eps=0.03, momentum=0.0, nesterov=False)
+    first = BIM(eps=0.03, steps=1, early_stop=False)
+    assert torch.equal(first(net, x, y), replace(first, momentum=1.0)(net, x, y))  # there is none at the first step
+    more = replace(first, steps=10)
+    assert not torch.equal(more(net, x, y), replace(more, momentum=1.0)(net, x, y))
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"momentum": -0.1}, "momentum"),
+        ({"momentum": 1.1}, "momentum"),
+        ({"momentum": float("nan")}, "momentum"),
+        ({"nesterov": True}, "momentum above 0"),
+    ],
+)
+def test_momentum_that_makes_no_sense_is_refused(options: dict[str, Any], sentence: str) -> None:
+    for cls in (BIM, PGD):
+        with pytest.raises(OptionError, match=sentence):
+            cls(eps=0.1, **options)
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])

@@ -257,12 +257,17 @@ def test_masked_gradients_are_flagged() -> None:
         "robust_accuracy": 0.5,
         "threat_model": "white-box",
         "attack": "pgd",
+        "nist": "evasion, white-box",
     }
     calm = {"checks": {"robust_accuracy": 0.0, "huge_eps": 0.5, "n": 100}}
     assert not list(_masking([base], calm))
     assert "half the range" in next(iter(_masking([base], {"checks": {**calm["checks"], "robust_accuracy": 0.4}})))
     stronger = {**base, "robust_accuracy": 0.2}
-    assert any("substitute" in w for w in _masking([base, {**stronger, "threat_model": "transfer"}], calm))
+    moved = {**stronger, "threat_model": "transfer", "nist": "evasion, black-box, transfer"}
+    assert any("substitute" in w for w in _masking([base, moved], calm))
+    asked = {**stronger, "attack": "hop-skip-jump", "nist": "evasion, black-box, query"}
+    assert any("HopSkipJump" in w and "gradients" in w for w in _masking([base, asked], calm))
+    assert not list(_masking([base, {**asked, "eps": None, "robust_accuracy": 0.0}], calm))  # it had no limit
     assert any("weaker FGSM" in w for w in _masking([base, {**stronger, "attack": "fgsm", "attack_options": {}}], calm))
     assert any("fewer" in w for w in _masking([base, {**base, "eps": 0.2, "robust_accuracy": 0.7}], calm))
 
@@ -294,7 +299,7 @@ def test_options_and_yaml_make_the_same_plan(tmp_path: Path) -> None:
     assert Plan.read(path) == Plan.of(
         {"data": "digits", "attack": ("pgd",), "eps": "2/255,0.1", "false_alarm_rate": 0.05}
     )
-    assert Plan.read(path).eps == (2 / 255, 0.1)
+    assert Plan.read(path).budget.eps == (2 / 255, 0.1)
 
 
 def test_the_substitute_is_never_the_model_itself(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from salus.attacks.taxonomy import taxonomy
 from salus.metrics import auc, confusion, health, per_class, proportion, roc
 
 HOSTILE = ("<script>alert(1)</script>", "a\"b' onload=x", "$\\frac{", "心房 {{ 7 * 7 }}\x07")
@@ -72,7 +73,11 @@ class Maker:
             "id": number, "data": self.name, "split": "made up", "model": "small", "guard": guard,
             "attack": attack, "attack_options": {"seed": 0, **options} if attack else None, "eps": eps,
             "norm": norm if attack else None, "threat_model": threat, "n": n, "error": error,
-        } | {f"{rate}{end}": None for rate in RATES for end in ("", "_low", "_high")}  # fmt: skip
+        }  # fmt: skip
+        seen: Any = {"hop-skip-jump": "answers", "baseline-wander": "nothing"}.get(attack or "", "gradients")
+        named = taxonomy(seen, threat)
+        record |= {"nist": named.nist, "atlas": named.atlas} if attack else {"nist": None, "atlas": None}
+        record |= {f"{rate}{end}": None for rate in RATES for end in ("", "_low", "_high")}  # fmt: skip
         record |= dict.fromkeys(
             ["successes", "distance_median", "queries", "passes", "seconds", "confusion", "per_class",
              "health", "roc", "variants"]
@@ -96,7 +101,7 @@ class Maker:
             record |= proportion(fallen, groups=self.groups).named("fallen_all")
             record |= proportion(good & (answers == self.y), groups=self.groups).named("robust_accuracy_accepted")
             record |= proportion(~accepted, groups=self.groups).named("rejected_adversarial")
-            record |= {"distance_median": eps, "queries": 41.0, "passes": 40.0}
+            record |= {"distance_median": eps or 0.1, "queries": 41.0, "passes": 40.0}
             record["examples"] = np.flatnonzero(good & fallen)[:6].tolist()
             arrays["reached"] = fallen
             step = rng.choice([-1.0, 1.0], self.x.shape) * (eps or 0.1)
@@ -192,6 +197,8 @@ def signals(folder: Path) -> Path:
             make.cell("idef", attack, eps, wrong=wrong, rejected=0.8, threat="oblivious", steps=40)
             make.cell("idef", attack, eps, wrong=wrong, rejected=0.3, threat="adaptive", steps=40)
             make.cell("idef", attack, eps, wrong=wrong / 3, rejected=0.1, threat="transfer", steps=40)
+    make.cell("none", "baseline-wander", wrong=0.12, threat="control", norm="l2", snr=18.0)
+    make.cell("idef", "baseline-wander", wrong=0.12, rejected=0.31, threat="control", norm="l2", snr=18.0)
     return make.finish()
 
 
@@ -207,7 +214,8 @@ def images(folder: Path) -> Path:
         make.cell("none", "pgd", eps, wrong=12 * eps, steps=10)
         make.cell("none", "pgd", eps, wrong=20 * eps, steps=100)
         make.cell("idef", "pgd", eps, wrong=10 * eps, rejected=0.5, threat="oblivious", steps=10)
-    make.cell("none", "deepfool", 1.5, wrong=0.9, norm="l2")
+    make.cell("none", "deepfool", wrong=0.9, norm="l2")
+    make.cell("idef", "hop-skip-jump", wrong=0.0, threat="decision-only", norm="linf")
     return make.finish()
 
 

@@ -14,15 +14,15 @@ import matplotlib as mpl
 import pytest
 
 from salus.errors import BundleError
-from salus.report import write_report
+from salus.report import words, write_report
 
 SECTIONS = {
     "about", "accuracy", "cells", "classes", "confusion", "health", "detection", "examples", "reach",
     "meaning",
 }  # fmt: skip
 EXPECTED = {
-    "signals": SECTIONS,
-    "images": SECTIONS - {"health"},
+    "signals": SECTIONS | {"controls"},
+    "images": SECTIONS - {"health"} | {"smallest"},
     "table": SECTIONS - {"detection"},
     "failing": SECTIONS - {"health", "detection", "examples", "reach"},
     "bare": {"about", "cells", "classes", "confusion", "meaning"},
@@ -134,15 +134,31 @@ def test_the_row_of_a_cell_holds_its_own_numbers(make_run: Callable[[str], Path]
     for row, cell in zip(rows, cells, strict=True):
         plain = re.sub(r"<[^>]+>", " ", row)
         if cell["attack"]:
-            assert f"{cell['attack'].upper()}" in plain and str(cell["threat_model"]) in plain
+            assert words.attack(cell["attack"]) in plain and str(cell["threat_model"]) in plain
             assert f"{100 * cell['robust_accuracy']:.1f}%" in plain
-            assert "AML.T0015" in plain and "evasion" in plain
+            attacked = cell["threat_model"] != "control"
+            assert ("AML.T0015" in plain) == ("evasion" in plain) == attacked
 
 
 def test_taxonomy_follows_what_the_attacker_sees(make_run: Callable[[str], Path]) -> None:
     signals, table = drawn(make_run("signals")).text, drawn(make_run("table")).text
     assert "AML.T0043.000" in signals and "AML.T0043.002" in signals
     assert "black-box, query" in table and "AML.T0043.001" in table
+
+
+def test_attacks_without_eps_have_a_figure_and_table_of_their_own(make_run: Callable[[str], Path]) -> None:
+    page = drawn(make_run("images")).text
+    assert "How small a change suffices" in page and "The smallest changes found" in page
+    assert "How small a change suffices" not in drawn(make_run("signals")).text
+
+
+def test_harmless_changes_stand_apart_from_attacks(make_run: Callable[[str], Path]) -> None:
+    page = drawn(make_run("signals")).text
+    section = page[page.index("No attack, but noise") : page.index("What attacked inputs look like")]
+    assert section.count("baseline-wander") == 2 and "snr=18" in section and "30.8%" in section
+    before = page[: page.index("All cells")]
+    assert "baseline-wander" not in before  # neither in the figure nor among the attacks
+    assert "No attack, but noise" not in drawn(make_run("images")).text
 
 
 def test_names_from_users_stay_words(make_run: Callable[[str], Path]) -> None:

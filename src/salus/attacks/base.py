@@ -31,6 +31,8 @@ class AttackResult:
         queries: int64 ``[N]``, forward passes that the sample took part in; the final judgement of a result that
             the attacker did not judge is the audit's and not among them.
         passes: int64 ``[N]``, those of them that were followed by a backward pass.
+        corrected: bool ``[N]``, where another library's attack left the ball or the bounds, or returned no
+            number, and was brought back.
     """
 
     x_adv: Tensor
@@ -38,11 +40,16 @@ class AttackResult:
     distance: Tensor
     queries: Tensor
     passes: Tensor
+    corrected: Tensor = None  # type: ignore[assignment]  # nowhere, when left out
+
+    def __post_init__(self) -> None:
+        if self.corrected is None:
+            object.__setattr__(self, "corrected", torch.zeros_like(self.success))
 
     @classmethod
     def joined(cls, parts: Iterable[AttackResult]) -> AttackResult:
         """Put the results of several batches one after another."""
-        columns = zip(*((p.x_adv, p.success, p.distance, p.queries, p.passes) for p in parts), strict=True)
+        columns = zip(*((p.x_adv, p.success, p.distance, p.queries, p.passes, p.corrected) for p in parts), strict=True)
         return cls(*(torch.cat(column) for column in columns))
 
 
@@ -79,6 +86,8 @@ class Attack(ABC):
     norms: ClassVar[tuple[NormName, ...]] = ("linf", "l2")
     #: It looks for the smallest change, and keeps the nearest success.
     closest: ClassVar[bool] = False
+    #: The one threat model that it goes with; None for those of the plan.
+    threat_model: ClassVar[str | None] = None
     #: The attack reads its objective's loss or margin alone, so threat models can turn it on a guard.
     adaptive: ClassVar[bool] = True
 
@@ -224,7 +233,11 @@ class Attack(ABC):
                 if judge:
                     search.judge()
                 distance = region.distance(search.x_adv)
-                parts.append(AttackResult(search.x_adv, search.success, distance, search.queries, search.passes))
+                parts.append(
+                    AttackResult(
+                        search.x_adv, search.success, distance, search.queries, search.passes, search.corrected
+                    )
+                )
                 if progress is not None:
                     progress(len(clean))
         return AttackResult.joined(parts)

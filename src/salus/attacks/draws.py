@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 _GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15 as a signed 64-bit integer
+_FIRST, _SECOND = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 
 
 def uniform(seed: int, samples: Tensor, shape: tuple[int, ...], stream: int) -> Tensor:
@@ -22,35 +23,42 @@ def uniform(seed: int, samples: Tensor, shape: tuple[int, ...], stream: int) -> 
     """
     bits = _bits(seed, samples, math.prod(shape), stream)  # [N, D]
     # 24 bits are what a float32 in [0, 1) can carry evenly spaced.
-    return (_shift(bits, 40).to(torch.float32) * 2.0**-24).reshape(len(samples), *shape)
+    return _shift_(bits, 40).to(torch.float32).mul_(2.0**-24).reshape(len(samples), *shape)
 
 
 def normal(seed: int, samples: Tensor, shape: tuple[int, ...], stream: int) -> Tensor:
     """Draw standard normal float32 numbers, ``[N, *shape]``, by Box and Muller's transform."""
     bits = _bits(seed, samples, math.prod(shape), stream)
-    radius = (_shift(bits, 40).to(torch.float32) + 1) * 2.0**-24  # (0, 1]: its logarithm is finite
-    angle = (bits & 0xFFFFFF).to(torch.float32) * (2 * math.pi * 2.0**-24)
-    return ((-2 * radius.log()).sqrt() * angle.cos()).reshape(len(samples), *shape)
+    angle = (bits & 0xFFFFFF).to(torch.float32).mul_(2 * math.pi * 2.0**-24)
+    radius = _shift_(bits, 40).to(torch.float32).add_(1).mul_(2.0**-24)  # (0, 1]: its logarithm is finite
+    return radius.log_().mul_(-2).sqrt_().mul_(angle.cos_()).reshape(len(samples), *shape)
 
 
 def _bits(seed: int, samples: Tensor, width: int, stream: int) -> Tensor:
-    samples = samples.to(torch.int64)
-    key = torch.tensor([_signed(seed)], dtype=torch.int64, device=samples.device)
-    key = _mix(_mix(key + _GOLDEN) + _signed(stream) * 2 + 1)
-    rows = _mix(key + _mix(samples * _GOLDEN + 1))  # [N]
+    key = _mixed(_mixed(seed + _GOLDEN) + 2 * stream + 1)
+    rows = _mix_(_mix_(samples.to(torch.int64) * _GOLDEN + 1).add_(_signed(key)))  # [N]
     columns = torch.arange(1, width + 1, dtype=torch.int64, device=samples.device) * _GOLDEN  # [D]
-    return _mix(rows[:, None] + columns[None, :])
+    return _mix_(rows[:, None] + columns[None, :])
 
 
-def _mix(z: Tensor) -> Tensor:
-    z = (z ^ _shift(z, 30)) * -4658895280553007687  # 0xBF58476D1CE4E5B9
-    z = (z ^ _shift(z, 27)) * -7723592293110705685  # 0x94D049BB133111EB
-    return z ^ _shift(z, 31)
+def _mix_(z: Tensor) -> Tensor:
+    # In place: these numbers are most of what an attack by queries computes besides the model.
+    z.bitwise_xor_(_shift_(z.clone(), 30)).mul_(_signed(_FIRST))
+    z.bitwise_xor_(_shift_(z.clone(), 27)).mul_(_signed(_SECOND))
+    return z.bitwise_xor_(_shift_(z.clone(), 31))
 
 
-def _shift(z: Tensor, places: int) -> Tensor:
+def _mixed(z: int) -> int:
+    """Do the same for one number."""
+    z %= 2**64
+    z = (z ^ (z >> 30)) * _FIRST % 2**64
+    z = (z ^ (z >> 27)) * _SECOND % 2**64
+    return z ^ (z >> 31)
+
+
+def _shift_(z: Tensor, places: int) -> Tensor:
     # torch shifts in the sign bit, SplitMix zeros.
-    return (z >> places) & ((1 << (64 - places)) - 1)
+    return z.bitwise_right_shift_(places).bitwise_and_((1 << (64 - places)) - 1)
 
 
 def _signed(number: int) -> int:

@@ -6,8 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
+from salus.attacks.ball import Ball
 from salus.attacks.base import Attack
 from salus.attacks.search import Search
 from salus.errors import OptionError
@@ -42,6 +44,10 @@ class _Iterative(Attack):
     Attributes:
         steps: number of gradient steps.
         step_size: length of each; ``2.5 * eps / steps`` when not given.
+        momentum: share of the earlier directions that is added to each gradient, from 0 to 1 (MI-FGSM, Dong et
+            al., 2018, Eq. 6, where it is 1). Such directions transfer better.
+        nesterov: take each gradient where the momentum leads, not where the sample is (NI-FGSM, Lin et al.,
+            2020, Eq. 6), kept inside the ball.
         early_stop: let each sample go as soon as it has fallen; its first adversarial point is the result.
             Without it every sample takes every step, which is what a transfer attack wants.
     """
@@ -49,6 +55,8 @@ class _Iterative(Attack):
     eps: float
     steps: int = 10
     step_size: float | None = None
+    momentum: float = 0.0
+    nesterov: bool = False
     early_stop: bool = True
 
     def __post_init__(self) -> None:
@@ -57,6 +65,10 @@ class _Iterative(Attack):
             raise OptionError(f"{self.title}: steps must be at least 1, not {self.steps}.")
         if self.step_size is not None and not (math.isfinite(self.step_size) and self.step_size > 0):
             raise OptionError(f"{self.title}: step_size must be above 0, not {self.step_size}.")
+        if not 0 <= self.momentum <= 1:
+            raise OptionError(f"{self.title}: momentum must be from 0 to 1, not {self.momentum}.")
+        if self.nesterov and self.momentum == 0:
+            raise OptionError(f"{self.title}: nesterov looks where the momentum leads; give a momentum above 0.")
 
     @property
     def stride(self) -> float:
@@ -65,12 +77,41 @@ class _Iterative(Attack):
 
     def climb(self, search: Search, x_adv: Tensor) -> Tensor:
         """Take the steps from these points of the active samples; return where those left active end."""
+        velocity: Tensor | None = None
         for _ in range(self.steps):
-            x_adv, gradient = search.gradient(x_adv)
+            ahead = x_adv
+            if self.nesterov and velocity is not None:
+                ahead = self.room(search.ball).project(x_adv.add(velocity, alpha=self.momentum * self.stride))
+            look = search.look(self.shown(search.ball, ahead))
+            x_adv, direction = look.of(x_adv), self.pulled(search.ball, look.gradient)
             if len(search) == 0:
                 break
-            x_adv = search.ball.project(x_adv.add(search.ball.steepest(gradient), alpha=self.stride))
+            room = self.room(search.ball)
+            if self.momentum:
+                direction = self._unit(room, direction)
+                velocity = direction if velocity is None else direction.add(look.of(velocity), alpha=self.momentum)
+                direction = velocity
+            x_adv = room.project(x_adv.add(room.steepest(direction), alpha=self.stride))
         return x_adv
+
+    def room(self, ball: Ball) -> Ball:
+        """Return where the climb may go."""
+        return ball
+
+    def shown(self, ball: Ball, point: Tensor) -> Tensor:
+        """Return what the model is to see of where the climb stands."""
+        return point
+
+    def pulled(self, ball: Ball, gradient: Tensor) -> Tensor:
+        """Return the gradient in where the climb stands, given that in what the model saw."""
+        return gradient
+
+    def _unit(self, ball: Ball, gradient: Tensor) -> Tensor:
+        """Give gradients of all steps one size, so that none drowns the others: a mean of 1, or a length of 1 in L2."""
+        if self.norm == "l2":
+            return ball.steepest(gradient)
+        size = gradient.flatten(1).abs().mean(1).clamp_min(torch.finfo(gradient.dtype).tiny)
+        return gradient / size.reshape(-1, *[1] * (gradient.ndim - 1))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +168,7 @@ class PGD(_Iterative):
             else:
                 x_adv = search.ball.x
             x_adv = self.climb(search, x_adv)
+            x_adv = self.shown(search.ball, x_adv)
             if self.early_stop or self.restarts > 1:
                 search.record(x_adv)
             else:

@@ -26,16 +26,21 @@ class Look:
 
     Attributes:
         stay: bool ``[A]`` over those active before: who still is. An attack filters its own state by it.
-        loss: what was raised ``[A']``.
-        gradient: of the loss in the point ``[A', ...]``; None when it was not asked for.
+        loss: what was raised ``[A']``; absent where neither a goal nor a gradient was asked for.
+        gradient: of the loss in the point ``[A', ...]``; absent where it was not asked for.
     """
+
+    loss: Tensor
+    gradient: Tensor
 
     def __init__(self, evaluation: Evaluation, stay: Tensor, loss: Tensor | None, gradient: Tensor | None) -> None:
         self._evaluation = evaluation
         self._everyone = bool(stay.all())
         self.stay = stay
-        self.loss = loss if loss is None else self.of(loss.detach())
-        self.gradient = gradient if gradient is None else self.of(gradient)
+        if loss is not None:
+            self.loss = self.of(loss.detach())
+        if gradient is not None:
+            self.gradient = self.of(gradient)
 
     def of(self, values: Tensor) -> Tensor:
         """Keep the rows of the samples that stay."""
@@ -108,6 +113,7 @@ class Search:
         self.judged = torch.zeros_like(self.success)  # success is known at x_adv
         self.queries = torch.zeros_like(y)
         self.passes = torch.zeros_like(y)
+        self.corrected = torch.zeros_like(self.success)  # came back from outside, where others compute points
         self.distance = torch.full(y.shape, torch.inf, dtype=torch.float64, device=y.device)  # of the successes
         self._margin = self.distance.clone()
         self._last: tuple[Tensor, Tensor] | None = None  # rows and points of the last gradient
@@ -116,7 +122,7 @@ class Search:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def look(self, point: Tensor, goal: Goal | None = None, *, gradient: bool = True) -> Look:
+    def look(self, point: Tensor, goal: Goal | None = None, *, gradient: bool = True, keep: bool = False) -> Look:
         """Evaluate each active sample's point ``[A, ...]``, and differentiate what is to be raised.
 
         With ``early_stop`` the samples that fall here are kept and leave; with ``closest`` each fall that is
@@ -126,6 +132,7 @@ class Search:
             point: where to look; must be inside the ball.
             goal: what to raise instead of the objective's loss.
             gradient: compute the gradient; without it no loss is computed unless a goal is given.
+            keep: keep each point that is better than what its sample has so far, as :meth:`record` does.
 
         Raises:
             ModelError: the model returned NaN, or nothing that depends on its input by torch operations.
@@ -146,7 +153,10 @@ class Search:
             self._last = (self.rows, landed)
         stay = torch.ones_like(self.y, dtype=torch.bool)
         won = evaluation.success
-        if (self.early_stop or self.closest) and bool(won.any()):
+        if keep:
+            self._keep_better(evaluation, landed)
+            stay = ~won if self.early_stop else stay
+        elif (self.early_stop or self.closest) and bool(won.any()):
             if self.early_stop:
                 self._keep(won, landed, evaluation, won)
                 stay = ~won
@@ -165,7 +175,6 @@ class Search:
             The points of the samples that stay active and the gradients there.
         """
         look = self.look(point)
-        assert look.gradient is not None  # noqa: S101 - asked for
         return look.of(point), look.gradient
 
     def jacobian(self, point: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
@@ -202,8 +211,15 @@ class Search:
         landed = self.ball.land(point).detach()
         with torch.no_grad():
             evaluation = self._evaluate(landed)
+        self._keep_better(evaluation, landed)
+        won = evaluation.success
+        if self.early_stop and bool(won.any()):
+            self.select(~won)
+
+    def _keep_better(self, evaluation: Evaluation, landed: Tensor) -> None:
+        """Keep successes before failures; of two alike the lower margin, or with ``closest`` the nearer success."""
         won, rows = evaluation.success, self.rows
-        margin = evaluation.margin.double()
+        margin = evaluation.margin.detach().double()
         distance = self.ball.distance(landed)
         better = ~self.judged[rows] | (won & ~self.success[rows])
         if self.closest:
@@ -212,8 +228,6 @@ class Search:
         else:
             better |= (won == self.success[rows]) & (margin < self._margin[rows])
         self._keep(better, landed, evaluation, won, distance)
-        if self.early_stop and bool(won.any()):
-            self.select(~won)
 
     def ask(self, points: Tensor, rows: Tensor) -> Tensor:
         """Find out whether points succeed; any number a sample, also of samples that are no longer active.
@@ -239,6 +253,13 @@ class Search:
             if self.closest and bool(won.any()):
                 self._keep_nearest(whose[won], landed[won], region.distance(landed)[won])
         return torch.cat(answers)
+
+    def answer(self, points: Tensor, rows: Tensor) -> Evaluation:
+        """Evaluate points ``[M, ...]`` of the samples at these places ``[M]``, and count and keep nothing.
+
+        For attacks that do their own bookkeeping, such as other libraries'.
+        """
+        return self._answer(points, self.batch_y[rows], self.batch_samples[rows])
 
     def left(self, rows: Tensor | None = None) -> Tensor:
         """Return how many more queries each sample of the batch (or those at ``rows``) may ask, int64 ``[N]``."""
@@ -279,6 +300,11 @@ class Search:
                 y, samples = self.batch_y[part], self.batch_samples[part]
                 self.success[part] = self._answer(self.x_adv[part], y, samples).success
         self.judged[:] = True
+
+    def resume(self, rows: Tensor) -> None:
+        """Make the samples at these places of the batch the active ones, int64 ``[A]``."""
+        self.rows, self.y, self.samples = rows, self.batch_y[rows], self.batch_samples[rows]
+        self.ball = self.batch_ball.select(rows)
 
     def select(self, stay: Tensor) -> None:
         """Keep these of the active samples active, bool ``[A]``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -14,7 +15,7 @@ from salus.atomic import write_json
 from salus.audit.plan import Plan, guard_parts
 from salus.audit.store import digest
 from salus.classifier import Classifier, as_logits, check_classifier, load_user_model
-from salus.data import Splits
+from salus.data import Dataset, Splits
 from salus.detectors import DETECTORS, Detector, build_detector
 from salus.errors import BundleError, OptionError, nearest
 from salus.guard import Guard
@@ -22,10 +23,14 @@ from salus.models import MODELS, build_model, default_model
 from salus.options import build, split_spec
 from salus.progress import console
 from salus.purifiers import PURIFIERS, Purifier
+from salus.substitute import JacobianAugmentation, attackers_share, train_on_split
 from salus.training import TrainingOptions, fit_classifier
 
 #: The substitute is trained with another seed, as far from the audited model's as this.
 SUBSTITUTE_SEED = 10_007
+
+#: Samples that an attacker starts from who learns from answers alone (Papernot et al., 2017, had 150).
+QUERY_SEEDS = 150
 
 
 def model_spec(plan: Plan, splits: Splits) -> str:
@@ -108,12 +113,82 @@ def trained_classifier(plan: Plan, splits: Splits, folder: Path) -> tuple[Classi
     return trained, asdict(options), check_classifier(trained, splits.test)
 
 
-def substitute(plan: Plan, splits: Splits, folder: Path) -> Classifier:
-    """Train the classifier that a transfer attacker has: same data, same kind, another seed."""
+def dealt(plan: Plan, splits: Splits) -> tuple[Splits, Dataset | None]:
+    """Change the training data as the plan asks: the attacker's share is taken out, the rest poisoned.
+
+    Returns:
+        The data that the audited model sees, and what a transfer attacker trains on; None for the same.
+
+    Raises:
+        OptionError: the plan poisons a model that is not trained here.
+        DataError: a class has too few samples to share.
+    """
+    train, attacker = splits.train, None
+    if "transfer" in plan.threat_model and plan.substitute == "split":
+        train, attacker = attackers_share(train, seed=plan.seed)
+    poisons = plan.poisons()
+    if poisons and model_spec(plan, splits) not in MODELS:
+        raise OptionError("--poison changes what a built-in model is trained on; a model of your own is used as it is.")
+    for poison in poisons:
+        train = poison(train)
+    return replace(splits, train=train), attacker
+
+
+def substitute(
+    plan: Plan, splits: Splits, attacker: Dataset | None, victim: Classifier, folder: Path
+) -> tuple[Classifier, dict[str, Any]]:
+    """Train the classifier that a transfer attacker has: same kind, another seed, and what the plan lets them have.
+
+    Returns:
+        The substitute, and what is to be said of it.
+    """
     spec = plan.model if plan.model in MODELS else default_model(splits.test.kind)
     options = training_options(plan, splits)
     options = replace(options, seed=options.seed + SUBSTITUTE_SEED)
-    return _stored(folder / "substitute", str(spec), splits, options, "substitute", plan.device)
+    if plan.substitute == "data":
+        return _stored(folder / "substitute", str(spec), splits, options, "substitute", plan.device), {"kind": "data"}
+    place = folder / f"substitute-{_slug(plan.substitute)}-{digest(plan.substitute)[:8]}"
+    facts = place / "substitute.json"
+    if facts.exists() and (place / "model.json").exists():
+        try:
+            return Classifier.load(place), json.loads(facts.read_text(encoding="utf-8"))
+        except (BundleError, ValueError) as error:
+            console.print(f"The stored substitute cannot be used ({error}); it is trained again.")
+    checkpoint, log = place / "training.checkpoint", _spaced(console.print)
+    if attacker is not None:
+        trained, _ = train_on_split(str(spec), attacker, options, checkpoint=checkpoint, device=plan.device, log=log)
+        told: dict[str, Any] = {"kind": "split", "samples": len(attacker)}
+    else:
+        trained, told = _questioned(plan, splits, str(spec), victim, place, log)
+    trained.save(place)
+    checkpoint.unlink(missing_ok=True)
+    write_json(facts, told)
+    return trained, told
+
+
+def _questioned(
+    plan: Plan, splits: Splits, spec: str, victim: Classifier, place: Path, log: Callable[[str], None]
+) -> tuple[Classifier, dict[str, Any]]:
+    """Train a substitute on the audited classifier's answers alone."""
+    _, given = split_spec(plan.substitute, "substitute")
+    count = given.pop("seeds", QUERY_SEEDS)
+    if not isinstance(count, int) or count < 2:
+        raise OptionError(f"Substitute {plan.substitute!r}: seeds must be a whole number from 2 up.")
+    engine = build(JacobianAugmentation, {"seed": plan.seed, **given}, "substitute 'queries'")
+    found = engine.fit(
+        lambda x: victim.predict(x).argmax(1),
+        splits.validation.x[:count],
+        model=spec,
+        classes=victim.classes,
+        bounds=victim.bounds,
+        device=plan.device,
+        folder=place,
+        log=log,
+    )
+    for checkpoint in place.glob("round-*"):
+        checkpoint.unlink()
+    told = {"kind": "queries", "seeds": count, "queries": found.queries, "agreement": found.agreement}
+    return found.classifier, told
 
 
 def _stored(folder: Path, spec: str, splits: Splits, options: TrainingOptions, what: str, device: str) -> Classifier:

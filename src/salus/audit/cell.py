@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Any
 
 import torch
@@ -12,16 +12,20 @@ from torch import Tensor
 
 from salus.attacks import Attack
 from salus.attacks.ball import ball
+from salus.attacks.controls import Control
 from salus.attacks.draws import normal
+from salus.attacks.taxonomy import taxonomy
+from salus.attacks.universal import UAP
 from salus.audit.store import digest
 from salus.classifier import Classifier
 from salus.data import Dataset
+from salus.errors import OptionError
 from salus.guard import Guard, Verdict
 from salus.metrics import Rate, auc, confusion, health, per_class, proportion, roc
-from salus.threats import adaptive, oblivious, transfer
+from salus.threats import adaptive, adaptive_universal, decision_only, oblivious, transfer
 
 #: Changes whenever a cell's content would: stored cells of older versions are then computed again.
-CELL_VERSION = 2
+CELL_VERSION = 3
 
 _RATES = (
     "clean_accuracy", "robust_accuracy", "attack_success_rate", "fallen_all", "robust_accuracy_accepted",
@@ -40,6 +44,7 @@ class Cell:
         threat_model: None for clean inputs.
         substitute: the classifier attacked under ``transfer``.
         target: the class that a targeted attack aims for; None for the runner-up.
+        fit: the samples that a universal perturbation is fitted to, none of those it is judged on.
         probe: digest of a few logits, because a user's code may change while the weights do not.
     """
 
@@ -49,6 +54,7 @@ class Cell:
     threat_model: str | None = None
     substitute: Classifier | None = None
     target: int | None = None
+    fit: Dataset | None = None
     probe: str = ""
 
     @property
@@ -72,6 +78,7 @@ class Cell:
                 "threat_model": self.threat_model,
                 "substitute": None if self.substitute is None else self.substitute.fingerprint(),
                 "target": self.target,
+                "fit": self.fit.fingerprint() if self.fit is not None and isinstance(self.attack, UAP) else None,
             }
         )
 
@@ -80,7 +87,8 @@ class Cell:
         who = "bare" if self.bare else self.guard.name
         if self.attack is None:
             return f"{who}, clean"
-        return f"{self.attack.title} eps={self.attack.eps:g} on {who}, {self.threat_model}"
+        radius = "" if self.attack.eps is None else f" eps={self.attack.eps:g}"
+        return f"{self.attack.title}{radius} on {who}, {self.threat_model}"
 
     def compute(self, clean: Verdict, say: Callable[[str], None]) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Attack, judge and count.
@@ -104,11 +112,13 @@ class Cell:
             x_adv = torch.where(at_goal.reshape(-1, *[1] * (x_adv.ndim - 1)), self.data.x, x_adv)
             verdict = self.guard(x_adv)
             record |= extra | count(self.data, clean, verdict, ~at_goal)
-            record |= self._detection(clean, verdict)
-            changed = ball(self.attack.norm, self.data.x, self.attack.eps, self.data.bounds).distance(x_adv)
-            record["distance_median"] = float(changed.median())
+            changed = ball(self.attack.norm, self.data.x, self.attack.radius, self.data.bounds).distance(x_adv)
+            record |= self._detection(clean, verdict, changed)
             fallen = (verdict.answers != self.data.y) & verdict.accepted
             reached = fallen & (clean.answers == self.data.y)
+            # Of attacks that look for the smallest change, it is that of those who fell that tells.
+            telling = changed[reached] if self.attack.closest and bool(reached.any()) else changed
+            record["distance_median"] = float(telling.median())
             record["examples"] = _examples(reached, self.data.y)
             arrays = {
                 "x_adv": x_adv, "label": verdict.answers, "accepted": verdict.accepted, "reached": fallen,
@@ -127,6 +137,8 @@ class Cell:
             done += amount
             say(f"{self.title()}: {done} of {len(x)} samples")
 
+        if isinstance(self.attack, UAP):
+            return self._universal(self.attack, progress)
         if self.threat_model == "adaptive":
             result = adaptive(
                 self.attack, self.guard, x, y, truth=truth,
@@ -138,11 +150,26 @@ class Cell:
         if self.threat_model == "transfer":
             assert self.substitute is not None  # noqa: S101 - planned with one
             found = transfer(self.attack, self.substitute, x, y, progress=progress)
+        elif self.threat_model == "decision-only":
+            found = decision_only(self.attack, self.guard, x, y, progress=progress)
         elif self.threat_model == "oblivious":
             found = oblivious(self.attack, self.guard, x, y, progress=progress)
         else:
             found = self.attack.run(self.guard.classifier, x, y, progress=progress)
         return found.x_adv, _cost(found.queries, found.passes)
+
+    def _universal(self, attack: UAP, progress: Callable[[int], None]) -> tuple[Tensor, dict[str, Any]]:
+        """Fit one perturbation to samples of its own and put it on those of the cell."""
+        assert self.fit is not None  # noqa: S101 - planned with them
+        if attack.targeted and self.target is None:
+            raise OptionError("A targeted UAP needs one class to aim for: name it by --target.")
+        aim = self.fit.y if self.target is None or not attack.targeted else torch.full_like(self.fit.y, self.target)
+        if self.threat_model == "adaptive":
+            x_adv, names = adaptive_universal(attack, self.guard, self.fit.x, aim, self.data.x, self._aim())
+            return x_adv, {"variants": names}
+        victim = self.substitute if self.threat_model == "transfer" else self.guard.classifier
+        assert victim is not None  # noqa: S101 - planned with one
+        return attack.fit(victim, self.fit.x, aim)(self.data.x), {}
 
     def _aim(self) -> Tensor:
         """Return true labels, or the targets of a targeted attack."""
@@ -167,6 +194,8 @@ class Cell:
             "eps": None if attack is None else attack.eps,
             "norm": None if attack is None else attack.norm,
             "threat_model": self.threat_model,
+            "nist": None if attack is None else taxonomy(attack.knowledge, self.threat_model).nist,
+            "atlas": None if attack is None else taxonomy(attack.knowledge, self.threat_model).atlas,
             "target": self._target_name(),
             "n": len(self.data),
         }
@@ -183,7 +212,7 @@ class Cell:
             return None
         return "runner-up" if self.target is None else self.data.classes[self.target]
 
-    def _detection(self, clean: Verdict, attacked: Verdict) -> dict[str, Any]:
+    def _detection(self, clean: Verdict, attacked: Verdict, changed: Tensor) -> dict[str, Any]:
         """Measure the detectors: on all attacked inputs, on those that fooled the classifier, on noise."""
         if clean.suspicion is None or attacked.suspicion is None:
             return {}
@@ -202,19 +231,22 @@ class Cell:
             curves[key] = None if rate.value is None else roc(clean.suspicion, attacked.suspicion[which])
         tpr = float((~attacked.accepted[fooled]).float().mean()) if bool(fooled.any()) else None
         curves["operating_point"] = {"fpr": float((~clean.accepted).float().mean()), "tpr": tpr}
-        noisy = self.guard(self._noise())
+        if isinstance(self.attack, Control):
+            return found | {"roc": curves}
+        noisy = self.guard(self._noise(changed))
         return found | {"roc": curves} | proportion(~noisy.accepted, groups=groups).named("rejected_noise")
 
-    def _noise(self) -> Tensor:
-        """Return the clean samples under random noise that is as long as the attack may be."""
+    def _noise(self, changed: Tensor) -> Tensor:
+        """Return the clean samples under random noise as long as the attack may be, or as it was."""
         assert self.attack is not None  # noqa: S101 - the caller has looked
         x, attack = self.data.x, self.attack
         mask = None if self.data.mask is None else self.data.mask.to(x.device)
         units = torch.tensor(self.data.steps, device=x.device) if self.data.steps else None
-        region = ball(attack.norm, x, attack.eps, self.data.bounds, mask, units)
+        region = ball(attack.norm, x, attack.radius, self.data.bounds, mask, units)
+        length = changed.to(x.dtype) if attack.eps is None else torch.full_like(changed, attack.eps, dtype=x.dtype)
         samples = torch.arange(len(x), device=x.device)
         direction = region.steepest(normal(self.attack.seed, samples, tuple(x.shape[1:]), stream=10**6))
-        return region.land(region.project(x + attack.eps * direction))
+        return region.land(region.project(x + length.reshape(-1, *[1] * (x.ndim - 1)) * direction))
 
 
 def count(data: Dataset, clean: Verdict, attacked: Verdict | None, eligible: Tensor | None = None) -> dict[str, Any]:
@@ -253,11 +285,12 @@ def _cost(queries: Tensor, passes: Tensor) -> dict[str, float]:
 def _options(attack: Attack) -> dict[str, Any]:
     """Return what the record does not say elsewhere: steps, and whatever was set otherwise than by default."""
     said = ("eps", "norm", "bounds", "mask", "units", "seed")
-    return {
-        field.name: getattr(attack, field.name)
-        for field in fields(attack)
-        if field.name not in said and (field.name == "steps" or getattr(attack, field.name) != field.default)
-    }
+    told: dict[str, Any] = {}
+    for field in fields(attack):
+        value = getattr(attack, field.name)
+        if field.name not in said and (field.name == "steps" or value != field.default):
+            told |= asdict(value) if is_dataclass(value) else {field.name: value}
+    return told
 
 
 def _examples(reached: Tensor, y: Tensor, most: int = 6) -> list[int]:

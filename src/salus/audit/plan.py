@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from salus.attacks import ATTACKS, Attack
-from salus.attacks.registry import build_attack
+from salus.attacks import Attack
+from salus.attacks.controls import Control, parse_control
+from salus.attacks.poisoning import Poison, parse_poison
+from salus.attacks.registry import attack_class, build_attack, known_options, split_attack
 from salus.data import Dataset
 from salus.detectors import DETECTORS
 from salus.errors import OptionError, nearest
@@ -26,11 +28,49 @@ DEFAULT_EPS = {
     "image": (2 / 255, 8 / 255, 16 / 255),
 }
 
+#: How a transfer attacker may come by a classifier of their own.
+SUBSTITUTES = ("data", "split", "queries")
+
 #: The fields that describe the data; they are handed to the loader as they are.
 DATA_OPTIONS = (
     "split", "bounds", "data_dir", "label", "group", "scale", "smote", "without_mlii",
     "immutable", "integer", "derived", "positive",
 )  # fmt: skip
+
+
+class Budget(BaseModel):
+    """What every attack may spend, whoever wrote it; what an attack names itself wins.
+
+    Attributes:
+        eps: radii; attacks that need one take each in turn. Those that look for the smallest change have no
+            limit when it is empty, and the others a sweep that suits the data.
+        norm: ``linf`` or ``l2``, for attacks that know both.
+        steps: gradient steps or iterations of each start.
+        queries: most forward passes a sample.
+        restarts: independent starts.
+        time: most seconds for one cell.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    eps: tuple[float, ...] = ()
+    norm: Literal["linf", "l2"] = "linf"
+    steps: int | None = Field(default=None, gt=0)
+    queries: int | None = Field(default=None, gt=0)
+    restarts: int | None = Field(default=None, gt=0)
+    time: float | None = Field(default=None, gt=0)
+
+    @field_validator("eps", mode="before")
+    @classmethod
+    def _numbers(cls, value: Any) -> Any:
+        return _numbers(value)
+
+    def options(self, known: Collection[str]) -> dict[str, Any]:
+        """Give the options of an attack that knows these, without eps and norm."""
+        wanted = {
+            "steps": self.steps, "queries": self.queries, "restarts": self.restarts, "time_limit": self.time,
+        }  # fmt: skip
+        return {name: value for name, value in wanted.items() if value is not None and name in known}
 
 
 class Plan(BaseModel):
@@ -44,13 +84,18 @@ class Plan(BaseModel):
             built-in one for this kind of data.
         weights: the factory's weights, ``.safetensors`` or a ``.pt`` state dict.
         training: options of the training loop, for built-in architectures.
-        attack: ``NAME`` or ``NAME:key=value,...``.
-        eps: radii for attacks that name none.
-        norm: for attacks that name none.
+        attack: ``NAME`` or ``NAME:key=value,...``; other people's as ``art:NAME``, ``foolbox:NAME`` or
+            ``torchattacks:NAME``.
+        budget: what every attack may spend; its fields may also stand in the plan itself.
+        control: harmless changes, ``NAME`` or ``NAME:key=value,...``, that no defence should mind.
+        poison: changes of the training data of a built-in model, ``NAME:key=value,...``, in this order.
         defence: ``NAME`` or ``NAME:key=value,...``, each one guard; several joined by ``+`` make one guard;
             ``none`` for the bare classifier alone.
         false_alarm_rate: the share of clean inputs that a guard may reject.
         threat_model: what the attacker knows.
+        substitute: how a transfer attacker comes by a classifier: ``data`` trains one on the same data with
+            another seed, ``split`` on half of them that the audited one never saw, ``queries`` on the audited
+            one's answers alone (``queries:rounds=6,step=0.1``).
         target: the class that targeted attacks aim for; by default the runner-up of the clean input.
         samples: test samples to attack, drawn at natural prevalence; all of them by default.
         seed: of every draw.
@@ -76,17 +121,44 @@ class Plan(BaseModel):
     weights: Path | None = None
     training: dict[str, Any] = Field(default_factory=dict)
     attack: tuple[str, ...] = ("fgsm", "pgd")
-    eps: tuple[float, ...] = ()
-    norm: Literal["linf", "l2"] = "linf"
+    budget: Budget = Field(default_factory=Budget)
+    control: tuple[str, ...] = ()
+    poison: tuple[str, ...] = ()
     defence: tuple[str, ...] = ("i-defender",)
     false_alarm_rate: float = Field(default=0.01, gt=0, lt=1)
     threat_model: tuple[str, ...] = ("white-box", "oblivious", "adaptive")
+    substitute: str = "data"
     target: str | None = None
     samples: int | None = Field(default=None, gt=0)
     seed: int = Field(default=0, ge=0, lt=2**31)
     device: str = "cpu"
 
-    @field_validator("attack", "defence", "threat_model", "immutable", "integer", "derived", "positive", mode="before")
+    @model_validator(mode="before")
+    @classmethod
+    def _one_budget(cls, fields: Any) -> Any:
+        """Gather the fields of the budget that stand in the plan itself."""
+        if not isinstance(fields, Mapping):
+            return fields
+        flat = {key: value for key, value in fields.items() if key in Budget.model_fields}
+        rest = {key: value for key, value in fields.items() if key not in flat}
+        given = rest.get("budget") or {}
+        given = given.model_dump() if isinstance(given, Budget) else given
+        if not isinstance(given, Mapping):
+            raise ValueError("budget must hold fields such as steps: 40")
+        return {**rest, "budget": {**given, **flat}} if flat or given else rest
+
+    @field_validator(
+        "attack",
+        "control",
+        "poison",
+        "defence",
+        "threat_model",
+        "immutable",
+        "integer",
+        "derived",
+        "positive",
+        mode="before",
+    )
     @classmethod
     def _one_or_many(cls, value: Any) -> Any:
         if isinstance(value, (list, tuple)):
@@ -98,18 +170,10 @@ class Plan(BaseModel):
     def _word(cls, value: Any) -> Any:
         return str(value) if isinstance(value, (int, float)) else value
 
-    @field_validator("eps", "bounds", mode="before")
+    @field_validator("bounds", mode="before")
     @classmethod
     def _numbers(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            value = value.split(",")
-        if isinstance(value, (int, float)):
-            value = (value,)
-        if value is None:
-            return value
-        if not isinstance(value, (list, tuple)):
-            raise ValueError("it must be numbers, in a list or separated by commas")
-        return tuple(parse_value(v.strip()) if isinstance(v, str) else v for v in value)
+        return _numbers(value)
 
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> Plan:
@@ -120,20 +184,21 @@ class Plan(BaseModel):
         """
         fields = {str(key).replace("-", "_"): value for key, value in fields.items()}
         for key in fields:
-            if key not in cls.model_fields:
-                raise OptionError(f"The plan has no field {key!r}; {nearest(key, cls.model_fields)}")
+            known = [*cls.model_fields, *Budget.model_fields]
+            if key not in known:
+                raise OptionError(f"The plan has no field {key!r}; {nearest(key, known)}")
         try:
             plan = cls.model_validate(fields)
         except ValidationError as error:
             first = error.errors()[0]
-            place = str(first["loc"][0])
+            place = ".".join(map(str, first["loc"][:2])) or "budget"
             raise OptionError(
                 f"Plan field {place}: {first['input']!r} will not do: {first['msg'][0].lower()}{first['msg'][1:]}."
             ) from error
         for spec in plan.attack:
-            name, _ = split_spec(spec, "attack")
-            if name not in ATTACKS:
-                raise OptionError(f"Unknown attack {name!r}; {nearest(name, ATTACKS)}")
+            attack_class(split_attack(spec)[0])
+        if plan.substitute.partition(":")[0] not in SUBSTITUTES:
+            raise OptionError(f"Unknown substitute {plan.substitute!r}; {nearest(plan.substitute, SUBSTITUTES)}")
         for threat in plan.threat_model:
             check_threat(threat)
         for spec in plan.defences:
@@ -180,10 +245,17 @@ class Plan(BaseModel):
         """
         made: list[Attack] = []
         for spec in self.attack:
-            name, options = split_spec(spec, "attack")
-            options = {"norm": self.norm, **options}
-            norm = str(options["norm"])
-            sweep = [options.pop("eps")] if "eps" in options else (self.eps or _default_eps(data, norm))
+            name, options = split_attack(spec)
+            kind, known = attack_class(name), known_options(name)
+            options = {**self.budget.options(known), **options}
+            norm = str(
+                options.setdefault("norm", self.budget.norm if self.budget.norm in kind.norms else kind.norms[0])
+            )
+            sweep: Sequence[float | None] = self.budget.eps
+            if "eps" in options:
+                sweep = [options.pop("eps")]
+            elif not sweep:
+                sweep = [None] if kind.closest else _default_eps(data, norm)
             for eps in sweep:
                 fixed = {"bounds": data.bounds, "seed": self.seed, "eps": eps, **options}
                 if data.mask is not None:
@@ -194,6 +266,33 @@ class Plan(BaseModel):
                 if attack not in made:
                     made.append(attack)
         return made
+
+    def controls(self, data: Dataset) -> list[Control]:
+        """Make the controls for these data.
+
+        Raises:
+            OptionError: one is unknown, or does not suit this kind of data.
+        """
+        defaults: dict[str, Any] = {"bounds": data.bounds, "seed": self.seed}
+        if data.sample_rate is not None:
+            defaults["fs"] = data.sample_rate
+        return [parse_control(spec, **defaults) for spec in self.control]
+
+    def poisons(self) -> list[Poison]:
+        """Make the poisonings of the training data."""
+        return [parse_poison(spec, seed=self.seed) for spec in self.poison]
+
+
+def _numbers(value: Any) -> Any:
+    if isinstance(value, str):
+        value = value.split(",")
+    if isinstance(value, (int, float)):
+        value = (value,)
+    if value is None:
+        return value
+    if not isinstance(value, (list, tuple)):
+        raise ValueError("it must be numbers, in a list or separated by commas")
+    return tuple(parse_value(v.strip()) if isinstance(v, str) else v for v in value)
 
 
 def guard_parts(spec: str) -> list[str]:

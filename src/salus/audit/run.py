@@ -17,6 +17,7 @@ import torch
 import salus
 from salus.atomic import write_json, write_tensors, write_text
 from salus.attacks import PGD, Attack
+from salus.attacks.poisoning import triggers
 from salus.audit import build
 from salus.audit.cell import Cell
 from salus.audit.plan import Plan
@@ -29,10 +30,14 @@ from salus.errors import OptionError, StoreError, nearest
 from salus.guard import Guard, Verdict
 from salus.metrics import proportion
 from salus.progress import console, progress
+from salus.threats import refusal
 
 #: The check for masked gradients: with half the range of values to play with, no classifier stands.
 HUGE_EPS = 0.5
 _HUGE_SAMPLES = 200
+
+#: Training samples that a universal perturbation is fitted to.
+_UNIVERSAL_SAMPLES = 2000
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,11 @@ def run_audit(plan: Plan, out: Path | str, *, command: str = "") -> Outcome:
     splits = load_data(plan.data, seed=plan.seed, **plan.data_options)
     build.model_spec(plan, splits)
     attacks = plan.attacks(splits.test)
+    controls = plan.controls(splits.test)
+    for control in controls:
+        control.suits(splits.test.x)
+    called = triggers(plan.poisons(), bounds=splits.test.bounds)
+    splits, attacker = build.dealt(plan, splits)
     target = _target(plan, splits)
     device = _device(plan.device)
     build.training_options(plan, splits)
@@ -88,11 +98,13 @@ def run_audit(plan: Plan, out: Path | str, *, command: str = "") -> Outcome:
         data = splits.test.subset(chosen)
         data = _to(data, device)
         probe = digest((classifier.predict(data.x[:16]).double() * 1e3).round().tolist())
-        stand_in = None
+        stand_in, facts = None, None
         if "transfer" in plan.threat_model:
-            stand_in = build.substitute(plan, splits, store.folder).to(device)
+            stand_in, facts = build.substitute(plan, splits, attacker, classifier, store.folder)
+            stand_in.to(device)
         bare = Guard(classifier, name="none")
-        cells = _cells(plan, data, bare, guards, attacks, stand_in, target)
+        fit = _to(_few(splits.train, _UNIVERSAL_SAMPLES, plan.seed), device)
+        cells, left_out = _cells(plan, data, bare, guards, [*attacks, *controls, *called], stand_in, target, fit)
         cells = [replace(cell, probe=probe) for cell in cells]
         check = replace(_huge(plan, data, bare), probe=probe)
         records, computed = _compute(store, [*cells, check])
@@ -117,12 +129,14 @@ def run_audit(plan: Plan, out: Path | str, *, command: str = "") -> Outcome:
                 **_whole_test(classifier, splits.test),
             },
             "guards": {guard.name: {"text": _text(guard), **guard.describe()} for guard in guards},
+            "substitute": facts,
+            "poison": [change.what for change in splits.train.provenance.changes],
             "feature_names": list(data.features),
             "checks": {"huge_eps": check.attack and check.attack.eps, "n": len(check.data),
                        "robust_accuracy": records[-1]["robust_accuracy"]},
         }  # fmt: skip
         records = records[:-1]
-        meta["warnings"] = warnings(records, meta, splits)
+        meta["warnings"] = [*warnings(records, meta, splits), *left_out]
         meta["verdict"] = verdict(records, meta)
         write_tensors(store.folder / "samples.safetensors", {"indices": chosen, "x": data.x.cpu(), "y": data.y.cpu()})
         write_json(store.folder / "results.json", {"meta": meta, "cells": records})
@@ -139,17 +153,28 @@ def _cells(
     attacks: Sequence[Attack],
     stand_in: Classifier | None,
     target: int | None,
-) -> list[Cell]:
+    fit: Dataset,
+) -> tuple[list[Cell], list[str]]:
+    """Lay out the grid, and say which attacks are left out of a threat model that they do not go with."""
     cells = [Cell(data, guard) for guard in (bare, *guards)]
+    left_out = []
     for attack in attacks:
+        aim = target if attack.targeted else None
+        if attack.threat_model is not None:
+            cells.extend(Cell(data, guard, attack, attack.threat_model) for guard in (bare, *guards))
+            continue
         for threat in plan.threat_model:
+            reason = refusal(attack, threat)
+            if reason is not None:
+                left_out.append(reason)
+                continue
             for guard in (bare, *guards):
                 alone = guard is bare
                 if (threat == "white-box" and not alone) or (threat in ("oblivious", "adaptive") and alone):
                     continue
                 substitute = stand_in if threat == "transfer" else None
-                cells.append(Cell(data, guard, attack, threat, substitute, target if attack.targeted else None))
-    return cells
+                cells.append(Cell(data, guard, attack, threat, substitute, aim, fit))
+    return cells, list(dict.fromkeys(left_out))
 
 
 def _huge(plan: Plan, data: Dataset, bare: Guard) -> Cell:
@@ -190,8 +215,16 @@ def _sample(plan: Plan, test: Dataset) -> torch.Tensor:
     """Draw test samples at natural prevalence."""
     if plan.samples is None or plan.samples >= len(test):
         return torch.arange(len(test))
-    generator = torch.Generator().manual_seed(plan.seed)
-    return torch.randperm(len(test), generator=generator)[: plan.samples].sort().values
+    return _drawn(len(test), plan.samples, plan.seed)
+
+
+def _few(data: Dataset, most: int, seed: int) -> Dataset:
+    return data if len(data) <= most else data.subset(_drawn(len(data), most, seed))
+
+
+def _drawn(among: int, count: int, seed: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randperm(among, generator=generator)[:count].sort().values
 
 
 def _target(plan: Plan, splits: Splits) -> int | None:

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from salus.attacks import ATTACKS
 from salus.data import Splits
 
 _FEW = 100
 #: A stronger attack may come out this much weaker by chance before it counts as a sign of masked gradients.
 _SLACK = 0.02
+
+#: Attacks that differ in little but their steps, so that their steps compare.
+_STEPWISE = ("fgsm", "bim", "pgd")
 
 Record = dict[str, Any]
 
@@ -40,15 +44,25 @@ def verdict(records: Sequence[Record], meta: Record) -> list[str]:
     moved = _worst(records, guard="none", threat_model="transfer")
     if moved is not None:
         sentences.append(
-            f"An attacker who only has a substitute trained apart fools it on "
+            f"An attacker who only has {_substitute(meta.get('substitute'))} fools it on "
             f"{_share(moved, 'attack_success_rate')} of them ({_attack(moved)})."
         )
     for guard in meta["guards"]:
         sentences.extend(_guarded(records, guard))
+    sentences.extend(_harmless(records))
     failed = sum(record["error"] is not None for record in records)
     if failed:
         sentences.append(f"{failed} of {len(records)} cells failed; the figures above leave them out.")
     return sentences
+
+
+def _substitute(facts: Record | None) -> str:
+    """Say what a transfer attacker has."""
+    if facts is None or facts["kind"] == "data":
+        return "a substitute trained apart on the same data"
+    if facts["kind"] == "split":
+        return f"a substitute trained on {facts['samples']} samples of their own"
+    return f"the answers to {facts['queries']} questions (a substitute that agrees on {_percent(facts['agreement'])})"
 
 
 def _guarded(records: Sequence[Record], guard: str) -> Iterator[str]:
@@ -75,6 +89,33 @@ def _guarded(records: Sequence[Record], guard: str) -> Iterator[str]:
         yield "No attacker who knows the guard was tried, so this is an upper bound on what it protects."
 
 
+def _harmless(records: Sequence[Record]) -> Iterator[str]:
+    """Say what harmless changes do, to the bare classifier and to each guard."""
+    for guard in dict.fromkeys(r["guard"] for r in records):
+        rows = _matching(records, guard=guard, threat_model="control")
+        clean = _first(records, attack=None, guard=guard)
+        if not rows or clean is None:
+            continue
+        if guard == "none":
+            worst = max(rows, key=lambda r: r["fallen_all"])
+            yield (
+                f"Of {len(rows)} harmless changes, {worst['attack']} costs the bare classifier most: "
+                f"{_percent(1 - worst['fallen_all'])} right, of {_percent(clean['clean_accuracy'])}."
+            )
+        else:
+            worst = max(rows, key=lambda r: r["rejected_adversarial"])
+            judged = (
+                "a defence that rejects these is not a defence"
+                if worst["rejected_adversarial"] > clean["rejected_clean"] + 0.1
+                else "about what it rejects anyway"
+            )
+            yield (
+                f"Of {len(rows)} harmless changes, the guard {guard!r} rejects {worst['attack']} most: "
+                f"{_share(worst, 'rejected_adversarial')} of it, beside {_percent(clean['rejected_clean'])} of clean "
+                f"inputs, {judged}."
+            )
+
+
 def _holds(guarded: float, alone: float | None) -> str:
     """Say what a guard is worth against the attacker who knows it, who gets ``alone`` without it."""
     if guarded < 0.05:
@@ -86,7 +127,8 @@ def _holds(guarded: float, alone: float | None) -> str:
 
 def warnings(records: Sequence[Record], meta: Record, splits: Splits) -> list[str]:
     """Find reasons to doubt the numbers, each one sentence."""
-    found = [*meta["model"]["remarks"], *_samples(records, splits), *_masking(records, meta)]
+    poisoned = [f"The training data were poisoned on purpose: {what}." for what in meta["poison"]]
+    found = [*poisoned, *meta["model"]["remarks"], *_samples(records, splits), *_masking(records, meta)]
     for guard in meta["guards"]:
         rows = [r for r in records if r["guard"] == guard and r["attack"] is not None]
         if rows and not any(r["threat_model"] == "adaptive" and r["error"] is None for r in rows):
@@ -133,23 +175,18 @@ def _samples(records: Sequence[Record], splits: Splits) -> Iterator[str]:
 
 def _masking(records: Sequence[Record], meta: Record) -> Iterator[str]:
     """Look for gradients that do not lead where they should (Athalye et al., 2018)."""
-    bare = [r for r in records if r["guard"] == "none" and r["attack"] is not None and r["error"] is None]
-    white = [r for r in bare if r["threat_model"] == "white-box"]
+    bare = [
+        r for r in records
+        if r["guard"] == "none" and r["attack"] is not None and r["error"] is None and r["eps"] is not None
+    ]  # fmt: skip
+    white = [r for r in bare if "white-box" in r["nist"]]
     for row in white:
-        for other in bare:
-            if any(row[key] != other[key] for key in ("eps", "norm", "target")):
-                continue
-            gap = row["robust_accuracy"] - other["robust_accuracy"]
-            if other["threat_model"] == "transfer":
-                best = min(
-                    w["robust_accuracy"] for w in white if all(w[k] == row[k] for k in ("eps", "norm", "target"))
-                )
-                if best - other["robust_accuracy"] > _SLACK:
-                    yield (
-                        f"Gradient masking is likely: {_attack(other)} computed on a substitute fools more than any "
-                        "attack on the model itself."
-                    )
-            elif _effort(other) < _effort(row) and gap > _SLACK:
+        rivals = [r for r in bare if all(r[key] == row[key] for key in ("eps", "norm", "target"))]
+        best = min(r["robust_accuracy"] for r in rivals if r in white)
+        for other in rivals:
+            if other not in white and best - other["robust_accuracy"] > _SLACK:
+                yield f"Gradient masking is likely: {_blind(other)} fools more than any attack on the gradients."
+            elif _effort(other) < _effort(row) and row["robust_accuracy"] - other["robust_accuracy"] > _SLACK:
                 yield f"Gradient masking is likely: the weaker {_attack(other)} fools more than {_attack(row)}."
         for other in white:
             same = all(row[key] == other[key] for key in ("attack", "norm", "target", "attack_options"))
@@ -166,10 +203,19 @@ def _masking(records: Sequence[Record], meta: Record) -> Iterator[str]:
         )
 
 
-def _effort(record: Record) -> int:
-    """Count an attack's gradient steps: of two, the one with more should fool no fewer."""
+def _blind(record: Record) -> str:
+    """Name an attack that never saw the model's gradients."""
+    if record["threat_model"] == "transfer":
+        return f"{_attack(record)} computed on a substitute"
+    return _attack(record)
+
+
+def _effort(record: Record) -> float:
+    """Count an attack's gradient steps: of two of one kind, the one with more should fool no fewer."""
+    if record["attack"] not in _STEPWISE:
+        return float("nan")  # neither more nor less than any other
     options = record["attack_options"]
-    return int(options.get("steps", 1)) * int(options.get("restarts", 1))
+    return int(options.get("steps") or 1) * int(options.get("restarts") or 1)
 
 
 def _false_alarms(records: Sequence[Record], guard: str, meta: Record) -> Iterator[str]:
@@ -184,12 +230,14 @@ def _false_alarms(records: Sequence[Record], guard: str, meta: Record) -> Iterat
 
 def _worst(records: Sequence[Record], **wanted: Any) -> Record | None:
     rows = [r for r in _matching(records, **wanted) if r["attack_success_rate"] is not None]
-    return max(rows, key=lambda r: (r["attack_success_rate"], -r["eps"]), default=None)
+    # An attack without eps always gets there in the end: what it says is how far it had to go.
+    rows = [r for r in rows if r["eps"] is not None] or rows
+    return max(rows, key=lambda r: (r["attack_success_rate"], -(r["eps"] or 0)), default=None)
 
 
 def _smallest_breaking(records: Sequence[Record]) -> Record | None:
     rows = _matching(records, guard="none", threat_model="white-box")
-    rows = [r for r in rows if (r["attack_success_rate"] or 0) >= 0.5]
+    rows = [r for r in rows if (r["attack_success_rate"] or 0) >= 0.5 and r["eps"] is not None]
     return min(rows, key=lambda r: (r["norm"] != "linf", r["eps"]), default=None)
 
 
@@ -203,10 +251,13 @@ def _matching(records: Sequence[Record], **wanted: Any) -> list[Record]:
 
 def _attack_name(record: Record) -> str:
     steps = record["attack_options"].get("steps")
-    return f"{record['attack'].upper()}{f'-{steps}' if steps else ''}"
+    name = ATTACKS[record["attack"]].__name__ if record["attack"] in ATTACKS else record["attack"]
+    return f"{name}{f'-{steps}' if steps else ''}"
 
 
 def _attack(record: Record) -> str:
+    if record["eps"] is None:
+        return f"{_attack_name(record)} with a median change of {record['distance_median']:.3g} ({record['norm']})"
     return f"{_attack_name(record)} at eps = {record['eps']:g} ({record['norm']})"
 
 

@@ -25,6 +25,25 @@ class Drop:
 
 
 @dataclass(frozen=True)
+class Change:
+    """What was done to samples after loading, such as a poisoning.
+
+    Attributes:
+        name: of the change.
+        options: what it was told.
+        indices: positions of the samples in the changed data.
+        labels: the labels that they had before, or that new ones were given.
+        what: the same in words.
+    """
+
+    name: str
+    options: dict[str, Any]
+    indices: tuple[int, ...]
+    labels: tuple[int, ...]
+    what: str
+
+
+@dataclass(frozen=True)
 class Provenance:
     """Where data came from and what was done to them."""
 
@@ -36,6 +55,7 @@ class Provenance:
     split: str = ""  # how it was split, in words
     dropped: tuple[Drop, ...] = ()
     notes: tuple[str, ...] = ()
+    changes: tuple[Change, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,12 @@ from salus.report.sections.about import about
 from salus.report.sections.accuracy import accuracy
 from salus.report.sections.cells import cells, failed
 from salus.report.sections.classes import classes, confusions
+from salus.report.sections.controls import controls
 from salus.report.sections.detection import detection
 from salus.report.sections.examples import examples
 from salus.report.sections.health import health
 from salus.report.sections.reach import reach
+from salus.report.sections.smallest import smallest
 from salus.report.tables import Glossary
 
 
@@ -62,11 +64,13 @@ def _content(run: Run) -> dict[str, Any]:
         "warnings": _warnings(run),
         "about": about(run, glossary),
         "accuracy": accuracy(run, glossary),
+        "smallest": smallest(run, glossary),
         "cells": cells(run, glossary),
         "classes": classes(run, glossary),
         "confusions": confusions(run),
         "health": health(run, glossary),
         "detection": detection(run, glossary),
+        "controls": controls(run, glossary),
         "examples": examples(run),
         "reach": reach(run, glossary),
         "threats": _threats(run),

@@ -19,8 +19,8 @@ from salus.errors import BundleError
 Record = dict[str, Any]
 Arrays = dict[str, NDArray[Any]]
 
-#: Random noise of the same norm: a control, no attack.
-CONTROL = "noise"
+#: The threat model of harmless changes, which are no attacks.
+CONTROL = "control"
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,12 @@ class Run:
     @property
     def attacked(self) -> list[Record]:
         """Finished cells of attacks, without controls."""
-        return [cell for cell in self.finished if cell["attack"] not in (None, CONTROL)]
+        return [c for c in self.finished if c["attack"] is not None and c["threat_model"] != CONTROL]
+
+    @property
+    def controls(self) -> list[Record]:
+        """Finished cells of harmless changes."""
+        return [cell for cell in self.finished if cell["threat_model"] == CONTROL]
 
     @property
     def finished(self) -> list[Record]:

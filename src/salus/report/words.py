@@ -16,9 +16,6 @@ _ATTACKS = {
     "noise": "noise (control)",
 }  # fmt: skip
 
-#: Attacks that see answers alone, never gradients, whatever the threat model is called.
-_QUERY = {"square", "boundary", "hop-skip-jump"}
-
 _NORMS = {"linf": "L∞", "l2": "L2", "l1": "L1", "l0": "L0"}
 
 THREATS = {
@@ -29,15 +26,7 @@ THREATS = {
     "adaptive": "The attacker knows the whole guard and aims for inputs that it accepts and gets wrong: "
     "the worst result per sample over all variants and the oblivious attack.",
     "decision-only": "The attacker sees only the guard's final answers, and every question is counted.",
-}
-
-_KNOWLEDGE = {
-    "white-box": ("white-box", "AML.T0043.000"),
-    "adaptive": ("white-box, adaptive", "AML.T0043.000"),
-    "oblivious": ("gray-box: the defence is unknown", "AML.T0043.000"),
-    "gray-box": ("gray-box", "AML.T0043.002"),
-    "transfer": ("black-box, transfer", "AML.T0043.002"),
-    "decision-only": ("black-box, query", "AML.T0043.001"),
+    "control": "No attacker: a harmless change of the kind that inputs meet every day.",
 }
 
 
@@ -129,10 +118,5 @@ def line_names(cells: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def taxonomy(cell: Mapping[str, Any]) -> tuple[str, str]:
-    """Place an attack in NIST AI 100-2 and in MITRE ATLAS; empty for clean inputs and controls."""
-    if cell["attack"] in (None, "noise"):
-        return "", ""
-    knowledge, technique = _KNOWLEDGE.get(cell["threat_model"] or "", (cell["threat_model"] or "", ""))
-    if cell["attack"] in _QUERY and cell["threat_model"] in ("white-box", "oblivious", "adaptive"):
-        knowledge, technique = "black-box, query", "AML.T0043.001"
-    return f"evasion, {knowledge}".rstrip(", "), f"AML.T0015, {technique}".rstrip(", ")
+    """Place an attack in NIST AI 100-2 and in MITRE ATLAS, as its cell says; empty for clean inputs and controls."""
+    return cell.get("nist") or "", cell.get("atlas") or ""

@@ -1,0 +1,171 @@
+"""Auto-PGD: projected gradient descent that finds its own step size, on the cross-entropy or on margins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from salus.attacks.base import Attack
+from salus.attacks.objective import Evaluation
+from salus.attacks.search import Goal, Look, Search
+from salus.errors import OptionError
+
+
+@dataclass(frozen=True, kw_only=True)
+class APGD(Attack):
+    """Auto-PGD (Croce and Hein, 2020, Algorithm 1): momentum, and steps that each sample halves for itself.
+
+    A sample's step is halved, and the sample goes back to its best point, at a checkpoint before which the loss
+    seldom rose or the best loss did not. Checkpoints come after 22% of the steps, and then at shrinking distances.
+
+    Attributes:
+        loss: ``"ce"``, the objective's own loss, for a bare model the cross-entropy; or ``"dlr"``, the difference
+            of logits ratio (sec. 4), which a confident model cannot flatten.
+        steps: number of gradient steps.
+        restarts: independent random starts, for each of the targets where there are any; each sample keeps a
+            success, else the point of lowest margin.
+        targets: climb towards this many other classes, one after the other and the nearest at x first (APGD-T);
+            needs the loss ``"dlr"``. None: away from the own class, or with ``targeted`` towards y.
+        rho: the step is halved where less than this share of the steps since the last checkpoint raised the loss.
+        early_stop: let each sample go as soon as it has fallen; its first adversarial point is the result.
+    """
+
+    name: ClassVar[str] = "apgd"
+    paper: ClassVar[str] = "Croce and Hein, 2020"
+
+    eps: float
+    loss: Literal["ce", "dlr"] = "ce"
+    steps: int = 100
+    restarts: int = 1
+    targets: int | None = None
+    rho: float = 0.75
+    early_stop: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.loss not in ("ce", "dlr"):
+            raise OptionError(f"{self.title}: loss must be 'ce' or 'dlr', not {self.loss!r}.")
+        for option in ("steps", "restarts", "targets"):
+            value = getattr(self, option)
+            if value is not None and value < 1:
+                raise OptionError(f"{self.title}: {option} must be at least 1, not {value}.")
+        if not 0 < self.rho <= 1:
+            raise OptionError(f"{self.title}: rho must be above 0 and at most 1, not {self.rho}.")
+        if self.targets is not None and (self.loss != "dlr" or self.targeted):
+            raise OptionError(f"{self.title}: targets are tried in turn by an untargeted attack with loss='dlr' alone.")
+
+    def perturb(self, search: Search, start: Tensor | None) -> None:
+        """Climb from each start, towards each target; ``start``, when given, takes the place of the first."""
+        look = search.look(search.ball.x, gradient=False, keep=True)  # what is already fooled needs no change
+        run = 0
+        for goal in self._goals(search, look):
+            for _ in range(self.restarts):
+                if len(search) == 0:
+                    return
+                if run == 0 and start is not None:
+                    x_adv = start[search.rows]
+                else:
+                    x_adv = search.ball.random(self.seed, search.samples, run)
+                self.climb(search, x_adv, goal)
+                run += 1
+
+    def climb(self, search: Search, x_adv: Tensor, goal: Goal | None) -> None:
+        """Take the steps from these points of the active samples; the search keeps the best of each."""
+        checkpoints = self._checkpoints()
+        look = search.look(x_adv, goal, keep=True)
+        x_adv = before = best = look.of(x_adv)
+        gradient = best_gradient = look.gradient
+        loss = best_loss = checked_loss = look.loss
+        stride = torch.full_like(loss, 2 * self.eps)
+        rises = torch.zeros_like(loss)  # since the last checkpoint
+        halved = torch.ones_like(loss, dtype=torch.bool)  # at the last checkpoint
+        for step in range(1, self.steps + 1):
+            if len(search) == 0:
+                return
+            ball = search.ball
+            ahead = ball.project(x_adv + _each(stride.to(x_adv.dtype), x_adv) * ball.steepest(gradient))
+            if step > 1:  # momentum
+                ahead = ball.project(x_adv + 0.75 * (ahead - x_adv) + 0.25 * (x_adv - before))
+            before, x_adv = x_adv, ahead
+            if step == self.steps:
+                search.record(x_adv)  # nobody needs the gradient there
+                return
+
+            look = search.look(x_adv, goal, keep=True)
+            x_adv, before, best, best_gradient = map(look.of, (x_adv, before, best, best_gradient))
+            best_loss, checked_loss, stride = map(look.of, (best_loss, checked_loss, stride))
+            rises, halved = look.of(rises) + (look.loss > look.of(loss)), look.of(halved)
+            gradient, loss = look.gradient, look.loss
+            better = loss > best_loss
+            best, best_gradient = _choose(better, (x_adv, gradient), (best, best_gradient))
+            best_loss = torch.where(better, loss, best_loss)
+
+            if step in checkpoints:
+                halve = (rises <= self.rho * checkpoints[step]) | (~halved & (best_loss <= checked_loss))
+                x_adv, gradient = _choose(halve, (best, best_gradient), (x_adv, gradient))
+                stride = torch.where(halve, stride / 2, stride)
+                halved, checked_loss, rises = halve, best_loss, torch.zeros_like(rises)
+
+    def _checkpoints(self) -> dict[int, int]:
+        """Give each step after which samples are checked, and how many steps lie before it since the last."""
+        period = max(int(0.22 * self.steps), 1)
+        checkpoints, step = {}, period
+        while step < self.steps:
+            checkpoints[step] = period
+            period = max(period - max(int(0.03 * self.steps), 1), int(0.06 * self.steps), 1)
+            step += period
+        return checkpoints
+
+    def _goals(self, search: Search, look: Look) -> list[Goal | None]:
+        """List what is climbed in turn; None for the objective's own loss."""
+        if self.loss == "ce":
+            return [None]
+        if self.targets is None:
+            return [lambda evaluation, rows: dlr(evaluation.logits, evaluation.margin, self.targeted)]
+        others = min(self.targets, look.class_margins.shape[1] - 1)
+        nearest = look.class_margins.argsort(dim=1, stable=True)[:, :others]
+        classes = nearest.new_zeros(len(search.batch_y), others)
+        classes[search.rows] = nearest
+        return [_towards(column) for column in classes.unbind(1)]
+
+
+def dlr(logits: Tensor, margin: Tensor, targeted: bool) -> Tensor:
+    """Compute the difference of logits ratio ``[N]`` in float64.
+
+    The margin is divided by the spread of the highest logits, so that their scale cancels out: by
+    ``z1 - z3``, or ``z1 - (z3 + z4) / 2`` with a target. With too few classes for that, three or four, the margin
+    would be divided by itself, so it stands alone.
+
+    Args:
+        logits: ``[N, K]``.
+        margin: what is left to win, ``[N]``: the objective's own, which a guard has capped.
+        targeted: the margin is that of one target class.
+    """
+    loss = -margin.double()
+    if logits.shape[1] < 3 + targeted:
+        return loss
+    highest = logits.double().clamp(-1e30, 1e30).topk(3 + targeted).values  # [N, 3 or 4]
+    return loss / (highest[:, 0] - highest[:, 2:].mean(1) + 1e-12)
+
+
+def _towards(classes: Tensor) -> Goal:
+    """Climb the targeted ratio of one class a sample of the batch ``[N]``; the plain one where it is no win."""
+
+    def goal(evaluation: Evaluation, rows: Tensor) -> Tensor:
+        margin = evaluation.class_margins.gather(1, classes[rows, None])[:, 0]
+        return dlr(evaluation.logits, torch.where(margin.isfinite(), margin, evaluation.margin), targeted=True)
+
+    return goal
+
+
+def _choose(flags: Tensor, yes: tuple[Tensor, ...], no: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Take whole samples from one of two groups of tensors by flags ``[A]``."""
+    return tuple(torch.where(_each(flags, one), one, other) for one, other in zip(yes, no, strict=True))
+
+
+def _each(values: Tensor, like: Tensor) -> Tensor:
+    """Shape one value a sample ``[A]`` to broadcast over samples ``[A, ...]``."""
+    return values.reshape(-1, *[1] * (like.ndim - 1))

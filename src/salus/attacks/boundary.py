@@ -1,0 +1,108 @@
+"""The boundary attack: a random walk along the decision boundary towards x, seeing answers alone."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from salus.attacks import draws
+from salus.attacks.ball import NormName
+from salus.attacks.decision import DecisionAttack
+from salus.attacks.search import Search
+from salus.errors import OptionError
+
+#: How exactly the first point is brought to the boundary.
+_THETA = 1e-3
+#: Longest steps, as a share of the distance from x.
+_SPHERICAL_MOST, _SOURCE_MOST = 1.0, 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Boundary(DecisionAttack):
+    """Steps sideways on the sphere around x, then towards x, and keeps what fools the model (Brendel et al., 2018).
+
+    Every query is one proposal of each sample's own walk. A sideways step that fools the model is followed by steps
+    towards x for as long as those do. Both lengths are adapted to each sample after every answer: sideways so that
+    a share ``aim`` of the steps succeeds, towards x by half up and down.
+
+    Attributes:
+        spherical_step: first length of a sideways step, as a share of the distance from x.
+        source_step: first length of a step towards x, likewise.
+        adaptation: factor by which a sideways step that succeeded lengthens the next.
+        aim: the share of sideways steps that should succeed. The authors' half is what a flat boundary gives;
+            fewer, longer steps came nearer on heartbeats.
+
+    Raises:
+        OptionError: an option makes no sense.
+    """
+
+    name: ClassVar[str] = "boundary"
+    paper: ClassVar[str] = "Brendel et al., 2018"
+    norms: ClassVar[tuple[NormName, ...]] = ("l2",)
+
+    spherical_step: float = 0.1
+    source_step: float = 0.1
+    adaptation: float = 1.2
+    aim: float = 0.3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, most in (("spherical_step", _SPHERICAL_MOST), ("source_step", _SOURCE_MOST)):
+            if not 0 < getattr(self, name) <= most:
+                raise OptionError(f"{self.title}: {name} must be above 0 and at most {most}.")
+        if not (math.isfinite(self.adaptation) and self.adaptation > 1):
+            raise OptionError(f"{self.title}: adaptation must be above 1, not {self.adaptation}.")
+        if not 0 < self.aim < 1:
+            raise OptionError(f"{self.title}: aim must be between 0 and 1, not {self.aim}.")
+
+    def perturb(self, search: Search, start: Tensor | None) -> None:
+        """Walk until the queries are spent; the search keeps the nearest success."""
+        rows, point = self.find_start(search, start)
+        point = self.to_boundary(search, rows, point, _THETA)
+        delta = torch.full(rows.shape, self.spherical_step, dtype=point.dtype, device=point.device)  # [A]
+        epsilon = torch.full_like(delta, self.source_step)
+        inward = torch.zeros_like(rows, dtype=torch.bool)  # the next step goes towards x
+        longer, shorter = self.adaptation, self.adaptation ** (-self.aim / (1 - self.aim))
+        step = 0
+        while self.steps is None or step < self.steps:
+            search.check_time()
+            going = search.left(rows) > 0
+            if not bool(going.all()):
+                rows, point, delta, epsilon, inward = (v[going] for v in (rows, point, delta, epsilon, inward))
+            if len(rows) == 0:
+                break
+            region = search.batch_ball.select(rows)
+            noise = draws.normal(self.seed, search.batch_samples[rows], tuple(point.shape[1:]), (1 << 32) + step)
+            noise = noise.to(point.dtype) * (region.high > region.low)
+            away = point - region.x
+            towards = region.x + away * _column(1 - epsilon, away)
+            proposal = torch.where(_column(inward, away), towards, region.x + sideways(away, noise, delta))
+            proposal = region.project(proposal)
+            won = search.ask(proposal, rows)
+            point = torch.where(_column(won, point), proposal, point)
+            adapted = torch.where(won, delta * longer, delta * shorter).clamp_max(_SPHERICAL_MOST)
+            delta = torch.where(inward, delta, adapted)
+            adapted = torch.where(won, epsilon * 1.5, epsilon / 1.5).clamp_max(_SOURCE_MOST)
+            epsilon = torch.where(inward, adapted, epsilon)
+            inward = won
+            step += 1
+
+
+def sideways(away: Tensor, noise: Tensor, delta: Tensor) -> Tensor:
+    """Turn the way from x ``[A, ...]`` at random by the angle whose tangent is delta ``[A]``; its length stays."""
+    flat, noise = away.flatten(1), noise.flatten(1)
+    tiny = torch.finfo(flat.dtype).tiny
+    length = flat.norm(dim=1, keepdim=True)
+    unit = flat / length.clamp_min(tiny)
+    noise = noise - (noise * unit).sum(1, keepdim=True) * unit
+    noise = noise / noise.norm(dim=1, keepdim=True).clamp_min(tiny)
+    slope = delta[:, None]
+    return ((flat + slope * length * noise) / (1 + slope.square()).sqrt()).reshape(away.shape)
+
+
+def _column(values: Tensor, x: Tensor) -> Tensor:
+    return values.reshape(-1, *[1] * (x.ndim - 1))

@@ -1,0 +1,142 @@
+"""What happens to a picture on its way to the classifier: blur, JPEG, brightness, contrast."""
+
+from __future__ import annotations
+
+import io
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from salus.attacks import draws
+from salus.attacks.ball import NormName
+from salus.attacks.controls.base import Control
+from salus.errors import OptionError
+
+
+@dataclass(frozen=True, kw_only=True)
+class _OfImages(Control):
+    """A change of images ``[N, C, H, W]``."""
+
+    dimensions: ClassVar[tuple[int, ...]] = (4,)
+
+    eps: float | None = None
+    norm: NormName = "l2"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blur(_OfImages):
+    """A lens out of focus: a Gaussian blur; edges are mirrored.
+
+    Attributes:
+        sigma: in pixels.
+    """
+
+    name: ClassVar[str] = "blur"
+
+    sigma: float = 0.7
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (math.isfinite(self.sigma) and self.sigma > 0):
+            raise OptionError(f"Control {self.name!r}: sigma must be a number of pixels above 0, not {self.sigma}.")
+
+    def change(self, x: Tensor, samples: Tensor) -> Tensor:
+        """Blur along each axis."""
+        reach = min(math.ceil(4 * self.sigma), min(x.shape[-2:]) - 1)  # mirrors reach no further than the image
+        offsets = torch.arange(-reach, reach + 1, dtype=x.dtype, device=x.device)
+        kernel = torch.exp(-0.5 * (offsets / self.sigma).square())
+        kernel = (kernel / kernel.sum()).expand(x.shape[1], 1, -1)
+        wide = nn.functional.pad(x, [reach] * 4, mode="reflect")
+        wide = nn.functional.conv2d(wide, kernel[..., None, :], groups=x.shape[1])
+        return nn.functional.conv2d(wide, kernel[..., :, None], groups=x.shape[1])
+
+
+@dataclass(frozen=True, kw_only=True)
+class JPEG(_OfImages):
+    """A picture stored as JPEG: one of three channels in colour, any other channel by channel in grey.
+
+    Attributes:
+        quality: from 1 to 95.
+    """
+
+    name: ClassVar[str] = "jpeg"
+
+    quality: int = 75
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 1 <= self.quality <= 95:
+            raise OptionError(f"Control {self.name!r}: quality must be from 1 to 95, not {self.quality}.")
+
+    def change(self, x: Tensor, samples: Tensor) -> Tensor:
+        """Store and read each picture again."""
+        low, high = self.bounds
+        coloured = x.shape[1] == 3
+        pixels = (255 * (x - low) / (high - low)).round().clamp(0, 255).to(torch.uint8).cpu()
+        pictures = pixels.permute(0, 2, 3, 1) if coloured else pixels.flatten(0, 1)
+        stored = torch.stack([self._stored(picture) for picture in pictures])
+        stored = stored.permute(0, 3, 1, 2) if coloured else stored.reshape(pixels.shape)
+        return low + stored.to(x) / 255 * (high - low)
+
+    def _stored(self, picture: Tensor) -> Tensor:
+        import numpy as np
+        from PIL import Image
+
+        file = io.BytesIO()
+        Image.fromarray(picture.numpy()).save(file, "JPEG", quality=self.quality)
+        return torch.from_numpy(np.array(Image.open(file)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Brightness(_OfImages):
+    """More light, or less: a constant is added to all values of an image.
+
+    Attributes:
+        amount: share of the range of values; the sign is drawn for each sample.
+    """
+
+    name: ClassVar[str] = "brightness"
+
+    amount: float = 0.05
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_amount(self.name, self.amount)
+
+    def change(self, x: Tensor, samples: Tensor) -> Tensor:
+        """Add it."""
+        return x + _sign(self.seed, samples).to(x.dtype) * self.amount * (self.bounds[1] - self.bounds[0])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contrast(_OfImages):
+    """More contrast, or less: each channel is stretched about its mean.
+
+    Attributes:
+        amount: by which share; the sign is drawn for each sample.
+    """
+
+    name: ClassVar[str] = "contrast"
+
+    amount: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_amount(self.name, self.amount)
+
+    def change(self, x: Tensor, samples: Tensor) -> Tensor:
+        """Stretch it."""
+        centre = x.mean((-2, -1), keepdim=True)
+        return x + _sign(self.seed, samples).to(x.dtype) * self.amount * (x - centre)
+
+
+def _check_amount(name: str, amount: float) -> None:
+    if not 0 < amount <= 1:
+        raise OptionError(f"Control {name!r}: amount must be above 0 and at most 1, not {amount}.")
+
+
+def _sign(seed: int, samples: Tensor) -> Tensor:
+    return torch.where(draws.uniform(seed, samples, (1, 1, 1), 0) < 0.5, -1.0, 1.0)

@@ -1,0 +1,109 @@
+"""DeepFool: over the nearest class boundary, as if the boundaries were flat."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from salus.attacks.ball import NormName
+from salus.attacks.base import Attack
+from salus.attacks.search import Search
+from salus.errors import OptionError
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeepFool(Attack):
+    """DeepFool (Moosavi-Dezfooli et al., 2016): steps to the nearest of the linearised class boundaries.
+
+    With ``f_k`` the margin left to win by way of class k, a step goes towards the class with the smallest
+    ``|f_k| / ||grad f_k||_q``, by just that distance (Eq. 8 and 9; Eq. 10 in other norms). As in the authors' code
+    a ten-thousandth of the value range is added to each step, the point looked at is x plus ``1 + overshoot`` times
+    the sum of the steps, and a sample is done at its first crossing.
+
+    Attributes:
+        eps: the largest change that counts; None for any.
+        steps: most steps.
+        overshoot: how far beyond the sum of the steps, as a share of it.
+        candidates: how many other classes are looked at, those nearest in margin at x; None for all.
+        line_search: how often the way between x and the first crossing is halved afterwards, to end nearer to the
+            boundary; one forward pass each. The paper has none.
+
+    Example:
+        >>> x_adv = DeepFool(norm="l2")(model, x, y)  # doctest: +SKIP
+    """
+
+    name: ClassVar[str] = "deepfool"
+    paper: ClassVar[str] = "Moosavi-Dezfooli et al., 2016"
+    closest: ClassVar[bool] = True
+
+    eps: float | None = None
+    norm: NormName = "l2"
+    steps: int = 50
+    overshoot: float = 0.02
+    candidates: int | None = 10
+    line_search: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.steps < 1:
+            raise OptionError(f"{self.title}: steps must be at least 1, not {self.steps}.")
+        if not (math.isfinite(self.overshoot) and self.overshoot >= 0):
+            raise OptionError(f"{self.title}: overshoot must be a number from 0 up, not {self.overshoot}.")
+        if self.candidates is not None and self.candidates < 1:
+            raise OptionError(f"{self.title}: candidates must be at least 1, or None for all, not {self.candidates}.")
+        if self.line_search < 0:
+            raise OptionError(f"{self.title}: line_search must be at least 0, not {self.line_search}.")
+
+    def perturb(self, search: Search, start: Tensor | None) -> None:
+        """Step towards the nearest boundary until each sample has crossed one."""
+        look = search.look(search.ball.x, gradient=False, keep=True)
+        ways = 1 if self.targeted else look.class_margins.shape[1] - 1
+        classes = look.class_margins.argsort(1)[:, : min(ways, self.candidates or ways)]  # [A, M], the nearest first
+        still = ~look.success
+        search.select(still)
+        classes = classes[still]
+        point = search.ball.x if start is None else start[search.rows]
+        total = (point - search.ball.x) / (1 + self.overshoot)  # the sum of the steps
+        for _ in range(self.steps):
+            if len(search) == 0:
+                break
+            total = total + self._step(search, point, classes)
+            point = search.ball.project(search.ball.x + (1 + self.overshoot) * total)
+            look = search.look(point, gradient=False, keep=True)
+            still = ~look.success
+            search.select(still)
+            point, total, classes = (look.of(state)[still] for state in (point, total, classes))
+        if self.line_search:
+            self._draw_near(search)
+
+    def _step(self, search: Search, point: Tensor, classes: Tensor) -> Tensor:
+        """Compute the way to the nearest of the linearised boundaries, ``[A, ...]``."""
+        margins, gradients = search.jacobian(point, classes)  # [A, M], [A, M, ...]
+        free = search.ball.low < search.ball.high
+        w = torch.where(free[:, None], gradients, 0).flatten(2)  # [A, M, D]
+        length = w.abs().sum(2) if self.norm == "linf" else w.norm(dim=2)  # the dual norm
+        distance = torch.where(length > 0, margins.abs() / length, torch.inf)  # Eq. 8
+        distance, nearest = distance.min(1)
+        w = w[torch.arange(len(w), device=w.device), nearest].reshape(point.shape)
+        distance = torch.where(distance.isfinite(), distance + _EXTRA * (self.bounds[1] - self.bounds[0]), 0)
+        return -distance.reshape(-1, *[1] * (point.ndim - 1)) * search.ball.steepest(w)  # Eq. 9
+
+    def _draw_near(self, search: Search) -> None:
+        """Halve the way between x and what was found, again and again."""
+        rows = (search.success & (search.distance > 0)).nonzero()[:, 0]
+        region = search.batch_ball.select(rows)
+        way = search.x_adv[rows] - region.x
+        missed, hit = torch.zeros(2, len(rows), dtype=way.dtype, device=way.device)  # shares of the way
+        hit = hit + 1
+        for _ in range(self.line_search):
+            share = (missed + hit) / 2
+            won = search.ask(region.project(region.x + share.reshape(-1, *[1] * (way.ndim - 1)) * way), rows)
+            missed, hit = torch.where(won, missed, share), torch.where(won, share, hit)
+
+
+#: Added to each step, as a share of the value range, so that rounding does not stop it short of the boundary.
+_EXTRA = 1e-4

@@ -1,0 +1,71 @@
+"""AutoAttack: four attacks that fail for different reasons, one after the other, without a knob to turn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from salus.attacks.apgd import APGD
+from salus.attacks.base import Attack
+from salus.attacks.fab import FAB
+from salus.attacks.search import Search
+from salus.attacks.square import Square
+from salus.errors import OptionError
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoAttack(Attack):
+    """AutoAttack's standard version (Croce and Hein, 2020): APGD-CE, APGD-T, FAB-T and Square.
+
+    Each part attacks the samples that the parts before it have left standing. With two classes there is one other
+    class to target; with y as the target (``targeted``) it is the only one, and the parts climb towards it.
+
+    Attributes:
+        steps: of APGD and FAB, from each start.
+        restarts: random starts of APGD and FAB, for each class that they target.
+        targets: how many other classes APGD-T and FAB-T try, the nearest first.
+        square_queries: forward passes that Square may ask for a sample.
+    """
+
+    name: ClassVar[str] = "auto-attack"
+    paper: ClassVar[str] = "Croce and Hein, 2020"
+    #: A part that fools a sample leaves nothing to do for the next.
+    early_stop: ClassVar[bool] = True
+
+    eps: float
+    steps: int = 100
+    restarts: int = 1
+    targets: int = 9
+    square_queries: int = 5000
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for option in ("steps", "restarts", "targets", "square_queries"):
+            if getattr(self, option) < 1:
+                raise OptionError(f"{self.title}: {option} must be at least 1, not {getattr(self, option)}.")
+
+    @property
+    def parts(self) -> tuple[Attack, ...]:
+        """The attacks, in their order."""
+        shared: dict[str, Any] = {
+            name: getattr(self, name)
+            for name in ("eps", "norm", "bounds", "seed", "targeted", "mask", "units", "batch_size")
+        }
+        climbing = {**shared, "steps": self.steps, "restarts": self.restarts}
+        targets = None if self.targeted else self.targets
+        return (
+            APGD(**climbing),
+            APGD(**climbing, loss="dlr", targets=targets),
+            FAB(**climbing, targets=targets),
+            Square(**shared, queries=self.square_queries),
+        )
+
+    def perturb(self, search: Search, start: Tensor | None) -> None:
+        """Run the parts on one search, which lets go whoever has fallen; ``start`` is where the first starts."""
+        for part in self.parts:
+            if len(search) == 0:
+                return
+            part.perturb(search, start)
+            start = None

@@ -1,0 +1,132 @@
+"""FAB: along the class boundary towards x, from projections onto the linearised boundary."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from salus.attacks import draws
+from salus.attacks.base import Attack
+from salus.attacks.plane import cross
+from salus.attacks.search import Search
+from salus.errors import OptionError
+
+
+@dataclass(frozen=True, kw_only=True)
+class FAB(Attack):
+    """The fast adaptive boundary attack (Croce and Hein, 2020).
+
+    Each step linearises the nearest class boundary where it stands, projects both the point and x onto it inside
+    the bounds, and goes to a mean of the two beyond it; a point that has crossed is pulled back towards x
+    (Algorithm 1). With eps the points keep to the ball, and only what falls there counts.
+
+    Attributes:
+        eps: the largest change that counts; None for any.
+        steps: steps from each start.
+        restarts: starts; the first is x, the others random, at half the distance of the best success.
+        targets: FAB-T: attack so many classes one after another, those nearest in margin at x, each with all
+            restarts, for one backward pass a step. None looks at all classes in every step.
+        alpha_max: most weight of the projection of x.
+        eta: how far beyond the plane, 1 for onto it.
+        beta: what is left of the way from x after pulling back.
+
+    Example:
+        >>> x_adv = FAB(norm="l2")(model, x, y)  # doctest: +SKIP
+    """
+
+    name: ClassVar[str] = "fab"
+    paper: ClassVar[str] = "Croce and Hein, 2020"
+    closest: ClassVar[bool] = True
+
+    eps: float | None = None
+    steps: int = 100
+    restarts: int = 1
+    targets: int | None = None
+    alpha_max: float = 0.1
+    eta: float = 1.05
+    beta: float = 0.9
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for option in ("steps", "restarts", "targets"):
+            value = getattr(self, option)
+            if value is not None and value < 1:
+                raise OptionError(f"{self.title}: {option} must be at least 1, not {value}.")
+        for option in ("alpha_max", "beta"):
+            if not 0 <= getattr(self, option) <= 1:
+                raise OptionError(f"{self.title}: {option} must be from 0 to 1, not {getattr(self, option)}.")
+        if not (math.isfinite(self.eta) and self.eta >= 1):
+            raise OptionError(f"{self.title}: eta must be a number from 1 up, not {self.eta}.")
+
+    def perturb(self, search: Search, start: Tensor | None) -> None:
+        """Walk along the boundary from each start; ``start``, when given, takes the place of x."""
+        look = search.look(search.ball.x, gradient=False, keep=True)
+        ways = 1 if self.targeted else look.class_margins.shape[1] - 1
+        nearest = torch.zeros(len(search.batch_y), ways, dtype=torch.int64, device=search.y.device)
+        nearest[search.rows] = look.class_margins.argsort(1)[:, :ways]
+        search.select(~look.success)
+        groups = [nearest] if self.targets is None else nearest[:, : self.targets].split(1, 1)  # [N, M] each
+        for number, classes in enumerate(groups):
+            for restart in range(self.restarts):
+                if len(search) == 0:
+                    return
+                if restart:
+                    point = self._random(search, number * self.restarts + restart)
+                else:
+                    point = search.ball.x if start is None else start[search.rows]
+                self._walk(search, point, classes)
+
+    def _walk(self, search: Search, point: Tensor, classes: Tensor) -> None:
+        for _ in range(self.steps):
+            point = search.ball.project(self._step(search, point, classes[search.rows]))
+            look = search.look(point, gradient=False, keep=True)
+            if len(search) == 0:
+                return
+            point, x = look.of(point), search.ball.x
+            won = look.success.reshape(-1, *[1] * (x.ndim - 1))
+            point = search.ball.project(torch.where(won, x + self.beta * (point - x), point))
+
+    def _step(self, search: Search, point: Tensor, classes: Tensor) -> Tensor:
+        """Go from the point ``[A, ...]`` and from x beyond the plane, and take their mean."""
+        margins, gradients = search.jacobian(point, classes)  # [A, M], [A, M, ...]
+        free = search.ball.low < search.ball.high
+        w = torch.where(free[:, None], gradients, 0).flatten(2)  # [A, M, D]
+        length = w.abs().sum(2) if self.norm == "linf" else w.norm(dim=2)  # the dual norm
+        distance = torch.where(length > 0, margins.abs() / length, torch.inf)
+        picked = torch.arange(len(w), device=w.device), distance.argmin(1)  # the nearest boundary
+        w, margin = w[picked], margins[picked]
+        margin = torch.where(distance[picked].isfinite(), margin, 0)
+
+        flat, x = point.flatten(1), search.ball.x.flatten(1)
+        low, high = search.ball.low.flatten(1), search.ball.high.flatten(1)
+        d1 = self._onto(margin, w, low - flat, high - flat)  # from the point
+        d2 = self._onto(margin + (w * (x - flat)).sum(1), w, low - x, high - x)  # from x
+        a1, a2 = (self._length(d).clamp_min(1e-8) for d in (d1, d2))
+        alpha = (a1 / (a1 + a2)).clamp_max(self.alpha_max)[:, None]
+        mean = (1 - alpha) * (flat + self.eta * d1) + alpha * (x + self.eta * d2)
+        return mean.reshape(point.shape)
+
+    def _onto(self, margin: Tensor, w: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        """Project onto the plane where the margin is 0, from either side."""
+        side = torch.where(margin < 0, -1, 1)
+        return cross(side[:, None] * w, side * margin, low, high, self.norm)[0]
+
+    def _length(self, d: Tensor) -> Tensor:
+        return d.abs().amax(1) if self.norm == "linf" else d.norm(dim=1)
+
+    def _random(self, search: Search, stream: int) -> Tensor:
+        """Draw a start at half the distance of the best success, or of the ball."""
+        x, shape = search.ball.x, tuple(search.ball.x.shape[1:])
+        if self.norm == "linf":
+            way = draws.uniform(self.seed, search.samples, shape, stream) * 2 - 1
+        else:
+            way = draws.normal(self.seed, search.samples, shape, stream)
+        way = way.to(x.dtype).flatten(1)
+        way = way / self._length(way).clamp_min(1e-30)[:, None]
+        usual = (self.bounds[1] - self.bounds[0]) * (0.3 if self.norm == "linf" else 1.0)
+        radius = search.distance[search.rows].clamp_max(min(self.radius, usual)) / 2
+        return search.ball.project(x + (radius.to(x.dtype)[:, None] * way).reshape(x.shape))

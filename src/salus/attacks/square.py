@@ -1,0 +1,231 @@
+"""Square: random search with windows in time, blocks of pixels or groups of features, seeing logits alone."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from salus.attacks import draws
+from salus.attacks.ball import Ball
+from salus.attacks.base import Attack
+from salus.attacks.search import Search
+from salus.attacks.taxonomy import Knowledge
+from salus.errors import OptionError
+
+#: The shares of the queries after which the windows shrink by half (Andriushchenko et al., 2020, sec. 5).
+_SHRINK = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
+#: Queries whose random numbers are drawn at once.
+_BLOCK = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Square(Attack):
+    """Changes one random window at a time and keeps what lowers the margin (Andriushchenko et al., 2020, Alg. 1).
+
+    A window is a stretch of time in a signal (of all its channels), a square of pixels in an image, a random group
+    of features in a table. In L-inf it goes to the rim of the ball, up or down by channel (Alg. 2), and one that
+    would change nothing goes the other way. In L2 it takes over the strength of a second window (Alg. 3).
+
+    Attributes:
+        eps: radius of the ball, in the units of x.
+        queries: most queries a sample; the windows shrink on a schedule that is scaled to them.
+        p_init: share of the values in the first windows, above 0 and at most 1.
+        early_stop: let each sample go as soon as it has fallen; otherwise its margin is lowered to the end.
+
+    Raises:
+        OptionError: queries is None, or p_init is out of its range.
+    """
+
+    name: ClassVar[str] = "square"
+    knowledge: ClassVar[Knowledge] = "logits"
+    paper: ClassVar[str] = "Andriushchenko et al., 2020"
+
+    eps: float
+    queries: int | None = 5000
+    p_init: float = 0.8
+    early_stop: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.queries is None:
+            raise OptionError(f"{self.title}: queries must be a number, because the windows shrink by it.")
+        if not 0 < self.p_init <= 1:
+            raise OptionError(f"{self.title}: p_init must be above 0 and at most 1, not {self.p_init}.")
+
+    def perturb(self, search: Search, start: Tensor | None) -> None:
+        """Judge x, then stripes or ``start``, then change a window of the best point at each query."""
+        begin, change = (stripes, repaint) if self.norm == "linf" else (bumps, shift)
+        samples, ball = search.batch_samples, search.batch_ball
+        search.record(search.ball.x)  # what is already fooled needs no change
+        search.record((begin(ball, self.seed, samples) if start is None else start)[search.rows])
+        for step in range((self.queries or 0) - 2):
+            if len(search) == 0:
+                break
+            if step % _BLOCK == 0:
+                block = Numbers.draw(self.seed, samples, tuple(ball.x.shape[1:]), 1 + step // _BLOCK)
+            best, numbers = search.x_adv[search.rows], block.of(search.rows, step % _BLOCK)
+            search.record(change(search.ball, best, self.share(step), numbers))
+
+    def share(self, step: int) -> float:
+        """Return which share of the values the window of this step covers."""
+        done = step / (self.queries or 1)
+        return self.p_init * 0.5 ** sum(done > threshold for threshold in _SHRINK)
+
+
+class Numbers(NamedTuple):
+    """The numbers in [0, 1) that choose two windows, ``[A, ...]``, or a block of them, ``[N, block, ...]``.
+
+    Attributes:
+        here: the place of the first along each axis of space or time; for tables one a feature.
+        there: the same of the second.
+        turn: whether the first window's profile is turned.
+        signs: up or down, for each channel; for tables for each feature.
+    """
+
+    here: Tensor
+    there: Tensor
+    turn: Tensor
+    signs: Tensor
+
+    @classmethod
+    def draw(cls, seed: int, samples: Tensor, shape: tuple[int, ...], stream: int) -> Numbers:
+        """Draw a block for samples of this shape."""
+        places = len(shape) - 1 or shape[0]
+        numbers = draws.uniform(seed, samples, (_BLOCK, 2 * places + 1 + shape[0]), stream)
+        return cls(*numbers.split([places, places, 1, shape[0]], 2))
+
+    def of(self, rows: Tensor, step: int) -> Numbers:
+        """Take those of one step."""
+        return Numbers(*(numbers[rows, step] for numbers in self))
+
+
+class Window(NamedTuple):
+    """A window in each sample.
+
+    Attributes:
+        inside: bool ``[A, 1, ...]``, for tables ``[A, F]``.
+        offsets: along each axis of space or time the places counted from the window's edge, ``[A, ..., L, ...]``.
+        edge: its length along each axis.
+    """
+
+    inside: Tensor
+    offsets: tuple[Tensor, ...]
+    edge: int
+
+
+def window(x: Tensor, share: float, places: Tensor, least: int = 1) -> Window:
+    """Lay a window with this share of the values (and an edge of at least ``least``) into each sample ``[A, ...]``."""
+    lengths = x.shape[2:]
+    if not lengths:
+        size = max(round(share * x.shape[1]), 1)
+        return Window(places <= places.kthvalue(size, 1, keepdim=True).values, (), size)
+    edge = min(max(round((share * math.prod(lengths)) ** (1 / len(lengths))), least), *lengths)
+    offsets = []
+    for axis, length in enumerate(lengths):
+        first = (places[:, axis] * (length - edge + 1)).floor().to(torch.int64)
+        column = [1] * (len(lengths) - 1 - axis)
+        offset = torch.arange(length, device=x.device) - first[:, None]  # [A, L]
+        offsets.append(offset.reshape(len(x), *[1] * (axis + 1), length, *column))
+    inside = torch.ones((), dtype=torch.bool, device=x.device)
+    for offset in offsets:
+        inside = inside & (offset >= 0) & (offset < edge)
+    return Window(inside, tuple(offsets), edge)
+
+
+def stripes(ball: Ball, seed: int, samples: Tensor) -> Tensor:
+    """Go to the rim of an L-inf ball, up or down by channel and by place along the last axis."""
+    channels, *space = ball.x.shape[1:]
+    shape = (channels, *[1] * (len(space) - 1), *space[-1:])
+    return torch.where(draws.uniform(seed, samples, shape, 0) < 0.5, ball.high, ball.low)
+
+
+def repaint(ball: Ball, best: Tensor, share: float, numbers: Numbers) -> Tensor:
+    """Bring a window of the points ``[A, ...]`` to the rim of an L-inf ball (Alg. 2)."""
+    inside = window(best, share, numbers.here).inside
+    up = _by_channel(numbers.signs < 0.5, best)
+    point = torch.where(inside, torch.where(up, ball.high, ball.low), best)
+    same = (point == best).flatten(1).all(1)
+    if bool(same.any()):  # a query that would tell nothing
+        up = up ^ _by_sample(same, best)
+        point = torch.where(inside, torch.where(up, ball.high, ball.low), best)
+    return point
+
+
+def bumps(ball: Ball, seed: int, samples: Tensor) -> Tensor:
+    """Go to the rim of an L2 ball by a grid of bumps, five along the shortest axis, each up or down."""
+    x = ball.x
+    space = x.shape[2:]
+    edge = max(min(space, default=1) // 5, 1)
+    tiles = [-(-length // edge) for length in space]
+    signs = draws.uniform(seed, samples, (x.shape[1], *tiles), 0) < 0.5
+    grid = profile(edge, len(space)).to(x).repeat(tiles)
+    for axis, length in enumerate(space):
+        signs = signs.repeat_interleave(edge, axis + 2).narrow(axis + 2, 0, length)
+        grid = grid.narrow(axis, 0, length)
+    return _stretched(ball, torch.where(signs, grid, -grid))
+
+
+def shift(ball: Ball, best: Tensor, share: float, numbers: Numbers) -> Tensor:
+    """Give the strength of one window, and what the ball has left, to another ``[A, ...]`` (Alg. 3)."""
+    space = tuple(range(2, best.ndim)) or (1,)
+
+    def length(values: Tensor) -> Tensor:
+        return values.square().sum(space, keepdim=True).sqrt()  # [A, C, 1, ...]
+
+    here, there = window(best, share, numbers.here, least=3), window(best, share, numbers.there, least=3)
+    delta = best - ball.x
+    left = (ball.eps**2 - delta.square().flatten(1).sum(1)).clamp_min(0)
+    channels = best.shape[1] if best.ndim > 2 else 1
+    strength = _by_sample(left, best) / channels + length(delta * (here.inside | there.inside)).square()
+    old = delta * here.inside
+    fresh = _lookup(here, numbers.turn, best) * torch.where(_by_channel(numbers.signs < 0.5, best), 1.0, -1.0)
+    new = (fresh + old / length(old).clamp_min(1e-12)) * here.inside
+    new = new / length(new).clamp_min(1e-12) * strength.sqrt()
+    return _stretched(ball, torch.where(here.inside, new, delta * ~there.inside))
+
+
+@lru_cache
+def profile(edge: int, axes: int) -> Tensor:
+    """Return two bumps side by side along the first axis, one up and one down, of length 1, ``[edge, ...]`` (Eq. 2)."""
+    if axes == 0:
+        return torch.ones(())
+    halves = []
+    for thick, sign in ((edge // 2, 1.0), (edge - edge // 2, -1.0)):
+        sides = (thick, *[edge] * (axes - 1))
+        tail = torch.arange(1, max(sides) // 2 + 2).double().pow(-2).flip(0).cumsum(0).flip(0)
+        away = [(torch.arange(side) - side // 2).abs().reshape(-1, *[1] * (axes - 1 - k)) for k, side in enumerate(sides)]
+        ring = torch.zeros(sides, dtype=torch.int64)
+        for distance in away:
+            ring = ring.maximum(distance)
+        bump = tail[ring]
+        halves.append(sign * bump / bump.norm().clamp_min(1e-12))
+    both = torch.cat(halves)
+    return (both / both.norm()).float()
+
+
+def _lookup(here: Window, turn: Tensor, best: Tensor) -> Tensor:
+    """Return the profile where the windows lie, along the first or the last axis, ``[A, 1, ...]``."""
+    if not here.offsets:
+        return torch.ones_like(best)
+    values = profile(here.edge, len(here.offsets)).to(best)
+    offsets = [offset.clamp(0, here.edge - 1) for offset in here.offsets]
+    return torch.where(_by_sample(turn[:, 0] < 0.5, best), values[tuple(offsets)], values[tuple(offsets[::-1])])
+
+
+def _stretched(ball: Ball, delta: Tensor) -> Tensor:
+    """Bring a change to the ball's full length and into the bounds."""
+    length = delta.double().flatten(1).square().sum(1).sqrt().clamp_min(1e-300)
+    return ball.project((ball.x + delta * _by_sample(ball.eps / length, delta)).to(ball.x.dtype))
+
+
+def _by_channel(values: Tensor, x: Tensor) -> Tensor:
+    return values.reshape(*values.shape, *[1] * (x.ndim - 2))
+
+
+def _by_sample(values: Tensor, x: Tensor) -> Tensor:
+    return values.reshape(-1, *[1] * (x.ndim - 1))

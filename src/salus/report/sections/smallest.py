@@ -1,0 +1,61 @@
+"""How small a change suffices: attacks that look for the nearest wrong answer, with no eps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from salus.report import words
+from salus.report.figures.distances import Found, distance_curves
+from salus.report.run_folder import Record, Run
+from salus.report.tables import Cell, Glossary, Table, head, heads, text
+
+
+def smallest(run: Run, glossary: Glossary) -> dict[str, Any] | None:
+    """Draw how many inputs stay right against the size of the change; None without such attacks."""
+    panels: list[dict[str, Any]] = []
+    rows = []
+    for guard in run.guards:
+        cells = [c for c in run.attacked if c["guard"] == guard and c["eps"] is None and c["threat_model"]]
+        for norm in dict.fromkeys(cell["norm"] for cell in cells):
+            found = [_found(run, cell) for cell in cells if cell["norm"] == norm]
+            drawn = [line for line in found if line is not None]
+            if drawn:
+                figure = distance_curves(drawn, norm=norm, key=f"smallest{len(panels)}")
+                panels.append({"title": f"{words.guard(guard)}, {words.norm(norm)}", "figure": figure})
+        rows += [_row(guard, cell, _found(run, cell)) for cell in cells]
+    if not rows:
+        return None
+    columns = ["guard", "attack", "threat_model", "attack_success_rate", "quartile", "distance_median", "most"]
+    table = Table("The smallest changes found", heads(columns), tuple(rows), glossary.notes(columns))
+    return {"panels": panels, "table": table}
+
+
+def _found(run: Run, cell: Record) -> Found | None:
+    """Measure how far each input that was right had to be moved; None when nothing was stored."""
+    arrays, x = run.arrays(cell), run.samples.get("x")
+    clean = run.clean(cell["guard"])
+    before = run.arrays(clean).get("label") if clean is not None else None
+    if x is None or before is None or not {"x_adv", "reached"} <= arrays.keys() or len(before) != len(x):
+        return None
+    good = before == run.samples["y"]
+    moved = _distance(arrays["x_adv"], x, cell["norm"])[good & arrays["reached"].astype(bool)]
+    name = words.attack(cell["attack"]) + ("" if cell["threat_model"] == "white-box" else f", {cell['threat_model']}")
+    return Found(name, np.sort(moved), int(good.sum()), len(good))
+
+
+def _distance(x_adv: NDArray[Any], x: NDArray[Any], norm: str) -> NDArray[np.float64]:
+    change = (x_adv.astype(np.float64) - x.astype(np.float64)).reshape(len(x), -1)
+    lengths: NDArray[np.float64] = np.abs(change).max(1) if norm == "linf" else np.sqrt((change**2).sum(1))
+    return lengths
+
+
+def _row(guard: str, cell: Record, found: Found | None) -> tuple[Cell, ...]:
+    shares = [Cell("–")] * 3
+    if found is not None and len(found.distances):
+        shares = [Cell(f"{value:.4g}") for value in np.quantile(found.distances, [0.25, 0.5, 0.9])]
+    success = Cell(words.percent(cell["attack_success_rate"]))
+    return (head(words.guard(guard)), text(words.attack(cell["attack"]), words.option_text(words.options(cell))),
+            text(cell["threat_model"], words.norm(cell["norm"])), success, *shares)  # fmt: skip
