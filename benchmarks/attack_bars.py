@@ -117,6 +117,11 @@ def faster(factor: float, than: str | None = None, settings: str | None = None, 
     return bar
 
 
+def at_largest(bar: Bar) -> Bar:
+    """Hold a bar in the larger ball alone: stopping early cannot help with samples that never fall."""
+    return lambda record: bar(record) if record["largest"] else iter(())
+
+
 def judge(bars: Iterable[Bar], record: Record) -> list[Verdict]:
     """Hold a record against the bars of its row."""
     if not _own(record):

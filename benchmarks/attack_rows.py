@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from attack_bars import ART, FOOLBOX, Bar, faster, fewer_passes, no_farther, no_weaker, of_nominal
+from attack_bars import ART, FOOLBOX, Bar, at_largest, faster, fewer_passes, no_farther, no_weaker, of_nominal
 
 Counts = Mapping[str, int]
 Radii = Mapping[str, tuple[float, ...]]
@@ -17,10 +17,10 @@ def on(beats: int, fashion: int) -> Counts:
 
 
 #: Two balls: one in which nearly everything falls, and one in which the attacks differ.
-BALLS: Radii = {"beats": (0.01, 0.003), "fashion": (8 / 255, 2 / 255)}
-SMALL: Radii = {"beats": (0.003,), "fashion": (2 / 255,)}
+BALLS: Radii = {"beats": (0.01, 0.003), "fashion": (8 / 255, 4 / 255)}
+SMALL: Radii = {"beats": (0.003,), "fashion": (4 / 255,)}
 NO_BALL: Radii = {"beats": (), "fashion": ()}
-MANY, FEW = on(beats=128, fashion=32), on(beats=16, fashion=8)
+MANY, FEW = on(beats=128, fashion=64), on(beats=16, fashion=8)
 NEAR = (no_weaker, no_farther)
 
 
@@ -62,7 +62,7 @@ ROWS: dict[str, Row] = {
         budget={"steps": 40},
         eps=BALLS,
         repeats=5,
-        bars=(no_weaker, of_nominal(1.0, "every step"), faster(2, settings="early stopping")),
+        bars=(no_weaker, of_nominal(1.0, "every step"), at_largest(faster(2, settings="early stopping"))),
     ),
     "apgd-ce": Row(
         title="APGD-CE, 100 steps", attack="APGD", budget={"steps": 100}, eps=BALLS, bars=(no_weaker, faster(1))

@@ -73,6 +73,7 @@ def run_row(name: str, eps: float | None, samples: Bench, options: argparse.Name
         "row": name,
         "data": data,
         "eps": eps,
+        "largest": eps == max(row.eps[data], default=None),
         "title": row.title,
         "attack": row.attack,
         "goal": row.goal,

@@ -42,7 +42,8 @@ def bench(name: str) -> Bench:
     """Load the test samples and the network."""
     classifier = network(name)
     test = _parts(name)[2]
-    order = torch.randperm(len(test), generator=torch.Generator().manual_seed(0))[:4000]
+    # The last of this order: the attacks' defaults were chosen on the first.
+    order = torch.randperm(len(test), generator=torch.Generator().manual_seed(0))[-4000:]
     x, y = test.x[order], test.y[order]
     right = classifier.predict(x).argmax(1) == y
     return Bench(name, classifier, x[right], y[right], float(right.float().mean()))

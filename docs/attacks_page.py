@@ -266,7 +266,11 @@ def table(record: Record) -> list[str]:
 
 def title(record: Record) -> str:
     """Name a row with its eps."""
-    return record["title"] + ("" if record["eps"] is None else f", eps {record['eps']:.3g}")
+    if record["eps"] is None:
+        return str(record["title"])
+    steps = record["eps"] * 255  # images have 255 steps
+    whole = record["data"] == "fashion" and abs(steps - round(steps)) < 1e-9
+    return f"{record['title']}, eps {f'{round(steps)}/255' if whole else format(record['eps'], 'g')}"
 
 
 def datasets(stored: Record) -> list[str]:
@@ -279,9 +283,10 @@ def rate(result: Result) -> float:
     return float(result["success"].count("1") / result["samples"])
 
 
-def distance_of(result: Result) -> float:
-    """Compute the median distance of those that fell."""
-    return float(median(d for d, won in zip(result["distance"], result["success"], strict=True) if won == "1"))
+def distance_of(result: Result, first: int | None = None) -> float:
+    """Compute the median distance of those that fell, or of those of the first samples."""
+    pairs = list(zip(result["distance"], result["success"], strict=True))[:first]
+    return float(median(distance for distance, won in pairs if won == "1"))
 
 
 def milliseconds(result: Result) -> float:
@@ -342,7 +347,7 @@ def draw(stored: Record, name: str, path: Path) -> None:
     height = 2.6 * rows + 0.8
     figure.set_size_inches(3.3 * columns, height)
     figure.supxlabel("time a sample over Salus's (further left is faster)", fontsize=10, y=0.4 / height)
-    figure.tight_layout(rect=(0, 0.6 / height, 1, 1))
+    figure.tight_layout(rect=(0, 0.6 / height, 1, 1 - 0.1 / height))
     figure.savefig(path, dpi=130, metadata={"Description": stamp(stored, name), "Software": None})
     plt.close(figure)
 
@@ -355,7 +360,8 @@ def panel(axis: Any, record: Record) -> None:
     heights = []
     for result in ran:
         mine = result["library"] == "salus"
-        heights.append(distance_of(result) / distance_of(own) if nearest else 100 * rate(result))
+        same = distance_of(own, result["samples"]) if nearest else 1.0  # on the samples that the peer attacked
+        heights.append(distance_of(result) / same if nearest else 100 * rate(result))
         style = {"marker": "D", "s": 60, "zorder": 4} if mine else {"marker": "o", "s": 40, "zorder": 3}
         time = milliseconds(result) / milliseconds(own)
         axis.scatter(time, heights[-1], color=COLOURS[result["library"]], edgecolor="white", alpha=0.9, **style)

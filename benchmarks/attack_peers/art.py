@@ -46,7 +46,8 @@ def contenders(task: Task) -> list[Contender]:
         case "autoattack":
             return [_one(task, DEFAULTS, lambda c: art.AutoAttack(c, eps=eps, eps_step=task.radius / 4))]
         case "square":
-            options = {"eps": eps, "max_iter": task.budget["queries"], "batch_size": many, **quiet}
+            # A step takes two to three queries.
+            options = {"eps": eps, "max_iter": task.budget["queries"] * 2 // 5, "batch_size": many, **quiet}
             plain = _one(task, DEFAULTS, lambda c: art.SquareAttack(c, **options))
             if task.is_image:
                 return [plain]

@@ -85,6 +85,10 @@ def test_noise_is_exactly_as_long_as_an_attack_may_be(name: str, norm: Any, shap
     length = change.abs().amax(1) if norm == "linf" else change.norm(dim=1)
     torch.testing.assert_close(length, torch.full_like(length, 0.05), rtol=1e-6, atol=0)
     assert float(length.max()) <= 0.05
+    for rim in (torch.zeros_like(x), torch.ones_like(x), x.round()):  # half of all directions lead out
+        change = (applied(made(name, norm=norm), rim) - rim).flatten(1)
+        length = change.abs().amax(1) if norm == "linf" else change.norm(dim=1)
+        torch.testing.assert_close(length, torch.full_like(length, 0.05), rtol=1e-6, atol=0)
     mask = [True] + [False] * (shape[-1] - 1)
     masked = applied(made(name, norm=norm, mask=mask), x)
     assert torch.equal(masked[..., 1:], x[..., 1:]) and not torch.equal(masked, x)

@@ -46,7 +46,7 @@ def fooled(net: nn.Module, change: Any, x: Tensor) -> float:
     return float((answers(net, change(x)) != answers(net, x)).double().mean())
 
 
-def walk(net: nn.Module, x: Tensor, y: Tensor, eps: float, norm: str, epochs: int = 5) -> Perturbation:
+def walk(net: nn.Module, x: Tensor, y: Tensor, eps: float, norm: str, epochs: int = 2) -> Perturbation:
     """The published algorithm, sample after sample, with a PGD inside; the best of its epochs."""
     delta, best, most = torch.zeros_like(x[:1]), torch.zeros_like(x[:1]), -1.0
     for _ in range(epochs):
@@ -108,7 +108,7 @@ def test_it_is_no_weaker_than_the_peer_that_walks(trained: Trained, inner: str, 
 
 def test_what_it_says_of_itself_is_true(trained: Trained, inner: str, norm: str) -> None:
     net, x, y = trained
-    y = torch.where(torch.arange(len(y)) % 10 == 0, (y + 1) % 3, y)  # some labels that the model gets wrong
+    y = torch.where(torch.arange(len(y)) < 24, 0, y)  # some labels that the model gets wrong
     found = UAP(eps=EPS[norm], norm=norm, inner=inner).fit(net, x, y)  # type: ignore[arg-type]
     assert found.fooling_rate == pytest.approx(fooled(net, found, x))
     assert found.error_rate == pytest.approx(float((answers(net, found(x)) != y).double().mean()))

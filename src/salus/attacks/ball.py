@@ -107,6 +107,8 @@ class L2Ball(Ball):
     def project(self, point: Tensor) -> Tensor:
         """Clamp to the bounds, scale onto the ball, and step one float inward where rounding stepped out."""
         point = point.clamp(self.low, self.high)
+        if math.isinf(self.eps):
+            return point
         length = self.distance(point)  # [N]
         eps = self.eps * (1 - 1e-12)  # a hair inside: a sum in float64 depends on the order of its terms
         outside = length > eps

@@ -17,6 +17,8 @@ from salus.errors import OptionError
 
 #: How exactly the first point is brought to the boundary.
 _THETA = 1e-3
+#: Values of one sample's noise that are drawn at once.
+_BLOCK = 2**12
 #: Longest steps, as a share of the distance from x.
 _SPHERICAL_MOST, _SOURCE_MOST = 1.0, 0.5
 
@@ -63,25 +65,27 @@ class Boundary(DecisionAttack):
         """Walk until the queries are spent; the search keeps the nearest success."""
         rows, point = self.find_start(search, start)
         point = self.to_boundary(search, rows, point, _THETA)
+        shape = tuple(point.shape[1:])
         delta = torch.full(rows.shape, self.spherical_step, dtype=point.dtype, device=point.device)  # [A]
         epsilon = torch.full_like(delta, self.source_step)
         inward = torch.zeros_like(rows, dtype=torch.bool)  # the next step goes towards x
         longer, shorter = self.adaptation, self.adaptation ** (-self.aim / (1 - self.aim))
+        block = max(_BLOCK // math.prod(shape), 1)
         step = 0
         while self.steps is None or step < self.steps:
             search.check_time()
             going = search.left(rows) > 0
-            if not bool(going.all()):
+            if step % block == 0 or not bool(going.all()):
                 rows, point, delta, epsilon, inward = (v[going] for v in (rows, point, delta, epsilon, inward))
-            if len(rows) == 0:
-                break
-            region = search.batch_ball.select(rows)
-            noise = draws.normal(self.seed, search.batch_samples[rows], tuple(point.shape[1:]), (1 << 32) + step)
-            noise = noise.to(point.dtype) * (region.high > region.low)
+                if len(rows) == 0:
+                    break
+                region = search.batch_ball.select(rows)
+                first = step - step % block
+                noise = draws.normal(self.seed, search.batch_samples[rows], (block, *shape), (1 << 32) + first)
+                noise = torch.where((region.high > region.low)[:, None], noise.to(point.dtype), 0)  # [A, block, ...]
             away = point - region.x
-            towards = region.x + away * _column(1 - epsilon, away)
-            proposal = torch.where(_column(inward, away), towards, region.x + sideways(away, noise, delta))
-            proposal = region.project(proposal)
+            turned = sideways(away, noise[:, step % block], delta)
+            proposal = region.project(region.x + torch.where(_column(inward, away), away * _column(1 - epsilon, away), turned))
             won = search.ask(proposal, rows)
             point = torch.where(_column(won, point), proposal, point)
             adapted = torch.where(won, delta * longer, delta * shorter).clamp_max(_SPHERICAL_MOST)

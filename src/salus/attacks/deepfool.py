@@ -42,9 +42,9 @@ class DeepFool(Attack):
 
     eps: float | None = None
     norm: NormName = "l2"
-    steps: int = 50
+    steps: int = 100
     overshoot: float = 0.02
-    candidates: int | None = 10
+    candidates: int = 9
     line_search: int = 0
 
     def __post_init__(self) -> None:
@@ -53,38 +53,39 @@ class DeepFool(Attack):
             raise OptionError(f"{self.title}: steps must be at least 1, not {self.steps}.")
         if not (math.isfinite(self.overshoot) and self.overshoot >= 0):
             raise OptionError(f"{self.title}: overshoot must be a number from 0 up, not {self.overshoot}.")
-        if self.candidates is not None and self.candidates < 1:
-            raise OptionError(f"{self.title}: candidates must be at least 1, or None for all, not {self.candidates}.")
+        if self.candidates < 1:
+            raise OptionError(f"{self.title}: candidates must be at least 1, not {self.candidates}.")
         if self.line_search < 0:
             raise OptionError(f"{self.title}: line_search must be at least 0, not {self.line_search}.")
 
     def perturb(self, search: Search, start: Tensor | None) -> None:
         """Step towards the nearest boundary until each sample has crossed one."""
-        look = search.look(search.ball.x, gradient=False, keep=True)
-        ways = 1 if self.targeted else look.class_margins.shape[1] - 1
-        classes = look.class_margins.argsort(1)[:, : min(ways, self.candidates or ways)]  # [A, M], the nearest first
-        still = ~look.success
-        search.select(still)
-        classes = classes[still]
+        if start is not None:
+            look = search.look(search.ball.x, gradient=False, keep=True)
+            search.select(~look.success)
         point = search.ball.x if start is None else start[search.rows]
-        total = (point - search.ball.x) / (1 + self.overshoot)  # the sum of the steps
-        for _ in range(self.steps):
+        for step in range(self.steps):
+            if step in _CROSSING:
+                look = search.look(point, gradient=False, keep=True)
+                still = ~look.success
+                search.select(still)
+                point = look.of(point)[still]
             if len(search) == 0:
                 break
-            total = total + self._step(search, point, classes)
-            point = search.ball.project(search.ball.x + (1 + self.overshoot) * total)
-            look = search.look(point, gradient=False, keep=True)
-            still = ~look.success
+            way = self._way(search, point)
+            still = ~search.success[search.rows]
             search.select(still)
-            point, total, classes = (look.of(state)[still] for state in (point, total, classes))
+            point = search.ball.project(point[still] + (1 + self.overshoot) * way[still])
+        search.record(point)
         if self.line_search:
             self._draw_near(search)
 
-    def _step(self, search: Search, point: Tensor, classes: Tensor) -> Tensor:
+    def _way(self, search: Search, point: Tensor) -> Tensor:
         """Compute the way to the nearest of the linearised boundaries, ``[A, ...]``."""
-        margins, gradients = search.jacobian(point, classes)  # [A, M], [A, M, ...]
-        free = search.ball.low < search.ball.high
-        w = torch.where(free[:, None], gradients, 0).flatten(2)  # [A, M, D]
+        margins, w = search.jacobian(point, 1 if self.targeted else self.candidates)  # [A, M], [A, M, ...]
+        if self.mask is not None:
+            w = w * (search.ball.low < search.ball.high)[:, None]
+        w = w.flatten(2)
         length = w.abs().sum(2) if self.norm == "linf" else w.norm(dim=2)  # the dual norm
         distance = torch.where(length > 0, margins.abs() / length, torch.inf)  # Eq. 8
         distance, nearest = distance.min(1)
@@ -107,3 +108,5 @@ class DeepFool(Attack):
 
 #: Added to each step, as a share of the value range, so that rounding does not stop it short of the boundary.
 _EXTRA = 1e-4
+#: The steps before which it pays to ask who has crossed, and to compute no gradients for those.
+_CROSSING = (1, 2, 3)

@@ -15,7 +15,7 @@ from salus.attacks.search import Search
 from salus.errors import OptionError
 
 #: Values of one sample's probes that are held at once. The same for every batch, so that sums are too.
-_CHUNK = 2**14
+_CHUNK = 2**12
 #: Halvings of a step before the sample stays where it is.
 _HALVINGS = 15
 
@@ -46,7 +46,7 @@ class HopSkipJump(DecisionAttack):
 
     initial_evaluations: int = 25
     max_evaluations: int = 10_000
-    probe: float = 0.03
+    probe: float = 0.1
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -88,29 +88,28 @@ class HopSkipJump(DecisionAttack):
             probes: how many each sample may ask ``[A]``.
             step: counts the steps, for the random numbers.
         """
-        region = search.batch_ball.select(rows)
-        shape = point.shape[1:]
-        free = (region.high > region.low)[:, None].flatten(2)  # [A, 1, D]
-        low, high, at = (values[:, None].flatten(2) for values in (region.low, region.high, point))
+        region, shape = search.batch_ball.select(rows), point.shape[1:]
+        low, high, at = (values[:, None].flatten(2) for values in (region.low, region.high, point))  # [A, 1, D]
+        free = high > low
         radius = self.probe * (point - region.x).flatten(1).norm(dim=1)[:, None, None]
-        along, spread = (torch.zeros(at[:, 0].shape, dtype=torch.float64, device=rows.device) for _ in range(2))
+        along, spread = torch.zeros(2, len(rows), shape.numel(), dtype=torch.float64, device=rows.device)
         balance = torch.zeros_like(probes)
-        most = int(probes.max())
-        chunk = max(_CHUNK // shape.numel(), 1)
+        most, chunk = int(probes.max()), max(_CHUNK // shape.numel(), 1)
         for first in range(0, most, chunk):
             search.check_time()
-            count = min(chunk, most - first)
-            normal = draws.normal(self.seed, search.batch_samples[rows], (chunk, *shape), (step << 32) + first)
-            noise = normal[:, :count].flatten(2).to(point.dtype) * free  # [A, count, D]
-            noise = noise * (radius / noise.norm(dim=2, keepdim=True).clamp_min(1e-30))
-            probed = (at + noise).clamp(low, high)
-            noise = probed - at
-            asked = torch.arange(first, first + count, device=rows.device) < probes[:, None]  # [A, count]
+            asked = torch.arange(first, min(first + chunk, most), device=rows.device) < probes[:, None]  # [A, B]
+            noise = draws.normal(
+                self.seed, search.batch_samples[rows], (asked.shape[1], shape.numel()), (step << 32) + first
+            ).to(point.dtype)  # [A, B, D]
+            noise = torch.where(free, noise, 0)
+            noise *= radius / noise.norm(dim=2, keepdim=True).clamp_min(1e-30)
+            probed = (at + noise).clamp_(low, high)
+            noise = torch.where(asked[:, :, None], probed - at, 0)
             signs = torch.zeros(asked.shape, dtype=torch.int64, device=rows.device)
             whose = rows[:, None].expand_as(asked)[asked]
             signs[asked] = search.ask(probed[asked].reshape(-1, *shape), whose).long() * 2 - 1
-            along += (noise * signs[:, :, None]).sum(1, dtype=torch.float64)
-            spread += (noise * asked[:, :, None]).sum(1, dtype=torch.float64)
+            spread += noise.sum(1, dtype=torch.float64)
+            along += noise.mul_(signs[:, :, None]).sum(1, dtype=torch.float64)
             balance += signs.sum(1)
         mean = (balance / probes)[:, None]  # [A, 1]
         # Answers that are all the same have no deviation from their mean.

@@ -177,20 +177,23 @@ class Search:
         look = self.look(point)
         return look.of(point), look.gradient
 
-    def jacobian(self, point: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+    def jacobian(self, point: Tensor, classes: Tensor | int) -> tuple[Tensor, Tensor]:
         """Differentiate the margins by way of several classes, from one forward pass.
 
         Args:
             point: each active sample's point ``[A, ...]``.
-            classes: the classes of each, ``[A, M]``.
+            classes: the classes of each, ``[A, M]``, or how many of those with the lowest margins there.
 
         Returns:
-            Margins ``[A, M]`` and gradients ``[A, M, ...]``. Successes are kept as :meth:`look` keeps them, but
+            Margins ``[A, M]`` and gradients ``[A, M, ...]``. Points are kept as :meth:`record` keeps them, but
             nobody leaves.
         """
         landed = self.ball.land(point).detach().requires_grad_()
         with torch.enable_grad():
             evaluation = self._evaluate(landed)
+            if isinstance(classes, int):
+                most = evaluation.class_margins.shape[1] - 1  # one class is y
+                classes = evaluation.class_margins.detach().topk(min(classes, most), largest=False).indices
             margins = evaluation.class_margins.gather(1, classes)  # [A, M]
         self.passes[self.rows] += 1
         finite = margins.detach().isfinite()
@@ -201,7 +204,7 @@ class Search:
             ],
             1,
         )
-        self._keep_success(evaluation, landed.detach())
+        self._keep_better(evaluation, landed.detach())
         return margins.detach(), gradients
 
     def record(self, point: Tensor) -> None:
@@ -243,15 +246,17 @@ class Search:
             return torch.zeros(0, dtype=torch.bool, device=rows.device)
         answers = []
         for part, whose in zip(points.split(self.batch_size), rows.split(self.batch_size), strict=True):
-            region = self.batch_ball.select(whose)
-            landed = region.land(part).detach()
+            landed = part.detach()
+            if self.batch_ball.steps is not None:
+                landed = self.batch_ball.select(whose).land(landed)
             self.queries.index_add_(0, whose, torch.ones_like(whose))
             with torch.no_grad():
                 evaluation = self._answer(landed, self.batch_y[whose], self.batch_samples[whose])
             won = evaluation.success
             answers.append(won)
             if self.closest and bool(won.any()):
-                self._keep_nearest(whose[won], landed[won], region.distance(landed)[won])
+                whose, landed = whose[won], landed[won]
+                self._keep_nearest(whose, landed, self.batch_ball.select(whose).distance(landed))
         return torch.cat(answers)
 
     def answer(self, points: Tensor, rows: Tensor) -> Evaluation:
@@ -328,13 +333,6 @@ class Search:
                 f"The model returned NaN near sample {int(samples[error.row])}; "
                 "check the model's weights and the scaling of its input."
             ) from error
-
-    def _keep_success(self, evaluation: Evaluation, landed: Tensor) -> None:
-        won = evaluation.success
-        if bool(won.any()):
-            distance = self.ball.distance(landed)
-            better = won & (distance < self.distance[self.rows])
-            self._keep(better, landed, evaluation, won, distance)
 
     def _keep(
         self, which: Tensor, point: Tensor, evaluation: Evaluation, won: Tensor, distance: Tensor | None = None

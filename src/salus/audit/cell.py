@@ -12,7 +12,7 @@ from torch import Tensor
 
 from salus.attacks import Attack
 from salus.attacks.ball import ball
-from salus.attacks.controls import Control
+from salus.attacks.controls import Control, signal_to_noise
 from salus.attacks.draws import normal
 from salus.attacks.taxonomy import taxonomy
 from salus.attacks.universal import UAP
@@ -119,6 +119,9 @@ class Cell:
             # Of attacks that look for the smallest change, it is that of those who fell that tells.
             telling = changed[reached] if self.attack.closest and bool(reached.any()) else changed
             record["distance_median"] = float(telling.median())
+            if isinstance(self.attack, Control) and self.data.kind == "signal":
+                ratio = signal_to_noise(self.data.x, x_adv)
+                record["snr_median"] = float(ratio.median()) if bool(ratio.isfinite().all()) else None
             record["examples"] = _examples(reached, self.data.y)
             arrays = {
                 "x_adv": x_adv, "label": verdict.answers, "accepted": verdict.accepted, "reached": fallen,
@@ -202,7 +205,7 @@ class Cell:
         for rate in _RATES:
             record |= Rate(None, None, None, 0).named(rate)
         nothing = (
-            "successes", "distance_median", "queries", "passes", "seconds", "error", "confusion", "per_class",
+            "successes", "distance_median", "snr_median", "queries", "passes", "seconds", "error", "confusion", "per_class",
             "health", "roc", "variants",
         )  # fmt: skip
         return record | dict.fromkeys(nothing) | {"examples": []}
@@ -289,7 +292,7 @@ def _options(attack: Attack) -> dict[str, Any]:
     for field in fields(attack):
         value = getattr(attack, field.name)
         if field.name not in said and (field.name == "steps" or value != field.default):
-            told |= asdict(value) if is_dataclass(value) else {field.name: value}
+            told |= asdict(value) if is_dataclass(value) and not isinstance(value, type) else {field.name: value}
     return told
 
 

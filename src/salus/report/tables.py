@@ -84,6 +84,10 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "successes": ("Fooled", "how many attacked inputs fooled the classifier; the AUC stands on these."),
     "distance_median": ("Median change", "median distance of the attacked input from the clean one."),
     "control": ("Change", "a harmless change of the kind that inputs meet every day, with its options."),
+    "snr_median": (
+        "Signal to noise",
+        "median ratio of the signal's power about its mean to that of the change, as it came out after clipping.",
+    ),
     "still_right": ("Still right", "share that is accepted and right before and after the change."),
     "rejected_changed": ("Rejected changed", "share of changed inputs that the guard turns away: more false alarms."),
     "quartile": ("Quarter", "a quarter of the inputs that fall need no larger change than this."),

@@ -15,7 +15,10 @@ from salus.attacks.controls.base import Control
 
 @dataclass(frozen=True, kw_only=True)
 class _Noise(Control):
-    """Noise of length eps in its norm, before what the bounds cut off.
+    """Noise of length eps in its norm, inside the bounds where there is room for so much.
+
+    A value that would leave the bounds goes the other way instead, and in L2 the others grow for what the bounds
+    cut off both ways. A mask makes the noise shorter, and so may whole units.
 
     Attributes:
         eps: the length, in the units of x.
@@ -30,10 +33,30 @@ class _Noise(Control):
 
     def change(self, x: Tensor, samples: Tensor) -> Tensor:
         """Add it."""
-        noise = self.draw(samples, tuple(x.shape[1:])).to(x.dtype).flatten(1)
-        length = noise.abs().amax(1) if self.norm == "linf" else noise.norm(dim=1)
-        noise = noise / length.clamp_min(torch.finfo(x.dtype).tiny)[:, None]
-        return x + self.eps * noise.reshape(x.shape)
+        noise = self.draw(samples, tuple(x.shape[1:])).double().flatten(1)
+        wide = x.double().flatten(1)
+        ahead, behind = self.bounds[1] - wide, wide - self.bounds[0]
+        ahead, behind = torch.where(noise < 0, behind, ahead), torch.where(noise < 0, ahead, behind)
+        room = torch.maximum(ahead, behind)
+        size = noise.abs()
+        if self.norm == "linf":
+            size = self.eps * size / size.amax(1, keepdim=True).clamp_min(1e-300)
+        else:
+            size = self._as_long(size, room)
+        size = torch.minimum(size, room)
+        turned = torch.where((size > ahead) & (size <= behind), -noise.sign(), noise.sign())
+        return (wide + turned * size).reshape(x.shape)
+
+    def _as_long(self, size: Tensor, room: Tensor) -> Tensor:
+        """Scale sizes ``[N, D]`` so that what there is room for has length eps, by bisection of the factor."""
+        low: Tensor = self.eps / size.norm(dim=1, keepdim=True).clamp_min(1e-300)  # right where nothing is cut off
+        # With this factor nothing that could still grow would be left, unless it is next to nothing.
+        high = low + (room / size.clamp_min(1e-6)).amax(1, keepdim=True)
+        for _ in range(60):
+            middle = (low + high) / 2
+            short = torch.minimum(middle * size, room).norm(dim=1, keepdim=True) < self.eps
+            low, high = torch.where(short, middle, low), torch.where(short, high, middle)
+        return low * size
 
 
 @dataclass(frozen=True, kw_only=True)

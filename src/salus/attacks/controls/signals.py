@@ -102,10 +102,11 @@ class MainsHum(_Timed):
 
     def noise(self, x: Tensor, samples: Tensor) -> Tensor:
         """Hum at a random phase."""
-        phase = 2 * math.pi * draws.uniform(self.seed, samples, (1,), 0).double()
-        angle = 2 * math.pi * self.hz * self.time(x) + phase  # [N, L]
-        third = 0.1 * (3 * angle).sin() if 3 * self.hz < self.fs / 2 else 0.0
-        hum: Tensor = angle.sin() + third
+        phase = draws.uniform(self.seed, samples, (1,), 0).double()
+        angle = 2 * math.pi * (self.hz * self.time(x) + phase)  # [N, L]
+        hum = angle.sin()
+        if 3 * self.hz < self.fs / 2:
+            hum = hum + 0.1 * (3 * angle).sin()
         return hum[:, None]
 
 
@@ -125,7 +126,8 @@ class MuscleNoise(_Timed):
         white = draws.normal(self.seed, samples, tuple(x.shape[1:]), 0).double()
         spectrum = torch.fft.rfft(white)
         rates = torch.fft.rfftfreq(x.shape[-1], 1 / self.fs, dtype=torch.float64, device=x.device)
-        return torch.fft.irfft(spectrum * ((rates >= 20) & (rates <= 150)), n=x.shape[-1])
+        heard: Tensor = torch.fft.irfft(spectrum * ((rates >= 20) & (rates <= 150)), n=x.shape[-1])
+        return heard
 
 
 @dataclass(frozen=True, kw_only=True)

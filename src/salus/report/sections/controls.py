@@ -12,6 +12,7 @@ from salus.report.tables import Cell, Glossary, Table, head, heads, rate, text
 def controls(run: Run, glossary: Glossary) -> dict[str, Any] | None:
     """List what each control did, bare and guarded; None when none was tried."""
     rows = []
+    noisy = any(cell.get("snr_median") is not None for cell in run.controls)
     for cell in run.controls:
         bare = cell["guard"] == "none"
         rows.append(
@@ -19,6 +20,7 @@ def controls(run: Run, glossary: Glossary) -> dict[str, Any] | None:
                 head(words.guard(cell["guard"])),
                 text(words.attack(cell["attack"]), words.option_text(words.options(cell))),
                 Cell(words.number(cell.get("distance_median")), words.norm(cell["norm"])),
+                *([Cell(_decibels(cell.get("snr_median")))] if noisy else []),
                 rate(cell, "clean_accuracy"),
                 rate(cell, "robust_accuracy_accepted"),
                 rate(None if bare else cell, "rejected_clean"),
@@ -28,6 +30,10 @@ def controls(run: Run, glossary: Glossary) -> dict[str, Any] | None:
     if not rows:
         return None
     columns = [
-        "guard", "control", "distance_median", "clean_accuracy", "still_right", "rejected_clean", "rejected_changed",
+        "guard", "control", "distance_median", *(["snr_median"] if noisy else []), "clean_accuracy", "still_right", "rejected_clean", "rejected_changed",
     ]  # fmt: skip
     return {"table": Table("Harmless changes", heads(columns), tuple(rows), glossary.notes(columns))}
+
+
+def _decibels(ratio: float | None) -> str:
+    return "–" if ratio is None else f"{ratio:.1f} dB"
