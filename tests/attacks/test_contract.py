@@ -28,6 +28,10 @@ QUICK: dict[str, dict[str, Any]] = {
     "auto-attack": {"steps": 3, "square_queries": 5},
     "bim": {"steps": 5},
     "boundary": {"queries": 60, "start_tries": 10},
+    "carlini-wagner-l2": {"steps": 5, "searches": 4},
+    "carlini-wagner-linf": {"steps": 5, "searches": 4},
+    "deepfool": {"steps": 5, "line_search": 2},
+    "fab": {"steps": 5},
     "hop-skip-jump": {"queries": 60, "initial_evaluations": 5, "start_tries": 10},
     "pgd": {"steps": 5},
     "smooth-pgd": {"steps": 5},
@@ -455,7 +459,9 @@ def test_logits_with_ties_and_infinities_do_no_harm(norm: str) -> None:
         for name in EVERY:
             if norm not in ATTACKS[name].norms:
                 continue
-            model = LogitObjective(lambda batch, table=table: table.repeat(len(batch), 1)[: len(batch)] + batch[:, 0, :3])
+            model = LogitObjective(
+                lambda batch, table=table: table.repeat(len(batch), 1)[: len(batch)] + batch[:, 0, :3]
+            )
             result = make(name, eps=0.1, norm=norm).run(model, x, y)
             assert bool(result.x_adv.isfinite().all()) and float(result.distance.max()) <= 0.1
 

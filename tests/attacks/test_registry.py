@@ -27,7 +27,7 @@ def test_what_is_parsed_is_a_key_as_good_as_what_is_written() -> None:
     ("spec", "sentence"),
     [
         ("pdg:eps=0.1", "Unknown attack 'pdg'; did you mean 'pgd'"),
-        ("", "Unknown attack ''; known: bim, fgsm, pgd"),
+        ("", "Unknown attack ''; known: apgd, auto-attack, bim"),
         ("pgd", "Attack 'pgd' needs eps: write eps=VALUE"),
         ("pgd:epsilon=0.1", "no option 'epsilon'; did you mean 'eps'"),
         ("pgd:0.1", "'0.1' is not an option; write pgd:key=value"),

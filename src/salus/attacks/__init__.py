@@ -4,7 +4,10 @@ from salus.attacks.apgd import APGD
 from salus.attacks.ball import Ball, NormName
 from salus.attacks.base import Attack, AttackResult
 from salus.attacks.boundary import Boundary
+from salus.attacks.carlini_wagner import CarliniWagnerL2, CarliniWagnerLinf
+from salus.attacks.deepfool import DeepFool
 from salus.attacks.ensemble import AutoAttack
+from salus.attacks.fab import FAB
 from salus.attacks.gradient import BIM, FGSM, PGD
 from salus.attacks.hop_skip_jump import HopSkipJump
 from salus.attacks.objective import DecisionObjective, Evaluation, LogitObjective, Objective
@@ -19,6 +22,7 @@ __all__ = [
     "APGD",
     "ATTACKS",
     "BIM",
+    "FAB",
     "FGSM",
     "PGD",
     "UAP",
@@ -27,7 +31,10 @@ __all__ = [
     "AutoAttack",
     "Ball",
     "Boundary",
+    "CarliniWagnerL2",
+    "CarliniWagnerLinf",
     "DecisionObjective",
+    "DeepFool",
     "Evaluation",
     "HopSkipJump",
     "LogitObjective",

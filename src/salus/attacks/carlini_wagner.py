@@ -22,12 +22,12 @@ from salus.errors import OptionError
 
 @dataclass(frozen=True, kw_only=True)
 class _CarliniWagner(Attack):
-    """What the two have in common: a search for each of the nearest classes, repeated where none has succeeded.
+    """A search by way of each of the nearest classes, repeated with more force where none has succeeded.
 
     Attributes:
         eps: the largest change that counts; None for any.
-        steps: most steps of a search. A sample leaves a search when a tenth of them has brought nothing.
-        searches: most searches (``binary_search_steps`` elsewhere).
+        steps: most steps of a search; a sample leaves it when a tenth of them has brought it nothing.
+        searches: most searches, what others call ``binary_search_steps``.
         candidates: how many classes are searched for, those nearest in margin at x: the best of the attacks on each
             class is what the paper calls untargeted.
         confidence: how far beyond the boundary the margin must be, kappa in the paper.
@@ -54,121 +54,149 @@ class _CarliniWagner(Attack):
         """Search by way of each class in turn; the first search begins at ``start``, when given."""
         with _sure(search, self.confidence):
             look = search.look(search.ball.x, gradient=False, keep=True)
-            search.select(~look.success)
-            rows, margins = search.rows, look.class_margins[~look.success]
+            still = ~look.success
+            search.select(still)
+            rows, margins = search.rows, look.class_margins[still]  # [A], [A, K]
             ways = min(self.candidates, 1 if self.targeted else margins.shape[1] - 1)
             nearest = torch.zeros(len(search.batch_y), ways, dtype=torch.int64, device=rows.device)
             nearest[rows] = margins.argsort(1)[:, :ways]
             for number in range(self.searches):
-                if number >= ways or search.early_stop:
+                if search.early_stop or number >= ways:
                     rows = rows[~search.success[rows]]
+                rows = rows[search.left(rows) > 0]
                 if len(rows) == 0:
-                    break
+                    return
                 search.resume(rows)
                 point = search.ball.x if start is None or number else start[rows]
-                self._descend(search, point, nearest[:, number % ways], number // ways)
+                self._descend(search, point, nearest[:, number % ways], 10.0 ** (number // ways))
 
-    def _descend(self, search: Search, point: Tensor, classes: Tensor, sweep: int) -> None:
+    def _descend(self, search: Search, point: Tensor, classes: Tensor, force: float) -> None:
         """Search by way of these classes ``[N]``, until each sample has come as far as it will."""
 
         def goal(seen: Evaluation, rows: Tensor) -> Tensor:
             return -seen.class_margins.gather(1, classes[rows, None])[:, 0]
 
-        nearest = torch.full((len(search),), torch.inf, dtype=torch.float64, device=point.device)
-        progress = before = torch.stack([nearest, nearest], 1)  # the nearest success and the lowest margin, [A, 2]
-        state: tuple[Tensor, ...] = ()
+        reached = torch.full((len(search), 2), torch.inf, dtype=torch.float64, device=point.device)
+        before = reached  # the nearest success and the lowest margin of this search
+        first = torch.zeros_like(reached[:, 0], dtype=point.dtype)
+        state: list[Tensor] = []
         for step in range(self.steps):
             look = search.look(point, goal, keep=True)
+            point, reached, before, first, *state = map(look.of, (point, reached, before, first, *state))
             margin = torch.where(look.loss.isfinite(), -look.loss, 0).to(point.dtype)
-            here = _Place(look.of(point), margin, -look.gradient, look.success)
-            distance = torch.where(here.won, search.ball.distance(here.point), torch.inf)
-            progress, before = look.of(progress), look.of(before)
-            progress = progress.minimum(torch.stack([distance, margin.double().clamp_min(0)], 1))
-            state = tuple(map(look.of, state))
+            if step == 0:
+                first = margin.abs().clamp_min(_LEAST)
+            gap = margin + force * (_OVER / (step + 1) + _OVER_LAST) * first
+            place = _Place(point, gap, -look.gradient, look.success)
+            distance = torch.where(look.success, search.ball.distance(point), torch.inf)
+            reached = reached.minimum(torch.stack([distance, margin.double().clamp_min(0)], 1))
+            still = search.left(search.rows) > 0
             if step and step % max(1, self.steps // 10) == 0:
-                still = (progress < _PROGRESS * before).any(1)
+                still &= (reached < _PROGRESS * before).any(1)
+                before = reached
+            if not bool(still.all()):
                 search.select(still)
-                here, progress, state = here.select(still), progress[still], tuple(part[still] for part in state)
-                before = progress
+                place, reached, before, first = place.select(still), reached[still], before[still], first[still]
+                state = [part[still] for part in state]
             if len(search) == 0:
                 return
-            change, state = self._move(search, here, state, sweep, step)
-            point = search.ball.project(search.ball.x + change.reshape(here.point.shape))
+            change, state = self._move(search, place, state, step)
+            point = search.ball.project(search.ball.x + change.reshape(place.point.shape))
 
     @abstractmethod
-    def _move(
-        self, search: Search, here: _Place, state: tuple[Tensor, ...], sweep: int, step: int
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def _move(self, search: Search, place: _Place, state: list[Tensor], step: int) -> tuple[Tensor, list[Tensor]]:
         """Return the change of x ``[A, D]`` to look at next, and what to remember of each sample."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Place:
-    """Where each sample stands, and what its class's margin does there.
-
-    Attributes:
-        point: ``[A, ...]``.
-        margin: what is left to win by way of its class ``[A]``.
-        slope: the margin's gradient ``[A, ...]``.
-        won: bool ``[A]``.
-    """
-
-    point: Tensor
-    margin: Tensor
-    slope: Tensor
-    won: Tensor
-
-    def select(self, stay: Tensor) -> _Place:
-        return _Place(self.point[stay], self.margin[stay], self.slope[stay], self.won[stay])
 
 
 @dataclass(frozen=True, kw_only=True)
 class CarliniWagnerL2(_CarliniWagner):
+    """Carlini and Wagner's L2 attack (2017): the change with the least ``||change||^2 + c max(margin + kappa, 0)``.
+
+    The paper descends by Adam, in a variable whose tanh keeps to the bounds, and halves its way to a good c from
+    outside. Here every step takes for the margin a plane of its slope, averaged over the steps with more weight on the
+    later ones (regularised dual averaging; Xiao, 2010), and solves the objective with it exactly, bounds
+    included: the change is minus c/2 times the slope, clipped, and c is what just brings the plane below 0. So
+    there is no step size and no constant to choose.
+
+    Example:
+        >>> x_adv = CarliniWagnerL2()(model, x, y)  # doctest: +SKIP
+    """
+
     name: ClassVar[str] = "carlini-wagner-l2"
     norms: ClassVar[tuple[NormName, ...]] = ("l2",)
 
     norm: NormName = "l2"
 
-    def _move(self, search, here, state, sweep, step):
-        change, slope, low, high = _flat(search, here)
-        mean, first = state if state else (slope, here.margin.abs())
+    def _move(self, search: Search, place: _Place, state: list[Tensor], step: int) -> tuple[Tensor, list[Tensor]]:
+        """Cross the averaged plane by the smallest change of x."""
+        change, slope, low, high = place.around(search)
+        (mean,) = state or [slope]
         mean = mean + (slope - mean) * (2 / (step + 2))
-        over = (OV0 / (step + 1) + OV1) * first * 10.0**sweep
-        gap = here.margin - (mean * change).sum(1) + over
-        return cross(mean, gap, low, high, "l2")[0], (mean, first)
+        gap = place.gap - (mean * change).sum(1)  # seen from x
+        return cross(mean, gap, low, high, "l2")[0], [mean]
 
 
 @dataclass(frozen=True, kw_only=True)
 class CarliniWagnerLinf(_CarliniWagner):
+    """Carlini and Wagner's L-infinity attack (2017): ``sum max(|change| - tau, 0) + c max(margin + kappa, 0)``.
+
+    As published, tau falls below each success until none is found within it. The paper, and ART with it, solves each
+    such problem anew by Adam, for one constant after another, and stops at tau = 1/256. Here a step keeps the first
+    term at 0, by moving inside the box of half-width tau, and brings the plane of the margin's slope below 0
+    by the smallest move; tau changes with every step, down after a success and up after a failure, by a share
+    that shrinks. Papers on ECG use ART's version with ``eps=0.1``.
+
+    Example:
+        >>> x_adv = CarliniWagnerLinf(eps=0.1)(model, x, y)  # doctest: +SKIP
+    """
+
     name: ClassVar[str] = "carlini-wagner-linf"
     norms: ClassVar[tuple[NormName, ...]] = ("linf",)
 
     norm: NormName = "linf"
 
-    def _move(self, search, here, state, sweep, step):
-        change, slope, low, high = _flat(search, here)
+    def _move(self, search: Search, place: _Place, state: list[Tensor], step: int) -> tuple[Tensor, list[Tensor]]:
+        """Cross the plane inside the box of half-width tau."""
+        change, slope, low, high = place.around(search)
         best = search.distance[search.rows].to(change.dtype)
-        gamma = G0 * (G1 / G0) ** (step / self.steps)
-        if not state:
-            _, tau = cross(slope, here.margin - (slope * change).sum(1), low, high, "linf")
-            tau, first = (tau * 1.05 * 2.0**sweep).minimum(best * (1 - gamma)), here.margin.abs()
-        else:
-            tau, first = state
-            tau = torch.where(here.won, (1 - gamma) * tau.minimum(best), ((1 + gamma) * tau).minimum((1 - gamma / 2) * best))
+        share = _TAU * (_TAU_LAST / _TAU) ** (step / self.steps)
+        if state:
+            (tau,) = state
+            down, up = (1 - share) * tau.minimum(best), (1 + share) * tau
+            tau = torch.where(place.won, down, up.minimum((1 - share / 2) * best))
+        else:  # the box that reaches the plane
+            tau = cross(slope, place.gap - (slope * change).sum(1), low, high, "linf")[1]
+            tau = ((1 + share) * tau).minimum((1 - share) * best)
         low, high = low.maximum(-tau[:, None]), high.minimum(tau[:, None])
-        inner = change.maximum(low).minimum(high)
-        gap = here.margin + (slope * (inner - change)).sum(1) + RHO * gamma * first
-        return inner + cross(slope, gap, low - inner, high - inner, "l2")[0], (tau, first)
+        inside = change.clamp(low, high)
+        gap = place.gap + (slope * (inside - change)).sum(1)
+        return inside + cross(slope, gap, low - inside, high - inside, "l2")[0], [tau]
 
 
-def _flat(search: Search, here: _Place) -> tuple[Tensor, ...]:
-    ball, x = search.ball, search.ball.x.flatten(1)
-    low, high = ball.low.flatten(1) - x, ball.high.flatten(1) - x
-    return here.point.flatten(1) - x, torch.where(low < high, here.slope.flatten(1), 0), low, high
+@dataclass(frozen=True, eq=False)
+class _Place:
+    """Where each sample stands, and what the margin of its class does there.
 
+    Attributes:
+        point: ``[A, ...]``.
+        gap: how far the margin is to fall ``[A]``.
+        slope: the margin's gradient ``[A, ...]``.
+        won: bool ``[A]``.
+    """
 
-OV0, OV1, G0, G1, RHO = .01, 3e-4, .1, .002, .2
-_PROGRESS = 0.995
+    point: Tensor
+    gap: Tensor
+    slope: Tensor
+    won: Tensor
+
+    def select(self, stay: Tensor) -> _Place:
+        """Keep these samples."""
+        return _Place(self.point[stay], self.gap[stay], self.slope[stay], self.won[stay])
+
+    def around(self, search: Search) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return the change of x, the slope where x may change, and the change's bounds, all ``[A, D]``."""
+        x, low, high = (part.flatten(1) for part in (search.ball.x, search.ball.low, search.ball.high))
+        return self.point.flatten(1) - x, self.slope.flatten(1) * (low < high), low - x, high - x
 
 
 @contextmanager
@@ -194,7 +222,7 @@ class _Sure(Objective):
         self.confidence = confidence
 
     def evaluate(self, x: Tensor, y: Tensor) -> Evaluation:
-        """Raise the margins; success is what still falls."""
+        """Raise the margins; success is what falls all the same."""
         seen = self.objective.evaluate(x, y)
         margin = seen.margin + self.confidence
         return Evaluation(
@@ -205,3 +233,13 @@ class _Sure(Objective):
             success=seen.success & (margin <= 0),
             class_margins=seen.class_margins + self.confidence,
         )
+
+
+#: A tenth of the steps has brought something where the nearest success or the lowest margin is below this share.
+_PROGRESS = 0.995
+#: How far below 0 the plane is brought, as a share of the margin at the start: at first, and after many steps.
+_OVER, _OVER_LAST = 0.01, 3e-4
+#: The least such margin, for samples that start on the boundary.
+_LEAST = 1e-6
+#: The share by which tau changes in the first step and in the last.
+_TAU, _TAU_LAST = 0.05, 0.005

@@ -17,7 +17,7 @@ from salus.attacks.search import Search
 from salus.attacks.taxonomy import Knowledge
 from salus.errors import OptionError
 
-#: Starts that a sample tries before it takes the nearest of those that fooled the model.
+#: Random starts that a sample tries before it takes the nearest of those that fooled the model.
 _ROUND = 10
 
 
@@ -90,20 +90,18 @@ class DecisionAttack(Attack):
         region = search.batch_ball
         point = region.x.clone()
         nearest = torch.full_like(search.distance, torch.inf)
-        fooled = search.ask(region.x, search.rows)
+        rows = search.rows[~search.ask(region.x[search.rows], search.rows)]
+        wanted = torch.zeros_like(search.success).index_fill(0, rows, True)  # those without a start
         if start is not None:
-            rows = (~fooled).nonzero()[:, 0]
             rows = rows[search.left(rows) > 0]
             rows = rows[search.ask(start[rows], rows)]
-            point[rows], nearest[rows] = start[rows], 0.0
+            point[rows], nearest[rows], wanted[rows] = start[rows], 0.0, False
         sizes = _block_sizes(tuple(region.x.shape[1:]))
         for trial in range(self.start_tries):
-            if trial % _ROUND == 0:
-                missing = ~fooled & nearest.isinf()
-            rows = (missing & (search.left() > 0)).nonzero()[:, 0]
+            search.check_time()
+            rows = (wanted & (search.left() > 0)).nonzero()[:, 0]
             if len(rows) == 0:
                 break
-            search.check_time()
             size, pure = sizes[trial % len(sizes)], trial // len(sizes) % 2 == 0
             around = region.select(rows)
             tried = _noise(around, self.seed, search.batch_samples[rows], size, trial)
@@ -111,6 +109,8 @@ class DecisionAttack(Attack):
             distance = around.distance(tried)
             better = search.ask(tried, rows) & (distance < nearest[rows])
             point[rows[better]], nearest[rows[better]] = tried[better], distance[better]
+            if trial % _ROUND == _ROUND - 1:
+                wanted &= nearest.isinf()
         rows = nearest.isfinite().nonzero()[:, 0]
         return rows, point[rows]
 

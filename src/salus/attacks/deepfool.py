@@ -20,15 +20,16 @@ class DeepFool(Attack):
     """DeepFool (Moosavi-Dezfooli et al., 2016): steps to the nearest of the linearised class boundaries.
 
     With ``f_k`` the margin left to win by way of class k, a step goes towards the class with the smallest
-    ``|f_k| / ||grad f_k||_q``, by just that distance (Eq. 8 and 9; Eq. 10 in other norms). As in the authors' code
-    a ten-thousandth of the value range is added to each step, the point looked at is x plus ``1 + overshoot`` times
-    the sum of the steps, and a sample is done at its first crossing.
+    ``|f_k| / ||grad f_k||_q``, by that distance (Algorithm 2; Eq. 10 and 11 in other norms) and ``overshoot`` more.
+    As in the authors' code a ten-thousandth of the value range is added to each distance, and a sample is done at its
+    first crossing.
 
     Attributes:
         eps: the largest change that counts; None for any.
         steps: most steps.
-        overshoot: how far beyond the sum of the steps, as a share of it.
-        candidates: how many other classes are looked at, those nearest in margin at x; None for all.
+        overshoot: how far beyond the linearised boundary, as a share of the step.
+        candidates: how many other classes a step looks at, those nearest in margin; one backward pass each. The
+            result is that of all classes unless a class far in margin is near in distance.
         line_search: how often the way between x and the first crossing is halved afterwards, to end nearer to the
             boundary; one forward pass each. The paper has none.
 
@@ -44,7 +45,7 @@ class DeepFool(Attack):
     norm: NormName = "l2"
     steps: int = 100
     overshoot: float = 0.02
-    candidates: int = 9
+    candidates: int = 5
     line_search: int = 0
 
     def __post_init__(self) -> None:
@@ -87,11 +88,11 @@ class DeepFool(Attack):
             w = w * (search.ball.low < search.ball.high)[:, None]
         w = w.flatten(2)
         length = w.abs().sum(2) if self.norm == "linf" else w.norm(dim=2)  # the dual norm
-        distance = torch.where(length > 0, margins.abs() / length, torch.inf)  # Eq. 8
+        distance = torch.where(length > 0, margins.abs() / length, torch.inf)
         distance, nearest = distance.min(1)
         w = w[torch.arange(len(w), device=w.device), nearest].reshape(point.shape)
         distance = torch.where(distance.isfinite(), distance + _EXTRA * (self.bounds[1] - self.bounds[0]), 0)
-        return -distance.reshape(-1, *[1] * (point.ndim - 1)) * search.ball.steepest(w)  # Eq. 9
+        return -distance.reshape(-1, *[1] * (point.ndim - 1)) * search.ball.steepest(w)
 
     def _draw_near(self, search: Search) -> None:
         """Halve the way between x and what was found, again and again."""

@@ -21,8 +21,10 @@ class FAB(Attack):
     """The fast adaptive boundary attack (Croce and Hein, 2020).
 
     Each step linearises the nearest class boundary where it stands, projects both the point and x onto it inside
-    the bounds, and goes to a mean of the two beyond it; a point that has crossed is pulled back towards x
-    (Algorithm 1). With eps the points keep to the ball, and only what falls there counts.
+    the bounds, and goes to a mean of the two beyond it; a point that has crossed is pulled back towards x first
+    (Algorithm 1). The published step looks at the model twice, at the new point to see whether it has crossed, and
+    after pulling back for the gradient; here the first look gives the gradient too, which halves the forward
+    passes and brings the points no farther from x. With eps they keep to the ball, and only what falls there counts.
 
     Attributes:
         eps: the largest change that counts; None for any.
@@ -82,38 +84,41 @@ class FAB(Attack):
 
     def _walk(self, search: Search, point: Tensor, classes: Tensor) -> None:
         for _ in range(self.steps):
-            point = search.ball.project(self._step(search, point, classes[search.rows]))
-            look = search.look(point, gradient=False, keep=True)
+            margins, gradients = search.jacobian(point, classes[search.rows])  # [A, M], [A, M, ...]
+            if search.early_stop:
+                still = ~search.success[search.rows]
+                search.select(still)
+                point, margins, gradients = point[still], margins[still], gradients[still]
             if len(search) == 0:
                 return
-            point, x = look.of(point), search.ball.x
-            won = look.success.reshape(-1, *[1] * (x.ndim - 1))
-            point = search.ball.project(torch.where(won, x + self.beta * (point - x), point))
+            point = search.ball.project(self._step(search, point, margins, gradients))
+        search.record(point)
 
-    def _step(self, search: Search, point: Tensor, classes: Tensor) -> Tensor:
-        """Go from the point ``[A, ...]`` and from x beyond the plane, and take their mean."""
-        margins, gradients = search.jacobian(point, classes)  # [A, M], [A, M, ...]
-        free = search.ball.low < search.ball.high
-        w = torch.where(free[:, None], gradients, 0).flatten(2)  # [A, M, D]
+    def _step(self, search: Search, point: Tensor, margins: Tensor, gradients: Tensor) -> Tensor:
+        """Go from the point ``[A, ...]`` and from x beyond the plane, and take a mean of the two."""
+        if self.mask is not None:
+            gradients = gradients * (search.ball.low < search.ball.high)[:, None]
+        w = gradients.flatten(2)  # [A, M, D]
         length = w.abs().sum(2) if self.norm == "linf" else w.norm(dim=2)  # the dual norm
         distance = torch.where(length > 0, margins.abs() / length, torch.inf)
         picked = torch.arange(len(w), device=w.device), distance.argmin(1)  # the nearest boundary
-        w, margin = w[picked], margins[picked]
-        margin = torch.where(distance[picked].isfinite(), margin, 0)
+        w, margin = w[picked], torch.where(distance.isfinite(), margins, 0)[picked]
 
-        flat, x = point.flatten(1), search.ball.x.flatten(1)
-        low, high = search.ball.low.flatten(1), search.ball.high.flatten(1)
-        d1 = self._onto(margin, w, low - flat, high - flat)  # from the point
-        d2 = self._onto(margin + (w * (x - flat)).sum(1), w, low - x, high - x)  # from x
+        x, low, high = (part.flatten(1) for part in (search.ball.x, search.ball.low, search.ball.high))
+        here = point.flatten(1)
+        crossed = (margins < 0).any(1)[:, None]
+        back = torch.where(crossed, x + self.beta * (here - x), here)
+        d1 = self._onto(margin + (w * (back - here)).sum(1), w, low - back, high - back)
+        d2 = self._onto(margin + (w * (x - here)).sum(1), w, low - x, high - x)
         a1, a2 = (self._length(d).clamp_min(1e-8) for d in (d1, d2))
         alpha = (a1 / (a1 + a2)).clamp_max(self.alpha_max)[:, None]
-        mean = (1 - alpha) * (flat + self.eta * d1) + alpha * (x + self.eta * d2)
+        mean = (1 - alpha) * (back + self.eta * d1) + alpha * (x + self.eta * d2)
         return mean.reshape(point.shape)
 
     def _onto(self, margin: Tensor, w: Tensor, low: Tensor, high: Tensor) -> Tensor:
         """Project onto the plane where the margin is 0, from either side."""
         side = torch.where(margin < 0, -1, 1)
-        return cross(side[:, None] * w, side * margin, low, high, self.norm)[0]
+        return cross(side[:, None] * w, side * margin, low.clamp_max(0), high.clamp_min(0), self.norm)[0]
 
     def _length(self, d: Tensor) -> Tensor:
         return d.abs().amax(1) if self.norm == "linf" else d.norm(dim=1)

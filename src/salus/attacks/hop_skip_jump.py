@@ -116,9 +116,7 @@ class HopSkipJump(DecisionAttack):
         gradient = along - torch.where(mean.abs() < 1, mean, 0) * spread
         return region.steepest((gradient / radius[:, 0]).to(point.dtype).reshape(point.shape))
 
-    def hop(
-        self, search: Search, rows: Tensor, point: Tensor, direction: Tensor, step: int
-    ) -> tuple[Tensor, Tensor]:
+    def hop(self, search: Search, rows: Tensor, point: Tensor, direction: Tensor, step: int) -> tuple[Tensor, Tensor]:
         """Go along the direction as far as half of each half way allows.
 
         Returns:

@@ -9,7 +9,10 @@ from typing import Any
 from salus.attacks.apgd import APGD
 from salus.attacks.base import Attack
 from salus.attacks.boundary import Boundary
+from salus.attacks.carlini_wagner import CarliniWagnerL2, CarliniWagnerLinf
+from salus.attacks.deepfool import DeepFool
 from salus.attacks.ensemble import AutoAttack
+from salus.attacks.fab import FAB
 from salus.attacks.gradient import BIM, FGSM, PGD
 from salus.attacks.hop_skip_jump import HopSkipJump
 from salus.attacks.peers import LIBRARIES, peer_class, split_peer
@@ -20,8 +23,16 @@ from salus.errors import OptionError, nearest
 from salus.options import build, split_spec
 
 ATTACKS: dict[str, type[Attack]] = {
-    cls.name: cls for cls in (FGSM, BIM, PGD, APGD, SmoothPGD, Square, HopSkipJump, Boundary, AutoAttack, UAP)
-}
+    cls.name: cls
+    for cls in (
+        FGSM, BIM, PGD, APGD, SmoothPGD,
+        CarliniWagnerL2, CarliniWagnerLinf, DeepFool, FAB,
+        UAP,
+        Square,
+        Boundary, HopSkipJump,
+        AutoAttack,
+    )
+}  # fmt: skip
 
 
 def parse_attack(spec: str, **defaults: Any) -> Attack:

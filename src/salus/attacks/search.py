@@ -17,6 +17,10 @@ from salus.errors import ModelError
 Goal = Callable[[Evaluation, Tensor], Tensor]
 
 
+#: Most points that a processor evaluates side by side where they need not be: more fall out of its cache.
+_CACHED = 64
+
+
 class BudgetSpent(Exception):  # noqa: N818 - no error: the attack ends with what it has
     """The queries or the time that were allowed are used up."""
 
@@ -197,13 +201,9 @@ class Search:
             margins = evaluation.class_margins.gather(1, classes)  # [A, M]
         self.passes[self.rows] += 1
         finite = margins.detach().isfinite()
-        gradients = torch.stack(
-            [
-                differentiate(torch.where(ok, column, 0), landed, keep_graph=k + 1 < classes.shape[1])
-                for k, (column, ok) in enumerate(zip(margins.unbind(1), finite.unbind(1), strict=True))
-            ],
-            1,
-        )
+        ways = (margins if bool(finite.all()) else torch.where(finite, margins, 0)).unbind(1)
+        last = len(ways) - 1
+        gradients = torch.stack([differentiate(way, landed, keep_graph=k < last) for k, way in enumerate(ways)], 1)
         self._keep_better(evaluation, landed.detach())
         return margins.detach(), gradients
 
@@ -223,7 +223,7 @@ class Search:
         """Keep successes before failures; of two alike the lower margin, or with ``closest`` the nearer success."""
         won, rows = evaluation.success, self.rows
         margin = evaluation.margin.detach().double()
-        distance = self.ball.distance(landed)
+        distance = self.ball.distance(landed) if bool(won.any()) else torch.full_like(margin, torch.inf)
         better = ~self.judged[rows] | (won & ~self.success[rows])
         if self.closest:
             better |= won & (distance < self.distance[rows])
@@ -245,7 +245,8 @@ class Search:
         if len(rows) == 0:
             return torch.zeros(0, dtype=torch.bool, device=rows.device)
         answers = []
-        for part, whose in zip(points.split(self.batch_size), rows.split(self.batch_size), strict=True):
+        size = self.batch_size if points.is_cuda else min(self.batch_size, _CACHED)
+        for part, whose in zip(points.split(size), rows.split(size), strict=True):
             landed = part.detach()
             if self.batch_ball.steps is not None:
                 landed = self.batch_ball.select(whose).land(landed)

@@ -34,7 +34,8 @@ class Square(Attack):
     Attributes:
         eps: radius of the ball, in the units of x.
         queries: most queries a sample; the windows shrink on a schedule that is scaled to them.
-        p_init: share of the values in the first windows, above 0 and at most 1.
+        p_init: share of the values in the first windows, above 0 and at most 1; when not given the authors' 0.8, but
+            0.2 for signals and tables in L-inf, whose windows have but one edge to shrink.
         early_stop: let each sample go as soon as it has fallen; otherwise its margin is lowered to the end.
 
     Raises:
@@ -47,61 +48,82 @@ class Square(Attack):
 
     eps: float
     queries: int | None = 5000
-    p_init: float = 0.8
+    p_init: float | None = None
     early_stop: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.queries is None:
             raise OptionError(f"{self.title}: queries must be a number, because the windows shrink by it.")
-        if not 0 < self.p_init <= 1:
+        if self.p_init is not None and not 0 < self.p_init <= 1:
             raise OptionError(f"{self.title}: p_init must be above 0 and at most 1, not {self.p_init}.")
 
     def perturb(self, search: Search, start: Tensor | None) -> None:
         """Judge x, then stripes or ``start``, then change a window of the best point at each query."""
         begin, change = (stripes, repaint) if self.norm == "linf" else (bumps, shift)
-        samples, ball = search.batch_samples, search.batch_ball
+        ball = search.batch_ball
         search.record(search.ball.x)  # what is already fooled needs no change
-        search.record((begin(ball, self.seed, samples) if start is None else start)[search.rows])
+        search.record((begin(ball, self.seed, search.batch_samples) if start is None else start)[search.rows])
+        choices = Choices(self.seed, search.batch_samples, tuple(ball.x.shape[1:]))
         for step in range((self.queries or 0) - 2):
             if len(search) == 0:
                 break
-            if step % _BLOCK == 0:
-                block = Numbers.draw(self.seed, samples, tuple(ball.x.shape[1:]), 1 + step // _BLOCK)
-            best, numbers = search.x_adv[search.rows], block.of(search.rows, step % _BLOCK)
-            search.record(change(search.ball, best, self.share(step), numbers))
+            best, choice = search.x_adv[search.rows], choices.of(search.rows, step)
+            search.record(change(search.ball, best, self.share(best, step), choice))
 
-    def share(self, step: int) -> float:
-        """Return which share of the values the window of this step covers."""
+    def share(self, x: Tensor, step: int) -> float:
+        """Return which share of the values ``[A, ...]`` the window of this step covers."""
+        first = 0.8 if x.ndim > 3 or self.norm == "l2" else 0.2
         done = step / (self.queries or 1)
-        return self.p_init * 0.5 ** sum(done > threshold for threshold in _SHRINK)
+        return float((self.p_init or first) * 0.5 ** sum(done > threshold for threshold in _SHRINK))
 
 
-class Numbers(NamedTuple):
-    """The numbers in [0, 1) that choose two windows, ``[A, ...]``, or a block of them, ``[N, block, ...]``.
+class Choice(NamedTuple):
+    """What chooses two windows in each sample.
 
     Attributes:
-        here: the place of the first along each axis of space or time; for tables one a feature.
+        here: in [0, 1), the place of the first along each axis of space or time ``[A, axes]``; a table has one.
         there: the same of the second.
-        turn: whether the first window's profile is turned.
-        signs: up or down, for each channel; for tables for each feature.
+        turned: the first one's profile runs along the last axis instead of the first, bool ``[A]``.
+        up: bool for each channel, or feature of a table, ``[A, C]``.
+        order: the features of tables in a random order of each sample's own ``[A, F]``; unused elsewhere.
     """
 
     here: Tensor
     there: Tensor
-    turn: Tensor
-    signs: Tensor
+    turned: Tensor
+    up: Tensor
+    order: Tensor
 
-    @classmethod
-    def draw(cls, seed: int, samples: Tensor, shape: tuple[int, ...], stream: int) -> Numbers:
-        """Draw a block for samples of this shape."""
-        places = len(shape) - 1 or shape[0]
-        numbers = draws.uniform(seed, samples, (_BLOCK, 2 * places + 1 + shape[0]), stream)
-        return cls(*numbers.split([places, places, 1, shape[0]], 2))
 
-    def of(self, rows: Tensor, step: int) -> Numbers:
-        """Take those of one step."""
-        return Numbers(*(numbers[rows, step] for numbers in self))
+class Choices:
+    """Draws the choices of all steps; a sample's depend on the seed and its index alone.
+
+    The first window's places follow an additive recurrence (Roberts' R sequence, the golden ratio in one dimension)
+    from a random start: as even as without replacement. Independent places would leave a third of the values
+    untried after as many queries as there are values.
+    """
+
+    def __init__(self, seed: int, samples: Tensor, shape: tuple[int, ...]) -> None:
+        self._seed, self._samples, self._channels = seed, samples, shape[0]
+        self._axes = max(len(shape) - 1, 1)
+        ratio = 1.0
+        for _ in range(64):  # the root of ratio ** (axes + 1) = ratio + 1
+            ratio = (1 + ratio) ** (1 / (self._axes + 1))
+        powers = torch.arange(1, self._axes + 1, dtype=torch.float64, device=samples.device)
+        self._stride = ratio**-powers
+        self._first = draws.uniform(seed, samples, (self._axes,), 1).double()
+        features = shape if len(shape) == 1 else (0,)
+        self._order = draws.uniform(seed, samples, features, 2).argsort(stable=True, dim=1)
+
+    def of(self, rows: Tensor, step: int) -> Choice:
+        """Return the choice of this step for the samples at these places ``[A]``; steps must come in turn."""
+        if step % _BLOCK == 0:
+            width = self._axes + 1 + self._channels
+            self._block = draws.uniform(self._seed, self._samples, (_BLOCK, width), 3 + step // _BLOCK)
+        there, turned, up = self._block[rows, step % _BLOCK].split([self._axes, 1, self._channels], 1)
+        here = (self._first[rows] + step * self._stride) % 1
+        return Choice(here, there, turned[:, 0] < 0.5, up < 0.5, self._order[rows])
 
 
 class Window(NamedTuple):
@@ -118,22 +140,21 @@ class Window(NamedTuple):
     edge: int
 
 
-def window(x: Tensor, share: float, places: Tensor, least: int = 1) -> Window:
+def window(x: Tensor, share: float, place: Tensor, order: Tensor, least: int = 1) -> Window:
     """Lay a window with this share of the values (and an edge of at least ``least``) into each sample ``[A, ...]``."""
-    lengths = x.shape[2:]
-    if not lengths:
+    if x.ndim == 2:
         size = max(round(share * x.shape[1]), 1)
-        return Window(places <= places.kthvalue(size, 1, keepdim=True).values, (), size)
+        first = (place * x.shape[1]).to(torch.int64)
+        return Window((order - first) % x.shape[1] < size, (), size)
+    lengths = x.shape[2:]
     edge = min(max(round((share * math.prod(lengths)) ** (1 / len(lengths))), least), *lengths)
-    offsets = []
+    inside, offsets = torch.ones((), dtype=torch.bool, device=x.device), []
     for axis, length in enumerate(lengths):
-        first = (places[:, axis] * (length - edge + 1)).floor().to(torch.int64)
-        column = [1] * (len(lengths) - 1 - axis)
-        offset = torch.arange(length, device=x.device) - first[:, None]  # [A, L]
-        offsets.append(offset.reshape(len(x), *[1] * (axis + 1), length, *column))
-    inside = torch.ones((), dtype=torch.bool, device=x.device)
-    for offset in offsets:
+        first = (place[:, axis, None] * (length - edge + 1)).to(torch.int64)
+        offset = torch.arange(length, device=x.device) - first  # [A, L]
+        offset = offset.reshape(len(x), *[1] * (axis + 1), length, *[1] * (len(lengths) - 1 - axis))
         inside = inside & (offset >= 0) & (offset < edge)
+        offsets.append(offset)
     return Window(inside, tuple(offsets), edge)
 
 
@@ -144,10 +165,10 @@ def stripes(ball: Ball, seed: int, samples: Tensor) -> Tensor:
     return torch.where(draws.uniform(seed, samples, shape, 0) < 0.5, ball.high, ball.low)
 
 
-def repaint(ball: Ball, best: Tensor, share: float, numbers: Numbers) -> Tensor:
+def repaint(ball: Ball, best: Tensor, share: float, choice: Choice) -> Tensor:
     """Bring a window of the points ``[A, ...]`` to the rim of an L-inf ball (Alg. 2)."""
-    inside = window(best, share, numbers.here).inside
-    up = _by_channel(numbers.signs < 0.5, best)
+    inside = window(best, share, choice.here, choice.order).inside
+    up = _by_channel(choice.up, best)
     point = torch.where(inside, torch.where(up, ball.high, ball.low), best)
     same = (point == best).flatten(1).all(1)
     if bool(same.any()):  # a query that would tell nothing
@@ -170,20 +191,21 @@ def bumps(ball: Ball, seed: int, samples: Tensor) -> Tensor:
     return _stretched(ball, torch.where(signs, grid, -grid))
 
 
-def shift(ball: Ball, best: Tensor, share: float, numbers: Numbers) -> Tensor:
+def shift(ball: Ball, best: Tensor, share: float, choice: Choice) -> Tensor:
     """Give the strength of one window, and what the ball has left, to another ``[A, ...]`` (Alg. 3)."""
     space = tuple(range(2, best.ndim)) or (1,)
 
     def length(values: Tensor) -> Tensor:
         return values.square().sum(space, keepdim=True).sqrt()  # [A, C, 1, ...]
 
-    here, there = window(best, share, numbers.here, least=3), window(best, share, numbers.there, least=3)
+    here = window(best, share, choice.here, choice.order, least=3)
+    there = window(best, share, choice.there, choice.order, least=3)
     delta = best - ball.x
     left = (ball.eps**2 - delta.square().flatten(1).sum(1)).clamp_min(0)
     channels = best.shape[1] if best.ndim > 2 else 1
     strength = _by_sample(left, best) / channels + length(delta * (here.inside | there.inside)).square()
     old = delta * here.inside
-    fresh = _lookup(here, numbers.turn, best) * torch.where(_by_channel(numbers.signs < 0.5, best), 1.0, -1.0)
+    fresh = _lookup(here, choice.turned, best) * torch.where(_by_channel(choice.up, best), 1.0, -1.0)
     new = (fresh + old / length(old).clamp_min(1e-12)) * here.inside
     new = new / length(new).clamp_min(1e-12) * strength.sqrt()
     return _stretched(ball, torch.where(here.inside, new, delta * ~there.inside))
@@ -198,23 +220,26 @@ def profile(edge: int, axes: int) -> Tensor:
     for thick, sign in ((edge // 2, 1.0), (edge - edge // 2, -1.0)):
         sides = (thick, *[edge] * (axes - 1))
         tail = torch.arange(1, max(sides) // 2 + 2).double().pow(-2).flip(0).cumsum(0).flip(0)
-        away = [(torch.arange(side) - side // 2).abs().reshape(-1, *[1] * (axes - 1 - k)) for k, side in enumerate(sides)]
+        away = [
+            (torch.arange(side) - side // 2).abs().reshape(-1, *[1] * (axes - 1 - k)) for k, side in enumerate(sides)
+        ]
         ring = torch.zeros(sides, dtype=torch.int64)
         for distance in away:
             ring = ring.maximum(distance)
         bump = tail[ring]
         halves.append(sign * bump / bump.norm().clamp_min(1e-12))
     both = torch.cat(halves)
-    return (both / both.norm()).float()
+    whole: Tensor = both / both.norm()
+    return whole.float()
 
 
-def _lookup(here: Window, turn: Tensor, best: Tensor) -> Tensor:
+def _lookup(here: Window, turned: Tensor, best: Tensor) -> Tensor:
     """Return the profile where the windows lie, along the first or the last axis, ``[A, 1, ...]``."""
     if not here.offsets:
         return torch.ones_like(best)
     values = profile(here.edge, len(here.offsets)).to(best)
     offsets = [offset.clamp(0, here.edge - 1) for offset in here.offsets]
-    return torch.where(_by_sample(turn[:, 0] < 0.5, best), values[tuple(offsets)], values[tuple(offsets[::-1])])
+    return torch.where(_by_sample(turned, best), values[tuple(offsets)], values[tuple(offsets[::-1])])
 
 
 def _stretched(ball: Ball, delta: Tensor) -> Tensor:

@@ -205,8 +205,8 @@ class Cell:
         for rate in _RATES:
             record |= Rate(None, None, None, 0).named(rate)
         nothing = (
-            "successes", "distance_median", "snr_median", "queries", "passes", "seconds", "error", "confusion", "per_class",
-            "health", "roc", "variants",
+            "successes", "distance_median", "snr_median", "queries", "passes", "seconds", "error", "confusion",
+            "per_class", "health", "roc", "variants",
         )  # fmt: skip
         return record | dict.fromkeys(nothing) | {"examples": []}
 

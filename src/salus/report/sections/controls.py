@@ -30,7 +30,8 @@ def controls(run: Run, glossary: Glossary) -> dict[str, Any] | None:
     if not rows:
         return None
     columns = [
-        "guard", "control", "distance_median", *(["snr_median"] if noisy else []), "clean_accuracy", "still_right", "rejected_clean", "rejected_changed",
+        "guard", "control", "distance_median", *(["snr_median"] if noisy else []), "clean_accuracy", "still_right",
+        "rejected_clean", "rejected_changed",
     ]  # fmt: skip
     return {"table": Table("Harmless changes", heads(columns), tuple(rows), glossary.notes(columns))}
 
