@@ -83,7 +83,7 @@ def test_decision_only_attackers_see_answers_and_never_win_by_a_rejection(tmp_pa
     attacks = ["pgd:steps=3", "hop-skip-jump:queries=200"]
     meta, cells = audited(tmp_path, attack=attacks, defence=[GUARD], threat_model=["decision-only"])
     assert {cell["attack"] for cell in cells} == {None, "hop-skip-jump"}
-    assert any("PGD asks for gradients" in sentence for sentence in meta["warnings"])
+    assert any("decision-only: PGD, which ask" in sentence for sentence in meta["warnings"])
     for cell in cells:
         if cell["attack"] is not None:
             stored = load_file(tmp_path / "run" / "cells" / f"{cell['id']}.safetensors")
@@ -164,4 +164,4 @@ def test_other_peoples_attacks_stand_in_the_same_table(tmp_path: Path) -> None:
     rows = {cell["attack"]: cell for cell in cells if cell["threat_model"] == "white-box"}
     assert rows["foolbox:LinfPGD"]["queries"] >= 5 and rows["foolbox:LinfPGD"]["eps"] == 0.1
     assert not [cell for cell in cells if cell["attack"] == "foolbox:LinfPGD" and cell["threat_model"] == "adaptive"]
-    assert any("no adaptive form" in sentence for sentence in meta["warnings"])
+    assert any("adaptive: foolbox:LinfPGD, which have no adaptive form" in sentence for sentence in meta["warnings"])

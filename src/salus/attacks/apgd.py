@@ -74,8 +74,8 @@ class APGD(Attack):
 
     def climb(self, search: Search, x_adv: Tensor, goal: Goal | None) -> None:
         """Take the steps from these points of the active samples; the search keeps the best of each."""
-        checkpoints = self._checkpoints()
-        look = search.look(x_adv, goal, keep=True)
+        checkpoints, keep = self._checkpoints(), not search.early_stop
+        look = search.look(x_adv, goal, keep=keep)
         x_adv = before = best = look.of(x_adv)
         gradient = best_gradient = look.gradient
         loss = best_loss = checked_loss = look.loss
@@ -94,7 +94,7 @@ class APGD(Attack):
                 search.record(x_adv)  # nobody needs the gradient there
                 return
 
-            look = search.look(x_adv, goal, keep=True)
+            look = search.look(x_adv, goal, keep=keep)
             x_adv, before, best, best_gradient = map(look.of, (x_adv, before, best, best_gradient))
             best_loss, checked_loss, stride = map(look.of, (best_loss, checked_loss, stride))
             rises, halved = look.of(rises) + (look.loss > look.of(loss)), look.of(halved)

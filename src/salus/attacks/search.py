@@ -222,14 +222,15 @@ class Search:
     def _keep_better(self, evaluation: Evaluation, landed: Tensor) -> None:
         """Keep successes before failures; of two alike the lower margin, or with ``closest`` the nearer success."""
         won, rows = evaluation.success, self.rows
-        margin = evaluation.margin.detach().double()
-        distance = self.ball.distance(landed) if bool(won.any()) else torch.full_like(margin, torch.inf)
-        better = ~self.judged[rows] | (won & ~self.success[rows])
+        margin, before = evaluation.margin.detach().double(), self.success[rows]
+        better = ~self.judged[rows] | (won & ~before)
+        distance = None
         if self.closest:
+            distance = self.ball.distance(landed) if bool(won.any()) else torch.full_like(margin, torch.inf)
             better |= won & (distance < self.distance[rows])
-            better |= ~won & ~self.success[rows] & (margin < self._margin[rows])
+            better |= ~won & ~before & (margin < self._margin[rows])
         else:
-            better |= (won == self.success[rows]) & (margin < self._margin[rows])
+            better |= (won == before) & (margin < self._margin[rows])
         self._keep(better, landed, evaluation, won, distance)
 
     def ask(self, points: Tensor, rows: Tensor) -> Tensor:
@@ -338,6 +339,9 @@ class Search:
     def _keep(
         self, which: Tensor, point: Tensor, evaluation: Evaluation, won: Tensor, distance: Tensor | None = None
     ) -> None:
+        which = which.nonzero()[:, 0]  # once, not with every mask
+        if len(which) == 0:
+            return
         rows = self.rows[which]
         self.x_adv[rows] = point[which]
         self._margin[rows] = evaluation.margin.detach()[which].double()

@@ -157,16 +157,15 @@ def _cells(
 ) -> tuple[list[Cell], list[str]]:
     """Lay out the grid, and say which attacks are left out of a threat model that they do not go with."""
     cells = [Cell(data, guard) for guard in (bare, *guards)]
-    left_out = []
+    left_out: dict[str, list[str]] = {}
     for attack in attacks:
         aim = target if attack.targeted else None
         if attack.threat_model is not None:
             cells.extend(Cell(data, guard, attack, attack.threat_model) for guard in (bare, *guards))
             continue
         for threat in plan.threat_model:
-            reason = refusal(attack, threat)
-            if reason is not None:
-                left_out.append(reason)
+            if refusal(attack, threat) is not None:
+                left_out.setdefault(threat, []).append(attack.title)
                 continue
             for guard in (bare, *guards):
                 alone = guard is bare
@@ -174,7 +173,13 @@ def _cells(
                     continue
                 substitute = stand_in if threat == "transfer" else None
                 cells.append(Cell(data, guard, attack, threat, substitute, aim, fit))
-    return cells, list(dict.fromkeys(left_out))
+    why = {
+        "decision-only": "which ask for more than answers", "adaptive": "which have no adaptive form",
+    }  # fmt: skip
+    return cells, [
+        f"Left out of the threat model {threat}: {', '.join(dict.fromkeys(names))}, {why[threat]}."
+        for threat, names in left_out.items()
+    ]
 
 
 def _huge(plan: Plan, data: Dataset, bare: Guard) -> Cell:

@@ -85,7 +85,13 @@ def _guarded(records: Sequence[Record], guard: str) -> Iterator[str]:
             f"An attacker who knows the guard gets {_share(knowing, 'attack_success_rate')} accepted and wrong "
             f"({_attack(knowing)}): {_holds(knowing['attack_success_rate'], alone)}."
         )
-    elif blind is not None:
+    asking = _worst(records, guard=guard, threat_model="decision-only")
+    if asking is not None:
+        yield (
+            f"An attacker who sees nothing but its answers gets {_share(asking, 'attack_success_rate')} accepted and "
+            f"wrong ({_attack(asking)}, {asking['queries']:,.0f} questions each)."
+        )
+    if knowing is None and blind is not None:
         yield "No attacker who knows the guard was tried, so this is an upper bound on what it protects."
 
 

@@ -48,7 +48,7 @@ def accuracy_curves(lines: Sequence[Line], clean: Record | None, *, key: str, ki
             for at, cell in zip(x[-len(line.cells) :], line.cells, strict=True):
                 _point(ax, at, cell, "robust_accuracy", colour, "o")
             ends.append((x[-1], y[-1], colour))
-            labels.append(shorten(line.name.replace(", white-box", ""), 25))
+            labels.append(shorten(line.name.replace(", white-box", ""), 27))
         gap = 100 / max(14.0, 5.6 * (figure.get_size_inches()[1] - 0.6))
         heights = spread([y for _, y, _ in ends], gap, 0.0, 100.0)
         for (x_end, y_end, colour), height, label in zip(ends, heights, labels, strict=True):
