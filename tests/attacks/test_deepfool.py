@@ -93,7 +93,7 @@ def test_of_a_linear_model_it_crosses_the_nearest_boundary_in_one_step(norm: Nor
 
 
 def test_what_is_wrong_already_stays_as_it_is(trained: Any) -> None:
-    net, x, y = trained
+    net, x, _ = trained
     wrong = (net(x).argmax(1) + 1) % 3
     result = DeepFool().run(net, x, wrong)
     assert torch.equal(result.x_adv, x) and bool(result.success.all())

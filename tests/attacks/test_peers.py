@@ -369,17 +369,12 @@ def test_mistakes_that_the_library_finds_are_one_sentence_too(trained: Any) -> N
         parse_attack("foolbox:BinarizationRefinementAttack").run(net, x, y)
 
 
-@pytest.mark.parametrize(
-    ("library", "remedy"),
-    [("art", r"salus\[bench\]"), ("foolbox", r"salus\[bench\]"), ("torchattacks", "--no-deps torchattacks")],
-)
-def test_a_library_that_is_missing_is_named_with_its_remedy(
-    library: str, remedy: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("library", ["art", "foolbox", "torchattacks"])
+def test_a_library_that_is_missing_is_named_with_its_remedy(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in sys.modules if name.partition(".")[0] == library]:
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setitem(sys.modules, library, None)
-    with pytest.raises(OptionError, match=f"cannot be imported .*install it: pip install .*{remedy}"):
+    with pytest.raises(OptionError, match=r"cannot be imported .*install it: pip install 'salus\[bench\]'"):
         peer_class.__wrapped__(f"{library}:Anything")
 
 

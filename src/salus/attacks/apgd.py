@@ -79,17 +79,17 @@ class APGD(Attack):
         x_adv = before = best = look.of(x_adv)
         gradient = best_gradient = look.gradient
         loss = best_loss = checked_loss = look.loss
-        stride = torch.full_like(loss, 2 * self.eps)
+        stride = _each(torch.full_like(loss, 2 * self.eps, dtype=x_adv.dtype), x_adv)
         rises = torch.zeros_like(loss)  # since the last checkpoint
         halved = torch.ones_like(loss, dtype=torch.bool)  # at the last checkpoint
         for step in range(1, self.steps + 1):
             if len(search) == 0:
                 return
             ball = search.ball
-            ahead = ball.project(x_adv + _each(stride.to(x_adv.dtype), x_adv) * ball.steepest(gradient))
+            ahead = ball.near(x_adv.addcmul(stride, ball.steepest(gradient)))
             if step > 1:  # momentum
-                ahead = ball.project(x_adv + 0.75 * (ahead - x_adv) + 0.25 * (x_adv - before))
-            before, x_adv = x_adv, ahead
+                ahead = x_adv.lerp(ahead, 0.75).add(x_adv - before, alpha=0.25)
+            before, x_adv = x_adv, ball.project(ahead)
             if step == self.steps:
                 search.record(x_adv)  # nobody needs the gradient there
                 return
@@ -106,7 +106,7 @@ class APGD(Attack):
             if step in checkpoints:
                 halve = (rises <= self.rho * checkpoints[step]) | (~halved & (best_loss <= checked_loss))
                 x_adv, gradient = _choose(halve, (best, best_gradient), (x_adv, gradient))
-                stride = torch.where(halve, stride / 2, stride)
+                stride = torch.where(_each(halve, stride), stride / 2, stride)
                 halved, checked_loss, rises = halve, best_loss, torch.zeros_like(rises)
 
     def _checkpoints(self) -> dict[int, int]:

@@ -43,6 +43,10 @@ class Ball(ABC):
     def project(self, point: Tensor) -> Tensor:
         """Move each point ``[N, ...]`` into the ball, the bounds and the mask."""
 
+    def near(self, point: Tensor) -> Tensor:
+        """Project up to rounding, for points on the way to one that :meth:`project` makes exact."""
+        return self.project(point)
+
     @abstractmethod
     def steepest(self, gradient: Tensor) -> Tensor:
         """Return the step of unit length in this norm along which a loss with this gradient grows fastest."""
@@ -123,6 +127,13 @@ class L2Ball(Ball):
             point = torch.where(outside.reshape(-1, *[1] * (point.ndim - 1)), torch.nextafter(point, self.x), point)
             outside = self.distance(point) > eps
         return point.clamp(self.low, self.high)
+
+    def near(self, point: Tensor) -> Tensor:
+        """Clamp and scale without a look at the last digits, in a third of the time."""
+        change = point.clamp(self.low, self.high) - self.x
+        length = torch.linalg.vector_norm(change.flatten(1), dim=1).clamp_min(torch.finfo(change.dtype).tiny)
+        nearer: Tensor = self.x + change * (self.eps / length).clamp_max(1).reshape(-1, *[1] * (point.ndim - 1))
+        return nearer
 
     def steepest(self, gradient: Tensor) -> Tensor:
         """Return the gradient divided by its length; zero where it vanishes."""

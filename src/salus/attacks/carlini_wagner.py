@@ -160,13 +160,15 @@ class CarliniWagnerLinf(_CarliniWagner):
         change, slope, low, high = place.around(search)
         best = search.distance[search.rows].to(change.dtype)
         share = _TAU * (_TAU_LAST / _TAU) ** (step / self.steps)
+        # The half-width of the smallest box that reaches the plane.
+        least = cross(slope, place.gap - (slope * change).sum(1), low, high, "linf")[1]
         if state:
             (tau,) = state
             down, up = (1 - share) * tau.minimum(best), (1 + share) * tau
             tau = torch.where(place.won, down, up.minimum((1 - share / 2) * best))
-        else:  # the box that reaches the plane
-            tau = cross(slope, place.gap - (slope * change).sum(1), low, high, "linf")[1]
-            tau = ((1 + share) * tau).minimum((1 - share) * best)
+            tau = torch.where((tau < least) & (least < best), least, tau)
+        else:
+            tau = ((1 + share) * least).minimum((1 - share) * best)
         low, high = low.maximum(-tau[:, None]), high.minimum(tau[:, None])
         inside = change.clamp(low, high)
         gap = place.gap + (slope * (inside - change)).sum(1)

@@ -111,9 +111,12 @@ class FAB(Attack):
         d1 = self._onto(margin + (w * (back - here)).sum(1), w, low - back, high - back)
         d2 = self._onto(margin + (w * (x - here)).sum(1), w, low - x, high - x)
         a1, a2 = (self._length(d).clamp_min(1e-8) for d in (d1, d2))
-        alpha = (a1 / (a1 + a2)).clamp_max(self.alpha_max)[:, None]
-        mean = (1 - alpha) * (back + self.eta * d1) + alpha * (x + self.eta * d2)
-        return mean.reshape(point.shape)
+        alpha = (a1 / (a1 + a2)).clamp_max(self.alpha_max)
+        from_point, from_x = back + self.eta * d1 - x, self.eta * d2
+        if self.norm == "l2" and self.eps is not None:
+            alpha = alpha.maximum(_least_weight(from_point, from_x, self.eps))
+        change = from_point + alpha[:, None] * (from_x - from_point)
+        return (x + change).reshape(point.shape)
 
     def _onto(self, margin: Tensor, w: Tensor, low: Tensor, high: Tensor) -> Tensor:
         """Project onto the plane where the margin is 0, from either side."""
@@ -135,3 +138,15 @@ class FAB(Attack):
         usual = (self.bounds[1] - self.bounds[0]) * (0.3 if self.norm == "linf" else 1.0)
         radius = search.distance[search.rows].clamp_max(min(self.radius, usual)) / 2
         return search.ball.project(x + (radius.to(x.dtype)[:, None] * way).reshape(x.shape))
+
+
+def _least_weight(u: Tensor, v: Tensor, eps: float) -> Tensor:
+    """Find the least share of the way from u to v, ``[A, D]``, at which the length is down to eps; 1 if it is not.
+
+    Scaling u down to the ball instead would lead back over the plane, and with it all that lies near the rim.
+    """
+    way = v - u
+    a, b, c = way.square().sum(1), (u * way).sum(1), u.square().sum(1) - (eps * (1 - 1e-6)) ** 2
+    root = (b.square() - a * c).clamp_min(0).sqrt()  # of |u + share * way|^2 = eps^2
+    share = ((-b - root) / a.clamp_min(1e-30)).clamp(0, 1)
+    return torch.where(c > 0, share, 0)

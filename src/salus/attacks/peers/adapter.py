@@ -64,8 +64,6 @@ class PeerAttack(Attack):
     folded: ClassVar[bool] = False
     library: ClassVar[str]
     distribution: ClassVar[str]
-    #: How to install it.
-    remedy: ClassVar[str] = "pip install 'salus[bench]'"
     examples: ClassVar[tuple[str, ...]]
     #: What is possible around the library though its constructor has no such option.
     extra_words: ClassVar[frozenset[str]] = frozenset()
@@ -94,7 +92,9 @@ class PeerAttack(Attack):
                 warnings.simplefilter("ignore")
                 return import_module(name)
         except ImportError as error:
-            raise OptionError(f"{cls.library} cannot be imported ({error}); install it: {cls.remedy}") from error
+            raise OptionError(
+                f"{cls.library} cannot be imported ({error}); install it: pip install 'salus[bench]'"
+            ) from error
 
     def __post_init__(self) -> None:
         super().__post_init__()

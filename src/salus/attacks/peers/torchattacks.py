@@ -33,8 +33,6 @@ class TorchattacksAttack(PeerAttack):
     library: ClassVar[str] = "torchattacks"
     distribution: ClassVar[str] = "torchattacks"
     examples: ClassVar[tuple[str, ...]] = ("PGD", "CW", "Square")
-    # Its last release asks for requests 2.25, which no other package can live with.
-    remedy: ClassVar[str] = "pip install --no-deps torchattacks==3.5.1"
 
     @classmethod
     def catalogue(cls) -> dict[str, Any]:
