@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from salus.attacks import BIM, FGSM, PGD
+from salus.attacks import BIM, FGSM, PGD, DeepFool
 from salus.errors import OptionError
 from salus.guard import Guard
 from salus.purifiers import BitDepth
@@ -123,3 +123,19 @@ def test_the_same_seed_gives_the_same_attack(toy) -> None:
     first = adaptive(PGD(eps=0.15), guard, toy.test.x[:60], toy.test.y[:60])
     again = adaptive(PGD(eps=0.15), guard, toy.test.x[:60], toy.test.y[:60])
     assert torch.equal(first.x_adv, again.x_adv)
+
+
+def test_variants_that_differ_in_their_loss_alone_are_not_run_by_attacks_that_read_margins(toy) -> None:
+    guard = toy.guard()
+    result = adaptive(DeepFool(), guard, toy.test.x[:40], toy.test.y[:40])
+    assert result.names == ("oblivious", "end-to-end", "end-to-end, each class")
+
+
+def test_the_smallest_change_is_the_smallest_of_all_variants(toy) -> None:
+    guard = toy.guard()
+    x, y = toy.test.x[:60], toy.test.y[:60]
+    result = adaptive(DeepFool(), guard, x, y)
+    first = DeepFool().run(GuardObjective(guard), x, y)
+    both = result.success & first.success
+    distance = (result.x_adv.double() - x.double()).norm(dim=1)
+    assert bool(both.any()) and bool((distance[both] <= first.distance[both] + 1e-9).all())

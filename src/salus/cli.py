@@ -83,9 +83,9 @@ def main() -> None:
 @click.option("--eps", help="Radii for attacks that name none, comma-separated; 2/255 will do.")
 @click.option("--norm", help="linf or l2, for attacks that name none.  [default: linf]")
 @click.option("--steps", type=int, help="Steps of every attack that takes steps.")
-@click.option("--queries", type=int, help="Most forward passes of any attack on one sample.")
+@click.option("--queries", type=int, help="Most forward passes on one sample, for each variant of an attack.")
 @click.option("--restarts", type=int, help="Starts of every attack that has several.")
-@click.option("--time", type=float, help="Most seconds for one cell.")
+@click.option("--time", type=float, help="Most seconds for each variant of an attack.")
 @click.option("--control", multiple=True, help="A harmless change to try too (baseline-wander:snr=12).")
 @click.option("--poison", multiple=True, help="Poison the training data first (label-flips:share=0.2).")
 @click.option(
@@ -147,12 +147,13 @@ def attack(
     salus attack runs/ecg beats.npy --labels y.npy --attack pgd:eps=0.01,steps=40 --out runs/beats-pgd
     """
     from salus.attacks import parse_attack
+    from salus.audit.run import find_device
     from salus.audit.stream import attack_rows, read_rows
     from salus.classifier import Classifier
 
     classifier = Classifier.load(model, factory=factory)
     engine = parse_attack(spec, bounds=classifier.bounds)
-    made = attack_rows(engine, classifier.to(device), *read_rows(inputs, labels), out)
+    made = attack_rows(engine, classifier.to(find_device(device)), *read_rows(inputs, labels), out)
     reached = "reach their target" if engine.targeted else "get a wrong answer"
     click.echo(
         f"{made.fooled} of {made.n} samples {reached} ({made.fooled / made.n:.1%}); {made.computed} attacked by this "
@@ -317,7 +318,7 @@ def _print_cells(cells: list[dict[str, Any]]) -> None:
             table.add_row(
                 cell["guard"],
                 cell["attack"] or "",
-                f"{cell['eps'] or 0:g}",
+                "" if cell["eps"] is None else f"{cell['eps']:g}",
                 cell["threat_model"] or "",
                 "failed",
             )

@@ -8,6 +8,7 @@ the guard's final answers, of which a rejection is one, and count every question
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from salus.attacks import Attack, AttackResult, Evaluation, Objective
+from salus.attacks.ball import ball
 from salus.attacks.objective import DecisionObjective, checked_logits, cross_entropy, logit_margin
 from salus.attacks.universal import UAP
 from salus.classifier import Classifier
@@ -239,12 +241,17 @@ def adaptive(
     best = start.x_adv.clone()
     margin, fallen = _judge(judge, guard, best, y, labels, attack.targeted)
     variants = torch.where(fallen, 0, -1)
+    # Where the smallest change is looked for, who has fallen may yet fall nearer.
+    smallest = attack.closest and attack.eps is None
+    measure = ball(attack.norm, x, math.inf, attack.bounds)
+    near = torch.where(fallen, measure.distance(best), torch.inf)
     queries, passes = start.queries.clone(), start.passes.clone()
     names = ["oblivious"]
     for variant in _variants(engine, guard, y):
         names.append(variant.name)
         for target in variant.goals:
-            left = ~fallen if target is None else ~fallen & (target != labels)
+            left = torch.ones_like(fallen) if smallest else ~fallen
+            left = left if target is None else left & (target != labels)
             if progress is not None:
                 progress(variant.name, int((~fallen).sum()))
             if not bool(left.any()):
@@ -257,11 +264,14 @@ def adaptive(
             rows = left.nonzero()[:, 0]
             queries[rows] += result.queries
             passes[rows] += result.passes
-            better = won | (value < margin[left])
+            distance = measure.select(rows).distance(result.x_adv)
+            nearer = won & (distance < near[rows])
+            better = nearer | (~fallen[rows] & ~won & (value < margin[rows]))
             best[rows[better]] = result.x_adv[better]
             margin[rows[better]] = value[better]
-            variants[rows[won]] = len(names) - 1
-            fallen[rows[won]] = True
+            near[rows[nearer]] = distance[nearer]
+            variants[rows[nearer]] = len(names) - 1
+            fallen[rows[nearer]] = True
     return AdaptiveResult(best, fallen, variants, tuple(names), queries, passes)
 
 
@@ -285,7 +295,7 @@ def adaptive_universal(
     victims: dict[str, Any] = {"oblivious": guard.classifier}
     victims |= {
         f"acceptance weight={weight:g}": GuardObjective(guard, weight=weight, targeted=attack.targeted)
-        for weight in UNIVERSAL_WEIGHTS
+        for weight in (UNIVERSAL_WEIGHTS if attack.reads_loss else UNIVERSAL_WEIGHTS[:1])
     }
     points, margins = [], []
     for victim in victims.values():
@@ -310,15 +320,15 @@ class _Variant:
 
 
 def _variants(engine: Attack, guard: Guard, y: Tensor) -> Iterator[_Variant]:
+    goal: Tensor | None = y if engine.targeted else None
+    plain = GuardObjective(guard, targeted=engine.targeted)
     if engine.knowledge != "gradients":  # which class to aim for, and through which loss, is nothing they can choose
-        goal: Tensor | None = y if engine.targeted else None
-        yield _Variant("end-to-end", engine, GuardObjective(guard, targeted=engine.targeted), [goal], "fresh")
+        yield _Variant("end-to-end", engine, plain, [goal], "fresh")
         return
     each_class: list[Tensor | None] = [torch.full_like(y, k) for k in range(len(guard.classifier.classes))]
     goals: list[Tensor | None] = [y] if engine.targeted else each_class
-    if not guard.detectors:
-        plain = GuardObjective(guard, targeted=engine.targeted)
-        yield _Variant("end-to-end", engine, plain, [y if engine.targeted else None], "fresh")
+    if not guard.detectors or not engine.reads_loss:  # margins are capped by acceptance whatever the loss
+        yield _Variant("end-to-end", engine, plain, [goal], "fresh")
         yield _Variant("end-to-end, each class", engine, ClassConsistent(guard, weight=None), goals, "nearest")
         return
     if not engine.targeted:

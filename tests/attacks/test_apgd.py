@@ -111,7 +111,8 @@ def test_stopping_early_never_loses_a_success_and_costs_less(
     assert torch.equal(full.passes, torch.full_like(y, 20 * runs))
     assert torch.equal(full.queries, torch.full_like(y, 21 * runs + 1))
     lost = ~early.success
-    assert bool(lost.any()) and torch.equal(early.x_adv[lost], full.x_adv[lost])
+    margins = [logit_margin(net(result.x_adv), y)[lost] for result in (full, early)]
+    assert bool(lost.any()) and bool((margins[0] <= margins[1] + 1e-5).all())
 
 
 def test_what_is_fooled_already_leaves_at_once_and_untouched(trained: Any) -> None:

@@ -106,3 +106,13 @@ def test_a_selection_of_a_ball_is_the_ball_of_the_selection() -> None:
         point = x[stay] + 0.3
         assert torch.equal(some.project(point), alone.project(point))
         assert torch.equal(some.distance(point), alone.distance(point))
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("eps", [0.0, 1e-3, 0.3, 2.0])
+def test_a_quick_projection_is_the_exact_one_up_to_rounding(norm: Any, eps: float) -> None:
+    rng = torch.Generator().manual_seed(0)
+    x = torch.rand(20, 3, 7, generator=rng)
+    point = x + torch.randn(20, 3, 7, generator=rng) * torch.rand(20, 1, 1, generator=rng)
+    region = ball(norm, x, eps, (0.0, 1.0), mask=torch.arange(7) > 1)
+    torch.testing.assert_close(region.near(point), region.project(point), rtol=0, atol=1e-6)

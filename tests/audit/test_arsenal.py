@@ -51,8 +51,10 @@ def test_one_budget_sets_every_engine_the_same() -> None:
         assert options.get("restarts", 2) == 2
     with pytest.raises(OptionError, match=r"budget\.queries"):
         Plan.of({**BASE, "queries": 0})
-    with pytest.raises(OptionError, match="steps"):
-        Plan.of({**BASE, "stepz": 3})
+    for wrong in ({"stepz": 3}, {"time": float("inf")}, {"substitute": "queries:nonsense=1"},
+                  {"substitute": "split:seeds=20"}, {"substitute": "queries:seeds=1"}):  # fmt: skip
+        with pytest.raises(OptionError):
+            Plan.of({**BASE, **wrong})
 
 
 def test_an_attack_that_knows_one_norm_alone_keeps_to_it() -> None:
@@ -105,6 +107,16 @@ def test_controls_are_counted_but_are_no_attack(tmp_path: Path) -> None:
     assert "Harmless changes" in (tmp_path / "run" / "report.html").read_text()
 
 
+def test_controls_leave_what_cannot_change(tmp_path: Path) -> None:
+    fields = {"control": ["uniform-noise:eps=0.1"], "poison": ["backdoor:share=0.2,target=benign"]}
+    audited(tmp_path, **fields, immutable=["mean radius"], training={"epochs": 40})
+    x = load_file(tmp_path / "run" / "samples.safetensors")["x"]
+    for path in (tmp_path / "run" / "cells").glob("*.safetensors"):
+        stored = load_file(path)
+        if "x_adv" in stored and len(stored["x_adv"]) == len(x):
+            assert torch.equal(stored["x_adv"][:, 0], x[:, 0])
+
+
 def test_a_control_that_does_not_suit_the_data_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="signals"):
         run_audit(Plan.of({**BASE, "control": "baseline-wander:snr=10"}), tmp_path / "run")
@@ -137,7 +149,9 @@ def test_poisoned_training_is_said_so_and_makes_another_audit(tmp_path: Path) ->
 def test_a_backdoor_is_triggered_on_the_test_samples(tmp_path: Path) -> None:
     _, cells = audited(tmp_path, poison=["backdoor:share=0.2,target=benign"], training={"epochs": 40})
     (row,) = [cell for cell in cells if cell["threat_model"] == "backdoor"]
-    assert row["attack_success_rate"] > 0.2 and row["atlas"] == "AML.T0020"
+    # Of the malignant alone, who can be turned; all of them, where the trigger was learnt.
+    assert row["attack_success_rate"] > 0.8 and row["atlas"] == "AML.T0020" and row["target"] == "benign"
+    assert "How small a change suffices" not in (tmp_path / "run" / "report.html").read_text()
 
 
 def test_a_universal_perturbation_is_fitted_to_other_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

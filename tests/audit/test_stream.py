@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +13,13 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from salus.attacks import PGD
+from salus.attacks import PGD, UAP
 from salus.audit import stream
 from salus.audit.rows import RowReader, RowWriter
 from salus.audit.stream import attack_rows, read_rows
 from salus.classifier import Classifier
 from salus.cli import main
-from salus.errors import DataError, StoreError
+from salus.errors import DataError, OptionError, StoreError
 from salus.models import build_model
 
 ATTACK = PGD(eps=0.05, steps=3, batch_size=32)
@@ -80,11 +82,58 @@ def test_the_folder_of_another_attack_or_of_something_else_is_refused(
     attack_rows(ATTACK, toy.classifier, *data, tmp_path / "out")
     with pytest.raises(StoreError, match="another attack"):
         attack_rows(PGD(eps=0.06), toy.classifier, *data, tmp_path / "out")
+    x, y = (np.array(part) for part in (data[0][:], data[1][:]))
+    later, other = x.copy(), (y + 1) % 3
+    later[250] = 0.5
+    for samples, labels in ((later, y), (x, other)):
+        with pytest.raises(StoreError, match="another attack, model or data"):
+            attack_rows(ATTACK, toy.classifier, samples, labels, tmp_path / "out")
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "thesis.tex").write_text("years of work")
     with pytest.raises(StoreError, match="something else"):
         attack_rows(ATTACK, toy.classifier, *data, tmp_path / "thesis")
     assert [path.name for path in (tmp_path / "thesis").iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize("name", ["x_adv.npy", "results.csv"])
+def test_a_result_that_was_cut_short_is_not_taken_for_finished(
+    name: str, toy: Any, files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    data = read_rows(*files)
+    attack_rows(ATTACK, toy.classifier, *data, tmp_path / "out")
+    os.truncate(tmp_path / "out" / name, 200)
+    with pytest.raises(StoreError, match="shorter"):
+        attack_rows(ATTACK, toy.classifier, *data, tmp_path / "out")
+
+
+def test_a_universal_perturbation_is_not_fitted_shard_by_shard(
+    toy: Any, files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    with pytest.raises(OptionError, match="UAP"):
+        attack_rows(UAP(eps=0.1), toy.classifier, *read_rows(*files), tmp_path / "out")
+    with pytest.raises(OptionError, match="streamed"):
+        next(UAP(eps=0.1).stream(toy.classifier, [(toy.test.x, toy.test.y)]))
+
+
+def test_a_stream_names_the_sample_by_its_place_in_all_of_them(toy: Any, tmp_path: Path) -> None:
+    x = toy.test.x.numpy().copy()
+    x[137, 2] = np.nan
+    with pytest.raises(DataError, match="sample 137"):
+        attack_rows(ATTACK, toy.classifier, x, toy.test.y.numpy(), tmp_path / "out", shard=50)
+
+
+def test_a_stream_has_one_time_limit_for_all_batches(toy: Any) -> None:
+    asked = 0
+
+    def slow(batch: torch.Tensor) -> torch.Tensor:
+        nonlocal asked
+        asked += 1
+        time.sleep(0.02)
+        return toy.classifier(batch)  # type: ignore[no-any-return]
+
+    attack = PGD(eps=0.01, steps=1000, early_stop=False, time_limit=0.2)
+    batches = [(toy.test.x[i : i + 50], toy.test.y[i : i + 50]) for i in range(0, 300, 50)]
+    assert len(list(attack.stream(slow, batches))) == 6 and asked < 60
 
 
 @pytest.mark.parametrize(
@@ -94,6 +143,7 @@ def test_the_folder_of_another_attack_or_of_something_else_is_refused(
         (np.zeros((3, 8), np.uint8), np.zeros(3, np.int64), "takes floats"),
         (np.zeros((3, 8), np.float32), np.zeros(4, np.int64), "3 whole numbers"),
         (np.zeros((3, 8), np.float32), np.zeros(3, np.float32), "3 whole numbers"),
+        (np.zeros((0, 8), np.float32), np.zeros(0, np.int64), "no samples"),
         (np.full((3, 8), 2.0, np.float32), np.zeros(3, np.int64), "outside the bounds"),
     ],
 )

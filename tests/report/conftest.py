@@ -72,6 +72,7 @@ class Maker:
         record: dict[str, Any] = {
             "id": number, "data": self.name, "split": "made up", "model": "small", "guard": guard,
             "attack": attack, "attack_options": {"seed": 0, **options} if attack else None, "eps": eps,
+            "finds": "nearest" if attack and eps is None and threat != "control" else "inside" if attack else None,
             "norm": norm if attack else None, "threat_model": threat, "n": n, "error": error,
         }  # fmt: skip
         seen: Any = {"hop-skip-jump": "answers", "baseline-wander": "nothing"}.get(attack or "", "gradients")

@@ -30,7 +30,8 @@ class APGD(Attack):
         targets: climb towards this many other classes, one after the other and the nearest at x first (APGD-T);
             needs the loss ``"dlr"``. None: away from the own class, or with ``targeted`` towards y.
         rho: the step is halved where less than this share of the steps since the last checkpoint raised the loss.
-        early_stop: let each sample go as soon as it has fallen; its first adversarial point is the result.
+        early_stop: let each sample go as soon as it has fallen; its first adversarial point is the result. Without
+            it every sample takes every step, and the result is the point of lowest margin on the way.
     """
 
     name: ClassVar[str] = "apgd"
@@ -56,6 +57,11 @@ class APGD(Attack):
             raise OptionError(f"{self.title}: rho must be above 0 and at most 1, not {self.rho}.")
         if self.targets is not None and (self.loss != "dlr" or self.targeted):
             raise OptionError(f"{self.title}: targets are tried in turn by an untargeted attack with loss='dlr' alone.")
+
+    @property
+    def reads_loss(self) -> bool:
+        """False with the loss "dlr", which is made of margins."""
+        return self.loss == "ce"
 
     def perturb(self, search: Search, start: Tensor | None) -> None:
         """Climb from each start, towards each target; ``start``, when given, takes the place of the first."""

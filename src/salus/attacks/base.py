@@ -120,7 +120,7 @@ class Attack(ABC):
             raise OptionError(f"{self.title}: batch_size must be at least 1, not {self.batch_size}.")
         if self.queries is not None and self.queries < 1:
             raise OptionError(f"{self.title}: queries must be at least 1, not {self.queries}.")
-        if self.time_limit is not None and not self.time_limit > 0:
+        if self.time_limit is not None and not 0 < self.time_limit < math.inf:
             raise OptionError(f"{self.title}: time_limit must be above 0 seconds, not {self.time_limit}.")
         if self.mask is not None:
             object.__setattr__(self, "mask", _tuples(self.mask))
@@ -180,8 +180,9 @@ class Attack(ABC):
             batches: pairs of x ``[N, ...]`` and y ``[N]``, each batch of any size.
             first: index of the first sample, to go on where a run was stopped.
         """
+        ends = self._ends()
         for x, y in batches:
-            yield self._run(model, x, y, first=first)
+            yield self._run(model, x, y, first=first, ends=ends)
             first += len(x)
 
     def objective(self, model: Model) -> Objective:
@@ -191,6 +192,11 @@ class Attack(ABC):
     @abstractmethod
     def perturb(self, search: Search, start: Tensor | None) -> None:
         """Move the search's active samples; the one thing in which attacks differ."""
+
+    @property
+    def reads_loss(self) -> bool:
+        """Whether it raises the objective's loss; otherwise it reads margins alone."""
+        return True
 
     @property
     def _early_stop(self) -> bool:
@@ -206,12 +212,13 @@ class Attack(ABC):
         progress: Callable[[int], None] | None = None,
         judge: bool = True,
         first: int = 0,
+        ends: float | None = None,
     ) -> AttackResult:
         objective = model if isinstance(model, Objective) else self.objective(model)
-        self._check(objective, x, y, start)
+        self._check(objective, x, y, start, first)
         mask, units = self._constraints(x)
         parts: list[AttackResult] = []
-        ends = None if self.time_limit is None else time.monotonic() + self.time_limit
+        ends = self._ends() if ends is None else ends
         # Gradients are needed even where the caller has switched them off.
         with torch.inference_mode(False), frozen(*objective.modules):
             for at in range(0, len(x), self.batch_size):
@@ -242,13 +249,16 @@ class Attack(ABC):
                     progress(len(clean))
         return AttackResult.joined(parts)
 
+    def _ends(self) -> float | None:
+        return None if self.time_limit is None else time.monotonic() + self.time_limit
+
     def _search(self, search: Search, start: Tensor | None) -> None:
         with suppress(BudgetSpent):
             self.perturb(search, start)
             return
         search.settle_last()
 
-    def _check(self, objective: Objective, x: Tensor, y: Tensor, start: Tensor | None) -> None:
+    def _check(self, objective: Objective, x: Tensor, y: Tensor, start: Tensor | None, first: int = 0) -> None:
         stated = objective.bounds
         if stated is not None and not _same(stated, self.bounds):
             raise ModelError(
@@ -264,7 +274,7 @@ class Attack(ABC):
         flat = x.flatten(1)
         inside = ((flat >= low) & (flat <= high)).all(1)  # False for NaN too
         if not bool(inside.all()):
-            sample = int((~inside).nonzero()[0])
+            sample = first + int((~inside).nonzero()[0])
             raise DataError(f"{self.title}: sample {sample} has values outside the bounds {self.bounds}, or NaN.")
         if start is not None and (start.shape != x.shape or bool(start.isnan().any())):
             raise DataError(f"{self.title}: start must be shaped like x, {list(x.shape)}, without NaN.")

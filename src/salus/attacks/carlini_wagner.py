@@ -50,6 +50,11 @@ class _CarliniWagner(Attack):
         if not (math.isfinite(self.confidence) and self.confidence >= 0):
             raise OptionError(f"{self.title}: confidence must be a number from 0 up, not {self.confidence}.")
 
+    @property
+    def reads_loss(self) -> bool:
+        """False: it reads the margins by way of each class."""
+        return False
+
     def perturb(self, search: Search, start: Tensor | None) -> None:
         """Search by way of each class in turn; the first search begins at ``start``, when given."""
         with _sure(search, self.confidence):

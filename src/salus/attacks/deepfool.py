@@ -59,6 +59,11 @@ class DeepFool(Attack):
         if self.line_search < 0:
             raise OptionError(f"{self.title}: line_search must be at least 0, not {self.line_search}.")
 
+    @property
+    def reads_loss(self) -> bool:
+        """False: it reads the margins by way of each class."""
+        return False
+
     def perturb(self, search: Search, start: Tensor | None) -> None:
         """Step towards the nearest boundary until each sample has crossed one."""
         if start is not None:
@@ -66,7 +71,7 @@ class DeepFool(Attack):
             search.select(~look.success)
         point = search.ball.x if start is None else start[search.rows]
         for step in range(self.steps):
-            if step in _CROSSING:
+            if step in _CROSSING and len(search) > 0:
                 look = search.look(point, gradient=False, keep=True)
                 still = ~look.success
                 search.select(still)
@@ -102,9 +107,13 @@ class DeepFool(Attack):
         missed, hit = torch.zeros(2, len(rows), dtype=way.dtype, device=way.device)  # shares of the way
         hit = hit + 1
         for _ in range(self.line_search):
+            search.check_time()
             share = (missed + hit) / 2
-            won = search.ask(region.project(region.x + share.reshape(-1, *[1] * (way.ndim - 1)) * way), rows)
-            missed, hit = torch.where(won, missed, share), torch.where(won, share, hit)
+            asked = search.left(rows) > 0
+            point = region.project(region.x + share.reshape(-1, *[1] * (way.ndim - 1)) * way)
+            won = torch.zeros_like(asked)
+            won[asked] = search.ask(point[asked], rows[asked])
+            missed, hit = torch.where(asked & ~won, share, missed), torch.where(won, share, hit)
 
 
 #: Added to each step, as a share of the value range, so that rounding does not stop it short of the boundary.

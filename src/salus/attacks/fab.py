@@ -64,6 +64,11 @@ class FAB(Attack):
         if not (math.isfinite(self.eta) and self.eta >= 1):
             raise OptionError(f"{self.title}: eta must be a number from 1 up, not {self.eta}.")
 
+    @property
+    def reads_loss(self) -> bool:
+        """False: it reads the margins by way of each class."""
+        return False
+
     def perturb(self, search: Search, start: Tensor | None) -> None:
         """Walk along the boundary from each start; ``start``, when given, takes the place of x."""
         look = search.look(search.ball.x, gradient=False, keep=True)

@@ -94,6 +94,8 @@ class LabelFlips(Poison):
 
     def __call__(self, data: Dataset) -> Dataset:
         """Flip labels."""
+        if self.source is not None and self.source == self.target:
+            raise OptionError(f"Poison {self.name!r}: source and target are both {self.target!r}; they must differ.")
         may = torch.ones_like(data.y, dtype=torch.bool)
         if self.source is not None:
             may &= data.y == self._class(data, self.source)

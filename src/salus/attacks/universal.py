@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
@@ -81,6 +81,11 @@ class UAP(Attack):
         """The length of the first step."""
         return self.eps / 4 if self.step_size is None else self.step_size
 
+    @property
+    def reads_loss(self) -> bool:
+        """False with DeepFool inside, which reads margins."""
+        return self.inner != "deepfool"
+
     def fit(
         self,
         model: Model | Objective,
@@ -107,6 +112,16 @@ class UAP(Attack):
         """
         return self._fit(model, x, y, start, progress)[0]
 
+    def stream(
+        self, model: Model | Objective, batches: Iterable[tuple[Tensor, Tensor]], *, first: int = 0
+    ) -> Iterator[AttackResult]:
+        """Refuse: one change is fitted to all samples, and batches would each get their own.
+
+        Raises:
+            OptionError: always.
+        """
+        raise OptionError(f"{self.title} cannot be streamed: fit it once and call the Perturbation on each batch.")
+
     def perturb(self, search: Search, start: Tensor | None) -> None:
         """Apply what was fitted: ``start`` holds the perturbed samples."""
         search.settle(search.ball.x if start is None else start)
@@ -121,6 +136,7 @@ class UAP(Attack):
         progress: Callable[[int], None] | None = None,
         judge: bool = True,
         first: int = 0,
+        ends: float | None = None,
     ) -> AttackResult:
         perturbation, crowd = self._fit(model, x, y, start)
         result = super()._run(model, x, y, start=perturbation(x.detach()), progress=progress, judge=judge, first=first)

@@ -11,6 +11,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from salus.atomic import write_json
 from salus.audit.plan import Plan, guard_parts
 from salus.audit.store import digest
@@ -23,14 +25,11 @@ from salus.models import MODELS, build_model, default_model
 from salus.options import build, split_spec
 from salus.progress import console
 from salus.purifiers import PURIFIERS, Purifier
-from salus.substitute import JacobianAugmentation, attackers_share, train_on_split
+from salus.substitute import attackers_share, train_on_split
 from salus.training import TrainingOptions, fit_classifier
 
 #: The substitute is trained with another seed, as far from the audited model's as this.
 SUBSTITUTE_SEED = 10_007
-
-#: Samples that an attacker starts from who learns from answers alone (Papernot et al., 2017, had 150).
-QUERY_SEEDS = 150
 
 
 def model_spec(plan: Plan, splits: Splits) -> str:
@@ -124,7 +123,7 @@ def dealt(plan: Plan, splits: Splits) -> tuple[Splits, Dataset | None]:
         DataError: a class has too few samples to share.
     """
     train, attacker = splits.train, None
-    if "transfer" in plan.threat_model and plan.substitute == "split":
+    if "transfer" in plan.threat_model and plan.substitute.startswith("split"):
         train, attacker = attackers_share(train, seed=plan.seed)
     poisons = plan.poisons()
     if poisons and model_spec(plan, splits) not in MODELS:
@@ -136,59 +135,53 @@ def dealt(plan: Plan, splits: Splits) -> tuple[Splits, Dataset | None]:
 
 def substitute(
     plan: Plan, splits: Splits, attacker: Dataset | None, victim: Classifier, folder: Path
-) -> tuple[Classifier, dict[str, Any]]:
+) -> tuple[Classifier, dict[str, Any], Dataset]:
     """Train the classifier that a transfer attacker has: same kind, another seed, and what the plan lets them have.
 
     Returns:
-        The substitute, and what is to be said of it.
+        The substitute, what is to be said of it, and the samples that the attacker has.
     """
     spec = plan.model if plan.model in MODELS else default_model(splits.test.kind)
     options = training_options(plan, splits)
     options = replace(options, seed=options.seed + SUBSTITUTE_SEED)
-    if plan.substitute == "data":
-        return _stored(folder / "substitute", str(spec), splits, options, "substitute", plan.device), {"kind": "data"}
+    kind = plan.substitute.partition(":")[0]
+    if kind == "data":
+        trained = _stored(folder / "substitute", str(spec), splits, options, "substitute", plan.device)
+        return trained, {"kind": kind}, splits.train
+    engine, seeds = plan.questions()
+    if attacker is None:  # a few samples, whose labels only the victim tells
+        order = torch.randperm(len(splits.validation), generator=torch.Generator().manual_seed(plan.seed))
+        attacker = splits.validation.subset(order[:seeds])
+        attacker = replace(attacker, y=victim.predict(attacker.x).argmax(1))
     place = folder / f"substitute-{_slug(plan.substitute)}-{digest(plan.substitute)[:8]}"
     facts = place / "substitute.json"
     if facts.exists() and (place / "model.json").exists():
         try:
-            return Classifier.load(place), json.loads(facts.read_text(encoding="utf-8"))
+            return Classifier.load(place), json.loads(facts.read_text(encoding="utf-8")), attacker
         except (BundleError, ValueError) as error:
             console.print(f"The stored substitute cannot be used ({error}); it is trained again.")
     checkpoint, log = place / "training.checkpoint", _spaced(console.print)
-    if attacker is not None:
+    if kind == "split":
         trained, _ = train_on_split(str(spec), attacker, options, checkpoint=checkpoint, device=plan.device, log=log)
-        told: dict[str, Any] = {"kind": "split", "samples": len(attacker)}
+        told: dict[str, Any] = {"kind": kind, "samples": len(attacker)}
     else:
-        trained, told = _questioned(plan, splits, str(spec), victim, place, log)
+        found = engine.fit(
+            lambda x: victim.predict(x).argmax(1),
+            attacker.x,
+            model=str(spec),
+            classes=victim.classes,
+            bounds=victim.bounds,
+            device=plan.device,
+            folder=place,
+            log=log,
+        )
+        trained = found.classifier
+        told = {"kind": kind, "seeds": len(attacker), "queries": found.queries, "agreement": found.agreement}
     trained.save(place)
-    checkpoint.unlink(missing_ok=True)
     write_json(facts, told)
-    return trained, told
-
-
-def _questioned(
-    plan: Plan, splits: Splits, spec: str, victim: Classifier, place: Path, log: Callable[[str], None]
-) -> tuple[Classifier, dict[str, Any]]:
-    """Train a substitute on the audited classifier's answers alone."""
-    _, given = split_spec(plan.substitute, "substitute")
-    count = given.pop("seeds", QUERY_SEEDS)
-    if not isinstance(count, int) or count < 2:
-        raise OptionError(f"Substitute {plan.substitute!r}: seeds must be a whole number from 2 up.")
-    engine = build(JacobianAugmentation, {"seed": plan.seed, **given}, "substitute 'queries'")
-    found = engine.fit(
-        lambda x: victim.predict(x).argmax(1),
-        splits.validation.x[:count],
-        model=spec,
-        classes=victim.classes,
-        bounds=victim.bounds,
-        device=plan.device,
-        folder=place,
-        log=log,
-    )
-    for checkpoint in place.glob("round-*"):
-        checkpoint.unlink()
-    told = {"kind": "queries", "seeds": count, "queries": found.queries, "agreement": found.agreement}
-    return found.classifier, told
+    for file in (checkpoint, *place.glob("round-*")):
+        file.unlink(missing_ok=True)
+    return trained, told, attacker
 
 
 def _stored(folder: Path, spec: str, splits: Splits, options: TrainingOptions, what: str, device: str) -> Classifier:

@@ -14,6 +14,7 @@ from salus.attacks import Attack
 from salus.attacks.ball import ball
 from salus.attacks.controls import Control, signal_to_noise
 from salus.attacks.draws import normal
+from salus.attacks.poisoning import Trigger
 from salus.attacks.taxonomy import taxonomy
 from salus.attacks.universal import UAP
 from salus.audit.store import digest
@@ -108,7 +109,9 @@ class Cell:
         else:
             x_adv, extra = self._attack(say)
             # Who is of the target class already is left alone, and counts for no success rate.
-            at_goal = self._aim() == self.data.y if self.attack.targeted else torch.zeros_like(clean.accepted)
+            at_goal = torch.zeros_like(clean.accepted)
+            if self.attack.targeted or isinstance(self.attack, Trigger):
+                at_goal = self._aim() == self.data.y
             x_adv = torch.where(at_goal.reshape(-1, *[1] * (x_adv.ndim - 1)), self.data.x, x_adv)
             verdict = self.guard(x_adv)
             record |= extra | count(self.data, clean, verdict, ~at_goal)
@@ -118,10 +121,11 @@ class Cell:
             reached = fallen & (clean.answers == self.data.y)
             # Of attacks that look for the smallest change, it is that of those who fell that tells.
             telling = changed[reached] if self.attack.closest and bool(reached.any()) else changed
-            record["distance_median"] = float(telling.median())
+            record["distance_median"] = float(telling.quantile(0.5))
             if isinstance(self.attack, Control) and self.data.kind == "signal":
                 ratio = signal_to_noise(self.data.x, x_adv)
-                record["snr_median"] = float(ratio.median()) if bool(ratio.isfinite().all()) else None
+                ratio = ratio[ratio.isfinite() & (changed > 0)]
+                record["snr_median"] = float(ratio.quantile(0.5)) if len(ratio) else None
             record["examples"] = _examples(reached, self.data.y)
             arrays = {
                 "x_adv": x_adv, "label": verdict.answers, "accepted": verdict.accepted, "reached": fallen,
@@ -177,7 +181,7 @@ class Cell:
     def _aim(self) -> Tensor:
         """Return true labels, or the targets of a targeted attack."""
         assert self.attack is not None  # noqa: S101 - the caller has looked
-        if not self.attack.targeted:
+        if not self.attack.targeted and not isinstance(self.attack, Trigger):
             return self.data.y
         if self.target is not None:
             return torch.full_like(self.data.y, self.target)
@@ -196,6 +200,7 @@ class Cell:
             "attack_options": None if attack is None else _options(attack),
             "eps": None if attack is None else attack.eps,
             "norm": None if attack is None else attack.norm,
+            "finds": None if attack is None else "nearest" if attack.closest and attack.eps is None else "inside",
             "threat_model": self.threat_model,
             "nist": None if attack is None else taxonomy(attack.knowledge, self.threat_model).nist,
             "atlas": None if attack is None else taxonomy(attack.knowledge, self.threat_model).atlas,
@@ -211,7 +216,7 @@ class Cell:
         return record | dict.fromkeys(nothing) | {"examples": []}
 
     def _target_name(self) -> str | None:
-        if self.attack is None or not self.attack.targeted:
+        if self.attack is None or not (self.attack.targeted or isinstance(self.attack, Trigger)):
             return None
         return "runner-up" if self.target is None else self.data.classes[self.target]
 

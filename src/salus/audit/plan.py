@@ -12,13 +12,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from salus.attacks import Attack
 from salus.attacks.controls import Control, parse_control
-from salus.attacks.poisoning import Poison, parse_poison
+from salus.attacks.poisoning import Poison, Trigger, parse_poison, triggers
 from salus.attacks.registry import attack_class, build_attack, known_options, split_attack
 from salus.data import Dataset
 from salus.detectors import DETECTORS
 from salus.errors import OptionError, nearest
-from salus.options import parse_value, split_spec
+from salus.options import build, parse_value, split_spec
 from salus.purifiers import PURIFIERS
+from salus.substitute import JacobianAugmentation
 from salus.threats import check_threat
 
 #: The sweep for attacks that name no eps, by kind of data; in the units of x.
@@ -30,6 +31,9 @@ DEFAULT_EPS = {
 
 #: How a transfer attacker may come by a classifier of their own.
 SUBSTITUTES = ("data", "split", "queries")
+
+#: Samples that an attacker starts from who learns from answers alone (Papernot et al., 2017, had 150).
+QUERY_SEEDS = 150
 
 #: The fields that describe the data; they are handed to the loader as they are.
 DATA_OPTIONS = (
@@ -46,19 +50,19 @@ class Budget(BaseModel):
             limit when it is empty, and the others a sweep that suits the data.
         norm: ``linf`` or ``l2``, for attacks that know both.
         steps: gradient steps or iterations of each start.
-        queries: most forward passes a sample.
+        queries: most forward passes a sample; an adaptive attack spends as many for each variant and class.
         restarts: independent starts.
-        time: most seconds for one cell.
+        time: most seconds for one attack on all samples; an adaptive attack has as many for each variant and class.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     eps: tuple[float, ...] = ()
     norm: Literal["linf", "l2"] = "linf"
-    steps: int | None = Field(default=None, gt=0)
-    queries: int | None = Field(default=None, gt=0)
-    restarts: int | None = Field(default=None, gt=0)
-    time: float | None = Field(default=None, gt=0)
+    steps: int | None = Field(default=None, gt=0, strict=True)
+    queries: int | None = Field(default=None, gt=0, strict=True)
+    restarts: int | None = Field(default=None, gt=0, strict=True)
+    time: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
     @field_validator("eps", mode="before")
     @classmethod
@@ -197,8 +201,7 @@ class Plan(BaseModel):
             ) from error
         for spec in plan.attack:
             attack_class(split_attack(spec)[0])
-        if plan.substitute.partition(":")[0] not in SUBSTITUTES:
-            raise OptionError(f"Unknown substitute {plan.substitute!r}; {nearest(plan.substitute, SUBSTITUTES)}")
+        plan.questions()
         for threat in plan.threat_model:
             check_threat(threat)
         for spec in plan.defences:
@@ -257,11 +260,7 @@ class Plan(BaseModel):
             elif not sweep:
                 sweep = [None] if kind.closest else _default_eps(data, norm)
             for eps in sweep:
-                fixed = {"bounds": data.bounds, "seed": self.seed, "eps": eps, **options}
-                if data.mask is not None:
-                    fixed["mask"] = data.mask
-                if data.steps:
-                    fixed["units"] = data.steps
+                fixed = {"bounds": data.bounds, "seed": self.seed, "eps": eps, **options, **_marks(data)}
                 attack = build_attack(name, fixed)
                 if attack not in made:
                     made.append(attack)
@@ -273,7 +272,7 @@ class Plan(BaseModel):
         Raises:
             OptionError: one is unknown, or does not suit this kind of data.
         """
-        defaults: dict[str, Any] = {"bounds": data.bounds, "seed": self.seed}
+        defaults: dict[str, Any] = {"bounds": data.bounds, "seed": self.seed, **_marks(data)}
         if data.sample_rate is not None:
             defaults["fs"] = data.sample_rate
         return [parse_control(spec, **defaults) for spec in self.control]
@@ -281,6 +280,32 @@ class Plan(BaseModel):
     def poisons(self) -> list[Poison]:
         """Make the poisonings of the training data."""
         return [parse_poison(spec, seed=self.seed) for spec in self.poison]
+
+    def triggers(self, data: Dataset) -> list[Trigger]:
+        """Make the attacks by which the backdoors among the poisonings are called."""
+        return triggers(self.poisons(), bounds=data.bounds, seed=self.seed, **_marks(data))
+
+    def questions(self) -> tuple[JacobianAugmentation, int]:
+        """Read how a substitute is trained from queries alone, and from how many samples it starts.
+
+        Raises:
+            OptionError: the substitute or one of its options is unknown, or makes no sense.
+        """
+        name, given = split_spec(self.substitute, "substitute")
+        if name not in SUBSTITUTES:
+            raise OptionError(f"Unknown substitute {name!r}; {nearest(name, SUBSTITUTES)}")
+        if given and name != "queries":
+            raise OptionError(f"Substitute {name!r} takes no options; 'queries:rounds=6,step=0.1' does.")
+        seeds = given.pop("seeds", QUERY_SEEDS)
+        if type(seeds) is not int or seeds < 2:
+            raise OptionError(f"Substitute {self.substitute!r}: seeds must be a whole number from 2 up.")
+        return build(JacobianAugmentation, {"seed": self.seed, **given}, f"substitute {name!r}"), seeds
+
+
+def _marks(data: Dataset) -> dict[str, Any]:
+    """Give what a table's marked features allow."""
+    mask = {} if data.mask is None else {"mask": data.mask}
+    return {**mask, "units": data.steps} if data.steps else mask
 
 
 def _numbers(value: Any) -> Any:

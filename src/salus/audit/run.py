@@ -17,7 +17,7 @@ import torch
 import salus
 from salus.atomic import write_json, write_tensors, write_text
 from salus.attacks import PGD, Attack
-from salus.attacks.poisoning import triggers
+from salus.attacks.poisoning import Trigger
 from salus.audit import build
 from salus.audit.cell import Cell
 from salus.audit.plan import Plan
@@ -77,10 +77,10 @@ def run_audit(plan: Plan, out: Path | str, *, command: str = "") -> Outcome:
     controls = plan.controls(splits.test)
     for control in controls:
         control.suits(splits.test.x)
-    called = triggers(plan.poisons(), bounds=splits.test.bounds)
+    called = plan.triggers(splits.test)
     splits, attacker = build.dealt(plan, splits)
     target = _target(plan, splits)
-    device = _device(plan.device)
+    device = find_device(plan.device)
     build.training_options(plan, splits)
     own = build.own_classifier(plan, splits)
     build.check_defences(plan, splits, build.untrained_classifier(plan, splits) if own is None else own[0])
@@ -98,13 +98,14 @@ def run_audit(plan: Plan, out: Path | str, *, command: str = "") -> Outcome:
         data = splits.test.subset(chosen)
         data = _to(data, device)
         probe = digest((classifier.predict(data.x[:16]).double() * 1e3).round().tolist())
-        stand_in, facts = None, None
+        stand_in, facts, theirs = None, None, splits.train
         if "transfer" in plan.threat_model:
-            stand_in, facts = build.substitute(plan, splits, attacker, classifier, store.folder)
+            stand_in, facts, theirs = build.substitute(plan, splits, attacker, classifier, store.folder)
             stand_in.to(device)
         bare = Guard(classifier, name="none")
-        fit = _to(_few(splits.train, _UNIVERSAL_SAMPLES, plan.seed), device)
-        cells, left_out = _cells(plan, data, bare, guards, [*attacks, *controls, *called], stand_in, target, fit)
+        fit, theirs = (_to(_few(part, _UNIVERSAL_SAMPLES, plan.seed), device) for part in (splits.train, theirs))
+        engines = [*attacks, *controls, *called]
+        cells, left_out = _cells(plan, data, bare, guards, engines, stand_in, target, fit, theirs)
         cells = [replace(cell, probe=probe) for cell in cells]
         check = replace(_huge(plan, data, bare), probe=probe)
         records, computed = _compute(store, [*cells, check])
@@ -154,6 +155,7 @@ def _cells(
     stand_in: Classifier | None,
     target: int | None,
     fit: Dataset,
+    theirs: Dataset,
 ) -> tuple[list[Cell], list[str]]:
     """Lay out the grid, and say which attacks are left out of a threat model that they do not go with."""
     cells = [Cell(data, guard) for guard in (bare, *guards)]
@@ -161,7 +163,8 @@ def _cells(
     for attack in attacks:
         aim = target if attack.targeted else None
         if attack.threat_model is not None:
-            cells.extend(Cell(data, guard, attack, attack.threat_model) for guard in (bare, *guards))
+            goal = data.classes.index(attack.backdoor.target) if isinstance(attack, Trigger) else None
+            cells.extend(Cell(data, guard, attack, attack.threat_model, target=goal) for guard in (bare, *guards))
             continue
         for threat in plan.threat_model:
             if refusal(attack, threat) is not None:
@@ -171,8 +174,10 @@ def _cells(
                 alone = guard is bare
                 if (threat == "white-box" and not alone) or (threat in ("oblivious", "adaptive") and alone):
                     continue
-                substitute = stand_in if threat == "transfer" else None
-                cells.append(Cell(data, guard, attack, threat, substitute, aim, fit))
+                moved = threat == "transfer"
+                cells.append(
+                    Cell(data, guard, attack, threat, stand_in if moved else None, aim, theirs if moved else fit)
+                )
     why = {
         "decision-only": "which ask for more than answers", "adaptive": "which have no adaptive form",
     }  # fmt: skip
@@ -243,7 +248,12 @@ def _target(plan: Plan, splits: Splits) -> int | None:
     return splits.test.classes.index(plan.target)
 
 
-def _device(name: str) -> torch.device:
+def find_device(name: str) -> torch.device:
+    """Find a device and try it.
+
+    Raises:
+        OptionError: it cannot be used here.
+    """
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
+import os
 import zipfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -16,11 +18,10 @@ import torch
 from numpy.typing import NDArray
 
 from salus.atomic import storage_errors, write_json
-from salus.attacks import Attack
+from salus.attacks import UAP, Attack
 from salus.audit.rows import RowReader, RowWriter
-from salus.audit.store import digest
 from salus.classifier import Classifier
-from salus.errors import DataError, StoreError
+from salus.errors import DataError, OptionError, StoreError
 from salus.progress import progress
 
 Rows = RowReader | NDArray[Any]
@@ -68,11 +69,15 @@ def attack_rows(
     if samples.dtype.kind != "f" or tuple(samples.shape[1:]) != classifier.shape:
         takes = ", ".join(map(str, classifier.shape))
         raise DataError(f"The samples are {samples.dtype} {list(samples.shape)}; the model takes floats [N, {takes}].")
+    if len(samples) == 0:
+        raise DataError("There are no samples to attack.")
+    if isinstance(attack, UAP):
+        raise OptionError("UAP fits one change to many samples: fit it by UAP.fit and put the Perturbation on a file.")
     identity = {
         "attack": [attack.name, asdict(attack)], "model": classifier.fingerprint(), "shape": list(samples.shape),
-        "first": digest(samples[0:16].tolist()), "shard": shard,
+        "samples": _sha256(samples, shard), "labels": _sha256(labels, shard), "shard": shard,
     }  # fmt: skip
-    state = _State(out, identity)
+    state = _State(out, identity, 4 * int(np.prod(samples.shape[1:])))
     fooled, begun, device = state.fooled, state.done, classifier.device
     writer = RowWriter(out / "x_adv.npy", tuple(samples.shape), done=state.done)
     try:
@@ -92,7 +97,7 @@ def attack_rows(
 class _State:
     """How far a run is, and the table that grows with it."""
 
-    def __init__(self, out: Path, identity: dict[str, Any]) -> None:
+    def __init__(self, out: Path, identity: dict[str, Any], row_bytes: int) -> None:
         self.path, self.table = out / "attack.json", out / "results.csv"
         self.identity = json.loads(json.dumps(identity, default=str))
         self.done, self.fooled, size = 0, 0, 0
@@ -106,6 +111,9 @@ class _State:
                 raise StoreError(f"{self.path} cannot be read ({error}); name a new folder.") from error
             if stored.get("identity") != self.identity:
                 raise StoreError(f"--out {str(out)!r} holds another attack, model or data; name a new folder.")
+        for path, least in ((self.table, size), (out / "x_adv.npy", self.done * row_bytes)):
+            if least and (not path.exists() or path.stat().st_size < least):
+                raise StoreError(f"{path} is shorter than {self.path} says; name a new folder.")
         if not self.path.exists():
             self._save(0)  # the claim comes first: a folder that holds anything without it is somebody else's
         with storage_errors(out), self.table.open("r+" if size else "w", encoding="utf-8", newline="") as file:
@@ -124,6 +132,8 @@ class _State:
         )
         with storage_errors(self.table), self.table.open("a", encoding="utf-8") as file:
             file.write(text.getvalue())
+            file.flush()
+            os.fsync(file.fileno())
         self.done += len(labels)
         self.fooled = fooled
         self._save(self.table.stat().st_size)
@@ -131,6 +141,13 @@ class _State:
     def _save(self, table: int) -> None:
         state = {"done": self.done, "fooled": self.fooled, "table": table, "identity": self.identity}
         write_json(self.path, state)
+
+
+def _sha256(rows: Rows, shard: int) -> str:
+    found = hashlib.sha256(str(rows.dtype).encode())
+    for first in range(0, len(rows), shard):
+        found.update(np.ascontiguousarray(rows[first : first + shard]).tobytes())
+    return found.hexdigest()
 
 
 def _parts(

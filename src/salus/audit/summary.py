@@ -49,6 +49,13 @@ def verdict(records: Sequence[Record], meta: Record) -> list[str]:
         )
     for guard in meta["guards"]:
         sentences.extend(_guarded(records, guard))
+    for record in _matching(records, threat_model="backdoor"):
+        if record["attack_success_rate"] is not None:
+            where = "the bare classifier" if record["guard"] == "none" else f"the guard {record['guard']!r}"
+            sentences.append(
+                f"The backdoor's trigger turns {_share(record, 'attack_success_rate')} of the inputs of other classes "
+                f"than {record['target']}, its target, into wrong answers of {where}."
+            )
     sentences.extend(_harmless(records))
     failed = sum(record["error"] is not None for record in records)
     if failed:

@@ -26,6 +26,7 @@ THREATS = {
     "adaptive": "The attacker knows the whole guard and aims for inputs that it accepts and gets wrong: "
     "the worst result per sample over all variants and the oblivious attack.",
     "decision-only": "The attacker sees only the guard's final answers, and every question is counted.",
+    "backdoor": "The attacker poisoned the training data, and stamps the trigger on the input.",
     "control": "No attacker: a harmless change of the kind that inputs meet every day.",
 }
 

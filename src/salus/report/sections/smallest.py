@@ -18,7 +18,7 @@ def smallest(run: Run, glossary: Glossary) -> dict[str, Any] | None:
     panels: list[dict[str, Any]] = []
     rows = []
     for guard in run.guards:
-        cells = [c for c in run.attacked if c["guard"] == guard and c["eps"] is None and c["threat_model"]]
+        cells = [c for c in run.attacked if c["guard"] == guard and c.get("finds") == "nearest"]
         for norm in dict.fromkeys(cell["norm"] for cell in cells):
             found = [_found(run, cell) for cell in cells if cell["norm"] == norm]
             drawn = [line for line in found if line is not None]
