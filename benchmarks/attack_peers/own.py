@@ -57,7 +57,7 @@ def _one(name: str, settings: str = OURS, **options: Any) -> Contender:
 def _universal(task: Task) -> Attack:
     def attack(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         # A rate of 1 lets every epoch run, here and in the peers.
-        universal = salus.attacks.UAP(eps=task.radius, fooling_rate=1.0, epochs=task.budget["epochs"])
+        universal = salus.attacks.UAP(eps=task.radius, fooling_rate=1.0, epochs=task.budget["own_epochs"])
         x_adv: Tensor = universal.fit(model, x, y)(task.held_out[0])
         return x_adv
 

@@ -259,6 +259,7 @@ def test_attacks_work_where_the_caller_has_switched_gradients_off(name: str, tra
 
 def test_lambdas_methods_and_functional_calls_are_models_too(name: str, trained: Any) -> None:
     net, x, y = trained
+    net.zero_grad()  # other libraries leave their gradients in it
     weights = {key: value.detach() for key, value in (*net.named_parameters(), *net.named_buffers())}
     attack = make(name, eps=0.05)
     expected = attack(net, x, y)

@@ -109,12 +109,13 @@ def test_controls_are_counted_but_are_no_attack(tmp_path: Path) -> None:
 
 def test_controls_leave_what_cannot_change(tmp_path: Path) -> None:
     fields = {"control": ["uniform-noise:eps=0.1"], "poison": ["backdoor:share=0.2,target=benign"]}
-    audited(tmp_path, **fields, immutable=["mean radius"], training={"epochs": 40})
+    _, cells = audited(tmp_path, **fields, immutable=["mean radius"], training={"epochs": 40})
     x = load_file(tmp_path / "run" / "samples.safetensors")["x"]
-    for path in (tmp_path / "run" / "cells").glob("*.safetensors"):
-        stored = load_file(path)
-        if "x_adv" in stored and len(stored["x_adv"]) == len(x):
-            assert torch.equal(stored["x_adv"][:, 0], x[:, 0])
+    rows = [cell for cell in cells if cell["attack"]]
+    assert {cell["threat_model"] for cell in rows} == {"white-box", "control", "backdoor"}
+    for cell in rows:
+        stored = load_file(tmp_path / "run" / "cells" / f"{cell['id']}.safetensors")["x_adv"]
+        assert torch.equal(stored[:, 0], x[:, 0]) and not torch.equal(stored, x)
 
 
 def test_a_control_that_does_not_suit_the_data_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
