@@ -156,11 +156,11 @@ class Search:
             landed = landed.detach()
             self._last = (self.rows, landed)
         stay = torch.ones_like(self.y, dtype=torch.bool)
-        won = evaluation.success
         if keep:
             self._keep_better(evaluation, landed)
-            stay = ~won if self.early_stop else stay
-        elif (self.early_stop or self.closest) and bool(won.any()):
+            stay = ~evaluation.success if self.early_stop else stay
+        elif (self.early_stop or self.closest) and bool(evaluation.success.any()):
+            won = evaluation.success
             if self.early_stop:
                 self._keep(won, landed, evaluation, won)
                 stay = ~won
