@@ -3,7 +3,7 @@
 Run: python benchmarks/streaming.py [--count 100000] [--attack pgd:eps=0.01,steps=10] [--threads 2]
 
 Beats are read from one file in pieces, each piece's results are written as they come, one safetensors file a piece.
-Ends with 1 where the peak after all beats is more than 10% above that after the first tenth.
+Ends with 1 where the peak after all beats is more than 5% above that after half of them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from torch import Tensor
 from salus.attacks import parse_attack
 from salus.data import load
 
-LIMIT = 1.1
+LIMIT = 1.05
 LENGTH = 280
 PIECE = 1000
 
@@ -59,9 +59,10 @@ def main() -> int:
             reached.append(mark)
             speed = f"{fallen / first:.1%} fallen, {mark['rate']:.0f} beats/s"
             print(f"{first:7} beats: peak {mark['peak']:6.0f} MiB, {speed}", flush=True)
-    ratio = reached[-1]["peak"] / reached[0]["peak"]
+    # Until then torch still caches its kernels, one for each size that a batch shrinks to as samples fall.
+    ratio = reached[-1]["peak"] / reached[1]["peak"]
     held = options.count * LENGTH * 4 / 2**20
-    print(f"peak after all over peak after a tenth: {ratio:.3f} (limit {LIMIT:g}); x_adv takes {held:.0f} MiB on disk")
+    print(f"peak after all over peak after half: {ratio:.3f} (limit {LIMIT:g}); x_adv takes {held:.0f} MiB on disk")
     if options.out is not None:
         stored = json.loads(options.out.read_text(encoding="utf-8")) if options.out.exists() else {"records": []}
         typed = shlex.join(["python", "benchmarks/streaming.py", *sys.argv[1:]])

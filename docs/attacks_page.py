@@ -221,7 +221,8 @@ def streaming(run: Record) -> str:
     lines = [
         "## Any number of samples",
         "",
-        "`Attack.stream` takes and gives one piece after another, so memory stays flat:",
+        "`Attack.stream` takes and gives one piece after another, so memory does not grow with their number. It grows",
+        "at first, where torch caches its kernels for each size that a batch shrinks to as samples fall:",
     ]
     lines += [
         "",
