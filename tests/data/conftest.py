@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from zlib import crc32
@@ -90,6 +91,89 @@ def small_mitdb(tmp_path_factory: pytest.TempPathFactory) -> Path:
         peaks = [139, *(SPACING * (i + 1) for i in range(len(symbols) - 1))]
         _write_record(place / "mitdb", name, symbols, leads=leads, peaks=peaks)
     (place / "mitdb" / "RECORDS").write_text("\n".join(SMALL_MITDB) + "\n")
+    return place
+
+
+#: A heartbeat of lead II as three waves: (seconds from the R peak, width in seconds, height in mV).
+WAVES = ((-0.16, 0.025, 0.12), (0.0, 0.010, 1.1), (0.26, 0.045, 0.3))
+
+
+def _ptb_header(reason: str | None, *more: str) -> list[str]:
+    reasons = [] if reason is None else [f"Reason for admission: {reason}"]
+    return ["age: 61", "sex: female", "Diagnose:", *reasons, "Smoker: no", *more]
+
+
+def _write_ptb_record(
+    folder: Path,
+    name: str,
+    reason: str | None,
+    *more: str,
+    seconds: float = 9.0,
+    leads: Sequence[str] = ("i", "ii", "vz"),
+    gap: tuple[float, float] | None = None,
+) -> np.ndarray:
+    """Write a record as PTB has them: 1000 Hz, no annotations, the diagnosis in the header; return its R peaks (s)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(crc32(f"{folder.name}/{name}".encode()))
+    time = np.arange(int(seconds * 1000)) / 1000
+    peaks = np.cumsum(rng.uniform(0.7, 0.8, int(seconds / 0.7)))
+    peaks = peaks[peaks < seconds - 0.05]
+    beat = sum(h * np.exp(-(((time[:, None] - peaks - t) / w) ** 2)).sum(1) for t, w, h in WAVES)
+    drift = 0.1 * np.sin(time) + rng.normal(0, 0.01, len(time))
+    lead_ii = np.asarray(beat + drift)
+    if gap is not None:
+        lead_ii[(time >= gap[0]) & (time < gap[1])] = np.nan
+    signal = np.stack([lead_ii if lead.lower() == "ii" else drift for lead in leads], axis=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import wfdb
+
+        wfdb.wrsamp(
+            name,
+            fs=1000,
+            units=["mV"] * len(leads),
+            sig_name=list(leads),
+            p_signal=signal,
+            fmt=["16"] * len(leads),
+            adc_gain=[2000.0] * len(leads),
+            baseline=[0] * len(leads),
+            comments=_ptb_header(reason, *more),
+            write_dir=str(folder),
+        )
+    return peaks
+
+
+@pytest.fixture(scope="session")
+def write_ptb_record() -> Callable[..., np.ndarray]:
+    return _write_ptb_record
+
+
+#: record -> reason for admission, for a small ptbdb: three healthy patients, three infarctions, two others.
+SMALL_PTBDB = {
+    "patient001/s0010_re": "Myocardial infarction",
+    "patient001/s0014lre": "Myocardial infarction",
+    "patient002/s0015lre": "Myocardial infarction",
+    "patient003/s0017lre": "Myocardial infarction",
+    "patient104/s0306lre": "Healthy control",
+    "patient105/s0303lre": "Healthy control",
+    "patient116/s0302lre": "Healthy control",
+    "patient117/s0291lre": "Cardiomyopathy",
+    "patient285/s0544_re": None,
+}
+
+
+@pytest.fixture(scope="session")
+def small_ptbdb(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder that holds a small ``ptbdb`` in the official layout; nobody writes to it."""
+    place = tmp_path_factory.mktemp("sets")
+    for name, reason in SMALL_PTBDB.items():
+        path = place / "ptbdb" / name
+        _write_ptb_record(path.parent, path.name, reason)
+    (place / "ptbdb" / "RECORDS").write_text("\n".join(SMALL_PTBDB) + "\n")
+    files = sorted(path for path in (place / "ptbdb").rglob("*") if path.is_file())
+    lines = [f"{sha256(p.read_bytes()).hexdigest()} {p.relative_to(place / 'ptbdb').as_posix()}" for p in files]
+    lines += [f"{'0' * 64} patient001/s0010_re.xyz", f"{'0' * 64} CONTROLS"]
+    (place / "ptbdb" / "SHA256SUMS.txt").write_text("\n".join(lines) + "\n")
     return place
 
 

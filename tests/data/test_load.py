@@ -13,7 +13,7 @@ from salus.errors import DataError, OptionError
 def test_an_unknown_name_names_the_nearest() -> None:
     with pytest.raises(DataError, match=r"no data set 'brest-cancer'.*did you mean 'breast-cancer'"):
         load("brest-cancer")
-    with pytest.raises(DataError, match=r"no data set 'zzz'.*known: breast-cancer, digits, mitdb"):
+    with pytest.raises(DataError, match=r"no data set 'zzz'.*known: breast-cancer, digits, mitdb, ptbdb"):
         load("zzz")
 
 
@@ -57,12 +57,14 @@ def test_every_named_set_refuses_what_does_not_apply_and_takes_the_seed(tmp_path
                 load(name, **{option: value})
 
 
-def test_the_catalogue_says_what_is_at_hand(tmp_path: Path, small_mitdb: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_catalogue_says_what_is_at_hand(
+    tmp_path: Path, small_mitdb: Path, small_ptbdb: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("SALUS_DATA", raising=False)
     at_hand = {entry.name: entry.at_hand for entry in catalogue(tmp_path)}
-    assert at_hand == {"breast-cancer": True, "digits": True, "mitdb": False}
+    assert at_hand == {"breast-cancer": True, "digits": True, "mitdb": False, "ptbdb": False}
     monkeypatch.setenv("SALUS_DATA", str(small_mitdb))
-    assert all(entry.at_hand and entry.licence and entry.home for entry in catalogue())
+    assert all(entry.at_hand and entry.licence and entry.home for entry in catalogue(small_ptbdb))
 
 
 def test_importing_the_room_imports_nothing_heavy() -> None:

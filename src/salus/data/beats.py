@@ -1,4 +1,4 @@
-"""Cutting heartbeats out of a WFDB record: 280 samples at 360 Hz around each annotated R peak."""
+"""Cutting heartbeats out of a WFDB record: 280 samples at 360 Hz around each R peak."""
 
 from __future__ import annotations
 
@@ -41,8 +41,23 @@ Drops = Counter[tuple[str, str]]
 
 
 @dataclass(frozen=True, eq=False)
+class Lead:
+    """One lead of a record, at 360 Hz.
+
+    Attributes:
+        signal: float64 ``[T]``; NaN where the record has gaps.
+        name: of the lead.
+        rate: the record's own sampling rate.
+    """
+
+    signal: NDArray[np.float64]
+    name: str
+    rate: float
+
+
+@dataclass(frozen=True, eq=False)
 class Beats:
-    """The beats of one record.
+    """The beats of one annotated record.
 
     Attributes:
         x: min-max scaled per beat, float32 ``[B, 280]``.
@@ -65,37 +80,60 @@ def read_beats(record: Path, choose_lead: Callable[[Sequence[str]], str | None])
     Raises:
         DataError: a file is missing or broken, there is no annotation, or no lead was chosen.
     """
-    with _quiet():
-        import wfdb
-
-    header = _wfdb(lambda: wfdb.rdheader(str(record)), record, "hea")
-    leads = [str(name) for name in header.sig_name or []]
-    lead = choose_lead(leads)
-    if lead is None:
-        raise DataError(f"Record {record} has no lead that can be read; it has: {', '.join(leads) or 'none'}.")
+    lead = read_lead(record, choose_lead)
     if not record.with_name(record.name + ".atr").is_file():
         raise DataError(f"Record {record} has no annotations: the file {record.name}.atr is missing.")
+    with quiet():
+        import wfdb
+
     marks = _wfdb(lambda: wfdb.rdann(str(record), "atr"), record, "atr")
-    read = _wfdb(lambda: wfdb.rdrecord(str(record), channels=[leads.index(lead)]), record, "dat")
+    clock = float(marks.fs or lead.rate)  # annotations may tick at a rate of their own
+    peaks = np.asarray(marks.sample, dtype=np.int64)
+    peaks = np.rint(peaks * (SAMPLE_RATE / clock)).astype(np.int64)
+    x, y, dropped = cut_beats(lead.signal, peaks, [str(symbol) for symbol in marks.symbol])
+    return Beats(x, y, dropped, lead.name, None if lead.rate == SAMPLE_RATE else lead.rate)
+
+
+def read_lead(record: Path, choose_lead: Callable[[Sequence[str]], str | None]) -> Lead:
+    """Read one lead of a record, resampled to 360 Hz.
+
+    Raises:
+        DataError: a file is missing or broken, or no lead was chosen.
+    """
+    with quiet():
+        import wfdb
+
+    header = _header(record)
+    names = [str(name) for name in header.sig_name or []]
+    name = choose_lead(names)
+    if name is None:
+        raise DataError(f"Record {record} has no lead that can be read; it has: {', '.join(names) or 'none'}.")
+    read = _wfdb(lambda: wfdb.rdrecord(str(record), channels=[names.index(name)]), record, "dat")
     signal = np.asarray(read.p_signal, dtype=np.float64)[:, 0]  # [T]
     if header.sig_len is not None and len(signal) != header.sig_len:
         raise DataError(
             f"Record {record}: its .dat file holds {len(signal)} samples, its header promises "
             f"{header.sig_len}; get the record again."
         )
-    peaks, rate = np.asarray(marks.sample, dtype=np.int64), float(header.fs)
+    rate = float(header.fs)
     if rate != SAMPLE_RATE:
         signal = _resample(signal, rate)  # [T * 360 / rate]
-    clock = float(marks.fs or rate)  # annotations may tick at a rate of their own
-    peaks = np.rint(peaks * (SAMPLE_RATE / clock)).astype(np.int64)
-    x, y, dropped = cut_beats(signal, peaks, [str(symbol) for symbol in marks.symbol])
-    return Beats(x, y, dropped, lead, None if rate == SAMPLE_RATE else rate)
+    return Lead(signal, name, rate)
+
+
+def read_comments(record: Path) -> list[str]:
+    """Read the comments in a record's header.
+
+    Raises:
+        DataError: the header is missing or broken.
+    """
+    return [str(comment) for comment in _header(record).comments or []]
 
 
 def cut_beats(
     signal: NDArray[np.float64], peaks: NDArray[np.int64], symbols: Sequence[str]
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], Drops]:
-    """Cut a window around each beat and scale it by its own lowest and highest value.
+    """Cut a window around each annotated beat and scale it by its own lowest and highest value.
 
     Args:
         signal: one lead at 360 Hz, ``[T]``.
@@ -106,32 +144,45 @@ def cut_beats(
         Beats ``[B, 280]``, class indices ``[B]``, and what was dropped, each beat for one reason.
     """
     dropped: Drops = Counter()
-    starts, y = [], []
+    wanted, names = [], []
     for peak, symbol in zip(peaks.tolist(), symbols, strict=True):
         name = _CLASS_OF.get(symbol)
-        start = peak - WINDOW // 2
         if name is None:
             if symbol in OUTSIDE_AAMI:
                 dropped[symbol, NOT_AAMI] += 1
         elif name == "Q":
             dropped[name, UNCLASSIFIABLE] += 1
-        elif start < 0 or start + WINDOW > len(signal):
-            dropped[name, NEAR_END] += 1
         else:
-            starts.append(start)
-            y.append(CLASSES.index(name))
-    labels = np.array(y, dtype=np.int64)
-    if not starts:
-        return np.empty((0, WINDOW), np.float32), labels, dropped
-    windows = np.lib.stride_tricks.sliding_window_view(signal, WINDOW)[starts]  # [B, 280]
+            wanted.append(peak)
+            names.append(name)
+    x, faults = cut_windows(signal, np.array(wanted, dtype=np.int64))
+    dropped.update((name, fault) for name, fault in zip(names, faults, strict=True) if fault)
+    kept = [CLASSES.index(name) for name, fault in zip(names, faults, strict=True) if not fault]
+    return x, np.array(kept, dtype=np.int64), dropped
+
+
+def cut_windows(signal: NDArray[np.float64], peaks: NDArray[np.int64]) -> tuple[NDArray[np.float32], list[str]]:
+    """Cut 280 samples around each peak and scale them by their own lowest and highest value.
+
+    Args:
+        signal: one lead at 360 Hz, ``[T]``.
+        peaks: samples ``[P]``.
+
+    Returns:
+        Windows ``[B, 280]`` of the peaks that have one, and for every peak why it has none, "" where it has.
+    """
+    starts = peaks - WINDOW // 2
+    fits = (starts >= 0) & (starts + WINDOW <= len(signal))
+    faults = np.full(len(peaks), NEAR_END, dtype=object)
+    if not fits.any():
+        return np.empty((0, WINDOW), np.float32), faults.tolist()
+    windows = np.lib.stride_tricks.sliding_window_view(signal, WINDOW)[starts[fits]]  # [fits, 280]
     low, high = windows.min(1, keepdims=True), windows.max(1, keepdims=True)
     invalid, flat = ~np.isfinite(low + high)[:, 0], (low == high)[:, 0]
-    for reason, where in ((INVALID, invalid), (FLAT, flat)):
-        for label in labels[where]:
-            dropped[CLASSES[label], reason] += 1
+    faults[fits] = np.select([invalid, flat], [INVALID, FLAT], "")
     keep = ~(invalid | flat)
     scaled = (windows[keep] - low[keep]) / (high[keep] - low[keep])
-    return scaled.astype(np.float32), labels[keep], dropped
+    return scaled.astype(np.float32), faults.tolist()
 
 
 def as_drops(dropped: Drops) -> tuple[Drop, ...]:
@@ -148,10 +199,24 @@ def _resample(signal: NDArray[np.float64], rate: float) -> NDArray[np.float64]:
     return np.asarray(resampled, dtype=np.float64)
 
 
+def _header(record: Path) -> Any:
+    with quiet():
+        import wfdb
+
+    header = _wfdb(lambda: wfdb.rdheader(str(record)), record, "hea")
+    described = len(header.sig_name or [])
+    if described != header.n_sig or not header.fs > 0:
+        raise DataError(
+            f"Record {record}: its .hea file is truncated or broken (it describes {described} of {header.n_sig} leads "
+            f"at {header.fs:g} Hz); get the record again."
+        )
+    return header
+
+
 def _wfdb(read: Callable[[], Any], record: Path, suffix: str) -> Any:
     """Read through wfdb; whatever it raises on a broken file becomes one sentence."""
     try:
-        with _quiet():
+        with quiet():
             return read()
     except FileNotFoundError as error:
         missing = Path(error.filename or f"{record}.{suffix}").name
@@ -164,7 +229,7 @@ def _wfdb(read: Callable[[], Any], record: Path, suffix: str) -> Any:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep back what is not the user's affair: wfdb 4.3 calls pandas in ways that pandas 3 deprecates."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -38,7 +38,8 @@ def fetch(
         name: of the catalogue.
         source: a folder or archive that holds the set, instead of the network.
         data_dir: where to put it.
-        base_url: another home with the same files; they are verified all the same.
+        base_url: another home with the same files; they are verified all the same, by that home's own list of
+            sums where ours does not know the published one.
 
     Returns:
         The folder of the set; None when nothing needs to be fetched.
@@ -61,6 +62,12 @@ def fetch(
             _from_folder(published, folder, source)
         else:
             _from_archive(published, folder, source)
+    if published.sums_sha256 is None:
+        console.print(
+            f"Every file of {name} agrees with the {published.sums} that came with it; Salus does not know that "
+            "list's own SHA-256, so that it is worth as much as where it came from.",
+            markup=False,
+        )
     return folder
 
 
@@ -95,6 +102,8 @@ def _download_verified(
 ) -> None:
     """Download a file, and once more from its beginning if it came out wrong."""
     part = _part(folder, name)
+    with storage_errors(part):
+        part.parent.mkdir(exist_ok=True)
     url = base_url + quote(name)
     for _ in range(2):
         download(url, part, session=session, max_bytes=published.max_file_bytes, patience=PATIENCE)
@@ -143,7 +152,7 @@ def _from_archive(published: PublishedSet, folder: Path, source: Path) -> None:
     if not is_archive(source):
         raise DataError(f"File {source} is no archive that Salus unpacks: .zip, .tar, .tar.gz or .tgz.")
     with _scratch(folder) as scratch:
-        unpack(source, scratch)
+        unpack(source, scratch, max_bytes=published.max_bytes)
         _from_folder(published, folder, scratch)
 
 
@@ -170,14 +179,15 @@ def _part(folder: Path, name: str) -> Path:
 
 @contextmanager
 def _kept_if_filled(folder: Path) -> Iterator[None]:
-    """Make the folder of a set; take it away again when nothing came into it."""
+    """Make the folder of a set; take it, and those below it, away again when nothing came into them."""
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     try:
         yield
     finally:
-        if not any(folder.iterdir()):
-            folder.rmdir()
+        for made in (*(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink()), folder):
+            if not any(made.iterdir()):
+                made.rmdir()
 
 
 @contextmanager

@@ -14,7 +14,8 @@ from salus.data.mitdb import load_mitdb
 from salus.data.npz_file import load_npz
 from salus.data.options import LoadOptions, parse_options
 from salus.data.places import find_set
-from salus.data.published import MITDB, PublishedSet
+from salus.data.ptbdb import load_ptbdb
+from salus.data.published import MITDB, PTBDB, PublishedSet
 from salus.data.wfdb_folder import load_wfdb_folder
 from salus.errors import DataError, nearest
 
@@ -69,6 +70,15 @@ SOURCES: dict[str, Source] = {
         home="https://physionet.org/content/mitdb/1.0.0/",
         options=frozenset({"split", "smote", "without_mlii"}),
         published=MITDB,
+    ),
+    "ptbdb": Source(
+        loader=load_ptbdb,
+        kind="signal",
+        summary="PTB Diagnostic ECG Database: heartbeats of 52 healthy people and 148 with myocardial infarction",
+        licence="ODC-By 1.0",
+        home="https://physionet.org/content/ptbdb/1.0.0/",
+        options=frozenset({"split", "smote"}),
+        published=PTBDB,
     ),
 }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,7 +19,7 @@ from salus.data.base import Provenance, Splits
 from salus.data.options import LoadOptions
 from salus.data.places import find_set, places
 from salus.data.prepared import Prepared, prepared
-from salus.data.published import MITDB, file_sha256, refuse_escape
+from salus.data.published import MITDB, refuse_escape
 from salus.data.split import Indices, Parts, describe_shares, grouped, stratified
 from salus.errors import DataError
 from salus.progress import progress
@@ -63,7 +62,8 @@ def load_mitdb(options: LoadOptions) -> Splits:
         looked = ", ".join(str(place) for place in places(options.data_dir))
         raise DataError(f"Data 'mitdb' is not on this machine (looked in {looked}); run: salus data fetch mitdb.")
     records = _records(folder)
-    checksum, verified = _verify(folder, records)
+    files = [f"{number}.{suffix}" for number in records for suffix in ("hea", "dat", "atr")]
+    checksum, verified = MITDB.verify(folder, files)
     key = {"source": checksum, "records": records, "window": beats.WINDOW, "format": FORMAT}
     arrays, facts = prepared("mitdb", key, lambda: _cut_all(folder, records))
     y, record = arrays["y"].numpy(), arrays["record"].numpy()
@@ -112,31 +112,6 @@ def _records(folder: Path) -> list[int]:
     if not names:
         raise DataError(f"{where} names no records; run: salus data fetch mitdb.")
     return sorted({int(name) for name in names})
-
-
-def _verify(folder: Path, records: Sequence[int]) -> tuple[str, bool]:
-    """SHA-256 over all files that are read; and whether they are those that PhysioNet publishes."""
-    published: dict[str, str] = {}
-    if (folder / MITDB.sums).is_file():
-        listing = (folder / MITDB.sums).read_bytes()
-        if hashlib.sha256(listing).hexdigest() == MITDB.sums_sha256:
-            published = MITDB.wanted_sums(listing, where=str(folder / MITDB.sums))
-    digest = hashlib.sha256()
-    verified = set()
-    for name in [f"{number}.{suffix}" for number in records for suffix in ("hea", "dat", "atr")]:
-        if not (folder / name).is_file():
-            raise DataError(f"File {folder / name} is missing; run: salus data fetch mitdb.")
-        found = file_sha256(folder / name)
-        if name in published:
-            if found != published[name]:
-                raise DataError(
-                    f"File {folder / name} is truncated or changed: its SHA-256 is not the published one; "
-                    "run: salus data fetch mitdb."
-                )
-            verified.add(name)
-        digest.update(f"{found}  {name}\n".encode())
-    wanted = {name for name in published if name != MITDB.landmark}
-    return digest.hexdigest(), bool(published) and verified == wanted
 
 
 def _unverified(records: Sequence[int]) -> str:

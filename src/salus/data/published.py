@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from salus.errors import DataError
+from salus.progress import progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,20 +21,23 @@ class PublishedSet:
         version: of the publication.
         base_url: the folder on the web, ending in a slash.
         sums: name of the published list of SHA-256 sums.
-        sums_sha256: SHA-256 of that list itself, so that nobody on the way can change it.
-        landmark: a file by which the folder is known.
+        sums_sha256: SHA-256 of that list itself, so that nobody on the way can change it; None where it is not
+            known here, so that the list is worth as much as the place it was fetched from.
+        landmark: a file by which the folder is known; it is written last, so that it stands for a whole set.
         wanted: regular expression of the files that the loader reads.
         max_file_bytes: no file of the set is larger.
+        max_bytes: an archive of the set unpacks to no more.
     """
 
     name: str
     version: str
     base_url: str
     sums: str
-    sums_sha256: str
+    sums_sha256: str | None
     landmark: str
     wanted: str
     max_file_bytes: int
+    max_bytes: int = 2**30
 
     def wanted_sums(self, listing: bytes, *, where: str) -> dict[str, str]:
         """Read the published list: file name -> SHA-256, for the files that the loader needs.
@@ -41,16 +46,47 @@ class PublishedSet:
             DataError: the list is not the published one, or names a file outside its folder.
         """
         found = hashlib.sha256(listing).hexdigest()
-        if found != self.sums_sha256:
+        if self.sums_sha256 not in (None, found):
             raise DataError(
                 f"The list {where} is not the one published with {self.name} {self.version}: its SHA-256 is "
-                f"{found[:12]}..., not {self.sums_sha256[:12]}...; get the set from its official home."
+                f"{found[:12]}..., not {str(self.sums_sha256)[:12]}...; get the set from its official home."
             )
         sums = parse_sums(listing, where=where)
         wanted = {name: sums[name] for name in sorted(sums) if re.fullmatch(self.wanted, name)}
         if self.landmark not in wanted:
             raise DataError(f"The list {where} does not name {self.landmark}; get it again.")
+        wanted[self.landmark] = wanted.pop(self.landmark)  # the last of them
         return wanted
+
+    def verify(self, folder: Path, names: Sequence[str]) -> tuple[str, bool]:
+        """Compare the files that a loader reads with the published sums, where the folder holds their list.
+
+        Returns:
+            SHA-256 over all these files; and whether they are the published ones, none missing.
+
+        Raises:
+            DataError: a file is missing, or is not the published one.
+        """
+        published: dict[str, str] = {}
+        if (folder / self.sums).is_file():
+            listing = (folder / self.sums).read_bytes()
+            if self.sums_sha256 in (None, hashlib.sha256(listing).hexdigest()):
+                published = self.wanted_sums(listing, where=str(folder / self.sums))
+        digest = hashlib.sha256()
+        with progress(f"Checking {self.name}", len(names)) as advance:
+            for name in names:
+                if not (folder / name).is_file():
+                    raise DataError(f"File {folder / name} is missing; run: salus data fetch {self.name}.")
+                found = file_sha256(folder / name)
+                if published.get(name, found) != found:
+                    raise DataError(
+                        f"File {folder / name} is truncated or changed: its SHA-256 is not the published one; "
+                        f"run: salus data fetch {self.name}."
+                    )
+                digest.update(f"{found}  {name}\n".encode())
+                advance()
+        whole = {*names, self.landmark} == published.keys()
+        return digest.hexdigest(), whole
 
 
 MITDB = PublishedSet(
@@ -62,6 +98,19 @@ MITDB = PublishedSet(
     landmark="RECORDS",
     wanted=r"RECORDS|\d{3}\.(dat|hea|atr)",
     max_file_bytes=8 * 2**20,
+)
+
+#: The SHA-256 of its list of sums is not known to us; the .xyz files (the Frank leads) are not read.
+PTBDB = PublishedSet(
+    name="ptbdb",
+    version="1.0.0",
+    base_url="https://physionet.org/files/ptbdb/1.0.0/",
+    sums="SHA256SUMS.txt",
+    sums_sha256=None,
+    landmark="RECORDS",
+    wanted=r"RECORDS|patient\d{3}/s\w+\.(dat|hea)",
+    max_file_bytes=16 * 2**20,
+    max_bytes=4 * 2**30,
 )
 
 

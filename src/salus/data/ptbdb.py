@@ -1,0 +1,291 @@
+"""The PTB Diagnostic ECG Database (Bousseljot et al., 1995): heartbeats of healthy people and of infarctions."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from salus.data import beats
+from salus.data.assemble import RawData, assemble
+from salus.data.balance import smote
+from salus.data.base import Provenance, Splits
+from salus.data.labels import encode_groups
+from salus.data.mitdb import BEAT_SHARES
+from salus.data.options import LoadOptions
+from salus.data.places import places
+from salus.data.prepared import Prepared, prepared
+from salus.data.published import PTBDB, file_sha256, refuse_escape
+from salus.data.qrs import find_r_peaks
+from salus.data.split import Indices, Parts, describe_shares, grouped, stratified
+from salus.errors import DataError
+from salus.progress import progress
+
+SPLITS = ("beats", "patients")
+LEAD = "ii"
+RECORDS = 549  # as published
+
+#: Class -> how the header puts the reason for admission.
+REASONS = {"healthy": "healthy control", "myocardial infarction": "myocardial infarction"}
+CLASSES = tuple(REASONS)
+DISEASE = ("myocardial infarction",)
+
+PATIENT_SHARES = {"train": 0.60, "validation": 0.10, "calibration": 0.10, "test": 0.20}
+
+OTHER_DIAGNOSIS = "the record's reason for admission is neither class"
+
+#: Changes whenever the arrays below are made otherwise.
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the header of a record says.
+
+    Attributes:
+        diagnosis: the reason for admission; "none given" where there is none.
+        label: the class that this means; None when it is neither.
+        patient: the number of the patient, or the record's name where nothing tells the patient.
+        told_by: where the patient comes from: ``folder``, ``header`` or ``record name``.
+    """
+
+    diagnosis: str
+    label: str | None
+    patient: str
+    told_by: str
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """A record and its beats.
+
+    Attributes:
+        header: what its header says.
+        x: lead II around each R peak, min-max scaled per beat, float32 ``[B, 280]``.
+        peaks: the R peak of each of these beats, in samples at 360 Hz from the record's start, int64 ``[B]``.
+        dropped: reason -> beats that were found and not kept.
+        rate: the record's own sampling rate.
+    """
+
+    header: Header
+    x: NDArray[np.float32]
+    peaks: NDArray[np.int64]
+    dropped: Counter[str]
+    rate: float
+
+
+def read_record(path: str | Path) -> Record:
+    """Read the beats of one record (its path, with or without a suffix), whatever its diagnosis.
+
+    Raises:
+        DataError: a file is missing or broken, or there is no lead II.
+
+    Example:
+        >>> record = read_record("ptbdb/patient001/s0010_re")  # doctest: +SKIP
+        >>> record.header.label, record.x.shape  # doctest: +SKIP
+        ('myocardial infarction', (52, 280))
+    """
+    path = Path(path)
+    path = path.with_suffix("") if path.suffix in (".hea", ".dat") else path
+    header = read_header(path)
+    lead = beats.read_lead(path, _choose_lead)
+    peaks = find_r_peaks(lead.signal)
+    x, faults = beats.cut_windows(lead.signal, peaks)
+    kept = np.array([not fault for fault in faults], dtype=bool)
+    return Record(header, x, peaks[kept], Counter(fault for fault in faults if fault), lead.rate)
+
+
+def read_header(path: Path) -> Header:
+    """Read a record's diagnosis and patient.
+
+    Raises:
+        DataError: the header is missing or broken.
+    """
+    comments = [" ".join(comment.split()) for comment in beats.read_comments(path)]
+    reasons = (re.fullmatch(r"reason for admission:\s*(.+)", comment, re.IGNORECASE) for comment in comments)
+    diagnosis = next((match[1] for match in reasons if match), "none given")
+    label = next((name for name, reason in REASONS.items() if diagnosis.lower() == reason), None)
+    if folder := re.fullmatch(r"patient(\d+)", path.absolute().parent.name):
+        return Header(diagnosis, label, str(int(folder[1])), "folder")
+    named = (re.fullmatch(r"patient(?: id| number| no\.?)?:?\s*(\d+)", comment, re.IGNORECASE) for comment in comments)
+    if comment := next((match for match in named if match), None):
+        return Header(diagnosis, label, str(int(comment[1])), "header")
+    return Header(diagnosis, label, path.name, "record name")
+
+
+def load_ptbdb(options: LoadOptions) -> Splits:
+    """Load heartbeats ``[N, 1, 280]`` of lead II, scaled per beat, with the patient of each.
+
+    The papers train on 8,000 and test on 2,000 beats a class; ``smote=8000`` brings training to that, and the
+    test part stays as it is.
+
+    Raises:
+        DataError: the database is nowhere, lacks a class, or a file of it is missing or broken.
+    """
+    split = options.choose_split(SPLITS)
+    folder = _find(options.data_dir)
+    names, listed = _records(folder)
+    files = [f"{name}.{suffix}" for name in names for suffix in ("hea", "dat")]
+    checksum, verified = PTBDB.verify(folder, files)
+    key = {"source": checksum, "records": names, "window": beats.WINDOW, "format": FORMAT, "wfdb": version("wfdb")}
+    arrays, facts = prepared("ptbdb", key, lambda: _cut_all(folder, names))
+    y = arrays["y"].numpy()
+    patients = {name: patient for name, patient, _ in facts["records"]}
+    patient = encode_groups([patients[names[row]] for row in arrays["record"].tolist()], name="ptbdb")
+    parts, words, notes = _deal(split, y, patient, options.seed)
+    raw = RawData(
+        x=arrays["x"].numpy()[:, None],  # [N, 1, 280]
+        y=y,
+        classes=CLASSES,
+        groups=patient,
+        positive=DISEASE,
+        sample_rate=float(beats.SAMPLE_RATE),
+        provenance=Provenance(
+            name="ptbdb",
+            source="PTB Diagnostic ECG Database, PhysioNet",
+            version=PTBDB.version if verified else "",
+            licence="ODC-By 1.0",
+            checksum=checksum,
+            split=words,
+            dropped=beats.as_drops(Counter({(what, why): count for what, why, count in facts["dropped"]})),
+            notes=(
+                _reading_note(facts["rates"]),
+                *_record_notes(facts["records"], facts["beatless"]),
+                *([] if listed else [f"there is no {PTBDB.landmark} file: the records that lie there were read"]),
+                _trust_note(folder, verified, len(names)),
+                *notes,
+            ),
+        ),
+    )
+    splits = assemble(raw, parts)
+    if options.smote is not None:
+        splits = replace(splits, train=smote(splits.train, options.smote, seed=options.seed))
+    return splits
+
+
+def _find(data_dir: Path | None) -> Path:
+    """The first folder called ptbdb that holds records."""
+    looked = places(data_dir)
+    for place in looked:
+        folder = place / "ptbdb"
+        if (folder / PTBDB.landmark).is_file() or any(folder.glob("*.hea")) or any(folder.glob("patient*/*.hea")):
+            return folder
+    raise DataError(
+        f"Data 'ptbdb' is not on this machine (looked in {', '.join(map(str, looked))}); run: salus data fetch ptbdb."
+    )
+
+
+def _records(folder: Path) -> tuple[list[str], bool]:
+    """Name the records: those that RECORDS lists, or where it is missing, those that lie flat in the folder."""
+    landmark = folder / PTBDB.landmark
+    if not landmark.is_file():
+        flat = sorted(path.stem for path in folder.glob("*.hea"))
+        if not flat:
+            raise DataError(
+                f"Folder {folder} holds patients but no file {landmark.name}, as when fetching broke off; "
+                "run: salus data fetch ptbdb."
+            )
+        return flat, False
+    where = f"The file {landmark}"
+    names = landmark.read_text(encoding="utf-8", errors="replace").split()
+    for name in names:
+        if not re.fullmatch(r"(patient\d+/)?\w+", refuse_escape(name, where=where)):
+            raise DataError(f"{where} names {name!r}, which is no record of ptbdb; run: salus data fetch ptbdb.")
+    if not names:
+        raise DataError(f"{where} names no records; run: salus data fetch ptbdb.")
+    return sorted(set(names)), True
+
+
+def _cut_all(folder: Path, names: Sequence[str]) -> Prepared:
+    """Read the records of both classes; the page that comes with the arrays tells patients, drops and rates."""
+    headers = {name: read_header(folder / name) for name in names}
+    present = {header.label for header in headers.values()}
+    if lacking := [label for label in CLASSES if label not in present]:
+        count = f"{len(names)} record{'s' * (len(names) > 1)}"
+        raise DataError(
+            f"Data 'ptbdb' in {folder} hold {count}, but none of class {' or '.join(map(repr, lacking))}; to have the "
+            "whole database, run: salus data fetch ptbdb."
+        )
+    dropped: beats.Drops = Counter()
+    xs, ys, rows = [], [], []
+    rates, beatless = set(), []
+    with progress("Reading ptbdb", len(names)) as advance:
+        for row, (name, header) in enumerate(headers.items()):
+            if header.label is None:
+                dropped[f"records ({header.diagnosis[:60]})", OTHER_DIAGNOSIS] += 1
+            else:
+                record = read_record(folder / name)
+                xs.append(record.x)
+                ys.append(np.full(len(record.x), CLASSES.index(header.label)))
+                rows.append(np.full(len(record.x), row))
+                rates.add(record.rate)
+                if not len(record.x):
+                    beatless.append(name)
+                dropped.update({(header.label, why): count for why, count in record.dropped.items()})
+            advance()
+    arrays = {
+        "x": torch.from_numpy(np.concatenate(xs)),
+        "y": torch.from_numpy(np.concatenate(ys).astype(np.int64)),
+        "record": torch.from_numpy(np.concatenate(rows).astype(np.int64)),
+    }
+    return arrays, {
+        "records": [[name, header.patient, header.told_by] for name, header in headers.items() if header.label],
+        "dropped": [[what, why, count] for (what, why), count in sorted(dropped.items())],
+        "rates": sorted(rates),
+        "beatless": beatless,
+    }
+
+
+def _deal(split: str, y: Indices, patient: Indices, seed: int) -> tuple[Parts, str, list[str]]:
+    """Deal all beats; returns parts, the split in words, and notes."""
+    if split == "beats":
+        parts = stratified(y, CLASSES, BEAT_SHARES, seed=seed, name="ptbdb")
+        words = f"beats, stratified by class, seed {seed}: {describe_shares(BEAT_SHARES)}"
+        return parts, words, ["beats of one patient stand in training and in test (split 'patients' does better)"]
+    parts = grouped(y, patient, CLASSES, PATIENT_SHARES, seed=seed, name="ptbdb")
+    return parts, f"patients, seed {seed}: {describe_shares(PATIENT_SHARES)} of them", []
+
+
+def _choose_lead(leads: Sequence[str]) -> str | None:
+    """Lead II by its name, wherever it stands."""
+    return next((lead for lead in leads if lead.lower() == LEAD), None)
+
+
+def _reading_note(rates: Sequence[float]) -> str:
+    others = " and ".join(f"{rate:g}" for rate in rates if rate != beats.SAMPLE_RATE)
+    resampled = f", resampled from {others} to 360 Hz" if others else ""
+    return (
+        f"lead II, chosen by name{resampled}; R peaks found by the detector XQRS of wfdb, no one annotated them; "
+        "280 samples around each, scaled per beat"
+    )
+
+
+def _record_notes(records: Sequence[Sequence[str]], beatless: Sequence[str]) -> list[str]:
+    """Say which patients are told by the header or not at all, and which records gave no beat."""
+    notes = []
+    if by_header := [name for name, _, told_by in records if told_by == "header"]:
+        notes.append(f"patients named by the header, for want of a patient folder: {', '.join(by_header)}")
+    if by_name := [name for name, _, told_by in records if told_by == "record name"]:
+        notes.append(
+            f"neither folder nor header tells the patient, so that each record counts as one: {', '.join(by_name)}"
+        )
+    if beatless:
+        notes.append(f"records in which no beat was found or kept: {', '.join(beatless)}")
+    return notes
+
+
+def _trust_note(folder: Path, verified: bool, records: int) -> str:
+    """Say what the files were compared with, and how far that goes."""
+    if not verified:
+        return f"not verified against the published sums of ptbdb {PTBDB.version} ({records} of {RECORDS} records)"
+    return (
+        f"verified against the {PTBDB.sums} beside the files, whose own SHA-256 ({file_sha256(folder / PTBDB.sums)}) "
+        f"Salus cannot vouch for: it is worth as much as where it came from (its home is {PTBDB.base_url})"
+    )
