@@ -8,7 +8,7 @@ import torch
 from sklearn import metrics as sk
 
 from salus.errors import DataError
-from salus.metrics import accuracy, balanced_accuracy, confusion, macro_f1, per_class
+from salus.metrics import accuracy, balanced_accuracy, confusion, macro_f1, per_class, score_auc
 
 CLASSES = ("N", "S", "V", "F")
 
@@ -82,3 +82,30 @@ def test_no_samples_have_no_figures() -> None:
 def test_lengths_that_differ_are_refused() -> None:
     with pytest.raises(DataError, match="y and labels"):
         accuracy([0, 1], [0])
+
+
+def test_the_area_of_each_class_is_that_of_its_probability_against_the_rest() -> None:
+    y, _, groups = answers(1500)
+    logits = torch.randn(1500, 4, generator=torch.Generator().manual_seed(1))
+    probabilities = (logits + 2 * torch.nn.functional.one_hot(torch.from_numpy(y), 4)).softmax(1)
+    alone, by_patient = score_auc(y, probabilities, CLASSES), score_auc(y, probabilities.numpy(), CLASSES, groups)
+    assert list(alone) == list(by_patient) == list(CLASSES)
+    for k, name in enumerate(CLASSES):
+        rate = alone[name]
+        assert rate.value == pytest.approx(sk.roc_auc_score(y == k, probabilities[:, k].numpy()))
+        assert rate.low < rate.value < rate.high and rate.n == (y == k).sum()
+        assert by_patient[name].value == rate.value and by_patient[name].low != rate.low
+
+
+def test_a_class_of_few_samples_has_no_area() -> None:
+    y = np.repeat([0, 1], [200, 49])
+    areas = score_auc(y, np.stack([1.0 - y, y], 1), ("a", "b"))
+    assert areas["b"].value is None and areas["b"].n == 49
+    assert areas["a"].value == 1
+
+
+def test_probabilities_of_another_shape_are_refused() -> None:
+    with pytest.raises(DataError, match=r"column for each of the 4 classes.*\[2, 3\]"):
+        score_auc([0, 1], np.zeros((2, 3)), CLASSES)
+    with pytest.raises(DataError, match="y and groups"):
+        score_auc([0, 1], np.zeros((2, 4)), CLASSES, [1])

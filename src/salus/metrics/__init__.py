@@ -1,9 +1,12 @@
-"""What audits measure: shares with intervals, per-class figures, health figures, detection."""
+"""What audits measure: shares with intervals, per-class figures, health figures, detection, similarity."""
 
-from salus.metrics.classification import accuracy, balanced_accuracy, confusion, macro_f1, per_class
+from salus.metrics.classification import accuracy, balanced_accuracy, confusion, macro_f1, per_class, score_auc
 from salus.metrics.detection import FEWEST_ADVERSARIAL, auc, roc
+from salus.metrics.ec57 import ec57_table, ec57_under_attack
 from salus.metrics.health import health
 from salus.metrics.intervals import Rate, proportion, wilson
+from salus.metrics.published import paper_accuracy, paper_auc
+from salus.metrics.similarity import cross_correlation, mse, nrmse, similarities, ssim
 
 __all__ = [
     "FEWEST_ADVERSARIAL",
@@ -12,10 +15,20 @@ __all__ = [
     "auc",
     "balanced_accuracy",
     "confusion",
+    "cross_correlation",
+    "ec57_table",
+    "ec57_under_attack",
     "health",
     "macro_f1",
+    "mse",
+    "nrmse",
+    "paper_accuracy",
+    "paper_auc",
     "per_class",
     "proportion",
     "roc",
+    "score_auc",
+    "similarities",
+    "ssim",
     "wilson",
 ]

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
+from salus.errors import DataError
 from salus.metrics.arrays import Values, flat, matched
-from salus.metrics.intervals import proportion
+from salus.metrics.detection import auc
+from salus.metrics.intervals import Rate, proportion
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 REJECTED = -1
 
@@ -98,6 +103,38 @@ def macro_f1(y: Values, labels: Values) -> float | None:
         return None
     occurring = np.setdiff1d(np.union1d(true, answer), [REJECTED])
     return float(f1_score(true, answer, labels=occurring, average="macro", zero_division=0))
+
+
+def score_auc(
+    y: Values, probabilities: Tensor | NDArray[Any], classes: Sequence[str], groups: Values | None = None
+) -> dict[str, Rate]:
+    """Area under the ROC curve of each class against the rest, its probability being the score.
+
+    The interval is that of ``auc``: DeLong's, or with patients Obuchowski's, in which all samples of one
+    patient move together. ``n`` counts samples of the class; fewer than 50 carry no area.
+
+    Args:
+        y: true classes ``[N]``.
+        probabilities: ``[N, K]``, or any scores of the classes that rise with them.
+        classes: class names.
+        groups: the patient of each sample ``[N]``.
+    """
+    true = flat(y, "y").astype(np.int64)
+    scores = np.asarray(probabilities.detach().cpu().numpy() if hasattr(probabilities, "detach") else probabilities)
+    if scores.shape != (len(true), len(classes)):
+        raise DataError(
+            f"Probabilities must have a row for each of the {len(true)} samples and a column for each of the "
+            f"{len(classes)} classes, but their shape is {list(scores.shape)}."
+        )
+    patients = None if groups is None else flat(groups, "groups")
+    if patients is not None:
+        matched("y and groups", true, patients)
+    areas = {}
+    for index, name in enumerate(classes):
+        of_class = true == index
+        sides = () if patients is None else (patients[~of_class], patients[of_class])
+        areas[name] = auc(scores[~of_class, index], scores[of_class, index], *sides)
+    return areas
 
 
 def _pair(y: Values, labels: Values) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
