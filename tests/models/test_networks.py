@@ -8,8 +8,17 @@ from torch import nn
 
 from salus.errors import ModelError
 from salus.models import ECGCNN, MODELS, build_model, default_model, load_torchvision
+from salus.training import seeded
 
-FITTING = {"mlp": (5,), "ecg-cnn": (2, 37), "small-cnn": (3, 17, 8)}
+FITTING = {
+    "mlp": (5,),
+    "ecg-cnn": (2, 37),
+    "small-cnn": (3, 17, 8),
+    "acharya": (2, 37),
+    "kachuee": (2, 127),
+    "shaker": (2, 37),
+}
+SHORTEST = {"acharya": 28, "kachuee": 125, "shaker": 16}
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -25,11 +34,89 @@ def test_every_network_can_be_built_with_its_own_options(name: str) -> None:
 
 def test_the_ecg_network_is_the_papers_trunk_under_one_head() -> None:
     module = ECGCNN(4)
-    convolutions = [part for part in module.modules() if isinstance(part, nn.Conv1d)]
+    convolutions = [part for part in module.modules() if isinstance(part, nn.Conv2d)]
     assert [c.out_channels for c in convolutions] == [16, 16, 32, 32, 128, 128]
-    assert [c.stride for c in convolutions] == [(1,), (2,)] * 3
+    assert [c.stride for c in convolutions] == [(1, 1), (1, 2)] * 3
     assert module.head.in_features == 128 * 35
     assert module(torch.rand(2, 1, 280)).shape == (2, 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "shapes"),
+    [
+        ("acharya", [(5, 278), (5, 139), (10, 136), (10, 68), (20, 65), (20, 32), (30,), (20,), (4,)]),
+        ("kachuee", [(32, 280), (32, 138), (32, 67), (32, 32), (32, 14), (32, 5), (32,), (32,), (4,)]),
+        ("shaker", [(32, 140), (64, 70), (128, 35), (256, 17), (128,), (4,)]),
+    ],
+)
+def test_a_beat_of_280_samples_takes_the_shapes_worked_out_by_hand(name: str, shapes: list[tuple[int, ...]]) -> None:
+    module = build_model(name, (1, 280), 4).eval()
+    steps = [*module.trunk, *(part for part in module.hidden if isinstance(part, nn.Linear)), module.head]  # type: ignore[misc, union-attr]
+    steps = [part for part in steps if not isinstance(part, nn.LeakyReLU)]
+    x, seen = torch.rand(2, 1, 280), []
+    for part in steps:
+        x = part(x.flatten(1) if isinstance(part, nn.Linear) else x)
+        seen.append(tuple(x.shape[1:]))
+    assert seen == shapes
+
+
+@pytest.mark.parametrize(
+    ("name", "length", "classes", "parameters"),
+    [
+        # convolutions 20 + 210 + 820, linear layers from 20 * 30 and 20 * 32 values
+        ("acharya", 260, 5, 20 + 210 + 820 + (600 * 30 + 30) + (30 * 20 + 20) + (20 * 5 + 5)),
+        ("acharya", 280, 4, 20 + 210 + 820 + (640 * 30 + 30) + (30 * 20 + 20) + (20 * 4 + 4)),
+        # eleven convolutions, the first of one lead; 187 samples leave 2, 280 leave 5
+        ("kachuee", 187, 5, 192 + 10 * 5152 + (64 * 32 + 32) + (32 * 32 + 32) + (32 * 5 + 5)),
+        ("kachuee", 280, 4, 192 + 10 * 5152 + (160 * 32 + 32) + (32 * 32 + 32) + (32 * 4 + 4)),
+        # convolutions without bias, two values a channel of batch normalisation
+        ("shaker", 280, 4, 160 + 10240 + 40960 + 163840 + 2 * 480 + (4352 * 128 + 128) + (128 * 4 + 4)),
+    ],
+)
+def test_the_baselines_have_as_many_parameters_as_their_layers_come_to(
+    name: str, length: int, classes: int, parameters: int
+) -> None:
+    module = build_model(name, (1, length), classes)
+    assert sum(parameter.numel() for parameter in module.parameters()) == parameters
+
+
+@pytest.mark.parametrize("name", SHORTEST)
+@pytest.mark.parametrize(("channels", "length", "classes"), [(1, 280, 2), (2, 281, 15), (12, 333, 5)])
+def test_the_baselines_take_odd_lengths_several_leads_and_any_number_of_classes(
+    name: str, channels: int, length: int, classes: int
+) -> None:
+    module = build_model(name, (channels, length), classes).eval()
+    assert module(torch.rand(2, channels, length)).shape == (2, classes)
+
+
+@pytest.mark.parametrize(("name", "shortest"), SHORTEST.items())
+def test_a_beat_too_short_for_a_baseline_is_refused_with_the_shortest_that_will_do(name: str, shortest: int) -> None:
+    module = build_model(name, (1, shortest), 3).eval()
+    assert module(torch.rand(2, 1, shortest)).shape == (2, 3)
+    with pytest.raises(ModelError, match=f"'{name}'.* takes signals of {shortest} samples or more, not {shortest - 1}"):
+        build_model(name, (1, shortest - 1), 3)
+
+
+@pytest.mark.parametrize("name", SHORTEST)
+def test_the_baselines_return_logits_and_learn_where_a_bump_is(name: str) -> None:
+    with seeded(0, 0):
+        y = torch.arange(48) % 3
+        places = torch.tensor([30.0, 64.0, 98.0])[y] + 2 * torch.randn(48)
+        x = torch.exp(-((torch.arange(128) - places[:, None]) ** 2) / 50)[:, None]  # [N, 1, L]
+        module = build_model(name, (1, 128), 3)
+        optimiser = torch.optim.Adam(module.parameters(), 3e-3)
+        for _ in range(60):
+            optimiser.zero_grad()
+            nn.functional.cross_entropy(module(x[:24]), y[:24]).backward()
+            optimiser.step()
+    logits = module.eval()(x[24:])
+    assert float((logits.argmax(1) == y[24:]).float().mean()) > 0.9
+    assert not torch.allclose(logits.sum(1), torch.ones(24), atol=0.1)  # no softmax
+
+
+def test_a_network_without_options_says_so() -> None:
+    with pytest.raises(ModelError, match="'acharya' takes no options; leave 'widths' out"):
+        build_model("acharya", (1, 280), 4, {"widths": [8]})
 
 
 def test_a_misspelt_network_names_the_nearest() -> None:

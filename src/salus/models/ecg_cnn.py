@@ -4,11 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
+
+from salus.models.signal import conv_block, spread
+
+
+class Trunk(nn.Sequential):
+    """Stages of two convolutions, the second halving the length; from ``[N, C, L]`` to flat states ``[N, size]``.
+
+    Args:
+        channels: leads of a beat.
+        length: samples of a beat.
+        widths: channels of each stage.
+        kernels: samples that the two convolutions of a stage see.
+    """
+
+    def __init__(self, channels: int, length: int, widths: Sequence[int], kernels: Sequence[int]) -> None:
+        stages: list[nn.Module] = []
+        for before, after in zip((channels, *widths[:-1]), widths, strict=True):
+            wide, halving = kernels[0], kernels[-1]
+            stages.append(nn.Sequential(conv_block(before, after, wide), conv_block(after, after, halving, stride=2)))
+            length = (length + 2 * ((halving - 1) // 2) - halving) // 2 + 1
+        super().__init__(*stages)
+        self.size = widths[-1] * length
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute states of ``x [N, C, L]``."""
+        states: Tensor = super().forward(spread(x))  # [N, widths[-1], 1, L / 2^stages]
+        return states.flatten(1)
 
 
 class ECGCNN(nn.Module):
-    """Stages of two convolutions, the second halving the length, then dropout and one linear layer.
+    """A trunk, dropout and one linear layer.
 
     The text of the six-attack paper has three stages, the four-attack paper gives their widths (16, 32, 128);
     the released code has four (32, 64, 128, 256).
@@ -19,6 +48,7 @@ class ECGCNN(nn.Module):
         length: samples of a beat.
         widths: channels of each stage.
         dropout: share of the trunk's values that training drops before the head.
+        kernels: samples that the two convolutions of a stage see.
     """
 
     def __init__(
@@ -28,23 +58,14 @@ class ECGCNN(nn.Module):
         length: int = 280,
         widths: Sequence[int] = (16, 32, 128),
         dropout: float = 0.2,
+        kernels: Sequence[int] = (3, 3),
     ) -> None:
         super().__init__()
-        stages: list[nn.Module] = []
-        for before, after in zip((channels, *widths[:-1]), widths, strict=True):
-            stages.append(nn.Sequential(*_block(before, after, stride=1), *_block(after, after, stride=2)))
-            length = (length + 1) // 2
-        self.trunk = nn.Sequential(*stages)
+        self.trunk = Trunk(channels, length, widths, kernels)
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(widths[-1] * length, classes)
+        self.head = nn.Linear(self.trunk.size, classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute logits ``[N, K]`` of ``x [N, C, L]``."""
-        states = self.trunk(x).flatten(1)  # [N, widths[-1] * L / 2^stages]
-        logits: Tensor = self.head(self.dropout(states))
+        logits: Tensor = self.head(self.dropout(self.trunk(x)))
         return logits
-
-
-def _block(before: int, after: int, stride: int) -> tuple[nn.Module, ...]:
-    conv = nn.Conv1d(before, after, kernel_size=3, stride=stride, padding=1, bias=False)
-    return conv, nn.BatchNorm1d(after), nn.LeakyReLU(0.2)

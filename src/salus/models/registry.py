@@ -9,8 +9,12 @@ from typing import Any
 from torch import nn
 
 from salus.errors import ModelError, nearest
+from salus.models.acharya import Acharya
+from salus.models.ecg_atk_gan import Discriminator
 from salus.models.ecg_cnn import ECGCNN
+from salus.models.kachuee import Kachuee
 from salus.models.mlp import MLP
+from salus.models.shaker import Shaker
 from salus.models.small_cnn import SmallCNN
 
 KINDS = {1: "table", 2: "signal", 3: "image"}  # by the dimensions of one sample
@@ -31,10 +35,19 @@ class Architecture:
         return self.module(**sizes, classes=classes, **{**self.options, **options})
 
 
+SIGNAL = ("channels", "length")
+
+#: The first of its kind is what :func:`default_model` names.
 MODELS: dict[str, Architecture] = {
-    "ecg-cnn": Architecture(ECGCNN, "signal", ("channels", "length"), {"widths": (16, 32, 128), "dropout": 0.2}),
+    "ecg-cnn": Architecture(ECGCNN, "signal", SIGNAL, {"widths": (16, 32, 128), "dropout": 0.2, "kernels": (3, 3)}),
     "mlp": Architecture(MLP, "table", ("features",), {"hidden": (64, 64)}),
     "small-cnn": Architecture(SmallCNN, "image", ("channels", "", ""), {"widths": (32, 64, 128), "hidden": 64}),
+    "acharya": Architecture(Acharya, "signal", SIGNAL, {}),
+    "kachuee": Architecture(Kachuee, "signal", SIGNAL, {}),
+    "ecg-atk-gan": Architecture(
+        Discriminator, "signal", SIGNAL, {"widths": (32, 64, 128, 256), "dropout": 0.2}
+    ),
+    "shaker": Architecture(Shaker, "signal", SIGNAL, {"widths": (32, 64, 128, 256), "hidden": 128, "dropout": 0.5}),
 }
 
 
@@ -70,6 +83,8 @@ def build_model(name: str, shape: Sequence[int], classes: int, options: Mapping[
         raise ModelError(f"Model {name!r}: the options must be an object of names and values, not {options!r}.")
     values = {}
     for key, value in (options or {}).items():
+        if not architecture.options:
+            raise ModelError(f"Model {name!r} takes no options; leave {key!r} out.")
         if key not in architecture.options:
             raise ModelError(f"Model {name!r} has no option {key!r}; {nearest(key, architecture.options)}")
         values[key] = _checked(name, key, value, architecture.options[key])
