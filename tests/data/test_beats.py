@@ -25,7 +25,7 @@ def _mlii(leads: object) -> str:
 def test_every_beat_is_kept_as_its_window_or_dropped_once(length: int, marks: list[tuple[int, str]], seed: int) -> None:
     signal = np.random.default_rng(seed).normal(size=length)
     peaks, symbols = np.array([peak for peak, _ in marks], dtype=np.int64), [symbol for _, symbol in marks]
-    x, y, dropped = beats.cut_beats(signal, peaks, symbols)
+    x, y, dropped, _ = beats.cut_beats(signal, peaks, symbols)
     expected = []
     for peak, symbol in marks:
         for index, name in enumerate(beats.CLASSES):
@@ -42,7 +42,7 @@ def test_a_flat_beat_and_a_beat_with_gaps_are_dropped_with_their_reasons() -> No
     signal = np.sin(np.arange(2000.0))
     signal[300:700] = 1.0
     signal[1000] = np.nan
-    x, y, dropped = beats.cut_beats(signal, np.array([200, 500, 1100, 1500]), ["N", "V", "S", "F"])
+    x, y, dropped, _ = beats.cut_beats(signal, np.array([200, 500, 1100, 1500]), ["N", "V", "S", "F"])
     assert y.tolist() == [0, 3]
     assert np.isfinite(x).all()
     assert dropped == {("V", beats.FLAT): 1, ("S", beats.INVALID): 1}
@@ -53,9 +53,9 @@ def test_the_lead_is_found_by_name_wherever_it_stands(tmp_path: Path, write_reco
     found = beats.read_beats(tmp_path / "a", _mlii)
     window = signal[400 - 140 : 400 + 140, 1]
     expected = ((window - window.min()) / (window.max() - window.min())).astype(np.float32)
-    np.testing.assert_allclose(found.x[0], expected, atol=1e-7)
-    assert found.x.min(1).tolist() == [0, 0]
-    assert found.x.max(1).tolist() == [1, 1]
+    np.testing.assert_allclose(found.x[0, 0], expected, atol=1e-7)
+    assert found.x.min(2)[:, 0].tolist() == [0, 0]
+    assert found.x.max(2)[:, 0].tolist() == [1, 1]
 
 
 def test_another_sampling_rate_is_resampled_so_that_the_peak_stays_in_the_middle(
@@ -68,7 +68,7 @@ def test_another_sampling_rate_is_resampled_so_that_the_peak_stays_in_the_middle
     write_record(tmp_path, "b", "NVF", leads=("MLII",), peaks=[1000, 2000, 3000], rate=500, signal=signal)
     found = beats.read_beats(tmp_path / "b", _mlii)
     assert found.resampled_from == 500
-    assert found.x.shape == (3, 280)
+    assert found.x.shape == (3, 1, 280)
     assert found.x.argmax(1).tolist() == [140, 140, 140]
     around = 140 + np.round(np.array([-12, 12]) * 360 / 500).astype(int)
     np.testing.assert_allclose(found.x[:, around], np.exp(-1), atol=0.05)

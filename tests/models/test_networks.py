@@ -17,6 +17,8 @@ FITTING = {
     "acharya": (2, 37),
     "kachuee": (2, 127),
     "shaker": (2, 37),
+    "ecg-atk-gan": (2, 37),
+    "ecg-context": (2, 37),
 }
 SHORTEST = {"acharya": 28, "kachuee": 125, "shaker": 16}
 

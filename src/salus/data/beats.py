@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from salus.data.base import Drop
+from salus.data.context import CHANNELS, surroundings
 from salus.errors import DataError
 
 SAMPLE_RATE = 360
@@ -60,7 +61,7 @@ class Beats:
     """The beats of one annotated record.
 
     Attributes:
-        x: min-max scaled per beat, float32 ``[B, 280]``.
+        x: channels, the beat alone or what was asked for, float32 ``[B, C, 280]``.
         y: index into ``CLASSES``, int64 ``[B]``.
         dropped: (class, reason) -> beats that were not kept.
         lead: the name of the lead they come from.
@@ -74,8 +75,15 @@ class Beats:
     resampled_from: float | None = None
 
 
-def read_beats(record: Path, choose_lead: Callable[[Sequence[str]], str | None]) -> Beats:
+def read_beats(
+    record: Path, choose_lead: Callable[[Sequence[str]], str | None], inputs: Sequence[str] = ("beat",)
+) -> Beats:
     """Read the beats of a record (its path without a suffix) from the lead that is chosen among its names.
+
+    Args:
+        record: the record.
+        choose_lead: chooses among the names of its leads.
+        inputs: the channels of each beat, of ``salus.data.context.CHANNELS``.
 
     Raises:
         DataError: a file is missing or broken, there is no annotation, or no lead was chosen.
@@ -90,8 +98,14 @@ def read_beats(record: Path, choose_lead: Callable[[Sequence[str]], str | None])
     clock = float(marks.fs or lead.rate)  # annotations may tick at a rate of their own
     peaks = np.asarray(marks.sample, dtype=np.int64)
     peaks = np.rint(peaks * (SAMPLE_RATE / clock)).astype(np.int64)
-    x, y, dropped = cut_beats(lead.signal, peaks, [str(symbol) for symbol in marks.symbol])
-    return Beats(x, y, dropped, lead.name, None if lead.rate == SAMPLE_RATE else lead.rate)
+    symbols = [str(symbol) for symbol in marks.symbol]
+    x, y, dropped, rows = cut_beats(lead.signal, peaks, symbols)
+    channels = x[:, None]  # [B, 1, 280]
+    if tuple(inputs) != ("beat",) and len(x):
+        is_beat = np.array([symbol in _CLASS_OF or symbol in OUTSIDE_AAMI for symbol in symbols])
+        among = (np.cumsum(is_beat) - 1)[rows]  # places among the beats
+        channels = surroundings(lead.signal, peaks[is_beat], among, WINDOW, inputs)
+    return Beats(channels, y, dropped, lead.name, None if lead.rate == SAMPLE_RATE else lead.rate)
 
 
 def read_lead(record: Path, choose_lead: Callable[[Sequence[str]], str | None]) -> Lead:
@@ -132,7 +146,7 @@ def read_comments(record: Path) -> list[str]:
 
 def cut_beats(
     signal: NDArray[np.float64], peaks: NDArray[np.int64], symbols: Sequence[str]
-) -> tuple[NDArray[np.float32], NDArray[np.int64], Drops]:
+) -> tuple[NDArray[np.float32], NDArray[np.int64], Drops, NDArray[np.int64]]:
     """Cut a window around each annotated beat and scale it by its own lowest and highest value.
 
     Args:
@@ -141,11 +155,12 @@ def cut_beats(
         symbols: the WFDB symbol of each annotation; those that mark no beat are passed over.
 
     Returns:
-        Beats ``[B, 280]``, class indices ``[B]``, and what was dropped, each beat for one reason.
+        Beats ``[B, 280]``, class indices ``[B]``, what was dropped, each beat for one reason, and which of the
+        annotations the beats belong to ``[B]``.
     """
     dropped: Drops = Counter()
     wanted, names = [], []
-    for peak, symbol in zip(peaks.tolist(), symbols, strict=True):
+    for row, symbol in enumerate(symbols):
         name = _CLASS_OF.get(symbol)
         if name is None:
             if symbol in OUTSIDE_AAMI:
@@ -153,12 +168,14 @@ def cut_beats(
         elif name == "Q":
             dropped[name, UNCLASSIFIABLE] += 1
         else:
-            wanted.append(peak)
+            wanted.append(row)
             names.append(name)
-    x, faults = cut_windows(signal, np.array(wanted, dtype=np.int64))
+    rows = np.array(wanted, dtype=np.int64)
+    x, faults = cut_windows(signal, peaks[rows])
     dropped.update((name, fault) for name, fault in zip(names, faults, strict=True) if fault)
     kept = [CLASSES.index(name) for name, fault in zip(names, faults, strict=True) if not fault]
-    return x, np.array(kept, dtype=np.int64), dropped
+    whole = np.array([not fault for fault in faults], dtype=bool)
+    return x, np.array(kept, dtype=np.int64), dropped, rows[whole]
 
 
 def cut_windows(signal: NDArray[np.float64], peaks: NDArray[np.int64]) -> tuple[NDArray[np.float32], list[str]]:
@@ -183,6 +200,13 @@ def cut_windows(signal: NDArray[np.float64], peaks: NDArray[np.int64]) -> tuple[
     keep = ~(invalid | flat)
     scaled = (windows[keep] - low[keep]) / (high[keep] - low[keep])
     return scaled.astype(np.float32), faults.tolist()
+
+
+def input_notes(inputs: Sequence[str]) -> list[str]:
+    """Say what the channels are, where there is more than the beat."""
+    if tuple(inputs) == ("beat",):
+        return []
+    return ["channels: " + "; ".join(f"{name}: {CHANNELS[name]}" for name in inputs)]
 
 
 def as_drops(dropped: Drops) -> tuple[Drop, ...]:

@@ -68,7 +68,7 @@ SOURCES: dict[str, Source] = {
         summary="MIT-BIH Arrhythmia Database: 101,451 heartbeats of 47 patients, classes N, S, V, F",
         licence="ODC-By 1.0",
         home="https://physionet.org/content/mitdb/1.0.0/",
-        options=frozenset({"split", "smote", "without_mlii"}),
+        options=frozenset({"split", "smote", "without_mlii", "inputs"}),
         published=MITDB,
     ),
     "ptbdb": Source(
@@ -92,7 +92,7 @@ OWN: dict[str, Source] = {
         loader=load_wfdb_folder,
         kind="signal",
         summary="a folder of WFDB records",
-        options=frozenset({"split", "positive"}),
+        options=frozenset({"split", "positive", "inputs"}),
     ),
 }
 

@@ -47,7 +47,7 @@ BEAT_SHARES = {"train": 0.70, "validation": 0.05, "calibration": 0.05, "test": 0
 PATIENT_SHARES = {"train": 0.70, "validation": 0.15, "calibration": 0.15}
 
 #: Changes whenever the arrays below are made otherwise.
-FORMAT = 1
+FORMAT = 2
 
 
 def load_mitdb(options: LoadOptions) -> Splits:
@@ -65,7 +65,9 @@ def load_mitdb(options: LoadOptions) -> Splits:
     files = [f"{number}.{suffix}" for number in records for suffix in ("hea", "dat", "atr")]
     checksum, verified = MITDB.verify(folder, files)
     key = {"source": checksum, "records": records, "window": beats.WINDOW, "format": FORMAT}
-    arrays, facts = prepared("mitdb", key, lambda: _cut_all(folder, records))
+    if options.inputs != ("beat",):
+        key["inputs"] = options.inputs
+    arrays, facts = prepared("mitdb", key, lambda: _cut_all(folder, records, options.inputs))
     y, record = arrays["y"].numpy(), arrays["record"].numpy()
     parts, words, notes = _deal(split, y, record, options.seed)
     left_out = {number: reason for number, reason in _left_out(split).items() if number in records}
@@ -76,7 +78,7 @@ def load_mitdb(options: LoadOptions) -> Splits:
     parts = {part: rows[~np.isin(record[rows], list(left_out))] for part, rows in parts.items()}
     patient = np.array([SAME_PATIENT.get(int(number), int(number)) for number in record])
     raw = RawData(
-        x=arrays["x"].numpy()[:, None],  # [N, 1, 280]
+        x=arrays["x"].numpy(),  # [N, C, 280]
         y=y,
         classes=beats.CLASSES,
         groups=patient,
@@ -92,6 +94,7 @@ def load_mitdb(options: LoadOptions) -> Splits:
             dropped=beats.as_drops(_dropped(facts["dropped"], y, record, left_out)),
             notes=(
                 *_lead_notes(sorted(set(from_v5) - set(left_out))),
+                *beats.input_notes(options.inputs),
                 *([] if verified else [_unverified(records)]),
                 *notes,
             ),
@@ -123,14 +126,14 @@ def _choose_lead(leads: Sequence[str]) -> str | None:
     return next((lead for lead in ("MLII", "V5") if lead in leads), None)
 
 
-def _cut_all(folder: Path, records: Sequence[int]) -> Prepared:
+def _cut_all(folder: Path, records: Sequence[int], inputs: Sequence[str]) -> Prepared:
     """Read every record; the page that comes with the arrays tells leads and drops per record."""
     xs, ys, numbers = [], [], []
     leads: dict[str, str] = {}
     dropped: list[list[Any]] = []
     with progress("Reading mitdb", len(records)) as advance:
         for number in records:
-            found = beats.read_beats(folder / str(number), _choose_lead)
+            found = beats.read_beats(folder / str(number), _choose_lead, inputs)
             xs.append(found.x)
             ys.append(found.y)
             numbers.append(np.full(len(found.y), number))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from salus.data.context import check_inputs
 from salus.errors import OptionError, nearest
 
 #: Options that every kind of data takes: the draw, and where downloaded sets are looked for.
@@ -29,6 +30,7 @@ class LoadOptions:
         scale: min-max scaling fitted on the training part.
         smote: samples per class in the training part after balancing with SMOTE.
         without_mlii: for MIT-BIH records that lack lead MLII: read ``v5`` (the default) or ``drop`` them.
+        inputs: the channels of a heartbeat, of ``salus.data.context.CHANNELS``; the beat alone by default.
         immutable: table features that never change.
         integer: table features that take whole numbers.
         derived: table features that follow from others.
@@ -45,14 +47,16 @@ class LoadOptions:
     scale: bool = False
     smote: int | None = None
     without_mlii: str | None = None
+    inputs: tuple[str, ...] = ("beat",)
     immutable: tuple[str, ...] = ()
     integer: tuple[str, ...] = ()
     derived: tuple[str, ...] = ()
     positive: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for option in ("immutable", "integer", "derived", "positive"):
+        for option in ("inputs", "immutable", "integer", "derived", "positive"):
             object.__setattr__(self, option, _names(getattr(self, option)))
+        check_inputs(self.inputs)
         if self.data_dir is not None:
             object.__setattr__(self, "data_dir", Path(self.data_dir))
         if self.bounds is not None:

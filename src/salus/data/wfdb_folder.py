@@ -39,7 +39,8 @@ def load_wfdb_folder(options: LoadOptions) -> Splits:
     """
     folder = Path(options.name)
     split = options.choose_split(SPLITS)
-    records, notes = _read_all(folder)
+    records, notes = _read_all(folder, options.inputs)
+    notes += beats.input_notes(options.inputs)
     x = np.concatenate([record.beats.x for record in records])
     all_y = np.concatenate([record.beats.y for record in records])
     dropped: beats.Drops = sum((record.beats.dropped for record in records), Counter())
@@ -59,7 +60,7 @@ def load_wfdb_folder(options: LoadOptions) -> Splits:
         parts = stratified(y, classes, SHARES, seed=options.seed, name=folder.name)
         notes.append("beats of one patient stand in training and in test (split 'patients' does better)")
     raw = RawData(
-        x=x[:, None],  # [N, 1, 280]
+        x=x,  # [N, C, 280]
         y=y,
         classes=classes,
         groups=groups,
@@ -77,7 +78,7 @@ def load_wfdb_folder(options: LoadOptions) -> Splits:
     return assemble(raw, parts)
 
 
-def _read_all(folder: Path) -> tuple[list[_Record], list[str]]:
+def _read_all(folder: Path, inputs: Sequence[str]) -> tuple[list[_Record], list[str]]:
     """Read the records that have annotations; say which have none, and which lead was read."""
     headers = {path.with_suffix("") for path in folder.rglob("*.hea")}
     annotated = sorted(path.with_suffix("") for path in folder.rglob("*.atr"))
@@ -93,7 +94,7 @@ def _read_all(folder: Path) -> tuple[list[_Record], list[str]]:
     records = []
     with progress(f"Reading {folder.name}", len(annotated)) as advance:
         for record in annotated:
-            found = beats.read_beats(record, _choose_lead)
+            found = beats.read_beats(record, _choose_lead, inputs)
             records.append(_Record(record.relative_to(folder).as_posix(), found))
             if found.lead != "MLII":
                 notes.append(f"record {record.name} has no lead MLII; its first, {found.lead}, was read")

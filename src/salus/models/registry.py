@@ -12,6 +12,7 @@ from salus.errors import ModelError, nearest
 from salus.models.acharya import Acharya
 from salus.models.ecg_atk_gan import Discriminator
 from salus.models.ecg_cnn import ECGCNN
+from salus.models.ecg_context import ECGContext
 from salus.models.kachuee import Kachuee
 from salus.models.mlp import MLP
 from salus.models.shaker import Shaker
@@ -44,8 +45,12 @@ MODELS: dict[str, Architecture] = {
     "small-cnn": Architecture(SmallCNN, "image", ("channels", "", ""), {"widths": (32, 64, 128), "hidden": 64}),
     "acharya": Architecture(Acharya, "signal", SIGNAL, {}),
     "kachuee": Architecture(Kachuee, "signal", SIGNAL, {}),
-    "ecg-atk-gan": Architecture(
-        Discriminator, "signal", SIGNAL, {"widths": (32, 64, 128, 256), "dropout": 0.2}
+    "ecg-atk-gan": Architecture(Discriminator, "signal", SIGNAL, {"widths": (32, 64, 128, 256), "dropout": 0.2}),
+    "ecg-context": Architecture(
+        ECGContext,
+        "signal",
+        SIGNAL,
+        {"widths": (16, 32, 64, 128), "kernels": (7, 5), "positions": 18, "hidden": 128, "dropout": 0.2, "figures": 14},
     ),
     "shaker": Architecture(Shaker, "signal", SIGNAL, {"widths": (32, 64, 128, 256), "hidden": 128, "dropout": 0.5}),
 }
