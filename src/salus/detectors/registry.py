@@ -6,15 +6,16 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+from salus.detectors.attacked_head import AttackedHead
 from salus.detectors.base import Detector
 from salus.detectors.idefender import IDefender
 from salus.errors import OptionError, nearest
 
-DETECTORS: dict[str, type[Detector]] = {IDefender.name: IDefender}
+DETECTORS: dict[str, type[Detector]] = {cls.name: cls for cls in (IDefender, AttackedHead)}
 
 
-def build_detector(name: str, options: Mapping[str, Any]) -> Detector:
-    """Make the detector of this name with these options.
+def build_detector(name: str, options: Mapping[str, Any], *, seed: int = 0) -> Detector:
+    """Make the detector of this name with these options; the seed is for those that draw at random.
 
     Raises:
         OptionError: the detector or an option is unknown, or a value makes no sense.
@@ -24,6 +25,9 @@ def build_detector(name: str, options: Mapping[str, Any]) -> Detector:
     cls = DETECTORS[name]
     known = list(inspect.signature(cls).parameters)
     for key in options:
+        if not known:
+            raise OptionError(f"Defence {name!r} takes no options; leave {key!r} out.")
         if key.replace("-", "_") not in known:
             raise OptionError(f"Defence {name!r} has no option {key!r}; {nearest(key, known)}")
-    return cls(**{key.replace("-", "_"): value for key, value in options.items()})
+    given = {key.replace("-", "_"): value for key, value in options.items()}
+    return cls(**({"seed": seed, **given} if "seed" in known else given))

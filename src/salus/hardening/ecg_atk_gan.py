@@ -1,0 +1,479 @@
+"""Training of ECG-ATK-GAN as both papers have it: a discriminator that classifies attacked beats, and its generator."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from salus import atomic
+from salus.checkpoint import Checkpoint, optimizer_tensors, restore_optimizer, weights, weights_digest
+from salus.classifier import Classifier, evaluating
+from salus.data.balance import smote
+from salus.data.base import Dataset
+from salus.errors import DataError, ModelError, OptionError, nearest
+from salus.models.ecg_atk_gan import Discriminator, Generator, Judgement, SkipBlock, smooth_noise
+from salus.progress import Advance, progress
+from salus.training import Log, seeded
+
+#: Makes the attacked copy of beats ``(x [N, C, L], y [N])``.
+Attacked = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GANOptions:
+    """How the GAN is built and trained; the defaults are the six-attack paper's (sections 2.2 and 3.2).
+
+    Attributes:
+        attack_loss: of the head that tells attacked from clean beats: ``cross-entropy``, weighted by ``kappa``
+            (six-attack paper, Eq. 1), or ``mae`` (four-attack paper, Eq. 10).
+        kappa: weights of clean and attacked beats in that cross-entropy.
+        lambda_atk: weight of that loss (lambda_mae in the four-attack paper).
+        lambda_ary: weight of the class head's cross-entropy (lambda_class in the four-attack paper).
+        lambda_mse: weight of the generator's squared distance from the clean beat.
+        learning_rate: of Adam, for both networks.
+        betas: of Adam.
+        batch_size: beats a step.
+        epochs: passes over the training beats.
+        folds: parts of the cross-validation; 5 in both papers.
+        folds_trained: how many of them are trained, the first ones; None for all.
+        per_class: SMOTE brings every class of a fold's training beats to this number; None leaves them.
+        widths: of the discriminator's stages.
+        skip: the generator's skip blocks.
+        precision: see :class:`salus.training.TrainingOptions`.
+        seed: of every draw.
+    """
+
+    attack_loss: Literal["cross-entropy", "mae"] = "cross-entropy"
+    kappa: tuple[float, float] = (1.0, 1.05)
+    lambda_atk: float = 10.0
+    lambda_ary: float = 10.0
+    lambda_mse: float = 1.0
+    learning_rate: float = 1e-4
+    betas: tuple[float, float] = (0.5, 0.999)
+    batch_size: int = 128
+    epochs: int = 100
+    folds: int = 5
+    folds_trained: int | None = None
+    per_class: int | None = 10_000
+    widths: tuple[int, ...] = (32, 64, 128, 256)
+    skip: SkipBlock = "sda"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "epochs"):
+            if getattr(self, name) < 1:
+                raise OptionError(f"ECG-ATK-GAN: {name}={getattr(self, name)} will not do; it must be 1 or more.")
+        if self.folds < 2 or not (self.folds_trained is None or 1 <= self.folds_trained <= self.folds):
+            raise OptionError(
+                f"ECG-ATK-GAN: folds={self.folds} with folds_trained={self.folds_trained} will not do; there must be "
+                "2 folds or more, of which 1 or more are trained."
+            )
+        for name in ("lambda_atk", "lambda_ary", "lambda_mse"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise OptionError(f"ECG-ATK-GAN: {name}={getattr(self, name)} will not do; it must be 0 or more.")
+        if not 0 < self.learning_rate < math.inf:
+            raise OptionError(f"ECG-ATK-GAN: learning_rate={self.learning_rate} will not do; it must be above 0.")
+        if self.attack_loss not in ("cross-entropy", "mae"):
+            raise OptionError(f"ECG-ATK-GAN: attack_loss={self.attack_loss!r} is not cross-entropy or mae.")
+        if self.skip not in ("sdc", "sda"):
+            raise OptionError(f"ECG-ATK-GAN: skip={self.skip!r} is not sdc or sda.")
+
+
+#: Both papers' settings by name.
+PRESETS: dict[str, GANOptions] = {
+    "six-attacks": GANOptions(),
+    "four-attacks": GANOptions(attack_loss="mae", learning_rate=2e-4, batch_size=64, widths=(16, 32, 128), skip="sdc"),
+}
+
+
+def preset(name: str, **changes: Any) -> GANOptions:
+    """Give a paper's settings, with changes.
+
+    Raises:
+        OptionError: there is no such preset.
+    """
+    if name not in PRESETS:
+        raise OptionError(f"There is no preset {name!r}; {nearest(name, PRESETS)}")
+    return replace(PRESETS[name], **changes)
+
+
+@dataclass(frozen=True)
+class GANEpoch:
+    """What one pass over the training beats came to: mean losses, before their weights, and the fold's score."""
+
+    fold: int  # from 0
+    epoch: int  # from 1
+    real: float  # discriminator: (D(x) - 1)^2 + D(G)^2
+    attacked: float
+    classes: float
+    fooling: float  # generator: (D(G) - 1)^2
+    mse: float  # generator: squared distance from the clean beats
+    score: float  # mean class recall on the fold's held-out beats, clean and attacked
+    seconds: float
+
+
+@dataclass
+class GANHistory:
+    """All epochs of all folds, the fold that was kept, and what was said along the way."""
+
+    epochs: list[GANEpoch] = field(default_factory=list)
+    fold: int = 0
+    remarks: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, eq=False)
+class ECGATKGAN:
+    """A trained pair.
+
+    Attributes:
+        classifier: the discriminator, answering with its class head; its layer ``attacked`` is the head that tells
+            attacked beats (see :class:`salus.detectors.AttackedHead`).
+        generator: in eval mode.
+        history: what training came to.
+    """
+
+    classifier: Classifier
+    generator: Generator
+    history: GANHistory
+
+    def synthesize(self, x: Tensor, y: Tensor, *, seed: int = 0, batch_size: int = 512) -> Tensor:
+        """Generate beats ``[N, C, L]`` like those given, of their classes ``[N]``."""
+        low, high = self.classifier.bounds
+        rng, made = torch.Generator().manual_seed(seed), []
+        with evaluating(self.generator), torch.no_grad():
+            for beats, labels in zip(x.split(batch_size), y.split(batch_size), strict=True):
+                z = smooth_noise(len(beats), beats.shape[2], rng).to(beats.device)
+                made.append(low + (high - low) * self.generator((beats - low) / (high - low), labels, z))
+        return torch.cat(made)
+
+
+def train_ecg_atk_gan(
+    train: Dataset,
+    attacked: Attacked | None,
+    options: GANOptions | None = None,
+    *,
+    folder: Path | None = None,
+    device: torch.device | str = "cpu",
+    log: Log | None = None,
+    on_epoch: Callable[[GANEpoch], None] | None = None,
+) -> ECGATKGAN:
+    """Train on beats and their attacked copies, by cross-validation, and keep the fold with the best score.
+
+    Each fold holds out a part of the recorded beats, of every class its share; the rest is balanced by SMOTE, so
+    that no synthetic beat stands near a held-out one. The score is the mean class recall on held-out beats and
+    their attacked copies. In each step the discriminator learns from recorded, then from generated beats, then
+    the generator through the discriminator, whose weights are held (four-attack paper, section 2.3).
+
+    Killed at any moment and started again with the same arguments, it ends with the weights it would have had.
+
+    Args:
+        train: training beats, unbalanced.
+        attacked: makes their attacked copies, in the same order; None to train on clean beats alone.
+        options: how to train; the six-attack paper's settings when not given.
+        folder: where checkpoints are kept, and losses and sample beats drawn after every epoch.
+        device: where to train.
+        log: receives remarks, and one line an epoch.
+        on_epoch: called after every epoch, once its checkpoint is written.
+
+    Raises:
+        DataError: the data are no signals, or a class has fewer beats than there are folds.
+        ModelError: a loss became NaN.
+    """
+    options = options or PRESETS["six-attacks"]
+    if train.kind != "signal":
+        raise DataError(f"ECG-ATK-GAN is trained on signals; data {train.provenance.name!r} are {train.kind}s.")
+    say = log or (lambda line: None)
+    parts = _folds(train, options)
+    chosen: tuple[float, _Pair] | None = None
+    history = GANHistory()
+    with progress("ECG-ATK-GAN", len(parts) * options.epochs) as advance:
+        for number, (learn, held) in enumerate(parts):
+            fold = _Fold(number, train, learn, held, attacked, options, device)
+            pair = fold.train(folder, advance, say, on_epoch)
+            history.epochs += pair.epochs
+            history.remarks += pair.remarks
+            if chosen is None or pair.epochs[-1].score > chosen[0]:
+                chosen, history.fold = (pair.epochs[-1].score, pair), number
+    assert chosen is not None  # noqa: S101 - there is a fold
+    pair = chosen[1]
+    classifier = Classifier(
+        pair.discriminator.cpu(),
+        train.classes,
+        shape=tuple(train.x.shape[1:]),
+        bounds=train.bounds,
+        name="ecg-atk-gan",
+        architecture={"name": "ecg-atk-gan", "options": {"widths": list(options.widths)}},
+    )
+    return ECGATKGAN(classifier, pair.generator.cpu().eval(), history)
+
+
+def _folds(train: Dataset, options: GANOptions) -> list[tuple[Tensor, Tensor]]:
+    """Deal the beats to folds, every class alike; rows to learn from and rows held out."""
+    from sklearn.model_selection import StratifiedKFold
+
+    fewest = min(train.counts, key=lambda name: train.counts[name])
+    if train.counts[fewest] < options.folds:
+        raise DataError(
+            f"Data {train.provenance.name!r}: class {fewest!r} has {train.counts[fewest]} training beats, too few for "
+            f"{options.folds} folds."
+        )
+    folds = StratifiedKFold(options.folds, shuffle=True, random_state=options.seed)
+    dealt = folds.split(np.zeros(len(train)), train.y.numpy())
+    parts = [(torch.from_numpy(learn), torch.from_numpy(held)) for learn, held in dealt]
+    return parts[: options.folds_trained]
+
+
+def gan_step(train: Dataset, options: GANOptions) -> _Fold:
+    """Build both networks on these beats as they are, so that single steps can be timed."""
+    rows = torch.arange(len(train))
+    return _Fold(0, train, rows, rows[:1], None, replace(options, per_class=None), "cpu")
+
+
+@dataclass(frozen=True, eq=False)
+class _Pair:
+    """Both networks after a fold."""
+
+    discriminator: Discriminator
+    generator: Generator
+    epochs: list[GANEpoch]
+    remarks: list[str]
+
+
+class _Fold:
+    """One training: both networks, their optimizer, and the beats they see."""
+
+    def __init__(
+        self,
+        number: int,
+        train: Dataset,
+        learn: Tensor,
+        held: Tensor,
+        attacked: Attacked | None,
+        options: GANOptions,
+        device: torch.device | str,
+    ) -> None:
+        self.number, self.options, self.device, self.classes = number, options, device, train.classes
+        low, high = train.bounds
+        balanced = train.subset(learn)
+        if options.per_class is not None:
+            balanced = smote(balanced, options.per_class, seed=options.seed)
+        self.learn = _Beats.of(balanced, attacked, low, high)
+        self.held = _Beats.of(train.subset(held), attacked, low, high)
+        channels, length = train.x.shape[1:]
+        with seeded(options.seed, 1000 * number):
+            self.discriminator = Discriminator(len(train.classes), channels, length, options.widths).to(device)
+            self.generator = Generator(len(train.classes), channels, skip=options.skip).to(device)
+        self.optimizer = torch.optim.Adam(  # it passes over the network that has no gradients
+            [*self.discriminator.parameters(), *self.generator.parameters()], options.learning_rate, options.betas
+        )
+
+    def train(
+        self, folder: Path | None, advance: Advance, say: Log, on_epoch: Callable[[GANEpoch], None] | None
+    ) -> _Pair:
+        epochs: list[GANEpoch] = []
+        remarks: list[str] = []
+        both = nn.ModuleDict({"discriminator": self.discriminator, "generator": self.generator})
+        store = None
+        if folder is not None:
+            store = Checkpoint(folder / f"fold-{self.number}.checkpoint", self._key(both))
+            stored = store.load()
+            if isinstance(stored, str):
+                remarks.append(stored)
+            elif stored is not None:
+                both.load_state_dict(stored.parts["weights"])
+                restore_optimizer(self.optimizer, stored.parts["optimizer"])
+                epochs = [GANEpoch(**epoch) for epoch in stored.facts]
+                remarks.append(f"Fold {self.number} continues after epoch {len(epochs)}, from {store.path}.")
+        for remark in remarks:
+            say(remark)
+        advance(len(epochs))
+        for epoch in range(len(epochs) + 1, self.options.epochs + 1):
+            began = time.monotonic()
+            means = self._pass(epoch, advance)
+            if not all(math.isfinite(value) for value in means):
+                raise ModelError(
+                    f"ECG-ATK-GAN failed in epoch {epoch} of fold {self.number}: a loss is not a number. "
+                    f"Lower the learning rate ({self.options.learning_rate:g})."
+                )
+            score = self._score()
+            result = GANEpoch(self.number, epoch, *means, score, time.monotonic() - began)
+            epochs.append(result)
+            if store is not None and folder is not None:
+                optimizer = optimizer_tensors(self.optimizer)
+                store.save({"weights": weights(both), "optimizer": optimizer}, [asdict(one) for one in epochs])
+                self._show(folder, epochs)
+            advance(0, note=f"fold {self.number + 1}, mean recall {score:.1%}")
+            say(
+                f"epoch {epoch}/{self.options.epochs} of fold {self.number}: real {result.real:.3f}, attacked "
+                f"{result.attacked:.3f}, classes {result.classes:.3f}, mse {result.mse:.5f}, mean recall {score:.1%}, "
+                f"{result.seconds:.0f} s"
+            )
+            if on_epoch is not None:
+                on_epoch(result)
+        return _Pair(self.discriminator, self.generator, epochs, remarks)
+
+    def _pass(self, epoch: int, advance: Advance) -> list[float]:
+        """Learn once from every beat; return the mean losses."""
+        total = torch.zeros(5, dtype=torch.float64)
+        steps = -(-len(self.learn) // self.options.batch_size)
+        self.discriminator.train()
+        self.generator.train()
+        with seeded(self.options.seed, 1000 * self.number + epoch, device=self.device):
+            rng = torch.Generator().manual_seed(int(torch.randint(2**62, (1,))))
+            for rows in torch.randperm(len(self.learn)).split(self.options.batch_size):
+                if len(rows) > 1:  # batch normalisation needs two
+                    beats = self.learn.batch(rows, self.device)
+                    z = smooth_noise(len(rows), beats.x.shape[2], rng).to(self.device)
+                    total += len(rows) * self.step(beats, z)
+                advance(1 / steps)
+        return [float(value) for value in total / len(self.learn)]
+
+    def step(self, beats: _Batch, z: Tensor) -> Tensor:
+        """Take one step of each network; returns the losses of :class:`GANEpoch` in its order ``[5]``."""
+        options = self.options
+        with self.mixed():
+            fake = self.generator(beats.x, beats.y, z).float()
+
+        # The discriminator: recorded beats, then generated ones.
+        self.optimizer.zero_grad()
+        losses = []
+        for shown, target in ((beats.x, 1.0), (fake.detach(), 0.0)):
+            with self.mixed():
+                judged = self.discriminator.judge(shown)
+            adversarial, attacked, classes = self._losses(judged, target, beats)
+            (adversarial + options.lambda_atk * attacked + options.lambda_ary * classes).backward()  # type: ignore[no-untyped-call]
+            losses.append(torch.stack([adversarial, attacked, classes]).detach().double().cpu())
+        self.optimizer.step()
+
+        # The generator, through the discriminator as it now is.
+        self.optimizer.zero_grad()
+        self.discriminator.requires_grad_(False)
+        with self.mixed():
+            judged = self.discriminator.judge(fake)
+        fooling, attacked, classes = self._losses(judged, 1.0, beats)
+        mse = (fake - beats.clean).square().mean()  # Eq. 3
+        whole = fooling + options.lambda_atk * attacked + options.lambda_ary * classes + options.lambda_mse * mse
+        whole.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self.discriminator.requires_grad_(True)
+        (real, on_real, classes_real), (synthetic, on_fake, classes_fake) = losses
+        generator = torch.stack([fooling, mse]).detach().double().cpu()
+        return torch.stack([real + synthetic, (on_real + on_fake) / 2, (classes_real + classes_fake) / 2, *generator])
+
+    def _losses(self, judged: Judgement, target: float, beats: _Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Compute the least-squares adversarial loss, the attack loss and the class loss.
+
+        Eq. 4's target for generated beats is -1, which a sigmoid cannot reach; the released code has 0, and so
+        has this.
+        """
+        adversarial = (judged.real.float().sigmoid() - target).square().mean()
+        logits = judged.attacked.float()
+        if self.options.attack_loss == "mae":  # four-attack paper, Eq. 10
+            attacked = (logits.softmax(1)[:, 1] - beats.attacked).abs().mean()
+        else:  # six-attack paper, Eq. 1
+            kappa = torch.tensor(self.options.kappa, device=logits.device)
+            attacked = cross_entropy(logits, beats.attacked, weight=kappa)
+        return adversarial, attacked, cross_entropy(judged.classes.float(), beats.y)
+
+    def mixed(self) -> torch.autocast:
+        """Compute in mixed precision inside the block, where that is asked for."""
+        kind = torch.device(self.device).type
+        return torch.autocast(kind, torch.bfloat16, enabled=self.options.precision == "bfloat16")
+
+    @torch.no_grad()
+    def _score(self) -> float:
+        """Mean class recall on the held-out beats, clean and attacked."""
+        labels = []
+        with evaluating(self.discriminator), self.mixed():
+            for rows in torch.arange(len(self.held)).split(1024):
+                batch = self.held.batch(rows, self.device)
+                labels.append(self.discriminator(batch.x).argmax(1).cpu())
+        y, hit = self.held.y, (torch.cat(labels) == self.held.y).double()
+        counts = torch.bincount(y, minlength=len(self.classes))
+        recalls = torch.bincount(y, hit, len(self.classes))[counts > 0] / counts[counts > 0]
+        return float(recalls.mean())
+
+    def _key(self, both: nn.Module) -> str:
+        parts = (asdict(self.options), self.number, self.learn.fingerprint(), self.held.fingerprint())
+        return hashlib.sha256((repr(parts) + weights_digest(both)).encode()).hexdigest()
+
+    @torch.no_grad()
+    def _show(self, folder: Path, epochs: Sequence[GANEpoch]) -> None:
+        """Write the losses so far, draw them, and draw a beat of every class beside what the generator makes of it."""
+        from salus.report.figures.training import losses_picture, samples_picture
+
+        names = list(asdict(epochs[0]))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, names, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(epoch) for epoch in epochs)
+        atomic.write_text(folder / f"fold-{self.number}-losses.csv", text.getvalue())
+        atomic.write_bytes(
+            folder / f"fold-{self.number}-losses.png", losses_picture([asdict(epoch) for epoch in epochs])
+        )
+        firsts = [int((self.held.y == label).nonzero()[0, 0]) for label in range(len(self.classes))]
+        batch = self.held.batch(torch.tensor(firsts), self.device)
+        z = smooth_noise(len(firsts), batch.x.shape[2], torch.Generator().manual_seed(0)).to(self.device)
+        with evaluating(self.generator):
+            made = self.generator(batch.x, batch.y, z)
+        picture = samples_picture(batch.x.cpu().numpy(), made.float().cpu().numpy(), self.classes)
+        atomic.write_bytes(folder / f"fold-{self.number}-samples.png", picture)
+
+
+@dataclass(frozen=True, eq=False)
+class _Batch:
+    """Beats of one step."""
+
+    x: Tensor  # [B, C, L], clean or attacked
+    clean: Tensor  # [B, C, L], the same beats before the attack
+    y: Tensor  # [B]
+    attacked: Tensor  # [B], 0 or 1
+
+
+@dataclass(frozen=True, eq=False)
+class _Beats:
+    """Clean beats and their attacked copies, scaled to (0, 1)."""
+
+    x: Tensor  # [M, C, L]: the clean ones, then the copies
+    y: Tensor  # [M]
+    clean: int  # how many are clean
+
+    @classmethod
+    def of(cls, beats: Dataset, attacked: Attacked | None, low: float, high: float) -> _Beats:
+        """Attack the beats and put the copies behind them."""
+        x, y = beats.x, beats.y
+        if attacked is not None:
+            x, y = torch.cat([x, attacked(x, y)]), torch.cat([y, y])
+        return cls((x - low) / (high - low), y, len(beats))
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def batch(self, rows: Tensor, device: torch.device | str) -> _Batch:
+        """Take these rows."""
+        copies = (rows >= self.clean).long()
+        return _Batch(
+            self.x[rows].to(device),
+            self.x[rows - copies * self.clean].to(device),
+            self.y[rows].to(device),
+            copies.to(device),
+        )
+
+    def fingerprint(self) -> str:
+        """Return a SHA-256 of all beats and labels."""
+        digest = hashlib.sha256(self.x.contiguous().numpy().tobytes())
+        digest.update(self.y.numpy().tobytes())
+        return digest.hexdigest()

@@ -1,0 +1,118 @@
+"""Adversarial training: every step learns from samples attacked as the model then is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import kl_div, log_softmax
+
+from salus.attacks import PGD, Attack
+from salus.errors import OptionError
+from salus.training import LossOf, Recipe
+
+#: Steps of the attack that validation looks at; the same whatever training attacks with.
+VALIDATION_STEPS = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdversarialTraining(Recipe):
+    """Train on attacked samples (Madry et al., 2018), alone or beside the clean ones.
+
+    The attack sees the model in eval mode. Classes are balanced as in ordinary training, by
+    :class:`salus.training.TrainingOptions`; the loss that the attack raises is the plain cross-entropy.
+
+    Attributes:
+        attack: makes the attacked samples; any attack with an eps. One that does not stop early is best: a point
+            on the boundary teaches less than one beyond it.
+        loss: ``madry``: the loss on attacked samples. ``trades``: the loss on clean ones and ``beta`` times the
+            divergence between the answers to both (Zhang et al., 2019, Eq. 5).
+        beta: of TRADES.
+        clean_share: weight of the loss on clean samples beside that on attacked ones, with ``madry``.
+        warmup: share of the training over which eps grows from 0 to the attack's, evenly.
+
+    Raises:
+        OptionError: the attack has no eps or is targeted, or a number makes no sense.
+    """
+
+    attack: Attack
+    loss: Literal["madry", "trades"] = "madry"
+    beta: float = 6.0
+    clean_share: float = 0.0
+    warmup: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.attack.eps is None or self.attack.eps <= 0:
+            raise OptionError("Adversarial training needs an attack with an eps above 0.")
+        if self.attack.targeted:
+            raise OptionError("Adversarial training takes attacks without a target.")
+        if self.loss not in ("madry", "trades"):
+            raise OptionError(f"Adversarial training: loss={self.loss!r} is not madry or trades.")
+        if not 0 <= self.beta < float("inf"):
+            raise OptionError(f"Adversarial training: beta={self.beta} will not do; it must be 0 or more.")
+        if not 0 <= self.clean_share < 1:
+            raise OptionError(f"Adversarial training: clean_share={self.clean_share} is not from 0 to below 1.")
+        if not 0 <= self.warmup <= 1:
+            raise OptionError(f"Adversarial training: warmup={self.warmup} is not from 0 to 1.")
+
+    def step_loss(self, model: nn.Module, x: Tensor, y: Tensor, loss_of: LossOf, progress: float, step: int) -> Tensor:
+        """Attack the samples and compute the loss; see :class:`salus.training.Recipe`."""
+        x_adv = self._now(progress, step)(model, x, y)
+        if self.loss == "madry" and not self.clean_share:
+            return loss_of(model(x_adv), y)
+        attacked, clean = model(torch.cat([x_adv, x])).chunk(2)
+        if self.loss == "trades":
+            apart = kl_div(log_softmax(attacked, 1), log_softmax(clean, 1), log_target=True, reduction="batchmean")
+            return loss_of(clean, y) + self.beta * apart
+        return (1 - self.clean_share) * loss_of(attacked, y) + self.clean_share * loss_of(clean, y)
+
+    def validation_inputs(self, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        """Attack validation samples by a short PGD at the full eps, whatever training attacks with."""
+        assert self.attack.eps is not None  # noqa: S101 - checked above
+        judge = PGD(
+            eps=self.attack.eps, norm=self.attack.norm, bounds=self.attack.bounds, steps=VALIDATION_STEPS,
+            early_stop=False,
+        )  # fmt: skip
+        return judge(model, x, y)
+
+    def describe(self) -> str:
+        """Say what decides the steps."""
+        return f"adversarial training {self.facts()}"
+
+    def facts(self) -> Mapping[str, Any]:
+        """Give all settings as plain values."""
+        return {**asdict(self), "attack": {"name": self.attack.name, **asdict(self.attack)}}
+
+    def _now(self, progress: float, step: int) -> Attack:
+        """Return the attack of this step: its own random draws, and its eps so far."""
+        grown = min(1.0, progress / self.warmup) if self.warmup else 1.0
+        eps = max(grown, 1e-3) * (self.attack.eps or 0.0)
+        stride = getattr(self.attack, "step_size", None)
+        scaled = {"step_size": stride * max(grown, 1e-3)} if stride and self.warmup else {}
+        return replace(self.attack, seed=self.attack.seed + step, eps=eps, **scaled)
+
+
+def single_step(eps: float, bounds: tuple[float, float] = (0.0, 1.0), **more: Any) -> AdversarialTraining:
+    """Train against one step from a random start, a quarter longer than eps (Wong et al., 2020)."""
+    attack = PGD(eps=eps, bounds=bounds, steps=1, step_size=1.25 * eps, early_stop=False)
+    return AdversarialTraining(attack=attack, **more)
+
+
+def madry(eps: float, bounds: tuple[float, float] = (0.0, 1.0), *, steps: int = 10, **more: Any) -> AdversarialTraining:
+    """Train against projected gradient descent (Madry et al., 2018)."""
+    return AdversarialTraining(attack=PGD(eps=eps, bounds=bounds, steps=steps, early_stop=False), **more)
+
+
+def trades(
+    eps: float, bounds: tuple[float, float] = (0.0, 1.0), *, steps: int = 10, beta: float = 6.0, **more: Any
+) -> AdversarialTraining:
+    """Train for equal answers to clean and attacked samples (TRADES; Zhang et al., 2019).
+
+    The attack raises the cross-entropy with the true label where the paper's raises the divergence itself.
+    """
+    return AdversarialTraining(
+        attack=PGD(eps=eps, bounds=bounds, steps=steps, early_stop=False), loss="trades", beta=beta, **more
+    )
