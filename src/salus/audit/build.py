@@ -12,16 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from salus.atomic import write_json
+from salus.audit.model import ModelSpec, dealt_otherwise, parse_model, saved_classifier
 from salus.audit.plan import Plan, guard_parts
 from salus.audit.store import digest
 from salus.classifier import Classifier, as_logits, check_classifier, load_user_model
 from salus.data import Dataset, Splits
-from salus.detectors import DETECTORS, Detector, build_detector
+from salus.detectors import DETECTORS, AttackedHead, Detector, build_detector
 from salus.errors import BundleError, OptionError, nearest
 from salus.guard import Guard
-from salus.models import MODELS, build_model, default_model
+from salus.models import build_model, default_model
 from salus.options import build, split_spec
 from salus.progress import console
 from salus.purifiers import PURIFIERS, Purifier
@@ -32,19 +34,13 @@ from salus.training import TrainingOptions, fit_classifier
 SUBSTITUTE_SEED = 10_007
 
 
-def model_spec(plan: Plan, splits: Splits) -> str:
-    """Name the model: the plan's, or the built-in one for this kind of data.
+def model_spec(plan: Plan, splits: Splits) -> ModelSpec:
+    """Say which model it is: the plan's, or the built-in one for this kind of data.
 
     Raises:
-        OptionError: it is neither built in, nor a factory, nor a program.
+        OptionError: it is neither built in, nor a factory, nor a program, nor a folder.
     """
-    spec = plan.model or default_model(splits.test.kind)
-    if spec not in MODELS and ":" not in spec and not spec.endswith(".pt2"):
-        raise OptionError(
-            f"Unknown model {spec!r}; {nearest(spec, MODELS)} "
-            "Your own: package.module:factory with --weights, or a torch.export program FILE.pt2."
-        )
-    return spec
+    return parse_model(plan.model or default_model(splits.test.kind))
 
 
 def training_options(plan: Plan, splits: Splits) -> TrainingOptions:
@@ -55,11 +51,13 @@ def training_options(plan: Plan, splits: Splits) -> TrainingOptions:
 def identity(plan: Plan, splits: Splits) -> dict[str, Any]:
     """Return what makes this audit's folder its own: the data, the model and the seed."""
     spec = model_spec(plan, splits)
-    own = {"name": spec}
+    own = {"name": spec.text}
+    if spec.kind == "folder":  # wherever it lies
+        own = {"fingerprint": saved_classifier(Path(spec.text), splits.test).fingerprint()}
     if plan.weights is not None and plan.weights.is_file():
         own["weights"] = hashlib.sha256(plan.weights.read_bytes()).hexdigest()
-    if spec.endswith(".pt2") and Path(spec).is_file():
-        own["program"] = hashlib.sha256(Path(spec).read_bytes()).hexdigest()
+    if spec.kind == "program" and Path(spec.text).is_file():
+        own["program"] = hashlib.sha256(Path(spec.text).read_bytes()).hexdigest()
     return {
         "data": splits.name,
         "split": splits.test.provenance.split,
@@ -73,32 +71,40 @@ def identity(plan: Plan, splits: Splits) -> dict[str, Any]:
 def untrained_classifier(plan: Plan, splits: Splits) -> Classifier:
     """Build the built-in model without training, to see its layers and whether it suits the data."""
     test, spec = splits.test, model_spec(plan, splits)
-    module = build_model(spec, tuple(test.x.shape[1:]), len(test.classes), {})
-    return Classifier(module, test.classes, shape=tuple(test.x.shape[1:]), bounds=test.bounds, name=spec)
+    shape = tuple(test.x.shape[1:])
+    module = build_model(spec.name, shape, len(test.classes), spec.options)
+    return Classifier(module, test.classes, shape=shape, bounds=test.bounds, name=spec.name)
 
 
 def own_classifier(plan: Plan, splits: Splits) -> tuple[Classifier, tuple[str, ...]] | None:
-    """Load the user's own model and check it, before anything is written; None for built-in models.
+    """Load the user's own or a saved model and check it, before anything is written; None for built-in models.
 
     Raises:
+        BundleError: the folder holds no whole model.
         ModelError: it cannot be loaded, does not fit the data, or guesses.
         OptionError: options that go with the other kind of model.
     """
-    spec = model_spec(plan, splits)
-    if spec in MODELS:
+    spec, test = model_spec(plan, splits), splits.test
+    if spec.kind == "network":
         if plan.weights is not None:
             raise OptionError(
-                f"--weights goes with a model of your own (package.module:factory); {spec!r} is trained here."
+                f"--weights goes with a model of your own (package.module:factory); {spec.name!r} is trained here."
             )
         return None
     if plan.training:
-        raise OptionError(f"Training options go with built-in models; {spec!r} is used as it is.")
-    test = splits.test
-    own = load_user_model(spec, plan.weights, classes=test.classes, bounds=test.bounds, shape=test.x.shape[1:])
+        raise OptionError(f"Training options go with built-in models; {spec.text!r} is used as it is.")
+    if spec.kind == "folder":
+        if plan.weights is not None:
+            raise OptionError(f"--weights goes with package.module:factory; the model in {spec.text!r} has its own.")
+        own, more = saved_classifier(Path(spec.text), test), dealt_otherwise(Path(spec.text), test)
+    else:
+        own, more = load_user_model(
+            spec.text, plan.weights, classes=test.classes, bounds=test.bounds, shape=test.x.shape[1:]
+        ), ()  # fmt: skip
     remarks = check_classifier(own, test)
     if any("softmax" in remark.lower() for remark in remarks):
         own = as_logits(own)
-    return own, remarks
+    return own, (*remarks, *more)
 
 
 def trained_classifier(plan: Plan, splits: Splits, folder: Path) -> tuple[Classifier, dict[str, Any], tuple[str, ...]]:
@@ -108,7 +114,8 @@ def trained_classifier(plan: Plan, splits: Splits, folder: Path) -> tuple[Classi
         The classifier, the options it was trained with, and remarks.
     """
     options = training_options(plan, splits)
-    trained = _stored(folder, model_spec(plan, splits), splits, options, "classifier", plan.device)
+    spec = model_spec(plan, splits)
+    trained = _stored(folder, spec.name, spec.options, splits, options, "classifier", plan.device)
     return trained, asdict(options), check_classifier(trained, splits.test)
 
 
@@ -126,7 +133,7 @@ def dealt(plan: Plan, splits: Splits) -> tuple[Splits, Dataset | None]:
     if "transfer" in plan.threat_model and plan.substitute.startswith("split"):
         train, attacker = attackers_share(train, seed=plan.seed)
     poisons = plan.poisons()
-    if poisons and model_spec(plan, splits) not in MODELS:
+    if poisons and model_spec(plan, splits).kind != "network":
         raise OptionError("--poison changes what a built-in model is trained on; a model of your own is used as it is.")
     for poison in poisons:
         train = poison(train)
@@ -141,12 +148,15 @@ def substitute(
     Returns:
         The substitute, what is to be said of it, and the samples that the attacker has.
     """
-    spec = plan.model if plan.model in MODELS else default_model(splits.test.kind)
+    architecture = victim.architecture or {}
+    if "name" not in architecture:  # code of the user's own, which the attacker does not have
+        architecture = {"name": default_model(splits.test.kind)}
+    name, sizes = str(architecture["name"]), architecture.get("options", {})
     options = training_options(plan, splits)
     options = replace(options, seed=options.seed + SUBSTITUTE_SEED)
     kind = plan.substitute.partition(":")[0]
     if kind == "data":
-        trained = _stored(folder / "substitute", str(spec), splits, options, "substitute", plan.device)
+        trained = _stored(folder / "substitute", name, sizes, splits, options, "substitute", plan.device)
         return trained, {"kind": kind}, splits.train
     engine, seeds = plan.questions()
     if attacker is None:  # a few samples, whose labels only the victim tells
@@ -160,15 +170,19 @@ def substitute(
             return Classifier.load(place), json.loads(facts.read_text(encoding="utf-8")), attacker
         except (BundleError, ValueError) as error:
             console.print(f"The stored substitute cannot be used ({error}); it is trained again.")
-    checkpoint, log = place / "training.checkpoint", _spaced(console.print)
+    checkpoint, log = place / "training.checkpoint", spaced(console.print)
+
+    def network() -> nn.Module:
+        return build_model(name, splits.test.x.shape[1:], len(victim.classes), sizes)
+
     if kind == "split":
-        trained, _ = train_on_split(str(spec), attacker, options, checkpoint=checkpoint, device=plan.device, log=log)
+        trained, _ = train_on_split(network, attacker, options, checkpoint=checkpoint, device=plan.device, log=log)
         told: dict[str, Any] = {"kind": kind, "samples": len(attacker)}
     else:
         found = engine.fit(
             lambda x: victim.predict(x).argmax(1),
             attacker.x,
-            model=str(spec),
+            model=network,
             classes=victim.classes,
             bounds=victim.bounds,
             device=plan.device,
@@ -177,6 +191,7 @@ def substitute(
         )
         trained = found.classifier
         told = {"kind": kind, "seeds": len(attacker), "queries": found.queries, "agreement": found.agreement}
+    trained.architecture = {"name": name, "options": dict(sizes)}
     trained.save(place)
     write_json(facts, told)
     for file in (checkpoint, *place.glob("round-*")):
@@ -184,20 +199,29 @@ def substitute(
     return trained, told, attacker
 
 
-def _stored(folder: Path, spec: str, splits: Splits, options: TrainingOptions, what: str, device: str) -> Classifier:
+def _stored(
+    folder: Path,
+    name: str,
+    sizes: Mapping[str, Any],
+    splits: Splits,
+    options: TrainingOptions,
+    what: str,
+    device: str,
+) -> Classifier:
     if (folder / "model.json").exists():
         try:
             return Classifier.load(folder)
         except BundleError as error:
             console.print(f"The stored {what} cannot be used ({error}); it is trained again.")
     trained, _ = fit_classifier(
-        spec,
+        name,
         splits.train,
         splits.validation,
         options,
+        model_options=dict(sizes),
         checkpoint=folder / "training.checkpoint",
         device=device,
-        log=_spaced(console.print),
+        log=spaced(console.print),
     )
     trained.save(folder)
     (folder / "training.checkpoint").unlink(missing_ok=True)
@@ -221,7 +245,8 @@ def guard(spec: str, plan: Plan, trained: Classifier, splits: Splits, folder: Pa
     place = folder / "guards" / f"{_slug(spec)}-{digest(made_of)[:8]}"
     if (place / "guard.json").exists():
         try:
-            loaded = Guard.load(place, factory=plan.model if ":" in (plan.model or "") else None)
+            spec_of_model = model_spec(plan, splits)
+            loaded = Guard.load(place, factory=spec_of_model.text if spec_of_model.kind == "factory" else None)
             return _on(trained, loaded)
         except BundleError as error:
             console.print(f"The stored guard {spec!r} cannot be used ({error}); it is fitted again.")
@@ -244,6 +269,13 @@ def check_defences(plan: Plan, splits: Splits, untrained: Classifier) -> None:
     for spec in plan.defences:
         detectors, _ = _parts(spec, plan, None, splits.test.bounds)
         for detector in detectors:
+            if isinstance(detector, AttackedHead):
+                detector.check_classifier(untrained)
+                if model_spec(plan, splits).kind == "network":
+                    raise OptionError(
+                        f"Defence {spec!r} reads a head that ordinary training does not train: harden first "
+                        "(salus harden ecg-atk-gan), then name that folder by --model."
+                    )
             for layer in detector.layers:
                 if layer.removesuffix("/flat") not in known:
                     raise OptionError(f"Defence {spec!r}: the model has no layer {layer!r}; {nearest(layer, known)}")
@@ -258,7 +290,7 @@ def _parts(
     for part in guard_parts(spec):
         name, options = split_spec(part, "defence")
         if name in DETECTORS:
-            detectors.append(build_detector(name, {"seed": plan.seed, **options}))
+            detectors.append(build_detector(name, options, seed=plan.seed))
         else:
             if purifier is not None:
                 raise OptionError(f"Defence {spec!r} has two purifiers; a guard has one.")
@@ -281,7 +313,7 @@ def _on(trained: Classifier, loaded: Guard) -> Guard:
     return Guard(trained, loaded.detectors, loaded.purifier, name=loaded.name)
 
 
-def _spaced(say: Callable[[str], None], seconds: float = 5.0) -> Callable[[str], None]:
+def spaced(say: Callable[[str], None], seconds: float = 5.0) -> Callable[[str], None]:
     """Let a line through every few seconds, for logs; on a terminal the progress bar says it all."""
     last = time.monotonic()
 

@@ -37,7 +37,7 @@ QUERY_SEEDS = 150
 
 #: The fields that describe the data; they are handed to the loader as they are.
 DATA_OPTIONS = (
-    "split", "bounds", "data_dir", "label", "group", "scale", "smote", "without_mlii",
+    "split", "bounds", "data_dir", "label", "group", "scale", "smote", "without_mlii", "inputs",
     "immutable", "integer", "derived", "positive",
 )  # fmt: skip
 
@@ -82,7 +82,7 @@ class Plan(BaseModel):
 
     Attributes:
         data: a known data set, or a file or folder of the user's own.
-        split, bounds, data_dir, label, group, scale, smote, without_mlii, immutable, integer, derived,
+        split, bounds, data_dir, label, group, scale, smote, without_mlii, inputs, immutable, integer, derived,
             positive: how it is loaded, see ``salus.data.LoadOptions``.
         model: a built-in architecture, ``package.module:factory``, or a ``.pt2`` program; by default the
             built-in one for this kind of data.
@@ -117,6 +117,7 @@ class Plan(BaseModel):
     scale: bool = False
     smote: int | None = None
     without_mlii: Literal["v5", "drop"] | None = None
+    inputs: tuple[str, ...] = ("beat",)
     immutable: tuple[str, ...] = ()
     integer: tuple[str, ...] = ()
     derived: tuple[str, ...] = ()
@@ -157,6 +158,7 @@ class Plan(BaseModel):
         "poison",
         "defence",
         "threat_model",
+        "inputs",
         "immutable",
         "integer",
         "derived",
@@ -260,7 +262,7 @@ class Plan(BaseModel):
             elif not sweep:
                 sweep = [None] if kind.closest else _default_eps(data, norm)
             for eps in sweep:
-                fixed = {"bounds": data.bounds, "seed": self.seed, "eps": eps, **options, **_marks(data)}
+                fixed = {"bounds": data.bounds, "seed": self.seed, "eps": eps, **options, **marks(data)}
                 attack = build_attack(name, fixed)
                 if attack not in made:
                     made.append(attack)
@@ -272,7 +274,7 @@ class Plan(BaseModel):
         Raises:
             OptionError: one is unknown, or does not suit this kind of data.
         """
-        defaults: dict[str, Any] = {"bounds": data.bounds, "seed": self.seed, **_marks(data)}
+        defaults: dict[str, Any] = {"bounds": data.bounds, "seed": self.seed, **marks(data)}
         if data.sample_rate is not None:
             defaults["fs"] = data.sample_rate
         return [parse_control(spec, **defaults) for spec in self.control]
@@ -283,7 +285,7 @@ class Plan(BaseModel):
 
     def triggers(self, data: Dataset) -> list[Trigger]:
         """Make the attacks by which the backdoors among the poisonings are called."""
-        return triggers(self.poisons(), bounds=data.bounds, seed=self.seed, **_marks(data))
+        return triggers(self.poisons(), bounds=data.bounds, seed=self.seed, **marks(data))
 
     def questions(self) -> tuple[JacobianAugmentation, int]:
         """Read how a substitute is trained from queries alone, and from how many samples it starts.
@@ -302,7 +304,7 @@ class Plan(BaseModel):
         return build(JacobianAugmentation, {"seed": self.seed, **given}, f"substitute {name!r}"), seeds
 
 
-def _marks(data: Dataset) -> dict[str, Any]:
+def marks(data: Dataset) -> dict[str, Any]:
     """Give what a table's marked features allow."""
     mask = {} if data.mask is None else {"mask": data.mask}
     return {**mask, "units": data.steps} if data.steps else mask

@@ -111,7 +111,7 @@ def run_audit(plan: Plan, out: Path | str, *, command: str = "") -> Outcome:
         records, computed = _compute(store, [*cells, check])
         meta = {
             "salus": salus.__version__,
-            "versions": _versions(),
+            "versions": versions(),
             "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "command": command,
             "seed": plan.seed,
@@ -127,7 +127,7 @@ def run_audit(plan: Plan, out: Path | str, *, command: str = "") -> Outcome:
                 "parameters": sum(parameter.numel() for parameter in classifier.parameters()),
                 "training": training,
                 "remarks": [*classifier.notes, *remarks],
-                **_whole_test(classifier, splits.test),
+                **whole_test(classifier, splits.test),
             },
             "guards": {guard.name: {"text": _text(guard), **guard.describe()} for guard in guards},
             "substitute": facts,
@@ -267,7 +267,8 @@ def _to(data: Dataset, device: torch.device) -> Dataset:
     return replace(data, x=data.x.to(device), y=data.y.to(device), groups=groups)
 
 
-def _whole_test(classifier: Classifier, test: Dataset) -> dict[str, Any]:
+def whole_test(classifier: Classifier, test: Dataset) -> dict[str, Any]:
+    """Measure the clean accuracy on the whole test part, with its interval."""
     device = classifier.device
     labels = torch.cat([classifier.predict(part.to(device)).argmax(1).cpu() for part in torch.split(test.x, 8192)])
     return proportion(labels == test.y, groups=test.groups).named("clean_accuracy")
@@ -280,7 +281,8 @@ def _text(guard: Guard) -> str:
     return "; then ".join(parts)
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Name the versions that results may depend on."""
     from importlib.metadata import version
 
     packages = ("torch", "numpy", "scikit-learn", "wfdb")

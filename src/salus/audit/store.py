@@ -1,4 +1,4 @@
-"""The folder of one audit: what is stored, under which hash, and that it is not somebody else's."""
+"""The folder of one audit or hardening: what is stored, under which hash, and that it is not somebody else's."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
@@ -31,10 +31,13 @@ class Store:
 
     Args:
         folder: the audit's ``--out``.
+        kind: what is done there: ``audit``, or ``hardening``, which no audit may share.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, kind: Literal["audit", "hardening", "reproduction"] = "audit") -> None:
         self.folder = folder
+        self.kind = kind
+        self._a = f"{'an' if kind == 'audit' else 'a'} {kind}"
 
     def check_free(self) -> None:
         """Refuse a folder that holds something else, before any work is done.
@@ -51,7 +54,7 @@ class Store:
                 names = {name for name in names if not name.startswith(".run.json.")}
             if names and "run.json" not in names:
                 raise StoreError(
-                    f"--out {str(self.folder)!r} holds something that is no audit (for example "
+                    f"--out {str(self.folder)!r} holds something that is no {self.kind} (for example "
                     f"{sorted(names)[0]!r}); name an empty or a new folder."
                 )
 
@@ -65,7 +68,9 @@ class Store:
             try:
                 lock.acquire(timeout=0)
             except Timeout as error:
-                raise StoreError(f"Another audit is running in {str(self.folder)!r}; wait for it to end.") from error
+                raise StoreError(
+                    f"Another {self.kind} is running in {str(self.folder)!r}; wait for it to end."
+                ) from error
         try:
             yield
         finally:
@@ -79,7 +84,7 @@ class Store:
         """Make the folder this audit's, or go on with it.
 
         Raises:
-            StoreError: it is the audit of other data or of another model.
+            StoreError: it was begun for other data, for another model, or for something else than this.
         """
         path = self.folder / "run.json"
         if path.exists():
@@ -88,13 +93,15 @@ class Store:
                 known = held["identity"] if held["format"] == _FORMAT else {}
             except (OSError, ValueError, KeyError, TypeError) as error:
                 raise StoreError(f"{path} is damaged; name another --out, or delete this folder.") from error
+            if (begun := held.get("kind", "audit")) != self.kind:
+                raise StoreError(f"--out {str(self.folder)!r} holds another kind of work, {begun}; name a new folder.")
             for key, value in identity.items():
                 if digest(known.get(key)) != digest(value):
                     raise StoreError(
-                        f"--out {str(self.folder)!r} holds an audit with another {key} "
+                        f"--out {str(self.folder)!r} holds {self._a} with another {key} "
                         f"({_short(known.get(key))}, not {_short(value)}); name another folder."
                     )
-        write_json(path, {"format": _FORMAT, "identity": identity, "plan": plan})
+        write_json(path, {"format": _FORMAT, "kind": self.kind, "identity": identity, "plan": plan})
 
     def read_cell(self, key: str) -> dict[str, Any] | None:
         """Read a finished cell; None when there is none, or when it is damaged, which is said."""

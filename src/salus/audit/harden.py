@@ -1,0 +1,192 @@
+"""Hardening a classifier into a folder: checked first, resumed after a kill, and ready to be audited."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import salus
+from salus.atomic import write_json
+from salus.attacks import Attack
+from salus.attacks.registry import split_attack
+from salus.audit import build
+from salus.audit.model import several
+from salus.audit.plan import Plan, marks
+from salus.audit.run import find_device, versions, whole_test
+from salus.audit.store import Store
+from salus.classifier import Classifier
+from salus.data import Splits
+from salus.data import load as load_data
+from salus.errors import BundleError, OptionError
+from salus.hardening.methods import WORKING, Method, Task, build_method
+from salus.options import split_spec
+from salus.progress import console
+from salus.threats import full_strength
+
+_FORMAT = "salus-hardening-1"
+
+#: Radius of the attack that makes attacked copies where none is named, as a share of the range of values.
+COPIES_EPS = 0.01
+
+
+@dataclass(frozen=True, eq=False)
+class Hardened:
+    """A hardened classifier as saved.
+
+    Attributes:
+        classifier: the classifier.
+        facts: what ``hardening.json`` holds.
+        audit: the command that audits it.
+    """
+
+    classifier: Classifier
+    facts: dict[str, Any]
+    audit: str
+
+
+def run_hardening(spec: str, plan: Plan, out: Path | str, *, attack: str | None = None, command: str = "") -> Hardened:
+    """Train a hardened classifier and save it to a folder; a run that was stopped goes on where it was.
+
+    Args:
+        spec: the method, ``madry:eps=0.01,steps=10``.
+        plan: data, model, training, seed and device; what it says of attacks and defences is left aside.
+        out: the folder, new, empty, or of the same hardening.
+        attack: what makes attacked copies, for methods that train on them; PGD of 10 steps when not given.
+        command: how to repeat it.
+
+    Raises:
+        SalusError: the method, the data, the model or the folder cannot be used.
+    """
+    store = Store(Path(out), "hardening")
+    store.check_free()
+    name, options = split_spec(spec, "hardening")
+    method = build_method(name, {key: several(value) for key, value in options.items()}, seed=plan.seed)
+    if attack is not None and not method.copies:
+        raise OptionError(f"--attack goes with methods that train on attacked copies; {name!r} has options of its own.")
+    splits = load_data(plan.data, seed=plan.seed, **plan.data_options)
+    plan = _plan_of(method, plan, attack, splits)
+    find_device(plan.device)
+    task = _task(method, plan, splits)
+    method.check(splits, task)
+    own = build.own_classifier(plan, splits)
+    if own is None:
+        build.untrained_classifier(plan, splits)  # refuses what does not suit the data
+    made_of = {"method": name, "options": method.settings(), "attack": _plain(task.attack)}
+    with store.locked():
+        store.claim({**build.identity(plan, splits), **made_of}, plan.model_dump(mode="json"))
+        done = _finished(store.folder)
+        if done is None:
+            if method.copies:
+                plain = build.trained_classifier(plan, splits, store.folder / WORKING / "plain") if own is None else own
+                task = replace(task, victim=plain[0])
+            classifier, told = method.train(splits, task, store.folder, build.spaced(console.print))
+            if classifier.name != name:
+                classifier.name = f"{classifier.name} hardened by {name}"
+            classifier.save(store.folder)
+            facts = _facts(classifier, splits, plan, {"spec": spec, "command": command, **made_of}, told)
+            write_json(store.folder / "hardening.json", facts)
+            done = classifier, facts
+        shutil.rmtree(store.folder / WORKING, ignore_errors=True)
+    return Hardened(*done, _audit_command(method, plan, Path(out)))
+
+
+def _plan_of(method: Method, plan: Plan, attack: str | None, splits: Splits) -> Plan:
+    """Complete the plan: the attack that makes the copies, and the network that they are computed on."""
+    if not method.copies:
+        if build.model_spec(plan, splits).kind != "network":
+            raise OptionError(
+                f"Hardening {method.name!r} trains one of Salus's networks from the start; {plan.model!r} is used as "
+                "it is: name a network by --model, such as ecg-cnn."
+            )
+        return plan.model_copy(update={"attack": ()})
+    low, high = splits.train.bounds
+    attack = attack or f"pgd:eps={COPIES_EPS * (high - low):g},steps=10"
+    if plan.model is None:  # as in both papers, a network of the discriminator's shape
+        widths = "+".join(map(str, method.settings()["widths"]))
+        plan = plan.model_copy(update={"model": f"{method.name}:widths={widths}"})
+    return plan.model_copy(update={"attack": (attack,)})
+
+
+def _task(method: Method, plan: Plan, splits: Splits) -> Task:
+    training = build.training_options(plan, splits)
+    if method.copies:
+        return Task(attack=_attack(plan, splits), device=plan.device)
+    spec = build.model_spec(plan, splits)
+    return Task(
+        network=spec.name, sizes=spec.options, training=training, limits=marks(splits.train), device=plan.device
+    )
+
+
+def _attack(plan: Plan, splits: Splits) -> Attack:
+    """Make the one attack of the copies, at full strength: where it stops early, copies stay as they were."""
+    made = plan.attacks(splits.test)
+    if len(made) != 1:
+        raise OptionError(f"--attack {plan.attack[0]!r} names no eps; write one, such as eps=0.01.")
+    return made[0] if "early_stop" in split_attack(plan.attack[0])[1] else full_strength(made[0])
+
+
+def _plain(attack: Attack | None) -> Any:
+    """Give an attack's settings as plain values."""
+    return attack and json.loads(json.dumps({"name": attack.name, **asdict(attack)}, default=str))
+
+
+def _finished(folder: Path) -> tuple[Classifier, dict[str, Any]] | None:
+    """Load what a finished hardening left; None where there is none, or where it is damaged, which is said."""
+    path = folder / "hardening.json"
+    if not path.exists():
+        return None
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        classifier = Classifier.load(folder)
+        if facts["format"] != _FORMAT or facts["model"]["fingerprint"] != classifier.fingerprint():
+            raise BundleError(f"{path} belongs to another model")
+    except (BundleError, OSError, ValueError, KeyError, TypeError) as error:
+        console.print(f"The stored model cannot be used ({error}); it is trained again.")
+        return None
+    return classifier, facts
+
+
+def _facts(
+    classifier: Classifier, splits: Splits, plan: Plan, made_of: Mapping[str, Any], told: dict[str, Any]
+) -> dict[str, Any]:
+    """Put together what ``hardening.json`` holds."""
+    training = told.pop("training")
+    return {
+        "format": _FORMAT,
+        "salus": salus.__version__,
+        "versions": versions(),
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        **made_of,
+        "seed": plan.seed,
+        "device": plan.device,
+        "model": {
+            "name": classifier.name,
+            "architecture": classifier.architecture,
+            "fingerprint": classifier.fingerprint(),
+            "parameters": sum(parameter.numel() for parameter in classifier.parameters()),
+            "training": training,
+        },
+        "data": {**splits.describe(), "fingerprint": splits.test.fingerprint()},
+        **told,
+        "test": {"n": len(splits.test), **whole_test(classifier, splits.test)},
+    }
+
+
+def _audit_command(method: Method, plan: Plan, out: Path) -> str:
+    """Write the command that audits the folder on the same data, dealt in the same way."""
+    words = ["salus", "audit", "--data", plan.data]
+    for name, value in plan.data_options.items():
+        words.append(f"--{name.replace('_', '-')}")
+        if value is not True:
+            words.append(",".join(map(str, value)) if isinstance(value, tuple) else str(value))
+    for name, usual in (("seed", 0), ("device", "cpu")):
+        if getattr(plan, name) != usual:
+            words += [f"--{name}", str(getattr(plan, name))]
+    words += ["--model", str(out), *(["--defence", "attacked-head"] if method.copies else [])]
+    return shlex.join([*words, "--out", f"{out}-audit"])
