@@ -1,0 +1,407 @@
+"""``salus reproduce ecg-atk-gan``: trainings and cells one after the other, each stored, within a budget of time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load as load_safetensors
+from torch import Tensor
+
+import salus
+from salus import atomic
+from salus.audit.run import find_device, versions
+from salus.audit.store import Store, digest
+from salus.data import Dataset, Splits
+from salus.data import load as load_data
+from salus.errors import OptionError, nearest
+from salus.papers.ecg_atk_gan import as_published, honest
+from salus.papers.ecg_atk_gan.attacked import COLUMNS, Released, describe_change
+from salus.papers.ecg_atk_gan.trainings import ARCHITECTURES, SCALES, Scale, Trained, train_column
+from salus.progress import console, progress
+
+PROTOCOLS = ("as-published", "honest")
+SPLITS = ("beats", "patients")
+
+#: Changes whenever a step's content would: stored steps of older versions are then done again.
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a reproduction came to: the page, and how many steps were done now, before, and not at all."""
+
+    page: Path
+    computed: int
+    stored: int
+    not_run: int
+
+
+def reproduce(
+    out: Path,
+    *,
+    protocols: Sequence[str] = PROTOCOLS,
+    scale: str = "small",
+    splits: Sequence[str] = SPLITS,
+    minutes: float | None = None,
+    page: Path | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    data: str = "mitdb",
+    data_dir: Path | None = None,
+    command: str = "",
+) -> Outcome:
+    """Train, attack and count what the two papers did, and write the page.
+
+    Every step is stored; run again, with more time, it goes on where it was. A protocol that is not named keeps what
+    is stored of it.
+
+    Args:
+        out: folder of this reproduction, new, empty, or of the same one.
+        protocols: ``as-published`` (the papers' own attack data and unit, split ``beats``), ``honest`` (attacks at
+            full strength on the trained models, on both splits).
+        scale: ``smoke``, ``small`` (two cores) or ``full`` (100 epochs, 5 folds: a GPU).
+        splits: those that ``honest`` runs on.
+        minutes: begin no step that is not likely to end within so many; what is left is listed as not run.
+        page: the Markdown page; ``ecg-atk-gan.md`` in the folder when not given.
+        seed: of every draw.
+        device: where to train and attack.
+        data: MIT-BIH, or a folder of WFDB records.
+        data_dir: the first place where downloaded data are looked for.
+        command: how to repeat it, for the page.
+
+    Raises:
+        SalusError: an option, the data or the folder cannot be used.
+    """
+    for given, known in ((protocols, PROTOCOLS), (splits, SPLITS), ((scale,), SCALES)):
+        for word in given:
+            if word not in known:
+                raise OptionError(f"There is no {word!r} here; {nearest(word, known)}")
+    find_device(device)
+    store = Store(out, "reproduction")
+    store.check_free()
+    loaded = {
+        split: load_data(data, split=split, seed=seed, **({} if data_dir is None else {"data_dir": data_dir}))
+        for split in dict.fromkeys(("beats", *splits))
+    }
+    with store.locked():
+        identity = {
+            "paper": "ecg-atk-gan", "scale": scale, "seed": seed, "data": loaded["beats"].test.fingerprint(),
+        }  # fmt: skip
+        store.claim(identity, {"data": data, "device": device})
+        runner = _Runner(store, SCALES[scale], loaded, seed, device, minutes)
+        runner.announce(scale, protocols)
+        runner.speed()
+        if "as-published" in protocols:
+            runner.as_published(loaded["beats"])
+        if "honest" in protocols:
+            for split in splits:
+                runner.honest(split, loaded[split])
+        results = runner.results(protocols, scale, command, minutes)
+        atomic.write_json(out / "results.json", results)
+        arrays = runner.arrays(results)
+        page = page or out / "ecg-atk-gan.md"
+        from salus.papers.ecg_atk_gan.page import write_page
+
+        write_page(results, arrays, page)
+    return Outcome(page, runner.computed, runner.stored, runner.not_run)
+
+
+class _Runner:
+    """The steps of one reproduction, and what they left."""
+
+    def __init__(
+        self, store: Store, scale: Scale, loaded: dict[str, Splits], seed: int, device: str, minutes: float | None
+    ) -> None:
+        self.store, self.scale, self.loaded, self.seed, self.device = store, scale, loaded, seed, device
+        self.began, self.minutes = time.monotonic(), minutes
+        self.computed = self.stored = self.not_run = 0
+        self.lasted: dict[str, float] = {}  # kind of step -> seconds of the longest so far
+
+    def announce(self, scale: str, protocols: Sequence[str]) -> None:
+        """Say what is to come and how long it may take."""
+        limit = "no limit of time" if self.minutes is None else f"at most about {self.minutes:g} minutes"
+        console.print(
+            f"Reproducing ECG-ATK-GAN, {' and '.join(protocols)}, scale {scale}, {limit}: "
+            f"{len(COLUMNS)} columns, {len(ARCHITECTURES)} architectures. What does not fit is listed as not run."
+        )
+
+    def speed(self) -> None:
+        """Time one step of the GAN on this machine."""
+        from salus.papers.ecg_atk_gan.speed import measure
+
+        options = self.scale.options(self.seed)
+        self.step("speed", "speed", [asdict(options), torch.get_num_threads()], lambda: measure(options), always=True)
+
+    # The two protocols.
+
+    def as_published(self, splits: Splits) -> None:
+        """Train every architecture for every column and judge it on its own attack."""
+        test = _drawn(splits.test, self.scale.test_beats, self.seed)
+        with progress("as published", len(COLUMNS) * len(ARCHITECTURES)) as advance:
+            for column in COLUMNS:
+                for architecture in ARCHITECTURES:
+                    advance(0, note=f"{architecture}, {column}")
+                    trained = self.training("beats", splits, architecture, column)
+                    if trained is not None:
+                        self.judged(trained, test, architecture, column)
+                    advance(1)
+
+    def judged(self, trained: Trained, test: Dataset, architecture: str, column: str) -> None:
+        """Count one cell of Table 1, and the generator's row of Table 3 where there is one."""
+
+        def count() -> dict[str, Any]:
+            shown = self.attacked(test, column)
+            record = {"architecture": architecture, "attack": column} | as_published.judge(trained, test, shown)
+            found: dict[str, Any] = {"cell": record}
+            if trained.generator is not None:
+                found["generator"] = as_published.resemblance(trained.generator, test, shown, seed=self.seed)
+                drawn = as_published.examples(trained.generator, test, shown)
+                atomic.write_tensors(self.store.folder / "examples" / f"{column}.safetensors", drawn)
+            return found
+
+        self.step(f"beats-{architecture}-{column}-judged", "judging", [trained.classifier.fingerprint(), test.fingerprint()], count)
+
+    def attacked(self, test: Dataset, column: str) -> Tensor:
+        """Make the attacked copies of the test beats, once, and say what they are."""
+        if column == "none":
+            return test.x
+        released = Released(column=column, iterations=self.scale.iterations, seed=self.seed)
+        place = self.store.folder / "attacked" / f"{column}.safetensors"
+
+        def make() -> dict[str, Any]:
+            x_adv = released(test.x, test.y)
+            atomic.write_tensors(place, {"x": x_adv})
+            network = released.network(tuple(test.x.shape[1:]), len(test.classes))
+            return {"part": "test", "n": len(test), **describe_change(network, test.x, x_adv)}
+
+        if not place.exists():
+            self.forget(f"attacked-{column}")
+        self.step(f"attacked-{column}", "attacking", [asdict(released), test.fingerprint()], make, always=True)
+        return load_safetensors(place.read_bytes())["x"]
+
+    def honest(self, name: str, splits: Splits) -> None:
+        """Attack the trained models of one split at full strength."""
+        whole = _drawn(splits.test, self.scale.honest_beats, self.seed)
+        models = [(one, on) for on in honest.TRAINED_ON for one in ARCHITECTURES]
+        with progress(f"honest, {name}", len(models)) as advance:
+            for architecture, on in models:
+                trained = self.training(name, splits, architecture, on)
+                if trained is not None:
+                    trained.classifier.to(self.device)
+                    bare, guarded = honest.guards(trained, splits.calibration, seed=self.seed)
+                    for plan in honest.planned(architecture, self.scale, self.seed):
+                        self.attack(name, architecture, on, plan, bare, guarded, whole, advance)
+                advance(1)
+
+    def attack(
+        self, split: str, architecture: str, on: str, plan: honest.Planned, bare: Any, guarded: Any, whole: Dataset,
+        advance: Callable[..., None],
+    ) -> None:  # fmt: skip
+        """Compute one honest cell."""
+        data = whole if plan.beats is None else _drawn(whole, plan.beats, self.seed)
+        data = replace(data, x=data.x.to(self.device), y=data.y.to(self.device))
+        cell = honest.cell(plan, bare, guarded, data)
+        title = f"{architecture} trained on {on}, {split}: {cell.title()}"
+        advance(0, note=title)
+
+        def count() -> dict[str, Any]:
+            record, _ = cell.compute(cell.guard(data.x), lambda note: None)
+            options = {**(record["attack_options"] or {}), **({"steps": plan.attack.steps} if hasattr(plan.attack, "steps") else {})}
+            return {**record, "split": split, "architecture": architecture, "trained_on": on, "attack_options": options}
+
+        blank = {**cell.blank(), "split": split, "architecture": architecture, "trained_on": on}
+        slug = hashlib.sha256(title.encode()).hexdigest()[:12]
+        kind = f"{'guarded ' if plan.guarded else ''}{plan.attack.name if plan.attack else 'clean'} {plan.threat_model}"
+        self.step(f"honest-{slug}", kind, [cell.key()], count, blank=blank)
+
+    # Steps: done once, stored, or not begun.
+
+    def training(self, split: str, splits: Splits, architecture: str, column: str) -> Trained | None:
+        """Train, or load, one architecture for one column; None where the time does not allow it."""
+        name = f"{split}-{architecture}-{column}"
+        folder = self.store.folder / "models" / name
+        blank = {"split": split, "architecture": architecture, "attack": column}
+        made: list[Trained] = []
+
+        def train() -> dict[str, Any]:
+            made.append(
+                train_column(
+                    splits, architecture, column, self.scale, folder, seed=self.seed, device=self.device,
+                    log=lambda line: None if line.startswith("epoch") else console.print(line),
+                )
+            )  # fmt: skip
+            return blank | {key: value for key, value in made[0].facts.items() if key != "losses"}
+
+        key = [VERSION, asdict(self.scale), splits.train.fingerprint(), self.seed, name]
+        if not (folder / "training.json").exists():
+            self.forget(f"training-{name}")
+        record = self.step(f"training-{name}", f"training {architecture}", key, train, blank=blank)
+        if record["status"] != "done":
+            return None
+        return made[0] if made else train_column(
+            splits, architecture, column, self.scale, folder, seed=self.seed, device=self.device, log=console.print
+        )  # fmt: skip
+
+    def step(
+        self,
+        name: str,
+        kind: str,
+        key: Any,
+        work: Callable[[], dict[str, Any]],
+        *,
+        blank: dict[str, Any] | None = None,
+        always: bool = False,
+    ) -> dict[str, Any]:
+        """Do one step, or read what it left; begin none that is not likely to fit the time that is left.
+
+        Args:
+            name: of the file that keeps it.
+            kind: steps of one kind take about as long.
+            key: all that decides what it leaves.
+            work: does it.
+            blank: what to say of it where it is not run.
+            always: do it however little time is left, because others need it.
+        """
+        path = self.store.folder / "steps" / f"{name}.json"
+        wanted = digest([VERSION, key])
+        if path.exists():
+            try:
+                held = json.loads(path.read_text(encoding="utf-8"))
+                if held["key"] == wanted and held["content"]["status"] == "done":
+                    self.stored += 1
+                    content: dict[str, Any] = held["content"]
+                    return content
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                console.print(f"Step {name} is damaged ({error}); it is done again.")
+        left = None if self.minutes is None else 60 * self.minutes - (time.monotonic() - self.began)
+        needed = self.lasted.get(kind, 0.0)
+        if left is not None and not always and (left <= 0 or needed > left):
+            self.not_run += 1
+            reason = f"no time left within the budget of {self.minutes:g} minutes"
+            content = {**(blank or {}), "status": "not run", "reason": reason}
+        else:
+            began = time.monotonic()
+            content = {**work(), "status": "done", "reason": None}
+            seconds = time.monotonic() - began
+            content.setdefault("seconds", round(seconds, 1))
+            self.lasted[kind] = max(needed, seconds)
+            self.computed += 1
+        atomic.write_json(path, {"key": wanted, "content": content})
+        return content
+
+    def forget(self, name: str) -> None:
+        """Drop a step whose artefact is gone."""
+        (self.store.folder / "steps" / f"{name}.json").unlink(missing_ok=True)
+
+    # What is stored, in one page of values.
+
+    def results(
+        self, protocols: Sequence[str], scale: str, command: str, minutes: float | None
+    ) -> dict[str, Any]:
+        """Gather all steps into ``results.json``."""
+        steps = {
+            path.stem: json.loads(path.read_text(encoding="utf-8"))["content"]
+            for path in sorted((self.store.folder / "steps").glob("*.json"))
+        }
+        trainings = [content for name, content in steps.items() if name.startswith("training-")]
+        state = {(one["split"], one["architecture"], one["attack"]): one for one in trainings}
+        cells, generator = [], []
+        for column in COLUMNS:
+            for architecture in ARCHITECTURES:
+                found = steps.get(f"beats-{architecture}-{column}-judged", {})
+                training = state.get(("beats", architecture, column), {})
+                base = {
+                    "protocol": "as-published", "split": "beats", "architecture": architecture, "attack": column,
+                }  # fmt: skip
+                if "cell" in found:
+                    cells.append({**base, **found["cell"], "status": "done", "reason": None})
+                else:
+                    reason = found.get("reason") or training.get("reason") or "this protocol was not asked for"
+                    cells.append({**base, "status": "not run", "reason": reason})
+                if "generator" in found:
+                    generator.append({"split": "beats", "attack": column, **found["generator"]})
+        attack_data = [
+            {"split": "beats", "architecture": "all", "attack": name.removeprefix("attacked-"), **content}
+            for name, content in steps.items()
+            if name.startswith("attacked-")
+        ]
+        attack_data.sort(key=lambda row: COLUMNS.index(row["attack"]))
+        done = [path.stem for path in (self.store.folder / "examples").glob("*.safetensors")]
+        options = self.scale.options(self.seed)
+        return {
+            "meta": {
+                "command": command,
+                "protocols": list(protocols),
+                "scale": scale,
+                "seed": self.seed,
+                "salus": salus.__version__,
+                "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+                "machine": f"{platform.machine()}, {platform.system()}, {_processor()}, device {self.device}",
+                "threads": torch.get_num_threads(),
+                "versions": versions(),
+                "seconds": round(sum(content.get("seconds") or 0.0 for content in steps.values()), 1),
+                "budget_minutes": minutes,
+                "settings": {
+                    **asdict(options),
+                    "test_beats": self.scale.test_beats or len(self.loaded["beats"].test),
+                    "iterations": self.scale.iterations,
+                    "honest_beats": self.scale.honest_beats,
+                    "query_beats": self.scale.query_beats,
+                    "queries": self.scale.queries,
+                    "baseline": asdict(self.scale.baseline),
+                    "dc_gan_epochs": self.scale.dc_gan_epochs,
+                },
+                "data": {split: splits.describe() for split, splits in self.loaded.items()},
+            },
+            "trainings": trainings,
+            "attack_data": attack_data,
+            "cells": cells,
+            "honest": [content for name, content in steps.items() if name.startswith("honest-")],
+            "generator": generator,
+            "overlays": {
+                "attacks": [column for column in COLUMNS if column in done],
+                "classes": list(self.loaded["beats"].test.classes),
+            },
+            "speed": steps.get("speed"),
+        }
+
+    def arrays(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Read the example beats that the figures show, ``[A, K, L]``."""
+        folder = self.store.folder / "examples"
+        held = [
+            load_safetensors((folder / f"{column}.safetensors").read_bytes())
+            for column in results["overlays"]["attacks"]
+        ]
+        if not held:
+            return {}
+        return {
+            f"overlay_{name}": torch.stack([one[name] for one in held]).numpy()
+            for name in ("clean", "attacked", "generated")
+        }
+
+
+def _drawn(test: Dataset, most: int | None, seed: int) -> Dataset:
+    """Draw test beats at natural prevalence, keeping one of each class there is."""
+    if most is None or most >= len(test):
+        return test
+    order = torch.randperm(len(test), generator=torch.Generator().manual_seed(seed))
+    firsts = [int(order[(test.y[order] == label).nonzero()[0, 0]]) for label in test.y.unique().tolist()]
+    rest = [row for row in order.tolist() if row not in firsts][: most - len(firsts)]
+    return test.subset(torch.tensor(sorted(firsts + rest)))
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or "unknown processor"
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
