@@ -234,7 +234,8 @@ def reproduce(
         command=shlex.join(["salus", *sys.argv[1:]]),
     )
     click.echo(
-        f"{outcome.computed} steps done, {outcome.stored} stored before, {outcome.not_run} not run.\nPage: {outcome.page}"
+        f"{outcome.computed} steps done, {outcome.stored} stored before, {outcome.not_run} not run.\n"
+        f"Page: {outcome.page}"
     )
 
 

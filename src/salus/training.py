@@ -48,6 +48,8 @@ class TrainingOptions:
             if all were alike, 0 as they are.
         averaging: decay, a step, of the running average of all weights; the average is what is validated and
             kept. 0 for none.
+        keep: the epoch whose weights are kept: that of the lowest validation ``loss``, or the ``last``, which suits
+            hardened models: their validation loss rises while their accuracy under attack still does too.
         precision: ``bfloat16`` computes convolutions and products in mixed precision: less exact, twice to three
             times as fast where the processor has instructions for it.
         seed: decides initial weights, the order of samples and dropout.
@@ -61,6 +63,7 @@ class TrainingOptions:
     patience: int | None = None
     prior_shift: float = 0.0
     averaging: float = 0.0
+    keep: Literal["loss", "last"] = "loss"
     precision: Literal["float32", "bfloat16"] = "float32"
     seed: int = 0
 
@@ -79,6 +82,8 @@ class TrainingOptions:
             raise OptionError(f"Training: prior_shift={self.prior_shift} will not do; it must be from 0 to 2.")
         if not 0 <= self.averaging < 1:
             raise OptionError(f"Training: averaging={self.averaging} will not do; it must be from 0 to below 1.")
+        if self.keep not in ("loss", "last"):
+            raise OptionError(f"Training: keep={self.keep!r} is not loss or last.")
         if self.precision not in ("float32", "bfloat16"):
             raise OptionError(f"Training: precision={self.precision!r} is not float32 or bfloat16.")
         if self.seed < 0:
@@ -265,7 +270,8 @@ def train(
             result = Epoch(epoch, total / len(train), loss, accuracy, recall, time.monotonic() - began)
             history.epochs.append(result)
             advance(0, note=f"accuracy {accuracy:.1%}")
-            if not history.best or result.loss < history.epochs[history.best - 1].loss:
+            lower = not history.best or result.loss < history.epochs[history.best - 1].loss
+            if lower or options.keep == "last":
                 history.best, best = epoch, weights(shown)
             if store is not None:
                 store.save(
@@ -413,10 +419,10 @@ def _one_cycle(step: int, steps: int, warmup: float = 0.25) -> float:
 @torch.no_grad()
 def _average(average: nn.Module, module: nn.Module, decay: float) -> None:
     """Move the average a step towards the module; statistics, which are averages already, are copied."""
-    for kept, value in zip(average.parameters(), module.parameters(), strict=True):
-        kept.lerp_(value, 1 - decay)
-    for kept, value in zip(average.buffers(), module.buffers(), strict=True):
-        kept.copy_(value)
+    for kept, weight in zip(average.parameters(), module.parameters(), strict=True):
+        kept.lerp_(weight, 1 - decay)
+    for held, value in zip(average.buffers(), module.buffers(), strict=True):
+        held.copy_(value)
 
 
 def _key(module: nn.Module, train: Dataset, validation: Dataset, options: TrainingOptions, recipe: Recipe) -> str:

@@ -172,7 +172,11 @@ def _facts(
             "parameters": sum(parameter.numel() for parameter in classifier.parameters()),
             "training": training,
         },
-        "data": {**splits.describe(), "fingerprint": splits.test.fingerprint()},
+        "data": {
+            **splits.describe(),
+            "options": json.loads(json.dumps(plan.data_options, default=str)),
+            "fingerprint": splits.test.fingerprint(),
+        },
         **told,
         "test": {"n": len(splits.test), **whole_test(classifier, splits.test)},
     }

@@ -7,7 +7,8 @@ import hashlib
 import io
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -302,14 +303,16 @@ class _Fold:
         advance(len(epochs))
         for epoch in range(len(epochs) + 1, self.options.epochs + 1):
             began = time.monotonic()
-            means = self._pass(epoch, advance)
+            real, attacked, classes, fooling, mse = means = self._pass(epoch, advance)
             if not all(math.isfinite(value) for value in means):
                 raise ModelError(
                     f"ECG-ATK-GAN failed in epoch {epoch} of fold {self.number}: a loss is not a number. "
                     f"Lower the learning rate ({self.options.learning_rate:g})."
                 )
             score = self._score()
-            result = GANEpoch(self.number, epoch, *means, score, time.monotonic() - began)
+            result = GANEpoch(
+                self.number, epoch, real, attacked, classes, fooling, mse, score, time.monotonic() - began
+            )
             epochs.append(result)
             if store is not None and folder is not None:
                 optimizer = optimizer_tensors(self.optimizer)
@@ -351,22 +354,22 @@ class _Fold:
         self.optimizer.zero_grad()
         losses = []
         for shown, target in ((beats.x, 1.0), (fake.detach(), 0.0)):
-            with self.mixed():
+            with self.mixed(), _unrecorded(self.discriminator, when=shown is not beats.x):
                 judged = self.discriminator.judge(shown)
             adversarial, attacked, classes = self._losses(judged, target, beats)
-            (adversarial + options.lambda_atk * attacked + options.lambda_ary * classes).backward()  # type: ignore[no-untyped-call]
+            (adversarial + options.lambda_atk * attacked + options.lambda_ary * classes).backward()
             losses.append(torch.stack([adversarial, attacked, classes]).detach().double().cpu())
         self.optimizer.step()
 
         # The generator, through the discriminator as it now is.
         self.optimizer.zero_grad()
         self.discriminator.requires_grad_(False)
-        with self.mixed():
+        with self.mixed(), _unrecorded(self.discriminator):
             judged = self.discriminator.judge(fake)
         fooling, attacked, classes = self._losses(judged, 1.0, beats)
         mse = (fake - beats.clean).square().mean()  # Eq. 3
         whole = fooling + options.lambda_atk * attacked + options.lambda_ary * classes + options.lambda_mse * mse
-        whole.backward()  # type: ignore[no-untyped-call]
+        whole.backward()
         self.optimizer.step()
         self.discriminator.requires_grad_(True)
         (real, on_real, classes_real), (synthetic, on_fake, classes_fake) = losses
@@ -431,6 +434,24 @@ class _Fold:
             made = self.generator(batch.x, batch.y, z)
         picture = samples_picture(batch.x.cpu().numpy(), made.float().cpu().numpy(), self.classes)
         atomic.write_bytes(folder / f"fold-{self.number}-samples.png", picture)
+
+
+@contextmanager
+def _unrecorded(module: nn.Module, *, when: bool = True) -> Iterator[None]:
+    """Let batch normalisation pass over this batch in its running averages.
+
+    The classifier is used on recorded beats. Averages over generated ones too, which early in the training look
+    nothing like them, would spoil its answers in eval mode. Neither paper says what theirs are taken over.
+    """
+    norms = [part for part in module.modules() if when and isinstance(part, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from salus.models.ecg_cnn import Trunk
-from salus.models.signal import conv, conv_block, spread
+from salus.models.signal import conv, conv_block, spread, together
 
 SkipBlock = Literal["sdc", "sda"]
 
@@ -98,7 +98,7 @@ class Generator(nn.Module):
         for after, before in zip(reversed(widths), (widths[-1], *reversed(widths[1:])), strict=True):
             self.up.append(_upsampling(before, after))
         self.out = conv(inner[0], channels, kernel=3, bias=True)
-        self.to(memory_format=torch.channels_last)
+        together(self)
 
     def forward(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
         """Generate beats ``[N, C, L]``, values in (0, 1).

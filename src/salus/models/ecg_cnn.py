@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
-from salus.models.signal import conv_block, spread
+from salus.models.signal import conv_block, spread, together
 
 
 class Trunk(nn.Sequential):
@@ -28,11 +27,13 @@ class Trunk(nn.Sequential):
             length = (length + 2 * ((halving - 1) // 2) - halving) // 2 + 1
         super().__init__(*stages)
         self.size = widths[-1] * length
-        self.to(memory_format=torch.channels_last)
+        together(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute states of ``x [N, C, L]``."""
-        states: Tensor = super().forward(spread(x))  # [N, widths[-1], 1, L / 2^stages]
+        states = spread(x)
+        for stage in self:
+            states = stage(states)  # [N, widths[-1], 1, L / 2^stages]
         return states.flatten(1)
 
 

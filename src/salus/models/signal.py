@@ -9,6 +9,13 @@ import torch
 from torch import Tensor, nn
 
 
+def together(module: nn.Module) -> None:
+    """Lay out a module's weights for the layers below."""
+    for weight in module.parameters():
+        if weight.ndim == 4:
+            weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+
+
 def spread(x: Tensor) -> Tensor:
     """Lay out signals ``[N, C, L]`` for the layers below, as ``[N, C, 1, L]``."""
     return x.unsqueeze(2).contiguous(memory_format=torch.channels_last)

@@ -10,7 +10,14 @@ from torch import Tensor
 from salus.data import Dataset
 from salus.hardening.ecg_atk_gan import ECGATKGAN
 from salus.metrics import (
-    confusion, macro_f1, paper_accuracy, paper_auc, per_class, proportion, score_auc, similarities,
+    confusion,
+    macro_f1,
+    paper_accuracy,
+    paper_auc,
+    per_class,
+    proportion,
+    score_auc,
+    similarities,
 )  # fmt: skip
 from salus.papers.ecg_atk_gan.trainings import Trained
 

@@ -25,7 +25,7 @@ COLUMNS = ("none", "fgsm", "bim", "pgd", "cw", "dbb", "hsj")
 EPS = 0.01
 CW_EPS = 0.1
 
-#: The released script leaves ART's 100 iterations and step of 0.1, ten times eps: every step goes from corner to corner.
+#: The released script leaves ART's 100 iterations and step of 0.1, ten times eps: each goes from corner to corner.
 ITERATIONS, STEP_SIZE = 100, 0.1
 
 #: How many random points ART's HopSkipJump tries before it gives up, and how finely it then halves the way back.
@@ -90,7 +90,7 @@ class Released:
     def _random_point(
         self, answers: Callable[[Tensor], Tensor], x: Tensor, said: Tensor, start: int, tries: int
     ) -> tuple[Tensor, Tensor]:
-        """Try uniform noise until the network answers otherwise than to the beat; where it never does, keep the beat."""
+        """Try uniform noise until the network answers otherwise than to the beat; else keep the beat."""
         point, found = x.clone(), torch.zeros(len(x), dtype=torch.bool)
         samples = torch.arange(start, start + len(x))
         for trial in range(tries):
@@ -103,9 +103,7 @@ class Released:
         return point, found
 
 
-def _towards(
-    answers: Callable[[Tensor], Tensor], x: Tensor, point: Tensor, said: Tensor, found: Tensor
-) -> Tensor:
+def _towards(answers: Callable[[Tensor], Tensor], x: Tensor, point: Tensor, said: Tensor, found: Tensor) -> Tensor:
     """Halve the straight way back to the beat as long as the network answers otherwise (ART, ``_binary_search``)."""
     rows = found.nonzero()[:, 0]
     low, high = torch.zeros(len(rows)), torch.ones(len(rows))
@@ -137,9 +135,7 @@ def describe_change(network: nn.Module, x: Tensor, x_adv: Tensor) -> dict[str, f
     apart = (x_adv - x).flatten(1)
     largest = apart.abs().amax(1)
     answers = _answers(network)
-    kept = [
-        answers(one) == answers(other) for one, other in zip(x.split(_BATCH), x_adv.split(_BATCH), strict=True)
-    ]
+    kept = [answers(one) == answers(other) for one, other in zip(x.split(_BATCH), x_adv.split(_BATCH), strict=True)]
     return {
         "unchanged": float((largest == 0).double().mean()),
         "linf_mean": float(largest.double().mean()),

@@ -25,6 +25,7 @@ from salus.data import load as load_data
 from salus.errors import OptionError, nearest
 from salus.papers.ecg_atk_gan import as_published, honest
 from salus.papers.ecg_atk_gan.attacked import COLUMNS, Released, describe_change
+from salus.papers.ecg_atk_gan.honest import Planned
 from salus.papers.ecg_atk_gan.trainings import ARCHITECTURES, SCALES, Scale, Trained, train_column
 from salus.progress import console, progress
 
@@ -168,7 +169,12 @@ class _Runner:
                 atomic.write_tensors(self.store.folder / "examples" / f"{column}.safetensors", drawn)
             return found
 
-        self.step(f"beats-{architecture}-{column}-judged", "judging", [trained.classifier.fingerprint(), test.fingerprint()], count)
+        self.step(
+            f"beats-{architecture}-{column}-judged",
+            "judging",
+            [trained.classifier.fingerprint(), test.fingerprint()],
+            count,
+        )
 
     def attacked(self, test: Dataset, column: str) -> Tensor:
         """Make the attacked copies of the test beats, once, and say what they are."""
@@ -203,7 +209,7 @@ class _Runner:
                 advance(1)
 
     def attack(
-        self, split: str, architecture: str, on: str, plan: honest.Planned, bare: Any, guarded: Any, whole: Dataset,
+        self, split: str, architecture: str, on: str, plan: Planned, bare: Any, guarded: Any, whole: Dataset,
         advance: Callable[..., None],
     ) -> None:  # fmt: skip
         """Compute one honest cell."""
@@ -215,8 +221,7 @@ class _Runner:
 
         def count() -> dict[str, Any]:
             record, _ = cell.compute(cell.guard(data.x), lambda note: None)
-            options = {**(record["attack_options"] or {}), **({"steps": plan.attack.steps} if hasattr(plan.attack, "steps") else {})}
-            return {**record, "split": split, "architecture": architecture, "trained_on": on, "attack_options": options}
+            return {**record, "split": split, "architecture": architecture, "trained_on": on}
 
         blank = {**cell.blank(), "split": split, "architecture": architecture, "trained_on": on}
         slug = hashlib.sha256(title.encode()).hexdigest()[:12]
@@ -304,9 +309,7 @@ class _Runner:
 
     # What is stored, in one page of values.
 
-    def results(
-        self, protocols: Sequence[str], scale: str, command: str, minutes: float | None
-    ) -> dict[str, Any]:
+    def results(self, protocols: Sequence[str], scale: str, command: str, minutes: float | None) -> dict[str, Any]:
         """Gather all steps into ``results.json``."""
         steps = {
             path.stem: json.loads(path.read_text(encoding="utf-8"))["content"]

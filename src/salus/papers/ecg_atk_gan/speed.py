@@ -15,7 +15,9 @@ from salus.hardening.ecg_atk_gan import GANOptions, gan_step
 from salus.models.ecg_atk_gan import smooth_noise
 
 
-def measure(options: GANOptions, *, classes: int = 4, length: int = 280, repeats: int = 5, steps: int = 4) -> dict[str, Any]:
+def measure(
+    options: GANOptions, *, classes: int = 4, length: int = 280, repeats: int = 5, steps: int = 4
+) -> dict[str, Any]:
     """Time whole steps and bare passes in turn, in one run; medians over the repeats.
 
     Bare are: the generator forward, the discriminator forward and back on recorded and on generated beats, and
@@ -47,7 +49,8 @@ def measure(options: GANOptions, *, classes: int = 4, length: int = 280, repeats
             _back(judged)
             fold.discriminator.requires_grad_(True)
 
-    whole(), bare()
+    whole()
+    bare()
     times: dict[str, list[float]] = {"whole": [], "bare": []}
     for _ in range(repeats):
         for name, run in (("whole", whole), ("bare", bare)):

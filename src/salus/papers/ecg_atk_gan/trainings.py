@@ -70,9 +70,9 @@ SCALES: dict[str, Scale] = {
         queries=60,
     ),
     "small": Scale(
-        per_class=2500,
-        gan={"widths": _TEXT, "epochs": 10, "folds_trained": 1, "precision": "bfloat16"},
-        baseline=TrainingOptions(epochs=6, patience=6, balance="none", precision="bfloat16"),
+        per_class=5000,
+        gan={"widths": _TEXT, "epochs": 5, "folds_trained": 1, "precision": "bfloat16"},
+        baseline=TrainingOptions(epochs=3, patience=3, balance="none", precision="bfloat16"),
         dc_gan_epochs=20,
         iterations=10,
         test_beats=4000,
