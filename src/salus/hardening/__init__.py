@@ -1,5 +1,21 @@
 """Training that makes a classifier more robust."""
 
 from salus.hardening.dc_gan import augment
+from salus.hardening.ecg_atk_gan import ECGATKGAN, PRESETS, GANOptions, preset, train_ecg_atk_gan
+from salus.hardening.methods import METHODS, build_method
+from salus.hardening.retraining import AdversarialTraining, madry, single_step, trades
 
-__all__ = ["augment"]
+__all__ = [
+    "ECGATKGAN",
+    "METHODS",
+    "PRESETS",
+    "AdversarialTraining",
+    "GANOptions",
+    "augment",
+    "build_method",
+    "madry",
+    "preset",
+    "single_step",
+    "trades",
+    "train_ecg_atk_gan",
+]
