@@ -69,6 +69,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--parts", default="pgd,curve,autoattack,peer,autoattack-rest")
     parser.add_argument("--shard", default="0/1")
+    parser.add_argument("--pgd-beats", type=int, help="Beats for PGD, at natural prevalence.  [default: all]")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -86,7 +87,7 @@ def main() -> None:
     wanted = options.parts.split(",")
     strong = PGD(eps=EPS, steps=40, restarts=5, seed=options.seed)
     if "pgd" in wanted:
-        work.run("pgd", strong, everything)
+        work.run("pgd", strong, _some(everything, options.pgd_beats, options.seed))
     if "curve" in wanted:
         for eps in CURVE:
             if eps != EPS:
@@ -113,6 +114,14 @@ def _drawn(test: Dataset, seed: int) -> tuple[Tensor, Tensor]:
     natural = order[:NATURAL].sort().values
     rare = (test.y > 0).nonzero()[:, 0]
     return natural, rare[~torch.isin(rare, natural)]
+
+
+def _some(rows: Tensor, most: int | None, seed: int) -> Tensor:
+    """Draw so many of the beats."""
+    if most is None or most >= len(rows):
+        return rows
+    drawn: Tensor = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))[:most].sort().values]
+    return drawn
 
 
 class _Work:

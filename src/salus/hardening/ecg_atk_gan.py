@@ -122,7 +122,7 @@ class GANEpoch:
     classes: float
     fooling: float  # generator: (D(G) - 1)^2
     mse: float  # generator: squared distance from the clean beats
-    score: float  # mean class recall on the fold's held-out beats, clean and attacked
+    score: float  # accuracy on the fold's held-out beats, clean and attacked
     seconds: float
 
 
@@ -171,11 +171,11 @@ def train_ecg_atk_gan(
     log: Log | None = None,
     on_epoch: Callable[[GANEpoch], None] | None = None,
 ) -> ECGATKGAN:
-    """Train on beats and their attacked copies, by cross-validation, and keep the fold with the best score.
+    """Train on beats and their attacked copies, by cross-validation, and keep the model with the best score.
 
     Each fold holds out a part of the recorded beats, of every class its share; the rest is balanced by SMOTE, so
-    that no synthetic beat stands near a held-out one. The score is the mean class recall on held-out beats and
-    their attacked copies. In each step the discriminator learns from recorded, then from generated beats, then
+    that no synthetic beat stands near a held-out one. The score is the accuracy on held-out beats and their
+    attacked copies, and of all epochs of all folds the best is kept. In each step the discriminator learns from recorded, then from generated beats, then
     the generator through the discriminator, whose weights are held (four-attack paper, section 2.3).
 
     Killed at any moment and started again with the same arguments, it ends with the weights it would have had.
@@ -206,8 +206,9 @@ def train_ecg_atk_gan(
             pair = fold.train(folder, advance, say, on_epoch)
             history.epochs += pair.epochs
             history.remarks += pair.remarks
-            if chosen is None or pair.epochs[-1].score > chosen[0]:
-                chosen, history.fold = (pair.epochs[-1].score, pair), number
+            score = max(epoch.score for epoch in pair.epochs)
+            if chosen is None or score > chosen[0]:
+                chosen, history.fold = (score, pair), number
     assert chosen is not None  # noqa: S101 - there is a fold
     pair = chosen[1]
     classifier = Classifier(
@@ -286,6 +287,7 @@ class _Fold:
     ) -> _Pair:
         epochs: list[GANEpoch] = []
         remarks: list[str] = []
+        best: dict[str, Tensor] = {}
         both = nn.ModuleDict({"discriminator": self.discriminator, "generator": self.generator})
         store = None
         if folder is not None:
@@ -296,6 +298,7 @@ class _Fold:
             elif stored is not None:
                 both.load_state_dict(stored.parts["weights"])
                 restore_optimizer(self.optimizer, stored.parts["optimizer"])
+                best = stored.parts["best"]
                 epochs = [GANEpoch(**epoch) for epoch in stored.facts]
                 remarks.append(f"Fold {self.number} continues after epoch {len(epochs)}, from {store.path}.")
         for remark in remarks:
@@ -313,19 +316,23 @@ class _Fold:
             result = GANEpoch(
                 self.number, epoch, real, attacked, classes, fooling, mse, score, time.monotonic() - began
             )
+            if not epochs or score > max(one.score for one in epochs):
+                best = weights(both)
             epochs.append(result)
             if store is not None and folder is not None:
                 optimizer = optimizer_tensors(self.optimizer)
-                store.save({"weights": weights(both), "optimizer": optimizer}, [asdict(one) for one in epochs])
+                parts = {"weights": weights(both), "best": best, "optimizer": optimizer}
+                store.save(parts, [asdict(one) for one in epochs])
                 self._show(folder, epochs)
-            advance(0, note=f"fold {self.number + 1}, mean recall {score:.1%}")
+            advance(0, note=f"fold {self.number + 1}, held-out accuracy {score:.1%}")
             say(
                 f"epoch {epoch}/{self.options.epochs} of fold {self.number}: real {result.real:.3f}, attacked "
-                f"{result.attacked:.3f}, classes {result.classes:.3f}, mse {result.mse:.5f}, mean recall {score:.1%}, "
+                f"{result.attacked:.3f}, classes {result.classes:.3f}, mse {result.mse:.5f}, held-out accuracy {score:.1%}, "
                 f"{result.seconds:.0f} s"
             )
             if on_epoch is not None:
                 on_epoch(result)
+        both.load_state_dict(best)
         return _Pair(self.discriminator, self.generator, epochs, remarks)
 
     def _pass(self, epoch: int, advance: Advance) -> list[float]:
@@ -398,16 +405,13 @@ class _Fold:
 
     @torch.no_grad()
     def _score(self) -> float:
-        """Mean class recall on the held-out beats, clean and attacked."""
+        """Accuracy on the held-out beats, clean and attacked."""
         labels = []
         with evaluating(self.discriminator), self.mixed():
             for rows in torch.arange(len(self.held)).split(1024):
                 batch = self.held.batch(rows, self.device)
                 labels.append(self.discriminator(batch.x).argmax(1).cpu())
-        y, hit = self.held.y, (torch.cat(labels) == self.held.y).double()
-        counts = torch.bincount(y, minlength=len(self.classes))
-        recalls = torch.bincount(y, hit, len(self.classes))[counts > 0] / counts[counts > 0]
-        return float(recalls.mean())
+        return float((torch.cat(labels) == self.held.y).double().mean())
 
     def _key(self, both: nn.Module) -> str:
         parts = (asdict(self.options), self.number, self.learn.fingerprint(), self.held.fingerprint())

@@ -73,8 +73,8 @@ class AdversarialTraining(Recipe):
         """Attack validation samples by a short PGD at the full eps, whatever training attacks with."""
         assert self.attack.eps is not None  # noqa: S101 - checked above
         judge = PGD(
-            eps=self.attack.eps, norm=self.attack.norm, bounds=self.attack.bounds, steps=VALIDATION_STEPS,
-            early_stop=False,
+            eps=self.attack.eps, norm=self.attack.norm, bounds=self.attack.bounds, mask=self.attack.mask,
+            units=self.attack.units, steps=VALIDATION_STEPS, early_stop=False,
         )  # fmt: skip
         return judge(model, x, y)
 

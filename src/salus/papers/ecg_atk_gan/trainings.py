@@ -71,8 +71,8 @@ SCALES: dict[str, Scale] = {
     ),
     "small": Scale(
         per_class=5000,
-        gan={"widths": _TEXT, "epochs": 5, "learning_rate": 5e-4, "folds_trained": 1, "precision": "bfloat16"},
-        baseline=TrainingOptions(epochs=3, patience=3, balance="none", precision="bfloat16"),
+        gan={"widths": _TEXT, "epochs": 3, "learning_rate": 5e-4, "folds_trained": 1, "precision": "bfloat16"},
+        baseline=TrainingOptions(epochs=2, patience=2, balance="none", precision="bfloat16"),
         dc_gan_epochs=20,
         iterations=10,
         test_beats=4000,

@@ -17,7 +17,7 @@ _PANELS = (
     ("least squares", ("real", "fooling")),
     ("heads", ("attacked", "classes")),
     ("generator: squared error", ("mse",)),
-    ("held-out mean recall", ("score",)),
+    ("held-out accuracy", ("score",)),
 )
 
 
