@@ -98,7 +98,7 @@ def draw_curve(lines: dict[str, list[Record]]) -> Figure:
         ax.grid(axis="y")
         ax.set_axisbelow(True)
     panels[0].legend(frameon=False, loc="lower left")
-    figure.supxlabel("eps: how far every value may be moved, as a share of the beat's height", fontsize=9)
+    figure.supxlabel("eps: how far every value may be moved (channels run from 0 to 1)", fontsize=9)
     return figure
 
 
@@ -143,13 +143,14 @@ def draw_beats(what: Record) -> Figure:
             change = [-0.35 + 10 * (after - before) for before, after in zip(clean, moved, strict=True)]
             ax.plot(milliseconds, change, color=BLUE, linewidth=0.7, label="the change, ten times as large")
             before, after = what["answers"]["clean"][column], what["answers"][attack][column]
-            verdict = "still right" if after == name else f"read as {after}"
-            words = f"{name}: {verdict}" if before == name else f"{name}: read as {before}, then {after}"
-            ax.set_title(f"{attack}, {words}", fontsize=8, color=INK if after == name else VERMILION)
+            words, colour = ("still right", INK) if after == name else (f"read as {after}", VERMILION)
+            if before != name:
+                words, colour = f"read as {before} before any attack", MUTED
+            ax.set_title(f"{attack}, {name}: {words}", fontsize=8, color=colour)
             ax.set_yticks([0, 0.5, 1])
             ax.set_ylim(-0.55, 1.08)
             ax.tick_params(length=3, color=MUTED, labelsize=7.5)
-    figure.supxlabel("ms", fontsize=9)
+    figure.supxlabel("ms from the start of the beat", fontsize=9)
     handles, words = panels[0, 0].get_legend_handles_labels()
-    figure.legend(handles, words, loc="outside lower center", ncols=3, frameon=False)
+    figure.legend(handles, words, loc="outside upper center", ncols=3, frameon=False)
     return figure

@@ -10,6 +10,17 @@ from ecg_numbers import CLASSES, HEIGHT, arrow, between, ends, share
 
 Record = dict[str, Any]
 
+AUTO_ATTACK = f"""\
+AutoAttack is slow: accuracy under it is that of {NATURAL:,} test beats drawn as they come. Beside them it attacked
+further S, V and F beats, which count in the table of classes alone. So its rows are not of the same beats as the
+others, and differ by chance too."""
+
+EC57 = """\
+In the manner of ANSI/AAMI EC57, the standard for reporting arrhythmia detectors: sensitivity (Se) and positive
+predictivity (+P) in percent, clean → under PGD-40x5. **Gross** pools all beats; in the **average** every record counts
+the same. The answer to the attacked beat counts here, whatever the clean one was, and a fusion beat answered V is no
+false V. “–”: no such beats or answers. Records 201 and 202 are of one patient, and stand in one row as 201."""
+
 
 def results(stored: Record) -> str:
     """Show accuracy, then classes."""
@@ -23,8 +34,7 @@ def results(stored: Record) -> str:
                 lines.append(f"| {words} | {title} | | not run | not run |")
             else:
                 lines.append(f"| {words} | {title} | {part['n']:,} | {between(part)} | {part['macro_f1']:.3f} |")
-    lines += ["", f"AutoAttack is slow: accuracy under it is that of {NATURAL:,} test beats drawn as they come. Beside"]
-    lines += ["them it attacked further S, V and F beats, which count in the table of classes alone.", ""]
+    lines += ["", AUTO_ATTACK, ""]
     for split in SPLITS:
         lines += by_class(split, stored.get(split))
     return "\n".join(lines)
@@ -70,11 +80,8 @@ def goals(stored: Record) -> str:
             status = verdict.status if verdict.status in ("met", "not run") else f"**{verdict.status}**"
             lines.append(f"| {words} | {goal(verdict)} | {found(verdict)} | {status} |")
         binding += [f"- Split {words}, {bound(verdict)}" for verdict in verdicts if verdict.status == "missed"]
-    lines += [
-        "",
-        "Sensitivity under attack is the lower of those under PGD-40x5 and, where it attacked all beats of the",
-    ]
-    lines += ["class, AutoAttack.", ""]
+    lines += ["", "Sensitivity under attack is the lower of those under PGD-40x5 and, where it attacked all beats"]
+    lines += ["of the class, AutoAttack.", ""]
     return "\n".join((*lines, *(("What binds where a goal is missed:", "", *binding, "") if binding else ())))
 
 
@@ -82,7 +89,7 @@ def goal(verdict: Verdict) -> str:
     """Write a goal with its bar."""
     if not verdict.bar:
         return verdict.words
-    return f"{verdict.words} ≥ {verdict.bar:.1%}" if verdict.share else f"{verdict.words} ≥ {verdict.bar:.2f}"
+    return f"{verdict.words} ≥ {100 * verdict.bar:g}%" if verdict.share else f"{verdict.words} ≥ {verdict.bar:.2f}"
 
 
 def found(verdict: Verdict) -> str:
@@ -132,7 +139,7 @@ def over_eps(stored: Record) -> str:
                 between(point), f"{point['macro_f1']:.3f}", f"{point['n']:,}"
             ]  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
-    note = "PGD-40x5 at every eps, on beats drawn as they come; eps 0 is no attack."
+    note = "PGD-40x5, on beats drawn as they come where not on all; eps 0 is no attack."
     trained = {split: trained_eps(stored[split]) for split in lines_of}
     known = ", ".join(f"{eps:g} (split {SPLITS[split]})" for split, eps in trained.items() if eps)
     return "\n".join((*lines, "", note + (f" Training attacked within {known}." if known else ""), ""))
@@ -150,7 +157,7 @@ def frontier(stored: Record) -> str:
     tried = stored.get("frontier") or []
     if not tried:
         return "\n".join((*lines, "not run", ""))
-    lines += ["On validation data alone; test beats decided nothing. Broken lines in the figure are the goals, numbers"]
+    lines += ["Judged on validation data. Broken lines in the figure are the goals, numbers"]
     lines += ["the rows of the tables.", "", "![What each setting reached](images/ecg-frontier.png)", ""]
     for split, words in SPLITS.items():
         own = [one for one in tried if one["split"] == split]
@@ -226,10 +233,7 @@ def agreement(stored: Record) -> str:
 def records(stored: Record) -> str:
     """Show the tables of each record in the manner of EC57."""
     lines = ["## Record by record", ""]
-    lines += ["In the manner of ANSI/AAMI EC57, the standard for reporting arrhythmia detectors: sensitivity (Se) and"]
-    lines += ["positive predictivity (+P) in percent, clean → under PGD-40x5. **Gross** pools all beats; in the"]
-    lines += ["**average** every record counts the same. A fusion beat answered V is no false V. “–”: no such beats or"]
-    lines += ["answers. Records 201 and 202 are of one patient, and stand in one row as 201.", ""]
+    lines += [EC57, ""]
     for split, words in SPLITS.items():
         table = (stored.get(split) or {}).get("ec57")
         lines += [f"### Split {words}, records", ""]
@@ -267,12 +271,10 @@ def pictures(stored: Record) -> str:
         "plain": "an `ecg-cnn` trained as usual, on the beat alone",
     }
     lines += [
-        f"The first test beat of each class, moved by at most {examples['eps']:g}; below it the change, ten times as"
+        f"The first test beat of each class, moved by at most {examples['eps']:g}; below it the change, ten times",
+        "as large. `noise` is as large as the attacks, but blind. CW looks for the smallest change that succeeds.",
+        "",
     ]
-    lines += [
-        "large. `noise` is as large as the attacks, but blind. CW looks for the smallest change that succeeds, and"
-    ]
-    lines += ["leaves the beat as it was where it finds none.", ""]
     for name, title in titles.items():
         if name not in examples["attacked"]:
             lines += [f"Against {title}: not run.", ""]
@@ -280,7 +282,7 @@ def pictures(stored: Record) -> str:
         answers = examples["answers"][name]
         fell = [
             f"{attack} {sum(after != truth for after, truth in zip(answers[attack], examples['classes'], strict=True))}"
-            for attack in examples["attacks"]
+            for attack in ("clean", *examples["attacks"])
         ]
         lines += [f"Against {title}; wrong answers, of {len(examples['classes'])}: {', '.join(fell)}.", ""]
         lines += [f"![Clean and attacked beats, {name}](images/ecg-beats-{name}.png)", ""]

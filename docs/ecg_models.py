@@ -115,13 +115,15 @@ def trained_share(result: Record) -> float:
 
 
 def supplier(result: Record, name: str) -> str:
-    """Say which patient supplies how much of a class."""
+    """Say which patient supplies most of a class; nothing where none does."""
     rows = [row for row in result["ec57"] if row["kind"] == "record"]
-    total = sum(row["classes"][name]["beats"] for row in rows)
-    if not total:
+    if not rows:
         return ""
+    total = sum(row["classes"][name]["beats"] for row in rows)
     most = max(rows, key=lambda row: int(row["classes"][name]["beats"]))
     count = most["classes"][name]["beats"]
+    if 2 * count <= total:
+        return ""
     return f"{count:,} of {total:,} {name} come from record {most['record']} ({count / total:.0%})"
 
 
@@ -164,11 +166,13 @@ def method(facts: Record) -> str:
 
 
 def kept(facts: Record) -> str:
-    """Say how long it trained, and which epoch's weights were kept."""
+    """Say how long it trained, and after which pass the network was kept."""
     training, history = facts["model"]["training"], facts["history"]
-    best = "the last was kept" if training.get("keep") == "last" else f"the {history['best']}th was kept, where the "
-    best += "" if training.get("keep") == "last" else "loss on attacked validation beats was lowest"
-    return f"{history['epochs']} passes over the data in {history['seconds'] / 60:.0f} minutes; {best}."
+    after = f"pass {history['best']}, where the loss on attacked validation beats was lowest"
+    if training.get("keep") == "last":
+        after = "the last"
+    minutes = history["seconds"] / 60
+    return f"{history['epochs']} passes over the data took {minutes:.0f} minutes; kept is the network after {after}."
 
 
 def settings(training: Record) -> list[str]:

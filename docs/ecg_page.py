@@ -123,8 +123,10 @@ def summary(split: str, result: Record | None) -> str:
     clean, strong = result["clean"], attacked(result, "pgd")
     under = "attack not run" if strong is None else f"{share(strong['accuracy'])} under attack"
     macro = "" if strong is None else f" (macro-F1 {clean['macro_f1']:.2f} and {strong['macro_f1']:.2f})"
-    lost = "not run" if strong is None else f"{met} of {len(verdicts)}"
-    return f"- **Split {SPLITS[split]}**: {share(clean['accuracy'])} right, {under}{macro}; goals met: {lost}."
+    reached = "not run" if strong is None else f"{met} of {len(verdicts)}"
+    open_still = sum(verdict.status not in ("met", "missed") for verdict in verdicts)
+    reached += f", {open_still} not measured to the end" if strong is not None and open_still else ""
+    return f"- **Split {SPLITS[split]}**: {share(clean['accuracy'])} right, {under}{macro}; goals met: {reached}."
 
 
 def conditions(stored: Record) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from salus.classifier import Classifier
 from salus.data.base import Dataset, Provenance
 from salus.errors import ModelError, OptionError
 from salus.models import build_model
-from salus.training import Epoch, TrainingOptions, evaluate, fit_classifier, seeded_module, train
+from salus.training import Epoch, Mixed, Recipe, TrainingOptions, evaluate, fit_classifier, seeded_module, train
 
 OPTIONS = TrainingOptions(epochs=5, batch_size=16, seed=3)
 
@@ -153,17 +155,126 @@ def test_training_stops_when_the_validation_loss_no_longer_falls() -> None:
 
 @pytest.mark.parametrize("balance", ["weights", "sampling"])
 def test_balance_raises_the_recall_of_a_rare_class(balance: Any) -> None:
+    assert recall_of_rare(balance=balance) > recall_of_rare(balance="none") + 0.1
+
+
+def recall_of_rare(**options: Any) -> float:
+    """Train where one sample in twenty is of the second class; return the macro recall."""
     rng = torch.Generator().manual_seed(0)
     y = (torch.rand(1500, generator=rng) < 0.05).long()
     x = (0.35 + 0.12 * y[:, None] + 0.12 * torch.randn(1500, 2, generator=rng)).clamp(0, 1)
     data = Dataset(x, y, ("common", "rare"), Provenance("rare", "a test"))
+    module = seeded_module(lambda: build_model("mlp", (2,), 2), 0)
+    return train(module, data, data, TrainingOptions(epochs=10, learning_rate=1e-2, **options)).epochs[-1].macro_recall
 
-    def recall(balance: Any) -> float:
-        module = seeded_module(lambda: build_model("mlp", (2,), 2), 0)
-        history = train(module, data, data, TrainingOptions(epochs=10, balance=balance, learning_rate=1e-2))
-        return history.epochs[-1].macro_recall
 
-    assert recall(balance) > recall("none") + 0.1
+def test_a_shifted_prior_raises_the_recall_of_a_rare_class_by_its_share() -> None:
+    none, half, whole = (recall_of_rare(balance="none", prior_shift=shift) for shift in (0.0, 0.5, 1.0))
+    assert whole > none + 0.1
+    assert none < half <= whole
+    assert whole == pytest.approx(recall_of_rare(balance="weights"), abs=0.1), "it answers as if both were as common"
+
+
+def test_where_classes_are_drawn_alike_there_is_no_prior_to_shift() -> None:
+    plain, shifted = (run(options=replace(OPTIONS, balance="sampling", prior_shift=s))[0] for s in (0.0, 1.0))
+    assert [epoch.loss for epoch in shifted.epochs] == pytest.approx([epoch.loss for epoch in plain.epochs], rel=1e-3)
+
+
+def test_the_kept_average_follows_the_weights_of_every_step() -> None:
+    options = TrainingOptions(epochs=6, batch_size=90, averaging=0.5, keep="last", learning_rate=1e-2)  # a step each
+    module = network()
+    after = [copy.deepcopy(module)]
+    train(module, beats(), beats(40, seed=1), options, on_epoch=lambda result: after.append(copy.deepcopy(module)))
+    expected = list(after[0].parameters())
+    for step, now in enumerate(after[1:]):
+        decay = min(0.5, (step + 1) / (step + 10))  # the first weights are soon forgotten
+        expected = [decay * kept + (1 - decay) * new for kept, new in zip(expected, now.parameters(), strict=True)]
+    for kept, value, last in zip(module.parameters(), expected, after[-1].parameters(), strict=True):
+        assert torch.allclose(kept, value, atol=1e-6)
+        assert not torch.equal(kept, last)
+    for kept, last in zip(module.buffers(), after[-1].buffers(), strict=True):
+        assert torch.equal(kept, last), "statistics are averages already"
+
+
+def test_averaging_changes_what_is_kept_and_not_the_training() -> None:
+    (plain, one), (averaged, other) = (run(options=replace(OPTIONS, averaging=decay)) for decay in (0.0, 0.9))
+    assert [epoch.train_loss for epoch in averaged.epochs] == [epoch.train_loss for epoch in plain.epochs]
+    assert [epoch.loss for epoch in averaged.epochs] != [epoch.loss for epoch in plain.epochs]
+    assert digest(one) != digest(other)
+    best = averaged.epochs[averaged.best - 1]
+    assert evaluate(other, beats(40, seed=1), nn.CrossEntropyLoss())[0] == best.loss, "the average is validated"
+
+
+@pytest.mark.parametrize(
+    "changes", [{"averaging": 0.9}, {"averaging": 0.9, "keep": "last"}, {"prior_shift": 1.0}, {"precision": "bfloat16"}]
+)
+@pytest.mark.parametrize("epoch", [1, 4])
+def test_every_way_of_training_resumes_to_bitwise_the_same_weights(
+    tmp_path: Path, changes: dict[str, Any], epoch: int
+) -> None:
+    options = replace(OPTIONS, **changes)
+    whole, module = run(options=options)
+    with pytest.raises(Killed):
+        run(tmp_path / "training", options, on_epoch=killed_after(epoch))
+    history, resumed = run(tmp_path / "training", options)
+    assert history.resumed_from == epoch
+    assert digest(resumed) == digest(module)
+    assert [e.loss for e in history.epochs] == [e.loss for e in whole.epochs]
+
+
+def test_the_last_weights_are_kept_where_asked_though_the_validation_loss_rises() -> None:
+    data = beats()
+    noise = Dataset(data.x, 1 - data.y, data.classes, data.provenance)  # what is learnt is wrong there
+    options = TrainingOptions(epochs=12, batch_size=16, patience=2, learning_rate=1e-2, keep="last")
+    lowest, last = network(), network()
+    stopped = train(lowest, data, noise, replace(options, keep="loss"))
+    history = train(last, data, noise, options)
+    assert len(stopped.epochs) == stopped.best + 2 < 12, "it stops"
+    assert len(history.epochs) == history.best == 12, "it does not"
+    assert evaluate(last, noise, nn.CrossEntropyLoss())[0] == history.epochs[-1].loss > stopped.epochs[0].loss
+    assert evaluate(last, data, nn.CrossEntropyLoss())[1] > 0.9
+
+
+def test_mixed_precision_learns_and_answers_in_float32() -> None:
+    options = TrainingOptions(epochs=15, batch_size=16, learning_rate=5e-3, precision="bfloat16")
+    history, module = run(options=options)
+    assert history.epochs[history.best - 1].accuracy > 0.9
+    assert {value.dtype for value in module.parameters()} == {torch.float32}
+    x = beats(8).x
+    exact, mixed = module(x), Mixed(module, "bfloat16")(x)
+    assert exact.dtype == mixed.dtype == torch.float32
+    assert not torch.equal(mixed, exact) and torch.allclose(mixed, exact, atol=0.2)
+    assert torch.equal(Mixed(module, "float32")(x), exact)
+
+
+class Louder(Recipe):
+    """Raises every sample, and keeps what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[float, int]] = []
+
+    def step_loss(self, model: nn.Module, x: Tensor, y: Tensor, loss_of: Any, progress: float, step: int) -> Tensor:
+        assert model.training
+        self.told.append((progress, step))
+        return loss_of(model((1.2 * x).clamp(0, 1)), y)  # type: ignore[no-any-return]
+
+    def validation_inputs(self, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        assert not model.training
+        return (1.2 * x).clamp(0, 1)
+
+    def describe(self) -> str:
+        return "louder"
+
+
+def test_a_recipe_decides_the_steps_and_what_is_validated_and_is_told_how_far_it_is() -> None:
+    recipe = Louder()
+    history, module = run(recipe=recipe)
+    assert [step for _, step in recipe.told] == list(range(30))  # 90 samples, 16 a step, 5 epochs
+    assert [done for done, _ in recipe.told] == [step / 30 for step in range(30)]
+    loud = beats(40, seed=1)
+    loud = replace(loud, x=(1.2 * loud.x).clamp(0, 1))
+    assert evaluate(module, loud, nn.CrossEntropyLoss())[0] == history.epochs[history.best - 1].loss
+    assert digest(module) != digest(run()[1])
 
 
 def test_a_loss_that_is_no_number_is_said() -> None:
@@ -185,7 +296,9 @@ def test_a_module_that_does_not_suit_the_data_is_said() -> None:
 @pytest.mark.parametrize(
     "options",
     [{"epochs": 0}, {"batch_size": 0}, {"learning_rate": 0.0}, {"learning_rate": math.nan}, {"patience": 0},
-     {"weight_decay": -1.0}, {"balance": "some"}, {"seed": -1}],
+     {"weight_decay": -1.0}, {"balance": "some"}, {"seed": -1}, {"prior_shift": -0.1}, {"prior_shift": 2.1},
+     {"prior_shift": math.nan}, {"averaging": 1.0}, {"averaging": -0.1}, {"averaging": math.nan}, {"keep": "best"},
+     {"precision": "float16"}],
 )  # fmt: skip
 def test_options_that_make_no_sense_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(OptionError, match=next(iter(options))):

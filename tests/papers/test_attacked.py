@@ -153,7 +153,6 @@ def test_what_an_attack_did_is_counted() -> None:
     )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("column", ["dbb", "hsj"])
 def test_decision_based_columns_agree_with_art(column: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with warnings.catch_warnings():
