@@ -155,7 +155,7 @@ def same_weights(one: nn.Module, other: nn.Module) -> bool:
 def test_each_half_step_moves_one_network_alone() -> None:
     _, states = moves(steps=2)  # in the second, Adam has momentum that could move the other
     assert len(states) == 5
-    for number, (before, after) in enumerate(zip(states, states[1:], strict=False)):
+    for number, (before, after) in enumerate(itertools.pairwise(states)):
         moved = 0 if number % 2 == 0 else 1
         assert not same_weights(before[moved], after[moved])
         assert same_weights(before[1 - moved], after[1 - moved])

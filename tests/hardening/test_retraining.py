@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, softmax
 
-from salus.attacks import FGSM, PGD, BIM, DeepFool
+from salus.attacks import BIM, FGSM, PGD, DeepFool
 from salus.data import Dataset, Provenance
 from salus.errors import OptionError
 from salus.hardening import AdversarialTraining, madry, single_step, trades
@@ -143,7 +143,7 @@ def test_validation_is_attacked_at_the_full_eps_whatever_training_attacks_with(n
         change = (x - data.x).flatten(1)
         length = change.abs().amax(1) if norm == "linf" else change.norm(dim=1)
         assert 0.9 * EPS < length.max() <= EPS + 1e-6
-        assert 0 <= x.min() and x.max() <= 1
+        assert x.min() >= 0 and x.max() <= 1
         assert cross_entropy(model(x), data.y) > cross_entropy(model(data.x), data.y)
         seen.append(x)
     assert torch.equal(*seen)

@@ -56,7 +56,7 @@ def test_gradient_attacks_stay_inside_eps_and_bounds(column: str, eps: float) ->
     x_adv = copies(column)
     change = (x_adv - beats()).abs().flatten(1).amax(1)
     assert change.max() <= eps + 1e-6 and change.max() > 0.5 * eps
-    assert 0 <= x_adv.min() and x_adv.max() <= 1
+    assert x_adv.min() >= 0 and x_adv.max() <= 1
 
 
 @pytest.mark.parametrize("column", COLUMNS)

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from salus.attacks import FGSM, PGD, Boundary
 from salus.cli import main
-from salus.errors import OptionError
+from salus.errors import StoreError
 from salus.papers.ecg_atk_gan import honest, trainings
 from salus.papers.ecg_atk_gan import reproduce as room
 from salus.papers.ecg_atk_gan.attacked import COLUMNS
@@ -145,15 +145,15 @@ def test_every_cell_of_both_protocols_is_done_and_done_once(records: Path, tmp_p
 def test_what_the_time_does_not_allow_is_listed_and_done_later(
     records: Path, tmp_path: Path, two_by_two: list[tuple[str, str]]
 ) -> None:
-    outcome, results = run(tmp_path / "run", records, minutes=0.0001, **PUBLISHED)
+    outcome, results = run(tmp_path / "run", records, minutes=1e-9, **PUBLISHED)
     assert two_by_two == [] and outcome.not_run == 4
     assert {(cell["architecture"], cell["attack"]) for cell in results["cells"]} == set(ALL)
     for cell in results["cells"]:
         assert cell["status"] == "not run"
-        assert cell["reason"] == "no time left within the budget of 0.0001 minutes"
+        assert cell["reason"] == "no time left within the budget of 1e-09 minutes"
     assert "no time left within the budget" in outcome.page.read_text()
     later, results = run(tmp_path / "run", records, **PUBLISHED)
-    assert later.not_run == 0 and two_by_two == ALL
+    assert later.not_run == 0 and sorted(two_by_two) == sorted(ALL)
     assert [cell["status"] for cell in results["cells"]] == ["done"] * 4
     assert "no time left" not in outcome.page.read_text()
 
@@ -167,18 +167,18 @@ def test_killed_in_the_middle_it_goes_on_to_the_same_numbers(
     count = room.train_column
 
     def stop(splits: Any, architecture: str, column: str, *more: Any, **named: Any) -> Any:
-        if (architecture, column) == ("proposed", "fgsm"):
+        if (architecture, column) == ALL[-1]:
             raise KeyboardInterrupt
         return count(splits, architecture, column, *more, **named)
 
     monkeypatch.setattr(room, "train_column", stop)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "run", records, **PUBLISHED)
-    assert two_by_two == ALL[:2] and not (tmp_path / "run" / "results.json").exists()
+    assert sorted(two_by_two) == sorted(ALL[:-1]) and not (tmp_path / "run" / "results.json").exists()
     monkeypatch.setattr(room, "train_column", count)
     torch.rand(7)  # whatever else the new process drew
     outcome, results = run(tmp_path / "run", records, **PUBLISHED)
-    assert two_by_two == ALL and outcome.not_run == 0
+    assert two_by_two[3:] == ALL[-1:] and outcome.not_run == 0
 
     def plain(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return [{key: value for key, value in cell.items() if key != "seconds"} for cell in cells]
@@ -199,14 +199,14 @@ def test_what_is_lost_or_damaged_is_done_again(
     (out / "steps" / "beats-proposed-none-judged.json").write_text("{")
     outcome, results = run(out, records, **PUBLISHED)
     assert two_by_two == [("acharya", "fgsm")]
-    assert outcome.computed == 3, "a training, the attack, a judgement"
+    assert outcome.computed == 2, "a training and a judgement; the attacked copies are not needed any more"
     assert [cell["status"] for cell in results["cells"]] == ["done"] * 4
 
 
 def test_a_protocol_that_is_not_asked_for_is_listed_as_such(
     records: Path, tmp_path: Path, two_by_two: list[tuple[str, str]]
 ) -> None:
-    outcome, results = run(tmp_path / "run", records, protocols=["honest"], splits=["beats"], minutes=0.0001)
+    outcome, results = run(tmp_path / "run", records, protocols=["honest"], splits=["beats"], minutes=1e-9)
     assert two_by_two == [] and outcome.not_run == 4
     reasons = {cell["attack"]: cell["reason"] for cell in results["cells"]}
     assert set(reasons) == {"none", "fgsm"} and reasons["fgsm"] == "this protocol was not asked for"
@@ -216,9 +216,9 @@ def test_a_protocol_that_is_not_asked_for_is_listed_as_such(
 def test_a_folder_of_another_reproduction_is_refused(
     records: Path, tmp_path: Path, two_by_two: list[tuple[str, str]]
 ) -> None:
-    run(tmp_path / "run", records, minutes=0.0001, **PUBLISHED)
-    with pytest.raises(OptionError, match="seed"):
-        run(tmp_path / "run", records, minutes=0.0001, seed=1, **PUBLISHED)
+    run(tmp_path / "run", records, minutes=1e-9, **PUBLISHED)
+    with pytest.raises(StoreError, match="another seed"):
+        run(tmp_path / "run", records, minutes=1e-9, seed=1, **PUBLISHED)
 
 
 @pytest.mark.parametrize(
@@ -247,7 +247,7 @@ def test_the_command_prints_what_was_done_and_where_the_page_lies(
     records: Path, tmp_path: Path, two_by_two: list[tuple[str, str]]
 ) -> None:
     out, page = tmp_path / "run", tmp_path / "page.md"
-    words = ["--scale", "smoke", "--data", records, "--protocol", "as-published", "--time", "0.0001", "--page", page]
+    words = ["--scale", "smoke", "--data", records, "--protocol", "as-published", "--time", "1e-9", "--page", page]
     result = CliRunner().invoke(main, ["reproduce", "ecg-atk-gan", *map(str, words), "--out", str(out)])
     assert result.exit_code == 0, result.output
     assert f"1 steps done, 0 stored before, 4 not run.\nPage: {page}\n" in result.stdout

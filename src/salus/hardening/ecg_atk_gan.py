@@ -175,8 +175,9 @@ def train_ecg_atk_gan(
 
     Each fold holds out a part of the recorded beats, of every class its share; the rest is balanced by SMOTE, so
     that no synthetic beat stands near a held-out one. The score is the accuracy on held-out beats and their
-    attacked copies, and of all epochs of all folds the best is kept. In each step the discriminator learns from recorded, then from generated beats, then
-    the generator through the discriminator, whose weights are held (four-attack paper, section 2.3).
+    attacked copies, and of all epochs of all folds the best is kept. In each step the discriminator learns from
+    recorded, then from generated beats, then the generator through the discriminator, whose weights are held
+    (four-attack paper, section 2.3).
 
     Killed at any moment and started again with the same arguments, it ends with the weights it would have had.
 
@@ -327,8 +328,8 @@ class _Fold:
             advance(0, note=f"fold {self.number + 1}, held-out accuracy {score:.1%}")
             say(
                 f"epoch {epoch}/{self.options.epochs} of fold {self.number}: real {result.real:.3f}, attacked "
-                f"{result.attacked:.3f}, classes {result.classes:.3f}, mse {result.mse:.5f}, held-out accuracy {score:.1%}, "
-                f"{result.seconds:.0f} s"
+                f"{result.attacked:.3f}, classes {result.classes:.3f}, mse {result.mse:.5f}, "
+                f"held-out accuracy {score:.1%}, {result.seconds:.0f} s"
             )
             if on_epoch is not None:
                 on_epoch(result)
