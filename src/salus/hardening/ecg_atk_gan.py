@@ -317,7 +317,7 @@ class _Fold:
             result = GANEpoch(
                 self.number, epoch, real, attacked, classes, fooling, mse, score, time.monotonic() - began
             )
-            if not epochs or score > max(one.score for one in epochs):
+            if not epochs or score >= max(one.score for one in epochs):  # of equals the one that learnt longer
                 best = weights(both)
             epochs.append(result)
             if store is not None and folder is not None:

@@ -126,6 +126,7 @@ class _Runner:
         self.store, self.scale, self.loaded, self.seed, self.device = store, scale, loaded, seed, device
         self.began, self.minutes = time.monotonic(), minutes
         self.computed = self.stored = self.not_run = 0
+        self.unattacked: list[tuple[str, str, str]] = []  # split, architecture and column of models without a training
         self.lasted: dict[str, float] = {}  # kind of step -> seconds of the longest so far
 
     def announce(self, scale: str, protocols: Sequence[str]) -> None:
@@ -207,6 +208,8 @@ class _Runner:
                     bare, guarded = honest.guards(trained, splits.calibration, seed=self.seed)
                     for plan in honest.planned(architecture, self.scale, self.seed):
                         self.attack(name, architecture, on, plan, bare, guarded, whole, advance)
+                else:
+                    self.unattacked.append((name, architecture, on))
                 advance(1)
 
     def attack(
@@ -369,7 +372,10 @@ class _Runner:
             "trainings": trainings,
             "attack_data": attack_data,
             "cells": cells,
-            "honest": [content for name, content in steps.items() if name.startswith("honest-")],
+            "honest": [
+                *(content for name, content in steps.items() if name.startswith("honest-")),
+                *(row for model in self.unattacked for row in self.absent(*model)),
+            ],
             "generator": generator,
             "overlays": {
                 "attacks": [column for column in COLUMNS if column in done],
@@ -377,6 +383,24 @@ class _Runner:
             },
             "speed": steps.get("speed"),
         }
+
+    def absent(self, split: str, architecture: str, on: str) -> list[dict[str, Any]]:
+        """List the honest cells of a model that was not trained."""
+        return [
+            {
+                "split": split,
+                "architecture": architecture,
+                "trained_on": on,
+                "attack": None if plan.attack is None else plan.attack.name,
+                "attack_options": {"steps": getattr(plan.attack, "steps", None)},
+                "eps": None if plan.attack is None else plan.attack.eps,
+                "threat_model": plan.threat_model,
+                "guard": "attacked-head" if plan.guarded else "none",
+                "status": "not run",
+                "reason": "no time left for its training",
+            }
+            for plan in honest.planned(architecture, self.scale, self.seed)
+        ]
 
     def arrays(self, results: dict[str, Any]) -> dict[str, Any]:
         """Read the example beats that the figures show, ``[A, K, L]``."""
