@@ -1,7 +1,8 @@
 """Training that makes a classifier more robust."""
 
 from salus.hardening.dc_gan import augment
-from salus.hardening.ecg_atk_gan import ECGATKGAN, PRESETS, GANOptions, preset, train_ecg_atk_gan
+from salus.hardening.ecg_atk_gan import ECGATKGAN, train_ecg_atk_gan
+from salus.hardening.gan_options import PRESETS, GANOptions, preset
 from salus.hardening.methods import METHODS, build_method
 from salus.hardening.retraining import AdversarialTraining, madry, single_step, trades
 

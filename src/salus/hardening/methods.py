@@ -21,7 +21,8 @@ from salus.attacks import Attack
 from salus.classifier import Classifier
 from salus.data.base import Splits
 from salus.errors import DataError, OptionError, nearest
-from salus.hardening.ecg_atk_gan import ECGATKGAN, GANOptions, preset, train_ecg_atk_gan
+from salus.hardening.ecg_atk_gan import ECGATKGAN, train_ecg_atk_gan
+from salus.hardening.gan_options import GANOptions, preset
 from salus.hardening.retraining import AdversarialTraining, madry, single_step, trades
 from salus.options import build
 from salus.training import Log, TrainingOptions, fit_classifier

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from salus.data import Dataset, Provenance
-from salus.hardening.ecg_atk_gan import GANOptions, gan_step
+from salus.hardening.ecg_atk_gan import gan_step
+from salus.hardening.gan_options import GANOptions
 from salus.models.ecg_atk_gan import smooth_noise
 
 

@@ -16,7 +16,8 @@ from salus.classifier import Classifier
 from salus.data import Dataset, Splits
 from salus.data.balance import smote
 from salus.hardening.dc_gan import augment
-from salus.hardening.ecg_atk_gan import ECGATKGAN, GANHistory, GANOptions, preset, train_ecg_atk_gan
+from salus.hardening.ecg_atk_gan import ECGATKGAN, GANHistory, train_ecg_atk_gan
+from salus.hardening.gan_options import GANOptions, preset
 from salus.models.ecg_atk_gan import Generator
 from salus.papers.ecg_atk_gan.attacked import COLUMNS, ITERATIONS, Released
 from salus.training import Log, TrainingOptions, fit_classifier
