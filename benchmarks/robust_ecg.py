@@ -32,7 +32,7 @@ from salus.metrics import ec57_under_attack, macro_f1, per_class, proportion
 EPS = 0.01
 CURVE = (0.005, 0.01, 0.02, 0.03, 0.05)
 NATURAL = 2000  # beats drawn at natural prevalence for the curve and for AutoAttack
-PEER = 256  # of which somebody else's AutoAttack gets so many
+PEER = 128  # of which somebody else's AutoAttack gets so many
 CHUNK = 512
 
 
