@@ -209,7 +209,7 @@ def test_a_protocol_that_is_not_asked_for_is_listed_as_such(
     outcome, results = run(tmp_path / "run", records, protocols=["honest"], splits=["beats"], minutes=1e-9)
     assert two_by_two == [] and outcome.not_run == 4
     reasons = {cell["attack"]: cell["reason"] for cell in results["cells"]}
-    assert set(reasons) == {"none", "fgsm"} and reasons["fgsm"] == "this protocol was not asked for"
+    assert set(reasons) == {"none", "fgsm"} and reasons["fgsm"] == "not reached in the time that was given"
     assert {(row["attack"], row["status"]) for row in results["trainings"]} == {("none", "not run"), ("pgd", "not run")}
 
 

@@ -333,7 +333,7 @@ class _Runner:
                 if "cell" in found:
                     cells.append({**base, **found["cell"], "status": "done", "reason": None})
                 else:
-                    reason = found.get("reason") or training.get("reason") or "this protocol was not asked for"
+                    reason = found.get("reason") or training.get("reason") or "not reached in the time that was given"
                     cells.append({**base, "status": "not run", "reason": reason})
                 if "generator" in found:
                     generator.append({"split": "beats", "attack": column, **found["generator"]})
