@@ -201,8 +201,9 @@ class _Runner:
         whole = _drawn(splits.test, self.scale.honest_beats, self.seed)
         models = [(one, on) for on in honest.TRAINED_ON for one in ARCHITECTURES]
         with progress(f"honest, {name}", 2 * len(models)) as advance:
+            made = {model: self.training(name, splits, *model) for model in models}
             for asking, (architecture, on) in product((False, True), models):
-                trained = self.training(name, splits, architecture, on)
+                trained = made[architecture, on]
                 if trained is not None:
                     trained.classifier.to(self.device)
                     bare, guarded = honest.guards(trained, splits.calibration, seed=self.seed)
