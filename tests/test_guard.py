@@ -48,13 +48,21 @@ def test_the_classifier_sees_the_purified_input_and_the_detectors_the_raw_one(to
     assert torch.equal(verdict.accepted, plain(toy.test.x).accepted)
 
 
-def test_two_detectors_share_one_false_alarm_rate(toy) -> None:
+def test_two_detectors_keep_one_false_alarm_rate_together(toy) -> None:
     from salus.detectors import IDefender
 
     detectors = [IDefender(layers="logits"), IDefender(layers="penultimate")]
     guard = Guard(toy.classifier, detectors).fit(toy.train, toy.calibration, 0.1)
-    assert [d.false_alarm_rate_ for d in detectors] == [0.05, 0.05]
     assert set(guard(toy.test.x).scores) == {"i-defender", "i-defender#2"}
+    assert [d.false_alarm_rate_ for d in detectors] == [0.1, 0.1]
+    assert detectors[0].threshold_ == detectors[1].threshold_
+    # On the half that set the threshold the rate is kept exactly by both together, and by neither alone exceeded.
+    order = torch.randperm(len(toy.calibration), generator=torch.Generator().manual_seed(0))
+    verdict = guard(toy.calibration.x[order[: len(order) // 2]])
+    rejected = float((~verdict.accepted).double().mean())
+    assert 0.08 <= rejected <= 0.1
+    alone = [float(one.double().mean()) for one in verdict.rejected_by.values()]
+    assert max(alone) <= rejected <= sum(alone)
 
 
 def test_a_detector_of_another_classifier_is_refused(toy) -> None:

@@ -18,11 +18,11 @@ from salus.atomic import write_json, write_tensors
 from salus.attacks.objective import frozen
 from salus.classifier import Classifier
 from salus.data.base import Dataset
-from salus.detectors import DETECTORS, Detector
+from salus.detectors import DETECTORS, Detector, calibrate_together
 from salus.errors import BundleError, ModelError
 from salus.purifiers import PURIFIERS, Purifier
 
-_FORMAT = "salus-guard-1"
+_FORMAT = "salus-guard-2"
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,13 +117,12 @@ class Guard:
         return tuple(dict.fromkeys(layer for detector in self.detectors for layer in detector.layers))
 
     def fit(self, train: Dataset, calibration: Dataset, false_alarm_rate: float = 0.01, *, seed: int = 0) -> Guard:
-        """Fit the detectors to training data and calibrate them at one total false-alarm rate.
-
-        Several detectors share the rate equally, so that together they keep it (Bonferroni).
-        """
+        """Fit the defences to training data and calibrate the detectors, together, at one false-alarm rate."""
+        if self.purifier is not None:
+            self.purifier.fit(self.classifier, train.x, train.y)
         for detector in self.detectors:
             detector.fit(self.classifier, train.x, train.y)
-            detector.calibrate(calibration.x, false_alarm_rate / len(self.detectors), seed=seed)
+        calibrate_together(self.detectors, calibration.x, false_alarm_rate, seed=seed)
         return self
 
     @torch.no_grad()
@@ -208,6 +207,8 @@ class Guard:
                 digest.update(key.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
         if self.purifier is not None:
             digest.update(json.dumps([self.purifier.name, self.purifier.settings()], sort_keys=True).encode())
+            for key, tensor in sorted(self.purifier.tensors().items()):
+                digest.update(key.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 
     def save(self, folder: Path | str) -> None:
@@ -226,7 +227,10 @@ class Guard:
             content["detectors"].append({"name": detector.name, "settings": detector.settings(), "file": file})
             hashes[file] = _sha256(folder / file)
         if self.purifier is not None:
-            content["purifier"] = {"name": self.purifier.name, "settings": self.purifier.settings()}
+            file = "purifier.safetensors"
+            write_tensors(folder / file, self.purifier.tensors())
+            content["purifier"] = {"name": self.purifier.name, "settings": self.purifier.settings(), "file": file}
+            hashes[file] = _sha256(folder / file)
         hashes["model.json"] = _sha256(folder / "model.json")
         content["sha256"] = hashes
         content["checksum"] = _checksum(content)
@@ -248,7 +252,8 @@ class Guard:
         content = _read(folder / "guard.json")
         try:
             hashes = {str(file): str(value) for file, value in content["sha256"].items()}
-            named = [str(part["file"]) for part in content["detectors"]]
+            parts = [*content["detectors"], *([content["purifier"]] if content["purifier"] is not None else [])]
+            named = [str(part["file"]) for part in parts]
         except (KeyError, TypeError, AttributeError) as error:
             raise BundleError(f"{folder / 'guard.json'} does not list its files.") from error
         for file in {*hashes, *named}:
@@ -269,9 +274,9 @@ class Guard:
             ]
             purifier = None
             if content["purifier"] is not None:
-                settings = dict(content["purifier"]["settings"])
-                settings["bounds"] = tuple(settings["bounds"])
-                purifier = PURIFIERS[content["purifier"]["name"]](**settings)
+                part = content["purifier"]
+                learnt = load_safetensors((folder / Path(part["file"]).name).read_bytes())
+                purifier = PURIFIERS[part["name"]].restore(classifier, part["settings"], learnt)
         except (KeyError, TypeError, ValueError, AttributeError, OSError, SafetensorError) as error:
             raise BundleError(f"The guard in {folder} was made by another version of Salus ({error}).") from error
         return cls(classifier, detectors, purifier, name=str(content["name"]))

@@ -393,15 +393,16 @@ def test_two_guards_of_the_same_make_have_their_own_rows(tmp_path: Path) -> None
 
 
 def test_an_audit_in_which_nothing_is_right_still_ends(tmp_path: Path, monkeypatch) -> None:
-    from salus.detectors import IDefender
+    from salus import guard
 
-    real = IDefender.calibrate
+    real = guard.calibrate_together
 
-    def refuse_all(self, *args, **options):
-        real(self, *args, **options).threshold_ = -1e9
-        return self
+    def refuse_all(detectors, *args, **options):
+        real(detectors, *args, **options)
+        for detector in detectors:
+            detector.threshold_ = -1e9
 
-    monkeypatch.setattr(IDefender, "calibrate", refuse_all)
+    monkeypatch.setattr(guard, "calibrate_together", refuse_all)
     outcome = run_audit(Plan.of({**QUICK, "attack": "fgsm", "eps": 0.05}), tmp_path / "run")
     guarded = [c for c in outcome.cells if c["guard"] != "none"]
     assert outcome.failed == 0

@@ -26,7 +26,7 @@ from salus.guard import Guard
 from salus.models import build_model, default_model
 from salus.options import build, split_spec
 from salus.progress import console
-from salus.purifiers import PURIFIERS, Purifier
+from salus.purifiers import Purifier, build_purifier
 from salus.substitute import attackers_share, train_on_split
 from salus.training import TrainingOptions, fit_classifier
 
@@ -279,7 +279,7 @@ def check_defences(plan: Plan, splits: Splits, untrained: Classifier) -> None:
             for layer in detector.layers:
                 if layer.removesuffix("/flat") not in known:
                     raise OptionError(f"Defence {spec!r}: the model has no layer {layer!r}; {nearest(layer, known)}")
-            detector.check_rate(len(splits.calibration), plan.false_alarm_rate / len(detectors))
+            detector.check_rate(len(splits.calibration), plan.false_alarm_rate)
 
 
 def _parts(
@@ -294,16 +294,10 @@ def _parts(
         else:
             if purifier is not None:
                 raise OptionError(f"Defence {spec!r} has two purifiers; a guard has one.")
-            options = {"bounds": bounds if trained is None else trained.bounds, **options}
-            try:
-                purifier = PURIFIERS[name](**options)
-            except TypeError as error:
-                raise OptionError(f"Defence {name!r} cannot take {_words(options)}: {error}.") from error
+            purifier = build_purifier(
+                name, options, bounds=bounds if trained is None else trained.bounds, seed=plan.seed
+            )
     return detectors, purifier
-
-
-def _words(options: Mapping[str, Any]) -> str:
-    return ", ".join(key for key in options if key != "bounds")
 
 
 def _on(trained: Classifier, loaded: Guard) -> Guard:

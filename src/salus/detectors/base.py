@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
 import torch
@@ -86,32 +86,23 @@ class Detector(ABC):
             return ~(self.suspicion(self.classifier.states(x, self.layers)) <= self.threshold_)
 
     def calibrate(self: D, x_clean: Tensor, false_alarm_rate: float = 0.01, *, seed: int = 0) -> D:
-        """Set the threshold so that at most this share of clean inputs is rejected (conformal prediction).
-
-        One half of ``x_clean`` turns scores into class-conditional p-values, the other sets one pooled
-        threshold (Vovk et al., 2005). The promise holds for inputs exchangeable with these; neither half may
-        have trained the classifier or the detector.
-
-        Raises:
-            CalibrationError: the samples are too few for the rate, or the rate is none.
-        """
-        rank = self.check_rate(len(x_clean), false_alarm_rate)
-        pooled = len(x_clean) // 2
-        scores, labels, classes = self._scores(x_clean)
-        order = torch.randperm(len(scores), generator=torch.Generator().manual_seed(seed)).to(scores.device)
-        first, second = order[pooled:], order[:pooled]
-        self.reference_ = ReferenceScores.fit(scores[first], labels[first], classes)
-        suspicion = self.reference_.suspicion(scores[second], labels[second])
-        self.threshold_ = float(suspicion.sort().values[rank - 1])
-        self.false_alarm_rate_ = false_alarm_rate
+        """Set the threshold so that at most this share of clean inputs is rejected; see :func:`calibrate_together`."""
+        calibrate_together([self], x_clean, false_alarm_rate, seed=seed)
         return self
 
+    @property
+    def own_rule(self) -> bool:
+        """Whether a paper's own rule has set the threshold when the detector was fitted."""
+        return False
+
     def check_rate(self, samples: int, false_alarm_rate: float) -> int:
-        """Tell the rank of the threshold among half of so many calibration samples.
+        """Tell the rank of the threshold among half of so many calibration samples; 0 where a paper's rule sets it.
 
         Raises:
             CalibrationError: they are too few for the rate, so that the detector could never fire.
         """
+        if self.own_rule:
+            return 0
         if not 0 < false_alarm_rate < 1:
             raise CalibrationError(f"A false-alarm rate lies between 0 and 1, not at {false_alarm_rate:g}.")
         pooled = samples // 2
@@ -124,15 +115,6 @@ class Detector(ABC):
                 f"ask for that (--false-alarm-rate {smallest:g}) or give more samples."
             )
         return rank
-
-    def _scores(self, x: Tensor, batch_size: int = 512) -> tuple[Tensor, Tensor, int]:
-        scores, labels = [], []
-        with torch.no_grad():
-            for part in torch.split(x, batch_size):
-                states = self.classifier.states(part, self.layers)
-                scores.append(predicted(self.class_scores(states), states))
-                labels.append(states.logits.argmax(1))
-        return torch.cat(scores), torch.cat(labels), states.logits.shape[1]
 
     @property
     def _reference(self) -> ReferenceScores:
@@ -152,6 +134,53 @@ class Detector(ABC):
     @abstractmethod
     def restore(cls: type[D], classifier: Classifier, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> D:
         """Rebuild a detector from its settings and tensors."""
+
+
+def calibrate_together(
+    detectors: Sequence[Detector], x_clean: Tensor, false_alarm_rate: float, *, seed: int = 0, batch_size: int = 512
+) -> None:
+    """Set one threshold so that at most this share of clean inputs is rejected by any (conformal prediction).
+
+    One half of ``x_clean`` turns each detector's scores into class-conditional p-values; the largest suspicion of
+    all detectors on the other half sets their common threshold (Vovk et al., 2005). The promise holds for inputs
+    exchangeable with these; neither half may have trained the classifier or a detector. Detectors that a paper's
+    own rule has calibrated keep it, and their false alarms come on top.
+
+    Args:
+        detectors: fitted to one classifier.
+        x_clean: clean inputs ``[N, ...]``.
+        false_alarm_rate: of all of them together, between 0 and 1.
+        seed: deals the inputs to the halves.
+        batch_size: inputs at a time.
+
+    Raises:
+        CalibrationError: the samples are too few for the rate, or the rate is none.
+    """
+    free = [detector for detector in detectors if not detector.own_rule]
+    if not free:
+        return
+    rank = max(detector.check_rate(len(x_clean), false_alarm_rate) for detector in free)
+    order = torch.randperm(len(x_clean), generator=torch.Generator().manual_seed(seed)).to(x_clean.device)
+    second, first = order.split([len(x_clean) // 2, len(x_clean) - len(x_clean) // 2])
+    layers = tuple(dict.fromkeys(layer for detector in free for layer in detector.layers))
+    classifier = free[0].classifier
+    with torch.no_grad():
+        found: list[list[Tensor]] = [[] for _ in free]
+        labels = []
+        for rows in first.split(batch_size):
+            states = classifier.states(x_clean[rows], layers)
+            labels.append(states.logits.argmax(1))
+            for scores, detector in zip(found, free, strict=True):
+                scores.append(predicted(detector.class_scores(states), states))
+        for scores, detector in zip(found, free, strict=True):
+            detector.reference_ = ReferenceScores.fit(torch.cat(scores), torch.cat(labels), states.logits.shape[1])
+        worst = []
+        for rows in second.split(batch_size):
+            states = classifier.states(x_clean[rows], layers)
+            worst.append(torch.stack([detector.suspicion(states) for detector in free]).amax(0))
+    for detector in free:
+        detector.threshold_ = float(torch.cat(worst).sort().values[rank - 1])
+        detector.false_alarm_rate_ = false_alarm_rate
 
 
 def predicted(class_scores: Tensor, states: States) -> Tensor:

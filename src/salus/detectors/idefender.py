@@ -118,15 +118,10 @@ class IDefender(Detector):
             self.false_alarm_rate_ = 1 - kept
         return self
 
-    def calibrate(self, x_clean: Tensor, false_alarm_rate: float = 0.01, *, seed: int = 0) -> IDefender:
-        """Set the threshold at a false-alarm rate; the paper's rules have set theirs on the training data."""
-        if self.threshold == "conformal":
-            super().calibrate(x_clean, false_alarm_rate, seed=seed)
-        return self
-
-    def check_rate(self, samples: int, false_alarm_rate: float) -> int:
-        """Check the rate, which the paper's rules do not use."""
-        return super().check_rate(samples, false_alarm_rate) if self.threshold == "conformal" else 0
+    @property
+    def own_rule(self) -> bool:
+        """Whether one of the paper's rules has set the threshold, on the training data."""
+        return self.threshold != "conformal"
 
     def class_scores(self, states: States) -> Tensor:
         """Return minus the log-likelihood under each class, ``[N, K]``; differentiable."""

@@ -265,13 +265,20 @@ class _Fold:
         self.generator.train()
         with seeded(self.options.seed, 1000 * self.number + epoch, device=self.device):
             rng = torch.Generator().manual_seed(int(torch.randint(2**62, (1,))))
-            for rows in torch.randperm(len(self.learn)).split(self.options.batch_size):
+            for done, rows in enumerate(torch.randperm(len(self.learn)).split(self.options.batch_size)):
                 if len(rows) > 1:  # batch normalisation needs two
+                    self._slow_down((epoch - 1 + done / steps) / self.options.epochs)
                     beats = self.learn.batch(rows, self.device)
                     z = smooth_noise(len(rows), beats.x.shape[2], rng).to(self.device)
                     total += len(rows) * self.step(beats, z)
                 advance(1 / steps)
         return [float(value) for value in total / len(self.learn)]
+
+    def _slow_down(self, done: float) -> None:
+        """Set the learning rate for where in the training this step stands, from 0 to 1."""
+        share = 1 - (1 - self.options.final_rate) * done
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.options.learning_rate * share
 
     def step(self, beats: _Batch, z: Tensor) -> Tensor:
         """Take one step of each network; returns the losses of :class:`GANEpoch` in its order ``[5]``."""

@@ -22,6 +22,8 @@ class GANOptions:
         lambda_ary: weight of the class head's cross-entropy (lambda_class in the four-attack paper).
         lambda_mse: weight of the generator's squared distance from the clean beat.
         learning_rate: of Adam, for both networks.
+        final_rate: share of it that is left at the last step, to which it falls in a straight line; both papers
+            hold it at 1.
         betas: of Adam.
         batch_size: beats a step.
         epochs: passes over the training beats.
@@ -40,6 +42,7 @@ class GANOptions:
     lambda_ary: float = 10.0
     lambda_mse: float = 1.0
     learning_rate: float = 1e-4
+    final_rate: float = 1.0
     betas: tuple[float, float] = (0.5, 0.999)
     batch_size: int = 128
     epochs: int = 100
@@ -65,6 +68,8 @@ class GANOptions:
                 raise OptionError(f"ECG-ATK-GAN: {name}={getattr(self, name)} will not do; it must be 0 or more.")
         if not 0 < self.learning_rate < math.inf:
             raise OptionError(f"ECG-ATK-GAN: learning_rate={self.learning_rate} will not do; it must be above 0.")
+        if not 0 <= self.final_rate <= 1:
+            raise OptionError(f"ECG-ATK-GAN: final_rate={self.final_rate} will not do; it must be from 0 to 1.")
         if self.attack_loss not in ("cross-entropy", "mae"):
             raise OptionError(f"ECG-ATK-GAN: attack_loss={self.attack_loss!r} is not cross-entropy or mae.")
         if self.skip not in ("sdc", "sda"):

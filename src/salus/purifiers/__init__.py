@@ -2,7 +2,6 @@
 
 from salus.purifiers.base import Purifier
 from salus.purifiers.bit_depth import BitDepth
+from salus.purifiers.registry import PURIFIERS, build_purifier
 
-PURIFIERS: dict[str, type[BitDepth]] = {BitDepth.name: BitDepth}
-
-__all__ = ["PURIFIERS", "BitDepth", "Purifier"]
+__all__ = ["PURIFIERS", "BitDepth", "Purifier", "build_purifier"]

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar, TypeVar
 
 from torch import Tensor
+
+from salus.classifier import Classifier
+
+P = TypeVar("P", bound="Purifier")
 
 
 class Purifier(ABC):
     """Maps inputs to cleaner inputs of the same shape, before the classifier sees them."""
 
     name: ClassVar[str]
+
+    def fit(self: P, classifier: Classifier, x: Tensor, y: Tensor) -> P:
+        """Learn what clean training samples x ``[N, ...]`` with labels y ``[N]`` look like; nothing by default."""
+        return self
 
     @abstractmethod
     def purify(self, x: Tensor) -> Tensor:
@@ -23,4 +32,18 @@ class Purifier(ABC):
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
-        """Return what rebuilds the purifier, as plain values for JSON."""
+        """Return what rebuilds the purifier beside its tensors, as plain values for JSON."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the learnt tensors by name; none by default."""
+        return {}
+
+    @classmethod
+    def restore(
+        cls: type[P],
+        classifier: Classifier,
+        settings: Mapping[str, Any],
+        tensors: Mapping[str, Tensor],
+    ) -> P:
+        """Rebuild a purifier from its settings and tensors."""
+        return cls(**settings)
