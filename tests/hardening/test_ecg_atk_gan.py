@@ -74,6 +74,31 @@ def killed_after(fold: int, epoch: int) -> Callable[[GANEpoch], None]:
     return kill
 
 
+def test_the_learning_rate_falls_in_a_straight_line_to_its_last_share(no_pictures: None) -> None:
+    rates: list[float] = []
+    options = replace(ONE, final_rate=0.1)
+    fold = _Fold(0, beats(), torch.arange(48), torch.arange(48), None, options, "cpu")
+    taken = fold.step
+
+    def step(*given: Any) -> Tensor:
+        rates.append(fold.optimizer.param_groups[0]["lr"])
+        return taken(*given)
+
+    fold.step = step  # type: ignore[method-assign]
+    fold.train(None, lambda *given, **more: None, lambda line: None, None)
+    assert rates[0] == options.learning_rate
+    falls = np.diff(rates)
+    assert len(rates) == 6
+    assert np.allclose(falls, falls[0])
+    assert rates[-1] + falls[0] == pytest.approx(0.1 * options.learning_rate)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1, math.nan])
+def test_a_last_share_that_is_none_is_refused(share: float) -> None:
+    with pytest.raises(OptionError, match="final_rate"):
+        GANOptions(final_rate=share)
+
+
 def test_the_presets_are_both_papers_settings() -> None:
     six, four = preset("six-attacks"), preset("four-attacks")
     assert (six.attack_loss, six.kappa, six.skip) == ("cross-entropy", (1.0, 1.05), "sda")

@@ -18,6 +18,7 @@ from salus.metrics import (
     proportion,
     score_auc,
     similarities,
+    ssim,
 )  # fmt: skip
 from salus.papers.ecg_atk_gan.trainings import Trained
 
@@ -53,7 +54,8 @@ def resemblance(made: ECGATKGAN, test: Dataset, shown: Tensor, *, seed: int) -> 
     synthetic = made.synthesize(shown, test.y, seed=seed)
 
     def means(other: Tensor) -> dict[str, float]:
-        return {name: float(values.nanmean()) for name, values in similarities(other, synthetic).items()}
+        found = {name: float(values.nanmean()) for name, values in similarities(other, synthetic).items()}
+        return {**found, "ssim_range_2": float(ssim(other, synthetic, data_range=2.0).mean())}
 
     return {"n": len(test), "input": means(shown), "clean": means(test.x)}
 

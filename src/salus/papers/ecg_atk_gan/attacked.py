@@ -29,7 +29,7 @@ CW_EPS = 0.1
 ITERATIONS, STEP_SIZE = 100, 0.1
 
 #: How many random points ART's HopSkipJump tries before it gives up, and how finely it then halves the way back.
-_TRIES, _THETA = 100, 1e-3
+TRIES, _THETA = 100, 1e-3
 
 _BATCH = 512
 
@@ -42,11 +42,13 @@ class Released:
         column: ``fgsm``, ``bim``, ``pgd``, ``cw``, ``dbb`` or ``hsj``. BIM and PGD come out the same: the script
             leaves ART's ``num_random_init=0``.
         iterations: of BIM and PGD.
+        tries: random points that HSJ's start is sought among.
         seed: of the network's weights and the random points.
     """
 
     column: str
     iterations: int = ITERATIONS
+    tries: int = TRIES
     seed: int = 0
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
@@ -60,7 +62,7 @@ class Released:
             if self.column == "dbb":
                 parts.append(self._random_point(answers, beats, said, start, tries=1)[0])
             elif self.column == "hsj":
-                point, found = self._random_point(answers, beats, said, start, tries=_TRIES)
+                point, found = self._random_point(answers, beats, said, start, tries=self.tries)
                 parts.append(_towards(answers, beats, point, said, found))
             else:
                 parts.append(self._attack()(network, beats, said))

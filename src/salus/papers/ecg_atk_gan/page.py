@@ -192,7 +192,9 @@ def as_published(results: Record, show: Show) -> list[str]:
         overlays,
         "### The generator: Table 2 of four attacks, Table 3 of six attacks\n",
         "MIT-BIH. Ours is compared both with the beat that the generator was given, clean or attacked, and with the "
-        "clean beat; the papers do not say which of the two they mean.\n",
+        "clean beat; the papers do not say which of the two they mean. Beats span 0 to 1, so the range of SSIM is 1; "
+        "“range 2” is what the usual library, scikit-image, took for floating-point numbers unless told otherwise "
+        "when the papers were written, and says more. Nor do the papers say which of those they used.\n",
         tables.generator_table(results),
         show("generated", "Originals (red) under what the generator makes of them (blue)"),
         "### PTB: Table 2 of six attacks\n",

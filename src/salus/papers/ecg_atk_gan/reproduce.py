@@ -25,7 +25,7 @@ from salus.data import Dataset, Splits
 from salus.data import load as load_data
 from salus.errors import OptionError, nearest
 from salus.papers.ecg_atk_gan import as_published, honest
-from salus.papers.ecg_atk_gan.attacked import COLUMNS, Released, describe_change
+from salus.papers.ecg_atk_gan.attacked import COLUMNS, describe_change
 from salus.papers.ecg_atk_gan.honest import Planned
 from salus.papers.ecg_atk_gan.trainings import ARCHITECTURES, SCALES, Scale, Trained, train_column
 from salus.progress import console, progress
@@ -182,7 +182,7 @@ class _Runner:
         """Make the attacked copies of the test beats, once, and say what they are."""
         if column == "none":
             return test.x
-        released = Released(column=column, iterations=self.scale.iterations, seed=self.seed)
+        released = self.scale.released(column, self.seed)
         place = self.store.folder / "attacked" / f"{column}.safetensors"
 
         def make() -> dict[str, Any]:
@@ -363,6 +363,7 @@ class _Runner:
                     **asdict(options),
                     "test_beats": self.scale.test_beats or len(self.loaded["beats"].test),
                     "iterations": self.scale.iterations,
+                    "tries": self.scale.tries,
                     "honest_beats": self.scale.honest_beats,
                     "query_beats": self.scale.query_beats,
                     "queries": self.scale.queries,

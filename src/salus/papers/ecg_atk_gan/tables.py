@@ -311,24 +311,24 @@ def generator_table(results: Record, dataset: str = "MIT-BIH") -> str:
         if six.swapped:
             rows.append([column_name(column), "six attacks, MSE and NRMSE exchanged", *_printed(six.corrected)])
         if dataset != "MIT-BIH":
-            rows.append([column_name(column), "**ours**", _no_ptb(results), *[NOTHING] * 3])
+            rows.append([column_name(column), "**ours**", _no_ptb(results), *[NOTHING] * 4])
             continue
         for split in splits:
             found = find(results.get("generator"), split=split, attack=column)
             for key, against in (("input", "its input"), ("clean", "the clean beat")):
                 source = f"**ours**, {SPLITS.get(split, split)}, against {against}"
                 row = found.get(key) if found is not None and done(found) else None
-                figures = [not_run(found), *[NOTHING] * 3] if row is None else [
-                    number(row.get("mse"), ".2e"), percent(row.get("ssim"), 2),
+                figures = [not_run(found), *[NOTHING] * 4] if row is None else [
+                    number(row.get("mse"), ".2e"), percent(row.get("ssim"), 2), percent(row.get("ssim_range_2"), 2),
                     percent(row.get("cross_correlation"), 2),
                     number(row.get("nrmse"), ".4f"),
                 ]  # fmt: skip
                 rows.append([column_name(column), source, *figures])
-    return markdown(["attack", "source", "MSE", "SSIM", "cross-correlation", "NRMSE"], rows, 2)
+    return markdown(["attack", "source", "MSE", "SSIM", "SSIM, range 2", "cross-correlation", "NRMSE"], rows, 2)
 
 
 def _printed(row: SimilarityRow) -> list[str]:
-    return [f"{row.mse:.4g}", f"{row.ssim:.2f}", f"{row.cross_correlation:.2f}", f"{row.nrmse:.4g}"]
+    return [f"{row.mse:.4g}", f"{row.ssim:.2f}", NOTHING, f"{row.cross_correlation:.2f}", f"{row.nrmse:.4g}"]
 
 
 def _no_ptb(results: Record) -> str:
@@ -488,7 +488,9 @@ def settings_table(meta: Record) -> str:
         "precision": ("precision", "not given", "not given"),
         "test_beats": ("beats tested", tested, tested),
         "learning_rate": ("learning rate", four.learning_rate, six.learning_rate),
+        "final_rate": ("share of it left at the end", 1, 1),
         "batch_size": ("beats a batch", four.batch_size, six.batch_size),
+        "lambda_mse": ("weight of the generator's error", four.lambda_mse, six.lambda_mse),
         "attack_loss": ("loss of the attacked/clean head", four.attack_loss, six.attack_loss),
         "kappa": ("kappa", four.kappa, six.kappa),
     }
