@@ -124,7 +124,8 @@ def full() -> Results:
         ],
         "generator": [
             {"split": "beats", "attack": column, "n": 1000,
-             "input": {"mse": 4.5e-5, "ssim": 0.9912, "ssim_range_2": 0.9954, "cross_correlation": 0.9934, "nrmse": 0.0456},
+             "input": {"mse": 4.5e-5, "ssim": 0.9912, "ssim_range_2": 0.9954, "cross_correlation": 0.9934,
+                       "nrmse": 0.0456},
              "clean": {"mse": 7.8e-5, "ssim": 0.9856, "cross_correlation": 0.9878, "nrmse": 0.0789}}
             for column in COLUMNS
         ],
