@@ -33,7 +33,7 @@ from salus.metrics import ec57_under_attack, macro_f1, per_class, proportion
 EPS = 0.01
 CURVE = (0.005, 0.01, 0.02, 0.03, 0.05)
 NATURAL = 2000  # beats drawn at natural prevalence for the curve and for AutoAttack
-PEER = 64  # of which somebody else's AutoAttack gets so many
+PEER = 256  # of which somebody else's AutoAttack gets so many
 CHUNK = 512
 PIECE = 64  # beats whose activations fit the cache of one core
 

@@ -7,7 +7,7 @@ from salus.attacks import BIM, FGSM, PGD, DeepFool
 from salus.errors import OptionError
 from salus.guard import Guard
 from salus.purifiers import BitDepth
-from salus.threats import ClassConsistent, Eq6, GuardObjective, adaptive, check_threat, oblivious
+from salus.threats import ClassConsistent, Eq6, GuardObjective, adaptive, check_threat, gray_box, oblivious
 
 
 def fallen(guard: Guard, x_adv: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -101,7 +101,8 @@ def test_targeted_attacks_have_to_reach_their_target_and_be_accepted(toy) -> Non
     assert float(result.success.float().mean()) > 0.3
 
 
-def test_an_attack_without_an_adaptive_form_refuses(toy) -> None:
+@pytest.mark.parametrize("engine", [adaptive, gray_box])
+def test_an_attack_without_an_adaptive_form_refuses(toy, engine) -> None:
     from dataclasses import dataclass
     from typing import ClassVar
 
@@ -110,7 +111,7 @@ def test_an_attack_without_an_adaptive_form_refuses(toy) -> None:
         adaptive: ClassVar[bool] = False
 
     with pytest.raises(OptionError, match="no adaptive form"):
-        adaptive(Blind(eps=0.1), toy.guard(), toy.test.x, toy.test.y)
+        engine(Blind(eps=0.1), toy.guard(), toy.test.x, toy.test.y)
 
 
 def test_an_unknown_threat_model_is_refused_with_the_nearest_name() -> None:
@@ -139,3 +140,46 @@ def test_the_smallest_change_is_the_smallest_of_all_variants(toy) -> None:
     both = result.success & first.success
     distance = (result.x_adv.double() - x.double()).norm(dim=1)
     assert bool(both.any()) and bool((distance[both] <= first.distance[both] + 1e-9).all())
+
+
+def test_a_gray_box_attacker_sees_the_twin_alone(toy, monkeypatch) -> None:
+    guard, twin = toy.guard(0.05), toy.guard(0.05)
+    asked = []
+    monkeypatch.setattr(guard, "view", lambda x: asked.append("view"))
+    monkeypatch.setattr(type(guard), "__call__", _counting(type(guard).__call__, guard, asked))
+    result = gray_box(PGD(eps=0.3, steps=10), twin, toy.test.x[:40], toy.test.y[:40])
+    assert asked == []
+    assert result.names[:2] == ("oblivious", "eq6 alpha=0.001")
+    assert torch.equal(result.success, fallen(twin, result.x_adv, toy.test.y[:40]))
+
+
+def _counting(call, guard, asked):
+    def counted(self, *args, **options):
+        if self is guard:
+            asked.append("verdict")
+        return call(self, *args, **options)
+
+    return counted
+
+
+def test_on_the_guard_itself_the_gray_box_attack_wins_nearly_as_often_as_the_adaptive_one(toy) -> None:
+    guard, (x, y) = toy.guard(0.05), (toy.test.x[:80], toy.test.y[:80])
+    attack = PGD(eps=0.3)
+    won = fallen(guard, gray_box(attack, guard, x, y).x_adv, y).float().mean()
+    blind = fallen(guard, oblivious(attack, guard, x, y).x_adv, y).float().mean()
+    knowing = adaptive(attack, guard, x, y).success.float().mean()
+    assert blind < won <= knowing
+    assert won > 0.9 * knowing
+
+
+def test_without_a_defence_a_gray_box_attack_is_one_on_a_network_trained_apart(toy) -> None:
+    bare, attack = Guard(toy.classifier), PGD(eps=0.2, steps=10)
+    x, y = toy.test.x[:50], toy.test.y[:50]
+    assert torch.equal(gray_box(attack, bare, x, y).x_adv, oblivious(attack, bare, x, y).x_adv)
+
+
+def test_a_gray_box_attack_keeps_to_its_ball_and_its_targets(toy) -> None:
+    twin, (x, y) = toy.guard(0.05), (toy.test.x[:40], toy.test.y[:40])
+    result = gray_box(PGD(eps=0.3, targeted=True), twin, x, (y + 1) % 3, truth=y)
+    assert float((result.x_adv.double() - x.double()).abs().max()) <= 0.3
+    assert torch.equal(result.success, twin(result.x_adv).answers == (y + 1) % 3)

@@ -174,6 +174,13 @@ class Guard:
         stand_in = self.purifier.surrogate(x)
         return stand_in + (self.purifier.purify(x.detach()) - stand_in).detach()
 
+    @property
+    def false_alarm_rate(self) -> float:
+        """The share of clean inputs that the detectors' calibration allows to be rejected, all taken together."""
+        together = [detector.false_alarm_rate_ for detector in self.detectors if not detector.own_rule]
+        alone = sum(detector.false_alarm_rate_ for detector in self.detectors if detector.own_rule)
+        return min(1.0, max(together, default=0.0) + alone)
+
     def _named(self) -> dict[str, Detector]:
         names: dict[str, Detector] = {}
         for detector in self.detectors:
@@ -185,6 +192,7 @@ class Guard:
         """Say what the guard is made of, as plain values for JSON."""
         return {
             "name": self.name,
+            "false_alarm_rate": self.false_alarm_rate,
             "detectors": [
                 {
                     "name": key,

@@ -392,6 +392,23 @@ def test_two_guards_of_the_same_make_have_their_own_rows(tmp_path: Path) -> None
     assert {c["guard"] for c in outcome.cells} == {"none", "i-defender", "i-defender:layers=penultimate"}
 
 
+def test_a_gray_box_attacker_has_a_twin_of_every_guard(tmp_path: Path) -> None:
+    plan = Plan.of({**QUICK, "attack": "pgd:steps=5", "eps": 0.1, "threat_model": ["gray-box", "adaptive"]})
+    outcome = run_audit(plan, tmp_path / "run")
+    cells = {(c["guard"], c["threat_model"]): c for c in outcome.cells if c["attack"]}
+    name = QUICK["defence"][0]
+    assert set(cells) == {("none", "gray-box"), (name, "gray-box"), (name, "adaptive")}
+    behind = cells[name, "gray-box"]
+    assert behind["nist"] == "evasion, gray-box: the weights are unknown"
+    assert behind["attack_success_rate"] <= cells[name, "adaptive"]["attack_success_rate"]
+    assert sum(behind["variants"].values()) == pytest.approx(1)
+    twin = Guard.load(next((tmp_path / "run" / "substitute" / "guards").iterdir()))
+    own = Guard.load(next((tmp_path / "run" / "guards").iterdir()))
+    assert twin.classifier.fingerprint() != own.classifier.fingerprint()
+    assert any("a twin of the guard" in sentence for sentence in outcome.meta["verdict"])
+    assert run_audit(plan, tmp_path / "run").computed == 0
+
+
 def test_an_audit_in_which_nothing_is_right_still_ends(tmp_path: Path, monkeypatch) -> None:
     from salus import guard
 

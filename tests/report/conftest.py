@@ -55,6 +55,7 @@ class Maker:
     def guard(self, name: str, rate: float = 0.05) -> None:
         self.guards[name] = {
             "text": f"i-defender on the logits, {rate:.0%} false alarms",
+            "false_alarm_rate": rate,
             "detectors": [{"name": "i-defender", "text": "…", "false_alarm_rate": rate, "threshold": 0.1}],
             "purifier": None,
             "fingerprint": hashlib.sha256(name.encode()).hexdigest(),

@@ -34,7 +34,9 @@ def taxonomy(knowledge: Knowledge, threat_model: str | None = None) -> Taxonomy:
         return Taxonomy("", "")
     if knowledge == "training data":
         return Taxonomy("poisoning", _POISON)
-    if threat_model == "transfer":
+    if threat_model == "gray-box":
+        nist, technique = "evasion, gray-box: the weights are unknown", _TRANSFER
+    elif threat_model == "transfer":
         nist, technique = "evasion, black-box, transfer", _TRANSFER
     elif threat_model == "decision-only" or knowledge != "gradients":
         nist, technique = "evasion, black-box, query", _BLACK_BOX

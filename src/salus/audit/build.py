@@ -148,16 +148,10 @@ def substitute(
     Returns:
         The substitute, what is to be said of it, and the samples that the attacker has.
     """
-    architecture = victim.architecture or {}
-    if "name" not in architecture:  # code of the user's own, which the attacker does not have
-        architecture = {"name": default_model(splits.test.kind)}
-    name, sizes = str(architecture["name"]), architecture.get("options", {})
-    options = training_options(plan, splits)
-    options = replace(options, seed=options.seed + SUBSTITUTE_SEED)
     kind = plan.substitute.partition(":")[0]
     if kind == "data":
-        trained = _stored(folder / "substitute", name, sizes, splits, options, "substitute", plan.device)
-        return trained, {"kind": kind}, splits.train
+        return retrained(plan, splits, victim, folder), {"kind": kind}, splits.train
+    name, sizes, options = _like(plan, splits, victim)
     engine, seeds = plan.questions()
     if attacker is None:  # a few samples, whose labels only the victim tells
         order = torch.randperm(len(splits.validation), generator=torch.Generator().manual_seed(plan.seed))
@@ -197,6 +191,30 @@ def substitute(
     for file in (checkpoint, *place.glob("round-*")):
         file.unlink(missing_ok=True)
     return trained, told, attacker
+
+
+def retrained(plan: Plan, splits: Splits, victim: Classifier, folder: Path) -> Classifier:
+    """Train a classifier like the victim on the same data with another seed, or load it."""
+    name, sizes, options = _like(plan, splits, victim)
+    return _stored(folder / "substitute", name, sizes, splits, options, "substitute", plan.device)
+
+
+def twins(plan: Plan, splits: Splits, victim: Classifier, folder: Path) -> dict[str, Guard]:
+    """Build the twin of every guard, and of the bare classifier as ``none``: trained and fitted with another seed."""
+    trained = retrained(plan, splits, victim, folder)
+    other = plan.model_copy(update={"seed": plan.seed + SUBSTITUTE_SEED})
+    made = {spec: guard(spec, other, trained, splits, folder / "substitute") for spec in plan.defences}
+    return {"none": Guard(trained, name="none"), **made}
+
+
+def _like(plan: Plan, splits: Splits, victim: Classifier) -> tuple[str, Mapping[str, Any], TrainingOptions]:
+    """Say what an attacker trains who wants a classifier like the victim: its network, options and training."""
+    architecture = victim.architecture or {}
+    if "name" not in architecture:  # code of the user's own, which the attacker does not have
+        architecture = {"name": default_model(splits.test.kind)}
+    options = training_options(plan, splits)
+    options = replace(options, seed=options.seed + SUBSTITUTE_SEED)
+    return str(architecture["name"]), architecture.get("options", {}), options
 
 
 def _stored(

@@ -23,7 +23,7 @@ from salus.data import Dataset
 from salus.errors import OptionError
 from salus.guard import Guard, Verdict
 from salus.metrics import Rate, auc, confusion, health, per_class, proportion, roc
-from salus.threats import adaptive, adaptive_universal, decision_only, oblivious, transfer
+from salus.threats import adaptive, adaptive_universal, decision_only, gray_box, oblivious, transfer
 
 #: Changes whenever a cell's content would: stored cells of older versions are then computed again.
 CELL_VERSION = 3
@@ -44,6 +44,7 @@ class Cell:
         attack: None for clean inputs.
         threat_model: None for clean inputs.
         substitute: the classifier attacked under ``transfer``.
+        twin: the guard attacked under ``gray-box``.
         target: the class that a targeted attack aims for; None for the runner-up.
         fit: the samples that a universal perturbation is fitted to, none of those it is judged on.
         probe: digest of a few logits, because a user's code may change while the weights do not.
@@ -54,6 +55,7 @@ class Cell:
     attack: Attack | None = None
     threat_model: str | None = None
     substitute: Classifier | None = None
+    twin: Guard | None = None
     target: int | None = None
     fit: Dataset | None = None
     probe: str = ""
@@ -78,6 +80,7 @@ class Cell:
                 "attack": None if self.attack is None else [self.attack.name, asdict(self.attack)],
                 "threat_model": self.threat_model,
                 "substitute": None if self.substitute is None else self.substitute.fingerprint(),
+                "twin": None if self.twin is None else self.twin.fingerprint(),
                 "target": self.target,
                 "fit": self.fit.fingerprint() if self.fit is not None and isinstance(self.attack, UAP) else None,
             }
@@ -146,9 +149,10 @@ class Cell:
 
         if isinstance(self.attack, UAP):
             return self._universal(self.attack, progress)
-        if self.threat_model == "adaptive":
-            result = adaptive(
-                self.attack, self.guard, x, y, truth=truth,
+        if self.threat_model in ("adaptive", "gray-box"):
+            engine, known = (adaptive, self.guard) if self.twin is None else (gray_box, self.twin)
+            result = engine(
+                self.attack, known, x, y, truth=truth,
                 progress=lambda name, left: say(f"{self.title()}: {name}, {left} still standing"),
             )  # fmt: skip
             shares = torch.bincount(result.variants + 1, minlength=len(result.names) + 1)[1:] / len(x)
@@ -171,8 +175,9 @@ class Cell:
         if attack.targeted and self.target is None:
             raise OptionError("A targeted UAP needs one class to aim for: name it by --target.")
         aim = self.fit.y if self.target is None or not attack.targeted else torch.full_like(self.fit.y, self.target)
-        if self.threat_model == "adaptive":
-            x_adv, names = adaptive_universal(attack, self.guard, self.fit.x, aim, self.data.x, self._aim())
+        if self.threat_model in ("adaptive", "gray-box"):
+            known = self.guard if self.twin is None else self.twin
+            x_adv, names = adaptive_universal(attack, known, self.fit.x, aim, self.data.x, self._aim())
             return x_adv, {"variants": names}
         victim = self.substitute if self.threat_model == "transfer" else self.guard.classifier
         assert victim is not None  # noqa: S101 - planned with one

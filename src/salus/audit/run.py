@@ -6,7 +6,7 @@ import csv
 import io
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -103,9 +103,13 @@ def run_audit(plan: Plan, out: Path | str, *, command: str = "") -> Outcome:
             stand_in, facts, theirs = build.substitute(plan, splits, attacker, classifier, store.folder)
             stand_in.to(device)
         bare = Guard(classifier, name="none")
+        twins: dict[str, Guard] = {}
+        if "gray-box" in plan.threat_model:
+            twins = build.twins(plan, splits, classifier, store.folder)
+            twins["none"].classifier.to(device)
         fit, theirs = (_to(_few(part, _UNIVERSAL_SAMPLES, plan.seed), device) for part in (splits.train, theirs))
         engines = [*attacks, *controls, *called]
-        cells, left_out = _cells(plan, data, bare, guards, engines, stand_in, target, fit, theirs)
+        cells, left_out = _cells(plan, data, bare, guards, engines, stand_in, twins, target, fit, theirs)
         cells = [replace(cell, probe=probe) for cell in cells]
         check = replace(_huge(plan, data, bare), probe=probe)
         records, computed = _compute(store, [*cells, check])
@@ -153,6 +157,7 @@ def _cells(
     guards: Sequence[Guard],
     attacks: Sequence[Attack],
     stand_in: Classifier | None,
+    twins: Mapping[str, Guard],
     target: int | None,
     fit: Dataset,
     theirs: Dataset,
@@ -175,11 +180,13 @@ def _cells(
                 if (threat == "white-box" and not alone) or (threat in ("oblivious", "adaptive") and alone):
                     continue
                 moved = threat == "transfer"
+                twin = twins[guard.name] if threat == "gray-box" else None
                 cells.append(
-                    Cell(data, guard, attack, threat, stand_in if moved else None, aim, theirs if moved else fit)
+                    Cell(data, guard, attack, threat, stand_in if moved else None, twin, aim, theirs if moved else fit)
                 )
     why = {
         "decision-only": "which ask for more than answers", "adaptive": "which have no adaptive form",
+        "gray-box": "which have no adaptive form",
     }  # fmt: skip
     return cells, [
         f"Left out of the threat model {threat}: {', '.join(dict.fromkeys(names))}, {why[threat]}."

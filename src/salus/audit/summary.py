@@ -75,12 +75,18 @@ def _substitute(facts: Record | None) -> str:
 def _guarded(records: Sequence[Record], guard: str) -> Iterator[str]:
     clean = _first(records, attack=None, guard=guard)
     blind = _worst(records, guard=guard, threat_model="oblivious")
+    twin = _worst(records, guard=guard, threat_model="gray-box")
     knowing = _worst(records, guard=guard, threat_model="adaptive")
     price = f" at the price of rejecting {_percent(clean['rejected_clean'])} of clean inputs" if clean else ""
     if blind is not None:
         yield (
             f"Behind the guard {guard!r}, an attacker who does not know of it gets "
             f"{_share(blind, 'attack_success_rate')} of the inputs accepted and wrong ({_attack(blind)}){price}."
+        )
+    if twin is not None:
+        yield (
+            f"An attacker who has a twin of the guard, trained apart, gets {_share(twin, 'attack_success_rate')} "
+            f"accepted and wrong ({_attack(twin)})."
         )
     if knowing is not None:
         bare = _first(
@@ -233,7 +239,7 @@ def _effort(record: Record) -> float:
 
 def _false_alarms(records: Sequence[Record], guard: str, meta: Record) -> Iterator[str]:
     clean = _first(records, attack=None, guard=guard)
-    asked = sum(d["false_alarm_rate"] for d in meta["guards"][guard]["detectors"])
+    asked = meta["guards"][guard]["false_alarm_rate"]
     if clean is not None and asked and (clean["rejected_clean_low"] or 0) > asked:
         yield (
             f"Guard {guard!r} was calibrated to reject {_percent(asked)} of clean inputs but rejects "

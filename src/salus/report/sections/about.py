@@ -98,14 +98,11 @@ def _guards(run: Run, glossary: Glossary) -> Table | None:
         return None
     rows = []
     for name, guard in guards.items():
-        detectors = guard.get("detectors") or []
-        asked = [d.get("false_alarm_rate") for d in detectors]
-        total = sum(value for value in asked if value is not None)
         rows.append(
             (
                 head(name, str(guard.get("fingerprint") or "")[:12]),
                 text(str(guard.get("text") or "")),
-                Cell(words.percent(total) if any(asked) else "–"),
+                Cell(words.percent(guard.get("false_alarm_rate") or None)),
                 rate(run.clean(name), "rejected_clean"),
             )
         )

@@ -1,0 +1,95 @@
+"""The attacker who has the recipe of a guard but not its weights: a twin trained apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from salus.attacks import Attack
+from salus.errors import OptionError
+from salus.guard import Guard
+from salus.threats.adaptive import EQ6_ALPHAS, WEIGHTS, AdaptiveResult, judged
+from salus.threats.models import full_strength, oblivious, refusal
+from salus.threats.objectives import ClassConsistent, Eq6, GuardObjective
+
+#: How far past the twin's boundary between labels is far enough to hope that the guard's is passed too, in logits.
+SURE = 5.0
+
+
+def gray_box(
+    attack: Attack,
+    twin: Guard,
+    x: Tensor,
+    y: Tensor,
+    *,
+    truth: Tensor | None = None,
+    progress: Callable[[str, int], None] | None = None,
+) -> AdaptiveResult:
+    """Attack a guard's twin: same architecture and defence, trained apart (I-defender, section 4.3).
+
+    Nothing can be tried on the guard itself. So every attack runs at full strength, past the twin's boundaries, and
+    of what fools the twin each sample takes what lies deepest in the region that the twin accepts.
+
+    Args:
+        attack: the engine: how steps are taken, its norm, eps and seed.
+        twin: the attacker's own guard.
+        x: clean samples ``[N, ...]``.
+        y: their true labels, or targets if the attack is targeted.
+        truth: true labels when ``y`` are targets.
+        progress: called with each variant's name and how many samples the twin still stands on.
+
+    Returns:
+        The attacked inputs; ``success`` is on the twin, and ``variants`` which variant each input is of.
+
+    Raises:
+        OptionError: the attack has no adaptive form.
+    """
+    bare = not twin.detectors and twin.purifier is None
+    reason = None if bare else refusal(attack, "gray-box")
+    if reason is not None:
+        raise OptionError(reason)
+    labels = y if truth is None else truth
+    judge = GuardObjective(twin, targeted=attack.targeted)
+    found = oblivious(attack, twin, x, y)
+    best, queries, passes = found.x_adv.clone(), found.queries.clone(), found.passes.clone()
+    margin, fallen = judged(judge, twin, best, y, labels, attack.targeted)
+    chosen = torch.zeros_like(y)
+    names = ["oblivious"]
+    for name, engine, objective, goals in () if bare else _variants(attack, twin, y):
+        names.append(name)
+        if progress is not None:
+            progress(name, int((~fallen).sum()))
+        for goal in goals:
+            rows = torch.arange(len(x), device=x.device) if goal is None else (goal != labels).nonzero()[:, 0]
+            aim = y if goal is None else goal
+            if not len(rows):
+                continue
+            made = engine.run(objective, x[rows], aim[rows])
+            queries[rows] += made.queries
+            passes[rows] += made.passes
+            value, won = judged(judge, twin, made.x_adv, y[rows], labels[rows], attack.targeted)
+            # One that fools the twin comes before one that does not; among equals the deeper one.
+            better = (won & ~fallen[rows]) | ((won == fallen[rows]) & (value < margin[rows]))
+            taken = rows[better]
+            best[taken], margin[taken], fallen[taken] = made.x_adv[better], value[better], won[better]
+            chosen[taken] = len(names) - 1
+    return AdaptiveResult(best, fallen, chosen, tuple(names), queries, passes)
+
+
+def _variants(attack: Attack, twin: Guard, y: Tensor) -> list[tuple[str, Attack, GuardObjective, list[Tensor | None]]]:
+    """List each way's name, engine, objective and goals: targets ``[N]``, or None for the labels themselves."""
+    engine = full_strength(attack)
+    goal: Tensor | None = y if attack.targeted else None
+    if attack.knowledge != "gradients" or not twin.detectors or not attack.reads_loss:
+        plain = GuardObjective(twin, targeted=attack.targeted)
+        return [("end-to-end", engine, plain, [goal])]
+    made: list[tuple[str, Attack, GuardObjective, list[Tensor | None]]] = []
+    if not attack.targeted:
+        made += [(f"eq6 alpha={alpha:g}", engine, Eq6(twin, alpha=alpha), [None]) for alpha in EQ6_ALPHAS]
+    each: list[Tensor | None] = [torch.full_like(y, k) for k in range(len(twin.classifier.classes))]
+    for weight in WEIGHTS:
+        consistent = ClassConsistent(twin, weight=weight, sure=SURE)
+        made.append((consistent.title, engine, consistent, [y] if attack.targeted else each))
+    return made

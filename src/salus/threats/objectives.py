@@ -1,0 +1,124 @@
+"""What an attacker who knows a guard optimises."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from salus.attacks import Evaluation, Objective
+from salus.attacks.objective import checked_logits, cross_entropy, logit_margin
+from salus.guard import Guard, View
+
+#: How far past a boundary an adaptive attack pushes, in logits or in nats of suspicion.
+_SURE = 0.2
+
+
+class GuardObjective(Objective):
+    """Make a guard accept a wrong label (or the target).
+
+    The loss is the plain sum of cross-entropy and weighted acceptance, for guards and attacks that have
+    nothing more pointed; the margin is capped by the acceptance margin.
+
+    Args:
+        guard: the guard.
+        weight: of the acceptance in the loss.
+        targeted: ``y`` is the class to reach.
+    """
+
+    def __init__(self, guard: Guard, *, weight: float = 0.0, targeted: bool = False) -> None:
+        self.guard = guard
+        self.weight = weight
+        self.targeted = targeted
+
+    @property
+    def modules(self) -> tuple[nn.Module, ...]:
+        """The guard's classifier; its detectors hold no modules."""
+        return (self.guard.classifier,)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The guard's bounds."""
+        return self.guard.bounds
+
+    def evaluate(self, x: Tensor, y: Tensor) -> Evaluation:
+        """Look at the guard once."""
+        view = self.guard.view(x)
+        seen = Evaluation(checked_logits(view.logits, y), y, targeted=self.targeted)
+        if view.acceptance is None:
+            return Evaluation(seen.logits, y, targeted=self.targeted, loss=self.goal(view, y))
+        # An accepted input is one that some class accepts; a way to win ends where its own class accepts.
+        accepted = view.acceptance[:, None] if view.class_acceptance is None else view.class_acceptance
+        return Evaluation(
+            seen.logits,
+            y,
+            targeted=self.targeted,
+            loss=self.goal(view, y),
+            margin=torch.maximum(seen.margin, -view.acceptance),
+            success=seen.success & (view.acceptance >= 0),
+            class_margins=torch.maximum(seen.class_margins, -accepted),
+        )
+
+    def goal(self, view: View, y: Tensor) -> Tensor:
+        """Return what the attacker raises, ``[N]``."""
+        loss = cross_entropy(view.logits, y)
+        loss = -loss if self.targeted else loss
+        if view.acceptance is not None and self.weight:
+            loss = loss + self.weight * view.acceptance.clamp_max(_SURE)
+        return loss
+
+
+class Eq6(GuardObjective):
+    """I-defender's own gray-box objective, Eq. 6, as published.
+
+    ``J(x, s) + alpha * prod_{k != s} Reject(x, k) * max_{k != s} log P(H(x) | k)``. The product of indicators
+    has no gradient, and vanishes as soon as any other class would accept.
+    """
+
+    def __init__(self, guard: Guard, *, alpha: float) -> None:
+        super().__init__(guard)
+        self.alpha = alpha
+
+    def goal(self, view: View, y: Tensor) -> Tensor:
+        """Compute Eq. 6."""
+        loss = nn.functional.cross_entropy(view.logits.double(), y, reduction="none")
+        if view.class_acceptance is None:
+            return loss
+        rejected = (view.class_acceptance < 0).scatter(1, y[:, None], True).all(1)  # prod_{k != s}
+        likelihood = -sum(view.class_scores.values(), torch.zeros(()))  # [N, K]
+        promising = likelihood.scatter(1, y[:, None], -torch.inf).amax(1)
+        return loss + self.alpha * rejected * promising
+
+
+class ClassConsistent(GuardObjective):
+    """Raise one target class's logit and its likelihood under the detectors together until both pass.
+
+    Args:
+        guard: the guard.
+        weight: of the log-likelihood beside the logit margin; None follows whichever has not passed yet
+            (selective gradients, Bryniarski et al., 2022).
+        sure: how far past the boundary of the labels is enough, in logits.
+    """
+
+    def __init__(self, guard: Guard, *, weight: float | None, sure: float = _SURE) -> None:
+        super().__init__(guard, targeted=True)
+        self.mix = weight
+        self.sure = sure
+
+    @property
+    def title(self) -> str:
+        """Name the attack for reports."""
+        return f"class-consistent {'selective' if self.mix is None else f'weight={self.mix:g}'}"
+
+    def goal(self, view: View, y: Tensor) -> Tensor:
+        """Add the logit margin, cut off once it is sure, and the log-likelihood under the target class."""
+        label = logit_margin(view.logits, y)
+        if self.guard.purifier is not None and view.class_acceptance is not None:
+            # The detectors judge the class of the raw input: both have to become the target.
+            label = torch.minimum(label, logit_margin(view.raw_logits, y))
+        label = label.clamp_max(self.sure)
+        if view.class_acceptance is None:
+            return label
+        likelihood = -sum(view.class_scores.values(), torch.zeros(())).gather(1, y[:, None])[:, 0]
+        if self.mix is not None:
+            return label + self.mix * likelihood
+        return torch.where(label.detach() < self.sure, label, likelihood)
