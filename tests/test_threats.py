@@ -7,7 +7,17 @@ from salus.attacks import BIM, FGSM, PGD, DeepFool
 from salus.errors import OptionError
 from salus.guard import Guard
 from salus.purifiers import BitDepth
-from salus.threats import ClassConsistent, Eq6, GuardObjective, adaptive, check_threat, gray_box, oblivious
+from salus.threats import (
+    ClassConsistent,
+    Eq6,
+    FeatureMatching,
+    GuardObjective,
+    Orthogonal,
+    adaptive,
+    check_threat,
+    gray_box,
+    oblivious,
+)
 
 
 def fallen(guard: Guard, x_adv: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -183,3 +193,63 @@ def test_a_gray_box_attack_keeps_to_its_ball_and_its_targets(toy) -> None:
     result = gray_box(PGD(eps=0.3, targeted=True), twin, x, (y + 1) % 3, truth=y)
     assert float((result.x_adv.double() - x.double()).abs().max()) <= 0.3
     assert torch.equal(result.success, twin(result.x_adv).answers == (y + 1) % 3)
+
+
+def aims(y: torch.Tensor) -> torch.Tensor:
+    return (y + 1) % 3
+
+
+def alone(name: str, guard: Guard, x: torch.Tensor):
+    return Orthogonal(guard) if name == "orthogonal" else FeatureMatching(guard, x)
+
+
+@pytest.mark.parametrize("name", ["orthogonal", "matching"])
+def test_each_adaptive_attack_wins_where_nothing_is_defended(toy, name) -> None:
+    guard = toy.guard(0.05)
+    guard.detectors[0].threshold_ = 1e9  # it accepts whatever it is shown
+    x, y = toy.test.x, toy.test.y
+    attack, objective = PGD(eps=0.5, steps=60), alone(name, guard, x)
+    won = torch.stack([attack.run(objective, x, (y + step) % 3).success for step in (1, 2)]).any(0)
+    assert float(won.float().mean()) > 0.95
+
+
+@pytest.mark.parametrize("name", ["orthogonal", "matching"])
+def test_each_adaptive_attack_gets_past_a_deliberately_weak_guard(toy, name) -> None:
+    guard = toy.guard(0.05, layers="logits", components=1, covariance="diag")
+    x, y = toy.test.x, toy.test.y
+    result = PGD(eps=0.5, steps=60).run(alone(name, guard, x), x, aims(y))
+    assert torch.equal(result.success, guard(result.x_adv).answers == aims(y))
+    assert float(result.success.float().mean()) > 0.6
+
+
+def test_an_orthogonal_step_costs_the_other_side_nothing_to_first_order(toy) -> None:
+    guard, objective = toy.guard(0.05), Orthogonal(toy.guard(0.05))
+    y = aims(toy.test.y[:60])
+    x = PGD(eps=0.4, steps=3, step_size=0.1, early_stop=False).run(objective, toy.test.x[:60], y).x_adv
+    x.requires_grad_(True)
+    view = guard.view(x)
+    label, accepted = objective.label_margin(view, y), view.class_acceptance.gather(1, y[:, None])[:, 0]
+    (step,) = torch.autograd.grad(objective.goal(x, view, y).sum(), x, retain_graph=True)
+    (by_label,) = torch.autograd.grad(label.sum(), x, retain_graph=True)
+    (by_acceptance,) = torch.autograd.grad(accepted.sum(), x)
+    passed, spare = label.detach() >= 0.2, torch.where(label >= 0.2, label, accepted).detach() > 0.4
+    assert passed[~spare].any()
+    assert (~passed[~spare]).any()
+    kept, raised = (
+        torch.where(passed[:, None], by_label, by_acceptance),
+        torch.where(passed[:, None], by_acceptance, by_label),
+    )
+    scale = step.norm(dim=1) * kept.norm(dim=1) + 1e-12
+    agree = (kept * raised).sum(1) >= 0
+    assert (~agree & ~spare).any()
+    assert float(((step * kept).sum(1) / scale)[~agree & ~spare].abs().max()) < 1e-4
+    assert torch.allclose(step[agree | spare], raised[agree | spare])
+    assert bool(((step * raised).sum(1) >= -1e-6).all())
+    assert x.grad is None
+
+
+def test_feature_matching_skips_a_class_that_it_has_seen_nothing_of(toy) -> None:
+    guard, few = toy.guard(0.05), toy.test.y != 2
+    assert FeatureMatching(guard, toy.test.x[few]).known[:2] == [True, True]
+    result = adaptive(PGD(eps=0.2, steps=5), guard, toy.test.x[few][:20], toy.test.y[few][:20])
+    assert {"orthogonal gradients", "feature matching"} <= set(result.names)

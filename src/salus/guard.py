@@ -65,6 +65,7 @@ class View:
     Attributes:
         logits: ``[N, K]``, after the purifier.
         raw_logits: ``[N, K]``, before it; they decide which class the detectors judge.
+        hidden: layer name -> ``[N, D]``, the states that the detectors read.
         acceptance: ``[N]``, positive where every detector accepts; None without detectors.
         class_acceptance: ``[N, K]``, the same if the classifier said each class.
         class_scores: detector name -> ``[N, K]`` raw scores under each class.
@@ -72,6 +73,7 @@ class View:
 
     logits: Tensor
     raw_logits: Tensor
+    hidden: Mapping[str, Tensor]
     acceptance: Tensor | None
     class_acceptance: Tensor | None
     class_scores: dict[str, Tensor]
@@ -156,7 +158,7 @@ class Guard:
         states = self.classifier.states(x, self.layers)
         logits = states.logits if self.purifier is None else self.classifier(self._through_purifier(x))
         if not self.detectors:
-            return View(logits, states.logits, None, None, {})
+            return View(logits, states.logits, states.hidden, None, None, {})
         each = [detector.class_acceptance(states) for detector in self.detectors]
         class_acceptance = torch.stack(each).amin(0)  # [N, K]
         # Detectors judge the class that the classifier gives the raw input, as in a verdict.
@@ -164,6 +166,7 @@ class Guard:
         return View(
             logits,
             states.logits,
+            states.hidden,
             class_acceptance.gather(1, raw)[:, 0],
             class_acceptance,
             {key: detector.class_scores(states) for key, detector in self._named().items()},

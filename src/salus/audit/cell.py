@@ -26,7 +26,7 @@ from salus.metrics import Rate, auc, confusion, health, per_class, proportion, r
 from salus.threats import adaptive, adaptive_universal, decision_only, gray_box, oblivious, transfer
 
 #: Changes whenever a cell's content would: stored cells of older versions are then computed again.
-CELL_VERSION = 3
+CELL_VERSION = 4
 
 _RATES = (
     "clean_accuracy", "robust_accuracy", "attack_success_rate", "fallen_all", "robust_accuracy_accepted",

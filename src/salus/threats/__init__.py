@@ -17,7 +17,7 @@ from salus.threats.models import (
     refusal,
     transfer,
 )
-from salus.threats.objectives import ClassConsistent, Eq6, GuardObjective
+from salus.threats.objectives import ClassConsistent, Eq6, FeatureMatching, GuardObjective, Orthogonal
 from salus.threats.universal import adaptive_universal
 
 __all__ = [
@@ -25,7 +25,9 @@ __all__ = [
     "AdaptiveResult",
     "ClassConsistent",
     "Eq6",
+    "FeatureMatching",
     "GuardObjective",
+    "Orthogonal",
     "adaptive",
     "adaptive_universal",
     "check_threat",

@@ -14,7 +14,7 @@ from salus.attacks.ball import ball
 from salus.errors import OptionError
 from salus.guard import Guard
 from salus.threats.models import changed, oblivious, refusal
-from salus.threats.objectives import ClassConsistent, Eq6, GuardObjective
+from salus.threats.objectives import ClassConsistent, Eq6, FeatureMatching, GuardObjective, Orthogonal
 
 #: The paper's weights of Eq. 6, and those of the class-consistent attack.
 EQ6_ALPHAS = (1e-3, 1e-2, 1e-1, 1.0)
@@ -84,7 +84,7 @@ def adaptive(
     near = torch.where(fallen, measure.distance(best), torch.inf)
     queries, passes = start.queries.clone(), start.passes.clone()
     names = ["oblivious"]
-    for variant in variants_of(engine, guard, y):
+    for variant in variants_of(engine, guard, x, y):
         names.append(variant.name)
         for target in variant.goals:
             left = torch.ones_like(fallen) if smallest else ~fallen
@@ -131,8 +131,8 @@ class Variant:
     start: str
 
 
-def variants_of(engine: Attack, guard: Guard, y: Tensor) -> Iterator[Variant]:
-    """List the ways to attack a guard with this engine; y are the labels ``[N]``, or targets."""
+def variants_of(engine: Attack, guard: Guard, x: Tensor, y: Tensor) -> Iterator[Variant]:
+    """List the ways to attack a guard with this engine, the clean ``x`` at hand; y are the labels, or targets."""
     goal: Tensor | None = y if engine.targeted else None
     plain = GuardObjective(guard, targeted=engine.targeted)
     if engine.knowledge != "gradients":  # which class to aim for, and through which loss, is nothing they can choose
@@ -152,6 +152,12 @@ def variants_of(engine: Attack, guard: Guard, y: Tensor) -> Iterator[Variant]:
         for weight in WEIGHTS:
             consistent = ClassConsistent(guard, weight=weight)
             yield Variant(f"{consistent.title}, {start} start", runner, consistent, goals, start)
+    # Where a sum of the two losses stalls.
+    yield Variant(Orthogonal.title, engine, Orthogonal(guard), goals, "nearest")
+    if guard.layers:
+        matching = FeatureMatching(guard, x)
+        shown = goals if engine.targeted else [goal for goal, known in zip(goals, matching.known, strict=True) if known]
+        yield Variant(matching.title, engine, matching, shown, "fresh")
     # The region that passes both tests may be narrow: go on from the nearest point in smaller steps.
     stride = getattr(engine, "stride", 0.0)
     if stride > 0:

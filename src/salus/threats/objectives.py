@@ -45,26 +45,34 @@ class GuardObjective(Objective):
         view = self.guard.view(x)
         seen = Evaluation(checked_logits(view.logits, y), y, targeted=self.targeted)
         if view.acceptance is None:
-            return Evaluation(seen.logits, y, targeted=self.targeted, loss=self.goal(view, y))
+            return Evaluation(seen.logits, y, targeted=self.targeted, loss=self.goal(x, view, y))
         # An accepted input is one that some class accepts; a way to win ends where its own class accepts.
         accepted = view.acceptance[:, None] if view.class_acceptance is None else view.class_acceptance
         return Evaluation(
             seen.logits,
             y,
             targeted=self.targeted,
-            loss=self.goal(view, y),
+            loss=self.goal(x, view, y),
             margin=torch.maximum(seen.margin, -view.acceptance),
             success=seen.success & (view.acceptance >= 0),
             class_margins=torch.maximum(seen.class_margins, -accepted),
         )
 
-    def goal(self, view: View, y: Tensor) -> Tensor:
+    def goal(self, x: Tensor, view: View, y: Tensor) -> Tensor:
         """Return what the attacker raises, ``[N]``."""
         loss = cross_entropy(view.logits, y)
         loss = -loss if self.targeted else loss
         if view.acceptance is not None and self.weight:
             loss = loss + self.weight * view.acceptance.clamp_max(_SURE)
         return loss
+
+    def label_margin(self, view: View, y: Tensor) -> Tensor:
+        """Return how far the guard's label is class y, ``[N]``."""
+        label = logit_margin(view.logits, y)
+        if self.guard.purifier is not None and view.class_acceptance is not None:
+            # The detectors judge the class of the raw input: both have to become the target.
+            label = torch.minimum(label, logit_margin(view.raw_logits, y))
+        return label
 
 
 class Eq6(GuardObjective):
@@ -78,7 +86,7 @@ class Eq6(GuardObjective):
         super().__init__(guard)
         self.alpha = alpha
 
-    def goal(self, view: View, y: Tensor) -> Tensor:
+    def goal(self, x: Tensor, view: View, y: Tensor) -> Tensor:
         """Compute Eq. 6."""
         loss = nn.functional.cross_entropy(view.logits.double(), y, reduction="none")
         if view.class_acceptance is None:
@@ -109,16 +117,89 @@ class ClassConsistent(GuardObjective):
         """Name the attack for reports."""
         return f"class-consistent {'selective' if self.mix is None else f'weight={self.mix:g}'}"
 
-    def goal(self, view: View, y: Tensor) -> Tensor:
+    def goal(self, x: Tensor, view: View, y: Tensor) -> Tensor:
         """Add the logit margin, cut off once it is sure, and the log-likelihood under the target class."""
-        label = logit_margin(view.logits, y)
-        if self.guard.purifier is not None and view.class_acceptance is not None:
-            # The detectors judge the class of the raw input: both have to become the target.
-            label = torch.minimum(label, logit_margin(view.raw_logits, y))
-        label = label.clamp_max(self.sure)
+        label = self.label_margin(view, y).clamp_max(self.sure)
         if view.class_acceptance is None:
             return label
         likelihood = -sum(view.class_scores.values(), torch.zeros(())).gather(1, y[:, None])[:, 0]
         if self.mix is not None:
             return label + self.mix * likelihood
         return torch.where(label.detach() < self.sure, label, likelihood)
+
+
+class Orthogonal(GuardObjective):
+    """Raise the target's logit without lowering its acceptance, or the other way round (Bryniarski et al., 2022).
+
+    While the label is not the target yet, its gradient is followed, less its part along the gradient of the
+    acceptance; once it is, the acceptance's gradient, less its part along the label's. A sum of the two stalls where
+    they point apart; each step of this makes way on one and, to first order, costs nothing on the other, unless that
+    is well past its boundary and has some to spare. Where the two agree nothing is taken off.
+
+    The loss's value means nothing; its gradient is that direction.
+
+    Args:
+        guard: the guard.
+    """
+
+    title = "orthogonal gradients"
+
+    def __init__(self, guard: Guard) -> None:
+        super().__init__(guard, targeted=True)
+
+    def goal(self, x: Tensor, view: View, y: Tensor) -> Tensor:
+        """Give a linear function of x whose gradient is the direction to take."""
+        label = self.label_margin(view, y)
+        if view.class_acceptance is None or not x.requires_grad:
+            return label
+        accepted = view.class_acceptance.gather(1, y[:, None])[:, 0]
+        by_label, by_acceptance = (_slope(value, x) for value in (label, accepted))  # [N, D] each
+        passed = (label.detach() >= _SURE)[:, None]
+        main, other = torch.where(passed, by_acceptance, by_label), torch.where(passed, by_label, by_acceptance)
+        spare = torch.where(passed[:, 0], label, accepted).detach() > 2 * _SURE
+        other = other.masked_fill(spare[:, None], 0)
+        along = (main * other).sum(1, keepdim=True).clamp_max(0) / other.square().sum(1, keepdim=True).clamp_min(1e-30)
+        return (x.flatten(1) * (main - along * other)).sum(1)
+
+
+def _slope(value: Tensor, x: Tensor) -> Tensor:
+    """Compute the gradient of each value ``[N]`` in its input, ``[N, D]`` in float32; 0 where there is none."""
+    if not value.requires_grad:
+        return torch.zeros_like(x).flatten(1)
+    (slope,) = torch.autograd.grad(value.sum(), x, retain_graph=True, allow_unused=True)
+    return (torch.zeros_like(x) if slope is None else slope).flatten(1)
+
+
+class FeatureMatching(GuardObjective):
+    """Give the input the hidden states of the clean inputs of the target class (Sabour et al., 2016).
+
+    What a detector of hidden states has to accept are states of that kind, and the class follows from them.
+
+    Args:
+        guard: one whose detectors read hidden states.
+        x: clean inputs ``[N, ...]``, whose accepted ones show what the states of each class are.
+    """
+
+    title = "feature matching"
+
+    def __init__(self, guard: Guard, x: Tensor) -> None:
+        super().__init__(guard, targeted=True)
+        with torch.no_grad():
+            views = [guard.view(part) for part in x.split(512)]
+            verdict = guard(x)
+        self.known = [bool((verdict.answers == label).any()) for label in range(len(guard.classifier.classes))]
+        self._guides: dict[str, Tensor] = {}  # layer -> [K, D]
+        self._spread: dict[str, Tensor] = {}  # layer -> [D]
+        for layer in guard.layers:
+            states = torch.cat([view.hidden[layer] for view in views])
+            rows = [states[verdict.answers == label] for label in range(len(self.known))]
+            self._guides[layer] = torch.stack([(own if len(own) else states).mean(0) for own in rows])
+            self._spread[layer] = states.var(0, correction=0).clamp_min(1e-12)
+
+    def goal(self, x: Tensor, view: View, y: Tensor) -> Tensor:
+        """Return minus the mean squared distance to the class's mean states, in units of each state's variance."""
+        total = torch.zeros(len(x), device=x.device)
+        for layer, guides in self._guides.items():
+            apart = view.hidden[layer] - guides[y]
+            total = total - (apart.square() / self._spread[layer]).mean(1)
+        return total
