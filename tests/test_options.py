@@ -23,6 +23,7 @@ class Knife:
     [
         ("3", 3), ("0.5", 0.5), ("1e-3", 1e-3), ("1E3", 1000.0), ("-2", -2), ("2/255", 2 / 255),
         ("2 / 255", 2 / 255), ("linf", "linf"), ("a/b", "a/b"), ("1/0", "1/0"), ("[1", "[1"), ("eq6", "eq6"),
+        ("true", True), ("False", False), ("trueish", "trueish"),
     ],
 )  # fmt: skip
 def test_values_are_read_as_numbers_fractions_or_words(text: str, value: object) -> None:

@@ -37,6 +37,8 @@ def split_spec(spec: str, kind: str) -> tuple[str, dict[str, Any]]:
 
 def parse_value(text: str) -> Any:
     """Read a number, a fraction, true, false, or a word."""
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
     if "/" in text:
         try:
             return float(Fraction(text.replace(" ", "")))

@@ -7,13 +7,16 @@ from pathlib import Path
 import pytest
 
 from salus.data import LoadOptions, catalogue, load
+from salus.data.load import SOURCES
 from salus.errors import DataError, OptionError
 
 
 def test_an_unknown_name_names_the_nearest() -> None:
     with pytest.raises(DataError, match=r"no data set 'brest-cancer'.*did you mean 'breast-cancer'"):
         load("brest-cancer")
-    with pytest.raises(DataError, match=r"no data set 'zzz'.*known: breast-cancer, digits, mitdb, ptbdb"):
+    with pytest.raises(
+        DataError, match=r"no data set 'zzz'.*known: breast-cancer, cifar10, digits, fashion-mnist, mitdb, mnist, ptbdb"
+    ):
         load("zzz")
 
 
@@ -62,13 +65,16 @@ def test_the_catalogue_says_what_is_at_hand(
 ) -> None:
     monkeypatch.delenv("SALUS_DATA", raising=False)
     at_hand = {entry.name: entry.at_hand for entry in catalogue(tmp_path)}
-    assert at_hand == {"breast-cancer": True, "digits": True, "mitdb": False, "ptbdb": False}
+    embedded = {"breast-cancer", "digits"}
+    assert at_hand == {name: name in embedded for name in SOURCES}
     monkeypatch.setenv("SALUS_DATA", str(small_mitdb))
-    assert all(entry.at_hand and entry.licence and entry.home for entry in catalogue(small_ptbdb))
+    entries = catalogue(small_ptbdb)
+    assert {entry.name for entry in entries if entry.at_hand} == embedded | {"mitdb", "ptbdb"}
+    assert all(entry.licence and entry.home for entry in entries)
 
 
 def test_importing_the_room_imports_nothing_heavy() -> None:
-    heavy = ("wfdb", "pandas", "sklearn", "imblearn", "requests", "scipy")
+    heavy = ("wfdb", "pandas", "sklearn", "imblearn", "requests", "scipy", "PIL")
     code = f"import sys, salus.data; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -5,16 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from salus.attacks import Attack
 from salus.attacks.controls import Control, parse_control
 from salus.attacks.poisoning import Poison, Trigger, parse_poison, triggers
 from salus.attacks.registry import attack_class, build_attack, known_options, split_attack
 from salus.data import Dataset
+from salus.data.options import parse_size
 from salus.detectors import DETECTORS
 from salus.errors import OptionError, nearest
 from salus.options import build, parse_value, split_spec
@@ -37,9 +38,14 @@ QUERY_SEEDS = 150
 
 #: The fields that describe the data; they are handed to the loader as they are.
 DATA_OPTIONS = (
-    "split", "bounds", "data_dir", "label", "group", "scale", "smote", "without_mlii", "inputs",
+    "split", "bounds", "data_dir", "label", "group", "scale", "smote", "without_mlii", "inputs", "size",
     "immutable", "integer", "derived", "positive",
 )  # fmt: skip
+
+
+def _size(value: Any) -> Any:
+    """Read the size of images as the loader does."""
+    return None if value is None else parse_size(value)
 
 
 class Budget(BaseModel):
@@ -82,8 +88,8 @@ class Plan(BaseModel):
 
     Attributes:
         data: a known data set, or a file or folder of the user's own.
-        split, bounds, data_dir, label, group, scale, smote, without_mlii, inputs, immutable, integer, derived,
-            positive: how it is loaded, see ``salus.data.LoadOptions``.
+        split, bounds, data_dir, label, group, scale, smote, without_mlii, inputs, size, immutable, integer,
+            derived, positive: how it is loaded, see ``salus.data.LoadOptions``.
         model: a built-in architecture, ``package.module:factory``, or a ``.pt2`` program; by default the
             built-in one for this kind of data.
         weights: the factory's weights, ``.safetensors`` or a ``.pt`` state dict.
@@ -118,6 +124,7 @@ class Plan(BaseModel):
     smote: int | None = None
     without_mlii: Literal["v5", "drop"] | None = None
     inputs: tuple[str, ...] = ("beat",)
+    size: Annotated[tuple[int, int] | None, BeforeValidator(_size)] = None
     immutable: tuple[str, ...] = ()
     integer: tuple[str, ...] = ()
     derived: tuple[str, ...] = ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 import tarfile
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -24,6 +25,25 @@ Member = tuple[str, IO[bytes]]
 def is_archive(path: Path) -> bool:
     """Whether the file's name says that it is an archive that can be unpacked."""
     return path.name.lower().endswith((".zip", ".tar", ".tar.gz", ".tgz"))
+
+
+@contextmanager
+def unpacked(archive: Path, folder: Path, name: str, *, max_bytes: int = MAX_BYTES) -> Iterator[Path]:
+    """Unpack an archive of the data set ``name`` to a folder inside ``folder`` that is gone afterwards.
+
+    Raises:
+        DataError: it is no archive, or see :func:`unpack`.
+        StoreError: the disk is full or not writable.
+    """
+    if not archive.is_file():
+        raise DataError(f"There is no folder or archive {archive} to fetch {name} from.")
+    if not is_archive(archive):
+        raise DataError(f"File {archive} is no archive that Salus unpacks: .zip, .tar, .tar.gz or .tgz.")
+    with storage_errors(folder):
+        scratch = tempfile.TemporaryDirectory(dir=folder, prefix=".unpack-")
+    with scratch as place:
+        unpack(archive, Path(place), max_bytes=max_bytes)
+        yield Path(place)
 
 
 def unpack(archive: Path, folder: Path, *, max_bytes: int = MAX_BYTES, max_files: int = MAX_FILES) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 from salus.atomic import storage_errors
 from salus.errors import DataError
@@ -73,6 +73,46 @@ def download(
                     f"Cannot download {url}: {error}; run the same command again later, it goes on where it broke off."
                 ) from error
             sleep(patience.backoff * 2 ** max(failures - 1, 0))
+
+
+def download_verified(
+    url: str,
+    target: Path,
+    right: Callable[[Path], bool],
+    *,
+    session: requests.Session,
+    max_bytes: int,
+    patience: Patience | None = None,
+) -> None:
+    """Bring a file to ``target`` once it is right; try once more from its beginning if it came out wrong.
+
+    Raises:
+        DataError: it came out wrong twice, or cannot be downloaded.
+        StoreError: the disk is full or not writable.
+    """
+    part = part_of(target)
+    with storage_errors(part):
+        part.parent.mkdir(parents=True, exist_ok=True)
+    for _ in range(2):
+        download(url, part, session=session, max_bytes=max_bytes, patience=patience)
+        if right(part):
+            with storage_errors(target):
+                part.replace(target)
+            return
+        part.unlink()
+    home, _, name = url.rpartition("/")
+    raise DataError(
+        f"File {unquote(name)} from {home}/ is not the published one: its SHA-256 is wrong, twice; try again "
+        "later, or bring the set from elsewhere (--from FOLDER)."
+    )
+
+
+def part_of(target: Path) -> Path:
+    """Where a file grows; a link that lies there is not followed."""
+    part = target.with_name(f"{target.name}.part")
+    if part.is_symlink():
+        part.unlink()
+    return part
 
 
 def _attempt(url: str, part: Path, session: requests.Session, max_bytes: int, patience: Patience) -> None:

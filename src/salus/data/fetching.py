@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from salus.atomic import storage_errors, write_bytes
-from salus.data.archive import is_archive, unpack
-from salus.data.download import Patience, download
+from salus.data.archive import unpacked
+from salus.data.download import Patience, download, download_verified, part_of
+from salus.data.fetching_pinned import fetch_pinned
 from salus.data.load import SOURCES
+from salus.data.pinned import PinnedSet
 from salus.data.places import places
 from salus.data.published import PublishedSet, file_sha256
 from salus.errors import DataError, nearest
@@ -56,6 +58,9 @@ def fetch(
         return None
     folder = places(data_dir)[0] / name
     with _kept_if_filled(folder):
+        if isinstance(published, PinnedSet):
+            fetch_pinned(published, folder, source, base_url or published.base_url, PATIENCE)
+            return folder
         if source is None:
             _from_home(published, folder, base_url or published.base_url)
         elif source.is_dir():
@@ -82,40 +87,26 @@ def _from_home(published: PublishedSet, folder: Path, base_url: str) -> None:
         with progress(f"Fetching {published.name}", len(wanted)) as advance:
             for name, checksum in wanted.items():
                 if not _is_right(folder / name, checksum):
-                    _download_verified(published, folder, name, checksum, base_url, session)
+                    download_verified(
+                        base_url + quote(name),
+                        folder / name,
+                        partial(_is_right, checksum=checksum),
+                        session=session,
+                        max_bytes=published.max_file_bytes,
+                        patience=PATIENCE,
+                    )
                 advance(1, name)
     write_bytes(folder / published.sums, listing)
 
 
 def _download_listing(published: PublishedSet, folder: Path, base_url: str, session: requests.Session) -> bytes:
-    part = _part(folder, published.sums)
+    part = part_of(folder / published.sums)
     part.unlink(missing_ok=True)
     try:
         download(base_url + published.sums, part, session=session, max_bytes=MAX_LISTING, patience=PATIENCE)
         return part.read_bytes()
     finally:
         part.unlink(missing_ok=True)
-
-
-def _download_verified(
-    published: PublishedSet, folder: Path, name: str, checksum: str, base_url: str, session: requests.Session
-) -> None:
-    """Download a file, and once more from its beginning if it came out wrong."""
-    part = _part(folder, name)
-    with storage_errors(part):
-        part.parent.mkdir(exist_ok=True)
-    url = base_url + quote(name)
-    for _ in range(2):
-        download(url, part, session=session, max_bytes=published.max_file_bytes, patience=PATIENCE)
-        if file_sha256(part) == checksum:
-            with storage_errors(folder / name):
-                part.replace(folder / name)
-            return
-        part.unlink()
-    raise DataError(
-        f"File {name} from {base_url} is not the published one: its SHA-256 is wrong, twice; try again "
-        "later, or bring the set from elsewhere (--from FOLDER)."
-    )
 
 
 def _from_folder(published: PublishedSet, folder: Path, source: Path) -> None:
@@ -147,12 +138,7 @@ def _from_folder(published: PublishedSet, folder: Path, source: Path) -> None:
 
 
 def _from_archive(published: PublishedSet, folder: Path, source: Path) -> None:
-    if not source.is_file():
-        raise DataError(f"There is no folder or archive {source} to fetch {published.name} from.")
-    if not is_archive(source):
-        raise DataError(f"File {source} is no archive that Salus unpacks: .zip, .tar, .tar.gz or .tgz.")
-    with _scratch(folder) as scratch:
-        unpack(source, scratch, max_bytes=published.max_bytes)
+    with unpacked(source, folder, published.name, max_bytes=published.max_bytes) as scratch:
         _from_folder(published, folder, scratch)
 
 
@@ -169,14 +155,6 @@ def _is_right(path: Path, checksum: str) -> bool:
     return path.is_file() and file_sha256(path) == checksum
 
 
-def _part(folder: Path, name: str) -> Path:
-    """Where a file grows; a link that lies there is not followed."""
-    part = folder / f"{name}.part"
-    if part.is_symlink():
-        part.unlink()
-    return part
-
-
 @contextmanager
 def _kept_if_filled(folder: Path) -> Iterator[None]:
     """Make the folder of a set; take it, and those below it, away again when nothing came into them."""
@@ -188,12 +166,3 @@ def _kept_if_filled(folder: Path) -> Iterator[None]:
         for made in (*(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink()), folder):
             if not any(made.iterdir()):
                 made.rmdir()
-
-
-@contextmanager
-def _scratch(folder: Path) -> Iterator[Path]:
-    """A folder on the same disk that is gone afterwards."""
-    with storage_errors(folder):
-        scratch = tempfile.TemporaryDirectory(dir=folder, prefix=".unpack-")
-    with scratch as name:
-        yield Path(name)

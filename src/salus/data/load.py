@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from salus.data.base import Splits
+from salus.data.cifar10 import load_cifar10
 from salus.data.csv_table import load_csv
 from salus.data.embedded import load_breast_cancer, load_digits
+from salus.data.idx import load_fashion_mnist, load_mnist
+from salus.data.image_folder import is_image_folder, load_image_folder
 from salus.data.mitdb import load_mitdb
 from salus.data.npz_file import load_npz
 from salus.data.options import LoadOptions, parse_options
+from salus.data.pinned import CIFAR10, FASHION_MNIST, MNIST, PinnedSet
 from salus.data.places import find_set
 from salus.data.ptbdb import load_ptbdb
 from salus.data.published import MITDB, PTBDB, PublishedSet
@@ -30,7 +34,7 @@ class Source:
     licence: str = ""
     home: str = ""
     options: frozenset[str] = frozenset()
-    published: PublishedSet | None = None  # None: nothing has to be downloaded
+    published: PublishedSet | PinnedSet | None = None  # None: nothing has to be downloaded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,12 +59,28 @@ SOURCES: dict[str, Source] = {
         home="https://archive.ics.uci.edu/dataset/17",
         options=frozenset({"immutable", "integer", "derived"}),
     ),
+    "cifar10": Source(
+        loader=load_cifar10,
+        kind="image",
+        summary="CIFAR-10: 60,000 colour photographs, 32x32, ten classes",
+        home="https://www.cs.toronto.edu/~kriz/cifar.html",
+        licence="none stated",
+        published=CIFAR10,
+    ),
     "digits": Source(
         loader=load_digits,
         kind="image",
         summary="1,797 handwritten digits of 8x8 pixels, ten classes",
         licence="CC BY 4.0",
         home="https://archive.ics.uci.edu/dataset/80",
+    ),
+    "fashion-mnist": Source(
+        loader=load_fashion_mnist,
+        kind="image",
+        summary="Fashion-MNIST: 70,000 pictures of clothes, 28x28, ten classes",
+        licence="MIT",
+        home="https://github.com/zalandoresearch/fashion-mnist",
+        published=FASHION_MNIST,
     ),
     "mitdb": Source(
         loader=load_mitdb,
@@ -70,6 +90,14 @@ SOURCES: dict[str, Source] = {
         home="https://physionet.org/content/mitdb/1.0.0/",
         options=frozenset({"split", "smote", "without_mlii", "inputs"}),
         published=MITDB,
+    ),
+    "mnist": Source(
+        loader=load_mnist,
+        kind="image",
+        summary="MNIST: 70,000 handwritten digits, 28x28, ten classes",
+        licence="CC BY-SA 3.0",
+        home="http://yann.lecun.com/exdb/mnist/",
+        published=MNIST,
     ),
     "ptbdb": Source(
         loader=load_ptbdb,
@@ -94,6 +122,12 @@ OWN: dict[str, Source] = {
         summary="a folder of WFDB records",
         options=frozenset({"split", "positive", "inputs"}),
     ),
+    "images": Source(
+        loader=load_image_folder,
+        kind="image",
+        summary="a folder of images by class",
+        options=frozenset({"size", "positive"}),
+    ),
 }
 
 
@@ -101,7 +135,8 @@ def load(name: str | Path, **options: Any) -> Splits:
     """Load a data set by its name, or one's own data by their path.
 
     Args:
-        name: a name of the catalogue, a ``.npz`` or ``.csv`` file, or a folder of WFDB records.
+        name: a name of the catalogue, a ``.npz`` or ``.csv`` file, a folder of WFDB records, or a folder of images
+            by class.
         **options: fields of ``LoadOptions``.
 
     Raises:
@@ -131,7 +166,7 @@ def catalogue(data_dir: Path | None = None) -> list[CatalogueEntry]:
             summary=source.summary,
             licence=source.licence,
             home=source.home,
-            at_hand=source.published is None or find_set(name, source.published.landmark, data_dir) is not None,
+            at_hand=source.published is None or find_set(name, source.published.landmarks, data_dir) is not None,
         )
         for name, source in SOURCES.items()
     ]
@@ -141,11 +176,13 @@ def _own_kind(name: str) -> str:
     """Say what the path is, by the keys of ``OWN``."""
     path = Path(name)
     if path.is_dir():
-        return "folder"
+        return "images" if is_image_folder(path) else "folder"
     if path.is_file():
         if path.suffix.lower() in OWN:
             return path.suffix.lower()
-        raise DataError(f"File {path} is of no kind that Salus reads; bring .npz, .csv or a folder of WFDB records.")
+        raise DataError(
+            f"File {path} is of no kind that Salus reads; bring .npz, .csv, a folder of WFDB records or one of images."
+        )
     if path.suffix.lower() in OWN or path.name != name:
         raise DataError(f"There is no file or folder {name}; check the path.")
     raise DataError(f"There is no data set {name!r}, nor a file or folder of that name; {nearest(name, SOURCES)}")

@@ -57,7 +57,7 @@ def load_mitdb(options: LoadOptions) -> Splits:
         DataError: the database is nowhere, or a file of it is missing or not the published one.
     """
     split = options.choose_split(SPLITS)
-    folder = find_set("mitdb", MITDB.landmark, options.data_dir)
+    folder = find_set("mitdb", MITDB.landmarks, options.data_dir)
     if folder is None:
         looked = ", ".join(str(place) for place in places(options.data_dir))
         raise DataError(f"Data 'mitdb' is not on this machine (looked in {looked}); run: salus data fetch mitdb.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -30,6 +31,8 @@ class LoadOptions:
         scale: min-max scaling fitted on the training part.
         smote: samples per class in the training part after balancing with SMOTE.
         without_mlii: for MIT-BIH records that lack lead MLII: read ``v5`` (the default) or ``drop`` them.
+        size: of images, height and width, or one number for both: each is scaled to cover it and cropped in the
+            middle.
         inputs: the channels of a heartbeat, of ``salus.data.context.CHANNELS``; the beat alone by default.
         immutable: table features that never change.
         integer: table features that take whole numbers.
@@ -47,6 +50,7 @@ class LoadOptions:
     scale: bool = False
     smote: int | None = None
     without_mlii: str | None = None
+    size: tuple[int, int] | None = None
     inputs: tuple[str, ...] = ("beat",)
     immutable: tuple[str, ...] = ()
     integer: tuple[str, ...] = ()
@@ -61,6 +65,8 @@ class LoadOptions:
             object.__setattr__(self, "data_dir", Path(self.data_dir))
         if self.bounds is not None:
             object.__setattr__(self, "bounds", _bounds(self.bounds))
+        if self.size is not None:
+            object.__setattr__(self, "size", parse_size(self.size))
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
             raise OptionError(f"Option seed must be a whole number from 0 up, not {self.seed!r}.")
         if self.smote is not None and (
@@ -100,6 +106,22 @@ def parse_options(name: str | Path, given: dict[str, Any]) -> LoadOptions:
         if word not in known:
             raise OptionError(f"Data have no option {word!r}; {nearest(word, known)}")
     return LoadOptions(name=str(name), **given)
+
+
+def parse_size(value: Any) -> tuple[int, int]:
+    """Read the height and width of images: ``224``, ``(150, 200)``, ``"150x200"`` or ``"150,200"``.
+
+    Raises:
+        OptionError: it is none of these.
+    """
+    words = [value] if isinstance(value, int) else re.split("[x,]", value) if isinstance(value, str) else value
+    try:
+        sides = [int(str(word)) for word in words]
+    except (TypeError, ValueError):
+        sides = []
+    if len(sides) not in (1, 2) or min(sides) < 1:
+        raise OptionError(f"Option size must be a number of pixels, or HEIGHTxWIDTH, not {value!r}.")
+    return sides[0], sides[-1]
 
 
 def _names(value: Any) -> tuple[str, ...]:

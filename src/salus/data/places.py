@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -23,9 +24,10 @@ def places(data_dir: Path | None = None) -> list[Path]:
     return [*given, *([Path(named)] if named else []), cache_folder() / "data"]
 
 
-def find_set(name: str, landmark: str, data_dir: Path | None = None) -> Path | None:
-    """The first folder called ``name`` that holds the file ``landmark``; None when there is none."""
+def find_set(name: str, landmarks: Iterable[str], data_dir: Path | None = None) -> Path | None:
+    """The first folder called ``name`` that holds one of the ``landmarks``; None when there is none."""
+    landmarks = tuple(landmarks)
     for place in places(data_dir):
-        if (place / name / landmark).is_file():
+        if any((place / name / landmark).exists() for landmark in landmarks):
             return place / name
     return None

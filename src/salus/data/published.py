@@ -39,6 +39,11 @@ class PublishedSet:
     max_file_bytes: int
     max_bytes: int = 2**30
 
+    @property
+    def landmarks(self) -> tuple[str, ...]:
+        """The file by which the folder is known, as others may have several."""
+        return (self.landmark,)
+
     def wanted_sums(self, listing: bytes, *, where: str) -> dict[str, str]:
         """Read the published list: file name -> SHA-256, for the files that the loader needs.
 

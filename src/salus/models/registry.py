@@ -10,13 +10,18 @@ from torch import nn
 
 from salus.errors import ModelError, nearest
 from salus.models.acharya import Acharya
+from salus.models.all_cnn import AllCNN
+from salus.models.defense_gan_ef import ModelE, ModelF
 from salus.models.ecg_atk_gan import Discriminator
 from salus.models.ecg_cnn import ECGCNN
 from salus.models.ecg_context import ECGContext
 from salus.models.kachuee import Kachuee
 from salus.models.mlp import MLP
+from salus.models.mnist_cnn import MNISTCNN
 from salus.models.shaker import Shaker
 from salus.models.small_cnn import SmallCNN
+from salus.models.vgg19 import VGG19
+from salus.models.wide_resnet import WideResNet
 
 KINDS = {1: "table", 2: "signal", 3: "image"}  # by the dimensions of one sample
 
@@ -37,12 +42,14 @@ class Architecture:
 
 
 SIGNAL = ("channels", "length")
+IMAGE = ("channels", "height", "width")
+ANY_SIZE = ("channels", "", "")
 
 #: The first of its kind is what :func:`default_model` names.
 MODELS: dict[str, Architecture] = {
     "ecg-cnn": Architecture(ECGCNN, "signal", SIGNAL, {"widths": (16, 32, 128), "dropout": 0.2, "kernels": (3, 3)}),
     "mlp": Architecture(MLP, "table", ("features",), {"hidden": (64, 64)}),
-    "small-cnn": Architecture(SmallCNN, "image", ("channels", "", ""), {"widths": (32, 64, 128), "hidden": 64}),
+    "small-cnn": Architecture(SmallCNN, "image", ANY_SIZE, {"widths": (32, 64, 128), "hidden": 64}),
     "acharya": Architecture(Acharya, "signal", SIGNAL, {}),
     "kachuee": Architecture(Kachuee, "signal", SIGNAL, {}),
     "ecg-atk-gan": Architecture(Discriminator, "signal", SIGNAL, {"widths": (32, 64, 128, 256), "dropout": 0.2}),
@@ -53,6 +60,12 @@ MODELS: dict[str, Architecture] = {
         {"widths": (16, 32, 64, 128), "kernels": (7, 5), "positions": 18, "hidden": 128, "dropout": 0.2, "figures": 14},
     ),
     "shaker": Architecture(Shaker, "signal", SIGNAL, {"widths": (32, 64, 128, 256), "hidden": 128, "dropout": 0.5}),
+    "model-e": Architecture(ModelE, "image", IMAGE, {"hidden": (200, 200)}),
+    "model-f": Architecture(ModelF, "image", IMAGE, {"widths": (64, 128)}),
+    "mnist-cnn": Architecture(MNISTCNN, "image", IMAGE, {"dropout": 0.5}),
+    "all-cnn": Architecture(AllCNN, "image", ANY_SIZE, {"widths": (96, 192), "dropout": 0.5, "batch_norm": False}),
+    "wrn": Architecture(WideResNet, "image", ANY_SIZE, {"depth": 34, "width": 8, "dropout": 0.0}),
+    "vgg19": Architecture(VGG19, "image", IMAGE, {"dropout": 0.5}),
 }
 
 
@@ -103,6 +116,10 @@ def _checked(name: str, key: str, value: Any, default: Any) -> Any:
         if isinstance(widths, (list, tuple)) and widths and all(type(w) is int and w > 0 for w in widths):
             return tuple(widths)
         wanted = "positive whole numbers, one a layer"
+    elif isinstance(default, bool):
+        if type(value) is bool:
+            return value
+        wanted = "true or false"
     elif isinstance(default, int):
         if type(value) is int and value > 0:
             return value

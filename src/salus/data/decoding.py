@@ -1,0 +1,216 @@
+"""Decoding image files with Pillow, in threads, into one array of bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from salus.data.pixels import Pixels
+from salus.data.split import Indices
+from salus.errors import DataError
+from salus.progress import progress
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+T = TypeVar("T")
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
+
+#: What Pillow may try; among what it knows besides are formats that start other programs.
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "PPM")
+
+GREY = ("1", "L", "I;16", "I;16B", "I;16L")
+COLOUR = ("RGB", "RGBX", "P", "CMYK", "YCbCr", "RGBA", "RGBa", "LA", "La", "PA")
+
+MAX_PIXELS = 2**26  # of one image: 8192 x 8192
+MAX_FILE_BYTES = 2**28
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """Images that could be read.
+
+    Attributes:
+        x: their values ``[n, C, H, W]``: C is 1 if every image is grey, else 3.
+        kept: their positions among the files ``[n]``.
+        failed: the other positions, and why.
+        transparent: how many had transparent parts, which are white now.
+        checksum: SHA-256 over the files read.
+    """
+
+    x: Pixels
+    kept: Indices
+    failed: dict[int, str]
+    transparent: int
+    checksum: str
+
+
+@dataclass(frozen=True)
+class _Head:
+    """What an image's first bytes say."""
+
+    size: tuple[int, int]  # H, W
+    grey: bool
+
+
+def decode_images(paths: Sequence[Path], size: tuple[int, int] | None, *, name: str) -> Decoded:
+    """Decode image files to one size.
+
+    An image that is damaged, larger than ``MAX_PIXELS`` or of a mode without a known range is left out.
+
+    Args:
+        paths: of the files.
+        size: height and width; each image is scaled to cover them and cropped in the middle. None: they all have
+            one size already.
+        name: of the data, for messages.
+
+    Raises:
+        DataError: Pillow is missing, no image can be read, they differ in size, or they do not fit into memory.
+    """
+    with _decoders() as threads:
+        heads: list[_Head | str] = list(threads.map(_or_reason(_head), paths))
+        failed = {row: head for row, head in enumerate(heads) if isinstance(head, str)}
+        good = {row: head for row, head in enumerate(heads) if not isinstance(head, str)}
+        if not good:
+            raise DataError(
+                f"Data {name!r}: none of {len(paths)} images can be read; the first, {paths[0]}, {failed[0]}."
+            )
+        height, width = size or _one_size({paths[row]: head.size for row, head in good.items()}, name)
+        channels = 1 if all(head.grey for head in good.values()) else 3
+        _refuse_too_many((len(good), channels, height, width), name)
+        x = np.empty((len(good), channels, height, width), np.uint8)
+
+        def decode(place: int, path: Path) -> tuple[str, bool]:
+            content = path.read_bytes()
+            x[place], transparent = _decoded(content, channels, (height, width))
+            return hashlib.sha256(content).hexdigest(), transparent
+
+        rows = list(good)
+        digest, kept, transparent = hashlib.sha256(), [], 0
+        with progress(f"Reading {name}", len(rows)) as advance:
+            jobs = threads.map(_or_reason(decode), range(len(rows)), (paths[row] for row in rows))
+            for place, (row, done) in enumerate(zip(rows, jobs, strict=True)):
+                advance()
+                if isinstance(done, str):
+                    failed[row] = done
+                    continue
+                digest.update(f"{done[0]}  {paths[row].name}\n".encode())
+                transparent += done[1]
+                kept.append(place)
+    if not kept:
+        raise DataError(f"Data {name!r}: none of {len(paths)} images can be read; the first, {paths[0]}, {failed[0]}.")
+    return Decoded(
+        x=x if len(kept) == len(x) else x[kept],
+        kept=np.array([rows[place] for place in kept], dtype=np.int64),
+        failed=failed,
+        transparent=transparent,
+        checksum=digest.hexdigest(),
+    )
+
+
+def _head(path: Path) -> _Head:
+    from PIL import Image
+
+    if path.stat().st_size > MAX_FILE_BYTES:
+        raise ValueError(f"is a file of over {MAX_FILE_BYTES} bytes")
+    with Image.open(path, formats=FORMATS) as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise ValueError(f"has {image.width}x{image.height} pixels, more than {MAX_PIXELS}")
+        if image.mode not in (*GREY, *COLOUR):
+            raise ValueError(f"is of mode {image.mode}, whose range of values is not known")
+        return _Head((image.height, image.width), image.mode in GREY)
+
+
+def _decoded(content: bytes, channels: int, size: tuple[int, int]) -> tuple[Pixels, bool]:
+    """Decode to ``[C, H, W]``; the second value tells whether parts were transparent."""
+    from PIL import Image, ImageOps
+
+    mode = "L" if channels == 1 else "RGB"
+    with Image.open(BytesIO(content), formats=FORMATS) as image:
+        image.load()
+        transparent = image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info
+        plain: Image.Image
+        if image.mode.startswith("I;16"):
+            plain = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        elif transparent:
+            layer = image.convert("RGBA")
+            plain = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+            transparent = bool((np.asarray(layer)[..., 3] < 255).any())
+        else:
+            plain = image
+        plain = plain.convert(mode)
+        if plain.size != size[::-1]:
+            plain = ImageOps.fit(plain, size[::-1], method=Image.Resampling.BILINEAR)
+        values: Pixels = np.asarray(plain)
+        return values.reshape(*size, channels).transpose(2, 0, 1), transparent
+
+
+def _or_reason(task: Callable[..., T]) -> Callable[..., T | str]:
+    """Let a task on one image return why it failed, so that the others go on."""
+
+    def attempt(*arguments: object) -> T | str:
+        try:
+            return task(*arguments)
+        except Exception as error:  # a damaged image fails in many ways
+            from PIL import UnidentifiedImageError
+
+            if isinstance(error, UnidentifiedImageError):
+                return f"is no image of the formats {', '.join(FORMATS)}"
+            if isinstance(error, ValueError) and str(error).startswith(("is ", "has ")):
+                return str(error)
+            return f"cannot be decoded ({str(error).partition(chr(10))[0].rstrip('.') or type(error).__name__})"
+
+    return attempt
+
+
+def _one_size(sizes: dict[Path, tuple[int, int]], name: str) -> tuple[int, int]:
+    """The size that all images have."""
+    first_path, first = next(iter(sizes.items()))
+    for path, size in sizes.items():
+        if size != first:
+            raise DataError(
+                f"Data {name!r}: {first_path.name} has {first[0]}x{first[1]} pixels, {path.name} {size[0]}x{size[1]}; "
+                "say to which size they are to be scaled and cropped (--size 224)."
+            )
+    return first
+
+
+def _refuse_too_many(shape: tuple[int, ...], name: str) -> None:
+    """Refuse what this machine's memory cannot hold: a byte and a float for each value."""
+    if not hasattr(os, "sysconf"):
+        return
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    needed = 5 * int(np.prod([int(size) for size in shape], dtype=object))
+    if needed > memory:
+        raise DataError(
+            f"Data {name!r}: {shape[0]} images of {shape[2]}x{shape[3]} need {needed / 2**30:.0f} GiB, this machine "
+            f"has {memory / 2**30:.0f}; bring fewer images, or make them smaller (--size)."
+        )
+
+
+@contextmanager
+def _decoders() -> Iterator[ThreadPoolExecutor]:
+    """Threads for Pillow, whose warnings are kept from the user; an image that it calls a bomb is refused."""
+    try:
+        from PIL import Image
+    except ModuleNotFoundError as error:
+        raise DataError("Images need Pillow, which is not installed: pip install 'salus[images]'.") from error
+    threads = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            yield threads
+        finally:
+            threads.shutdown(cancel_futures=True)

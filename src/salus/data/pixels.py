@@ -1,0 +1,85 @@
+"""From images of one byte a value to four Datasets, with one float copy of each image and no more."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from salus.data.base import Dataset, Provenance, Splits
+from salus.data.split import SHARES, Indices, Parts, describe_shares, gaps, stratified
+
+Pixels = NDArray[np.uint8]
+
+#: What training, validation and calibration share of the training part when the test part is given: of 60,000
+#: images 5,000 for validation and 5,000 for calibration, as MultiMagNet sets apart.
+APART: Mapping[str, float] = {"train": 5 / 6, "validation": 1 / 12, "calibration": 1 / 12}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Images:
+    """Images before they are dealt.
+
+    Attributes:
+        x: values from 0 to 255, ``[N, C, H, W]``.
+        y: labels ``[N]``.
+        classes: class names.
+        provenance: where they came from.
+        positive: classes that mean disease.
+    """
+
+    x: Pixels
+    y: Indices
+    classes: tuple[str, ...]
+    provenance: Provenance
+    positive: tuple[str, ...] = ()
+
+
+def deal_training(y: Indices, classes: tuple[str, ...], *, given_test: int, seed: int, name: str) -> Parts:
+    """Deal all rows but the last ``given_test``, which are the test part as it was given.
+
+    Raises:
+        DataError: a class has too few images.
+    """
+    rows = len(y) - given_test
+    if not given_test:
+        return stratified(y, classes, SHARES, seed=seed, name=name)
+    parts = stratified(y[:rows], classes, APART, seed=seed, name=name)
+    return {**parts, "test": np.arange(rows, len(y))}
+
+
+def deal_in_words(seed: int, *, given_test: bool) -> str:
+    """Say how :func:`deal_training` deals."""
+    if not given_test:
+        return f"stratified by class, seed {seed}: {describe_shares(SHARES)}"
+    return f"test part as given, the rest stratified by class, seed {seed}: {describe_shares(APART)}"
+
+
+def assemble_images(images: Images, parts: Parts) -> Splits:
+    """Hand out the parts as float32 from 0 to 1: each value divided by 255."""
+    notes = (*images.provenance.notes, "grey levels 0 to 255 divided by 255", *gaps(images.y, images.classes, parts))
+    provenance = replace(images.provenance, notes=notes)
+    return Splits(
+        **{
+            part: Dataset(
+                x=torch.from_numpy(images.x[rows]).float().div_(255),  # [n, C, H, W]
+                y=torch.from_numpy(images.y[rows].astype(np.int64)),
+                classes=images.classes,
+                provenance=provenance,
+                positive=images.positive,
+            )
+            for part, rows in parts.items()
+        }
+    )
+
+
+def checksum_of(contents: Mapping[str, bytes]) -> str:
+    """SHA-256 over files, each by its name and its own sum, in the order given."""
+    digest = hashlib.sha256()
+    for name, content in contents.items():
+        digest.update(f"{hashlib.sha256(content).hexdigest()}  {name}\n".encode())
+    return digest.hexdigest()

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import torch
+
+from salus.augmentation import FlipsAndShifts
+from salus.data import Dataset, Provenance
+from salus.errors import OptionError
+from salus.models import build_model
+from salus.training import TrainingOptions, seeded, seeded_module, train
+
+
+def _all_moves(image: torch.Tensor, shift: int) -> list[torch.Tensor]:
+    """Every shift of an image ``[C, H, W]``, made by slicing."""
+    height, width = image.shape[1:]
+    wide = torch.zeros(image.shape[0], height + 2 * shift, width + 2 * shift)
+    wide[:, shift : shift + height, shift : shift + width] = image
+    steps = range(2 * shift + 1)
+    return [wide[:, i : i + height, j : j + width] for i in steps for j in steps]
+
+
+def test_every_image_is_a_shift_of_itself_or_of_its_mirror_image_and_each_is_drawn() -> None:
+    x = torch.rand(1, 3, 6, 5) + 0.1
+    with seeded(0, 0):
+        drawn = FlipsAndShifts(shift=1).augment(x.expand(600, -1, -1, -1))
+    possible = _all_moves(x[0], 1) + _all_moves(x[0].flip(2), 1)
+    found = [next(k for k, move in enumerate(possible) if torch.equal(move, image)) for image in drawn]
+    counts = torch.bincount(torch.tensor(found), minlength=18)
+    assert len(counts) == 18
+    assert int(counts.min()) > 10  # 33 are expected
+
+
+def test_images_of_one_batch_are_not_mixed() -> None:
+    x = torch.arange(1, 9.0)[:, None, None, None].expand(8, 2, 9, 9)
+    with seeded(0, 0):
+        drawn = FlipsAndShifts(shift=2).augment(x)
+    for i, image in enumerate(drawn):
+        assert set(image.unique().tolist()) <= {0.0, i + 1.0}
+
+
+def test_without_flips_and_shifts_nothing_changes() -> None:
+    x = torch.rand(4, 1, 8, 8)
+    assert torch.equal(FlipsAndShifts(flips=False, shift=0).augment(x), x)
+    with pytest.raises(OptionError, match="shift=-1 will not do"):
+        FlipsAndShifts(shift=-1)
+
+
+def test_training_goes_on_to_the_same_weights_after_a_kill(tmp_path: Path) -> None:
+    with seeded(0, 0):
+        data = Dataset(torch.rand(64, 1, 8, 8), torch.arange(64) % 2, ("a", "b"), Provenance("noise", "made here"))
+
+    def weights(epochs: int, checkpoint: Path | None, recipe: FlipsAndShifts) -> torch.Tensor:
+        module = seeded_module(lambda: build_model("small-cnn", (1, 8, 8), 2, {"widths": [4]}), 0)
+
+        def stop(epoch: object) -> None:
+            if epochs == 1:
+                raise KeyboardInterrupt
+
+        options = TrainingOptions(epochs=3, batch_size=16, keep="last")
+        with suppress(KeyboardInterrupt):
+            train(module, data, data, options, recipe=recipe, checkpoint=checkpoint, on_epoch=stop)
+        return torch.cat([parameter.detach().flatten() for parameter in module.parameters()])
+
+    recipe = FlipsAndShifts(shift=1)
+    whole = weights(3, None, recipe)
+    weights(1, tmp_path / "training", recipe)
+    assert torch.equal(weights(3, tmp_path / "training", recipe), whole)
+    assert not torch.equal(weights(3, None, FlipsAndShifts(shift=2)), whole)
