@@ -106,7 +106,8 @@ def main() -> None:
 @click.option(
     "--threat-model",
     multiple=True,
-    help="white-box, transfer, oblivious, gray-box, adaptive, decision-only.  [default: white-box, oblivious, adaptive]",
+    help="white-box, transfer, oblivious, gray-box, adaptive, decision-only.  "
+    "[default: white-box, oblivious, adaptive]",
 )
 @click.option("--substitute", help="What a transfer attacker trains on: data, split or queries.  [default: data]")
 @click.option("--target", help="The class that targeted attacks aim for.")
