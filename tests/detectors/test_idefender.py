@@ -15,7 +15,7 @@ def test_scores_are_scikit_learns_log_likelihoods(toy, covariance: str, componen
     detector = IDefender(components=components, covariance=covariance).fit(toy.classifier, toy.train.x, toy.train.y)
     states = toy.classifier.states(toy.test.x, ("penultimate",))
     got = -detector.class_scores(states).detach()
-    tensors = detector._mixtures
+    tensors = detector.learnt_
     project, offset = tensors["penultimate|project"].double(), tensors["penultimate|offset"].double()
     reduced = lambda x: (  # noqa: E731
         toy.classifier.states(x, ("penultimate",)).hidden["penultimate"].detach().double() @ project - offset

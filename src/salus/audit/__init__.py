@@ -1,7 +1,19 @@
 """Audits: a plan in, stored cells and results out."""
 
+from salus.audit.autoencoders import TrainedRepository, run_autoencoders
+from salus.audit.generator import TrainedGenerator, run_generator
 from salus.audit.harden import Hardened, run_hardening
 from salus.audit.plan import Plan
 from salus.audit.run import Outcome, run_audit
 
-__all__ = ["Hardened", "Outcome", "Plan", "run_audit", "run_hardening"]
+__all__ = [
+    "Hardened",
+    "Outcome",
+    "Plan",
+    "TrainedGenerator",
+    "TrainedRepository",
+    "run_audit",
+    "run_autoencoders",
+    "run_generator",
+    "run_hardening",
+]

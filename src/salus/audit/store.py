@@ -31,10 +31,10 @@ class Store:
 
     Args:
         folder: the audit's ``--out``.
-        kind: what is done there: ``audit``, or ``hardening``, which no audit may share.
+        kind: what is done there: ``audit``, or ``hardening`` or other work, which no audit may share.
     """
 
-    def __init__(self, folder: Path, kind: Literal["audit", "hardening", "reproduction"] = "audit") -> None:
+    def __init__(self, folder: Path, kind: Literal["audit", "hardening", "reproduction", "training"] = "audit") -> None:
         self.folder = folder
         self.kind = kind
         self._a = f"{'an' if kind == 'audit' else 'a'} {kind}"

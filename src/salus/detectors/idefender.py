@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from salus.classifier import Classifier, States
-from salus.detectors.base import Detector
+from salus.classifier import Classifier
 from salus.detectors.calibration import ReferenceScores
-from salus.errors import CalibrationError, OptionError
+from salus.detectors.hidden import HiddenStateDetector
+from salus.errors import OptionError
 
 Covariance = Literal["full", "tied", "diag"]
 Threshold = Literal["conformal", "id-95", "id-99"]
@@ -22,7 +22,7 @@ _MAX_DIMENSIONS = 32
 _SAMPLES_PER_DIMENSION = 5
 
 
-class IDefender(Detector):
+class IDefender(HiddenStateDetector):
     """Rejects an input whose hidden state is unlikely under the class that the classifier predicts.
 
     For each layer H and class c a mixture ``p(H(x) | c) = sum_k w_k N(H(x); mu_ck, Sigma_ck)`` is fitted to
@@ -44,6 +44,7 @@ class IDefender(Detector):
     """
 
     name: ClassVar[str] = "i-defender"
+    title: ClassVar[str] = "I-defender"
 
     def __init__(
         self,
@@ -56,20 +57,12 @@ class IDefender(Detector):
         max_samples: int = 10_000,
         seed: int = 0,
     ) -> None:
-        super().__init__()
-        # The modules of an nn.Sequential have numbers for names.
-        layers = str(layers) if isinstance(layers, int) else layers
-        self._layers = tuple(layers.split("+")) if isinstance(layers, str) else tuple(layers)
+        super().__init__(layers, seed)
         self.components = components
         self.covariance = covariance
         self.dimensions = dimensions
         self.threshold = threshold
         self.max_samples = max_samples
-        self.seed = seed
-        self.notes_: list[str] = []
-        self._mixtures: dict[str, Tensor] = {}
-        if not self._layers:
-            raise OptionError("I-defender: layers must name at least one layer.")
         if not (components in ("bic", "likelihood") or (isinstance(components, int) and components >= 1)):
             raise OptionError(
                 f"I-defender: components must be a number from 1 up, 'bic' or 'likelihood', not {components!r}."
@@ -78,17 +71,7 @@ class IDefender(Detector):
             raise OptionError(f"I-defender: covariance must be 'full', 'tied' or 'diag', not {covariance!r}.")
         if threshold not in ("conformal", "id-95", "id-99"):
             raise OptionError(f"I-defender: threshold must be 'conformal', 'id-95' or 'id-99', not {threshold!r}.")
-        for option, number in {"dimensions": dimensions, "max_samples": max_samples, "seed": seed}.items():
-            least = 0 if option == "seed" else 1
-            if number is not None and (type(number) is not int or number < least):
-                raise OptionError(f"I-defender: {option} must be a whole number from {least} up, not {number!r}.")
-        if not all(isinstance(layer, str) and layer for layer in self._layers):
-            raise OptionError(f"I-defender: layers must be names joined by +, not {layers!r}.")
-
-    @property
-    def layers(self) -> tuple[str, ...]:
-        """The layers whose states are modelled."""
-        return self._layers
+        self.check_whole(1, dimensions=dimensions, max_samples=max_samples)
 
     def fit(self, classifier: Classifier, x: Tensor, y: Tensor) -> IDefender:
         """Fit the mixtures to clean training samples x ``[N, ...]`` with labels y ``[N]``.
@@ -99,9 +82,11 @@ class IDefender(Detector):
         """
         self.classifier_ = classifier
         self.notes_ = []
-        chosen = self._draw(y.cpu(), len(classifier.classes))
+        least = 2 * (self.components if isinstance(self.components, int) else 1)
+        needs = f"its mixture needs at least {least}. Give more, or fewer components."
+        chosen = self.draw(y, self.max_samples, least, needs)
         x, y = x[chosen.to(x.device)], y[chosen.to(y.device)].cpu()
-        for layer, hidden in self._hidden(x).items():
+        for layer, hidden in self.hidden(x).items():
             reduced = self._reduce(layer, hidden, y)
             self._fit_layer(layer, reduced, y, len(classifier.classes))
         if self.threshold != "conformal":
@@ -123,16 +108,13 @@ class IDefender(Detector):
         """Whether one of the paper's rules has set the threshold, on the training data."""
         return self.threshold != "conformal"
 
-    def class_scores(self, states: States) -> Tensor:
-        """Return minus the log-likelihood under each class, ``[N, K]``; differentiable."""
-        total = torch.zeros((), device=states.logits.device)
-        for layer in self._layers:
-            total = total - self._log_likelihood(layer, states.hidden[layer])
-        return total
+    def layer_scores(self, layer: str, hidden: Tensor) -> Tensor:
+        """Return minus the log-likelihood under each class, ``[N, K]``."""
+        return -self._log_likelihood(layer, hidden)
 
     def _log_likelihood(self, layer: str, hidden: Tensor) -> Tensor:
         part = {
-            name: self._mixtures[f"{layer}|{name}"].to(hidden.device)
+            name: self.learnt(f"{layer}|{name}", hidden)
             for name in ("project", "offset", "whiten", "shift", "constant")
         }
         reduced = torch.addmm(part["offset"], hidden, part["project"], beta=-1)  # [N, d]
@@ -143,30 +125,6 @@ class IDefender(Detector):
             z = torch.addmm(part["shift"], reduced, part["whiten"], beta=-1).reshape(len(hidden), -1, d)  # [N, K*M, d]
         each = part["constant"].reshape(-1) - 0.5 * z.square().sum(2)  # [N, K*M], log w + log N
         return each.reshape(len(hidden), *part["constant"].shape).logsumexp(2)  # [N, K]
-
-    def _draw(self, y: Tensor, classes: int) -> Tensor:
-        generator = torch.Generator().manual_seed(self.seed)
-        least = 2 * (self.components if isinstance(self.components, int) else 1)
-        rows = []
-        for label in range(classes):
-            own = (y == label).nonzero()[:, 0]
-            if len(own) < least:
-                name = self.classifier.classes[label]
-                raise CalibrationError(
-                    f"I-defender: class {name!r} has {len(own)} training samples; "
-                    f"its mixture needs at least {least}. Give more, or fewer components."
-                )
-            rows.append(own[torch.randperm(len(own), generator=generator)[: self.max_samples]])
-        return torch.cat(rows).sort().values
-
-    @torch.no_grad()
-    def _hidden(self, x: Tensor) -> dict[str, Tensor]:
-        parts: dict[str, list[Tensor]] = {layer: [] for layer in self._layers}
-        for batch in torch.split(x, 512):
-            states = self.classifier.states(batch, self._layers)
-            for layer in self._layers:
-                parts[layer].append(states.hidden[layer].cpu())
-        return {layer: torch.cat(batches) for layer, batches in parts.items()}
 
     def _reduce(self, layer: str, hidden: Tensor, y: Tensor) -> np.ndarray[Any, np.dtype[np.float64]]:
         """Rotate onto principal components of unit variance, as many as the smallest class can carry."""
@@ -184,8 +142,8 @@ class IDefender(Detector):
         scale = 1 / np.sqrt(np.maximum(pca.explained_variance_[live], 1e-30))
         project = (pca.components_[live] * scale[:, None]).T  # [D, d]
         offset = pca.mean_ @ project
-        self._mixtures[f"{layer}|project"] = torch.tensor(project, dtype=torch.float32)
-        self._mixtures[f"{layer}|offset"] = torch.tensor(offset, dtype=torch.float32)
+        self.learnt_[f"{layer}|project"] = torch.tensor(project, dtype=torch.float32)
+        self.learnt_[f"{layer}|offset"] = torch.tensor(offset, dtype=torch.float32)
         if int(live.sum()) < width:
             share = float(pca.explained_variance_ratio_[live].sum())
             why = (
@@ -260,49 +218,13 @@ class IDefender(Detector):
             "shift": flat_shift,
             "constant": np.array(constant).reshape(shape),
         }.items():
-            self._mixtures[f"{layer}|{name}"] = torch.tensor(values, dtype=torch.float32)
+            self.learnt_[f"{layer}|{name}"] = torch.tensor(values, dtype=torch.float32)
+
+    @property
+    def rule(self) -> str:
+        """What set the thresholds, in words."""
+        return f"{self.threshold.upper()} thresholds per class on the training data" if self.own_rule else super().rule
 
     def describe(self) -> str:
         """Say what was fitted, for reports."""
-        rule = (
-            f"conformal threshold at {self.false_alarm_rate_:g} false alarms"
-            if self.threshold == "conformal"
-            else f"{self.threshold.upper()} thresholds per class on the training data"
-        )
-        return f"I-defender on {', '.join(self._layers)}; {'; '.join(self.notes_)}; {rule}"
-
-    def settings(self) -> dict[str, Any]:
-        """Return what rebuilds the detector beside its tensors."""
-        return {
-            "layers": list(self._layers),
-            "components": self.components,
-            "covariance": self.covariance,
-            "dimensions": self.dimensions,
-            "threshold": self.threshold,
-            "max_samples": self.max_samples,
-            "seed": self.seed,
-            "notes": self.notes_,
-            "suspicion_threshold": self.threshold_,
-            "false_alarm_rate": self.false_alarm_rate_,
-        }
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Return the mixtures and the reference scores."""
-        reference = self._reference
-        curves = {name: getattr(reference, name) for name in ("knots", "levels", "slopes")}
-        return {**self._mixtures, **{f"reference|{name}": value for name, value in curves.items()}}
-
-    @classmethod
-    def restore(cls, classifier: Classifier, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> IDefender:
-        """Rebuild the detector."""
-        learnt = ("notes", "suspicion_threshold", "false_alarm_rate")
-        detector = cls(**{key: value for key, value in settings.items() if key not in learnt})
-        detector.classifier_ = classifier
-        detector.notes_ = [str(note) for note in settings["notes"]]
-        detector.threshold_ = float(settings["suspicion_threshold"])
-        detector.false_alarm_rate_ = float(settings["false_alarm_rate"])
-        detector._mixtures = {key: t for key, t in tensors.items() if not key.startswith("reference|")}
-        detector.reference_ = ReferenceScores(
-            **{name: tensors[f"reference|{name}"] for name in ("knots", "levels", "slopes")}
-        )
-        return detector
+        return f"I-defender on {', '.join(self._layers)}; {'; '.join(self.notes_)}; {self.rule}"

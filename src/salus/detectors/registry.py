@@ -8,10 +8,36 @@ from typing import Any
 
 from salus.detectors.attacked_head import AttackedHead
 from salus.detectors.base import Detector
+from salus.detectors.deep_knn import DeepKNN
+from salus.detectors.defense_gan import DefenseGAN
+from salus.detectors.feature_squeezing import FeatureSqueezing
 from salus.detectors.idefender import IDefender
+from salus.detectors.kde import KDE
+from salus.detectors.lid import LID
+from salus.detectors.magnet import MagNet
+from salus.detectors.mahalanobis import Mahalanobis
+from salus.detectors.multimagnet import MultiMagNet
+from salus.detectors.safetynet import SafetyNet
+from salus.detectors.subnetwork import Subnetwork
 from salus.errors import OptionError, nearest
 
-DETECTORS: dict[str, type[Detector]] = {cls.name: cls for cls in (IDefender, AttackedHead)}
+DETECTORS: dict[str, type[Detector]] = {
+    cls.name: cls
+    for cls in (
+        IDefender,
+        AttackedHead,
+        MagNet,
+        MultiMagNet,
+        DefenseGAN,
+        Mahalanobis,
+        DeepKNN,
+        LID,
+        KDE,
+        FeatureSqueezing,
+        SafetyNet,
+        Subnetwork,
+    )
+}
 
 
 def build_detector(name: str, options: Mapping[str, Any], *, seed: int = 0) -> Detector:

@@ -2,6 +2,17 @@
 
 from salus.purifiers.base import Purifier
 from salus.purifiers.bit_depth import BitDepth
+from salus.purifiers.defense_gan import DefenseGANPurifier
+from salus.purifiers.multimagnet import MultiMagNetReformer
+from salus.purifiers.reformer import Reformer
 from salus.purifiers.registry import PURIFIERS, build_purifier
 
-__all__ = ["PURIFIERS", "BitDepth", "Purifier", "build_purifier"]
+__all__ = [
+    "PURIFIERS",
+    "BitDepth",
+    "DefenseGANPurifier",
+    "MultiMagNetReformer",
+    "Purifier",
+    "Reformer",
+    "build_purifier",
+]

@@ -9,8 +9,13 @@ from typing import Any
 from salus.errors import OptionError, nearest
 from salus.purifiers.base import Purifier
 from salus.purifiers.bit_depth import BitDepth
+from salus.purifiers.defense_gan import DefenseGANPurifier
+from salus.purifiers.multimagnet import MultiMagNetReformer
+from salus.purifiers.reformer import Reformer
 
-PURIFIERS: dict[str, type[Purifier]] = {cls.name: cls for cls in (BitDepth,)}
+PURIFIERS: dict[str, type[Purifier]] = {
+    cls.name: cls for cls in (BitDepth, Reformer, MultiMagNetReformer, DefenseGANPurifier)
+}
 
 
 def build_purifier(

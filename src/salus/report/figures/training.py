@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -50,6 +51,28 @@ def samples_picture(originals: NDArray[Any], made: NDArray[Any], names: Sequence
             ax.set_title(name)
             ax.tick_params(length=3, color=MUTED, labelsize=8)
         figure.legend(["original", "made of it"], loc="outside lower center", ncols=2, frameon=False)
+        return _png(figure)
+
+
+def made_picture(made: NDArray[Any]) -> bytes:
+    """Draw signals ``[N, C, L]`` (the first channel) or images ``[N, C, H, W]``, values in [0, 1], as PNG.
+
+    As many stand side by side as below one another; N is a square number.
+    """
+    side = math.isqrt(len(made))
+    with style(**{"savefig.transparent": False}):
+        figure = Figure(figsize=(6, 6), layout="constrained")
+        ax = figure.subplots()
+        ax.set_axis_off()
+        if made.ndim == 3:
+            length = made.shape[2]
+            row, column = np.divmod(np.arange(len(made)), side)
+            x = np.arange(length)[:, None] + 1.1 * length * column  # [L, N]
+            ax.plot(x, made[:, 0].T - 1.1 * row, color=BLUE, linewidth=0.8)
+        else:
+            tiles = made.reshape(side, side, *made.shape[1:]).transpose(0, 3, 1, 4, 2)  # [row, H, column, W, C]
+            page = tiles.reshape(side * made.shape[2], side * made.shape[3], made.shape[1])
+            ax.imshow(page if page.shape[2] == 3 else page[..., 0], cmap="gray", vmin=0, vmax=1)
         return _png(figure)
 
 

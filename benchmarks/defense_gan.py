@@ -1,0 +1,127 @@
+"""Defense-GAN: all inputs and restarts in one batch, against one image at a time and against I-defender.
+
+The network is the released code's for MNIST with weights at random, which take as long as trained ones. Steps are few
+and counted up to the paper's 200: each costs the same.
+
+Run: python benchmarks/defense_gan.py [--threads 2]
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import conv_transpose2d
+
+from salus.classifier import Classifier
+from salus.detectors import IDefender
+from salus.detectors.projection import MOMENTUM, descend
+from salus.models import build_model
+from salus.models.wgan import WGANGenerator
+
+IMAGES, RESTARTS, STEPS, PAPER_STEPS, ROUNDS = 50, 10, 5, 200, 3
+BAR = 20.0
+
+
+class Plain(nn.Module):
+    """The same network as it is usually written: layers one after another, weights with gradients."""
+
+    def __init__(self, generator: WGANGenerator) -> None:
+        super().__init__()
+        self.seed, self.seed_shape = generator.seed, generator.seed_shape
+        self.weights = nn.ParameterList(layer.weight.detach().contiguous() for layer in generator.doublings)
+        self.biases = nn.ParameterList(layer.bias.detach() for layer in generator.doublings)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Make images ``[M, 1, 28, 28]``."""
+        states = self.seed(z).unflatten(1, self.seed_shape)
+        for number, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            states = conv_transpose2d(states.relu(), weight, bias, stride=2, padding=2, output_padding=1)
+            states = states[..., :7, :7] if number == 0 else states
+        return states.sigmoid()
+
+
+def one_at_a_time(network: nn.Module, x: Tensor, starts: Tensor, rows: int) -> Tensor:
+    """Descend as it is usually written, from so many starts of one image at a time; distances ``[N, R]``."""
+    found = []
+    for image in x:
+        for some in starts.split(rows):
+            z = some.clone().requires_grad_()
+            optimizer = torch.optim.SGD([z], lr=10.0, momentum=MOMENTUM)
+            for step in range(STEPS):
+                optimizer.param_groups[0]["lr"] = 1.0 if step >= 0.8 * STEPS else 10.0
+                optimizer.zero_grad()
+                (network(z) - image).square().mean((1, 2, 3)).sum().backward()
+                optimizer.step()
+            found.append((network(z) - image).square().sum((1, 2, 3)).detach())
+    return torch.cat(found).view(len(x), len(starts))
+
+
+def main() -> None:
+    """Print the times of one image, and their ratios."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--threads", type=int, default=2)
+    torch.set_num_threads(parser.parse_args().threads)
+    torch.manual_seed(0)
+    generator, x = WGANGenerator((1, 28, 28)), torch.rand(IMAGES, 1, 28, 28)
+    starts = torch.randn(RESTARTS, generator.latent) / generator.latent**0.5
+    network = Plain(generator)
+    frozen = WGANGenerator((1, 28, 28)).requires_grad_(False).eval()
+    frozen.load_state_dict(generator.state_dict())
+
+    def batch(precision: str) -> Tensor:
+        found = descend(frozen, x, starts, iterations=STEPS, learning_rate=10.0, precision=precision)  # type: ignore[arg-type]
+        return found[1]
+
+    ways: dict[str, tuple[int, Callable[[], Tensor]]] = {
+        "one image and one restart at a time": (1, lambda: one_at_a_time(network, x[:1], starts, 1)),
+        "one image at a time, its restarts together": (1, lambda: one_at_a_time(network, x[:1], starts, RESTARTS)),
+        "Salus": (IMAGES, lambda: batch("float32")),
+        "Salus, precision=bfloat16": (IMAGES, lambda: batch("bfloat16")),
+    }
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    answers = {}
+    for _ in range(ROUNDS + 1):  # in turn, so that a drift of the machine hits all; the first round warms up
+        for name, (images, way) in ways.items():
+            began = time.perf_counter()
+            answers[name] = way()
+            times[name].append((time.perf_counter() - began) / images)
+    names = list(ways)
+    agree = max(float((answers[name][:1] / answers[names[0]] - 1).abs().max()) for name in names[1:3])
+    seconds = {name: statistics.median(values[1:]) for name, values in times.items()}
+
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {platform.processor() or platform.machine()}")
+    print(f"medians of {ROUNDS} rounds of {STEPS} steps, R = {RESTARTS}; distances agree to {agree:.0e}")
+    for name in names:
+        paper = seconds[name] * PAPER_STEPS / STEPS
+        print(f"{name:45s} {paper:8.3f} s an image at L = {PAPER_STEPS}, 1 / {seconds[names[0]] / seconds[name]:.1f}")
+    best = min(seconds[name] for name in names[2:])
+    print(f"ratio to one image and restart at a time {seconds[names[0]] / best:.1f} (bar {BAR:g})")
+    score = idefender_seconds(x)
+    print(
+        f"I-defender's score: {1e6 * score:.1f} us an image, 1 / {best * PAPER_STEPS / STEPS / score:.0f} of the best"
+    )
+
+
+def idefender_seconds(x: Tensor) -> float:
+    """Time I-defender's score of an image beside the classifier's forward pass."""
+    classifier = Classifier(build_model("small-cnn", (1, 28, 28), 10, {}), list("0123456789"), shape=(1, 28, 28))
+    train, y = torch.rand(500, 1, 28, 28), torch.arange(500) % 10
+    detector = IDefender(components=1, layers="logits").fit(classifier, train, y)
+    with torch.no_grad():
+        states = classifier.states(x, detector.layers)
+        times = []
+        for _ in range(50):
+            began = time.perf_counter()
+            detector.class_scores(states)
+            times.append(time.perf_counter() - began)
+    return statistics.median(times) / len(x)
+
+
+if __name__ == "__main__":
+    main()

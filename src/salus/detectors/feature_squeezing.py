@@ -1,0 +1,96 @@
+"""Feature squeezing: does the classifier answer otherwise once the input is simplified? (Xu et al., NDSS 2018)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from salus.classifier import Classifier, States
+from salus.detectors.fitted import FittedDetector
+from salus.errors import OptionError
+from salus.purifiers.bit_depth import BitDepth
+
+
+class FeatureSqueezing(FittedDetector):
+    """Rejects an input whose softmax moves much when the input is squeezed.
+
+    The score is ``max_s |softmax(x) - softmax(s(x))|_1`` over the squeezers s (Xu et al., Section V), from 0 to 2,
+    whatever the class: rounding to fewer bits, and the median of a window that slides over a signal's time or an
+    image's rows and columns; a table, whose columns have no neighbours, is rounded alone. Each squeezer costs one
+    forward pass of the classifier.
+
+    The median passes gradients to the value it chose. Rounding has none: an adaptive attacker differentiates through
+    it as if it were not there (BPDA, Athalye et al., 2018).
+
+    Args:
+        bits: bit depths, 1 to 16, as a number or joined by ``+``; the paper has 1 for MNIST and 5 for photographs.
+        windows: widths of the median's windows; 2 for images, as in the paper, and 3 for signals when not given.
+    """
+
+    name: ClassVar[str] = "feature-squeezing"
+    title: ClassVar[str] = "Feature squeezing"
+
+    def __init__(
+        self, *, bits: Sequence[int] | str | int = 5, windows: Sequence[int] | str | int | None = None
+    ) -> None:
+        super().__init__()
+        self.bits = self.whole_numbers("bits", bits, 1, 16)
+        self.windows = None if windows is None else self.whole_numbers("windows", windows, 2)
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """None: it reads the input."""
+        return ()
+
+    def fit(self, classifier: Classifier, x: Tensor, y: Tensor) -> FeatureSqueezing:
+        """Take the classifier; only the threshold is learnt, by calibration.
+
+        Raises:
+            OptionError: a window is wider than the samples, or windows are given for a table.
+        """
+        self.classifier_ = classifier
+        sides = tuple(x.shape[2:])
+        if self.windows is not None and not sides:
+            raise OptionError(f"{self.title}: a table has no neighbouring values; leave windows out.")
+        if sides and max(self._widths(x)) > min(sides):
+            raise OptionError(f"{self.title}: a window of {max(self._widths(x))} is wider than samples {list(sides)}.")
+        return self
+
+    def squeezed(self, x: Tensor) -> list[Tensor]:
+        """Return x ``[N, ...]`` after each squeezer; rounding has the gradient of the identity."""
+        rounded = [BitDepth(bits=bits, bounds=self.classifier.bounds).purify(x.detach()) for bits in self.bits]
+        return [*(x + (each - x).detach() for each in rounded), *(median(x, width) for width in self._widths(x))]
+
+    def class_scores(self, states: States) -> Tensor:
+        """Return the largest L1 distance under each class, ``[N, K]``, all alike; differentiable."""
+        before = states.logits.softmax(1)
+        moved = [(self.classifier(x).softmax(1) - before).abs().sum(1) for x in self.squeezed(states.x)]
+        return torch.stack(moved).amax(0)[:, None].expand(-1, before.shape[1])
+
+    def _widths(self, x: Tensor) -> tuple[int, ...]:
+        defaults = {2: (), 3: (3,), 4: (2,)}
+        return defaults[x.ndim] if self.windows is None else self.windows
+
+    def describe(self) -> str:
+        """Say what was fitted, for reports."""
+        widths = self._widths(torch.empty(0, *self.classifier.shape))
+        medians = f"; medians of {', '.join(map(str, widths))}" if widths else ""
+        return f"Feature squeezing to {', '.join(map(str, self.bits))} bits{medians}; {self.rule}"
+
+
+def median(x: Tensor, width: int) -> Tensor:
+    """Slide a median over signals ``[N, C, L]`` or images ``[N, C, H, W]``, mirrored at the edges.
+
+    Of an even number of values the upper middle one counts, as in ``scipy.ndimage.median_filter``.
+    """
+    windows = x
+    for axis in range(2, x.ndim):
+        size = x.shape[axis]
+        place = torch.arange(-(width // 2), size + width - width // 2 - 1, device=x.device) % (2 * size)
+        mirrored = torch.where(place < size, place, 2 * size - 1 - place)
+        windows = windows.index_select(axis, mirrored).unfold(axis, width, 1)  # one axis of width more at the end
+    values = windows.flatten(x.ndim)
+    return values.kthvalue(values.shape[-1] // 2 + 1, dim=-1).values

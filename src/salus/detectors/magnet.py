@@ -1,0 +1,195 @@
+"""MagNet's detectors: what an autoencoder of clean samples cannot reconstruct (Meng and Chen, CCS 2017)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from salus.classifier import Classifier, States
+from salus.detectors.base import Detector
+from salus.detectors.calibration import ReferenceScores
+from salus.detectors.divergence import jensen_shannon, log_probabilities, reconstruction_error
+from salus.errors import CalibrationError, OptionError
+from salus.repository import OneAutoencoder, Repository, hold_out
+
+_CURVES = ("knots", "levels", "slopes")
+_LEARNT = ("repository", "suspicion_threshold", "false_alarm_rate")
+
+
+class MagNet(Detector):
+    """Rejects an input that an autoencoder of clean samples reconstructs badly, or into something else.
+
+    The score is the reconstruction error (Section 4.2.1), which finds inputs far from the clean ones, or the
+    Jensen-Shannon divergence between the classifier's answers to the input and to its reconstruction (Section 4.2.2),
+    which finds those near to them too; a temperature above 1 keeps the answers from saturating. Neither depends on
+    the class. MagNet's two detectors for MNIST are ``magnet:member=magnet-1,norm=2+magnet:member=magnet-2``. Its
+    released code takes the divergence between two autoencoders' reconstructions; here it is the text's.
+
+    Args:
+        metric: ``re``, the reconstruction error, or ``jsd``, the Jensen-Shannon divergence.
+        norm: 1 or 2: the reconstruction error is the mean over values of the difference to this power.
+        temperature: of the softmaxes that ``jsd`` compares, 10 or 40 in the paper.
+        member: which autoencoder, by its number from 0 or its name.
+        repository: trained autoencoders, or the folder that holds them; without it ``fit`` trains the one.
+        epochs: of that training; None: about 4,000 steps.
+        threshold: ``conformal`` (see ``calibrate``), or the paper's ``drop-rate``: a share of clean samples is
+            rejected, whatever their class. They are a tenth of the training samples that ``fit`` holds out; an
+            autoencoder that was trained before may have seen them.
+        drop_rate: that share, 0.001 in the paper on MNIST.
+        seed: of the training and of which samples are held out.
+
+    Raises:
+        BundleError: the folder holds no repository.
+        OptionError: an option makes no sense.
+    """
+
+    name: ClassVar[str] = "magnet"
+
+    def __init__(
+        self,
+        *,
+        metric: Literal["re", "jsd"] = "re",
+        norm: Literal[1, 2] = 1,
+        temperature: float = 10.0,
+        member: int | str = 0,
+        repository: Repository | Path | str | None = None,
+        epochs: int | None = None,
+        threshold: Literal["conformal", "drop-rate"] = "conformal",
+        drop_rate: float = 0.001,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if metric not in ("re", "jsd"):
+            raise OptionError(f"MagNet: metric must be 're' or 'jsd', not {metric!r}.")
+        if norm not in (1, 2):
+            raise OptionError(f"MagNet: norm must be 1 or 2, not {norm!r}.")
+        if not _is_number(temperature) or not 0 < temperature < math.inf:
+            raise OptionError(f"MagNet: temperature must be a number above 0, not {temperature!r}.")
+        if threshold not in ("conformal", "drop-rate"):
+            raise OptionError(f"MagNet: threshold must be 'conformal' or 'drop-rate', not {threshold!r}.")
+        if not _is_number(drop_rate) or not 0 < drop_rate < 1:
+            raise OptionError(f"MagNet: drop_rate must lie between 0 and 1, not at {drop_rate!r}.")
+        self.metric = metric
+        self.norm = norm
+        self.temperature = float(temperature)
+        self.choice = OneAutoencoder("MagNet", member, repository, epochs, seed)
+        self.threshold = threshold
+        self.drop_rate = float(drop_rate)
+        self.repository_: Repository | None = None
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """None: what it reads of the classifier are its answers."""
+        return ()
+
+    @property
+    def own_rule(self) -> bool:
+        """Whether the paper's rule has set the threshold, on training samples held out."""
+        return self.threshold != "conformal"
+
+    def fit(self, classifier: Classifier, x: Tensor, y: Tensor) -> MagNet:
+        """Train the autoencoder on clean samples x ``[N, ...]``, or take the one that was given.
+
+        Raises:
+            CalibrationError: the samples are too few to train on, or for the drop rate.
+            ModelError: the autoencoder takes other samples.
+        """
+        self.classifier_ = classifier
+        self.repository_ = self.choice.find(classifier, x, y)
+        if self.own_rule:
+            _, held_out = hold_out(len(x), self.choice.options.seed)
+            self._drop(x[held_out.to(x.device)])
+        return self
+
+    @torch.no_grad()
+    def _drop(self, x: Tensor) -> None:
+        """Set the threshold that this share of clean samples exceeds, whatever their class."""
+        dropped = int(len(x) * self.drop_rate)
+        if dropped < 1:
+            raise CalibrationError(
+                f"MagNet: a drop rate of {self.drop_rate:g} drops none of the {len(x)} samples held out; the smallest "
+                f"rate they carry is {math.ceil(1e4 / len(x)) / 1e4:g}."
+            )
+        classifier = self.classifier
+        scores = torch.cat([self._scores(classifier.states(part, ())) for part in x.split(512)])
+        nobodys = torch.full_like(scores, -1, dtype=torch.int64)  # every class then has the scores of all
+        self.reference_ = ReferenceScores.fit(scores, nobodys, len(classifier.classes))
+        last = scores.sort(descending=True).values[dropped : dropped + 1]
+        self.threshold_ = float(self.reference_.suspicion(last, torch.zeros_like(nobodys[:1])))
+        self.false_alarm_rate_ = self.drop_rate
+
+    def class_scores(self, states: States) -> Tensor:
+        """Return the error or the divergence, the same under each class, ``[N, K]``; differentiable."""
+        return self._scores(states)[:, None].expand_as(states.logits)
+
+    def _scores(self, states: States) -> Tensor:
+        made = self._repository.reconstruct(0, states.x)
+        if self.metric == "re":
+            return reconstruction_error(states.x, made, self.norm)
+        answers = (log_probabilities(logits, self.temperature) for logits in (states.logits, self.classifier(made)))
+        return jensen_shannon(*answers)
+
+    @property
+    def _repository(self) -> Repository:
+        if self.repository_ is None:
+            raise CalibrationError("MagNet is not fitted yet: call fit(classifier, x, y) first.")
+        return self.repository_
+
+    def describe(self) -> str:
+        """Say what was fitted, for reports."""
+        member = self._repository.members[0]
+        what = (
+            f"mean of the reconstruction error to the power {self.norm}"
+            if self.metric == "re"
+            else f"Jensen-Shannon divergence at temperature {self.temperature:g}"
+        )
+        rule = (
+            f"drop rate {self.drop_rate:g}"
+            if self.own_rule
+            else f"conformal threshold at {self.false_alarm_rate_:g} false alarms"
+        )
+        return (
+            f"MagNet: {what}, autoencoder {member.spec.name} (mean squared error {member.error:.2g} on samples held "
+            f"out); {rule}"
+        )
+
+    def settings(self) -> dict[str, Any]:
+        """Return what rebuilds the detector beside its tensors."""
+        return {
+            "metric": self.metric,
+            "norm": self.norm,
+            "temperature": self.temperature,
+            "threshold": self.threshold,
+            "drop_rate": self.drop_rate,
+            "seed": self.choice.options.seed,
+            "repository": self._repository.settings(),
+            "suspicion_threshold": self.threshold_,
+            "false_alarm_rate": self.false_alarm_rate_,
+        }
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the autoencoder and the reference scores."""
+        weights = {f"repository|{name}": tensor for name, tensor in self._repository.tensors().items()}
+        return {**weights, **{f"reference|{name}": getattr(self._reference, name) for name in _CURVES}}
+
+    @classmethod
+    def restore(cls, classifier: Classifier, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> MagNet:
+        """Rebuild the detector."""
+        own = {name.partition("|")[2]: t for name, t in tensors.items() if name.startswith("repository|")}
+        repository = Repository.restore(settings["repository"], own)
+        plain = {key: value for key, value in settings.items() if key not in _LEARNT}
+        detector = cls(**plain, repository=repository)
+        detector.classifier_, detector.repository_ = classifier, repository
+        detector.threshold_ = float(settings["suspicion_threshold"])
+        detector.false_alarm_rate_ = float(settings["false_alarm_rate"])
+        detector.reference_ = ReferenceScores(**{name: tensors[f"reference|{name}"] for name in _CURVES})
+        return detector
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

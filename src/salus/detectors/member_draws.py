@@ -1,0 +1,71 @@
+"""Which members of a repository judge or reform an input: drawn at random, at the moment the input comes."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from salus.attacks.draws import uniform
+from salus.errors import OptionError
+
+Draws = Literal["sample"] | int
+
+
+class MemberDraws:
+    """Draws so many different members of a repository, all choices equally likely.
+
+    Without a seed every draw comes from the operating system's entropy, which nobody can predict or repeat. With
+    one, a sample's draw depends on the seed and the sample's own values alone, whatever else is in the batch.
+
+    Args:
+        seed: a number for tests and reproductions; None in production.
+        draws: ``sample`` for a draw of its own for each sample, or one for so many samples in turn (MultiMagNet's
+            experiments: 100), counted from when this was made.
+        stream: separates the draws of defences that share a seed.
+
+    Raises:
+        OptionError: the seed or ``draws`` makes no sense.
+    """
+
+    def __init__(self, seed: int | None, draws: Draws = "sample", *, stream: int = 0) -> None:
+        if seed is not None and (type(seed) is not int or seed < 0):
+            raise OptionError(
+                f"MultiMagNet: draw_seed must be a whole number from 0 up, or left out to draw anew each time, "
+                f"not {seed!r}."
+            )
+        if draws != "sample" and (type(draws) is not int or draws < 1):
+            raise OptionError(
+                f"MultiMagNet: draws must be 'sample' or after how many samples to draw again, not {draws!r}."
+            )
+        self.seed = seed
+        self.draws = draws
+        self.stream = stream
+        self._seen = 0
+        self._secret = _secret() if seed is None else seed
+
+    def __call__(self, x: Tensor, members: int, n: int) -> Tensor:
+        """Draw n of so many members for each of the samples x ``[N, ...]``; returns int64 ``[N, n]``."""
+        rows = torch.arange(len(x), device=x.device)
+        if self.draws != "sample":
+            seed, keys = self._secret, (self._seen + rows) // self.draws
+            self._seen += len(x)
+        elif self.seed is None:
+            seed, keys = _secret(), rows
+        else:
+            seed, keys = self.seed, _hash(x)
+        return uniform(seed, keys, (members,), self.stream).topk(n, dim=1).indices
+
+
+def _secret() -> int:
+    return secrets.randbits(63)
+
+
+def _hash(x: Tensor) -> Tensor:
+    """Return 64 bits of each sample's values, int64 ``[N]``; two samples agree by chance alone."""
+    bits = x.detach().to(torch.float32).flatten(1).contiguous().view(torch.int32).to(torch.int64)  # [N, D]
+    rng = torch.Generator().manual_seed(0)
+    odd = torch.randint(-(2**62), 2**62, (bits.shape[1],), generator=rng) * 2 + 1
+    return (bits * odd.to(x.device)).sum(1)

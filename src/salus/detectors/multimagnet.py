@@ -1,0 +1,296 @@
+"""MultiMagNet: an ensemble of autoencoders, drawn anew for every input, votes on it (Machado et al., ICEIS 2019)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from salus.classifier import Classifier, States
+from salus.detectors import votes
+from salus.detectors.base import Detector
+from salus.detectors.calibration import ReferenceScores
+from salus.detectors.divergence import jensen_shannon, log_probabilities, reconstruction_error
+from salus.detectors.member_draws import Draws, MemberDraws
+from salus.detectors.multimagnet_grid import Calibration, Combination, Metric
+from salus.errors import CalibrationError, OptionError
+from salus.repository import Repository
+from salus.repository.ensemble import SeveralAutoencoders
+
+_CURVES = ("knots", "levels", "slopes")
+_LEARNT = ("repository", "suspicion_threshold", "false_alarm_rate")
+
+
+class MultiMagNet(Detector):
+    """Rejects an input that most of n autoencoders, drawn at random out of a repository, reconstruct badly.
+
+    Each member scores an input by its reconstruction error (Eq. 1) or by the divergence of the classifier's answers
+    to the input and to its reconstruction (Eq. 6), and votes against it above a threshold of its own. With
+    ``conformal`` a member's score becomes minus the logarithm of its p-value among clean samples, and one level
+    serves all members: the vote is then the median of those drawn, which is calibrated like any other suspicion.
+    ``drop-rate`` is the paper's rule; its suspicion is the median score over the threshold, and rejects above 1.
+    n = 1 is MagNet.
+
+    Only the members drawn for an input reconstruct it. An attacker sees what holds for every draw, of all members
+    and differentiable: ``class_scores`` and ``class_acceptance``.
+
+    Args:
+        n: members drawn, odd.
+        metric: ``re``, the reconstruction error, or ``jsd``, the Jensen-Shannon divergence.
+        temperature: of the softmaxes that ``jsd`` compares, at least 1 (Eq. 7).
+        repository: trained autoencoders, or the folder that holds them; without it ``fit`` trains ten.
+        epochs: of that training; None: about 4,000 steps each.
+        threshold: ``conformal`` (see ``calibrate``), or ``drop-rate``: each member's threshold rejects this share of
+            clean samples (Section 4.1.1). They are those that the training of the autoencoders held out; which were
+            trained before may have seen them.
+        drop_rate: that share, the paper's t_fp.
+        approach: of the paper's rule: members keep their own thresholds (``MTA``), or those drawn for an input share
+            the lowest of theirs (``minTA``).
+        calibration: the file of a calibration stage, or what it holds; it gives the paper's rule with n, metric,
+            temperature, drop rate, approach and thresholds.
+        draws: ``sample``, or for how many inputs in turn one draw serves (the paper's experiments: 100).
+        draw_seed: a number for tests and reproductions, which makes verdicts repeatable, and foreseeable for who
+            knows it; None in production, where the operating system's entropy decides.
+        seed: of the training of autoencoders, and of which samples say what is normal.
+
+    Raises:
+        OptionError: an option makes no sense.
+        BundleError: the repository or the calibration cannot be read.
+    """
+
+    name: ClassVar[str] = "multimagnet"
+
+    def __init__(
+        self,
+        *,
+        n: int = 5,
+        metric: Metric = "re",
+        temperature: float = 10.0,
+        repository: Repository | Path | str | None = None,
+        epochs: int | None = None,
+        threshold: Literal["conformal", "drop-rate"] = "conformal",
+        drop_rate: float = 0.01,
+        approach: votes.Approach = "MTA",
+        calibration: Calibration | Path | str | None = None,
+        draws: Draws = "sample",
+        draw_seed: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if threshold not in ("conformal", "drop-rate"):
+            raise OptionError(f"MultiMagNet: threshold must be 'conformal' or 'drop-rate', not {threshold!r}.")
+        asked = Combination(n=n, metric=metric, temperature=temperature, drop_rate=drop_rate, approach=approach)
+        if isinstance(calibration, (str, Path)):
+            calibration = Calibration.load(calibration)
+        if calibration is not None:
+            best = calibration.best.combination
+            if asked not in (Combination(), best):
+                raise OptionError(
+                    f"MultiMagNet: the calibration says {best}; leave out n, metric, temperature, drop_rate and "
+                    "approach, which it gives."
+                )
+            asked, threshold = best, "drop-rate"
+        self.combination = asked
+        self.calibration = calibration
+        self.choice = SeveralAutoencoders("MultiMagNet", asked.n, repository, epochs, seed)
+        self.threshold = threshold
+        self.draws = MemberDraws(draw_seed, draws)
+        self.repository_: Repository | None = None
+        self._members: ReferenceScores | None = None  # clean scores, one curve a member
+        self._thresholds: Tensor | None = None  # [m], of the paper's rule
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """None: what it reads of the classifier are its answers."""
+        return ()
+
+    @property
+    def own_rule(self) -> bool:
+        """Whether the paper's rule has set the threshold."""
+        return self.threshold != "conformal"
+
+    def fit(self, classifier: Classifier, x: Tensor, y: Tensor) -> MultiMagNet:
+        """Train the autoencoders or take those given, and learn what they measure on clean samples x ``[N, ...]``.
+
+        Raises:
+            CalibrationError: the samples are too few to train on or for the drop rate, or the calibration is of
+                other autoencoders.
+            ModelError: the autoencoders take other samples.
+        """
+        self.classifier_ = classifier
+        self.repository_ = self.choice.find(classifier, x, y)
+        if self.own_rule:
+            self.threshold_ = 1.0
+        if self.calibration is not None:
+            self._thresholds = self._calibrated(self.calibration)
+            self.false_alarm_rate_ = 1 - self.calibration.best.outcome.ppv
+            return self
+        with torch.no_grad():
+            parts = [self._all(classifier.states(part, ())) for part in self.choice.unseen(x).split(512)]
+        values = torch.cat(parts)  # [R, m]
+        if self.own_rule:
+            self._thresholds = votes.drop_rate_thresholds(values, self.combination.drop_rate)
+            self.false_alarm_rate_ = float(self._rejection_probability(values).mean())
+        else:
+            members = torch.arange(values.shape[1], device=x.device).expand_as(values)
+            self._members = ReferenceScores.fit(values.flatten(), members.flatten(), values.shape[1])
+        return self
+
+    def _calibrated(self, calibration: Calibration) -> Tensor:
+        thresholds = calibration.thresholds
+        if set(thresholds) != set(self._repository.names):
+            raise CalibrationError(
+                f"The calibration is of the autoencoders {', '.join(thresholds)}, not of the repository's, "
+                f"{', '.join(self._repository.names)}; calibrate these."
+            )
+        return torch.tensor([thresholds[name] for name in self._repository.names])
+
+    def class_scores(self, states: States) -> Tensor:
+        """Return the suspicion that no draw exceeds, the same under each class, ``[N, K]``; differentiable.
+
+        It is the ((n + 1) / 2)-th largest of all members; with ``conformal`` before the classes are told apart.
+        """
+        values, c = self._all(states), self.combination
+        if self._thresholds is not None:
+            worst = votes.certain_excess(values, self._thresholds.to(values), c.n, c.approach)
+        else:
+            worst = votes.certain(self._surprise(values), c.n)
+        return worst[:, None].expand_as(states.logits)
+
+    def class_acceptance(self, states: States) -> Tensor:
+        """Return how far inside the threshold each input is under each class whatever is drawn, ``[N, K]``."""
+        if self.own_rule:
+            return self.threshold_ - self.class_scores(states)
+        return super().class_acceptance(states)
+
+    def suspicion(self, states: States) -> Tensor:
+        """Draw members for each input and return the median of their suspicions, ``[N]``.
+
+        It is above the threshold exactly where most of them vote against the input.
+        """
+        drawn = self.draws(states.x, len(self._repository), self.combination.n)  # [N, n]
+        values = self._drawn(states, drawn)
+        if self._thresholds is not None:
+            thresholds = votes.shared(self._thresholds.to(values), drawn, self.combination.approach)
+            return votes.excess(values, thresholds).median(1).values
+        median = self._surprise(values, drawn).median(1).values
+        return self._reference.suspicion(median, states.logits.argmax(1))
+
+    def acceptance_probability(self, states: States) -> Tensor:
+        """Return the exact probability over draws that each input is accepted, float64 ``[N]``.
+
+        All choices of n members are equally likely: where r of m reject, the number drawn of them is hypergeometric.
+        """
+        with torch.no_grad():
+            values = self._all(states)
+            if self._thresholds is None:
+                labels = states.logits.argmax(1)
+                each = [self._reference.suspicion(one, labels) for one in self._surprise(values).unbind(1)]
+                values = torch.stack(each, 1)
+            return 1 - self._rejection_probability(values)
+
+    def _rejection_probability(self, values: Tensor) -> Tensor:
+        n, approach = self.combination.n, self.combination.approach
+        if self._thresholds is not None:
+            return votes.rejection_probability(values, self._thresholds.to(values), n, approach)
+        return votes.rejection_probability(values, torch.full_like(values[0], self.threshold_), n)
+
+    def _surprise(self, values: Tensor, members: Tensor | None = None) -> Tensor:
+        """Return minus log p of what members ``[N, n]``, or all, measured ``[N, n]`` among clean samples."""
+        if self._members is None:
+            raise CalibrationError("MultiMagNet is not fitted yet: call fit(classifier, x, y) first.")
+        members = torch.arange(values.shape[1], device=values.device).expand_as(values) if members is None else members
+        return self._members.suspicion(values.flatten(), members.flatten()).reshape(values.shape)
+
+    def _all(self, states: States) -> Tensor:
+        """Let every member measure every input, ``[N, m]``."""
+        return torch.stack([self._measure(i, states.x, states.logits) for i in range(len(self._repository))], 1)
+
+    def _drawn(self, states: States, drawn: Tensor) -> Tensor:
+        """Let the drawn members ``[N, n]`` measure their inputs and nobody else's, ``[N, n]``."""
+        values = torch.zeros(drawn.shape, device=drawn.device)
+        for i in range(len(self._repository)):
+            rows, places = (drawn == i).nonzero(as_tuple=True)
+            if len(rows):
+                whole = len(rows) == len(drawn)
+                x, logits = (states.x, states.logits) if whole else (states.x[rows], states.logits[rows])
+                values = values.index_put((rows, places), self._measure(i, x, logits))
+        return values
+
+    def _measure(self, member: int, x: Tensor, logits: Tensor) -> Tensor:
+        made = self._repository.reconstruct(member, x)
+        metric, temperature = self.combination.measure
+        if metric == "re" or temperature is None:
+            return reconstruction_error(x, made)
+        answers = log_probabilities(logits, temperature), log_probabilities(self.classifier(made), temperature)
+        return jensen_shannon(*answers)
+
+    @property
+    def _repository(self) -> Repository:
+        if self.repository_ is None:
+            raise CalibrationError("MultiMagNet is not fitted yet: call fit(classifier, x, y) first.")
+        return self.repository_
+
+    def describe(self) -> str:
+        """Say what was fitted, for reports."""
+        c, m = self.combination, len(self._repository)
+        what = (
+            "reconstruction error"
+            if c.metric == "re"
+            else f"Jensen-Shannon divergence at temperature {c.temperature:g}"
+        )
+        rule = (
+            f"drop rate {c.drop_rate:g}, {c.approach}"
+            if self.own_rule
+            else f"conformal threshold at {self.false_alarm_rate_:g} false alarms"
+        )
+        chance = "" if self.draws.seed is None else f" (draws can be foreseen: seed {self.draws.seed})"
+        return f"MultiMagNet: {c.n} of {m} autoencoders vote, drawn at random{chance}; {what}; {rule}"
+
+    def settings(self) -> dict[str, Any]:
+        """Return what rebuilds the detector beside its tensors."""
+        c = self.combination
+        return {
+            "n": c.n,
+            "metric": c.metric,
+            "temperature": c.temperature,
+            "threshold": self.threshold,
+            "drop_rate": c.drop_rate,
+            "approach": c.approach,
+            "draws": self.draws.draws,
+            "draw_seed": self.draws.seed,
+            "seed": self.choice.options.seed,
+            "repository": self._repository.settings(),
+            "suspicion_threshold": self.threshold_,
+            "false_alarm_rate": self.false_alarm_rate_,
+        }
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the autoencoders, and their thresholds or clean scores."""
+        tensors = {f"repository|{name}": tensor for name, tensor in self._repository.tensors().items()}
+        if self._thresholds is not None:
+            return {**tensors, "thresholds": self._thresholds}
+        for key, curves in {"members": self._members, "reference": self._reference}.items():
+            tensors |= {f"{key}|{name}": getattr(curves, name) for name in _CURVES}
+        return tensors
+
+    @classmethod
+    def restore(cls, classifier: Classifier, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> MultiMagNet:
+        """Rebuild the detector."""
+        own = {key.partition("|")[2]: t for key, t in tensors.items() if key.startswith("repository|")}
+        repository = Repository.restore(settings["repository"], own)
+        plain = {key: value for key, value in settings.items() if key not in _LEARNT}
+        detector = cls(**plain, repository=repository)
+        detector.classifier_, detector.repository_ = classifier, repository
+        detector.threshold_ = float(settings["suspicion_threshold"])
+        detector.false_alarm_rate_ = float(settings["false_alarm_rate"])
+        if detector.own_rule:
+            detector._thresholds = tensors["thresholds"]
+            return detector
+        detector._members, detector.reference_ = (
+            ReferenceScores(**{name: tensors[f"{key}|{name}"] for name in _CURVES}) for key in ("members", "reference")
+        )
+        return detector

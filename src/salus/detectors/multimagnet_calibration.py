@@ -1,0 +1,172 @@
+"""MultiMagNet's calibration stage: a grid of its hyper-parameters, scored, and the best chosen (Section 4.1).
+
+Every member of the repository sees every input once; all thresholds, votes and scores follow from what it measured.
+A combination's scores are exact means over all the ensembles that can be drawn; the paper mounts one at random.
+
+References:
+    Machado, Goldschmidt and Silva, "MultiMagNet", ICEIS 2019.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from salus.classifier import Classifier
+from salus.detectors.divergence import jensen_shannon, log_probabilities, reconstruction_error
+from salus.detectors.multimagnet_grid import Calibration, Grid, Measure, Outcome, Scored
+from salus.detectors.votes import drop_rate_thresholds, rejection_probability
+from salus.errors import CalibrationError
+from salus.repository import Repository
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What all members of a repository measured on N inputs.
+
+    Attributes:
+        members: their names.
+        values: ``[N, m]`` by metric and temperature.
+    """
+
+    members: tuple[str, ...]
+    values: Mapping[Measure, Tensor]
+
+    def __len__(self) -> int:
+        return len(next(iter(self.values.values())))
+
+
+@torch.no_grad()
+def measure(
+    classifier: Classifier, repository: Repository, x: Tensor, measures: Sequence[Measure], *, batch_size: int = 512
+) -> Measured:
+    """Let every member see every input x ``[N, ...]`` once, and compute all these measures from that.
+
+    Raises:
+        CalibrationError: there are no inputs.
+    """
+    if not len(x):
+        raise CalibrationError("MultiMagNet's calibration stage needs inputs to measure, and got none.")
+    members = range(len(repository))
+    temperatures = [temperature for metric, temperature in measures if metric == "jsd"]
+    found: dict[Measure, list[Tensor]] = {each: [] for each in measures}
+    for part in torch.split(x, batch_size):
+        made = [repository.reconstruct(i, part) for i in members]  # m times [n, ...]
+        if ("re", None) in found:
+            found["re", None].append(torch.stack([reconstruction_error(part, one) for one in made], 1))
+        if temperatures:
+            logits, others = classifier.predict(part), torch.stack([classifier.predict(one) for one in made], 1)
+            for temperature in temperatures:
+                p, q = (log_probabilities(each, temperature or 1.0) for each in (logits[:, None], others))
+                found["jsd", temperature].append(jensen_shannon(p, q))  # [n, m]
+    return Measured(repository.names, {each: torch.cat(parts) for each, parts in found.items()})
+
+
+def score(clean: Measured, adversarial: Measured, grid: Grid) -> list[Scored]:
+    """Score every combination of the grid, in its order; thresholds come from the clean inputs.
+
+    Raises:
+        CalibrationError: the repository has too few members for a size in the grid.
+    """
+    m = len(clean.members)
+    if max(grid.sizes) > m:
+        raise CalibrationError(f"MultiMagNet cannot draw n = {max(grid.sizes)} of {m} members; ask for {m} at most.")
+    rows = []
+    for combination in grid.combinations():
+        thresholds = drop_rate_thresholds(clean.values[combination.measure], combination.drop_rate)
+        rejected = [
+            float(rejection_probability(side.values[combination.measure], thresholds, combination.n,
+                                        combination.approach).sum())
+            for side in (clean, adversarial)
+        ]  # fmt: skip
+        outcome = Outcome(
+            accepted_clean=len(clean) - rejected[0],
+            rejected_clean=rejected[0],
+            accepted_adversarial=len(adversarial) - rejected[1],
+            rejected_adversarial=rejected[1],
+        )
+        rows.append(Scored(combination=combination, outcome=outcome))
+    return rows
+
+
+def choose_by_accuracy(clean: Measured, adversarial: Measured, grid: Grid, *, attack: str) -> Calibration:
+    """Choose the combination of the highest accuracy (Section 4.1.4); this knows the attack that is to come.
+
+    Args:
+        clean: legitimate validation inputs, measured; the paper's V_leg.
+        adversarial: what the attack made of them, measured; V_atk.
+        grid: what to try.
+        attack: its name.
+    """
+    rows = score(clean, adversarial, grid)
+    best = max(rows, key=lambda row: (round(row.outcome.accuracy, 12), *_of_equals(row)))
+    return _calibration("the highest accuracy", attack, best, clean, rows)
+
+
+def choose_on_clean(clean: Measured, blended: Measured, grid: Grid, *, false_alarm_rate: float) -> Calibration:
+    """Choose without any attack, on clean inputs alone.
+
+    Of the combinations that reject at most the asked share of clean inputs, it is the one that rejects the most
+    :func:`blends` of them. So it accepts what it must, and as little as it can of what lies between the classes: the
+    smallest set of a given mass, its volume told by artificial outliers (Steinwart, Hush and Scovel, 2005).
+
+    Args:
+        clean: legitimate validation inputs, measured.
+        blended: their blends, measured.
+        grid: what to try.
+        false_alarm_rate: the largest share of clean inputs to be rejected.
+
+    Raises:
+        CalibrationError: no combination keeps the rate.
+    """
+    rows = score(clean, blended, grid)
+    kept = [row for row in rows if 1 - row.outcome.ppv <= false_alarm_rate + 1e-12]
+    if not kept:
+        least = min(1 - row.outcome.ppv for row in rows)
+        raise CalibrationError(
+            f"No combination of MultiMagNet's grid keeps false alarms at {false_alarm_rate:g}; the fewest are "
+            f"{least:.2g}. Ask for that, or give smaller drop rates."
+        )
+    best = max(kept, key=lambda row: (round(row.outcome.npv, 12), *_of_equals(row)))
+    rule = f"at most {false_alarm_rate:g} of clean inputs rejected, then the most blends of clean inputs"
+    return _calibration(rule, "blends of clean inputs", best, clean, rows)
+
+
+def blends(x: Tensor, labels: Tensor, *, seed: int = 0) -> Tensor:
+    """Mix each clean input with one of another class: ``(1 - w) x + w x'``, w uniform between 0 and 1/2.
+
+    Args:
+        x: clean inputs ``[N, ...]``.
+        labels: their classes ``[N]``.
+        seed: of partners and weights.
+
+    Raises:
+        CalibrationError: they are all of one class.
+    """
+    order = labels.argsort(stable=True)
+    counts = torch.bincount(labels)
+    if int(counts.max()) == len(labels):
+        raise CalibrationError("Blends need clean inputs of two classes at least; all of these are of one.")
+    own = counts[labels]  # [N], inputs of the same class: a block in the order
+    start = (counts.cumsum(0) - counts)[labels]
+    rng = torch.Generator().manual_seed(seed)
+    chance = torch.rand(2, len(x), generator=rng).to(x.device)
+    place = (chance[0].double() * (len(x) - own)).long()
+    partner = order[torch.where(place >= start, place + own, place)]
+    weight = (chance[1] / 2).reshape(-1, *[1] * (x.ndim - 1))
+    return (1 - weight) * x + weight * x[partner]
+
+
+def _of_equals(row: Scored) -> tuple[float, int]:
+    """Prefer the one with fewer false alarms, then with fewer members."""
+    return round(row.outcome.ppv, 12), -row.combination.n
+
+
+def _calibration(rule: str, adversarial: str, best: Scored, clean: Measured, rows: Sequence[Scored]) -> Calibration:
+    chosen = best.combination
+    thresholds = drop_rate_thresholds(clean.values[chosen.measure], chosen.drop_rate)
+    named = dict(zip(clean.members, thresholds.tolist(), strict=True))
+    return Calibration(rule=rule, adversarial=adversarial, best=best, thresholds=named, grid=tuple(rows))

@@ -1,0 +1,141 @@
+"""SafetyNet: a support vector machine on quantised activations (Lu, Issaranon and Forsyth, ICCV 2017)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from salus.classifier import Classifier
+from salus.detectors.hidden import squared_distances
+from salus.detectors.supervised import SupervisedDetector
+from salus.errors import OptionError
+
+#: What cross-validation chooses from: the cost C, and gamma in units of 1 / (the codes' total variance).
+COSTS = (1.0, 10.0, 100.0)
+GAMMAS = (0.1, 0.3, 1.0, 3.0)
+_FOLDS = 3
+
+
+class SafetyNet(SupervisedDetector):
+    """Rejects an input whose quantised activations a support vector machine takes for an attacked one's.
+
+    Each value of a late layer becomes a code, the number of thresholds it exceeds (binary or quaternary codes in the
+    paper); an SVM with the kernel ``exp(-gamma |c - c_i|^2)`` tells the codes of attacked samples from those of clean
+    ones. The score is its decision function, whatever the class. Several layers have an SVM each, and their decision
+    functions are added up (the multi-layer variant, which I-defender's Table 6 calls mSVM).
+
+    The thresholds are quantiles of each value over the clean samples; C and gamma are chosen by the area under the ROC
+    curve in cross-validation, a sample and its attacked copy always in the same fold. Codes are steps and have no
+    gradient; an adaptive attacker sees that of a sigmoid in the place of each step.
+
+    Args:
+        layers: named layers of the classifier: ``logits``, ``penultimate`` (input of the last linear layer) or
+            a module's name (averaged over positions; ``NAME/flat`` keeps them).
+        attack: what attacked samples are made by, see :class:`SupervisedDetector`; BIM, as in I-defender's Table 6.
+        levels: values that a code has, 2 to 16.
+        max_samples: samples of each class that are attacked, drawn at random.
+        seed: of the draws, and of the attack.
+    """
+
+    name: ClassVar[str] = "safetynet"
+    title: ClassVar[str] = "SafetyNet"
+
+    def __init__(
+        self,
+        *,
+        layers: Sequence[str] | str = ("penultimate",),
+        attack: str = "bim:eps=0.01",
+        levels: int = 4,
+        max_samples: int = 200,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(layers, attack, max_samples, seed)
+        self.levels = levels
+        if type(levels) is not int or not 2 <= levels <= 16:
+            raise OptionError(f"{self.title}: levels must be a whole number from 2 to 16, not {levels!r}.")
+
+    def fit(self, classifier: Classifier, x: Tensor, y: Tensor) -> SafetyNet:
+        """Attack training samples x ``[N, ...]`` with labels y ``[N]``, and fit an SVM to each layer.
+
+        Raises:
+            CalibrationError: the attack fooled the classifier too seldom.
+            ModelError: the classifier has no such layer.
+            OptionError: the attack does not suit the samples.
+        """
+        self.classifier_ = classifier
+        clean, attacked = self.pairs(classifier, x, y)
+        before, after = self.hidden(clean), self.hidden(attacked)
+        for layer in self.layers:
+            self._fit_layer(layer, before[layer], after[layer])
+        return self
+
+    def codes(self, layer: str, hidden: Tensor) -> Tensor:
+        """Quantise states ``[N, D]`` to codes from 0 to 1, with the gradient of sigmoids."""
+        thresholds, width = (self.learnt(f"{layer}|{name}", hidden) for name in ("thresholds", "width"))  # [T, D], [D]
+        hard = torch.zeros_like(hidden)
+        for threshold in thresholds:
+            hard = hard + (hidden.detach() > threshold)
+        if hidden.requires_grad:
+            for threshold in thresholds:
+                soft = ((hidden - threshold) / width).sigmoid()
+                hard = hard + (soft - soft.detach())
+        return hard / len(thresholds)
+
+    def layer_scores(self, layer: str, hidden: Tensor) -> Tensor:
+        """Return the decision function of a layer's SVM, ``[N, 1]``; positive = attacked."""
+        support, weights, gamma, offset = (
+            self.learnt(f"{layer}|{name}", hidden) for name in ("support", "weights", "gamma", "offset")
+        )
+        codes = support.to(hidden.dtype) / (self.levels - 1)  # [S, D]
+        kernel = (-gamma * squared_distances(self.codes(layer, hidden), codes)).exp()  # [N, S]
+        return (kernel @ weights + offset)[:, None]
+
+    @torch.no_grad()
+    def _fit_layer(self, layer: str, clean: Tensor, attacked: Tensor) -> None:
+        from sklearn.svm import SVC
+
+        cuts = torch.arange(1, self.levels) / self.levels
+        self.learnt_[f"{layer}|thresholds"] = torch.quantile(clean, cuts, dim=0)
+        self.learnt_[f"{layer}|width"] = clean.std(0, correction=0).clamp_min(1e-6) / self.levels
+        codes = self.codes(layer, torch.cat([clean, attacked]))  # [2P, D]
+        target = np.repeat([0, 1], len(clean))
+        squared = squared_distances(codes.double(), codes.double()).numpy()
+        unit = 1 / max(float(codes.double().var(0).sum()), 1e-12)
+        gamma, cost, reached = _choose(squared, target, unit)
+        machine = SVC(C=cost, kernel="precomputed").fit(np.exp(-gamma * squared), target)
+        learnt = {
+            "support": (codes[machine.support_] * (self.levels - 1)).round().to(torch.uint8),
+            "weights": torch.from_numpy(machine.dual_coef_[0]).float(),
+            "gamma": torch.tensor(gamma),
+            "offset": torch.tensor(float(machine.intercept_[0])),
+        }
+        self.learnt_ |= {f"{layer}|{name}": value for name, value in learnt.items()}
+        self.notes_.append(
+            f"{layer}: {len(machine.support_)} support vectors, C {cost:g}, gamma {gamma:.2g}, "
+            f"cross-validated AUC {reached:.3f}"
+        )
+
+    def describe(self) -> str:
+        """Say what was fitted, for reports."""
+        return f"SafetyNet on {', '.join(self.layers)}; {'; '.join(self.notes_)}; {self.rule}"
+
+
+def _choose(squared: np.ndarray[Any, Any], target: np.ndarray[Any, Any], unit: float) -> tuple[float, float, float]:
+    """Choose gamma and C by cross-validation on squared distances of pairs; return them and the AUC reached."""
+    from sklearn.model_selection import GroupKFold, cross_val_score
+    from sklearn.svm import SVC
+
+    pair = np.arange(len(target)) % (len(target) // 2)
+    found = []
+    for gamma in (unit * factor for factor in GAMMAS):
+        kernel = np.exp(-gamma * squared)
+        for cost in COSTS:
+            machine = SVC(C=cost, kernel="precomputed")
+            each = cross_val_score(machine, kernel, target, groups=pair, cv=GroupKFold(_FOLDS), scoring="roc_auc")
+            found.append((float(each.mean()), gamma, cost))
+    reached, gamma, cost = max(found, key=lambda one: one[0])
+    return gamma, cost, reached

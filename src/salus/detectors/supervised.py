@@ -1,0 +1,71 @@
+"""What detectors trained on one attack share: pairs of clean samples and their attacked copies."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from salus.attacks import Attack
+from salus.attacks.registry import known_options, parse_attack, split_attack
+from salus.classifier import Classifier
+from salus.detectors.hidden import HiddenStateDetector
+from salus.errors import CalibrationError, OptionError
+
+_LEAST_PAIRS = 20
+
+
+class SupervisedDetector(HiddenStateDetector):
+    """Learns to tell attacked samples from clean ones on one attack, and is judged on others.
+
+    The attack runs on the bare classifier inside ``fit``, at full strength (no early stop unless asked for). Clean
+    samples that the classifier gets right and their copies that fool it become the two classes, so that both are as
+    frequent; copies that fool nobody are left out.
+
+    Args:
+        layers: named layers of the classifier.
+        attack: the attack with its options, as on the command line; inside a ``--defence`` option its own options are
+            joined by ``+``: ``attack=pgd:eps=0.01+steps=10``.
+        max_samples: samples of each class that are attacked, drawn at random.
+        seed: of the draws, and of the attack.
+    """
+
+    def __init__(self, layers: Sequence[str] | str, attack: str, max_samples: int, seed: int) -> None:
+        super().__init__(layers, seed)
+        self.attack = attack
+        self.max_samples = max_samples
+        self.check_whole(1, max_samples=max_samples)
+        if not isinstance(attack, str):
+            raise OptionError(f"{self.title}: attack must be text such as 'bim:eps=0.01', not {attack!r}.")
+        if self._attack((-math.inf, math.inf)).targeted:
+            raise OptionError(f"{self.title}: attack must be untargeted; it has no targets to aim for here.")
+
+    def _attack(self, bounds: tuple[float, float]) -> Attack:
+        # A comma would end the option on the command line, so a plus may stand before the attack's next option.
+        spec = re.sub(r"\+(?=[\w-]+=)", ",", self.attack)
+        known = known_options(split_attack(spec)[0])
+        defaults = {"bounds": bounds, "seed": self.seed, "early_stop": False}
+        return parse_attack(spec, **{option: value for option, value in defaults.items() if option in known})
+
+    def pairs(self, classifier: Classifier, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Attack training samples x ``[N, ...]`` with labels y ``[N]``; return clean ones and copies that fool.
+
+        Raises:
+            CalibrationError: a class has no samples, or the attack fooled the classifier too seldom.
+        """
+        rows = self.draw(y, self.max_samples, 1, "at least 1 is to be attacked. Give more.").to(x.device)
+        clean, labels = x[rows], y.to(x.device)[rows]
+        right = classifier.predict(clean).argmax(1) == labels
+        clean, labels = clean[right], labels[right]
+        attacked = self._attack(classifier.bounds)(classifier, clean, labels) if len(clean) else clean
+        fooled = classifier.predict(attacked).argmax(1) != labels
+        count = int(fooled.sum())
+        if count < _LEAST_PAIRS:
+            raise CalibrationError(
+                f"{self.title}: the attack {self.attack!r} fooled the classifier on {count} of {len(clean)} training "
+                f"samples; it takes {_LEAST_PAIRS} to learn from. Give a larger eps, or more samples."
+            )
+        self.notes_ = [f"trained on {self.attack}, which fooled the classifier on {count} of {len(clean)} samples"]
+        return clean[fooled], attacked[fooled]

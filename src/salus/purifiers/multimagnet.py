@@ -1,0 +1,109 @@
+"""MultiMagNet's reformer: a random autoencoder rebuilds each input (Machado et al., ICEIS 2019, Section 4.2.5)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from salus.classifier import Classifier
+from salus.detectors.member_draws import Draws, MemberDraws
+from salus.errors import CalibrationError
+from salus.purifiers.base import Purifier
+from salus.repository import Repository
+from salus.repository.ensemble import SeveralAutoencoders
+
+_STREAM = 1  # of its draws, so that a detector with the same seed draws others
+
+
+class MultiMagNetReformer(Purifier):
+    """Replaces each input by the reconstruction of one member of the repository, drawn at random.
+
+    The paper draws it out of the ensemble that has judged the input, which any member is equally likely to be in;
+    here it is drawn apart from the detector, with the same chances.
+
+    What attackers differentiate is the mean of all members' reconstructions: what the reformer does in expectation
+    (EOT, Athalye et al., 2018).
+
+    Args:
+        repository: trained autoencoders, or the folder that holds them; without it ``fit`` trains ten.
+        epochs: of that training; None: about 4,000 steps each.
+        draws: ``sample``, or for how many inputs in turn one draw serves.
+        draw_seed: a number for tests and reproductions, which makes the draws repeatable; None in production, where
+            the operating system's entropy decides.
+        seed: of the training of autoencoders.
+
+    Raises:
+        BundleError: the folder holds no repository.
+        OptionError: an option makes no sense.
+    """
+
+    name: ClassVar[str] = "multimagnet-reformer"
+
+    def __init__(
+        self,
+        *,
+        repository: Repository | Path | str | None = None,
+        epochs: int | None = None,
+        draws: Draws = "sample",
+        draw_seed: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.choice = SeveralAutoencoders("MultiMagNet's reformer", 1, repository, epochs, seed)
+        self.draws = MemberDraws(draw_seed, draws, stream=_STREAM)
+        self.repository_: Repository | None = None
+
+    def fit(self, classifier: Classifier, x: Tensor, y: Tensor) -> MultiMagNetReformer:
+        """Train the autoencoders on clean samples x ``[N, ...]``, or take those that were given.
+
+        Raises:
+            CalibrationError: the samples are too few to train on.
+            ModelError: the autoencoders take other samples.
+        """
+        self.repository_ = self.choice.find(classifier, x, y)
+        return self
+
+    @property
+    def _repository(self) -> Repository:
+        if self.repository_ is None:
+            raise CalibrationError("MultiMagNet's reformer is not fitted yet: call fit(classifier, x, y) first.")
+        return self.repository_
+
+    def purify(self, x: Tensor) -> Tensor:
+        """Reconstruct each input by a member of its own draw; members that nobody drew do nothing."""
+        drawn = self.draws(x, len(self._repository), 1)[:, 0]  # [N]
+        made = torch.empty_like(x)
+        for member in drawn.unique().tolist():
+            rows = (drawn == member).nonzero()[:, 0]
+            made = made.index_copy(0, rows, self._repository.reconstruct(member, x[rows]))
+        return made
+
+    def surrogate(self, x: Tensor) -> Tensor:
+        """Return the mean of all members' reconstructions; differentiable."""
+        return torch.stack([self._repository.reconstruct(i, x) for i in range(len(self._repository))]).mean(0)
+
+    def settings(self) -> dict[str, Any]:
+        """Return how it draws, and what the autoencoders are."""
+        return {
+            "draws": self.draws.draws,
+            "draw_seed": self.draws.seed,
+            "seed": self.choice.options.seed,
+            "repository": self._repository.settings(),
+        }
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the autoencoders' weights."""
+        return self._repository.tensors()
+
+    @classmethod
+    def restore(
+        cls, classifier: Classifier, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]
+    ) -> MultiMagNetReformer:
+        """Rebuild the reformer."""
+        repository = Repository.restore(settings["repository"], tensors)
+        reformer = cls(**{key: value for key, value in settings.items() if key != "repository"}, repository=repository)
+        reformer.repository_ = repository
+        return reformer

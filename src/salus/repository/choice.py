@@ -1,0 +1,111 @@
+"""Which autoencoders a defence uses: those it was given, or new ones trained on what it is fitted to."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from salus.classifier import Classifier
+from salus.data.base import Dataset, Provenance
+from salus.errors import CalibrationError, OptionError
+from salus.models.autoencoders import SPECS
+from salus.models.registry import KINDS
+from salus.repository.trained import Repository
+from salus.repository.training import RepositoryOptions, train_repository
+
+
+class OneAutoencoder:
+    """The choice of one autoencoder, checked when it is made and found when the defence is fitted.
+
+    Args:
+        title: the defence's name in sentences.
+        member: by its number from 0 or its name.
+        repository: where it is; a folder is read at once; None trains it.
+        epochs: of that training; None: about 4,000 steps.
+        seed: of that training.
+
+    Raises:
+        BundleError: the folder holds no repository.
+        OptionError: an option makes no sense.
+    """
+
+    def __init__(
+        self, title: str, member: int | str, repository: Repository | Path | str | None, epochs: int | None, seed: int
+    ) -> None:
+        for option, number, least in (("epochs", epochs, 1), ("seed", seed, 0), ("member", member, 0)):
+            named = option == "member" and isinstance(member, str)
+            if number is not None and not named and (type(number) is not int or number < least):
+                a = "a name or a whole number" if option == "member" else "a whole number"
+                raise OptionError(f"{title}: {option} must be {a} from {least} up, not {number!r}.")
+        if repository is not None and epochs is not None:
+            raise OptionError(f"{title}: the autoencoders of a repository are trained already; leave epochs out.")
+        # A folder may have a number for a name.
+        self.repository = Repository.load(str(repository)) if isinstance(repository, (str, Path, int)) else repository
+        if self.repository is not None:
+            self.repository.index(member)
+        self.member = member
+        self.options = RepositoryOptions(epochs=epochs, seed=seed)
+
+    def find(self, classifier: Classifier, x: Tensor, y: Tensor) -> Repository:
+        """Return the autoencoder as a repository of one; see :func:`repository_for`.
+
+        Raises:
+            ModelError: it takes other samples.
+            OptionError: there is none of that name or number.
+        """
+        if self.repository is None:
+            ten = SPECS[KINDS[x.ndim - 1]]
+            if isinstance(self.member, int) and self.member >= len(ten):
+                raise OptionError(f"There are autoencoders 0 to {len(ten) - 1}; there is no number {self.member}.")
+            name = self.member if isinstance(self.member, str) else ten[self.member].name
+            return repository_for(None, classifier, x, y, options=replace(self.options, members=(name,)))
+        return repository_for(self.repository, classifier, x, y).only(self.member)
+
+
+def repository_for(
+    given: Repository | Path | str | None,
+    classifier: Classifier,
+    x: Tensor,
+    y: Tensor,
+    *,
+    options: RepositoryOptions | None = None,
+    seed: int = 0,
+) -> Repository:
+    """Find the autoencoders that a defence uses: those given, or new ones trained on nine tenths of x.
+
+    Args:
+        given: a repository, the folder of one, or None.
+        classifier: whose samples they shall take.
+        x: clean training samples ``[N, ...]``.
+        y: their labels ``[N]``.
+        options: of the training, its seed among them.
+        seed: of the training where no options are given.
+
+    Raises:
+        BundleError: the folder holds no repository.
+        CalibrationError: the samples are too few to train on.
+        ModelError: the autoencoders take other samples.
+    """
+    if given is not None:
+        repository = given if isinstance(given, Repository) else Repository.load(given)
+        repository.check_suits(classifier.shape, classifier.bounds)
+        return repository
+    options = options or RepositoryOptions(seed=seed)
+    kept, held_out = (rows.to(x.device) for rows in hold_out(len(x), options.seed))
+    data = Dataset(x, y, classifier.classes, Provenance("training data of a defence", ""), bounds=classifier.bounds)
+    return train_repository(data.subset(kept), data.subset(held_out), options, device=x.device)
+
+
+def hold_out(n: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Deal n samples into nine tenths to learn from and a tenth to look at afterwards; return their positions.
+
+    Raises:
+        CalibrationError: there are fewer than ten.
+    """
+    if n < 10:
+        raise CalibrationError(f"{n} samples are too few to hold a tenth of them out; give ten or more.")
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+    return order[n // 10 :].sort().values, order[: n // 10].sort().values

@@ -1,0 +1,250 @@
+"""Training the autoencoders of a repository one after the other, so that a stopped run loses at most an epoch."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from salus.checkpoint import Checkpoint, optimizer_tensors, restore_optimizer, weights
+from salus.data.base import Dataset
+from salus.errors import ModelError, OptionError, StoreError, nearest
+from salus.models.autoencoders import SPECS, AutoencoderSpec, build_autoencoder
+from salus.progress import Advance, progress
+from salus.repository.trained import CARD, Member, Repository
+from salus.training import Mixed, seeded, seeded_module
+
+Log = Callable[[str], None]
+
+#: Steps that training takes when no epochs are asked for, as whole epochs between these numbers of them.
+STEPS, FEWEST, MOST = 4000, 5, 200
+#: Steps over which the learning rate rises.
+WARMUP = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepositoryOptions:
+    """Which autoencoders, and how to train them.
+
+    Attributes:
+        size: how many of the ten of the data's kind, the first ones.
+        members: their names instead; empty: ``size`` decides.
+        epochs: passes over the training data; None: about 4,000 steps, at least 5 epochs and at most 200.
+        batch_size: samples a step.
+        learning_rate: Adam's at its highest; after 100 steps it falls to 0 along a cosine.
+        precision: ``bfloat16`` computes in mixed precision while training.
+        seed: decides initial weights, the order of samples and the noise. A member's weights do not depend on which
+            others are trained.
+    """
+
+    size: int = 10
+    members: tuple[str, ...] = ()
+    epochs: int | None = None
+    batch_size: int = 128
+    learning_rate: float = 1e-2
+    precision: Literal["float32", "bfloat16"] = "float32"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not (type(self.size) is int and 1 <= self.size <= 10):
+            raise OptionError(f"Autoencoders: size must be a whole number from 1 to 10, not {self.size!r}.")
+        for name, least in {"epochs": 1, "batch_size": 1, "seed": 0}.items():
+            value = getattr(self, name)
+            if not (value is None and name == "epochs") and (type(value) is not int or value < least):
+                raise OptionError(f"Autoencoders: {name} must be a whole number from {least} up, not {value!r}.")
+        if not 0 < self.learning_rate < math.inf:
+            raise OptionError(f"Autoencoders: learning_rate={self.learning_rate} will not do; it must be above 0.")
+        if self.precision not in ("float32", "bfloat16"):
+            raise OptionError(f"Autoencoders: precision={self.precision!r} is not float32 or bfloat16.")
+
+    def specs(self, kind: str) -> tuple[AutoencoderSpec, ...]:
+        """List the autoencoders for tables, signals or images.
+
+        Raises:
+            OptionError: there is none of a name.
+        """
+        known = {spec.name: spec for spec in SPECS[kind]}
+        for name in self.members:
+            if name not in known:
+                raise OptionError(f"There is no autoencoder {name!r} for {kind}s; {nearest(name, known)}")
+        return tuple(spec for spec in known.values() if spec.name in self.members) or SPECS[kind][: self.size]
+
+
+def train_repository(
+    train: Dataset,
+    validation: Dataset,
+    options: RepositoryOptions | None = None,
+    *,
+    folder: Path | str | None = None,
+    device: torch.device | str = "cpu",
+    log: Log | None = None,
+) -> Repository:
+    """Train autoencoders, each to remove its own noise from the samples, and tell how well they reconstruct others.
+
+    Each is kept as its last epoch leaves it. With a folder, members are stored as they are finished, and the one in
+    training after each epoch: killed at any moment and started again with the same arguments, it ends with exactly
+    the weights it would have had. Global random state is neither read nor changed.
+
+    Args:
+        train: what they learn from; labels are not looked at.
+        validation: samples of the same shape and bounds to measure the reconstruction error on.
+        options: which, and how.
+        folder: where the repository is stored; one that is there already is gone on with, or taken as it is.
+        device: where to train; the members stay there.
+        log: receives remarks, and one line for each member.
+
+    Raises:
+        DataError: a sample is not usable, as :class:`salus.data.Dataset` says.
+        ModelError: the loss became NaN, or the two parts of the data do not belong together.
+        OptionError: there is no such member.
+        StoreError: the folder cannot be written, or holds autoencoders that were trained otherwise.
+    """
+    options = options or RepositoryOptions()
+    specs = options.specs(train.kind)
+    place = None if folder is None else Path(folder)
+    run = _Run(train, validation, options, torch.device(device), place, log or (lambda line: None))
+    done = {} if place is None else run.stored(place, specs)
+    with progress("autoencoders", len(specs) * run.epochs, done=len(done) * run.epochs) as advance:
+        for spec in specs:
+            if spec.name in done:
+                continue
+            done[spec.name] = run.train(spec, advance)
+            if place is not None:
+                run.repository(done).save(place, wanted=len({spec.name for spec in specs} | set(done)))
+                (place / f"{spec.name}.checkpoint").unlink(missing_ok=True)
+    return run.repository({spec.name: done[spec.name] for spec in specs}).to(device)
+
+
+class _Run:
+    """One training: the data, the options and the folder."""
+
+    def __init__(
+        self,
+        train: Dataset,
+        validation: Dataset,
+        options: RepositoryOptions,
+        device: torch.device,
+        folder: Path | None,
+        say: Log,
+    ) -> None:
+        if train.x.shape[1:] != validation.x.shape[1:] or train.bounds != validation.bounds:
+            raise ModelError(
+                f"Training samples of shape {list(train.x.shape[1:])} in {train.bounds} and held-out ones of shape "
+                f"{list(validation.x.shape[1:])} in {validation.bounds} do not belong together."
+            )
+        self.data, self.held_out, self.options = train, validation, options
+        self.device, self.folder, self.say = device, folder, say
+        self.shape = tuple(train.x.shape[1:])
+        self.steps = -(-len(train) // options.batch_size)  # an epoch
+        self.epochs = options.epochs or min(max(-(-STEPS // self.steps), FEWEST), MOST)
+        self.prints = (train.fingerprint(), validation.fingerprint()) if folder is not None else ()
+
+    def train(self, spec: AutoencoderSpec, advance: Advance) -> Member:
+        """Train one member, or go on where a run before was stopped."""
+        module = seeded_module(lambda: build_autoencoder(self.shape, spec), self._seed(spec)).to(self.device)
+        optimizer = torch.optim.Adam(module.parameters(), lr=self.options.learning_rate)
+        checkpoint, stored, start = None, None, 0
+        if self.folder is not None:
+            checkpoint = Checkpoint(self.folder / f"{spec.name}.checkpoint", self._key(spec))
+            stored = checkpoint.load()
+        if isinstance(stored, str):
+            self.say(stored)
+        elif stored is not None:
+            module.load_state_dict(stored.parts["model"])
+            restore_optimizer(optimizer, stored.parts["optimizer"])
+            start = int(stored.facts["epoch"])
+            advance(start)
+            self.say(f"{spec.name}: training continues after epoch {start}")
+        for epoch in range(start + 1, self.epochs + 1):
+            loss = self._epoch(module, spec, optimizer, epoch, advance)
+            self._refuse_nan(loss, spec)
+            if checkpoint is not None:
+                parts = {"model": weights(module), "optimizer": optimizer_tensors(optimizer)}
+                checkpoint.save(parts, {"epoch": epoch})
+        error = self._error(module)
+        self._refuse_nan(error, spec)
+        self.say(f"{spec.name}: mean squared error {error:.2g} on {len(self.held_out)} held-out samples")
+        return Member(spec, module, error, self._key(spec))
+
+    def _epoch(
+        self, module: nn.Module, spec: AutoencoderSpec, optimizer: torch.optim.Optimizer, epoch: int, advance: Advance
+    ) -> float:
+        """Run one epoch and return the sum of its losses."""
+        loss_of = nn.functional.mse_loss if spec.loss == "mse" else nn.functional.l1_loss
+        model = Mixed(module, self.options.precision)
+        total = torch.zeros((), device=self.device)
+        with seeded(self._seed(spec), epoch, device=self.device):
+            for step, rows in enumerate(torch.randperm(len(self.data)).split(self.options.batch_size)):
+                for group in optimizer.param_groups:
+                    group["lr"] = self.options.learning_rate * self._rate((epoch - 1) * self.steps + step)
+                x = self._scaled(self.data.x[rows])
+                noisy = (x + spec.noise * torch.randn_like(x)).clamp(0, 1) if spec.noise else x
+                loss = loss_of(model(noisy), x)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                total += loss.detach()
+                advance(1 / self.steps, note=spec.name)
+        return float(total)
+
+    def _rate(self, step: int) -> float:
+        """Rise in a line over the first steps, and fall along a cosine."""
+        total = self.epochs * self.steps
+        return min(1.0, (step + 1) / min(WARMUP, total)) * (1 + math.cos(math.pi * step / total)) / 2
+
+    def _refuse_nan(self, value: float, spec: AutoencoderSpec) -> None:
+        if not math.isfinite(value):
+            raise ModelError(
+                f"Training autoencoder {spec.name!r} failed: its error is not a number. Lower the learning rate "
+                f"({self.options.learning_rate:g}), or look at the data's scale."
+            )
+
+    @torch.no_grad()
+    def _error(self, module: nn.Module) -> float:
+        squares = [
+            (module(part) - part).square().flatten(1).mean(1) for part in map(self._scaled, self.held_out.x.split(512))
+        ]
+        return float(torch.cat(squares).mean())
+
+    def _scaled(self, x: Tensor) -> Tensor:
+        low, high = self.data.bounds
+        return (x.to(self.device) - low) / (high - low)
+
+    def _seed(self, spec: AutoencoderSpec) -> int:
+        """Give each of the ten its own draws, whichever others are trained."""
+        return self.options.seed * len(SPECS[self.data.kind]) + SPECS[self.data.kind].index(spec)
+
+    def _key(self, spec: AutoencoderSpec) -> str:
+        """Hash all that decides a member's training."""
+        how = {name: value for name, value in asdict(self.options).items() if name not in ("size", "members", "epochs")}
+        return hashlib.sha256(repr((asdict(spec), how, self.epochs, *self.prints)).encode()).hexdigest()
+
+    def stored(self, folder: Path, specs: tuple[AutoencoderSpec, ...]) -> dict[str, Member]:
+        """Read the members that are finished.
+
+        Raises:
+            StoreError: the folder holds members that were trained otherwise.
+        """
+        if not (folder / CARD).exists():
+            return {}
+        members = Repository.load(folder, unfinished=True).members
+        wanted = {spec.name: self._key(spec) for spec in (*specs, *(member.spec for member in members))}
+        for member in members:
+            if member.key != wanted[member.spec.name]:
+                raise StoreError(
+                    f"{folder} holds autoencoders that were trained on other data or with other options; name "
+                    "another folder, or give the options that they were trained with."
+                )
+        return {member.spec.name: member for member in members}
+
+    def repository(self, members: Mapping[str, Member]) -> Repository:
+        """Put members together, in the order of the ten."""
+        known = [spec.name for spec in SPECS[self.data.kind]]
+        ordered = sorted(members.values(), key=lambda member: known.index(member.spec.name))
+        return Repository(ordered, shape=self.shape, bounds=self.data.bounds)

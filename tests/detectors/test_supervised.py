@@ -1,0 +1,161 @@
+"""Detectors trained on one attack: SafetyNet beside scikit-learn's SVM, and the subnetwork."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from sklearn.svm import SVC
+
+from salus.attacks import BIM, FGSM, PGD
+from salus.attacks.registry import ATTACKS
+from salus.detectors import SafetyNet, Subnetwork
+from salus.errors import CalibrationError, OptionError
+from salus.guard import Guard
+from salus.threats import adaptive
+
+ATTACK = "bim:eps=0.2,steps=5"
+
+
+@pytest.fixture(scope="module")
+def safetynet(toy) -> SafetyNet:
+    return SafetyNet(attack=ATTACK, max_samples=100).fit(toy.classifier, toy.train.x, toy.train.y)
+
+
+def states(toy, x: torch.Tensor, layer: str = "penultimate") -> torch.Tensor:
+    return toy.classifier.states(x, (layer,)).hidden[layer].detach()
+
+
+def pairs(toy) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the fixture was trained on."""
+    detector = SafetyNet(attack=ATTACK, max_samples=100)
+    detector.classifier_ = toy.classifier
+    return detector.pairs(toy.classifier, toy.train.x, toy.train.y)
+
+
+def test_pairs_are_clean_samples_that_were_right_and_their_copies_that_fool(toy) -> None:
+    clean, attacked = pairs(toy)
+    assert clean.shape == attacked.shape and len(clean) >= 100
+    assert float((attacked - clean).abs().max()) <= 0.2 + 1e-6
+    at = torch.cdist(clean, toy.train.x).argmin(1)
+    assert torch.equal(toy.train.x[at], clean)
+    assert torch.equal(toy.classifier.predict(clean).argmax(1), toy.train.y[at])
+    assert bool((toy.classifier.predict(attacked).argmax(1) != toy.train.y[at]).all())
+    # At full strength: as an attack without early stop leaves them.
+    again = BIM(eps=0.2, steps=5, early_stop=False)(toy.classifier, clean, toy.train.y[at])
+    torch.testing.assert_close(attacked, again)
+
+
+def test_codes_count_the_quantiles_that_a_state_exceeds(toy, safetynet: SafetyNet) -> None:
+    clean, _ = pairs(toy)
+    cuts = np.quantile(states(toy, clean).numpy(), [0.25, 0.5, 0.75], axis=0)
+    h = states(toy, toy.test.x).numpy()
+    expected = (h[:, None] > cuts).sum(1) / 3
+    got = safetynet.codes("penultimate", torch.from_numpy(h)).numpy()
+    assert float((np.abs(got - expected) > 1e-6).mean()) < 1e-3  # a quantile may differ in its last digit
+    assert set(np.unique((got * 3).round(5))) <= {0, 1, 2, 3}
+
+
+def test_the_score_is_scikit_learns_decision_function(toy, safetynet: SafetyNet) -> None:
+    clean, attacked = pairs(toy)
+    quantised = lambda x: safetynet.codes("penultimate", states(toy, x)).numpy()  # noqa: E731
+    target = np.repeat([0, 1], len(clean))
+    note = safetynet.notes_[-1]
+    cost = float(note.split(", C ")[1].split(",")[0])
+    peer = SVC(C=cost, gamma=float(safetynet.learnt_["penultimate|gamma"])).fit(
+        quantised(torch.cat([clean, attacked])), target
+    )
+    expected = torch.from_numpy(peer.decision_function(quantised(toy.test.x)))
+    torch.testing.assert_close(safetynet.score(toy.test.x).detach().double(), expected, rtol=1e-2, atol=2e-2)
+    assert f"{len(peer.support_)} support vectors" in note
+
+
+def test_of_several_layers_the_decision_functions_add_up(toy) -> None:
+    fit = lambda layers: SafetyNet(attack=ATTACK, layers=layers, max_samples=60).fit(  # noqa: E731
+        toy.classifier, toy.train.x, toy.train.y
+    )
+    together, one, other = fit("penultimate+1"), fit("penultimate"), fit("1")
+    total = one.score(toy.test.x) + other.score(toy.test.x)
+    torch.testing.assert_close(together.score(toy.test.x), total, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("cls", [SafetyNet, Subnetwork])
+@pytest.mark.parametrize("trained_on", ["fgsm:eps=0.2", "pgd:eps=0.2+steps=5"])
+def test_it_tells_the_attack_it_knows_and_some_that_it_does_not(toy, cls: type, trained_on: str) -> None:
+    detector = cls(attack=trained_on).fit(toy.classifier, toy.train.x, toy.train.y)
+    right = toy.classifier.predict(toy.test.x).argmax(1) == toy.test.y
+    x, y = toy.test.x[right], toy.test.y[right]
+    for attack in (FGSM(eps=0.2), PGD(eps=0.2, steps=10, early_stop=False), BIM(eps=0.3, norm="l2", early_stop=False)):
+        x_adv = attack(toy.classifier, x, y)
+        fooled = toy.classifier.predict(x_adv).argmax(1) != y
+        with torch.no_grad():
+            clean, attacked = detector.score(x), detector.score(x_adv[fooled])
+        assert float((attacked[:, None] > clean).float().mean()) > 0.75, attack.title
+
+
+@pytest.mark.slow
+def test_an_attacker_who_knows_safetynet_gets_past_it(toy) -> None:
+    detector = SafetyNet(attack=ATTACK, max_samples=100)
+    guard = Guard(toy.classifier, [detector]).fit(toy.train, toy.calibration, 0.1)
+    x, y = toy.test.x[:40], toy.test.y[:40]
+    blind = PGD(eps=0.25, steps=10, early_stop=False)(toy.classifier, x, y)
+    answers = guard(blind).answers
+    knowing = adaptive(PGD(eps=0.25, steps=10), guard, x, y)
+    assert float(knowing.success.float().mean()) > float(((answers >= 0) & (answers != y)).float().mean()) + 0.1
+
+
+def test_the_subnetwork_scores_by_the_network_that_it_trained(toy) -> None:
+    detector = Subnetwork(attack=ATTACK, widths=[12], epochs=8, max_samples=100)
+    detector.fit(toy.classifier, toy.train.x, toy.train.y)
+    h = (states(toy, toy.test.x) - detector.learnt_["mean"]) / detector.learnt_["deviation"]
+    weight = {name.removeprefix("network|"): value for name, value in detector.learnt_.items()}
+    inner = (h @ weight["trunk.0.weight"].T + weight["trunk.0.bias"]).clamp_min(0)
+    logits = inner @ weight["head.weight"].T + weight["head.bias"]
+    torch.testing.assert_close(detector.score(toy.test.x).detach(), logits[:, 1] - logits[:, 0], rtol=1e-4, atol=1e-4)
+    assert "of held-out samples told right" in detector.describe()
+
+
+@pytest.mark.parametrize("cls", [SafetyNet, Subnetwork])
+def test_an_attack_that_fools_nobody_is_nothing_to_learn_from(toy, cls: type) -> None:
+    with pytest.raises(CalibrationError, match=r"'fgsm:eps=0.001' fooled the classifier on \d+ of \d+ .* larger eps"):
+        cls(attack="fgsm:eps=0.001").fit(toy.classifier, toy.train.x, toy.train.y)
+
+
+@pytest.mark.parametrize("cls", [SafetyNet, Subnetwork])
+@pytest.mark.parametrize(
+    ("attack", "words"),
+    [
+        ("fgms:eps=0.1", "Unknown attack 'fgms'; did you mean 'fgsm'"),
+        ("fgsm", "needs eps"),
+        ("fgsm:eps=0.1+step=3", "no option 'step'"),
+        ("bim:eps=0.1,targeted=true", "must be untargeted"),
+        (0.1, "must be text such as"),
+    ],
+)
+def test_an_attack_that_makes_no_sense_is_refused_before_anything_runs(cls: type, attack: object, words: str) -> None:
+    with pytest.raises(OptionError, match=words):
+        cls(attack=attack)
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_every_attack_can_be_named(name: str) -> None:
+    needs = "" if ATTACKS[name].closest else ":eps=0.1"
+    detector = SafetyNet(attack=f"{name}{needs}")
+    assert detector._attack((-1.0, 3.0)).bounds == (-1.0, 3.0)
+    assert detector._attack((-math.inf, math.inf)).seed == 0
+
+
+@pytest.mark.parametrize(
+    ("cls", "options", "words"),
+    [
+        (SafetyNet, {"levels": 1}, "levels must be a whole number from 2 to 16"),
+        (Subnetwork, {"widths": "64+0"}, "widths must be whole numbers"),
+        (Subnetwork, {"widths": []}, "widths must be whole numbers"),
+        (Subnetwork, {"epochs": 0}, "epochs must be a whole number"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(cls: type, options: dict[str, object], words: str) -> None:
+    with pytest.raises(OptionError, match=words):
+        cls(**options)

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from salus.classifier import Classifier
+from salus.data import load
+from salus.errors import CalibrationError, ModelError
+from salus.guard import Guard
+from salus.models import build_model
+from salus.purifiers import DefenseGANPurifier, build_purifier
+from salus.training import seeded_module
+from salus.wgan import WGANOptions, train_generator
+
+QUICK = {"restarts": 3, "iterations": 20, "epochs": 2, "width": 4}
+
+
+@pytest.fixture(scope="module")
+def guard(toy) -> Guard:
+    return Guard(toy.classifier, [], DefenseGANPurifier(**QUICK)).fit(toy.train, toy.calibration)
+
+
+def test_the_classifier_sees_what_the_generator_makes_of_an_input(guard: Guard, toy) -> None:
+    x = toy.test.x[:30]
+    purified = guard.purifier.purify(x)
+    found = guard.purifier.project(x)
+    assert torch.equal(purified, guard.purifier.generator(found.z))
+    assert torch.allclose((purified - x).square().sum(1), found.distances.amin(1), rtol=1e-3, atol=1e-6)
+    assert torch.equal(guard(x).labels, toy.classifier(purified).argmax(1))
+
+
+def test_what_the_generator_makes_is_left_nearly_as_it_is(guard: Guard) -> None:
+    generator = guard.purifier.generator
+    z = 0.3 * torch.randn(20, generator.latent, generator=torch.Generator().manual_seed(0))
+    purifier = DefenseGANPurifier(generator=generator, restarts=4, iterations=600)
+    made = generator(z)
+    moved, spread = (purifier.purify(made) - made).norm(dim=1), (made - made.mean(0)).norm(dim=1)
+    assert float(moved.mean()) < 0.1 * float(spread.mean())
+
+
+def test_attackers_pass_it_as_the_identity(guard: Guard, toy) -> None:
+    x = toy.test.x[:5].clone().requires_grad_()
+    assert guard.purifier.surrogate(x) is x
+    logits = guard.view(x).logits
+    assert torch.allclose(logits, toy.classifier(guard.purifier.purify(x.detach())), atol=1e-5)
+    (gradient,) = torch.autograd.grad(logits.sum(), x)
+    assert bool((gradient != 0).any(1).all())
+
+
+def test_one_input_is_purified_as_it_is_among_others(guard: Guard, toy) -> None:
+    x = toy.test.x[:12]
+    alone = torch.cat([guard.purifier.purify(x[i : i + 1]) for i in range(12)])
+    assert torch.allclose(alone, guard.purifier.purify(x), atol=1e-4)
+
+
+def test_a_saved_guard_gives_equal_verdicts(tmp_path: Path) -> None:
+    splits = load("breast-cancer")
+    module = seeded_module(lambda: build_model("mlp", (30,), 2), 0)
+    own = {"name": "mlp", "options": {}}
+    classifier = Classifier(module, splits.test.classes, shape=(30,), name="mlp", architecture=own)
+    guard = Guard(classifier, [], DefenseGANPurifier(**QUICK)).fit(splits.train, splits.calibration)
+    guard.save(tmp_path)
+    loaded = Guard.load(tmp_path)
+    x = splits.test.x[:50]
+    assert torch.equal(loaded(x).probabilities, guard(x).probabilities)
+    assert loaded.fingerprint() == guard.fingerprint()
+
+
+def test_it_takes_a_folder_by_name_and_refuses_a_generator_of_other_samples(toy, tmp_path: Path) -> None:
+    generator, _ = train_generator(torch.rand(20, 9), WGANOptions(epochs=1, width=2, latent=2))
+    generator.save(tmp_path)
+    named = build_purifier("defense-gan-purifier", {"generator": str(tmp_path)}, bounds=(0.0, 1.0), seed=3)
+    assert isinstance(named, DefenseGANPurifier) and named.seed == 3
+    with pytest.raises(ModelError, match=r"not of shape \[8\]"):
+        named.fit(toy.classifier, toy.train.x, toy.train.y)
+    with pytest.raises(CalibrationError, match="no generator yet"):
+        DefenseGANPurifier().purify(toy.test.x)
