@@ -6,12 +6,16 @@ import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from salus import __version__
 from salus.errors import SalusError
+from salus.papers import PAPERS
+
+if TYPE_CHECKING:
+    from salus.repository import Repository
 
 F = TypeVar("F", bound=Callable[..., Any])
 _WIDTH = {"max_content_width": 100, "help_option_names": ["-h", "--help"]}
@@ -43,6 +47,7 @@ def _data_options(command: F) -> F:
         click.option("--smote", type=int, help="SMOTE to this many training samples per class."),
         click.option("--without-mlii", help="MIT-BIH records without lead MLII: v5 or drop."),
         click.option("--inputs", help="Channels of a heartbeat, comma-separated (beat,previous,next,rhythm)."),
+        click.option("--size", help="Pixels to which images are scaled and cropped: 224, or HEIGHTxWIDTH."),
         click.option("--immutable", help="Features that never change, comma-separated."),
         click.option("--integer", help="Features that take whole numbers."),
         click.option("--derived", help="Features that follow from others."),
@@ -178,39 +183,28 @@ def attack(
 
 
 @main.command()
-@click.argument("paper", type=click.Choice(["ecg-atk-gan"]))
+@click.argument("paper", type=click.Choice(PAPERS))
 @click.option(
     "--protocol",
     multiple=True,
-    help="as-published (the papers' attack data and unit) or honest (attacks at full strength).  [default: both]",
+    help="Of ecg-atk-gan: as-published (the papers' attack data and unit) or honest (attacks at full strength).  "
+    "[default: both]",
 )
 @click.option(
     "--scale",
     default="small",
     show_default=True,
-    help="smoke (seconds), small (two cores, an hour or two) or full (100 epochs, 5 folds: a GPU).",
+    help="smoke (seconds), small (two cores, an hour or two) or full (as in the paper: a GPU).",
 )
-@click.option("--split", multiple=True, help="beats or patients, for honest.  [default: both]")
+@click.option("--split", multiple=True, help="Of ecg-atk-gan: beats or patients, for honest.  [default: both]")
 @click.option("--time", "minutes", type=float, help="Begin nothing that would not end within so many minutes.")
-@click.option("--data", default="mitdb", show_default=True, help="mitdb, or a folder of WFDB records.")
+@click.option("--data", help="Of ecg-atk-gan: a folder of WFDB records.  [default: mitdb]")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Where downloaded sets lie.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of every random draw.")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, ...")
-@click.option("--page", type=click.Path(path_type=Path), help="The page to write.  [default: OUT/ecg-atk-gan.md]")
+@click.option("--page", type=click.Path(path_type=Path), help="The page to write.  [default: OUT/PAPER.md]")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for models and results.")
-def reproduce(
-    paper: str,
-    protocol: tuple[str, ...],
-    scale: str,
-    split: tuple[str, ...],
-    minutes: float | None,
-    data: str,
-    data_dir: Path | None,
-    seed: int,
-    device: str,
-    page: Path | None,
-    out: Path,
-) -> None:
+def reproduce(paper: str, protocol: tuple[str, ...], split: tuple[str, ...], out: Path, **options: Any) -> None:
     r"""Train, attack and count what a paper did, and print its numbers beside ours.
 
     What does not fit the time is listed as not run; the same command goes on where it was.
@@ -218,22 +212,10 @@ def reproduce(
     \b
     salus reproduce ecg-atk-gan --protocol as-published --scale small --time 90 --out runs/ecg-atk-gan
     """
-    from salus.papers.ecg_atk_gan.reproduce import PROTOCOLS, SPLITS
-    from salus.papers.ecg_atk_gan.reproduce import reproduce as run
+    from salus.papers import reproduce as run
 
-    outcome = run(
-        out,
-        protocols=protocol or PROTOCOLS,
-        scale=scale,
-        splits=split or SPLITS,
-        minutes=minutes,
-        page=page,
-        seed=seed,
-        device=device,
-        data=data,
-        data_dir=data_dir,
-        command=shlex.join(["salus", *sys.argv[1:]]),
-    )
+    command = shlex.join(["salus", *sys.argv[1:]])
+    outcome = run(paper, out, protocols=protocol or None, splits=split or None, command=command, **options)
     click.echo(
         f"{outcome.computed} steps done, {outcome.stored} stored before, {outcome.not_run} not run.\n"
         f"Page: {outcome.page}"
@@ -276,6 +258,70 @@ def harden(method: str, attack: str | None, out: Path, **options: Any) -> None:
         f"{test['clean_accuracy']:.1%} of {test['n']} test inputs are answered rightly. Saved in {out}; audit it: "
         f"{made.audit}"
     )
+
+
+@main.command()
+@click.option("--data", required=True, help="A data set (see `salus data list`), or a file or folder of your own.")
+@click.option("--epochs", type=int, help="Passes over the training samples.  [default: 100]")
+@click.option("--training", multiple=True, help="Another training option, key=value (width=32, precision=bfloat16).")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of every random draw.")
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, ...")
+@_data_options
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the generator.")
+def generator(data: str, epochs: int | None, seed: int, device: str, out: Path, **options: Any) -> None:
+    """Train a generator of samples (WGAN-GP), which Defense-GAN finds an input's nearest likeness with.
+
+    A run that was stopped goes on where it was, and so does one that is asked for more epochs; asked for fewer, it
+    leaves the generator as it is. After every epoch the folder holds a generator that can be used.
+
+    \b
+    salus generator --data mnist --epochs 100 --out runs/mnist-generator
+    salus audit --data mnist --defence defense-gan:generator=runs/mnist-generator --out runs/mnist
+    """  # noqa: D301 - click wants the character
+    from salus.audit import run_generator
+
+    fields = _fields(options)
+    training = fields.pop("training", {}) | ({} if epochs is None else {"epochs": epochs})
+    made = run_generator(data, out, training=training, data_options=fields, seed=seed, device=device)
+    last = made.history.epochs[-1]
+    click.echo(
+        f"Trained for {last.epoch} epochs on {made.samples} samples; the critic tells them apart by "
+        f"{last.distance:.3f}. Saved in {out}; use it: --defence defense-gan:generator={out}"
+    )
+
+
+@main.command()
+@click.option("--data", required=True, help="A data set (see `salus data list`), or a file or folder of your own.")
+@click.option("--members", help="How many of the ten, or their names, comma-separated.  [default: 10]")
+@click.option("--epochs", type=int, help="Passes over the training samples.  [default: about 4,000 steps]")
+@click.option("--training", multiple=True, help="Another training option, key=value (precision=bfloat16).")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of every random draw.")
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, ...")
+@_data_options
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the repository.")
+def autoencoders(
+    data: str, members: str | None, epochs: int | None, seed: int, device: str, out: Path, **options: Any
+) -> None:
+    """Train a repository of autoencoders, which MagNet, MultiMagNet and their reformers draw from.
+
+    A run that was stopped goes on where it was, and so does one that is asked for more members. Beside them lies
+    reconstructions.png: what each makes of samples that it was not trained on.
+
+    \b
+    salus autoencoders --data mnist --out runs/mnist-autoencoders
+    salus audit --data mnist --defence magnet:repository=runs/mnist-autoencoders,member=relu --out runs/mnist
+    """  # noqa: D301 - click wants the character
+    from salus.audit import run_autoencoders
+    from salus.report import reconstructions_picture
+
+    fields = _fields(options)
+    training = fields.pop("training", {}) | ({} if epochs is None else {"epochs": epochs})
+    made = run_autoencoders(
+        data, out, members=members, training=training, data_options=fields, seed=seed, device=device
+    )
+    picture = reconstructions_picture(made.repository.to("cpu"), made.held_out, out / "reconstructions.png")
+    _print_members(made.repository)
+    click.echo(f"Saved in {out}, drawn in {picture}; use it: --defence magnet:repository={out}")
 
 
 @main.group()
@@ -360,7 +406,8 @@ def data_show(name: str, seed: int, picture: Path | None, **options: Any) -> Non
     if facts["positive"]:
         click.echo(f"  disease: {', '.join(facts['positive'])}")
     origin = facts["provenance"]
-    click.echo(f"  source: {origin['source']} {origin['version']}, {origin['licence']}".rstrip(", "))
+    source = " ".join(filter(None, (origin["source"], origin["version"])))
+    click.echo(f"  source: {source}, {origin['licence']}".rstrip(", "))
     click.echo(f"  split: {origin['split']}")
     for drop in origin["dropped"]:
         click.echo(f"  dropped: {drop['count']} {drop['what']}: {drop['reason']}")
@@ -406,6 +453,29 @@ def _fields(options: dict[str, Any]) -> dict[str, Any]:
 
 def _counts(counts: dict[str, int]) -> str:
     return ", ".join(f"{name} {count}" for name, count in counts.items())
+
+
+def _print_members(repository: Repository) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for column in ("member", "encoder", "activation"):
+        table.add_column(column)
+    for column in ("noise", "loss", "weights", "mean squared error"):
+        table.add_column(column, justify="right")
+    for member in repository.members:
+        spec = member.spec
+        table.add_row(
+            spec.name,
+            " ".join(map(str, spec.structure)),
+            spec.activation,
+            f"{spec.noise:g}",
+            spec.loss,
+            f"{sum(weight.numel() for weight in member.module.parameters()):,}",
+            f"{member.error:.2g}",
+        )
+    Console(highlight=False, width=None if sys.stdout.isatty() else 110).print(table)
 
 
 def _print_cells(cells: list[dict[str, Any]]) -> None:

@@ -21,8 +21,9 @@ from salus.papers.ecg_atk_gan import honest, trainings
 from salus.papers.ecg_atk_gan import reproduce as room
 from salus.papers.ecg_atk_gan.attacked import COLUMNS
 from salus.papers.ecg_atk_gan.honest import Planned
-from salus.papers.ecg_atk_gan.reproduce import Outcome, reproduce
+from salus.papers.ecg_atk_gan.reproduce import reproduce
 from salus.papers.ecg_atk_gan.trainings import ARCHITECTURES, SCALES
+from salus.papers.steps import Outcome
 
 SPACING = 400
 

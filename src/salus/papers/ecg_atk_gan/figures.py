@@ -16,14 +16,16 @@ from salus.papers.ecg_atk_gan.tables import (
     COLUMNS,
     NAMES,
     SPLITS,
-    Record,
     attack_name,
     bare,
     column_name,
+    trained_name,
+)
+from salus.papers.markdown import (
+    Record,
     done,
     find,
     present,
-    trained_name,
 )
 from salus.report.figures.style import BLUE, INK, MUTED, PALETTE, RULE, VERMILION, style
 

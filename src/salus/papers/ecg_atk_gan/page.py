@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ from salus.papers.ecg_atk_gan.published import (
     REMARKS,
 )
 from salus.papers.ecg_atk_gan.sentences import (
-    NOT_STORED,
     explained,
     few_patients,
     head_alone,
@@ -26,11 +25,15 @@ from salus.papers.ecg_atk_gan.sentences import (
 )
 from salus.papers.ecg_atk_gan.tables import (
     SPLITS,
+)
+from salus.papers.markdown import (
+    NOT_STORED,
     Record,
+    bullets,
+    circumstances,
     not_run,
     number,
     percent,
-    present,
 )
 
 HEAD = """\
@@ -122,27 +125,7 @@ def head(results: Record) -> str:
         f"- {paper.authors}: *{paper.title}*. Here “{paper.name.replace('-', ' ')}”: {', '.join(paper.attacked)}."
         for paper in PAPERS.values()
     )
-    versions = ", ".join(f"{name} {version}" for name, version in (meta.get("versions") or {}).items())
-    budget = meta.get("budget_minutes")
-    facts = {
-        "scale": meta.get("scale"),
-        "protocols": ", ".join(meta.get("protocols") or ()),
-        "seed": meta.get("seed"),
-        "made": meta.get("created"),
-        "machine": meta.get("machine"),
-        "threads": meta.get("threads"),
-        "versions": versions,
-        "took": f"{meta['seconds'] / 60:.1f} minutes" if present(meta.get("seconds")) else None,
-        "time allowed": f"{budget:g} minutes" if present(budget) else "no limit" if meta else None,
-    }
-    rows = [[name, NOT_STORED if value in (None, "") else str(value)] for name, value in facts.items()]
-    return "\n".join([HEAD.format(papers=papers), f"```\n{meta.get('command') or NOT_STORED}\n```\n",
-                      tables.markdown(["", ""], rows, 2)])  # fmt: skip
-
-
-def bullets(sentences: Iterable[str]) -> str:
-    """Write a list; a sentence that begins with two spaces stands under the one before."""
-    return "".join(f"{'  - ' if line.startswith('  ') else '- '}{line.strip()}\n" for line in sentences)
+    return "\n".join([HEAD.format(papers=papers), circumstances(meta)])
 
 
 Show = Callable[[str, str], str]

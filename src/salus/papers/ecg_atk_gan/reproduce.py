@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import platform
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
-from datetime import datetime, timezone
+from dataclasses import asdict, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -17,10 +13,9 @@ import torch
 from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
-import salus
 from salus import atomic
-from salus.audit.run import find_device, versions
-from salus.audit.store import Store, digest
+from salus.audit.run import find_device
+from salus.audit.store import Store
 from salus.data import Dataset, Splits
 from salus.data import load as load_data
 from salus.errors import OptionError, nearest
@@ -28,6 +23,7 @@ from salus.papers.ecg_atk_gan import as_published, honest
 from salus.papers.ecg_atk_gan.attacked import COLUMNS, describe_change
 from salus.papers.ecg_atk_gan.honest import Planned
 from salus.papers.ecg_atk_gan.trainings import ARCHITECTURES, SCALES, Scale, Trained, train_column
+from salus.papers.steps import Outcome, Steps
 from salus.progress import console, progress
 
 PROTOCOLS = ("as-published", "honest")
@@ -35,16 +31,6 @@ SPLITS = ("beats", "patients")
 
 #: Changes whenever a step's content would: stored steps of older versions are then done again.
 VERSION = 1
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a reproduction came to: the page, and how many steps were done now, before, and not at all."""
-
-    page: Path
-    computed: int
-    stored: int
-    not_run: int
 
 
 def reproduce(
@@ -107,14 +93,14 @@ def reproduce(
         if "honest" in protocols:
             for split in splits:
                 runner.honest(split, loaded[split])
-        results = runner.results(protocols, scale, command, minutes)
+        results = runner.results(protocols, scale, command)
         atomic.write_json(out / "results.json", results)
         arrays = runner.arrays(results)
         page = page or out / "ecg-atk-gan.md"
         from salus.papers.ecg_atk_gan.page import write_page
 
         write_page(results, arrays, page)
-    return Outcome(page, runner.computed, runner.stored, runner.not_run)
+    return runner.steps.outcome(page)
 
 
 class _Runner:
@@ -124,14 +110,13 @@ class _Runner:
         self, store: Store, scale: Scale, loaded: dict[str, Splits], seed: int, device: str, minutes: float | None
     ) -> None:
         self.store, self.scale, self.loaded, self.seed, self.device = store, scale, loaded, seed, device
-        self.began, self.minutes = time.monotonic(), minutes
-        self.computed = self.stored = self.not_run = 0
+        self.steps = Steps(store.folder, VERSION, minutes)
         self.unattacked: list[tuple[str, str, str]] = []  # split, architecture and column of models without a training
-        self.lasted: dict[str, float] = {}  # kind of step -> seconds of the longest so far
 
     def announce(self, scale: str, protocols: Sequence[str]) -> None:
         """Say what is to come and how long it may take."""
-        limit = "no limit of time" if self.minutes is None else f"at most about {self.minutes:g} minutes"
+        minutes = self.steps.minutes
+        limit = "no limit of time" if minutes is None else f"at most about {minutes:g} minutes"
         console.print(
             f"Reproducing ECG-ATK-GAN, {' and '.join(protocols)}, scale {scale}, {limit}: "
             f"{len(COLUMNS)} columns, {len(ARCHITECTURES)} architectures. What does not fit is listed as not run."
@@ -142,7 +127,9 @@ class _Runner:
         from salus.papers.ecg_atk_gan.speed import measure
 
         options = self.scale.options(self.seed)
-        self.step("speed", "speed", [asdict(options), torch.get_num_threads()], lambda: measure(options), always=True)
+        self.steps.do(
+            "speed", "speed", [asdict(options), torch.get_num_threads()], lambda: measure(options), always=True
+        )
 
     # The two protocols.
 
@@ -171,7 +158,7 @@ class _Runner:
                 atomic.write_tensors(self.store.folder / "examples" / f"{column}.safetensors", drawn)
             return found
 
-        self.step(
+        self.steps.do(
             f"beats-{architecture}-{column}-judged",
             "judging",
             [trained.classifier.fingerprint(), test.fingerprint()],
@@ -192,8 +179,8 @@ class _Runner:
             return {"part": "test", "n": len(test), **describe_change(network, test.x, x_adv)}
 
         if not place.exists():
-            self.forget(f"attacked-{column}")
-        self.step(f"attacked-{column}", "attacking", [asdict(released), test.fingerprint()], make, always=True)
+            self.steps.forget(f"attacked-{column}")
+        self.steps.do(f"attacked-{column}", "attacking", [asdict(released), test.fingerprint()], make, always=True)
         return load_safetensors(place.read_bytes())["x"]
 
     def honest(self, name: str, splits: Splits) -> None:
@@ -232,9 +219,7 @@ class _Runner:
         blank = {**cell.blank(), "split": split, "architecture": architecture, "trained_on": on}
         slug = hashlib.sha256(title.encode()).hexdigest()[:12]
         kind = f"{'guarded ' if plan.guarded else ''}{plan.attack.name if plan.attack else 'clean'} {plan.threat_model}"
-        self.step(f"honest-{slug}", kind, [cell.key()], count, blank=blank)
-
-    # Steps: done once, stored, or not begun.
+        self.steps.do(f"honest-{slug}", kind, [cell.key()], count, blank=blank)
 
     def training(self, split: str, splits: Splits, architecture: str, column: str) -> Trained | None:
         """Train, or load, one architecture for one column; None where the time does not allow it."""
@@ -254,73 +239,19 @@ class _Runner:
 
         key = [VERSION, asdict(self.scale), splits.train.fingerprint(), self.seed, name]
         if not (folder / "training.json").exists():
-            self.forget(f"training-{name}")
-        record = self.step(f"training-{name}", f"training {architecture}", key, train, blank=blank)
+            self.steps.forget(f"training-{name}")
+        record = self.steps.do(f"training-{name}", f"training {architecture}", key, train, blank=blank)
         if record["status"] != "done":
             return None
         return made[0] if made else train_column(
             splits, architecture, column, self.scale, folder, seed=self.seed, device=self.device, log=console.print
         )  # fmt: skip
 
-    def step(
-        self,
-        name: str,
-        kind: str,
-        key: Any,
-        work: Callable[[], dict[str, Any]],
-        *,
-        blank: dict[str, Any] | None = None,
-        always: bool = False,
-    ) -> dict[str, Any]:
-        """Do one step, or read what it left; begin none that is not likely to fit the time that is left.
-
-        Args:
-            name: of the file that keeps it.
-            kind: steps of one kind take about as long.
-            key: all that decides what it leaves.
-            work: does it.
-            blank: what to say of it where it is not run.
-            always: do it however little time is left, because others need it.
-        """
-        path = self.store.folder / "steps" / f"{name}.json"
-        wanted = digest([VERSION, key])
-        if path.exists():
-            try:
-                held = json.loads(path.read_text(encoding="utf-8"))
-                if held["key"] == wanted and held["content"]["status"] == "done":
-                    self.stored += 1
-                    content: dict[str, Any] = held["content"]
-                    return content
-            except (OSError, ValueError, KeyError, TypeError) as error:
-                console.print(f"Step {name} is damaged ({error}); it is done again.")
-        left = None if self.minutes is None else 60 * self.minutes - (time.monotonic() - self.began)
-        needed = self.lasted.get(kind, 0.0)
-        if left is not None and not always and (left <= 0 or needed > left):
-            self.not_run += 1
-            reason = f"no time left within the budget of {self.minutes:g} minutes"
-            content = {**(blank or {}), "status": "not run", "reason": reason}
-        else:
-            began = time.monotonic()
-            content = {**work(), "status": "done", "reason": None}
-            seconds = time.monotonic() - began
-            content.setdefault("seconds", round(seconds, 1))
-            self.lasted[kind] = max(needed, seconds)
-            self.computed += 1
-        atomic.write_json(path, {"key": wanted, "content": content})
-        return content
-
-    def forget(self, name: str) -> None:
-        """Drop a step whose artefact is gone."""
-        (self.store.folder / "steps" / f"{name}.json").unlink(missing_ok=True)
-
     # What is stored, in one page of values.
 
-    def results(self, protocols: Sequence[str], scale: str, command: str, minutes: float | None) -> dict[str, Any]:
+    def results(self, protocols: Sequence[str], scale: str, command: str) -> dict[str, Any]:
         """Gather all steps into ``results.json``."""
-        steps = {
-            path.stem: json.loads(path.read_text(encoding="utf-8"))["content"]
-            for path in sorted((self.store.folder / "steps").glob("*.json"))
-        }
+        steps = self.steps.contents()
         trainings = [content for name, content in steps.items() if name.startswith("training-")]
         state = {(one["split"], one["architecture"], one["attack"]): one for one in trainings}
         cells, generator = [], []
@@ -348,17 +279,8 @@ class _Runner:
         options = self.scale.options(self.seed)
         return {
             "meta": {
-                "command": command,
+                **self.steps.meta(command=command, scale=scale, seed=self.seed, device=self.device),
                 "protocols": list(protocols),
-                "scale": scale,
-                "seed": self.seed,
-                "salus": salus.__version__,
-                "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-                "machine": f"{platform.machine()}, {platform.system()}, {_processor()}, device {self.device}",
-                "threads": torch.get_num_threads(),
-                "versions": versions(),
-                "seconds": round(sum(content.get("seconds") or 0.0 for content in steps.values()), 1),
-                "budget_minutes": minutes,
                 "settings": {
                     **asdict(options),
                     "test_beats": self.scale.test_beats or len(self.loaded["beats"].test),
@@ -428,11 +350,3 @@ def _drawn(test: Dataset, most: int | None, seed: int) -> Dataset:
     firsts = [int(order[(test.y[order] == label).nonzero()[0, 0]]) for label in test.y.unique().tolist()]
     rest = [row for row in order.tolist() if row not in firsts][: most - len(firsts)]
     return test.subset(torch.tensor(sorted(firsts + rest)))
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or "unknown processor"
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")

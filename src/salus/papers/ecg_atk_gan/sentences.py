@@ -19,21 +19,22 @@ from salus.papers.ecg_atk_gan.tables import (
     COLUMNS,
     NAMES,
     SPLITS,
-    Record,
     attack_name,
     column_name,
+    trained_name,
+)
+from salus.papers.markdown import (
+    NOT_STORED,
+    Record,
     done,
     find,
     not_run,
     number,
     percent,
     present,
+    rate,
     signed,
-    trained_name,
 )
-
-#: Stands where a setting was not stored.
-NOT_STORED = "not stored"
 
 #: A column counts as reached from this many points under the six-attack paper's accuracy upwards.
 CLOSE = 1.5
@@ -237,7 +238,7 @@ def attacked_honestly(results: Record) -> list[str]:
         for title in dict.fromkeys(_title(row) for row in rows):
             of = [row for row in rows if _title(row) == title]
             plain = [row for row in of if row["trained_on"] == "none"]
-            left = [f"{tables.network_name(row)} {tables.rate(row, 'robust_accuracy')}" for row in plain]
+            left = [f"{tables.network_name(row)} {rate(row, 'robust_accuracy')}" for row in plain]
             left += [
                 f"{NAMES[name]} not run" for name in ARCHITECTURES if all(row["architecture"] != name for row in plain)
             ]
@@ -251,7 +252,7 @@ def attacked_honestly(results: Record) -> list[str]:
                 sentence += (
                     " Of those trained on attacked copies too, which is the papers' defence, it leaves most of "
                     f"{tables.network_name(best)} trained on {trained_name(best['trained_on'])}: "
-                    f"{tables.rate(best, 'robust_accuracy')}."
+                    f"{rate(best, 'robust_accuracy')}."
                 )
             lines.append(sentence)
     return lines

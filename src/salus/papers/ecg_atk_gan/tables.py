@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
-from math import isfinite
-from typing import Any, TypeGuard
+from typing import Any
 
 import numpy as np
 
@@ -25,9 +24,20 @@ from salus.papers.ecg_atk_gan.published import (
     classification,
     generator,
 )
-
-Record = Mapping[str, Any]
-Cells = Sequence[str]
+from salus.papers.markdown import (
+    NOTHING,
+    Record,
+    done,
+    find,
+    interval,
+    markdown,
+    not_run,
+    number,
+    percent,
+    present,
+    rate,
+    signed,
+)
 
 #: Columns of the papers' tables: their key in stored results, and the paper's name of the attack.
 COLUMNS: dict[str, str | None] = {"none": None, **{name.lower(): name for name in PAPERS[SIX].attacked}}
@@ -37,72 +47,6 @@ NAMES = {key: cited.split(",")[0] for key, cited in ARCHITECTURES.items()}
 
 #: How a split is named in a sentence.
 SPLITS = {"beats": "by beats", "patients": "by patients"}
-
-#: What stands where a number is undefined, or where a paper prints none.
-NOTHING = "–"
-
-
-def present(value: Any) -> TypeGuard[float]:
-    """Whether there is a number to print."""
-    return value is not None and isfinite(value)
-
-
-def percent(value: float | None, decimals: int = 1) -> str:
-    """Print a fraction in percent, by default with one decimal, as the papers do."""
-    return f"{100 * value:.{decimals}f}" if present(value) else NOTHING
-
-
-def interval(value: float | None, low: float | None, high: float | None) -> str:
-    """Print a fraction in percent with its 95% interval."""
-    ends = f" ({percent(low)}–{percent(high)})" if present(value) and present(low) and present(high) else ""
-    return percent(value) + ends
-
-
-def rate(record: Record, name: str) -> str:
-    """Print a rate of a flat record, which has ``name``, ``name_low`` and ``name_high``."""
-    return interval(record.get(name), record.get(f"{name}_low"), record.get(f"{name}_high"))
-
-
-def number(value: float | None, form: str = ".3g") -> str:
-    """Print a plain number."""
-    return format(value, form) if present(value) else NOTHING
-
-
-def signed(points: float) -> str:
-    """Print a difference in points with its sign, a true minus, and no sign for nothing."""
-    shown = f"{points:+.1f}"
-    return "0.0" if shown in ("+0.0", "-0.0") else shown.replace("-", "−")
-
-
-def words(text: object) -> str:
-    """Let text stand in a cell of a table."""
-    return " ".join(str(text).split()).replace("|", "\\|")
-
-
-def markdown(header: Cells, rows: Iterable[Cells], left: int = 1) -> str:
-    """Write a table, its first ``left`` columns aligned to the left and the others to the right."""
-    rule = ["---" if column < left else "---:" for column in range(len(header))]
-    return "\n".join(f"| {' | '.join(map(words, cells))} |" for cells in (header, rule, *rows)) + "\n"
-
-
-def done(record: Record | None) -> bool:
-    """Whether there is something measured."""
-    return record is not None and record.get("status", "done") == "done" and not record.get("error")
-
-
-def not_run(record: Record | None) -> str:
-    """Say why there is nothing measured."""
-    if record is None:
-        return "not run: not in the stored results"
-    if record.get("error"):
-        return f"not run: it failed: {record['error']}"
-    return f"not run: {record.get('reason') or 'no reason was stored'}"
-
-
-def find(rows: Iterable[Record] | None, **asked: Any) -> Record | None:
-    """Return the first record with these values, a measured one before one that was not run."""
-    matching = [row for row in rows or () if all(row.get(name) == value for name, value in asked.items())]
-    return next((row for row in matching if done(row)), matching[0] if matching else None)
 
 
 def column_name(column: str) -> str:
