@@ -15,10 +15,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from salus.audit import Plan, run_audit
+from salus.audit import Plan, cost, run_audit
 from salus.classifier import Classifier
 from salus.errors import OptionError, StoreError
 from salus.guard import Guard
+from salus.purifiers import BitDepth
 
 QUICK = {
     "data": "breast-cancer",
@@ -124,7 +125,25 @@ def test_a_damaged_cell_is_computed_again_to_the_same_figures(run, capfd) -> Non
     assert "damaged" in capfd.readouterr().err
     again = next(c for c in outcome.cells if c["id"] == victim)
     was = next(c for c in results["cells"] if c["id"] == victim)
-    assert {**again, "seconds": 0} == {**was, "seconds": 0}
+    assert {**again, "seconds": 0, "cost": 0} == {**was, "seconds": 0, "cost": 0}
+
+
+def test_a_guards_cost_is_its_time_beside_the_classifiers_own(run, monkeypatch) -> None:
+    _, results = run
+    for record in results["cells"]:
+        guarded_and_clean = record["guard"] != "none" and record["attack"] is None
+        assert (record["cost"] is not None) == guarded_and_clean
+    assert any("of the classifier's time beside it" in sentence for sentence in results["meta"]["verdict"])
+
+    classifier = Classifier(torch.nn.Linear(3, 2), ("a", "b"), shape=(3,))
+    times = {"classifier": 2.0, "bare": 3.0, "guarded": 4.0}
+
+    def seconds(run: object, batch: torch.Tensor) -> float:
+        return times["classifier" if run is classifier else "guarded" if run.purifier else "bare"]
+
+    monkeypatch.setattr(cost, "_seconds", seconds)
+    assert cost.extra_cost(Guard(classifier, purifier=BitDepth()), torch.rand(5, 3)) == 0.5
+    assert cost.extra_cost(Guard(classifier, purifier=BitDepth()), torch.rand(0, 3)) is None
 
 
 def test_the_csv_holds_the_same_numbers(run) -> None:

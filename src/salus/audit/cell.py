@@ -17,6 +17,7 @@ from salus.attacks.draws import normal
 from salus.attacks.poisoning import Trigger
 from salus.attacks.taxonomy import taxonomy
 from salus.attacks.universal import UAP
+from salus.audit.cost import extra_cost
 from salus.audit.store import digest
 from salus.classifier import Classifier
 from salus.data import Dataset
@@ -26,7 +27,7 @@ from salus.metrics import Rate, auc, confusion, health, per_class, proportion, r
 from salus.threats import adaptive, adaptive_universal, decision_only, gray_box, oblivious, transfer
 
 #: Changes whenever a cell's content would: stored cells of older versions are then computed again.
-CELL_VERSION = 4
+CELL_VERSION = 5
 
 _RATES = (
     "clean_accuracy", "robust_accuracy", "attack_success_rate", "fallen_all", "robust_accuracy_accepted",
@@ -108,6 +109,7 @@ class Cell:
         record = self.blank()
         if self.attack is None:
             record |= count(self.data, clean, None)
+            record["cost"] = None if self.bare else extra_cost(self.guard, self.data.x)
             arrays = {"label": clean.answers, "accepted": clean.accepted}
         else:
             x_adv, extra = self._attack(say)
@@ -215,8 +217,8 @@ class Cell:
         for rate in _RATES:
             record |= Rate(None, None, None, 0).named(rate)
         nothing = (
-            "successes", "distance_median", "snr_median", "queries", "passes", "seconds", "error", "confusion",
-            "per_class", "health", "roc", "variants",
+            "successes", "distance_median", "snr_median", "queries", "passes", "cost", "seconds", "error",
+            "confusion", "per_class", "health", "roc", "variants",
         )  # fmt: skip
         return record | dict.fromkeys(nothing) | {"examples": []}
 

@@ -77,7 +77,11 @@ def _guarded(records: Sequence[Record], guard: str) -> Iterator[str]:
     blind = _worst(records, guard=guard, threat_model="oblivious")
     twin = _worst(records, guard=guard, threat_model="gray-box")
     knowing = _worst(records, guard=guard, threat_model="adaptive")
-    price = f" at the price of rejecting {_percent(clean['rejected_clean'])} of clean inputs" if clean else ""
+    price = ""
+    if clean is not None:
+        price = f" at the price of rejecting {_percent(clean['rejected_clean'])} of clean inputs"
+        if clean["cost"] is not None:
+            price += f" and of {_percent(clean['cost'])} of the classifier's time beside it"
     if blind is not None:
         yield (
             f"Behind the guard {guard!r}, an attacker who does not know of it gets "
