@@ -1,0 +1,94 @@
+"""The page of defences is what its generator writes, forgets none, and its tables follow the results."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from salus.detectors import DETECTORS
+from salus.hardening import METHODS
+from salus.purifiers import PURIFIERS
+
+DOCS = Path(__file__).parents[1] / "docs"
+RATES = ("clean_accuracy", "robust_accuracy", "attack_success_rate", "rejected_clean", "rejected_adversarial",
+         "detection_auc")  # fmt: skip
+
+
+@pytest.fixture
+def generator(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(DOCS))
+    import defences_page
+
+    return defences_page
+
+
+def cell(guard: str, threat: str | None, attack: str | None = "pgd", **rates: float | dict | None) -> dict[str, Any]:
+    """Make a cell as an audit stores it."""
+    found = {f"{name}{end}": rates.get(name) for name in RATES for end in ("", "_low", "_high")}
+    return {
+        "guard": guard, "attack": attack, "attack_options": None if attack is None else {"steps": 40},
+        "eps": None if attack is None else 0.01, "norm": "linf", "threat_model": threat, "n": 500,
+        "cost": rates.get("cost"), "error": None, "variants": rates.get("variants"), "successes": 400, **found,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def audit() -> dict[str, Any]:
+    return {
+        "salus": "0", "created": "2026-11-21T12:00:00", "command": "salus audit ...", "seed": 0, "device": "cpu",
+        "threads": 1, "samples": 500, "split": "beats", "versions": {"torch": "2"}, "data": "mitdb", "model": "ecg-cnn",
+        "guards": {"kde": {"text": "", "false_alarm_rate": 0.01}},
+        "cells": [
+            cell("none", None, None, clean_accuracy=0.94),
+            cell("kde", None, None, clean_accuracy=0.93, rejected_clean=0.012, cost=0.25),
+            cell("none", "white-box", robust_accuracy=0.001),
+            cell("kde", "oblivious", clean_accuracy=0.93, robust_accuracy=0.81, detection_auc=0.987),
+            cell("kde", "gray-box", clean_accuracy=0.93, robust_accuracy=0.7),
+            cell("kde", "adaptive", clean_accuracy=0.93, robust_accuracy=0.02,
+                 variants={"oblivious": 0.1, "orthogonal": 0.8}),
+            cell("kde", "control", "mains-hum", rejected_adversarial=0.4),
+        ],
+    }  # fmt: skip
+
+
+def test_the_page_is_what_the_generator_writes() -> None:
+    done = subprocess.run([sys.executable, str(DOCS / "defences_page.py"), "--check"], check=False)
+    assert done.returncode == 0, "write it anew: python docs/defences_page.py"
+
+
+def test_no_defence_is_forgotten(generator: ModuleType) -> None:
+    assert set(generator.WORDS) == {*DETECTORS, *PURIFIERS}
+    assert set(generator.HARDENING) == set(METHODS)
+
+
+def test_a_line_tells_what_each_attacker_leaves_and_who_breaks_it(generator: ModuleType, audit: dict) -> None:
+    lines = "\n".join(generator.measured(audit)).splitlines()
+    line = next(line for line in lines if line.startswith("| `kde` | 0.25"))
+    told = [part.strip() for part in line.strip("|").split("|")]
+    assert [part.split()[0] for part in told[1:7]] == ["0.25", "93.0", "0.987", "81.0", "70.0", "2.0"]
+    assert told[7] == "orthogonal"
+    assert "| `kde` | 1.2 (1.2–1.2) | 40.0 (40.0–40.0) |" in lines
+
+
+def test_nobody_breaks_what_keeps_most_of_its_accuracy(generator: ModuleType, audit: dict) -> None:
+    knowing = next(one for one in audit["cells"] if one["threat_model"] == "adaptive")
+    knowing["robust_accuracy"] = 0.6
+    assert "nobody here, which is no proof" in "\n".join(generator.measured(audit))
+
+
+def test_collecting_keeps_what_the_page_shows(generator: ModuleType, audit: dict, tmp_path: Path) -> None:
+    stored = {
+        "meta": {**{k: v for k, v in audit.items() if k not in ("data", "model", "cells")},
+                 "data": {"name": "mitdb"}, "model": {"name": "ecg-cnn"}},
+        "cells": [{**one, "seconds": 3, "roc": {"all": []}} for one in audit["cells"]],
+    }  # fmt: skip
+    (tmp_path / "results.json").write_text(json.dumps(stored))
+    slim = generator.slim(tmp_path)
+    assert slim["cells"][0]["clean_accuracy"] == 0.94 and "roc" not in slim["cells"][0]
+    assert generator.page([slim], json.loads((DOCS / "ecg-results.json").read_text())).count("orthogonal") == 1
