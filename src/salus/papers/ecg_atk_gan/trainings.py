@@ -32,6 +32,7 @@ class Scale:
     Attributes:
         per_class: beats of each class after balancing; both papers' 10,000.
         gan: what differs from the six-attack paper's settings.
+        clean_epochs: of the GAN where no beat is attacked, so that an epoch has half the steps; None: as otherwise.
         baseline: how the baselines are trained; neither paper says.
         dc_gan_epochs: of Shaker's augmentation.
         iterations: of BIM and PGD in the released attack data.
@@ -43,6 +44,7 @@ class Scale:
 
     per_class: int
     gan: Mapping[str, Any] = field(default_factory=dict)
+    clean_epochs: int | None = None
     baseline: TrainingOptions = field(default_factory=TrainingOptions)
     dc_gan_epochs: int = 100
     iterations: int = ITERATIONS
@@ -56,9 +58,10 @@ class Scale:
         """Give what makes the attacked copies of a column."""
         return Released(column=column, iterations=self.iterations, tries=self.tries, seed=seed)
 
-    def options(self, seed: int) -> GANOptions:
-        """Give the GAN's settings."""
-        return preset("six-attacks", per_class=self.per_class, seed=seed, **self.gan)
+    def options(self, seed: int, *, attacked: bool = True) -> GANOptions:
+        """Give the GAN's settings, for beats and their attacked copies or for beats alone."""
+        epochs = {} if attacked or self.clean_epochs is None else {"epochs": self.clean_epochs}
+        return preset("six-attacks", per_class=self.per_class, seed=seed, **{**self.gan, **epochs})
 
 
 Precision = Literal["float32", "bfloat16"]
@@ -89,6 +92,7 @@ SCALES: dict[str, Scale] = {
             "folds_trained": 1,
             "precision": "bfloat16",
         },
+        clean_epochs=12,  # as many steps as the other columns
         baseline=TrainingOptions(epochs=4, patience=4, balance="none", precision="bfloat16"),
         dc_gan_epochs=20,
         iterations=10,
@@ -143,7 +147,7 @@ def train_column(
     began = time.monotonic()
     generator = None
     if architecture == "proposed":
-        options = scale.options(own)
+        options = scale.options(own, attacked=released is not None)
         made = train_ecg_atk_gan(splits.train, released, options, folder=folder / "working", device=device, log=log)
         classifier, generator = made.classifier, made
         last = made.history.epochs[-1]
