@@ -228,7 +228,7 @@ def test_an_orthogonal_step_costs_the_other_side_nothing_to_first_order(toy) -> 
     x = PGD(eps=0.4, steps=3, step_size=0.1, early_stop=False).run(objective, toy.test.x[:60], y).x_adv
     x.requires_grad_(True)
     view = guard.view(x)
-    label, accepted = objective.label_margin(view, y), view.class_acceptance.gather(1, y[:, None])[:, 0]
+    label, accepted = objective.label_margins(view, y)[0], view.class_acceptance.gather(1, y[:, None])[:, 0]
     (step,) = torch.autograd.grad(objective.goal(x, view, y).sum(), x, retain_graph=True)
     (by_label,) = torch.autograd.grad(label.sum(), x, retain_graph=True)
     (by_acceptance,) = torch.autograd.grad(accepted.sum(), x)

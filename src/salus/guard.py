@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,8 @@ from torch import Tensor
 
 from salus.atomic import write_json, write_tensors
 from salus.attacks.objective import frozen
-from salus.classifier import Classifier
+from salus.batches import rows_at_once
+from salus.classifier import Classifier, States
 from salus.data.base import Dataset
 from salus.detectors import DETECTORS, Detector, calibrate_together
 from salus.errors import BundleError, ModelError
@@ -63,14 +65,18 @@ class View:
     """What an attacker who knows everything sees of a guard, differentiable in x.
 
     Attributes:
-        logits: ``[N, K]``, after the purifier.
+        draws: ``[M, N, K]``, the logits after each of the M equally likely outcomes of the purifier; one where it
+            does not draw.
+        logits: ``[N, K]``, the logarithm of the mean of their probabilities; of one draw, its logits.
         raw_logits: ``[N, K]``, before it; they decide which class the detectors judge.
         hidden: layer name -> ``[N, D]``, the states that the detectors read.
-        acceptance: ``[N]``, positive where every detector accepts; None without detectors.
+        acceptance: ``[N]``, positive where every detector accepts, whatever is drawn; None without detectors.
         class_acceptance: ``[N, K]``, the same if the classifier said each class.
-        class_scores: detector name -> ``[N, K]`` raw scores under each class.
+        class_scores: detector name -> ``[N, K]``, what to lower to be accepted under each class: raw scores, or a
+            stand-in that has a gradient.
     """
 
+    draws: Tensor
     logits: Tensor
     raw_logits: Tensor
     hidden: Mapping[str, Tensor]
@@ -131,7 +137,7 @@ class Guard:
     def __call__(self, x: Tensor, *, batch_size: int = 512) -> Verdict:
         """Judge inputs ``[N, ...]``."""
         with frozen(self.classifier):
-            parts = [self._judge(part) for part in torch.split(x, batch_size)]
+            parts = [self._judge(part) for part in torch.split(x, rows_at_once(x, batch_size))]
         return Verdict(
             labels=torch.cat([part.labels for part in parts]),
             probabilities=torch.cat([part.probabilities for part in parts]),
@@ -156,26 +162,48 @@ class Guard:
     def view(self, x: Tensor) -> View:
         """Show everything to an attacker, differentiable: purifiers through their surrogates (BPDA)."""
         states = self.classifier.states(x, self.layers)
-        logits = states.logits if self.purifier is None else self.classifier(self._through_purifier(x))
+        draws = self._draws(states)
+        logits = draws[0] if len(draws) == 1 else draws.log_softmax(2).logsumexp(0) - math.log(len(draws))
         if not self.detectors:
-            return View(logits, states.logits, states.hidden, None, None, {})
-        each = [detector.class_acceptance(states) for detector in self.detectors]
-        class_acceptance = torch.stack(each).amin(0)  # [N, K]
+            return View(draws, logits, states.logits, states.hidden, None, None, {})
+        shown = {key: detector.for_attackers(states) for key, detector in self._named().items()}
+        class_acceptance = torch.stack([acceptance for acceptance, _ in shown.values()]).amin(0)  # [N, K]
         # Detectors judge the class that the classifier gives the raw input, as in a verdict.
         raw = states.logits.argmax(1, keepdim=True)
         return View(
+            draws,
             logits,
             states.logits,
             states.hidden,
             class_acceptance.gather(1, raw)[:, 0],
             class_acceptance,
-            {key: detector.class_scores(states) for key, detector in self._named().items()},
+            {key: scores for key, (_, scores) in shown.items()},
         )
 
-    def _through_purifier(self, x: Tensor) -> Tensor:
-        assert self.purifier is not None  # noqa: S101 - the caller has looked
-        stand_in = self.purifier.surrogate(x)
-        return stand_in + (self.purifier.purify(x.detach()) - stand_in).detach()
+    @torch.no_grad()
+    def chances(self, x: Tensor, *, batch_size: int = 512) -> Tensor:
+        """Return how likely each class is to be the guard's final answer, over its own draws, float64 ``[N, K]``.
+
+        What is missing to 1 is the probability of a rejection. Where nothing is drawn this is the verdict, in zeros
+        and ones; where something is, it is what an attacker can know, who cannot foresee the draw.
+        """
+        with frozen(self.classifier):
+            return torch.cat([self._chances(part) for part in torch.split(x, rows_at_once(x, batch_size))])
+
+    def _chances(self, x: Tensor) -> Tensor:
+        states = self.classifier.states(x, self.layers)
+        draws = self._draws(states)
+        accepted = torch.ones(len(x), dtype=torch.float64, device=x.device)
+        for detector in self.detectors:  # each draws for itself
+            accepted = accepted * detector.acceptance_probability(states)
+        labels = torch.nn.functional.one_hot(draws.argmax(2), draws.shape[2])  # [M, N, K]
+        return labels.double().mean(0) * accepted[:, None]
+
+    def _draws(self, states: States) -> Tensor:
+        """Classify every outcome of the purifier, ``[M, N, K]``."""
+        if self.purifier is None:
+            return states.logits[None]
+        return torch.stack([self.classifier(outcome) for outcome in self.purifier.outcomes(states.x)])
 
     @property
     def false_alarm_rate(self) -> float:

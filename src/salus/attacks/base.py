@@ -17,6 +17,7 @@ from salus.attacks.ball import NormName, ball
 from salus.attacks.objective import LogitObjective, Model, Objective, frozen
 from salus.attacks.search import BudgetSpent, Search
 from salus.attacks.taxonomy import Knowledge
+from salus.batches import rows_at_once
 from salus.errors import DataError, ModelError, OptionError
 
 
@@ -221,8 +222,9 @@ class Attack(ABC):
         ends = self._ends() if ends is None else ends
         # Gradients are needed even where the caller has switched them off.
         with torch.inference_mode(False), frozen(*objective.modules):
-            for at in range(0, len(x), self.batch_size):
-                rows = slice(at, at + self.batch_size)
+            size = rows_at_once(x, self.batch_size)
+            for at in range(0, len(x), size):
+                rows = slice(at, at + size)
                 clean, labels = _usable(x[rows]), _usable(y[rows])
                 region = ball(self.norm, clean, self.radius, self.bounds, mask, units)
                 search = Search(
@@ -271,14 +273,14 @@ class Attack(ABC):
         if int(y.min()) < 0:
             raise DataError(f"{self.title}: label {int(y.min())} is negative.")
         low, high = torch.tensor(self.bounds, dtype=x.dtype).tolist()
-        flat = x.flatten(1)
-        inside = ((flat >= low) & (flat <= high)).all(1)  # False for NaN too
+        parts = (part.flatten(1) for part in x.split(rows_at_once(x, len(x))))
+        inside = torch.cat([((part >= low) & (part <= high)).all(1) for part in parts])  # False for NaN too
         if not bool(inside.all()):
             sample = first + int((~inside).nonzero()[0])
             raise DataError(f"{self.title}: sample {sample} has values outside the bounds {self.bounds}, or NaN.")
         if start is not None and (start.shape != x.shape or bool(start.isnan().any())):
             raise DataError(f"{self.title}: start must be shaped like x, {list(x.shape)}, without NaN.")
-        diagonal = (self.bounds[1] - self.bounds[0]) * math.sqrt(flat.shape[1])
+        diagonal = (self.bounds[1] - self.bounds[0]) * math.sqrt(x[0].numel())
         if self.norm == "l2" and self.eps is not None and self.eps > diagonal:
             raise OptionError(f"{self.title}: eps={self.eps:g} is longer than the diagonal of the space, {diagonal:g}.")
 

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from torch import Tensor
 
+from salus.batches import rows_at_once
 from salus.classifier import Classifier, States
 from salus.detectors.calibration import ReferenceScores
 from salus.errors import CalibrationError
@@ -76,9 +77,29 @@ class Detector(ABC):
 
         Positive = the detector would accept the input if the classifier said this class (I-defender, Eq. 5).
         """
+        return self._accepted(self.class_scores(states))
+
+    def for_attackers(self, states: States) -> tuple[Tensor, Tensor]:
+        """Return what an attacker who knows the detector works on; differentiable.
+
+        Returns:
+            ``class_acceptance``, and what to lower so that it rises, both ``[N, K]``: the class scores, or a stand-in
+            where those have no gradient that leads anywhere.
+        """
         scores = self.class_scores(states)
+        return self._accepted(scores), scores
+
+    def _accepted(self, scores: Tensor) -> Tensor:
         labels = torch.arange(scores.shape[1], device=scores.device).repeat(len(scores))
         return self.threshold_ - self._reference.suspicion(scores.reshape(-1), labels).reshape(scores.shape)
+
+    def acceptance_probability(self, states: States) -> Tensor:
+        """Return the probability over the detector's own draws that each input is accepted, float64 ``[N]``.
+
+        0 or 1 where nothing is drawn.
+        """
+        with torch.no_grad():
+            return (self.suspicion(states) <= self.threshold_).double()
 
     def detect(self, x: Tensor) -> Tensor:
         """Tell which inputs are rejected, bool ``[N]``."""
@@ -163,11 +184,11 @@ def calibrate_together(
     order = torch.randperm(len(x_clean), generator=torch.Generator().manual_seed(seed)).to(x_clean.device)
     second, first = order.split([len(x_clean) // 2, len(x_clean) - len(x_clean) // 2])
     layers = tuple(dict.fromkeys(layer for detector in free for layer in detector.layers))
-    classifier = free[0].classifier
+    classifier, size = free[0].classifier, rows_at_once(x_clean, batch_size)
     with torch.no_grad():
         found: list[list[Tensor]] = [[] for _ in free]
         labels = []
-        for rows in first.split(batch_size):
+        for rows in first.split(size):
             states = classifier.states(x_clean[rows], layers)
             labels.append(states.logits.argmax(1))
             for scores, detector in zip(found, free, strict=True):
@@ -175,7 +196,7 @@ def calibrate_together(
         for scores, detector in zip(found, free, strict=True):
             detector.reference_ = ReferenceScores.fit(torch.cat(scores), torch.cat(labels), states.logits.shape[1])
         worst = []
-        for rows in second.split(batch_size):
+        for rows in second.split(size):
             states = classifier.states(x_clean[rows], layers)
             worst.append(torch.stack([detector.suspicion(states) for detector in free]).amax(0))
     for detector in free:

@@ -66,9 +66,29 @@ class FeatureSqueezing(FittedDetector):
 
     def class_scores(self, states: States) -> Tensor:
         """Return the largest L1 distance under each class, ``[N, K]``, all alike; differentiable."""
+        return self._moved(states, self._squeezed_logits(states))
+
+    def for_attackers(self, states: States) -> tuple[Tensor, Tensor]:
+        """Return ``class_acceptance``, and the score plus how far the squeezed input is from each class, in logits.
+
+        Where both softmaxes are sure of different classes the score is at its highest and has no slope left; what
+        lowers it is that the squeezed input becomes of the same class.
+        """
+        squeezed = self._squeezed_logits(states)
+        scores = self._moved(states, squeezed)
+        top = squeezed.topk(2, dim=2).values  # [S, N, 2]
+        highest_other = torch.where(squeezed == top[..., :1], top[..., 1:], top[..., :1])
+        missing = (highest_other - squeezed).clamp_min(0).amax(0)  # [N, K]
+        return self._accepted(scores), scores + missing
+
+    def _squeezed_logits(self, states: States) -> Tensor:
+        """Classify x after each squeezer, ``[S, N, K]``."""
+        return torch.stack([self.classifier(x) for x in self.squeezed(states.x)])
+
+    def _moved(self, states: States, squeezed: Tensor) -> Tensor:
         before = states.logits.softmax(1)
-        moved = [(self.classifier(x).softmax(1) - before).abs().sum(1) for x in self.squeezed(states.x)]
-        return torch.stack(moved).amax(0)[:, None].expand(-1, before.shape[1])
+        moved = (squeezed.softmax(2) - before).abs().sum(2)  # [S, N]
+        return moved.amax(0)[:, None].expand_as(before)
 
     def _widths(self, x: Tensor) -> tuple[int, ...]:
         defaults = {2: (), 3: (3,), 4: (2,)}

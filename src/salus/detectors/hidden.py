@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from salus.batches import rows_at_once
 from salus.classifier import States
 from salus.detectors.fitted import FittedDetector
 from salus.errors import CalibrationError, OptionError
@@ -74,7 +75,7 @@ class HiddenStateDetector(FittedDetector):
     def hidden(self, x: Tensor) -> dict[str, Tensor]:
         """Compute the states ``[N, D]`` of each layer, batch by batch, and keep them in main memory."""
         parts: dict[str, list[Tensor]] = {layer: [] for layer in self._layers}
-        for batch in torch.split(x, _BATCH):
+        for batch in torch.split(x, rows_at_once(x, _BATCH)):
             states = self.classifier.states(batch, self._layers)
             for layer in self._layers:
                 parts[layer].append(states.hidden[layer].cpu())

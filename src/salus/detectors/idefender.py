@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from salus.batches import rows_at_once
 from salus.classifier import Classifier
 from salus.detectors.calibration import ReferenceScores
 from salus.detectors.hidden import HiddenStateDetector
@@ -91,10 +92,11 @@ class IDefender(HiddenStateDetector):
             self._fit_layer(layer, reduced, y, len(classifier.classes))
         if self.threshold != "conformal":
             # The paper's rule: the natural training samples of each class, scored under that class.
+            size = rows_at_once(x, 512)
             scores = torch.cat(
                 [
                     self.class_scores(classifier.states(part, self.layers)).gather(1, labels[:, None])[:, 0].detach()
-                    for part, labels in zip(torch.split(x, 512), torch.split(y.to(x.device), 512), strict=True)
+                    for part, labels in zip(torch.split(x, size), torch.split(y.to(x.device), size), strict=True)
                 ]
             )
             kept = {"id-95": 0.95, "id-99": 0.99}[self.threshold]

@@ -153,18 +153,26 @@ class MultiMagNet(Detector):
 
         It is the ((n + 1) / 2)-th largest of all members; with ``conformal`` before the classes are told apart.
         """
-        values, c = self._all(states), self.combination
-        if self._thresholds is not None:
-            worst = votes.certain_excess(values, self._thresholds.to(values), c.n, c.approach)
-        else:
-            worst = votes.certain(self._surprise(values), c.n)
-        return worst[:, None].expand_as(states.logits)
+        return self._certain(self._all(states))[:, None].expand_as(states.logits)
 
-    def class_acceptance(self, states: States) -> Tensor:
-        """Return how far inside the threshold each input is under each class whatever is drawn, ``[N, K]``."""
-        if self.own_rule:
-            return self.threshold_ - self.class_scores(states)
-        return super().class_acceptance(states)
+    def _certain(self, values: Tensor) -> Tensor:
+        n, approach = self.combination.n, self.combination.approach
+        if self._thresholds is not None:
+            return votes.certain_excess(values, self._thresholds.to(values), n, approach)
+        return votes.certain(self._surprise(values), n)
+
+    def _accepted(self, scores: Tensor) -> Tensor:
+        return self.threshold_ - scores if self.own_rule else super()._accepted(scores)
+
+    def for_attackers(self, states: States) -> tuple[Tensor, Tensor]:
+        """Return ``class_acceptance``, and the mean suspicion of all members: that of a draw in expectation (EOT)."""
+        values = self._all(states)
+        if self._thresholds is not None:
+            each = votes.excess(values, self._thresholds.to(values))
+        else:
+            each = self._surprise(values)
+        certain, mean = (score[:, None].expand_as(states.logits) for score in (self._certain(values), each.mean(1)))
+        return self._accepted(certain), mean
 
     def suspicion(self, states: States) -> Tensor:
         """Draw members for each input and return the median of their suspicions, ``[N]``.

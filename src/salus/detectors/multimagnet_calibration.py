@@ -30,10 +30,13 @@ class Measured:
     Attributes:
         members: their names.
         values: ``[N, m]`` by metric and temperature.
+        labels: the classes that the classifier gives the members' reconstructions, int64 ``[N, m]``; None where no
+            divergence was asked for.
     """
 
     members: tuple[str, ...]
     values: Mapping[Measure, Tensor]
+    labels: Tensor | None = None
 
     def __len__(self) -> int:
         return len(next(iter(self.values.values())))
@@ -53,30 +56,39 @@ def measure(
     members = range(len(repository))
     temperatures = [temperature for metric, temperature in measures if metric == "jsd"]
     found: dict[Measure, list[Tensor]] = {each: [] for each in measures}
+    labels: list[Tensor] = []
     for part in torch.split(x, batch_size):
         made = [repository.reconstruct(i, part) for i in members]  # m times [n, ...]
         if ("re", None) in found:
             found["re", None].append(torch.stack([reconstruction_error(part, one) for one in made], 1))
         if temperatures:
             logits, others = classifier.predict(part), torch.stack([classifier.predict(one) for one in made], 1)
+            labels.append(others.argmax(2))
             for temperature in temperatures:
                 p, q = (log_probabilities(each, temperature or 1.0) for each in (logits[:, None], others))
                 found["jsd", temperature].append(jensen_shannon(p, q))  # [n, m]
-    return Measured(repository.names, {each: torch.cat(parts) for each, parts in found.items()})
+    values = {each: torch.cat(parts) for each, parts in found.items()}
+    return Measured(repository.names, values, torch.cat(labels) if labels else None)
 
 
-def score(clean: Measured, adversarial: Measured, grid: Grid) -> list[Scored]:
-    """Score every combination of the grid, in its order; thresholds come from the clean inputs.
+def score(clean: Measured, adversarial: Measured, grid: Grid, *, legitimate: Measured | None = None) -> list[Scored]:
+    """Score every combination of the grid, in its order.
+
+    Args:
+        clean: clean inputs to be accepted, measured.
+        adversarial: inputs to be rejected, measured.
+        grid: what to try.
+        legitimate: the clean inputs that thresholds come from, measured; those to be accepted when not given.
 
     Raises:
         CalibrationError: the repository has too few members for a size in the grid.
     """
-    m = len(clean.members)
+    m, source = len(clean.members), legitimate or clean
     if max(grid.sizes) > m:
         raise CalibrationError(f"MultiMagNet cannot draw n = {max(grid.sizes)} of {m} members; ask for {m} at most.")
     rows = []
     for combination in grid.combinations():
-        thresholds = drop_rate_thresholds(clean.values[combination.measure], combination.drop_rate)
+        thresholds = drop_rate_thresholds(source.values[combination.measure], combination.drop_rate)
         rejected = [
             float(rejection_probability(side.values[combination.measure], thresholds, combination.n,
                                         combination.approach).sum())
@@ -92,7 +104,9 @@ def score(clean: Measured, adversarial: Measured, grid: Grid) -> list[Scored]:
     return rows
 
 
-def choose_by_accuracy(clean: Measured, adversarial: Measured, grid: Grid, *, attack: str) -> Calibration:
+def choose_by_accuracy(
+    clean: Measured, adversarial: Measured, grid: Grid, *, attack: str, legitimate: Measured | None = None
+) -> Calibration:
     """Choose the combination of the highest accuracy (Section 4.1.4); this knows the attack that is to come.
 
     Args:
@@ -100,10 +114,12 @@ def choose_by_accuracy(clean: Measured, adversarial: Measured, grid: Grid, *, at
         adversarial: what the attack made of them, measured; V_atk.
         grid: what to try.
         attack: its name.
+        legitimate: the inputs that thresholds come from, measured, where accuracy is counted on some of them alone,
+            as the paper does: on 2,000 of 5,000.
     """
-    rows = score(clean, adversarial, grid)
+    rows = score(clean, adversarial, grid, legitimate=legitimate)
     best = max(rows, key=lambda row: (round(row.outcome.accuracy, 12), *_of_equals(row)))
-    return _calibration("the highest accuracy", attack, best, clean, rows)
+    return _calibration("the highest accuracy", attack, best, legitimate or clean, rows)
 
 
 def choose_on_clean(clean: Measured, blended: Measured, grid: Grid, *, false_alarm_rate: float) -> Calibration:

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, TypeVar
 
+import torch
 from torch import Tensor
 
 from salus.classifier import Classifier
@@ -29,6 +30,16 @@ class Purifier(ABC):
     def surrogate(self, x: Tensor) -> Tensor:
         """Stand in for ``purify`` where gradients are needed (BPDA, Athalye et al., 2018); x by default."""
         return x
+
+    def outcomes(self, x: Tensor) -> list[Tensor]:
+        """Return what x may be cleaned to, each as likely as the others: one thing, unless the purifier draws.
+
+        Where gradients are needed they are the surrogate's, the values those of ``purify`` (BPDA).
+        """
+        if not (torch.is_grad_enabled() and x.requires_grad):
+            return [self.purify(x)]
+        stand_in = self.surrogate(x)
+        return [stand_in + (self.purify(x.detach()) - stand_in).detach()]
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:

@@ -25,8 +25,8 @@ class MultiMagNetReformer(Purifier):
     The paper draws it out of the ensemble that has judged the input, which any member is equally likely to be in;
     here it is drawn apart from the detector, with the same chances.
 
-    What attackers differentiate is the mean of all members' reconstructions: what the reformer does in expectation
-    (EOT, Athalye et al., 2018).
+    What attackers see are all members' reconstructions: they raise the mean of their losses over the draws, each with
+    its exact gradient (EOT, Athalye et al., 2018). The loss of the mean reconstruction would be another thing.
 
     Args:
         repository: trained autoencoders, or the folder that holds them; without it ``fit`` trains ten.
@@ -81,9 +81,9 @@ class MultiMagNetReformer(Purifier):
             made = made.index_copy(0, rows, self._repository.reconstruct(member, x[rows]))
         return made
 
-    def surrogate(self, x: Tensor) -> Tensor:
-        """Return the mean of all members' reconstructions; differentiable."""
-        return torch.stack([self._repository.reconstruct(i, x) for i in range(len(self._repository))]).mean(0)
+    def outcomes(self, x: Tensor) -> list[Tensor]:
+        """Return every member's reconstruction; differentiable."""
+        return [self._repository.reconstruct(i, x) for i in range(len(self._repository))]
 
     def settings(self) -> dict[str, Any]:
         """Return how it draws, and what the autoencoders are."""

@@ -8,6 +8,7 @@ Decision-only attacks ask for the guard's final answers, of which a rejection is
 
 from salus.threats.adaptive import AdaptiveResult, adaptive
 from salus.threats.gray_box import gray_box
+from salus.threats.latent import LatentSearch
 from salus.threats.models import (
     THREAT_MODELS,
     check_threat,
@@ -27,6 +28,7 @@ __all__ = [
     "Eq6",
     "FeatureMatching",
     "GuardObjective",
+    "LatentSearch",
     "Orthogonal",
     "adaptive",
     "adaptive_universal",

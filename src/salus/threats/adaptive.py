@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from salus.attacks import Attack
+from salus.attacks import Attack, SmoothPGD
 from salus.attacks.ball import ball
 from salus.errors import OptionError
 from salus.guard import Guard
+from salus.threats.latent import LatentSearch, projections
 from salus.threats.models import changed, oblivious, refusal
 from salus.threats.objectives import ClassConsistent, Eq6, FeatureMatching, GuardObjective, Orthogonal
 
@@ -23,6 +24,9 @@ WEIGHTS = (1.0, 0.1, 10.0, None)  # None: the gradient of whichever of the two h
 #: Random starts of the class-consistent attack: its landscape has many dead ends.
 STARTS = 5
 
+#: From when on a point of a random guard's counts as fallen, and from when on there is nothing to be gained.
+_LIKELY, _CERTAIN = 0.5, 1 - 1e-9
+
 
 @dataclass(frozen=True, eq=False)
 class AdaptiveResult:
@@ -30,9 +34,10 @@ class AdaptiveResult:
 
     Attributes:
         x_adv: ``[N, ...]``: an input that is accepted and wrong where any variant found one, else the one that
-            came nearest.
-        success: bool ``[N]``.
-        variants: int64 ``[N]``, which variant succeeded first, an index into ``names``; -1 for none.
+            came nearest. Of a guard that draws at random, the one most likely to be accepted and wrong.
+        success: bool ``[N]``, by one verdict of the guard's.
+        chances: float64 ``[N]``, how likely that was over the guard's draws; 0 or 1 where it does not draw.
+        variants: int64 ``[N]``, which variant found what succeeded, an index into ``names``; -1 where nothing did.
         names: the variants tried, in order.
         queries: int64 ``[N]``.
         passes: int64 ``[N]``.
@@ -40,6 +45,7 @@ class AdaptiveResult:
 
     x_adv: Tensor
     success: Tensor
+    chances: Tensor
     variants: Tensor
     names: tuple[str, ...]
     queries: Tensor
@@ -56,6 +62,10 @@ def adaptive(
     progress: Callable[[str, int], None] | None = None,
 ) -> AdaptiveResult:
     """Attack the guard itself: the oblivious attack first, then every adaptive variant on what is left.
+
+    A guard that draws at random is never asked while the attack goes on: a lucky draw, or one that a seed makes
+    repeatable, would be taken for a weakness. What counts is how likely each point is to fall over all draws; the
+    verdict comes last.
 
     Args:
         attack: the engine: how steps are taken, its norm, eps and seed.
@@ -76,40 +86,41 @@ def adaptive(
     engine = changed(attack, early_stop=True)
     start = oblivious(attack, guard, x, y)
     best = start.x_adv.clone()
-    margin, fallen = judged(judge, guard, best, y, labels, attack.targeted)
-    variants = torch.where(fallen, 0, -1)
+    margin, chance = judged(judge, guard, best, y, labels, attack.targeted)
+    variants = torch.zeros_like(y)
     # Where the smallest change is looked for, who has fallen may yet fall nearer.
     smallest = attack.closest and attack.eps is None
     measure = ball(attack.norm, x, math.inf, attack.bounds)
-    near = torch.where(fallen, measure.distance(best), torch.inf)
+    near = torch.where(chance > _LIKELY, measure.distance(best), torch.inf)
     queries, passes = start.queries.clone(), start.passes.clone()
     names = ["oblivious"]
     for variant in variants_of(engine, guard, x, y):
         names.append(variant.name)
         for target in variant.goals:
-            left = torch.ones_like(fallen) if smallest else ~fallen
+            left = torch.ones_like(y, dtype=torch.bool) if smallest else chance < _CERTAIN
             left = left if target is None else left & (target != labels)
             if progress is not None:
-                progress(variant.name, int((~fallen).sum()))
+                progress(variant.name, int((chance < _CERTAIN).sum()))
             if not bool(left.any()):
                 continue
             aim = y if target is None else target
             where = {"oblivious": start.x_adv, "nearest": best}.get(variant.start)
             first = None if where is None else where[left]
             result = variant.engine.run(variant.objective, x[left], aim[left], start=first)
-            value, won = judged(judge, guard, result.x_adv, y[left], labels[left], attack.targeted)
+            value, likely = judged(judge, guard, result.x_adv, y[left], labels[left], attack.targeted)
             rows = left.nonzero()[:, 0]
             queries[rows] += result.queries
             passes[rows] += result.passes
-            distance = measure.select(rows).distance(result.x_adv)
-            nearer = won & (distance < near[rows])
-            better = nearer | (~fallen[rows] & ~won & (value < margin[rows]))
-            best[rows[better]] = result.x_adv[better]
-            margin[rows[better]] = value[better]
-            near[rows[nearer]] = distance[nearer]
-            variants[rows[nearer]] = len(names) - 1
-            fallen[rows[nearer]] = True
-    return AdaptiveResult(best, fallen, variants, tuple(names), queries, passes)
+            better = (likely > chance[rows]) | ((likely == chance[rows]) & (value < margin[rows]))
+            if smallest:
+                won, distance = likely > _LIKELY, measure.select(rows).distance(result.x_adv)
+                better = torch.where(won, distance < near[rows], better & (chance[rows] <= _LIKELY))
+                near[rows] = torch.where(better & won, distance, near[rows])
+            taken = rows[better]
+            best[taken], margin[taken], chance[taken] = result.x_adv[better], value[better], likely[better]
+            variants[taken] = len(names) - 1
+    success = fallen(guard, best, y, labels, attack.targeted)
+    return AdaptiveResult(best, success, chance, torch.where(success, variants, -1), tuple(names), queries, passes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,15 +151,26 @@ def variants_of(engine: Attack, guard: Guard, x: Tensor, y: Tensor) -> Iterator[
         return
     each_class: list[Tensor | None] = [torch.full_like(y, k) for k in range(len(guard.classifier.classes))]
     goals: list[Tensor | None] = [y] if engine.targeted else each_class
+    many = changed(engine, restarts=max(STARTS, getattr(engine, "restarts", 1)))
+    generated = projections(guard)
+    if generated and not isinstance(engine, SmoothPGD):  # what lies near the range need not be smooth
+        latent = LatentSearch.like(engine)
+        yield Variant(latent.title, latent, GuardObjective(guard, targeted=True), goals, "fresh")
     if not guard.detectors or not engine.reads_loss:  # margins are capped by acceptance whatever the loss
         yield Variant("end-to-end", engine, plain, [goal], "fresh")
         yield Variant("end-to-end, each class", engine, ClassConsistent(guard, weight=None), goals, "nearest")
+        if engine.reads_loss and guard.purifier is not None and not generated:
+            # What a stand-in for a gradient leads to depends on where it starts.
+            yield Variant(
+                "end-to-end, each class, fresh start", many, ClassConsistent(guard, weight=None), goals, "fresh"
+            )
         return
-    if not engine.targeted:
+    if not engine.targeted and not generated:
         for alpha in EQ6_ALPHAS:
             yield Variant(f"eq6 alpha={alpha:g}", engine, Eq6(guard, alpha=alpha), [None], "fresh")
-    many = changed(engine, restarts=max(STARTS, getattr(engine, "restarts", 1)))
-    for start, runner in (("oblivious", engine), ("fresh", many)):
+    # Each step through a projection onto a generator's range costs thousands of passes: no starts from anywhere then.
+    starts = (("nearest", engine),) if generated else (("oblivious", engine), ("fresh", many))
+    for start, runner in starts:
         for weight in WEIGHTS:
             consistent = ClassConsistent(guard, weight=weight)
             yield Variant(f"{consistent.title}, {start} start", runner, consistent, goals, start)
@@ -170,11 +192,17 @@ def variants_of(engine: Attack, guard: Guard, x: Tensor, y: Tensor) -> Iterator[
 def judged(
     objective: GuardObjective, guard: Guard, x_adv: Tensor, y: Tensor, labels: Tensor, targeted: bool
 ) -> tuple[Tensor, Tensor]:
-    """Return the margin ``[N]`` and, by the guard's own verdict, who has fallen, bool ``[N]``."""
+    """Return the margin ``[N]``, and how likely each is to fall over the guard's draws, both float64 ``[N]``."""
     margins = []
     with torch.no_grad():
         for part, aim in zip(torch.split(x_adv, 512), torch.split(y, 512), strict=True):
             margins.append(objective.evaluate(part, aim).margin)
+    chances, own = guard.chances(x_adv), (y if targeted else labels)[:, None]
+    each = chances.gather(1, own)[:, 0] if targeted else chances.scatter(1, own, 0).sum(1)
+    return torch.cat(margins).double(), each
+
+
+def fallen(guard: Guard, x_adv: Tensor, y: Tensor, labels: Tensor, targeted: bool) -> Tensor:
+    """Tell by one verdict of the guard's who has fallen, bool ``[N]``."""
     answers = guard(x_adv).answers
-    won = answers == y if targeted else (answers != labels) & (answers >= 0)
-    return torch.cat(margins).double(), won
+    return answers == y if targeted else (answers != labels) & (answers >= 0)

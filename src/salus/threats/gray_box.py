@@ -7,10 +7,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from salus.attacks import Attack
+from salus.attacks import Attack, SmoothPGD
 from salus.errors import OptionError
 from salus.guard import Guard
-from salus.threats.adaptive import EQ6_ALPHAS, WEIGHTS, AdaptiveResult, judged
+from salus.threats.adaptive import EQ6_ALPHAS, WEIGHTS, AdaptiveResult, fallen, judged
+from salus.threats.latent import LatentSearch, projections
 from salus.threats.models import full_strength, oblivious, refusal
 from salus.threats.objectives import ClassConsistent, Eq6, GuardObjective
 
@@ -41,7 +42,7 @@ def gray_box(
         progress: called with each variant's name and how many samples the twin still stands on.
 
     Returns:
-        The attacked inputs; ``success`` is on the twin, and ``variants`` which variant each input is of.
+        The attacked inputs; ``success`` and ``chances`` are on the twin, and ``variants`` which variant each is of.
 
     Raises:
         OptionError: the attack has no adaptive form.
@@ -54,13 +55,13 @@ def gray_box(
     judge = GuardObjective(twin, targeted=attack.targeted)
     found = oblivious(attack, twin, x, y)
     best, queries, passes = found.x_adv.clone(), found.queries.clone(), found.passes.clone()
-    margin, fallen = judged(judge, twin, best, y, labels, attack.targeted)
+    margin, chance = judged(judge, twin, best, y, labels, attack.targeted)
     chosen = torch.zeros_like(y)
     names = ["oblivious"]
     for name, engine, objective, goals in () if bare else _variants(attack, twin, y):
         names.append(name)
         if progress is not None:
-            progress(name, int((~fallen).sum()))
+            progress(name, int((chance == 0).sum()))
         for goal in goals:
             rows = torch.arange(len(x), device=x.device) if goal is None else (goal != labels).nonzero()[:, 0]
             aim = y if goal is None else goal
@@ -69,27 +70,34 @@ def gray_box(
             made = engine.run(objective, x[rows], aim[rows])
             queries[rows] += made.queries
             passes[rows] += made.passes
-            value, won = judged(judge, twin, made.x_adv, y[rows], labels[rows], attack.targeted)
-            # One that fools the twin comes before one that does not; among equals the deeper one.
-            better = (won & ~fallen[rows]) | ((won == fallen[rows]) & (value < margin[rows]))
+            value, likely = judged(judge, twin, made.x_adv, y[rows], labels[rows], attack.targeted)
+            # What is likelier to fool the twin comes first; among equals the deeper one.
+            better = (likely > chance[rows]) | ((likely == chance[rows]) & (value < margin[rows]))
             taken = rows[better]
-            best[taken], margin[taken], fallen[taken] = made.x_adv[better], value[better], won[better]
+            best[taken], margin[taken], chance[taken] = made.x_adv[better], value[better], likely[better]
             chosen[taken] = len(names) - 1
-    return AdaptiveResult(best, fallen, chosen, tuple(names), queries, passes)
+    success = fallen(twin, best, y, labels, attack.targeted)
+    return AdaptiveResult(best, success, chance, chosen, tuple(names), queries, passes)
 
 
 def _variants(attack: Attack, twin: Guard, y: Tensor) -> list[tuple[str, Attack, GuardObjective, list[Tensor | None]]]:
     """List each way's name, engine, objective and goals: targets ``[N]``, or None for the labels themselves."""
     engine = full_strength(attack)
     goal: Tensor | None = y if attack.targeted else None
+    each: list[Tensor | None] = [torch.full_like(y, k) for k in range(len(twin.classifier.classes))]
+    goals: list[Tensor | None] = [y] if attack.targeted else each
+    made: list[tuple[str, Attack, GuardObjective, list[Tensor | None]]] = []
+    generated = attack.knowledge == "gradients" and projections(twin) and not isinstance(attack, SmoothPGD)
+    if generated:
+        latent = LatentSearch.like(engine, early_stop=False)
+        made.append((latent.title, latent, GuardObjective(twin, targeted=True), goals))
     if attack.knowledge != "gradients" or not twin.detectors or not attack.reads_loss:
         plain = GuardObjective(twin, targeted=attack.targeted)
-        return [("end-to-end", engine, plain, [goal])]
-    made: list[tuple[str, Attack, GuardObjective, list[Tensor | None]]] = []
-    if not attack.targeted:
+        return [*made, ("end-to-end", engine, plain, [goal])]
+    # Each step through a projection onto a generator's range costs thousands of passes: one weight then.
+    if not attack.targeted and not generated:
         made += [(f"eq6 alpha={alpha:g}", engine, Eq6(twin, alpha=alpha), [None]) for alpha in EQ6_ALPHAS]
-    each: list[Tensor | None] = [torch.full_like(y, k) for k in range(len(twin.classifier.classes))]
-    for weight in WEIGHTS:
+    for weight in WEIGHTS[:1] if generated else WEIGHTS:
         consistent = ClassConsistent(twin, weight=weight, sure=SURE)
-        made.append((consistent.title, engine, consistent, [y] if attack.targeted else each))
+        made.append((consistent.title, engine, consistent, goals))
     return made

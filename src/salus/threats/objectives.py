@@ -17,7 +17,9 @@ class GuardObjective(Objective):
     """Make a guard accept a wrong label (or the target).
 
     The loss is the plain sum of cross-entropy and weighted acceptance, for guards and attacks that have
-    nothing more pointed; the margin is capped by the acceptance margin.
+    nothing more pointed; the margin is capped by the acceptance margin. Of a guard that draws at random losses are
+    means over its draws (EOT, Athalye et al., 2018); margin and success are those of the worst draw: what the attacker
+    has won is won whatever is drawn.
 
     Args:
         guard: the guard.
@@ -43,36 +45,45 @@ class GuardObjective(Objective):
     def evaluate(self, x: Tensor, y: Tensor) -> Evaluation:
         """Look at the guard once."""
         view = self.guard.view(x)
-        seen = Evaluation(checked_logits(view.logits, y), y, targeted=self.targeted)
-        if view.acceptance is None:
-            return Evaluation(seen.logits, y, targeted=self.targeted, loss=self.goal(x, view, y))
-        # An accepted input is one that some class accepts; a way to win ends where its own class accepts.
-        accepted = view.acceptance[:, None] if view.class_acceptance is None else view.class_acceptance
+        checked_logits(view.logits, y)
+        loss = self.goal(x, view, y)
+        seen = [Evaluation(logits, y, targeted=self.targeted) for logits in view.draws]
+        if view.acceptance is None and len(seen) == 1:
+            return Evaluation(view.logits, y, targeted=self.targeted, loss=loss)
+        margin, class_margins = seen[0].margin, seen[0].class_margins
+        success = seen[0].success
+        for one in seen[1:]:
+            margin, class_margins = torch.maximum(margin, one.margin), torch.maximum(class_margins, one.class_margins)
+            success = success & one.success
+        if view.acceptance is not None and view.class_acceptance is not None:
+            margin, success = torch.maximum(margin, -view.acceptance), success & (view.acceptance >= 0)
+            # An accepted input is one that some class accepts; a way to win ends where its own class accepts.
+            class_margins = torch.maximum(class_margins, -view.class_acceptance)
         return Evaluation(
-            seen.logits,
+            view.logits,
             y,
             targeted=self.targeted,
-            loss=self.goal(x, view, y),
-            margin=torch.maximum(seen.margin, -view.acceptance),
-            success=seen.success & (view.acceptance >= 0),
-            class_margins=torch.maximum(seen.class_margins, -accepted),
+            loss=loss,
+            margin=margin,
+            success=success,
+            class_margins=class_margins,
         )
 
     def goal(self, x: Tensor, view: View, y: Tensor) -> Tensor:
-        """Return what the attacker raises, ``[N]``."""
-        loss = cross_entropy(view.logits, y)
+        """Return what the attacker raises, ``[N]``: its mean over the guard's draws."""
+        loss = torch.stack([cross_entropy(logits, y) for logits in view.draws]).mean(0)
         loss = -loss if self.targeted else loss
         if view.acceptance is not None and self.weight:
             loss = loss + self.weight * view.acceptance.clamp_max(_SURE)
         return loss
 
-    def label_margin(self, view: View, y: Tensor) -> Tensor:
-        """Return how far the guard's label is class y, ``[N]``."""
-        label = logit_margin(view.logits, y)
+    def label_margins(self, view: View, y: Tensor) -> Tensor:
+        """Return how far the guard's label is class y under each of its draws, ``[M, N]``."""
+        labels = torch.stack([logit_margin(logits, y) for logits in view.draws])
         if self.guard.purifier is not None and view.class_acceptance is not None:
             # The detectors judge the class of the raw input: both have to become the target.
-            label = torch.minimum(label, logit_margin(view.raw_logits, y))
-        return label
+            labels = torch.minimum(labels, logit_margin(view.raw_logits, y))
+        return labels
 
 
 class Eq6(GuardObjective):
@@ -119,7 +130,7 @@ class ClassConsistent(GuardObjective):
 
     def goal(self, x: Tensor, view: View, y: Tensor) -> Tensor:
         """Add the logit margin, cut off once it is sure, and the log-likelihood under the target class."""
-        label = self.label_margin(view, y).clamp_max(self.sure)
+        label = self.label_margins(view, y).clamp_max(self.sure).mean(0)
         if view.class_acceptance is None:
             return label
         likelihood = -sum(view.class_scores.values(), torch.zeros(())).gather(1, y[:, None])[:, 0]
@@ -149,7 +160,7 @@ class Orthogonal(GuardObjective):
 
     def goal(self, x: Tensor, view: View, y: Tensor) -> Tensor:
         """Give a linear function of x whose gradient is the direction to take."""
-        label = self.label_margin(view, y)
+        label = self.label_margins(view, y).amin(0)
         if view.class_acceptance is None or not x.requires_grad:
             return label
         accepted = view.class_acceptance.gather(1, y[:, None])[:, 0]

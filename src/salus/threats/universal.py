@@ -38,12 +38,14 @@ def adaptive_universal(
         f"acceptance weight={weight:g}": GuardObjective(guard, weight=weight, targeted=attack.targeted)
         for weight in (UNIVERSAL_WEIGHTS if attack.reads_loss else UNIVERSAL_WEIGHTS[:1])
     }
-    points, margins = [], []
+    points, margins, chances = [], [], []
     for victim in victims.values():
         points.append(attack.fit(victim, fit_x, fit_y)(x))
-        value, won = judged(judge, guard, points[-1], y, y, attack.targeted)
-        margins.append(torch.where(won, -torch.inf, value))
-    best = torch.stack(margins).argmin(0)  # [N], the first of equals
+        margin, chance = judged(judge, guard, points[-1], y, y, attack.targeted)
+        chances.append(chance)
+        margins.append(torch.where(chance == 1, -torch.inf, margin))
+    likeliest = torch.stack(chances) == torch.stack(chances).amax(0)  # [V, N]
+    best = torch.where(likeliest, torch.stack(margins), torch.inf).argmin(0)  # [N], the first of equals
     x_adv = torch.stack(points)[best, torch.arange(len(x), device=x.device)]
     shares = torch.bincount(best, minlength=len(victims)) / len(x)
     return x_adv, dict(zip(victims, shares.tolist(), strict=True))

@@ -1,0 +1,162 @@
+"""Attackers of guards that draw at random: what they see, how they count, how they are judged."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from salus.attacks import BIM, PGD
+from salus.attacks.objective import cross_entropy, logit_margin
+from salus.detectors import MultiMagNet
+from salus.detectors.member_draws import MemberDraws
+from salus.guard import Guard
+from salus.models.autoencoders import TABLES, build_autoencoder
+from salus.purifiers import BitDepth, MultiMagNetReformer
+from salus.repository import Member, Repository
+from salus.threats import ClassConsistent, GuardObjective, adaptive, gray_box, oblivious
+
+
+@pytest.fixture(scope="module")
+def repository(toy) -> Repository:
+    """Five autoencoders of little training, so that they differ."""
+    members = []
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        for spec in TABLES[:5]:
+            module = build_autoencoder((8,), spec)
+            optimiser = torch.optim.Adam(module.parameters(), 0.01)
+            for _ in range(60):
+                optimiser.zero_grad()
+                (module(toy.train.x) - toy.train.x).square().mean().backward()
+                optimiser.step()
+            members.append(Member(spec, module, 0.0))
+    return Repository(members, shape=(8,))
+
+
+def random_guard(
+    toy, repository: Repository, *, seed: int | None = 1, detect: bool = True, reform: bool = True
+) -> Guard:
+    detectors = [MultiMagNet(n=3, repository=repository, draw_seed=seed)] if detect else []
+    reformer = MultiMagNetReformer(repository=repository, draw_seed=seed) if reform else None
+    return Guard(toy.classifier, detectors, reformer).fit(toy.train, toy.calibration, 0.1)
+
+
+def between(toy) -> Tensor:
+    """Inputs on the way from one class to another, on many of which the draw decides."""
+    share = torch.linspace(0, 1, 150)[:, None]
+    return toy.test.x[:150] * (1 - share) + toy.test.x[1:151] * share
+
+
+def test_without_draws_the_chances_are_the_verdict_in_zeros_and_ones(toy) -> None:
+    guard = toy.guard(0.2)
+    x = between(toy)
+    verdict, chances = guard(x), guard.chances(x)
+    assert chances.shape == (150, 3)
+    assert set(chances.unique().tolist()) == {0.0, 1.0}
+    assert torch.equal(chances.sum(1) == 1, verdict.accepted)
+    assert torch.equal(chances.argmax(1)[verdict.accepted], verdict.labels[verdict.accepted])
+
+
+def test_the_chances_agree_with_judging_many_times(toy, repository) -> None:
+    guard = random_guard(toy, repository, seed=None)
+    x, rounds = between(toy), 300
+    found = torch.zeros(len(x), 4, dtype=torch.float64)
+    for _ in range(rounds):
+        found += torch.nn.functional.one_hot(guard(x).answers + 1, 4)
+    told = guard.chances(x)
+    assert int(((told > 0.05) & (told < 0.95)).sum()) > 20
+    assert float((found[:, 1:] / rounds - told).abs().max()) < 5 * 0.5 / rounds**0.5
+
+
+def test_the_loss_is_the_mean_over_all_members_not_that_of_the_mean_reconstruction(toy, repository) -> None:
+    guard = random_guard(toy, repository, detect=False)
+    x, y = between(toy), toy.test.y[:150]
+    each = torch.stack([toy.classifier(repository.reconstruct(i, x)) for i in range(5)])  # [5, N, 3]
+    point = x.clone().requires_grad_()
+    loss = GuardObjective(guard).loss(point, y)
+    torch.testing.assert_close(loss, torch.stack([cross_entropy(one, y) for one in each]).mean(0))
+    other = cross_entropy(toy.classifier(torch.stack([repository.reconstruct(i, x) for i in range(5)]).mean(0)), y)
+    assert float((loss - other).detach().abs().max()) > 0.1
+    view = guard.view(x)
+    torch.testing.assert_close(view.logits.softmax(1), each.softmax(2).mean(0))
+    # Its gradient is the mean of the members' own.
+    (gradient,) = torch.autograd.grad(loss.sum(), point)
+    own = []
+    for i in range(5):
+        at = x.clone().requires_grad_()
+        (slope,) = torch.autograd.grad(cross_entropy(toy.classifier(repository.reconstruct(i, at)), y).sum(), at)
+        own.append(slope)
+    torch.testing.assert_close(gradient, torch.stack(own).mean(0), rtol=1e-4, atol=1e-5)
+
+
+def test_a_draw_that_is_won_pulls_no_more(toy, repository) -> None:
+    guard = random_guard(toy, repository, detect=False)
+    x, y = between(toy), toy.test.y[:150]
+    margins = torch.stack([logit_margin(toy.classifier(repository.reconstruct(i, x)), y) for i in range(5)])
+    got = ClassConsistent(guard, weight=None).loss(x, y)
+    torch.testing.assert_close(got, margins.clamp_max(0.2).mean(0))
+
+
+@pytest.mark.parametrize("detect", [True, False])
+def test_success_and_margin_are_those_of_the_worst_draw(toy, repository, detect: bool) -> None:
+    guard = random_guard(toy, repository, detect=detect)
+    x, y = between(toy), toy.test.y[:150]
+    evaluation = GuardObjective(guard).evaluate(x, y)
+    certain = guard.chances(x).scatter(1, y[:, None], 0).sum(1) > 1 - 1e-9
+    assert torch.equal(evaluation.success, certain)
+    assert 5 < int(certain.sum()) < 145
+    decided = evaluation.margin.abs() > 1e-4
+    assert torch.equal((evaluation.margin < 0)[decided], certain[decided])
+
+
+def test_the_attacker_of_a_random_guard_never_asks_it_before_the_end(toy, repository, monkeypatch) -> None:
+    guard = random_guard(toy, repository)
+    x, y = toy.test.x[:30], toy.test.y[:30]
+    asked: list[int] = []
+    drawn = MemberDraws.__call__
+
+    def counted(self: MemberDraws, *args: object) -> Tensor:
+        asked.append(len(args[0]))  # type: ignore[arg-type]
+        return drawn(self, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(MemberDraws, "__call__", counted)
+    adaptive(BIM(eps=0.3, steps=5), guard, x, y)
+    assert asked == [30, 30]  # the detector and the reformer, for the verdict on what was found
+
+
+def test_a_seed_that_makes_draws_repeatable_helps_no_attacker(toy, repository) -> None:
+    attack, (x, y) = BIM(eps=0.25, steps=5), (toy.test.x[:60], toy.test.y[:60])
+    guard, found = random_guard(toy, repository), []
+    for seed in (1, 1, None):  # the same defence, calibrated alike
+        guard.detectors[0].draws, guard.purifier.draws = MemberDraws(seed), MemberDraws(seed, stream=1)
+        found.append(adaptive(attack, guard, x, y))
+    assert torch.equal(found[0].success, found[1].success)
+    for other in found[1:]:
+        assert torch.equal(found[0].x_adv, other.x_adv)
+        assert torch.equal(found[0].chances, other.chances)
+    assert abs(float(found[0].success.double().mean() - found[0].chances.mean())) < 0.15
+
+
+@pytest.mark.parametrize("engine", [adaptive, gray_box])
+def test_an_adaptive_attack_is_likelier_to_fool_a_random_guard_than_the_oblivious_one(toy, repository, engine) -> None:
+    guard = random_guard(toy, repository)
+    attack, (x, y) = PGD(eps=0.3, steps=10), (toy.test.x[:60], toy.test.y[:60])
+    blind = guard.chances(oblivious(attack, guard, x, y).x_adv).scatter(1, y[:, None], 0).sum(1)
+    knowing = engine(attack, guard, x, y)
+    told = guard.chances(knowing.x_adv).scatter(1, y[:, None], 0).sum(1)
+    torch.testing.assert_close(knowing.chances, told)
+    assert bool((told >= blind).all())
+    assert float(told.mean()) > 0.8 > float(blind.mean())
+    assert float((knowing.x_adv.double() - x.double()).abs().max()) <= 0.3
+
+
+def test_a_purifier_has_one_outcome_with_its_surrogates_gradient(toy) -> None:
+    purifier, x = BitDepth(bits=2), toy.test.x[:5]
+    (plain,) = purifier.outcomes(x)
+    assert torch.equal(plain, purifier.purify(x))
+    point = x.clone().requires_grad_()
+    (made,) = purifier.outcomes(point)
+    torch.testing.assert_close(made, plain)
+    (gradient,) = torch.autograd.grad(made.sum(), point)
+    assert torch.equal(gradient, torch.ones_like(x))

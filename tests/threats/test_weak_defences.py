@@ -1,0 +1,154 @@
+"""Adaptive attackers where nothing is defended, where little is, and where a gradient seems to be missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from torch import Tensor
+
+from salus.attacks import PGD
+from salus.classifier import Classifier, States
+from salus.detectors import DETECTORS, Detector, MagNet, build_detector
+from salus.guard import Guard
+from salus.models.autoencoders import TABLES, build_autoencoder
+from salus.purifiers import BitDepth, Purifier
+from salus.repository import Member, Repository
+from salus.threats import adaptive, oblivious
+
+ATTACK = PGD(eps=0.4, steps=10)
+
+
+class Rough(Detector):
+    """Scores an input by noise that its own values decide, steep enough to have no gradient worth following."""
+
+    name: ClassVar[str] = "rough"
+    layers: ClassVar[tuple[str, ...]] = ()  # type: ignore[assignment]
+
+    def fit(self, classifier: Classifier, x: Tensor, y: Tensor) -> Rough:
+        self.classifier_ = classifier
+        return self
+
+    def class_scores(self, states: States) -> Tensor:
+        return (1e4 * states.x.sum(1)).sin()[:, None].expand_as(states.logits)
+
+    def describe(self) -> str:
+        return "noise"
+
+    def settings(self) -> dict[str, Any]:
+        return {}
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {}
+
+    @classmethod
+    def restore(cls, classifier: Classifier, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Rough:
+        return cls().fit(classifier, torch.empty(0), torch.empty(0))
+
+
+class Silent(Rough):
+    """Says the same of every input, and accepts it."""
+
+    def class_scores(self, states: States) -> Tensor:
+        return 0 * states.logits
+
+
+class Bent(Purifier):
+    """A purifier that changes next to nothing, through steps that have no gradient."""
+
+    name: ClassVar[str] = "bent"
+
+    def purify(self, x: Tensor) -> Tensor:
+        return (x * 1000).round() / 1000
+
+    def settings(self) -> dict[str, Any]:
+        return {}
+
+
+def untrained(shape: tuple[int, ...]) -> Repository:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Repository([Member(TABLES[0], build_autoencoder(shape, TABLES[0]), 0.0)], shape=shape)
+
+
+def guarded(toy, name: str) -> Guard:
+    detectors: dict[str, Any] = {
+        "silent": Silent,
+        "rough": Rough,
+        "untrained magnet": lambda: MagNet(repository=untrained((8,))),
+        "squeezing": lambda: build_detector("feature-squeezing", {"bits": 2}),
+        "one broad gaussian": lambda: build_detector(
+            "i-defender", {"layers": "logits", "components": 1, "covariance": "diag"}
+        ),
+    }
+    purifiers: dict[str, Any] = {
+        "bent": Bent,
+        "bit-depth": lambda: BitDepth(bits=5),
+    }
+    found = [make() for key, make in detectors.items() if key in name.split(" + ")]
+    purifier = next((make() for key, make in purifiers.items() if key in name.split(" + ")), None)
+    return Guard(toy.classifier, found, purifier, name=name).fit(toy.train, toy.calibration, 0.05)
+
+
+def robust(guard: Guard, x: Tensor, x_adv: Tensor, y: Tensor) -> float:
+    answers = guard(x_adv).answers
+    return float(((guard(x).answers == y) & ((answers == y) | (answers < 0))).float().mean())
+
+
+WEAK = ["rough", "untrained magnet", "squeezing", "one broad gaussian", "bent", "bit-depth", "rough + bent"]
+
+
+@pytest.mark.parametrize("name", ["silent", "none"])
+def test_where_everything_is_accepted_it_wins_as_the_white_box_attack_does(toy, name: str) -> None:
+    guard, (x, y) = guarded(toy, name), (toy.test.x[:90], toy.test.y[:90])
+    white = ATTACK.run(toy.classifier, x, y).success
+    knowing = adaptive(ATTACK, guard, x, y)
+    assert bool(guard(knowing.x_adv).accepted.all())
+    assert bool((knowing.success >= white).all())
+    assert float(white.float().mean()) > 0.9
+
+
+@pytest.mark.parametrize("name", WEAK)
+def test_a_weak_defence_leaves_hardly_more_than_none(toy, name: str) -> None:
+    guard, (x, y) = guarded(toy, name), (toy.test.x[:60], toy.test.y[:60])
+    bare = Guard(toy.classifier)
+    white = robust(bare, x, ATTACK.run(toy.classifier, x, y).x_adv, y)
+    blind = oblivious(ATTACK, guard, x, y).x_adv
+    knowing = adaptive(ATTACK, guard, x, y)
+    told = robust(guard, x, knowing.x_adv, y)
+    assert told <= white + 0.05
+    assert told <= robust(guard, x, blind, y)
+    fell = guard(blind).answers
+    assert bool((knowing.success >= ((fell >= 0) & (fell != y))).all())
+    assert float((knowing.x_adv.double() - x.double()).abs().max()) <= ATTACK.eps
+    assert float(knowing.x_adv.min()) >= 0 and float(knowing.x_adv.max()) <= 1
+    again = adaptive(ATTACK, guard, x[:20], y[:20])
+    torch.testing.assert_close(again.x_adv, adaptive(ATTACK, guard, x[:20], y[:20]).x_adv, rtol=0, atol=0)
+
+
+#: Those that a table of eight values can be fitted to, with what they need.
+TRAINED = {"safetynet": {"attack": "bim:eps=0.2"}, "subnetwork": {"attack": "bim:eps=0.2", "epochs": 5}}
+FITTED = sorted(set(DETECTORS) - {"attacked-head", "magnet", "multimagnet", "defense-gan"})
+
+
+@pytest.mark.parametrize("name", FITTED)
+def test_where_an_attacked_input_is_rejected_the_gradient_leads_towards_acceptance(toy, name: str) -> None:
+    """No step and no saturation hides the way."""
+    detector = build_detector(name, TRAINED.get(name, {"bits": 2} if name == "feature-squeezing" else {}))
+    guard = Guard(toy.classifier, [detector]).fit(toy.train, toy.calibration, 0.2)
+    x = oblivious(PGD(eps=0.3, steps=10), guard, toy.test.x, toy.test.y).x_adv
+    x = x[~guard(x).accepted]
+    assert len(x) >= 20
+    labels = toy.classifier(x).argmax(1, keepdim=True)
+    start = best = guard.view(x).class_acceptance.gather(1, labels)[:, 0].detach()
+    for step in range(30):
+        point = x.clone().requires_grad_()
+        (scores,) = guard.view(point).class_scores.values()
+        (slope,) = torch.autograd.grad(scores.gather(1, labels).sum(), point)
+        if step == 0:
+            assert float((slope != 0).any(1).float().mean()) > 0.95
+        x = (x - 0.02 * (1 - step / 30) * slope.sign()).clamp(0, 1)
+        best = torch.maximum(best, guard.view(x).class_acceptance.gather(1, labels)[:, 0].detach())
+    assert float((best > start + 0.1 * start.abs()).float().mean()) > 0.9
