@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save as safetensors_bytes
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 from torch import Tensor
 
 from salus.errors import StoreError
@@ -35,19 +36,8 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         StoreError: the disk is full, or the place is not writable.
     """
-    with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).chmod(0o666 & ~_umask())
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+    with _replaced(path) as place:
+        place.write_bytes(content)
 
 
 def write_text(path: Path, content: str) -> None:
@@ -62,7 +52,31 @@ def write_json(path: Path, content: Any) -> None:
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write tensors as safetensors, whole or not at all."""
-    write_bytes(path, safetensors_bytes({name: t.detach().cpu().contiguous() for name, t in tensors.items()}))
+    with _replaced(path) as place:
+        try:
+            save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, place)
+        except SafetensorError as error:  # it wraps what the operating system says, in words alone
+            code = errno.ENOSPC if f"os error {errno.ENOSPC}" in str(error) else errno.EIO
+            raise OSError(code, str(error)) from error
+
+
+@contextmanager
+def _replaced(path: Path) -> Iterator[Path]:
+    """Let the block write another file, and put it in the place of ``path`` once it is on the disk."""
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        os.close(handle)
+        place = Path(name)
+        try:
+            yield place
+            with place.open("rb+") as file:
+                os.fsync(file.fileno())
+            place.chmod(0o666 & ~_umask())
+            place.replace(path)
+        except BaseException:
+            place.unlink(missing_ok=True)
+            raise
 
 
 def _umask() -> int:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from salus.batches import rows_at_once
 from salus.errors import ModelError, SalusError
 from salus.models.layers import layer_names, watched
 from salus.models.probabilities import LogOfProbabilities
@@ -117,8 +118,9 @@ class Classifier(nn.Module):
 
     def predict(self, x: Tensor, batch_size: int = 512) -> Tensor:
         """Compute logits ``[N, K]`` batch by batch, in eval mode and without gradients, on x's device."""
+        size = rows_at_once(x, batch_size)
         with evaluating(self), torch.no_grad():
-            parts = [self(batch.to(self.device)).to(x.device) for batch in torch.split(x, batch_size)]
+            parts = [self(batch.to(self.device)).to(x.device) for batch in torch.split(x, size)]
         return torch.cat(parts) if len(x) else x.new_zeros(0, len(self.classes))
 
     def fingerprint(self) -> str:

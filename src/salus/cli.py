@@ -38,7 +38,7 @@ class _Group(click.Group):
 def _data_options(command: F) -> F:
     """Add the options that say which data, and how they are loaded."""
     options = [
-        click.option("--split", help="How samples are dealt: beats, patients or ds1-ds2 for mitdb."),
+        click.option("--split", help="How samples are dealt: beats, patients, ds1-ds2; of skin: lesions, images."),
         click.option("--bounds", help="Lowest and highest value of x, LOW,HIGH, when they are not 0,1."),
         click.option("--data-dir", type=click.Path(path_type=Path), help="Where downloaded sets lie."),
         click.option("--label", help="The CSV column that holds the label."),
@@ -51,7 +51,7 @@ def _data_options(command: F) -> F:
         click.option("--immutable", help="Features that never change, comma-separated."),
         click.option("--integer", help="Features that take whole numbers."),
         click.option("--derived", help="Features that follow from others."),
-        click.option("--positive", help="Classes that mean disease, for health metrics."),
+        click.option("--positive", help="Classes that mean disease; of skin lesions also malignant or thesis."),
     ]
     for option in reversed(options):
         command = option(command)
@@ -198,7 +198,9 @@ def attack(
 )
 @click.option("--split", multiple=True, help="Of ecg-atk-gan: beats or patients, for honest.  [default: both]")
 @click.option("--time", "minutes", type=float, help="Begin nothing that would not end within so many minutes.")
-@click.option("--data", help="Of ecg-atk-gan: a folder of WFDB records.  [default: mitdb]")
+@click.option(
+    "--data", help="Of ecg-atk-gan: a folder of WFDB records.  [default: mitdb]  Of i-defender: a folder of ImageNet."
+)
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Where downloaded sets lie.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of every random draw.")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, ...")
@@ -401,7 +403,8 @@ def data_show(name: str, seed: int, picture: Path | None, **options: Any) -> Non
     facts = splits.describe()
     click.echo(f"{facts['name']}: {facts['kind']}s of shape {facts['shape']}, values in {tuple(facts['bounds'])}")
     for part, counts in facts["counts"].items():
-        patients = f", {facts['groups'][part]} patients" if part in facts["groups"] else ""
+        who = "lesions" if facts["kind"] == "image" else "patients"
+        patients = f", {facts['groups'][part]} {who}" if part in facts["groups"] else ""
         click.echo(f"  {part}: {sum(counts.values())} samples ({_counts(counts)}{patients})")
     if facts["positive"]:
         click.echo(f"  disease: {', '.join(facts['positive'])}")

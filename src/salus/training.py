@@ -15,6 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from salus.batches import rows_at_once
 from salus.checkpoint import Checkpoint, optimizer_tensors, restore_optimizer, weights, weights_digest
 from salus.classifier import Classifier, evaluating
 from salus.data.base import Dataset
@@ -373,7 +374,8 @@ def evaluate(
     classes = len(dataset.classes)
     model, parts = Mixed(module, precision), []
     with evaluating(model):
-        for x, y in zip(torch.split(dataset.x, batch_size), torch.split(dataset.y, batch_size), strict=True):
+        size = rows_at_once(dataset.x, batch_size)
+        for x, y in zip(torch.split(dataset.x, size), torch.split(dataset.y, size), strict=True):
             shown = x.to(device)
             if recipe is not None:
                 shown = recipe.validation_inputs(model, shown, y.to(device))

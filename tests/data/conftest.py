@@ -7,7 +7,9 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
 from pathlib import Path
+from typing import ClassVar
 from zlib import crc32
 
 import numpy as np
@@ -175,6 +177,72 @@ def small_ptbdb(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lines += [f"{'0' * 64} patient001/s0010_re.xyz", f"{'0' * 64} CONTROLS"]
     (place / "ptbdb" / "SHA256SUMS.txt").write_text("\n".join(lines) + "\n")
     return place
+
+
+class SkinFiles:
+    """A small HAM10000 and ISIC 2018: of every class some lesions, with one to three pictures each."""
+
+    lesions: ClassVar[dict[str, int]] = {"MEL": 16, "NV": 40, "BCC": 12, "AKIEC": 10, "BKL": 16, "DF": 8, "VASC": 9}
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[str, str, str]] = []  # lesion, image, class
+        number = 0
+        for label, count in self.lesions.items():
+            for _ in range(count):
+                number += 1
+                pictures = 3 if number % 5 == 0 else 2 if number % 3 == 0 else 1
+                self.rows += [(f"HAM_{number:07d}", f"ISIC_{4 * number + i:07d}", label) for i in range(pictures)]
+        order = np.random.default_rng(0).permutation(len(self.rows))
+        self.rows = [self.rows[i] for i in order]
+        self.sorted = sorted(self.rows, key=lambda row: row[1])
+
+    def colour(self, image: str) -> tuple[int, int, int]:
+        """A colour of its own for each image, as far from the others' as JPEG is exact."""
+        number = int(image.removeprefix("ISIC_"))
+        return 40 + 8 * (number % 20), 40 + 8 * (number // 20 % 20), 40 + 50 * (number // 400)
+
+    def jpeg(self, image: str) -> bytes:
+        from PIL import Image
+
+        content = BytesIO()
+        Image.new("RGB", (16, 12), self.colour(image)).save(content, "JPEG", quality=95)
+        return content.getvalue()
+
+    def ham10000(self) -> dict[str, bytes]:
+        """Path below the set's folder -> content, as unpacked."""
+        header = "lesion_id,image_id,dx,dx_type,age,sex,localization,dataset"
+        lines = [f"{lesion},{image},{label.lower()},histo,50.0,male,back,vienna" for lesion, image, label in self.rows]
+        files = {
+            f"HAM10000_images_part_{1 + i % 2}/{image}.jpg": self.jpeg(image)
+            for i, (_, image, _) in enumerate(self.rows)
+        }
+        return {**files, "HAM10000_metadata.csv": "\n".join([header, *lines, ""]).encode()}
+
+    def isic2018(self) -> dict[str, bytes]:
+        """The same of ISIC."""
+        part = "ISIC2018_Task3_Training_"
+        classes = list(self.lesions)
+        marks = [",".join([image, *(f"{label == name:d}.0" for name in classes)]) for _, image, label in self.sorted]
+        groups = [f"{image},{lesion},histopathology" for lesion, image, _ in self.sorted]
+        truth = "\n".join([",".join(["image", *classes]), *marks, ""])
+        return {
+            **{f"{part}Input/{image}.jpg": self.jpeg(image) for _, image, _ in self.rows},
+            f"{part}Input/LICENSE.txt": b"CC BY-NC",
+            f"{part}LesionGroupings.csv": "\n".join(["image,lesion_id,diagnosis_confirm_type", *groups, ""]).encode(),
+            f"{part}GroundTruth/{part}GroundTruth.csv": truth.encode(),
+        }
+
+    def write(self, folder: Path, files: dict[str, bytes]) -> Path:
+        for name, content in files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(content)
+        return folder
+
+
+@pytest.fixture(scope="session")
+def skin() -> SkinFiles:
+    pytest.importorskip("PIL.Image")
+    return SkinFiles()
 
 
 class Home:

@@ -14,9 +14,8 @@ from salus.errors import DataError, OptionError
 def test_an_unknown_name_names_the_nearest() -> None:
     with pytest.raises(DataError, match=r"no data set 'brest-cancer'.*did you mean 'breast-cancer'"):
         load("brest-cancer")
-    with pytest.raises(
-        DataError, match=r"no data set 'zzz'.*known: breast-cancer, cifar10, digits, fashion-mnist, mitdb, mnist, ptbdb"
-    ):
+    known = "breast-cancer, cifar10, digits, fashion-mnist, ham10000, isic2018, mitdb, mnist, ptbdb"
+    with pytest.raises(DataError, match=rf"no data set 'zzz'.*known: {known}"):
         load("zzz")
 
 

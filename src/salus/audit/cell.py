@@ -19,6 +19,7 @@ from salus.attacks.taxonomy import taxonomy
 from salus.attacks.universal import UAP
 from salus.audit.cost import extra_cost
 from salus.audit.store import digest
+from salus.batches import rows_at_once
 from salus.classifier import Classifier
 from salus.data import Dataset
 from salus.errors import OptionError
@@ -117,10 +118,10 @@ class Cell:
             at_goal = torch.zeros_like(clean.accepted)
             if self.attack.targeted or isinstance(self.attack, Trigger):
                 at_goal = self._aim() == self.data.y
-            x_adv = torch.where(at_goal.reshape(-1, *[1] * (x_adv.ndim - 1)), self.data.x, x_adv)
+                x_adv[at_goal] = self.data.x[at_goal]
             verdict = self.guard(x_adv)
             record |= extra | count(self.data, clean, verdict, ~at_goal)
-            changed = ball(self.attack.norm, self.data.x, self.attack.radius, self.data.bounds).distance(x_adv)
+            changed = self._distance(x_adv)
             record |= self._detection(clean, verdict, changed)
             fallen = (verdict.answers != self.data.y) & verdict.accepted
             reached = fallen & (clean.answers == self.data.y)
@@ -248,18 +249,30 @@ class Cell:
         curves["operating_point"] = {"fpr": float((~clean.accepted).float().mean()), "tpr": tpr}
         if isinstance(self.attack, Control):
             return found | {"roc": curves}
-        noisy = self.guard(self._noise(changed))
-        return found | {"roc": curves} | proportion(~noisy.accepted, groups=groups).named("rejected_noise")
+        rejected = ~self._accepts_noise(changed)
+        return found | {"roc": curves} | proportion(rejected, groups=groups).named("rejected_noise")
 
-    def _noise(self, changed: Tensor) -> Tensor:
-        """Return the clean samples under random noise as long as the attack may be, or as it was."""
+    def _distance(self, x_adv: Tensor) -> Tensor:
+        """Return how far each sample was moved, float64 ``[N]``."""
         assert self.attack is not None  # noqa: S101 - the caller has looked
-        x, attack = self.data.x, self.attack
+        attack, bounds, size = self.attack, self.data.bounds, rows_at_once(x_adv, len(x_adv))
+        pairs = zip(self.data.x.split(size), x_adv.split(size), strict=True)
+        return torch.cat([ball(attack.norm, x, attack.radius, bounds).distance(moved) for x, moved in pairs])
+
+    def _accepts_noise(self, changed: Tensor) -> Tensor:
+        """Tell which clean samples the guard accepts under random noise as long as the attack may be, or as it was."""
+        samples = torch.arange(len(changed), device=changed.device)
+        parts = samples.split(rows_at_once(self.data.x, len(changed)))
+        return torch.cat([self.guard(self._noise(rows, changed[rows])).accepted for rows in parts])
+
+    def _noise(self, samples: Tensor, changed: Tensor) -> Tensor:
+        """Return some of the clean samples under such noise."""
+        assert self.attack is not None  # noqa: S101 - the caller has looked
+        x, attack = self.data.x[samples], self.attack
         mask = None if self.data.mask is None else self.data.mask.to(x.device)
         units = torch.tensor(self.data.steps, device=x.device) if self.data.steps else None
         region = ball(attack.norm, x, attack.radius, self.data.bounds, mask, units)
         length = changed.to(x.dtype) if attack.eps is None else torch.full_like(changed, attack.eps, dtype=x.dtype)
-        samples = torch.arange(len(x), device=x.device)
         direction = region.steepest(normal(self.attack.seed, samples, tuple(x.shape[1:]), stream=10**6))
         return region.land(region.project(x + length.reshape(-1, *[1] * (x.ndim - 1)) * direction))
 

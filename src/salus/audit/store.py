@@ -15,6 +15,7 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
 from salus.atomic import storage_errors, write_json, write_tensors
+from salus.data.published import file_sha256
 from salus.errors import StoreError
 from salus.progress import console
 
@@ -110,7 +111,7 @@ class Store:
             return None
         try:
             cell: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            if cell["sha256"] != hashlib.sha256(arrays.read_bytes()).hexdigest():
+            if cell["sha256"] != file_sha256(arrays):
                 raise ValueError("its arrays were changed or cut short")
         except (OSError, ValueError, KeyError, TypeError) as error:
             console.print(f"Cell {key[:12]} is damaged ({error}); it is computed again.")
@@ -121,7 +122,7 @@ class Store:
         """Store a finished cell: the arrays first, then the record that vouches for them."""
         path, place = self._paths(key)
         write_tensors(place, arrays)
-        write_json(path, {**cell, "sha256": hashlib.sha256(place.read_bytes()).hexdigest()})
+        write_json(path, {**cell, "sha256": file_sha256(place)})
 
     def read_arrays(self, key: str) -> dict[str, Tensor]:
         """Read a finished cell's arrays."""

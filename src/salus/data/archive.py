@@ -28,7 +28,9 @@ def is_archive(path: Path) -> bool:
 
 
 @contextmanager
-def unpacked(archive: Path, folder: Path, name: str, *, max_bytes: int = MAX_BYTES) -> Iterator[Path]:
+def unpacked(
+    archive: Path, folder: Path, name: str, *, max_bytes: int = MAX_BYTES, max_files: int = MAX_FILES
+) -> Iterator[Path]:
     """Unpack an archive of the data set ``name`` to a folder inside ``folder`` that is gone afterwards.
 
     Raises:
@@ -42,7 +44,7 @@ def unpacked(archive: Path, folder: Path, name: str, *, max_bytes: int = MAX_BYT
     with storage_errors(folder):
         scratch = tempfile.TemporaryDirectory(dir=folder, prefix=".unpack-")
     with scratch as place:
-        unpack(archive, Path(place), max_bytes=max_bytes)
+        unpack(archive, Path(place), max_bytes=max_bytes, max_files=max_files)
         yield Path(place)
 
 

@@ -10,9 +10,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from salus.data.packed import Packed
 from salus.errors import DataError, nearest
 
 Kind = Literal["table", "signal", "image"]
+
+#: Samples that are looked at together where all are.
+_PIECE = 256
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ class Dataset:
     """Samples with labels: tables ``[N, F]``, signals ``[N, C, L]`` or images ``[N, C, H, W]``.
 
     Attributes:
-        x: float32 samples inside ``bounds``.
+        x: float32 samples inside ``bounds``; a ``Packed`` tensor where images are too many to be held as floats.
         y: int64 labels ``[N]``, indices into ``classes``.
         classes: class names.
         provenance: where the samples came from.
@@ -138,19 +142,7 @@ class Dataset:
                 f"Data {name!r}: sample {row} has label {int(self.y[row])}, "
                 f"but there are {len(self.classes)} classes (0 to {len(self.classes) - 1})."
             )
-        flat = self.x.flatten(1)
-        finite = flat.isfinite().all(1)
-        if not bool(finite.all()):
-            row = int((~finite).nonzero()[0])
-            raise DataError(f"Data {name!r}: sample {row} holds NaN or infinity.")
-        inside = ((flat >= low) & (flat <= high)).all(1)
-        if not bool(inside.all()):
-            row = int((~inside).nonzero()[0])
-            lowest, highest = float(flat[row].min()), float(flat[row].max())
-            raise DataError(
-                f"Data {name!r}: sample {row} has values from {lowest:g} to {highest:g}, outside the bounds "
-                f"({low:g}, {high:g}); give the true bounds (--bounds LOW,HIGH) or scale the data (--scale)."
-            )
+        self._check_values()
         if self.features and (self.x.ndim != 2 or len(self.features) != self.x.shape[1]):
             raise DataError(f"Data {name!r}: {len(self.features)} feature names do not fit x.")
         for word in (*self.marks.immutable, *self.marks.integer, *self.marks.derived):
@@ -159,6 +151,28 @@ class Dataset:
         for word in self.positive:
             if word not in self.classes:
                 raise DataError(f"Data {name!r} has no class {word!r}; {nearest(word, self.classes)}")
+
+    def _check_values(self) -> None:
+        """Refuse NaN, infinity and values outside the bounds, piece by piece."""
+        name, (low, high) = self.provenance.name, self.bounds
+        if isinstance(self.x, Packed) and low <= 0 and high >= 1:
+            return  # bytes divided by 255
+        first = 0
+        for part in self.x.split(_PIECE):
+            flat = part.flatten(1)
+            finite = flat.isfinite().all(1)
+            if not bool(finite.all()):
+                row = first + int((~finite).nonzero()[0])
+                raise DataError(f"Data {name!r}: sample {row} holds NaN or infinity.")
+            inside = ((flat >= low) & (flat <= high)).all(1)
+            if not bool(inside.all()):
+                row = int((~inside).nonzero()[0])
+                lowest, highest = float(flat[row].min()), float(flat[row].max())
+                raise DataError(
+                    f"Data {name!r}: sample {first + row} has values from {lowest:g} to {highest:g}, outside the "
+                    f"bounds ({low:g}, {high:g}); give the true bounds (--bounds LOW,HIGH) or scale the data (--scale)."
+                )
+            first += len(part)
 
     def __len__(self) -> int:
         return len(self.y)
@@ -189,12 +203,15 @@ class Dataset:
         if note:
             provenance = replace(provenance, notes=(*provenance.notes, note))
         groups = None if self.groups is None else self.groups[indices]
-        return replace(self, x=self.x[indices], y=self.y[indices], groups=groups, provenance=provenance)
+        x = self.x.take(indices) if isinstance(self.x, Packed) else self.x[indices]
+        return replace(self, x=x, y=self.y[indices], groups=groups, provenance=provenance)
 
     def fingerprint(self) -> str:
-        """SHA-256 of the samples, labels, class names and bounds: equal exactly when the data are."""
+        """SHA-256 of the samples as held, labels, class names and bounds: equal exactly when the data are."""
         digest = hashlib.sha256(repr((tuple(self.x.shape), self.classes, self.bounds, self.steps, self.marks)).encode())
-        digest.update(self.x.cpu().contiguous().numpy().tobytes())
+        for part in self.x.split(_PIECE):
+            held = part.bytes() if isinstance(part, Packed) else part
+            digest.update(held.cpu().contiguous().numpy().tobytes())
         digest.update(self.y.cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 

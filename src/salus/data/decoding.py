@@ -1,4 +1,4 @@
-"""Decoding image files with Pillow, in threads, into one array of bytes."""
+"""Decoding image files with Pillow, in threads, into one array of bytes: in memory, or in a file where it is large."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from salus.data.pixel_rows import pixel_rows
 from salus.data.pixels import Pixels
 from salus.data.split import Indices
 from salus.errors import DataError
@@ -33,6 +34,9 @@ FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "PPM")
 GREY = ("1", "L", "I;16", "I;16B", "I;16L")
 COLOUR = ("RGB", "RGBX", "P", "CMYK", "YCbCr", "RGBA", "RGBa", "LA", "La", "PA")
 
+#: Images that are decoded before the next ones are begun, so that few wait in memory to be kept.
+AT_ONCE = 128
+
 MAX_PIXELS = 2**26  # of one image: 8192 x 8192
 MAX_FILE_BYTES = 2**28
 
@@ -42,7 +46,8 @@ class Decoded:
     """Images that could be read.
 
     Attributes:
-        x: their values ``[n, C, H, W]``: C is 1 if every image is grey, else 3.
+        x: their values ``[n, C, H, W]``: C is 1 if every image is grey, else 3. An array of more than
+            ``MOST_VALUES`` is mapped from a file without a name, which is gone when the array is.
         kept: their positions among the files ``[n]``.
         failed: the other positions, and why.
         transparent: how many had transparent parts, which are white now.
@@ -76,7 +81,8 @@ def decode_images(paths: Sequence[Path], size: tuple[int, int] | None, *, name: 
         name: of the data, for messages.
 
     Raises:
-        DataError: Pillow is missing, no image can be read, they differ in size, or they do not fit into memory.
+        DataError: Pillow is missing, no image can be read, they differ in size, or they do not fit on the disk.
+        StoreError: the user's cache, where the file lies, cannot be written.
     """
     with _decoders() as threads:
         heads: list[_Head | str] = list(threads.map(_or_reason(_head), paths))
@@ -88,31 +94,35 @@ def decode_images(paths: Sequence[Path], size: tuple[int, int] | None, *, name: 
             )
         height, width = size or _one_size({paths[row]: head.size for row, head in good.items()}, name)
         channels = 1 if all(head.grey for head in good.values()) else 3
-        _refuse_too_many((len(good), channels, height, width), name)
-        x = np.empty((len(good), channels, height, width), np.uint8)
+        shape = (channels, height, width)
 
-        def decode(place: int, path: Path) -> tuple[str, bool]:
+        def decode(path: Path) -> tuple[Pixels, bool, str]:
             content = path.read_bytes()
-            x[place], transparent = _decoded(content, channels, (height, width))
-            return hashlib.sha256(content).hexdigest(), transparent
+            return *_decoded(content, channels, (height, width)), hashlib.sha256(content).hexdigest()
 
-        rows = list(good)
         digest, kept, transparent = hashlib.sha256(), [], 0
-        with progress(f"Reading {name}", len(rows)) as advance:
-            jobs = threads.map(_or_reason(decode), range(len(rows)), (paths[row] for row in rows))
-            for place, (row, done) in enumerate(zip(rows, jobs, strict=True)):
-                advance()
-                if isinstance(done, str):
-                    failed[row] = done
-                    continue
-                digest.update(f"{done[0]}  {paths[row].name}\n".encode())
-                transparent += done[1]
-                kept.append(place)
-    if not kept:
-        raise DataError(f"Data {name!r}: none of {len(paths)} images can be read; the first, {paths[0]}, {failed[0]}.")
+        with pixel_rows(len(good), shape, name=name) as rows, progress(f"Reading {name}", len(good)) as advance:
+            order = list(good)
+            for first in range(0, len(order), AT_ONCE):
+                some = order[first : first + AT_ONCE]
+                done = threads.map(_or_reason(decode), [paths[row] for row in some])
+                for row, image in zip(some, done, strict=True):
+                    advance()
+                    if isinstance(image, str):
+                        failed[row] = image
+                        continue
+                    rows.append(image[0])
+                    transparent += image[1]
+                    digest.update(f"{image[2]}  {paths[row].name}\n".encode())
+                    kept.append(row)
+            if not kept:
+                raise DataError(
+                    f"Data {name!r}: none of {len(paths)} images can be read; the first, {paths[0]}, {failed[0]}."
+                )
+            x = rows.array()
     return Decoded(
-        x=x if len(kept) == len(x) else x[kept],
-        kept=np.array([rows[place] for place in kept], dtype=np.int64),
+        x=x,
+        kept=np.array(kept, dtype=np.int64),
         failed=failed,
         transparent=transparent,
         checksum=digest.hexdigest(),
@@ -165,6 +175,8 @@ def _or_reason(task: Callable[..., T]) -> Callable[..., T | str]:
         except Exception as error:  # a damaged image fails in many ways
             from PIL import UnidentifiedImageError
 
+            if isinstance(error, FileNotFoundError):
+                return "is missing"
             if isinstance(error, UnidentifiedImageError):
                 return f"is no image of the formats {', '.join(FORMATS)}"
             if isinstance(error, ValueError) and str(error).startswith(("is ", "has ")):
@@ -184,19 +196,6 @@ def _one_size(sizes: dict[Path, tuple[int, int]], name: str) -> tuple[int, int]:
                 "say to which size they are to be scaled and cropped (--size 224)."
             )
     return first
-
-
-def _refuse_too_many(shape: tuple[int, ...], name: str) -> None:
-    """Refuse what this machine's memory cannot hold: a byte and a float for each value."""
-    if not hasattr(os, "sysconf"):
-        return
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    needed = 5 * int(np.prod([int(size) for size in shape], dtype=object))
-    if needed > memory:
-        raise DataError(
-            f"Data {name!r}: {shape[0]} images of {shape[2]}x{shape[3]} need {needed / 2**30:.0f} GiB, this machine "
-            f"has {memory / 2**30:.0f}; bring fewer images, or make them smaller (--size)."
-        )
 
 
 @contextmanager

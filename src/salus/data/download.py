@@ -102,7 +102,7 @@ def download_verified(
         part.unlink()
     home, _, name = url.rpartition("/")
     raise DataError(
-        f"File {unquote(name)} from {home}/ is not the published one: its SHA-256 is wrong, twice; try again "
+        f"File {unquote(name)} from {home}/ is not the published one: its checksum is wrong, twice; try again "
         "later, or bring the set from elsewhere (--from FOLDER)."
     )
 

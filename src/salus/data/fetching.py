@@ -14,10 +14,12 @@ from salus.atomic import storage_errors, write_bytes
 from salus.data.archive import unpacked
 from salus.data.download import Patience, download, download_verified, part_of
 from salus.data.fetching_pinned import fetch_pinned
+from salus.data.fetching_skin import fetch_skin
 from salus.data.load import SOURCES
 from salus.data.pinned import PinnedSet
 from salus.data.places import places
 from salus.data.published import PublishedSet, file_sha256
+from salus.data.skin_sets import SkinSet
 from salus.errors import DataError, nearest
 from salus.progress import console, progress
 
@@ -60,6 +62,9 @@ def fetch(
     with _kept_if_filled(folder):
         if isinstance(published, PinnedSet):
             fetch_pinned(published, folder, source, base_url or published.base_url, PATIENCE)
+            return folder
+        if isinstance(published, SkinSet):
+            fetch_skin(published, folder, source, base_url or published.base_url, PATIENCE)
             return folder
         if source is None:
             _from_home(published, folder, base_url or published.base_url)

@@ -29,9 +29,10 @@ class Listing:
     Attributes:
         paths: of the files ``[N]``.
         y: their classes ``[N]``.
-        sides: ``train``, ``val`` or ``test`` of each ``[N]``.
+        sides: of each ``[N]``: ``train``, ``val`` or ``test``, or the part that it was dealt to.
         classes: names of the class folders, sorted as text.
         notes: what was passed over.
+        groups: the patient or lesion of each ``[N]``, where that is known.
     """
 
     paths: tuple[Path, ...]
@@ -39,6 +40,7 @@ class Listing:
     sides: tuple[str, ...]
     classes: tuple[str, ...]
     notes: tuple[str, ...]
+    groups: Indices | None = None
 
 
 def load_image_folder(options: LoadOptions) -> Splits:
@@ -132,6 +134,7 @@ def read_images(listing: Listing, size: tuple[int, int] | None, *, name: str) ->
         x=decoded.x,
         y=listing.y[decoded.kept],
         classes=listing.classes,
+        groups=None if listing.groups is None else listing.groups[decoded.kept],
         provenance=Provenance(
             name=name,
             source=f"images in {name}",

@@ -20,6 +20,8 @@ from salus.data.pinned import CIFAR10, FASHION_MNIST, MNIST, PinnedSet
 from salus.data.places import find_set
 from salus.data.ptbdb import load_ptbdb
 from salus.data.published import MITDB, PTBDB, PublishedSet
+from salus.data.skin_lesions import load_ham10000, load_isic2018
+from salus.data.skin_sets import HAM10000, ISIC2018, SkinSet
 from salus.data.wfdb_folder import load_wfdb_folder
 from salus.errors import DataError, nearest
 
@@ -34,7 +36,7 @@ class Source:
     licence: str = ""
     home: str = ""
     options: frozenset[str] = frozenset()
-    published: PublishedSet | PinnedSet | None = None  # None: nothing has to be downloaded
+    published: PublishedSet | PinnedSet | SkinSet | None = None  # None: nothing has to be downloaded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +50,8 @@ class CatalogueEntry:
     home: str
     at_hand: bool
 
+
+_LESION_OPTIONS = frozenset({"split", "size", "positive"})
 
 #: Every data set with a name.
 SOURCES: dict[str, Source] = {
@@ -81,6 +85,24 @@ SOURCES: dict[str, Source] = {
         licence="MIT",
         home="https://github.com/zalandoresearch/fashion-mnist",
         published=FASHION_MNIST,
+    ),
+    "ham10000": Source(
+        loader=load_ham10000,
+        kind="image",
+        summary="HAM10000: 10,015 dermatoscopic pictures of 7,470 skin lesions, 450x600, seven classes",
+        licence=HAM10000.licence,
+        home="https://doi.org/10.7910/DVN/DBW86T",
+        options=_LESION_OPTIONS,
+        published=HAM10000,
+    ),
+    "isic2018": Source(
+        loader=load_isic2018,
+        kind="image",
+        summary="ISIC 2018 task 3, training part: the pictures of HAM10000, labelled by ISIC's own tables",
+        licence=ISIC2018.licence,
+        home="https://challenge.isic-archive.com/data/#2018",
+        options=_LESION_OPTIONS,
+        published=ISIC2018,
     ),
     "mitdb": Source(
         loader=load_mitdb,

@@ -1,4 +1,4 @@
-"""One's own arrays in a ``.npz`` file: ``x`` and ``y``, or a training and a test part given apart."""
+"""One's own arrays in a ``.npz`` file: ``x`` and ``y``, or parts given apart, as Salus or MedMNIST names them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from salus.data.assemble import RawData, assemble, refuse_nonfinite
 from salus.data.base import FeatureMarks, Provenance, Splits
 from salus.data.labels import encode_array, encode_groups
+from salus.data.medmnist import is_medmnist, load_medmnist
 from salus.data.options import LoadOptions
 from salus.data.published import file_sha256
 from salus.data.split import SHARES, Indices, Parts, describe_shares, grouped, stratified
@@ -30,13 +31,16 @@ def load_npz(options: LoadOptions) -> Splits:
 
     The file may also hold ``classes``, ``groups``, ``features``, ``immutable``, ``integer``, ``derived`` and
     ``positive``; an option of the same name goes before it. With ``x_train``, ``y_train``, ``x_test`` and
-    ``y_test`` (and ``groups_train``, ``groups_test``) the test part stays as it was given.
+    ``y_test`` (and ``groups_train``, ``groups_test``) the test part stays as it was given. Files as MedMNIST has them
+    (``train_images``, ``train_labels``, ...) are read by :func:`salus.data.medmnist.load_medmnist`.
 
     Raises:
         DataError: the file is none, holds Python objects, or its arrays do not fit together.
     """
     path = Path(options.name)
     arrays = _read(path)
+    if is_medmnist(arrays):
+        return load_medmnist(arrays, options)
     apart = "x_train" in arrays or "x_test" in arrays
     sides = ("_train", "_test") if apart else ("",)
     xs = [_samples(arrays, f"x{side}", path) for side in sides]

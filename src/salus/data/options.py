@@ -22,7 +22,8 @@ class LoadOptions:
 
     Attributes:
         name: a known data set, or the path of a file or folder of one's own.
-        split: how samples are dealt, where there is a choice (``beats``, ``patients``, ``ds1-ds2``).
+        split: how samples are dealt, where there is a choice (``beats``, ``patients``, ``ds1-ds2``; ``lesions``,
+            ``images``).
         bounds: lowest and highest value that samples may have, when these are not (0, 1).
         seed: of the split, and of SMOTE.
         data_dir: the first place where a downloaded set is looked for.
@@ -37,7 +38,8 @@ class LoadOptions:
         immutable: table features that never change.
         integer: table features that take whole numbers.
         derived: table features that follow from others.
-        positive: classes that mean disease.
+        positive: classes that mean disease; of skin lesions also the name of a health map, ``malignant`` or
+            ``thesis``.
     """
 
     name: str

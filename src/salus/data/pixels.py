@@ -1,4 +1,4 @@
-"""From images of one byte a value to four Datasets, with one float copy of each image and no more."""
+"""From images of one byte a value to four Datasets: as floats, or packed where these would be too many."""
 
 from __future__ import annotations
 
@@ -9,11 +9,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from salus.data.base import Dataset, Provenance, Splits
+from salus.data.packed import Packed
 from salus.data.split import SHARES, Indices, Parts, describe_shares, gaps, stratified
 
 Pixels = NDArray[np.uint8]
+
+#: With more values than this, 1 GiB of floats, images stay bytes, and lie in a file where they are decoded one by one.
+MOST_VALUES = 2**28
 
 #: What training, validation and calibration share of the training part when the test part is given: of 60,000
 #: images 5,000 for validation and 5,000 for calibration, as MultiMagNet sets apart.
@@ -30,6 +35,7 @@ class Images:
         classes: class names.
         provenance: where they came from.
         positive: classes that mean disease.
+        groups: the patient or lesion of each ``[N]``; None when they are independent.
     """
 
     x: Pixels
@@ -37,6 +43,7 @@ class Images:
     classes: tuple[str, ...]
     provenance: Provenance
     positive: tuple[str, ...] = ()
+    groups: Indices | None = None
 
 
 def deal_training(y: Indices, classes: tuple[str, ...], *, given_test: int, seed: int, name: str) -> Parts:
@@ -66,15 +73,22 @@ def assemble_images(images: Images, parts: Parts) -> Splits:
     return Splits(
         **{
             part: Dataset(
-                x=torch.from_numpy(images.x[rows]).float().div_(255),  # [n, C, H, W]
+                x=_samples(images.x, rows),  # [n, C, H, W]
                 y=torch.from_numpy(images.y[rows].astype(np.int64)),
                 classes=images.classes,
                 provenance=provenance,
+                groups=None if images.groups is None else torch.from_numpy(images.groups[rows].astype(np.int64)),
                 positive=images.positive,
             )
             for part, rows in parts.items()
         }
     )
+
+
+def _samples(x: Pixels, rows: Indices) -> Tensor:
+    if x.size > MOST_VALUES:
+        return Packed(torch.from_numpy(x), torch.from_numpy(rows))
+    return torch.from_numpy(x[rows]).float().div_(255)
 
 
 def checksum_of(contents: Mapping[str, bytes]) -> str:

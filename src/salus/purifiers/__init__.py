@@ -3,6 +3,7 @@
 from salus.purifiers.base import Purifier
 from salus.purifiers.bit_depth import BitDepth
 from salus.purifiers.defense_gan import DefenseGANPurifier
+from salus.purifiers.low_level import LowLevel
 from salus.purifiers.multimagnet import MultiMagNetReformer
 from salus.purifiers.reformer import Reformer
 from salus.purifiers.registry import PURIFIERS, build_purifier
@@ -11,6 +12,7 @@ __all__ = [
     "PURIFIERS",
     "BitDepth",
     "DefenseGANPurifier",
+    "LowLevel",
     "MultiMagNetReformer",
     "Purifier",
     "Reformer",

@@ -10,11 +10,12 @@ from salus.errors import OptionError, nearest
 from salus.purifiers.base import Purifier
 from salus.purifiers.bit_depth import BitDepth
 from salus.purifiers.defense_gan import DefenseGANPurifier
+from salus.purifiers.low_level import LowLevel
 from salus.purifiers.multimagnet import MultiMagNetReformer
 from salus.purifiers.reformer import Reformer
 
 PURIFIERS: dict[str, type[Purifier]] = {
-    cls.name: cls for cls in (BitDepth, Reformer, MultiMagNetReformer, DefenseGANPurifier)
+    cls.name: cls for cls in (BitDepth, LowLevel, Reformer, MultiMagNetReformer, DefenseGANPurifier)
 }
 
 

@@ -1,0 +1,109 @@
+"""Images that stay bytes, in memory or in a file, and become floats where they are used, batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map_only
+
+_ATEN = torch.ops.aten
+
+
+class Packed(Tensor):
+    """A float32 tensor ``[N, C, H, W]`` of values from 0 to 1 that holds a quarter of their bytes, or none.
+
+    To its users it is the tensor of ``levels[rows] / 255``: indexing, arithmetic and networks see plain floats, made
+    when they are asked for and kept by nobody. Only ``split``, ``detach`` and :meth:`take` hand on the bytes as they
+    are, so that whoever works batch by batch never has more floats than a batch.
+
+    Args:
+        levels: values from 0 to 255, uint8 ``[M, C, H, W]``, in main memory or mapped from a file.
+        rows: which of the M images, in which order, int64 ``[N]``.
+    """
+
+    levels: Tensor
+    rows: Tensor
+
+    @staticmethod
+    def __new__(cls: type[Packed], levels: Tensor, rows: Tensor) -> Packed:
+        """Make a tensor without floats of its own."""
+        shape = (len(rows), *levels.shape[1:])
+        with torch.inference_mode(False):  # so that it is the same tensor, in whichever mode it is made
+            made: Packed = Tensor._make_wrapper_subclass(cls, shape, dtype=torch.float32)
+        return made
+
+    def __init__(self, levels: Tensor, rows: Tensor) -> None:
+        self.levels, self.rows = levels, rows
+
+    def take(self, rows: Tensor) -> Packed:
+        """Choose images by their positions, int64 ``[n]`` (or bool ``[N]``), without reading any."""
+        return Packed(self.levels, self.rows[rows.to(self.rows.device)])
+
+    def bytes(self) -> Tensor:
+        """Return the levels, uint8 ``[N, C, H, W]``."""
+        return self.levels[self.rows]
+
+    def unpack(self) -> Tensor:
+        """Make the floats, each level divided by 255."""
+        return _floats(self.levels, self.rows)
+
+    def numpy(self, *, force: bool = False) -> Any:
+        """Make the floats as an array."""
+        return self.unpack().numpy(force=force)
+
+    def tolist(self) -> Any:
+        """Make the floats as lists."""
+        return self.unpack().tolist()
+
+    def contiguous(self, memory_format: torch.memory_format = torch.contiguous_format) -> Tensor:
+        """Make the floats, as those who read a tensor's memory ask for."""
+        return self.unpack().contiguous(memory_format=memory_format)
+
+    def __setitem__(self, rows: Any, values: Any) -> None:
+        """Refuse: there are no floats to write to."""
+        raise _read_only()
+
+    def __repr__(self) -> str:  # type: ignore[override]
+        return f"Packed({list(self.shape)})"
+
+    @classmethod
+    def __torch_dispatch__(  # type: ignore[override]
+        cls,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Hand on bytes where the operation only chooses images in order; make floats for every other."""
+        given = dict(kwargs or {})
+        first = args[0] if args else None
+        if isinstance(first, cls):
+            if func._schema.is_mutable:  # type: ignore[attr-defined]
+                raise _read_only()
+            if func in (_ATEN.detach.default, _ATEN.alias.default):
+                return cls(first.levels, first.rows)
+            if func is _ATEN.split.Tensor and _dimension(args[2:], given) == 0:
+                return [cls(first.levels, part) for part in first.rows.split(args[1])]
+            if func in (_ATEN.select.int, _ATEN.slice.Tensor) and _dimension(args[1:], given) == 0:
+                return _floats(first.levels, func(first.rows, *args[1:], **given))
+            if func is _ATEN.index.Tensor and len(args[1]) == 1 and not args[1][0].is_cuda:
+                return _floats(first.levels, first.rows[args[1][0]])
+        return func(*tree_map_only(cls, cls.unpack, args), **tree_map_only(cls, cls.unpack, given))
+
+
+def _read_only() -> RuntimeError:
+    return RuntimeError("These images are read from bytes and cannot be written to; clone them first.")
+
+
+def _floats(levels: Tensor, rows: Tensor) -> Tensor:
+    with torch.inference_mode(False):
+        return levels[rows].float().div_(255)
+
+
+def _dimension(after: Sequence[Any], given: Mapping[str, Any]) -> int:
+    """Read along which dimension an operation goes that takes it as its next argument."""
+    dimension: int = after[0] if after else given.get("dim", 0)
+    return dimension

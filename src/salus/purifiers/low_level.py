@@ -1,0 +1,133 @@
+"""Low-level transformation: WebP compression and a horizontal flip (Yin et al., 2020; the thesis, 4.4.2)."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from salus.classifier import Classifier
+from salus.errors import ModelError, OptionError
+from salus.purifiers.base import Purifier
+
+_LONGEST = 16_383  # pixels of a side that WebP can hold
+
+
+class LowLevel(Purifier):
+    """Compresses each image with lossy WebP, then mirrors it left to right; either can be left out.
+
+    Images ``[N, C, H, W]`` have one channel (grey), three (RGB) or four (RGB and alpha, which WebP keeps as it is).
+    For WebP the range between the bounds is rounded to 256 levels. The same image always gives the same one, whatever
+    else is in its batch, as long as Pillow's WebP library stays the same. Neither the paper nor the thesis says which
+    quality it took.
+
+    Compression has no useful gradient: attackers pass it as the identity (BPDA, Athalye et al., 2018). The flip they
+    differentiate exactly.
+
+    Args:
+        quality: of WebP, from 0 (smallest) to 100.
+        flip: whether to mirror.
+        webp: whether to compress.
+        bounds: lowest and highest value of x.
+
+    Raises:
+        OptionError: an option makes no sense, or Pillow is missing or knows no WebP.
+    """
+
+    name: ClassVar[str] = "low-level"
+
+    def __init__(
+        self, *, quality: int = 50, flip: bool = True, webp: bool = True, bounds: tuple[float, float] = (0.0, 1.0)
+    ) -> None:
+        if type(quality) is not int or not 0 <= quality <= 100:
+            raise OptionError(f"Low-level: quality must be a whole number from 0 to 100, not {quality!r}.")
+        for option, value in (("flip", flip), ("webp", webp)):
+            if type(value) is not bool:
+                raise OptionError(f"Low-level: {option} must be true or false, not {value!r}.")
+        if not (flip or webp):
+            raise OptionError("Low-level: without flip and without webp it changes nothing; leave one of them on.")
+        if webp:
+            _need_webp()
+        self.quality = quality
+        self.flip = flip
+        self.webp = webp
+        self.bounds = (float(bounds[0]), float(bounds[1]))
+
+    def fit(self, classifier: Classifier, x: Tensor, y: Tensor) -> LowLevel:
+        """Learn nothing, but refuse samples that are no images.
+
+        Raises:
+            ModelError: they are none.
+        """
+        self._check(x)
+        return self
+
+    def purify(self, x: Tensor) -> Tensor:
+        """Compress and mirror images ``[N, C, H, W]``.
+
+        Raises:
+            ModelError: x holds no images.
+        """
+        self._check(x)
+        compressed = self._compress(x) if self.webp else x
+        return compressed.flip(-1) if self.flip else compressed
+
+    def surrogate(self, x: Tensor) -> Tensor:
+        """Mirror alone; differentiable."""
+        return x.flip(-1) if self.flip else x
+
+    def settings(self) -> dict[str, Any]:
+        """Return the options and the bounds."""
+        return {"quality": self.quality, "flip": self.flip, "webp": self.webp, "bounds": list(self.bounds)}
+
+    def _check(self, x: Tensor) -> None:
+        if x.ndim != 4 or x.shape[1] not in (1, 3, 4) or max(x.shape[2:]) > _LONGEST:
+            raise ModelError(
+                f"Low-level transformation takes images [N, C, H, W] with C of 1, 3 or 4 and sides up to {_LONGEST}, "
+                f"not {list(x.shape)}."
+            )
+
+    def _compress(self, x: Tensor) -> Tensor:
+        low, high = self.bounds
+        levels = ((x.detach() - low) / (high - low) * 255).round().clamp(0, 255).to(torch.uint8)
+        images = levels.permute(0, 2, 3, 1).contiguous().cpu().numpy()  # [N, H, W, C]
+        made = np.empty_like(images)
+
+        def compress(rows: range) -> None:
+            for row in rows:
+                made[row] = self._compressed(images[row])
+
+        workers = min(os.cpu_count() or 1, max(len(images), 1))
+        with ThreadPoolExecutor(workers) as threads:  # Pillow lets others run while it compresses
+            list(threads.map(compress, [range(first, len(images), workers) for first in range(workers)]))
+        back = torch.from_numpy(made).permute(0, 3, 1, 2).to(x.device, x.dtype)
+        purified: Tensor = (back / 255 * (high - low) + low).clamp(low, high)
+        return purified
+
+    def _compressed(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Compress one image ``[H, W, C]`` and read it back."""
+        from PIL import Image
+
+        grey = image.shape[2] == 1
+        drawn = Image.fromarray(image[..., 0] if grey else image)
+        content = BytesIO()
+        # exact: colours under transparent parts are values too, which a classifier sees.
+        drawn.save(content, "WEBP", quality=self.quality, exact=True)
+        with Image.open(content, formats=("WEBP",)) as opened:
+            values: NDArray[np.uint8] = np.asarray(opened.convert(drawn.mode))
+        return values[..., None] if grey else values
+
+
+def _need_webp() -> None:
+    try:
+        from PIL import features
+    except ModuleNotFoundError as error:
+        raise OptionError("Defence 'low-level' needs Pillow: pip install 'salus[images]'.") from error
+    if not features.check("webp"):
+        raise OptionError("Defence 'low-level' needs a Pillow that knows WebP: pip install --upgrade pillow.")

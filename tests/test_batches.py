@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+
+from salus.attacks import PGD
+from salus.batches import MOST_VALUES, rows_at_once
+
+if TYPE_CHECKING:
+    from conftest import Toy
+
+
+def test_small_samples_keep_their_batches_and_large_ones_get_smaller() -> None:
+    assert rows_at_once(torch.empty(5, 1, 28, 28), 512) == 512
+    assert rows_at_once(torch.empty(5, 3, 32, 32), 1024) == 1024
+    photos = rows_at_once(torch.empty(1, 3, 150, 200), 512)
+    assert 1 < photos < 512
+    assert rows_at_once(torch.empty(1, 3, 5000, 5000), 512) == 1
+    assert rows_at_once(torch.empty(0, 3, 8, 8), 512) == 512
+
+
+def test_smaller_batches_change_no_answer_and_no_attack(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = toy.test.x[:60], toy.test.y[:60]
+    attack, guard = PGD(eps=0.05, steps=4), toy.guard()
+
+    def everything() -> list[torch.Tensor]:
+        return [toy.classifier.predict(x), attack(toy.classifier, x, y), guard(x).probabilities]
+
+    before = everything()
+    monkeypatch.setitem(MOST_VALUES, "cpu", 8 * 7)
+    assert rows_at_once(x, 512) == 7
+    for one, other in zip(before, everything(), strict=True):
+        assert torch.allclose(one, other, atol=1e-6)
