@@ -74,6 +74,9 @@ WORDS = {
         "Hossain et al., ECG-ATK-GAN",
     ),
     "bit-depth": Word("purifier", "rounds values to 2^bits levels", "nothing", "Xu et al., NDSS 2018"),
+    "low-level": Word(
+        "purifier", "WebP at a quality, and a horizontal flip", "images", "the skin-lesion thesis, Section 4.4.2"
+    ),
     "reformer": Word(
         "purifier", "an autoencoder's reconstruction", f"{_CLEAN}, an autoencoder", "Meng and Chen, CCS 2017"
     ),

@@ -207,6 +207,10 @@ def why(split: str, own: list[Record]) -> str:
         if place != chosen and all(values[key][place] > values[key][chosen] for key in measures)
     ]
     reason = f"has the highest {', '.join(best)} of all {len(own)}" if best else "is highest in none of these figures"
+    rivals = [int(one) - 1 for one in both]
+    if not best and chosen in rivals:
+        best = [words for key, words in measures.items() if values[key][chosen] == max(values[key][i] for i in rivals)]
+        reason = f"has the highest {', '.join(best)} of those that reach both goals" if best else reason
     beaten = f"; {', '.join(better)} is better in all of them" if better else ""
     tail = "" if best or better else "; no other is better in all of them"
     return f"Setting {chosen + 1} was chosen: it {reason}{beaten}{tail}. {promised}"
