@@ -35,12 +35,13 @@ class Plain(nn.Module):
     def __init__(self, generator: WGANGenerator) -> None:
         super().__init__()
         self.seed, self.seed_shape = generator.seed, generator.seed_shape
-        self.weights = nn.ParameterList(layer.weight.detach().contiguous() for layer in generator.doublings)
-        self.biases = nn.ParameterList(layer.bias.detach() for layer in generator.doublings)
+        layers = [dict(layer.named_parameters()) for layer in generator.doublings]
+        self.weights = nn.ParameterList(layer["weight"].detach().contiguous() for layer in layers)
+        self.biases = nn.ParameterList(layer["bias"].detach() for layer in layers)
 
     def forward(self, z: Tensor) -> Tensor:
         """Make images ``[M, 1, 28, 28]``."""
-        states = self.seed(z).unflatten(1, self.seed_shape)
+        states: Tensor = self.seed(z).unflatten(1, self.seed_shape)
         for number, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             states = conv_transpose2d(states.relu(), weight, bias, stride=2, padding=2, output_padding=1)
             states = states[..., :7, :7] if number == 0 else states
