@@ -81,7 +81,7 @@ def _guarded(records: Sequence[Record], guard: str) -> Iterator[str]:
     if clean is not None:
         price = f" at the price of rejecting {_percent(clean['rejected_clean'])} of clean inputs"
         if clean["cost"] is not None:
-            price += f" and of {_percent(clean['cost'])} of the classifier's time beside it"
+            price += f" and of the time of {clean['cost']:.2g} more forward passes"
     if blind is not None:
         yield (
             f"Behind the guard {guard!r}, an attacker who does not know of it gets "
