@@ -176,10 +176,12 @@ def frontier(stored: Record) -> str:
             cells = (
                 str(number), f"`{one['setting']}`", share(one["clean_accuracy"]), share(one["robust_accuracy"]),
                 f"{one['clean_macro_f1']:.3f}", f"{one['robust_macro_f1']:.3f}", found_share,
-                "**chosen**" if one["chosen"] else "",
+                " ".join(
+                    word for word, so in (("**chosen**", one["chosen"]), ("**judged above**", one.get("in_use"))) if so
+                ),
             )  # fmt: skip
             lines.append(f"| {' | '.join(cells)} |")
-        lines += ["", why(split, own), ""]
+        lines += ["", why(split, own), *elsewhere(own), ""]
     return "\n".join(lines)
 
 
@@ -207,13 +209,20 @@ def why(split: str, own: list[Record]) -> str:
         if place != chosen and all(values[key][place] > values[key][chosen] for key in measures)
     ]
     reason = f"has the highest {', '.join(best)} of all {len(own)}" if best else "is highest in none of these figures"
-    rivals = [int(one) - 1 for one in both]
-    if not best and chosen in rivals:
-        best = [words for key, words in measures.items() if values[key][chosen] == max(values[key][i] for i in rivals)]
-        reason = f"has the highest {', '.join(best)} of those that reach both goals" if best else reason
     beaten = f"; {', '.join(better)} is better in all of them" if better else ""
     tail = "" if best or better else "; no other is better in all of them"
     return f"Setting {chosen + 1} was chosen: it {reason}{beaten}{tail}. {promised}"
+
+
+def elsewhere(own: list[Record]) -> list[str]:
+    """Say so where the model judged on the page is not the one that this comparison chooses."""
+    used = next((place + 1 for place, one in enumerate(own) if one.get("in_use") and not one["chosen"]), None)
+    if used is None:
+        return []
+    return [
+        f"The model judged on this page is setting {used}, not the chosen one: it had been trained, and judged on the "
+        "test beats, before the settings were compared. None of the others was judged on the test beats."
+    ]
 
 
 def agreement(stored: Record) -> str:

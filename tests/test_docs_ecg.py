@@ -230,3 +230,13 @@ def test_results_are_gathered_from_the_judged_folders(tmp_path: Path) -> None:
         "beats": "python benchmarks/robust_ecg.py runs/robust-beats --out runs/robust-beats-judged"
     }
     assert "- **Split by patients**: not run." in page.read_text(encoding="utf-8")
+
+
+def test_a_model_that_the_comparison_did_not_choose_is_said_to_be_none(generator: ModuleType) -> None:
+    import ecg_findings
+
+    row = {"chosen": False, "in_use": False}
+    assert ecg_findings.elsewhere([{**row, "chosen": True}, row]) == []
+    assert ecg_findings.elsewhere([{**row, "chosen": True, "in_use": True}, row]) == []
+    (told,) = ecg_findings.elsewhere([{**row, "chosen": True}, {**row, "in_use": True}])
+    assert "setting 2, not the chosen one" in told
