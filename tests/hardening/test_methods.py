@@ -161,7 +161,7 @@ def test_the_copies_are_attacked_on_a_saved_model_too(beats: Path, hardened, tmp
 
 
 def test_every_method_reads_its_options() -> None:
-    assert sorted(METHODS) == ["ecg-atk-gan", "madry", "single-step", "trades"]
+    assert sorted(METHODS) == ["adversarial-retraining", "ecg-atk-gan", "madry", "single-step", "trades"]
     four = build_method("ecg-atk-gan", {"preset": "four-attacks", "epochs": 2}, seed=7).settings()
     assert (four["attack_loss"], four["widths"], four["epochs"], four["seed"]) == ("mae", (16, 32, 128), 2, 7)
     assert build_method("trades", {"eps": 0.01, "beta": 3}).settings()["beta"] == 3.0

@@ -107,9 +107,8 @@ def _plan_of(method: Method, plan: Plan, attack: str | None, splits: Splits) -> 
         return plan.model_copy(update={"attack": ()})
     low, high = splits.train.bounds
     attack = attack or f"pgd:eps={COPIES_EPS * (high - low):g},steps=10"
-    if plan.model is None:  # as in both papers, a network of the discriminator's shape
-        widths = "+".join(map(str, method.settings()["widths"]))
-        plan = plan.model_copy(update={"model": f"{method.name}:widths={widths}"})
+    if plan.model is None and method.victim is not None:
+        plan = plan.model_copy(update={"model": method.victim})
     return plan.model_copy(update={"attack": (attack,)})
 
 
@@ -192,5 +191,5 @@ def _audit_command(method: Method, plan: Plan, out: Path) -> str:
     for name, usual in (("seed", 0), ("device", "cpu")):
         if getattr(plan, name) != usual:
             words += [f"--{name}", str(getattr(plan, name))]
-    words += ["--model", str(out), *(["--defence", "attacked-head"] if method.copies else [])]
+    words += ["--model", str(out), *(["--defence", method.defence] if method.defence else [])]
     return shlex.join([*words, "--out", f"{out}-audit"])

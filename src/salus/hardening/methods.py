@@ -24,6 +24,7 @@ from salus.errors import DataError, OptionError, nearest
 from salus.hardening.ecg_atk_gan import ECGATKGAN, train_ecg_atk_gan
 from salus.hardening.gan_options import GANOptions, preset
 from salus.hardening.retraining import AdversarialTraining, madry, single_step, trades
+from salus.hardening.rounds import Rounds, retrain
 from salus.options import build
 from salus.training import Log, TrainingOptions, fit_classifier
 
@@ -59,8 +60,10 @@ class Method(ABC):
     """A way of hardening, with its options as fields."""
 
     name: ClassVar[str]
-    #: It trains on copies attacked beforehand, on another classifier.
+    #: It takes a plain classifier, and an attack that makes copies of samples on it.
     copies: ClassVar[bool] = False
+    #: The defence that its classifier brings along.
+    defence: ClassVar[str | None] = None
 
     @abstractmethod
     def check(self, splits: Splits, task: Task) -> None:
@@ -87,6 +90,11 @@ class Method(ABC):
     def settings(self) -> dict[str, Any]:
         """Return all options as plain values."""
         return asdict(self)
+
+    @property
+    def victim(self) -> str | None:
+        """The network of the plain classifier where none is named; None for what suits the data."""
+        return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,6 +210,7 @@ class GAN(Method):
 
     name: ClassVar[str] = "ecg-atk-gan"
     copies: ClassVar[bool] = True
+    defence: ClassVar[str | None] = "attacked-head"
 
     options: GANOptions
 
@@ -227,6 +236,11 @@ class GAN(Method):
     def settings(self) -> dict[str, Any]:
         """Return all options as plain values."""
         return asdict(self.options)
+
+    @property
+    def victim(self) -> str:
+        """A network of the discriminator's shape, as in both papers."""
+        return f"{self.name}:widths={'+'.join(map(str, self.options.widths))}"
 
     def check(self, splits: Splits, task: Task) -> None:
         """Refuse what are no heartbeats, or too few of a class."""
@@ -263,10 +277,51 @@ class GAN(Method):
         }
 
 
+@dataclass(frozen=True, kw_only=True)
+class InRounds(Method):
+    """``adversarial-retraining:rounds=5,epochs=5``; every field of Rounds is an option.
+
+    Attributes:
+        options: how often and how to retrain.
+    """
+
+    name: ClassVar[str] = "adversarial-retraining"
+    copies: ClassVar[bool] = True
+
+    options: Rounds
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any], seed: int) -> InRounds:
+        """Read the options of the command line.
+
+        Raises:
+            OptionError: an option is unknown, or a value makes no sense.
+        """
+        return cls(options=build(Rounds, {"seed": seed, **given}, f"hardening {cls.name!r}"))
+
+    def settings(self) -> dict[str, Any]:
+        """Return all options as plain values."""
+        return asdict(self.options)
+
+    def check(self, splits: Splits, task: Task) -> None:
+        """Any data will do."""
+
+    def train(self, splits: Splits, task: Task, folder: Path, log: Log) -> tuple[Classifier, dict[str, Any]]:
+        """Retrain the plain classifier on its samples and on attacked copies of them."""
+        if task.victim is None or task.attack is None:
+            raise OptionError("Adversarial retraining needs an attack, and a trained classifier.")
+        place = folder / WORKING / "rounds"
+        made, rounds = retrain(
+            task.victim, splits, task.attack, self.options, folder=place, device=task.device, log=log
+        )
+        return made, {"training": self.settings(), "history": {"rounds": rounds}}
+
+
 #: The methods by name; each reads its options, and takes the seed where they name none.
 METHODS: dict[str, Callable[[Mapping[str, Any], int], Method]] = {
     **{cls.name: cls.of for cls in (SingleStep, Madry, Trades)},
     GAN.name: GAN.of,
+    InRounds.name: InRounds.of,
 }
 
 

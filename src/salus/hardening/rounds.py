@@ -1,0 +1,208 @@
+"""Adversarial retraining in rounds: attack a share of the samples, train on all of them and the copies, again."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from salus.atomic import write_json, write_tensors
+from salus.attacks import UAP, Attack
+from salus.batches import rows_at_once
+from salus.classifier import Classifier
+from salus.data.base import Dataset, Splits
+from salus.errors import OptionError
+from salus.models.factories import load_weights
+from salus.training import History, Log, TrainingOptions, train
+
+#: Samples that are attacked side by side.
+_BATCH = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rounds:
+    """How a trained classifier is retrained (Nédellec and Mouret, 2021, section 4.4.1).
+
+    Attributes:
+        rounds: how often the attacked copies are made anew, on the classifier as it then is.
+        epochs: of training in each round.
+        share: of the training and of the validation samples, drawn anew in each round, that get a copy.
+        learning_rate: the highest of each round's one-cycle schedule; the thesis names none.
+        batch_size: samples a step.
+        balance: see :class:`salus.training.TrainingOptions`.
+        precision: see there.
+        seed: decides which samples are attacked, and the order of all.
+
+    Raises:
+        OptionError: a number makes no sense.
+    """
+
+    rounds: int = 5
+    epochs: int = 5
+    share: float = 0.5
+    learning_rate: float = 5e-4
+    batch_size: int = 32
+    balance: Literal["none", "weights", "sampling"] | None = None
+    precision: Literal["float32", "bfloat16"] = "float32"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.rounds < 1:
+            raise OptionError(f"Adversarial retraining: rounds={self.rounds} will not do; it must be 1 or more.")
+        if not 0 < self.share <= 1:
+            raise OptionError(f"Adversarial retraining: share={self.share} is not above 0 and at most 1.")
+        self.training(1)  # refuses the others
+
+    def training(self, number: int) -> TrainingOptions:
+        """Return how the round of this number trains; the thesis keeps what the last epoch leaves."""
+        return TrainingOptions(
+            epochs=self.epochs, batch_size=self.batch_size, learning_rate=self.learning_rate, balance=self.balance,
+            patience=self.epochs, keep="last", precision=self.precision, seed=self.seed + number,
+        )  # fmt: skip
+
+
+def retrain(
+    classifier: Classifier,
+    splits: Splits,
+    attack: Attack,
+    options: Rounds,
+    *,
+    folder: Path,
+    device: str = "cpu",
+    log: Log | None = None,
+) -> tuple[Classifier, list[dict[str, Any]]]:
+    """Retrain a copy of a classifier on the samples and on attacked copies of a share of them, round after round.
+
+    Copies keep their true labels. A universal perturbation is fitted to the drawn training samples and put on the
+    drawn samples of both parts. Killed and started again with the same folder, it ends with the same weights.
+
+    Args:
+        classifier: trained; it stays as it is.
+        splits: ``train`` and ``validation`` are attacked and trained on; the latter decides nothing.
+        attack: makes the copies, on the classifier as each round finds it.
+        options: how many rounds, and how each trains.
+        folder: where copies, checkpoints and each round's weights lie, mapped from there rather than held in memory.
+        device: where to attack and train.
+        log: receives remarks, and one line an epoch.
+
+    Returns:
+        The retrained classifier, and of each round ``round``, ``copies`` (of training samples), ``fooled`` (the share
+        of all copies that were answered wrongly before it), ``loss``, ``accuracy`` and ``macro_recall`` (on validation
+        samples and copies, after it) and ``seconds``.
+
+    Raises:
+        ModelError: the classifier cannot be trained.
+        StoreError: the disk is full, or the folder is not writable.
+    """
+    say = log or (lambda line: None)
+    made = copy.deepcopy(classifier).to(device)
+    origin = _digest(
+        [classifier.fingerprint(), repr(attack), asdict(options), splits.train.fingerprint()],
+        splits.validation.fingerprint(),
+    )
+    told: list[dict[str, Any]] = []
+    for number in range(1, options.rounds + 1):
+        place = folder / f"round-{number}"
+        done = _read(place / "round.json", origin)
+        if done is not None:
+            load_weights(made.module, place / "model.safetensors")
+            told.append(done)
+            continue
+        say(f"round {number}/{options.rounds}: attacking {options.share:.0%} of the samples by {attack.title}")
+        joined, facts = _copies(made, splits, attack, options, number, place, origin)
+        made.module.requires_grad_(True)
+        history = train(
+            made.module, joined["train"], joined["validation"], options.training(number),
+            checkpoint=place / "training.checkpoint", device=device, log=log,
+        )  # fmt: skip
+        made.eval()
+        write_tensors(place / "model.safetensors", made.module.state_dict())
+        told.append({"round": number, **facts, **_last(history)})
+        write_json(place / "round.json", {"origin": origin, "facts": told[-1]})
+        del joined
+        for spent in (*place.glob("*.floats"), place / "copies.json", place / "training.checkpoint"):
+            spent.unlink(missing_ok=True)
+    return made.to(classifier.device).eval(), told
+
+
+def _copies(
+    classifier: Classifier, splits: Splits, attack: Attack, options: Rounds, number: int, place: Path, origin: str
+) -> tuple[dict[str, Dataset], dict[str, Any]]:
+    """Join both parts with the attacked copies of a share of them, or map what an earlier run left of that."""
+    place.mkdir(parents=True, exist_ok=True)
+    parts = {"train": splits.train, "validation": splits.validation}
+    drawn = {name: _draw(part, options, number, name) for name, part in parts.items()}
+    facts = _read(place / "copies.json", origin)
+    fooled, moved = 0, None if facts else _mover(attack, classifier, splits.train, drawn["train"])
+    joined = {}
+    for name, part in parts.items():
+        rows = drawn[name]
+        x = _mapped(place / f"{name}.floats", (len(part) + len(rows), *part.x.shape[1:]))
+        if moved is not None:
+            for first, piece in _pieces(part.x, torch.arange(len(part))):
+                x[first : first + len(piece)] = part.x[piece]
+            for first, piece in _pieces(part.x, rows):
+                changed = moved(part.x[piece], part.y[piece])
+                fooled += int((classifier.predict(changed).argmax(1) != part.y[piece]).sum())
+                x[len(part) + first : len(part) + first + len(piece)] = changed
+        groups = None if part.groups is None else torch.cat([part.groups, part.groups[rows]])
+        joined[name] = replace(part, x=x, y=torch.cat([part.y, part.y[rows]]), groups=groups)
+    if facts is None:
+        total = sum(len(rows) for rows in drawn.values())
+        facts = {"copies": len(drawn["train"]), "fooled": fooled / total}
+        write_json(place / "copies.json", {"origin": origin, "facts": facts})
+    return joined, facts
+
+
+def _mover(attack: Attack, classifier: Classifier, data: Dataset, rows: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return what attacks samples ``[n, ...]`` with labels ``[n]``, in main memory."""
+    device = classifier.device
+    if isinstance(attack, UAP):
+        perturbation = attack.fit(classifier, data.x[rows].to(device), data.y[rows].to(device))
+        return lambda x, y: perturbation(x)
+    return lambda x, y: attack(classifier, x.to(device), y.to(device)).cpu()
+
+
+def _draw(part: Dataset, options: Rounds, number: int, name: str) -> Tensor:
+    """Draw the samples of this round that get a copy."""
+    seed = int(_digest([options.seed, number], name)[:15], 16)
+    order = torch.randperm(len(part), generator=torch.Generator().manual_seed(seed))
+    return order[: max(1, round(options.share * len(part)))].sort().values
+
+
+def _pieces(x: Tensor, rows: Tensor) -> Iterator[tuple[int, Tensor]]:
+    first = 0
+    for piece in rows.split(rows_at_once(x, _BATCH)):
+        yield first, piece
+        first += len(piece)
+
+
+def _mapped(path: Path, shape: tuple[int, ...]) -> Tensor:
+    """Map a file of floats, made where there is none, as a tensor of this shape."""
+    return torch.from_file(str(path), shared=True, size=torch.Size(shape).numel(), dtype=torch.float32).view(shape)
+
+
+def _last(history: History) -> dict[str, Any]:
+    epoch = history.epochs[-1]
+    seconds = round(sum(one.seconds for one in history.epochs), 1)
+    return {"loss": epoch.loss, "accuracy": epoch.accuracy, "macro_recall": epoch.macro_recall, "seconds": seconds}
+
+
+def _read(path: Path, origin: str) -> dict[str, Any] | None:
+    """Read facts that were stored for this retraining; None where there are none."""
+    try:
+        held = json.loads(path.read_text(encoding="utf-8"))
+        return held["facts"] if held["origin"] == origin else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _digest(parts: list[Any], more: str) -> str:
+    return hashlib.sha256(json.dumps([*parts, more], default=str).encode()).hexdigest()
