@@ -22,6 +22,11 @@ def test_figures_follow_their_formulas() -> None:
     assert left_out["npv"] == pytest.approx(2 / 4)  # 4 called healthy, 2 of them are
     assert to_human["fnr"] == pytest.approx(2 / 6)  # the human finds the sixth
     assert to_human["npv"] == pytest.approx(3 / 5)
+    assert left_out["accuracy"] == pytest.approx((3 + 2) / 8)
+    assert to_human["accuracy"] == pytest.approx((4 + 3) / 10)
+    # rows: ill, healthy; columns: called ill, called healthy
+    assert left_out["confusion"] == {"matrix": [[3, 2], [1, 2]], "rejected": [1, 1]}
+    assert to_human["confusion"] == {"matrix": [[4, 2], [1, 3]], "rejected": [0, 0]}
     for figures in result.values():
         assert figures["sensitivity"] == pytest.approx(1 - figures["fnr"])
         assert figures["fnr_low"] <= figures["fnr"] <= figures["fnr_high"]
@@ -51,8 +56,9 @@ def test_a_human_never_makes_it_worse() -> None:
 def test_rejecting_everything_leaves_nothing_to_count_but_the_human() -> None:
     result = health([0, 1], [-1, -1], POSITIVE)
     assert result is not None
-    assert result["left_out"] == {"n": 0} | dict.fromkeys(
-        [f"{name}{end}" for name in ("fnr", "npv", "sensitivity") for end in ("", "_low", "_high")]
+    counted = {"n": 0, "confusion": {"matrix": [[0, 0], [0, 0]], "rejected": [1, 1]}}
+    assert result["left_out"] == counted | dict.fromkeys(
+        [f"{name}{end}" for name in ("accuracy", "fnr", "npv", "sensitivity") for end in ("", "_low", "_high")]
     )
     assert (result["to_human"]["fnr"], result["to_human"]["npv"]) == (0, 1)
 

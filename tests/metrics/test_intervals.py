@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from salus.errors import DataError
-from salus.metrics import Rate, proportion, wilson
+from salus.metrics import Rate, mean_proportion, mean_value, proportion, wilson
 
 
 @pytest.mark.parametrize(("count", "n"), [(0, 7), (3, 7), (7, 7), (1, 1), (512, 10_000)])
@@ -129,3 +129,77 @@ def test_lengths_that_differ_are_refused() -> None:
 def test_a_rate_spells_itself_as_fields_of_a_record() -> None:
     fields = Rate(0.5, 0.25, 0.75, 9).named("accuracy")
     assert fields == {"accuracy": 0.5, "accuracy_low": 0.25, "accuracy_high": 0.75}
+
+
+def test_the_mean_of_zeros_and_ones_is_their_share() -> None:
+    rng = np.random.default_rng(5)
+    hits, groups = rng.random(300) < 0.3, rng.integers(0, 40, 300)
+    assert mean_value(hits, 1, groups) == proportion(hits, groups=groups)
+    scaled = mean_value(4.0 * hits, 4, groups)
+    assert (scaled.low, scaled.high) == pytest.approx(
+        tuple(4 * end for end in (proportion(hits, groups=groups).low, proportion(hits, groups=groups).high))  # type: ignore[operator]
+    )
+
+
+def test_values_that_are_all_alike_still_leave_a_doubt() -> None:
+    alike = mean_value(np.full(40, 0.3), 3)
+    assert (alike.low, alike.high) == pytest.approx(tuple(3 * end for end in wilson(4, 40)))
+    assert mean_value(np.full(40, 0.3), 3, np.zeros(40)).high == 3
+
+
+@pytest.mark.parametrize(("values", "most"), [([0.5, -0.1], 1), ([0.5, 2], 1), ([0.0, 0.0], 0)])
+def test_values_outside_what_was_announced_are_refused(values: list[float], most: float) -> None:
+    with pytest.raises(DataError, match="announced"):
+        mean_value(values, most)
+
+
+def test_the_interval_of_a_mean_holds_the_truth_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(6)
+    held = 0
+    for _ in range(200):
+        patients = np.repeat(np.arange(60), rng.integers(1, 6, 60))
+        own = rng.exponential(1, 60)
+        rate = mean_value(np.minimum(own[patients] * rng.random(len(patients)) * 2, 20), 20, patients, resamples=400)
+        held += rate.low <= 1 <= rate.high  # type: ignore[operator]
+    assert 0.89 < held / 200 <= 0.99
+
+
+def _recall_trial(rng: np.random.Generator, *, clustered: bool) -> Rate:
+    """Recalls .8, .95, .9, .6 of classes that have 60, 300, 15 and 20 lesions of one to four pictures."""
+    size = np.array([60, 300, 15, 20])
+    kind = np.repeat(np.arange(4), size)
+    truth = np.array([0.8, 0.95, 0.9, 0.6])[kind]
+    recall = rng.beta(truth, 1 - truth)  # pictures of one lesion are alike
+    lesion = np.repeat(np.arange(len(kind)), rng.integers(1, 5, len(kind)))
+    hit = rng.random(len(lesion)) < recall[lesion]
+    return mean_proportion([hit] * 4, [kind[lesion] == k for k in range(4)], lesion if clustered else None)
+
+
+def test_the_interval_of_a_mean_recall_holds_the_truth_and_needs_the_lesions() -> None:
+    rng = np.random.default_rng(7)
+    held = dict.fromkeys((True, False), 0)
+    for way in held:
+        for _ in range(200):
+            rate = _recall_trial(rng, clustered=way)
+            held[way] += rate.low <= 0.8125 <= rate.high  # type: ignore[operator]
+    assert held[True] >= 184  # 95% of 200 are 190, their standard deviation is 3
+    assert held[False] < held[True]
+
+
+def test_a_mean_of_one_share_is_agresti_and_coulls() -> None:
+    hits = np.arange(30) < 12
+    rate = mean_proportion([hits], [np.ones(30, bool)])
+    low, high = wilson(12, 30)
+    assert rate.value == 0.4
+    assert (rate.low + rate.high) / 2 == pytest.approx((low + high) / 2)  # type: ignore[operator]
+    assert rate.low < low < high < rate.high  # type: ignore[operator]
+
+
+def test_small_classes_that_are_all_right_leave_a_doubt_and_empty_ones_are_left_out() -> None:
+    y = np.repeat([0, 1], [500, 4])
+    rate = mean_proportion([np.ones(504, bool)] * 3, [y == 0, y == 1, y == 2])
+    assert (rate.value, rate.n, rate.high) == (1, 504, 1)
+    assert rate.low < 0.9  # type: ignore[operator]
+    assert mean_proportion([[True]], [[False]]) == Rate(None, None, None, 0)
+    twins = mean_proportion([np.ones(504, bool)] * 2, [y == 0, y == 1], np.repeat([0, 1], [500, 4]))
+    assert twins.low < rate.low  # type: ignore[operator]

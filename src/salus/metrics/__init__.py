@@ -3,13 +3,18 @@
 from salus.metrics.classification import accuracy, balanced_accuracy, confusion, macro_f1, per_class, score_auc
 from salus.metrics.detection import FEWEST_ADVERSARIAL, auc, roc
 from salus.metrics.ec57 import ec57_table, ec57_under_attack
+from salus.metrics.harm import HarmWeights, mean_harm
 from salus.metrics.health import health
-from salus.metrics.intervals import Rate, proportion, wilson
+from salus.metrics.implied import Implied, implied
+from salus.metrics.intervals import Rate, mean_proportion, mean_value, proportion, wilson
 from salus.metrics.published import paper_accuracy, paper_auc
 from salus.metrics.similarity import cross_correlation, mse, nrmse, similarities, ssim
+from salus.metrics.skin_lesion_thesis import thesis_figures
 
 __all__ = [
     "FEWEST_ADVERSARIAL",
+    "HarmWeights",
+    "Implied",
     "Rate",
     "accuracy",
     "auc",
@@ -19,7 +24,11 @@ __all__ = [
     "ec57_table",
     "ec57_under_attack",
     "health",
+    "implied",
     "macro_f1",
+    "mean_harm",
+    "mean_proportion",
+    "mean_value",
     "mse",
     "nrmse",
     "paper_accuracy",
@@ -30,5 +39,6 @@ __all__ = [
     "score_auc",
     "similarities",
     "ssim",
+    "thesis_figures",
     "wilson",
 ]

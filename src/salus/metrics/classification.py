@@ -51,8 +51,8 @@ def per_class(y: Values, labels: Values, classes: Sequence[str], groups: Values 
     """One row of one-against-the-rest figures for each class; rejected inputs are left out and counted.
 
     Each row has ``class``, ``n`` (samples of the class, rejected ones too), ``rejected``, ``patients`` and
-    ``largest_patient_share`` (the share of the class's samples that one patient supplies; both None without
-    groups), and ``sensitivity``, ``specificity``, ``positive_predictivity`` with ``_low`` and ``_high``.
+    ``largest_patient_share`` (the share of the class's samples that one patient, or other group, supplies; both None
+    without groups), and ``sensitivity``, ``specificity``, ``positive_predictivity`` with ``_low`` and ``_high``.
     """
     true, answer = _pair(y, labels)
     patients = None if groups is None else flat(groups, "groups")

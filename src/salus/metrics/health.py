@@ -9,14 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from salus.metrics.arrays import Values, flat, matched
-from salus.metrics.classification import REJECTED
+from salus.metrics.classification import REJECTED, confusion
 from salus.metrics.intervals import proportion
+
+#: The two classes of a health map, in the order of its confusion matrix.
+SIDES = ("ill", "healthy")
 
 
 def health(
     y: Values, labels: Values, positive_indices: Sequence[int], groups: Values | None = None
 ) -> dict[str, Any] | None:
-    """False-negative rate, negative predictive value and sensitivity for "some positive class".
+    """Two-class figures for "some positive class": what is right, what is missed, what a negative answer is worth.
 
     An answer that names another positive class than the true one still finds the disease.
 
@@ -28,8 +31,9 @@ def health(
 
     Returns:
         ``left_out`` (rejected inputs not counted) and ``to_human`` (rejected inputs answered by a human who
-        is taken to be right), each with ``n`` and with ``fnr``, ``npv``, ``sensitivity`` and their
-        ``_low`` and ``_high``; None when no class means disease.
+        is taken to be right), each with ``n``, with ``accuracy``, ``fnr``, ``npv``, ``sensitivity`` and their
+        ``_low`` and ``_high``, and with ``confusion``, whose rows and columns are ``SIDES``; None when no
+        class means disease.
     """
     if not len(positive_indices):
         return None
@@ -47,8 +51,11 @@ def health(
 def _figures(
     ill: NDArray[Any], called_ill: NDArray[Any], counted: NDArray[Any], patients: NDArray[Any] | None
 ) -> dict[str, Any]:
+    answers = np.where(counted, ~called_ill, REJECTED)
     return {
         "n": int(counted.sum()),
+        "confusion": confusion(~ill, answers, SIDES),
+        **proportion(ill == called_ill, counted, patients).named("accuracy"),
         **proportion(~called_ill, ill & counted, patients).named("fnr"),
         **proportion(~ill, ~called_ill & counted, patients).named("npv"),
         **proportion(called_ill, ill & counted, patients).named("sensitivity"),

@@ -1,7 +1,8 @@
-"""A share and its 95% interval: Wilson's for independent samples, resampled patients where there are any."""
+"""Shares, means and their 95% intervals: Wilson's for independent samples, resampled patients where there are any."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from salus.errors import DataError
 from salus.metrics.arrays import Values, flat, matched
 
 CONFIDENCE = 0.95
@@ -78,6 +80,87 @@ def proportion(
     return Rate(value, min(low, value), max(high, value), n)
 
 
+def mean_value(
+    values: Values,
+    most: float,
+    groups: Values | None = None,
+    *,
+    seed: int = 0,
+    resamples: int = 2000,
+) -> Rate:
+    """Mean of values from 0 to ``most``, such as costs, with a 95% bootstrap interval.
+
+    Where resampling can say nothing, as when nothing was ever lost, the interval is Wilson's for a share of
+    ``most``: a loss that was not seen in so many samples may still come.
+
+    Args:
+        values: ``[N]``, none below 0.
+        most: what a value can be at most, above 0.
+        groups: ``[N]``, the patient of each sample; without it each sample is drawn by itself.
+        seed: of the resampling; the same input gives the same interval.
+        resamples: how many times the samples or patients are drawn again.
+
+    Returns:
+        The mean; all None without values. A single patient tells nothing of others: 0 to ``most``.
+
+    Raises:
+        DataError: lengths differ, a value is below 0 or above ``most``, or ``most`` is not above 0.
+    """
+    value = flat(values, "values").astype(np.float64)
+    n = len(value)
+    if n == 0:
+        return Rate(None, None, None, 0)
+    if not (value.min() >= 0 and value.max() <= most and most > 0):
+        raise DataError(
+            f"Values from 0 to {most:g} were announced, but they reach from {value.min():g} to {value.max():g}."
+        )
+    patients = np.arange(n) if groups is None else flat(groups, "groups")
+    matched("values and groups", value, patients)
+    low, high = _bootstrap(value / most, patients, seed, resamples)
+    mean = float(value.mean())
+    return Rate(mean, min(low * most, mean), max(high * most, mean), n)
+
+
+def mean_proportion(hits: Sequence[Values], of: Sequence[Values], groups: Values | None = None) -> Rate:
+    """Mean of shares that each have samples of their own, such as the recalls of several classes.
+
+    The interval is Price and Bonett's (2004): an equal part of z²/2 hits and z²/2 misses is added to each share, and so
+    it does not vanish where a small class is all right. Where samples have patients, each share stands on Rao and
+    Scott's (1992) effective number of them. Shares are taken to be independent.
+
+    Args:
+        hits: for each share bool ``[N]``; only those inside ``of`` count.
+        of: for each share bool ``[N]``, what it is taken of; a share of nothing is left out.
+        groups: ``[N]``, the patient of each sample.
+
+    Returns:
+        The mean; all None without shares. ``n`` is how many samples it stands on.
+
+    Raises:
+        DataError: lengths differ.
+    """
+    from scipy.stats import norm
+
+    counted: list[tuple[float, float]] = []  # share, effective samples
+    n = 0
+    for found, whole in zip(hits, of, strict=True):
+        hit, base = flat(found, "hits").astype(bool), flat(whole, "of").astype(bool)
+        patients = np.arange(len(hit)) if groups is None else flat(groups, "groups")
+        matched("hits, of and groups", hit, base, patients)
+        if base.any():
+            n += int(base.sum())
+            counted.append((float(hit[base].mean()), _effective(hit[base], patients[base])))
+    if not counted:
+        return Rate(None, None, None, 0)
+    value, size = np.array(counted).T  # [K], [K]
+    z = float(norm.ppf((1 + CONFIDENCE) / 2))
+    added = z * z / len(value)
+    shrunk = (value * size + added / 2) / (size + added)
+    half = z * float(np.sqrt((shrunk * (1 - shrunk) / (size + added)).sum())) / len(value)
+    mean, centre = float(value.mean()), float(shrunk.mean())
+    return Rate(mean, min(mean, max(0.0, centre - half)), max(mean, min(1.0, centre + half)), n)
+
+
 def wilson(count: float, n: float) -> tuple[float, float]:
     """Wilson's score interval (1927) at 95% for ``count`` out of ``n`` independent trials, n > 0."""
     from scipy.stats import norm
@@ -91,7 +174,7 @@ def wilson(count: float, n: float) -> tuple[float, float]:
 
 
 def _bootstrap(hit: NDArray[Any], patients: NDArray[Any], seed: int, resamples: int) -> tuple[float, float]:
-    """Percentile interval over resampled patients, expanded for few patients (Hesterberg, 2015).
+    """Percentile interval of a mean of values from 0 to 1 over resampled patients, expanded for few (Hesterberg, 2015).
 
     Resampling says nothing about the uncertainty where every resample gives the same share, and too little
     where a few patients supply nearly everything. Then it is widened to Wilson's interval with each patient
@@ -101,7 +184,7 @@ def _bootstrap(hit: NDArray[Any], patients: NDArray[Any], seed: int, resamples: 
 
     _, patient = np.unique(patients, return_inverse=True)
     totals = np.bincount(patient)  # [G] samples of each patient
-    counts = np.bincount(patient, weights=hit).astype(np.int64)  # [G] hits of each patient
+    counts = np.bincount(patient, weights=hit)  # [G] hits of each patient
     g = len(totals)
     if g == 1:
         return 0.0, 1.0
@@ -112,7 +195,7 @@ def _bootstrap(hit: NDArray[Any], patients: NDArray[Any], seed: int, resamples: 
     sums = draws @ kinds  # [B, 2]
     shares = sums[:, 0] / sums[:, 1]
     value = float(counts.sum() / totals.sum())
-    if shares.min() == shares.max():
+    if shares.max() - shares.min() < 1e-12:  # equal but for rounding
         return wilson(g * value, g)
     # A plain percentile interval is too narrow by about sqrt((g - 1) / g) and has no t quantile.
     tail = float(norm.cdf(sqrt(g / (g - 1)) * t.ppf((1 - CONFIDENCE) / 2, g - 1)))
@@ -122,3 +205,15 @@ def _bootstrap(hit: NDArray[Any], patients: NDArray[Any], seed: int, resamples: 
         widest = wilson(effective * value, effective)
         return min(float(low), widest[0]), max(float(high), widest[1])
     return float(low), float(high)
+
+
+def _effective(hit: NDArray[Any], patients: NDArray[Any]) -> float:
+    """How many independent samples tell as much of a share as these do (Rao and Scott, 1992)."""
+    _, patient = np.unique(patients, return_inverse=True)
+    totals = np.bincount(patient)  # [G]
+    n, g, share = len(hit), len(totals), float(hit.mean())
+    alike = float(n**2 / np.square(totals).sum())  # as many as there are equal patients (Kish, 1965)
+    if g == 1 or share in (0.0, 1.0):
+        return alike
+    variance = g / (g - 1) * float(np.square(np.bincount(patient, weights=hit) - share * totals).sum()) / n**2
+    return min(float(n), 1 + share * (1 - share) / variance) if variance > 0 else alike  # n, of patients with one each

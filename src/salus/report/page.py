@@ -20,6 +20,7 @@ from salus.report.sections.classes import classes, confusions
 from salus.report.sections.controls import controls
 from salus.report.sections.detection import detection
 from salus.report.sections.examples import examples
+from salus.report.sections.harm import harm
 from salus.report.sections.health import health
 from salus.report.sections.reach import reach
 from salus.report.sections.smallest import smallest
@@ -54,7 +55,7 @@ def write_report(run: Path) -> Path:
 
 def _content(run: Run) -> dict[str, Any]:
     """Everything that the template shows; the glossary fills in the order of the page."""
-    glossary = Glossary()
+    glossary = Glossary(run.group)
     verdict = [str(sentence) for sentence in run.meta.get("verdict") or []]
     return {
         "css": _css(),
@@ -69,12 +70,13 @@ def _content(run: Run) -> dict[str, Any]:
         "classes": classes(run, glossary),
         "confusions": confusions(run),
         "health": health(run, glossary),
+        "harm": harm(run, glossary),
         "detection": detection(run, glossary),
         "controls": controls(run, glossary),
         "examples": examples(run),
         "reach": reach(run, glossary),
         "threats": _threats(run),
-        "patients": bool(run.meta["data"].get("groups")),
+        "group": run.group,
         "guarded": any(name != "none" for name in run.guards),
     }
 

@@ -24,12 +24,13 @@ _MOST_CLASSES, _FEATURES = 12, 12
 def dataset_picture(splits: Splits, path: Path) -> Path:
     """Draw class counts and a few samples of each class (waveforms, images, or features by class) as PNG.
 
-    Samples are the first of each class in the training part, so the picture is the same every time.
+    Samples are the first of each class in the training part (in the test part where all are test samples), so the
+    picture is the same every time.
 
     Raises:
         StoreError: the picture cannot be written.
     """
-    data = splits.train
+    data = splits.train if len(splits.train) else splits.test
     classes = data.classes[:_MOST_CLASSES]
     k = len(classes)
     table = data.kind == "table"

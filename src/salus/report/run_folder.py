@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,13 +12,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load
+from safetensors import SafetensorError, safe_open
 
 from salus.errors import BundleError
 
 Record = dict[str, Any]
-Arrays = dict[str, NDArray[Any]]
 
 #: The threat model of harmless changes, which are no attacks.
 CONTROL = "control"
@@ -39,6 +38,51 @@ class Line:
     threat: str
     norm: str
     cells: tuple[Record, ...]
+
+
+class Stored(Mapping[str, NDArray[Any]]):
+    """Arrays in a safetensors file, read when they are asked for: attacked inputs may be more than memory holds.
+
+    Args:
+        path: of the file; without one, or where there is no file, there are no arrays.
+
+    Raises:
+        BundleError: the file is damaged.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._names: tuple[str, ...] = ()
+        if path is not None and path.exists():
+            with self._open() as file:
+                self._names = tuple(file.keys())
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        return self.rows(name, slice(None))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def rows(self, name: str, rows: slice) -> NDArray[Any]:
+        """Read some rows of an array."""
+        if name not in self._names:
+            raise KeyError(name)
+        with self._open() as file:
+            array = file.get_slice(name)
+            first, last, _ = rows.indices(array.get_shape()[0])
+            return np.asarray(array[first:last])
+
+    @contextmanager
+    def _open(self) -> Iterator[Any]:
+        """Open the file for one reading: its pages count as this process's memory for as long as it is open."""
+        try:
+            with safe_open(self._path, framework="np") as file:
+                yield file
+        except (OSError, SafetensorError, ValueError) as error:
+            raise BundleError(f"{self._path} cannot be read ({error}); run the audit again.") from error
 
 
 class Run:
@@ -83,6 +127,12 @@ class Run:
         return sorted(dict.fromkeys(cell["guard"] for cell in self.cells), key=lambda name: name != "none")
 
     @property
+    def group(self) -> str:
+        """What samples belong together by, ``patient`` or ``lesion``; empty where they are independent."""
+        data = self.meta["data"]
+        return str(data.get("group_word") or "patient") if data.get("groups") else ""
+
+    @property
     def attacked(self) -> list[Record]:
         """Finished cells of attacks, without controls."""
         return [c for c in self.finished if c["attack"] is not None and c["threat_model"] != CONTROL]
@@ -123,22 +173,13 @@ class Run:
         ]
 
     @cached_property
-    def samples(self) -> Arrays:
+    def samples(self) -> Stored:
         """The attacked samples: ``indices``, ``x`` and ``y``; empty when not stored."""
-        return self._arrays(self.folder / "samples.safetensors")
+        return Stored(self.folder / "samples.safetensors")
 
-    def arrays(self, cell: Record) -> Arrays:
+    def arrays(self, cell: Record) -> Stored:
         """Read what a cell stored of each sample: ``x_adv``, ``label``, ``reached``, ``accepted``."""
         key = str(cell["id"])
         if not key.isalnum():  # a hash; anything else must not become part of a path
-            return {}
-        return self._arrays(self.folder / "cells" / f"{key}.safetensors")
-
-    def _arrays(self, path: Path) -> Arrays:
-        try:
-            arrays = load(path.read_bytes())
-        except FileNotFoundError:
-            return {}
-        except (OSError, SafetensorError, ValueError) as error:
-            raise BundleError(f"{path} cannot be read ({error}); run the audit again.") from error
-        return {name: np.asarray(array) for name, array in arrays.items()}
+            return Stored(None)
+        return Stored(self.folder / "cells" / f"{key}.safetensors")

@@ -97,13 +97,13 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "seconds": ("Seconds", "how long the cell took to compute."),
     "taxonomy": ("Taxonomy", "the attack in NIST AI 100-2; below, its techniques in MITRE ATLAS."),
     "class": ("Class", "the true class."),
-    "patients": (
-        "Patients",
-        "how many patients (or other groups) the class's samples come from. ⚠ marks a class of which one "
-        "patient supplies over half: its figures are nearly that patient's alone.",
+    "groups": (
+        "{Group}s",
+        "how many {group}s the class's samples come from. ⚠ marks a class of which one {group} supplies over half: its "
+        "figures are nearly that {group}'s alone.",
     ),
     "rejected": ("Rejected", "how many inputs the guard turned away; the shares in the row leave them out."),
-    "sensitivity": ("Sensitivity", "share of the class's inputs that are recognised as this class."),
+    "sensitivity": ("Sensitivity", "share of the class's inputs, or of the ill, that are recognised as such."),
     "specificity": ("Specificity", "share of the other classes' inputs that are not taken for this class."),
     "positive_predictivity": ("Positive predictivity", "share of answers naming this class that are right."),
     "inputs": ("Inputs", "clean inputs, or those of the strongest attack (the least left right)."),
@@ -112,8 +112,13 @@ COLUMNS: dict[str, tuple[str, str]] = {
         "how inputs that the guard turned away are counted: left out, or sent to a human who is taken to be "
         "right.",
     ),
+    "health_accuracy": ("Accuracy", "share of inputs rightly called ill or rightly called healthy."),
     "fnr": ("FNR", "false-negative rate: share of the ill who are called healthy."),
     "npv": ("NPV", "negative predictive value: share of those called healthy who are healthy."),
+    "harm": (
+        "Mean harm",
+        "what the answer to one input costs on average, by the weights below; its interval draws inputs again.",
+    ),
     "false_alarm_rate": ("Asked", "the false-alarm rate that the detectors were calibrated to."),
     "detectors": ("Defence", "what stands before the classifier."),
     "adaptive": ("Variants", "share of samples for which each variant of the adaptive attack was the worst."),
@@ -124,15 +129,25 @@ COLUMNS: dict[str, tuple[str, str]] = {
 
 @dataclass
 class Glossary:
-    """Explains each column in the first table that has it, and never again."""
+    """Explains each column in the first table that has it, and never again.
 
+    Attributes:
+        group: what samples belong together by: ``patient``, ``lesion``; empty where they are independent.
+        said: columns that were explained.
+    """
+
+    group: str = ""
     said: set[str] = field(default_factory=set)
 
     def notes(self, columns: Sequence[str]) -> tuple[tuple[str, str], ...]:
         """Explain those of the columns that no table before has explained."""
         new = [name for name in columns if name not in self.said and COLUMNS[name][1]]
         self.said.update(new)
-        return tuple(COLUMNS[name] for name in new)
+        return tuple((self.head(name), COLUMNS[name][1].format(group=self.group)) for name in new)
+
+    def head(self, column: str) -> str:
+        """Give the head of a column, which may hold the word for groups."""
+        return COLUMNS[column][0].format(Group=self.group.capitalize())
 
 
 def heads(columns: Sequence[str]) -> tuple[str, ...]:

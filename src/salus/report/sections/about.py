@@ -39,7 +39,7 @@ def about(run: Run, glossary: Glossary) -> dict[str, Any]:
         ],
         "notes": list(provenance.get("notes") or []),
         "counts": _counts(run, glossary),
-        "model": _model(run.meta.get("model") or {}),
+        "model": _model(run.meta.get("model") or {}, run.meta.get("label_cleaning") or {}),
         "remarks": list((run.meta.get("model") or {}).get("remarks") or []),
         "guards": _guards(run, glossary),
     }
@@ -58,7 +58,7 @@ def _run(meta: Mapping[str, Any]) -> Facts:
     )
 
 
-def _model(model: Mapping[str, Any]) -> Facts:
+def _model(model: Mapping[str, Any], cleaning: Mapping[str, Any]) -> Facts:
     training = model.get("training") or {}
     accuracy = words.percent(model.get("clean_accuracy"))
     bounds = words.interval(model.get("clean_accuracy_low"), model.get("clean_accuracy_high"))
@@ -70,6 +70,7 @@ def _model(model: Mapping[str, Any]) -> Facts:
             "Training",
             words.option_text({k: v for k, v in training.items() if v is not None and not isinstance(v, (dict, list))}),
         ),
+        ("Label cleaning", f"{cleaning['method']}, {words.option_text(cleaning['options'])}" if cleaning else None),
         ("Fingerprint", model.get("fingerprint")),
     )
 
@@ -78,17 +79,17 @@ def _counts(run: Run, glossary: Glossary) -> Table | None:
     counts: Mapping[str, Mapping[str, int]] = run.meta["data"].get("counts") or {}
     if not counts:
         return None
-    patients = run.meta["data"].get("groups") or {}
+    groups = run.meta["data"].get("groups") or {}
     rows = tuple(
         (
             head(part),
             *(Cell(words.number(numbers.get(name, 0))) for name in run.classes),
             Cell(words.number(sum(numbers.values()))),
-            *((Cell(words.number(patients.get(part))),) if patients else ()),
+            *((Cell(words.number(groups.get(part))),) if groups else ()),
         )
         for part, numbers in counts.items()
     )
-    titles = ("Part", *run.classes, "All", *(("Patients",) if patients else ()))
+    titles = ("Part", *run.classes, "All", *((glossary.head("groups"),) if groups else ()))
     return Table("Samples of each class", titles, rows, glossary.notes(["part"]))
 
 

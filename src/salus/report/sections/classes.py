@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from salus.report import words
@@ -24,16 +25,16 @@ def classes(run: Run, glossary: Glossary) -> dict[str, Any] | None:
 def _table(run: Run, guard: str, clean: Record, attacked: Record | None, glossary: Glossary) -> Table:
     rows = clean["per_class"]
     under = {row["class"]: row for row in (attacked or {}).get("per_class") or []}
-    patients = any(row.get("patients") is not None for row in rows)
+    grouped = any(row.get("patients") is not None for row in rows)
     rejected = any(row.get("rejected") for row in [*rows, *under.values()])
     columns = [
         "class",
         "n",
-        *(["patients"] if patients else []),
+        *(["groups"] if grouped else []),
         *(["rejected"] if rejected else []),
         *_FIGURES,
     ]
-    titles = ["Class", "Samples", *(["Patients"] if patients else [])]
+    titles = ["Class", "Samples", *([glossary.head("groups")] if grouped else [])]
     for name in [*(["rejected"] if rejected else []), *_FIGURES]:
         titles += [f"{COLUMNS[name][0]}, clean", "attacked"] if under else [COLUMNS[name][0]]
     listed = []
@@ -41,9 +42,9 @@ def _table(run: Run, guard: str, clean: Record, attacked: Record | None, glossar
         share = row.get("largest_patient_share")
         mostly = share is not None and share > 0.5
         line = [head(row["class"]), Cell(words.number(row["n"]))]
-        if patients:
+        if grouped:
             small = f"one has {words.percent(share)}" if mostly else ""
-            line.append(Cell(words.number(row.get("patients")), small, mark="one patient" if mostly else ""))
+            line.append(Cell(words.number(row.get("patients")), small, mark=f"one {run.group}" if mostly else ""))
         other = under.get(row["class"])
         if rejected:
             line.append(Cell(words.number(row.get("rejected"))))
@@ -62,15 +63,17 @@ def confusions(run: Run) -> dict[str, Any] | None:
     for guard in run.guards:
         for cell in (run.clean(guard), run.strongest(guard)):
             if cell is not None and cell.get("confusion"):
-                tables.append(_matrix(run, guard, cell))
+                title = f"{words.guard(guard)}, {words.title(cell, run.kind)}"
+                tables.append(matrix(title, cell["confusion"], run.classes, rejects=guard != "none"))
     return {"tables": tables} if tables else None
 
 
-def _matrix(run: Run, guard: str, cell: Record) -> Table:
-    matrix, rejected = cell["confusion"]["matrix"], cell["confusion"]["rejected"]
-    rejects = guard != "none" or any(rejected)
+def matrix(title: str, confusion: Mapping[str, Any], classes: Sequence[str], *, rejects: bool) -> Table:
+    """Lay out one confusion matrix; the rejected have a column where ``rejects`` says so, or where there are any."""
+    rejected = confusion["rejected"]
+    rejects = rejects or any(rejected)
     rows = []
-    for true, counts in enumerate(matrix):
+    for true, counts in enumerate(confusion["matrix"]):
         total = sum(counts) + rejected[true]
         counts = [*counts, rejected[true]] if rejects else counts
         cells = tuple(
@@ -82,7 +85,7 @@ def _matrix(run: Run, guard: str, cell: Record) -> Table:
             )
             for predicted, count in enumerate(counts)
         )
-        rows.append((head(run.classes[true]), *cells))
-    style = "confusion large" if len(run.classes) > 5 else "confusion"
-    titles = ("true ↓ answer →", *run.classes, *(("rejected",) if rejects else ()))
-    return Table(f"{words.guard(guard)}, {words.title(cell, run.kind)}", titles, tuple(rows), style=style)
+        rows.append((head(classes[true]), *cells))
+    style = "confusion large" if len(classes) > 5 else "confusion"
+    titles = ("true ↓ answer\N{NO-BREAK SPACE}→", *classes, *(("rejected",) if rejects else ()))
+    return Table(title, titles, tuple(rows), style=style)

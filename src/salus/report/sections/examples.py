@@ -6,7 +6,7 @@ from typing import Any
 
 from salus.report import words
 from salus.report.figures.overlays import overlay
-from salus.report.run_folder import Arrays, Record, Run
+from salus.report.run_folder import Record, Run, Stored
 
 _MOST = 4
 
@@ -31,7 +31,7 @@ def examples(run: Run) -> dict[str, Any] | None:
     return {"panels": panels, "kind": run.kind, "unmarked": run.kind == "table" and not any(marks.values())}
 
 
-def _panel(run: Run, guard: str, cell: Record, arrays: Arrays, before: Any, place: int, key: str) -> dict[str, Any]:
+def _panel(run: Run, guard: str, cell: Record, arrays: Stored, before: Any, place: int, key: str) -> dict[str, Any]:
     true = run.classes[int(run.samples["y"][place])]
     answers = [("true class", true)]
     if before is not None:
@@ -44,8 +44,8 @@ def _panel(run: Run, guard: str, cell: Record, arrays: Arrays, before: Any, plac
         "answers": answers,
         "sample": int(run.samples["indices"][place]) if "indices" in run.samples else place,
         "figure": overlay(
-            run.samples["x"][place],
-            arrays["x_adv"][place],
+            run.samples.rows("x", slice(place, place + 1))[0],
+            arrays.rows("x_adv", slice(place, place + 1))[0],
             bounds=(float(low), float(high)),
             features=run.meta.get("feature_names") or (),
             key=key,

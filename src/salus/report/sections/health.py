@@ -6,6 +6,7 @@ from typing import Any
 
 from salus.report import words
 from salus.report.run_folder import Run
+from salus.report.sections.classes import matrix
 from salus.report.tables import Cell, Glossary, Table, head, heads, rate, text
 
 _WAYS = {"left_out": "left out", "to_human": "sent to a human"}
@@ -13,7 +14,7 @@ _WAYS = {"left_out": "left out", "to_human": "sent to a human"}
 
 def health(run: Run, glossary: Glossary) -> dict[str, Any] | None:
     """List health figures, clean and under the strongest attack; None where no class means disease."""
-    rows = []
+    rows, matrices = [], []
     for guard in run.guards:
         for cell in (run.clean(guard), run.strongest(guard)):
             if cell is None or not cell.get("health"):
@@ -27,13 +28,18 @@ def health(run: Run, glossary: Glossary) -> dict[str, Any] | None:
                         text(words.title(cell, run.kind)),
                         text(said),
                         Cell(words.number(figures.get("n"))),
+                        rate(figures, "accuracy"),
+                        rate(figures, "sensitivity"),
                         rate(figures, "fnr"),
                         rate(figures, "npv"),
-                        rate(figures, "sensitivity"),
                     )
                 )
+            counted = cell["health"]["left_out"].get("confusion")
+            if counted:
+                title = f"{words.guard(guard)}, {words.title(cell, run.kind)}"
+                matrices.append(matrix(title, counted, ("ill", "healthy"), rejects=guard != "none"))
     if not rows:
         return None
-    columns = ["guard", "inputs", "rejections", "n", "fnr", "npv", "sensitivity"]
+    columns = ["guard", "inputs", "rejections", "n", "health_accuracy", "sensitivity", "fnr", "npv"]
     table = Table("Health figures", heads(columns), tuple(rows), glossary.notes(columns))
-    return {"table": table, "positive": list(run.meta["data"].get("positive") or [])}
+    return {"table": table, "matrices": matrices, "positive": list(run.meta["data"].get("positive") or [])}

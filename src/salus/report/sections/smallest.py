@@ -12,6 +12,9 @@ from salus.report.figures.distances import Found, distance_curves
 from salus.report.run_folder import Record, Run
 from salus.report.tables import Cell, Glossary, Table, head, heads, text
 
+#: Samples that are read together.
+_ROWS = 256
+
 
 def smallest(run: Run, glossary: Glossary) -> dict[str, Any] | None:
     """Draw how many inputs stay right against the size of the change; None without such attacks."""
@@ -35,13 +38,17 @@ def smallest(run: Run, glossary: Glossary) -> dict[str, Any] | None:
 
 def _found(run: Run, cell: Record) -> Found | None:
     """Measure how far each input that was right had to be moved; None when nothing was stored."""
-    arrays, x = run.arrays(cell), run.samples.get("x")
+    arrays, samples = run.arrays(cell), run.samples
     clean = run.clean(cell["guard"])
     before = run.arrays(clean).get("label") if clean is not None else None
-    if x is None or before is None or not {"x_adv", "reached"} <= arrays.keys() or len(before) != len(x):
+    if before is None or not ({"x", "y"} <= samples.keys() and {"x_adv", "reached"} <= arrays.keys()):
         return None
-    good = before == run.samples["y"]
-    moved = _distance(arrays["x_adv"], x, cell["norm"])[good & arrays["reached"].astype(bool)]
+    if len(before) != len(samples["y"]):
+        return None
+    good = before == samples["y"]
+    some = [slice(first, first + _ROWS) for first in range(0, len(good), _ROWS)]
+    moved = [_distance(arrays.rows("x_adv", rows), samples.rows("x", rows), cell["norm"]) for rows in some]
+    moved = np.concatenate(moved)[good & arrays["reached"].astype(bool)]
     name = words.attack(cell["attack"]) + ("" if cell["threat_model"] == "white-box" else f", {cell['threat_model']}")
     return Found(name, np.sort(moved), int(good.sum()), len(good))
 
