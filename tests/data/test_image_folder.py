@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from salus.audit import Plan
 from salus.data import load
@@ -56,6 +57,10 @@ def test_folders_are_classes_and_every_image_is_dealt_once(place: Path) -> None:
     }
     assert [labels[_pixels(i).transpose(2, 0, 1).tobytes()] for i in range(20)] == [0] * 10 + [1] * 10
     assert any("patients" in note for note in splits.test.provenance.notes)
+    for _, data in splits:
+        for x, name in zip(data.x, data.names, strict=True):
+            stored = torch.from_numpy(np.array(Image.open(place / name))).permute(2, 0, 1)
+            assert torch.equal(x, stored.float().div(255))
 
 
 def test_the_same_files_and_seed_give_the_same_parts(place: Path) -> None:
@@ -94,6 +99,18 @@ def test_three_parts_are_kept_and_val_is_halved_by_class(tmp_path: Path) -> None
     }
     assert len(_all(splits)) == 26
     assert "folders passed over: unlabelled" in splits.test.provenance.notes
+
+
+def test_every_image_may_be_a_test_image_wherever_it_lies(tmp_path: Path) -> None:
+    for i, side in enumerate(("train", "val", "test")):
+        _write(tmp_path / side / "benign", 1, start=10 * i)
+        _write(tmp_path / side / "malignant", 1, start=10 * i + 5)
+    splits = load(tmp_path, split="all")
+    assert [len(data) for _, data in splits] == [0, 0, 0, 6]
+    assert splits.test.counts == {"benign": 3, "malignant": 3}
+    assert "all images are test images" in splits.test.provenance.split
+    with pytest.raises(OptionError, match="no split 'al'; did you mean 'all'"):
+        load(tmp_path, split="al")
 
 
 def test_grey_images_have_one_channel_and_three_beside_coloured_ones(place: Path, tmp_path: Path) -> None:

@@ -50,6 +50,7 @@ def test_the_three_parts_are_kept_and_val_is_halved_by_class(tmp_path: Path) -> 
     ]
     assert set(dealt) == held
     assert len(dealt) == 12
+    assert splits.test.names == tuple(f"test_images[{row}]" for row in range(6))
 
 
 def test_grey_images_have_one_channel(tmp_path: Path) -> None:

@@ -66,6 +66,9 @@ def test_a_test_part_given_apart_stays_as_it_is(tmp_path: Path) -> None:
         assert torch.equal(splits.test.x, torch.from_numpy(X[40:]))
         assert [len(data) for _, data in splits] == [26, 4, 10, 20]
     assert splits.test.provenance.split.startswith("test part as given, the rest stratified")
+    assert splits.test.names == tuple(f"x_test[{row}]" for row in range(20))
+    for x, name in zip(splits.train.x, splits.train.names, strict=True):
+        assert name.startswith("x_train[") and torch.equal(x, torch.from_numpy(X[int(name[8:-1])]))
 
 
 def test_a_patient_on_both_given_sides_is_refused(tmp_path: Path) -> None:

@@ -80,6 +80,13 @@ def test_splitting_and_taking_hand_on_the_bytes_without_a_copy() -> None:
     assert torch.equal(PACKED.take(torch.tensor([4, 0])).unpack(), FLOATS[[4, 0]])
 
 
+def test_on_another_device_it_is_bytes_too() -> None:
+    moved = PACKED.to("meta")
+    assert isinstance(moved, Packed)
+    assert moved.device == moved.levels.device == moved.rows.device == torch.device("meta")
+    assert moved.shape == PACKED.shape and moved.levels.dtype == torch.uint8
+
+
 def test_it_cannot_be_written_to() -> None:
     for write in (lambda: PACKED.add_(1), lambda: PACKED.clamp_(0, 0.5), lambda: PACKED.__setitem__(0, 0.0)):
         with pytest.raises(RuntimeError, match="cannot be written to"):

@@ -87,6 +87,14 @@ def test_the_split_of_the_thesis_mixes_pictures_of_a_lesion_and_warns(place: Pat
         load("ham10000", data_dir=place, split="lesion")
 
 
+@pytest.mark.parametrize("name", SETS)
+def test_every_image_may_be_a_test_image(skin: SkinFiles, place: Path, name: str) -> None:
+    splits = load(name, data_dir=place, split="all")
+    assert [len(data) for _, data in splits] == [0, 0, 0, len(skin.rows)]
+    assert splits.test.provenance.split == "all images are test images"
+    assert not any("WARNING" in note or "no sample" in note for note in splits.test.provenance.notes)
+
+
 def test_disease_is_what_is_malignant_unless_asked_otherwise(place: Path) -> None:
     def positive(*asked: str) -> tuple[str, ...]:
         return load("ham10000", data_dir=place, positive=asked).test.positive

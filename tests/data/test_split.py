@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from salus.data.split import SHARES, gaps, grouped, stratified
+from salus.data.split import SHARES, all_test, gaps, grouped, stratified
 from salus.errors import DataError
 
 
@@ -21,6 +21,14 @@ def test_every_sample_is_dealt_once_and_every_part_holds_every_class(counts: lis
     parts = stratified(y, names, SHARES, seed=seed, name="d")
     assert _together(parts) == list(range(len(y)))
     assert gaps(y, names, parts) == []
+
+
+def test_every_sample_may_be_a_test_sample() -> None:
+    parts = all_test(5)
+    assert {part: rows.tolist() for part, rows in parts.items()} == {
+        "train": [], "validation": [], "calibration": [], "test": [0, 1, 2, 3, 4]
+    }  # fmt: skip
+    assert gaps(np.array([0, 0, 0, 1, 1]), ("a", "b", "c"), parts) == ["no sample of class c in test"]
 
 
 def test_the_shares_are_kept_in_every_class() -> None:

@@ -29,6 +29,7 @@ class RawData:
     features: tuple[str, ...] = ()
     marks: FeatureMarks = field(default_factory=FeatureMarks)
     sample_rate: float | None = None
+    names: tuple[str, ...] = ()
 
 
 def assemble(raw: RawData, parts: Parts, *, scale: bool = False) -> Splits:
@@ -65,6 +66,7 @@ def assemble(raw: RawData, parts: Parts, *, scale: bool = False) -> Splits:
         marks=raw.marks,
         steps=tuple(float(u) if w else 0.0 for u, w in zip(units, whole, strict=True)) if any(whole) else (),
         sample_rate=raw.sample_rate,
+        names=raw.names,
     )
     return Splits(**{part: data.subset(torch.from_numpy(rows)) for part, rows in parts.items()})
 

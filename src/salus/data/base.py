@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from salus.data.packed import Packed
+from salus.data.packed import Packed, take
 from salus.errors import DataError, nearest
 
 Kind = Literal["table", "signal", "image"]
@@ -90,12 +90,15 @@ class Dataset:
         classes: class names.
         provenance: where the samples came from.
         groups: int64 ``[N]``, the patient (or lesion) of each sample; None when samples are independent.
+        group_word: what one group is, for sentences: ``patient``, ``lesion``.
         bounds: lowest and highest value that x may have.
         positive: names of the classes that mean disease, for health metrics; empty when that makes no sense.
         features: names of a table's features.
         marks: table features that are immutable, integer or derived.
         steps: for a table with integer features, the size of one unit of each feature in x, 0 if continuous.
         sample_rate: of signals, in Hz, after loading.
+        names: what its source calls each sample, for people who look it up (``row 17``, ``NV/ISIC_0024306.jpg``); ()
+            where it has no names. Samples that are put behind those named have none.
 
     Raises:
         DataError: on anything that contradicts the above, naming the first offending sample.
@@ -112,6 +115,8 @@ class Dataset:
     marks: FeatureMarks = field(default_factory=FeatureMarks)
     steps: tuple[float, ...] = ()
     sample_rate: float | None = None
+    names: tuple[str, ...] = ()
+    group_word: str = "patient"
 
     def __post_init__(self) -> None:
         name = self.provenance.name
@@ -125,18 +130,18 @@ class Dataset:
                 f"Data {name!r}: x has shape {list(self.x.shape)}; "
                 "it must be [N, F] (table), [N, C, L] (signals) or [N, C, H, W] (images)."
             )
-        if len(self.x) == 0:
-            raise DataError(f"Data {name!r} has no samples.")
         if self.y.shape != self.x.shape[:1]:
             raise DataError(
                 f"Data {name!r}: {len(self.x)} samples, but y has shape {list(self.y.shape)}; "
                 "it must hold one label per sample."
             )
         if self.groups is not None and self.groups.shape != self.y.shape:
-            raise DataError(f"Data {name!r}: groups must hold one patient per sample, {len(self.y)} in all.")
+            raise DataError(f"Data {name!r}: groups must hold one {self.group_word} per sample, {len(self.y)} in all.")
+        if len(self.names) > len(self.y):
+            raise DataError(f"Data {name!r}: {len(self.names)} names for {len(self.y)} samples.")
         if len(self.classes) < 2:
             raise DataError(f"Data {name!r} has fewer than two classes: {list(self.classes)}.")
-        if int(self.y.min()) < 0 or int(self.y.max()) >= len(self.classes):
+        if len(self.y) and (int(self.y.min()) < 0 or int(self.y.max()) >= len(self.classes)):
             row = int(((self.y < 0) | (self.y >= len(self.classes))).nonzero()[0])
             raise DataError(
                 f"Data {name!r}: sample {row} has label {int(self.y[row])}, "
@@ -203,8 +208,12 @@ class Dataset:
         if note:
             provenance = replace(provenance, notes=(*provenance.notes, note))
         groups = None if self.groups is None else self.groups[indices]
-        x = self.x.take(indices) if isinstance(self.x, Packed) else self.x[indices]
-        return replace(self, x=x, y=self.y[indices], groups=groups, provenance=provenance)
+        x = take(self.x, indices)
+        names = self.names
+        if names:
+            rows = torch.arange(len(self))[indices.cpu()].tolist()
+            names = tuple(names[row] if row < len(names) else "" for row in rows)
+        return replace(self, x=x, y=self.y[indices], groups=groups, provenance=provenance, names=names)
 
     def fingerprint(self) -> str:
         """SHA-256 of the samples as held, labels, class names and bounds: equal exactly when the data are."""
@@ -221,13 +230,34 @@ class Splits:
     """One data set in four disjoint parts.
 
     ``train`` fits classifiers and detectors, ``validation`` stops training and chooses settings,
-    ``calibration`` sets thresholds and is seen by nothing before, ``test`` is attacked and scored.
+    ``calibration`` sets thresholds and is seen by nothing before, ``test`` is attacked and scored. Where every sample
+    is a test sample, the others have none.
+
+    Raises:
+        DataError: another part has no samples.
     """
 
     train: Dataset
     validation: Dataset
     calibration: Dataset
     test: Dataset
+
+    def __post_init__(self) -> None:
+        empty = [part for part, dataset in self if not len(dataset)]
+        if empty not in ([], ["train", "validation", "calibration"]):
+            raise DataError(f"Data {self.name!r} have no samples in the part {empty[-1]}.")
+
+    def need_training(self, learner: str) -> None:
+        """Refuse what has to learn where every sample is a test sample.
+
+        Raises:
+            DataError: it is so.
+        """
+        if not len(self.train):
+            raise DataError(
+                f"All samples of {self.name!r} are test samples (--split all), so that there are none for {learner} to "
+                "learn from."
+            )
 
     def __iter__(self) -> Iterator[tuple[str, Dataset]]:
         yield from {
@@ -255,6 +285,7 @@ class Splits:
             "positive": list(data.positive),
             "counts": {part: dataset.counts for part, dataset in self},
             "groups": {part: len(set(dataset.groups.tolist())) for part, dataset in self if dataset.groups is not None},
+            "group_word": data.group_word,
             "provenance": {
                 "source": data.provenance.source,
                 "version": data.provenance.version,

@@ -50,6 +50,7 @@ def load_csv(options: LoadOptions) -> Splits:
         positive=options.positive,
         features=tuple(header),
         marks=FeatureMarks(options.immutable, options.integer, options.derived),
+        names=tuple(f"row {row}" for row in range(1, len(y) + 1)),
         provenance=Provenance(
             name=path.stem,
             source=path.name,

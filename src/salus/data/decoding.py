@@ -177,10 +177,16 @@ def _or_reason(task: Callable[..., T]) -> Callable[..., T | str]:
 
             if isinstance(error, FileNotFoundError):
                 return "is missing"
+            if isinstance(error, IsADirectoryError):
+                return "is a folder"
+            if "truncated" in str(error).lower():  # Pillow says how many bytes are left, of each image another number
+                return "is cut short"
             if isinstance(error, UnidentifiedImageError):
                 return f"is no image of the formats {', '.join(FORMATS)}"
             if isinstance(error, ValueError) and str(error).startswith(("is ", "has ")):
                 return str(error)
+            if isinstance(error, OSError) and error.strerror:
+                return f"cannot be read ({error.strerror})"
             return f"cannot be decoded ({str(error).partition(chr(10))[0].rstrip('.') or type(error).__name__})"
 
     return attempt

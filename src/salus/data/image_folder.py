@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,13 +13,17 @@ from salus.data.base import Drop, Provenance, Splits
 from salus.data.decoding import SUFFIXES, decode_images
 from salus.data.options import LoadOptions
 from salus.data.pixels import Images, assemble_images, deal_in_words, deal_training
-from salus.data.split import Indices, Parts
+from salus.data.split import ALL, Indices, Parts, all_test
 from salus.errors import DataError
+from salus.progress import console
+
+SPLITS = ("dealt", ALL)
 
 #: The folders that hold a part -> the part.
 PARTS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
-MOST_NAMED = 10
+#: Files named in a list, and in a warning.
+MOST_NAMED, FEW_NAMED = 10, 3
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,8 @@ def load_image_folder(options: LoadOptions) -> Splits:
     """Load images ``[N, C, H, W]`` by class: ``CLASS/*.jpg``, or ``train/CLASS/*.jpg`` and ``val`` or ``test``.
 
     C is 1 if every image is grey, else 3. Where only one of ``val`` and ``test`` is there, it is the test part;
-    where both are, ``val`` is halved into validation and calibration. Otherwise training is dealt by class.
+    where both are, ``val`` is halved into validation and calibration. Otherwise training is dealt by class. With the
+    split ``all`` every image is a test image, wherever it lies.
 
     Raises:
         DataError: there are no class folders, classes differ between the parts, or images differ in size and no
@@ -55,7 +60,10 @@ def load_image_folder(options: LoadOptions) -> Splits:
     """
     folder = Path(options.name)
     images, sides = read_images(list_images(folder), options.size, name=folder.resolve().name)
-    parts, words = deal_sides(images, sides, seed=options.seed)
+    if options.choose_split(SPLITS) == ALL:
+        parts, words = all_test(len(images.y)), "all images are test images"
+    else:
+        parts, words = deal_sides(images, sides, seed=options.seed)
     note = "images count as independent: of which patients they are is not known"
     provenance = replace(images.provenance, split=words, notes=(*images.provenance.notes, note))
     return assemble_images(replace(images, provenance=provenance, positive=options.positive), parts)
@@ -118,32 +126,59 @@ def read_images(listing: Listing, size: tuple[int, int] | None, *, name: str) ->
         The images, and the side of each.
 
     Raises:
-        DataError: see :func:`salus.data.decoding.decode_images`.
+        DataError: no image of a class can be read, or see :func:`salus.data.decoding.decode_images`.
     """
     decoded = decode_images(listing.paths, size, name=name)
-    notes = list(listing.notes)
+    notes = [*listing.notes, *_lost(listing, decoded.failed, name)]
     if size is not None:
         notes.append(f"scaled to cover {size[0]}x{size[1]} pixels and cropped in the middle")
     if decoded.transparent:
         notes.append(f"transparent parts of {decoded.transparent} images are white")
+    names = [f"{path.parent.name}/{path.name}" for path in listing.paths]
     reasons: dict[str, list[str]] = {}
     for row, reason in sorted(decoded.failed.items()):
-        path = listing.paths[row]
-        reasons.setdefault(reason, []).append(f"{path.parent.name}/{path.name}")
+        reasons.setdefault(reason, []).append(names[row])
     images = Images(
         x=decoded.x,
         y=listing.y[decoded.kept],
         classes=listing.classes,
         groups=None if listing.groups is None else listing.groups[decoded.kept],
+        names=tuple(names[row] for row in decoded.kept),
         provenance=Provenance(
             name=name,
             source=f"images in {name}",
             checksum=decoded.checksum,
-            dropped=tuple(Drop("images", len(names), f"{reason}: {_some(names)}") for reason, names in reasons.items()),
+            dropped=tuple(Drop("images", len(lost), f"{reason}: {_some(lost)}") for reason, lost in reasons.items()),
             notes=tuple(notes),
         ),
     )
     return images, [listing.sides[row] for row in decoded.kept]
+
+
+def _lost(listing: Listing, failed: Mapping[int, str], name: str) -> list[str]:
+    """Warn of images that cannot be read.
+
+    Raises:
+        DataError: they are all that a class has to train on.
+    """
+    if not failed:
+        return []
+    rows = sorted(failed)
+    side, left = np.array(listing.sides), np.ones(len(listing.y), dtype=bool)
+    left[rows] = False
+    for index, label in enumerate(listing.classes):
+        of_class = (listing.y == index) & (side == "train")
+        if of_class.any() and not (of_class & left).any():
+            first = int(of_class.argmax())
+            raise DataError(
+                f"Data {name!r}: none of the {of_class.sum()} images of class {label!r} to train on can be read; the "
+                f"first, {listing.paths[first]}, {failed[first]}."
+            )
+    told = "; ".join(f"{listing.paths[row].name} {failed[row]}" for row in rows[:FEW_NAMED])
+    more = f"; and {len(rows) - FEW_NAMED} more" if len(rows) > FEW_NAMED else ""
+    warning = f"WARNING: {len(rows)} of {len(left)} images cannot be read and are left out: {told}{more}"
+    console.print(warning, markup=False)
+    return [warning]
 
 
 def deal_sides(images: Images, sides: Sequence[str], *, seed: int) -> tuple[Parts, str]:

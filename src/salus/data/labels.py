@@ -66,10 +66,10 @@ def encode_array(y: NDArray[Any], classes: Sequence[str] = (), *, name: str) -> 
     return y, tuple(classes)
 
 
-def encode_groups(words: Sequence[str], *, name: str) -> Indices:
-    """Number the patients: their own whole numbers where they have some, their rank otherwise."""
+def encode_groups(words: Sequence[str], *, name: str, word: str = "patient") -> Indices:
+    """Number the patients, or other groups: their own whole numbers where they have some, their rank otherwise."""
     if "" in words:
-        raise DataError(f"Data {name!r}: sample {list(words).index('')} has no patient; fill the group in.")
+        raise DataError(f"Data {name!r}: sample {list(words).index('')} has no {word}; fill it in.")
     distinct = set(words)
     whole = all(_is_whole(word) and len(word) < 18 for word in distinct)
     if whole and len({int(word) for word in distinct}) == len(distinct):  # 7 and 007 are two patients

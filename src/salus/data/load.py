@@ -148,7 +148,7 @@ OWN: dict[str, Source] = {
         loader=load_image_folder,
         kind="image",
         summary="a folder of images by class",
-        options=frozenset({"size", "positive"}),
+        options=frozenset({"split", "size", "positive"}),
     ),
 }
 

@@ -53,6 +53,7 @@ def load_medmnist(arrays: Arrays, options: LoadOptions) -> Splits:
         y=y,
         classes=classes,
         positive=options.positive,
+        names=tuple(f"{side}_images[{i}]" for side, (x, _) in zip(SIDES, pairs, strict=True) for i in range(len(x))),
         provenance=Provenance(
             name=path.stem,
             source=path.name,

@@ -75,6 +75,7 @@ def load_npz(options: LoadOptions) -> Splits:
             integer=options.integer or _strings(arrays, "integer", path),
             derived=options.derived or _strings(arrays, "derived", path),
         ),
+        names=tuple(f"x{side}[{row}]" for side, part in zip(sides, xs, strict=True) for row in range(len(part))),
         provenance=Provenance(
             name=path.stem,
             source=path.name,

@@ -23,7 +23,7 @@ class LoadOptions:
     Attributes:
         name: a known data set, or the path of a file or folder of one's own.
         split: how samples are dealt, where there is a choice (``beats``, ``patients``, ``ds1-ds2``; ``lesions``,
-            ``images``).
+            ``images``); of images also ``all``: every one is a test image, for a model that was trained elsewhere.
         bounds: lowest and highest value that samples may have, when these are not (0, 1).
         seed: of the split, and of SMOTE.
         data_dir: the first place where a downloaded set is looked for.

@@ -17,10 +17,10 @@ class Packed(Tensor):
 
     To its users it is the tensor of ``levels[rows] / 255``: indexing, arithmetic and networks see plain floats, made
     when they are asked for and kept by nobody. Only ``split``, ``detach`` and :meth:`take` hand on the bytes as they
-    are, so that whoever works batch by batch never has more floats than a batch.
+    are, so that whoever works batch by batch never has more floats than a batch; on another device they are bytes too.
 
     Args:
-        levels: values from 0 to 255, uint8 ``[M, C, H, W]``, in main memory or mapped from a file.
+        levels: values from 0 to 255, uint8 ``[M, C, H, W]``, in main memory, mapped from a file, or on a device.
         rows: which of the M images, in which order, int64 ``[N]``.
     """
 
@@ -32,7 +32,7 @@ class Packed(Tensor):
         """Make a tensor without floats of its own."""
         shape = (len(rows), *levels.shape[1:])
         with torch.inference_mode(False):  # so that it is the same tensor, in whichever mode it is made
-            made: Packed = Tensor._make_wrapper_subclass(cls, shape, dtype=torch.float32)
+            made: Packed = Tensor._make_wrapper_subclass(cls, shape, dtype=torch.float32, device=levels.device)
         return made
 
     def __init__(self, levels: Tensor, rows: Tensor) -> None:
@@ -85,13 +85,21 @@ class Packed(Tensor):
                 raise _read_only()
             if func in (_ATEN.detach.default, _ATEN.alias.default):
                 return cls(first.levels, first.rows)
+            if func is _ATEN._to_copy.default and given.keys() == {"device"}:
+                held = first.bytes().to(given["device"])
+                return cls(held, torch.arange(len(held), device=held.device))
             if func is _ATEN.split.Tensor and _dimension(args[2:], given) == 0:
                 return [cls(first.levels, part) for part in first.rows.split(args[1])]
             if func in (_ATEN.select.int, _ATEN.slice.Tensor) and _dimension(args[1:], given) == 0:
                 return _floats(first.levels, func(first.rows, *args[1:], **given))
-            if func is _ATEN.index.Tensor and len(args[1]) == 1 and not args[1][0].is_cuda:
+            if func is _ATEN.index.Tensor and len(args[1]) == 1 and args[1][0].device == first.rows.device:
                 return _floats(first.levels, first.rows[args[1][0]])
         return func(*tree_map_only(cls, cls.unpack, args), **tree_map_only(cls, cls.unpack, given))
+
+
+def take(x: Tensor, rows: Tensor) -> Tensor:
+    """Choose samples by their positions, int64 ``[n]`` (or bool ``[N]``); bytes stay bytes."""
+    return x.take(rows) if isinstance(x, Packed) else x[rows]
 
 
 def _read_only() -> RuntimeError:

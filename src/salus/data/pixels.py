@@ -36,6 +36,8 @@ class Images:
         provenance: where they came from.
         positive: classes that mean disease.
         groups: the patient or lesion of each ``[N]``; None when they are independent.
+        group_word: which of the two.
+        names: what the source calls each; () where it has no names.
     """
 
     x: Pixels
@@ -44,6 +46,8 @@ class Images:
     provenance: Provenance
     positive: tuple[str, ...] = ()
     groups: Indices | None = None
+    group_word: str = "patient"
+    names: tuple[str, ...] = ()
 
 
 def deal_training(y: Indices, classes: tuple[str, ...], *, given_test: int, seed: int, name: str) -> Parts:
@@ -78,7 +82,9 @@ def assemble_images(images: Images, parts: Parts) -> Splits:
                 classes=images.classes,
                 provenance=provenance,
                 groups=None if images.groups is None else torch.from_numpy(images.groups[rows].astype(np.int64)),
+                group_word=images.group_word,
                 positive=images.positive,
+                names=tuple(images.names[row] for row in rows.tolist()) if images.names else (),
             )
             for part, rows in parts.items()
         }

@@ -16,10 +16,10 @@ from salus.data.options import LoadOptions
 from salus.data.pixels import assemble_images
 from salus.data.skin_sets import HAM10000, ISIC2018, SkinSet
 from salus.data.skin_tables import CLASSES, Table
-from salus.data.split import Indices, Parts, stratified
+from salus.data.split import ALL, Indices, Parts, all_test, stratified
 from salus.errors import DataError
 
-SPLITS = ("lesions", "images")
+SPLITS = ("lesions", "images", ALL)
 
 #: The thesis's 70, 17.5 and 12.5%, its validation part halved.
 SHARES: Mapping[str, float] = {"train": 0.70, "validation": 0.0875, "calibration": 0.0875, "test": 0.125}
@@ -66,14 +66,14 @@ def _load(published: SkinSet, options: LoadOptions) -> Splits:
     name, split = published.name, options.choose_split(SPLITS)
     folder = published.find(options.data_dir)
     table = published.read(folder)
-    lesions = None if table.lesions is None else encode_groups(table.lesions, name=name)
+    lesions = None if table.lesions is None else encode_groups(table.lesions, name=name, word="lesion")
     if lesions is None and split == "lesions":
         raise DataError(
             f"Folder {folder} does not say which pictures show one lesion; get ISIC2018_Task3_Training_LesionGroupings"
             f".csv (salus data fetch {name}), or mix them over the parts (--split images)."
         )
     # All that the table names are dealt, so that a missing image moves no other.
-    parts = _deal(table.y, lesions if split == "lesions" else None, options.seed, name)
+    parts = _deal(table.y, lesions, split, options.seed, name)
     sides = np.empty(len(table.y), dtype=object)
     for part, rows in parts.items():
         sides[rows] = part
@@ -90,26 +90,33 @@ def _load(published: SkinSet, options: LoadOptions) -> Splits:
         images.provenance,
         source=published.source,
         licence=published.licence,
-        split=f"{split}, stratified by class, seed {options.seed}: 70% train, 8.75% validation, 8.75% calibration, "
-        "12.5% test",
+        split=_in_words(split, options.seed),
     )
-    images = replace(images, provenance=provenance, positive=_positive(options))
+    images = replace(images, provenance=provenance, positive=_positive(options), group_word="lesion")
     side = np.array(kept)
     return assemble_images(images, {part: np.flatnonzero(side == part) for part in parts})
 
 
-def _deal(y: Indices, lesions: Indices | None, seed: int, name: str) -> Parts:
+def _deal(y: Indices, lesions: Indices | None, split: str, seed: int, name: str) -> Parts:
     """Deal images; or lesions, each with all its images and by the class of the first."""
-    if lesions is None:
+    if split == ALL:
+        return all_test(len(y))
+    if lesions is None or split == "images":
         return stratified(y, CLASSES, SHARES, seed=seed, name=name)
     _, first, member = np.unique(lesions, return_index=True, return_inverse=True)
     dealt = stratified(y[first], CLASSES, SHARES, seed=seed, name=name)
     return {part: np.flatnonzero(np.isin(member, held)) for part, held in dealt.items()}
 
 
+def _in_words(split: str, seed: int) -> str:
+    if split == ALL:
+        return "all images are test images"
+    return f"{split}, stratified by class, seed {seed}: 70% train, 8.75% validation, 8.75% calibration, 12.5% test"
+
+
 def _warning(split: str, lesions: Indices | None, parts: Parts) -> list[str]:
     """Say how many lesions stand on both sides of the thesis's split."""
-    if split == "lesions":
+    if split != "images":
         return []
     if lesions is None:
         return ["WARNING: pictures of one lesion stand in training and in test"]

@@ -21,6 +21,15 @@ SHARES: Mapping[str, float] = {"train": 0.5, "validation": 0.1, "calibration": 0
 DEALS = 300
 
 
+#: The name of the split by :func:`all_test`.
+ALL = "all"
+
+
+def all_test(count: int) -> Parts:
+    """Deal every sample to the test part, for a model that was trained elsewhere."""
+    return {part: np.arange(count if part == "test" else 0) for part in PARTS}
+
+
 def stratified(y: Indices, classes: Sequence[str], shares: Mapping[str, float], *, seed: int, name: str) -> Parts:
     """Deal independent samples so that every part holds every class in its share.
 
@@ -64,10 +73,12 @@ def grouped(
     *,
     seed: int,
     name: str,
+    word: str = "patient",
 ) -> Parts:
     """Deal whole patients, so that nobody is on two sides, as near to the class shares as random deals come.
 
-    Every class is in training. The other parts may lack a class that few patients carry.
+    Every class is in training. The other parts may lack a class that few patients carry. ``word`` says what the groups
+    are where they are no patients.
 
     Raises:
         DataError: a class is empty, there are fewer patients than parts, or too few for the classes.
@@ -79,8 +90,8 @@ def grouped(
         raise DataError(f"Data {name!r}: class {classes[int(index)]!r} is empty; leave its name out or add samples.")
     if len(patients) < len(shares):
         raise DataError(
-            f"Data {name!r} come from {len(patients)} patient{'s' * (len(patients) > 1)} (groups), too few "
-            f"to split into {', '.join(shares)} without having one on two sides; bring more patients."
+            f"Data {name!r} come from {len(patients)} {word}{'s' * (len(patients) > 1)} (groups), too few "
+            f"to split into {', '.join(shares)} without having one on two sides; bring more {word}s."
         )
     sizes = {part: max(1, round(share * len(patients))) for part, share in shares.items() if part != "train"}
     sizes = {"train": len(patients) - sum(sizes.values()), **sizes}
@@ -100,8 +111,8 @@ def grouped(
     lacking = [label for label, count in zip(classes, table[chosen[0]].sum(0), strict=True) if count == 0]
     if lacking:
         raise DataError(
-            f"Data {name!r}: {len(patients)} patients are too few to have every class in training "
-            f"({lacking[0]!r} would be missing); bring more patients or fewer classes."
+            f"Data {name!r}: {len(patients)} {word}s are too few to have every class in training "
+            f"({lacking[0]!r} would be missing); bring more {word}s or fewer classes."
         )
     return {part: np.flatnonzero(np.isin(member, held_by)) for part, held_by in zip(sizes, chosen, strict=True)}
 
@@ -111,6 +122,7 @@ def gaps(y: Indices, classes: Sequence[str], parts: Parts) -> list[str]:
     return [
         f"no sample of class {label} in {part}"
         for part, rows in parts.items()
+        if len(rows)
         for index, label in enumerate(classes)
         if not bool((y[rows] == index).any())
     ]
