@@ -6,16 +6,13 @@ import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
 from salus import __version__
 from salus.errors import SalusError
 from salus.papers import PAPERS
-
-if TYPE_CHECKING:
-    from salus.repository import Repository
 
 F = TypeVar("F", bound=Callable[..., Any])
 _WIDTH = {"max_content_width": 100, "help_option_names": ["-h", "--help"]}
@@ -38,7 +35,11 @@ class _Group(click.Group):
 def _data_options(command: F) -> F:
     """Add the options that say which data, and how they are loaded."""
     options = [
-        click.option("--split", help="How samples are dealt: beats, patients, ds1-ds2; of skin: lesions, images."),
+        click.option(
+            "--split",
+            help="How samples are dealt: beats, patients, ds1-ds2; of skin: lesions, images; of images also all: every "
+            "one is a test image, for a model trained elsewhere and guards that learn nothing.",
+        ),
         click.option("--bounds", help="Lowest and highest value of x, LOW,HIGH, when they are not 0,1."),
         click.option("--data-dir", type=click.Path(path_type=Path), help="Where downloaded sets lie."),
         click.option("--label", help="The CSV column that holds the label."),
@@ -64,8 +65,8 @@ def _model_options(command: F) -> F:
         click.option("--data", help="A data set (see `salus data list`), or a file or folder of your own."),
         click.option(
             "--model",
-            help="A network, NAME:key=value,... (ecg-cnn:widths=16+32), package.module:factory, FILE.pt2, or a "
-            "folder that Salus saved.",
+            help="A network, NAME:key=value,... (ecg-cnn:widths=16+32, resnet50:pretrained=FILE), "
+            "package.module:factory, FILE.pt2, or a folder that Salus saved.",
         ),
         click.option("--weights", type=click.Path(path_type=Path), help="The factory's weights."),
         click.option("--training", multiple=True, help="A training option, key=value (epochs=10)."),
@@ -82,6 +83,21 @@ def _defence_options(command: F) -> F:
     options = [
         click.option("--defence", multiple=True, help="NAME:key=value,...; A+B for one guard; none for none."),
         click.option("--false-alarm-rate", type=float, help="Clean inputs a guard may reject.  [default: 0.01]"),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _training_part_options(command: F) -> F:
+    """Add the options that change the training part, or say what in it looks wrong."""
+    options = [
+        click.option("--poison", multiple=True, help="Poison the training data first (label-flips:share=0.2)."),
+        click.option(
+            "--clean-labels",
+            help="Find wrong training labels: confident-learning:folds=5, or high-loss:share=0.1; an audit trains "
+            "without them (action=drop) or with the most probable ones (action=relabel).",
+        ),
     ]
     for option in reversed(options):
         command = option(command)
@@ -107,7 +123,7 @@ def main() -> None:
 @click.option("--restarts", type=int, help="Starts of every attack that has several.")
 @click.option("--time", type=float, help="Most seconds for each variant of an attack.")
 @click.option("--control", multiple=True, help="A harmless change to try too (baseline-wander:snr=12).")
-@click.option("--poison", multiple=True, help="Poison the training data first (label-flips:share=0.2).")
+@_training_part_options
 @click.option(
     "--threat-model",
     multiple=True,
@@ -116,6 +132,7 @@ def main() -> None:
 )
 @click.option("--substitute", help="What a transfer attacker trains on: data, split or queries.  [default: data]")
 @click.option("--target", help="The class that targeted attacks aim for.")
+@click.option("--harm", help="What wrong answers cost: missed=10,false-alarm=1,rejected=0.5, or a CSV of classes.")
 @click.option("--samples", type=int, help="Test samples to attack, at natural prevalence.  [default: all]")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for report and results.")
 def audit(plan: Path | None, out: Path, **options: Any) -> None:
@@ -129,12 +146,13 @@ def audit(plan: Path | None, out: Path, **options: Any) -> None:
     """  # noqa: D301 - click wants the character
     from salus.audit import Plan, run_audit
     from salus.report import write_report
+    from salus.terminal import print_cells
 
     fields = _fields(options)
     made = Plan.of(fields) if plan is None else Plan.read(plan, fields)
     outcome = run_audit(made, out, command=shlex.join(["salus", *sys.argv[1:]]))
     page = write_report(out)
-    _print_cells(outcome.cells)
+    print_cells(outcome.cells)
     for sentence in outcome.meta["verdict"]:
         click.echo(sentence)
     for sentence in outcome.meta["warnings"]:
@@ -237,15 +255,16 @@ def report(run: Path) -> None:
 @click.argument("method")
 @_model_options
 @_data_options
-@click.option("--attack", help="Makes the attacked copies of ecg-atk-gan.  [default: pgd:eps=0.01,steps=10]")
+@click.option("--attack", help="Makes the attacked copies that a method takes.  [default: pgd:eps=0.01,steps=10]")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the hardened model.")
 def harden(method: str, attack: str | None, out: Path, **options: Any) -> None:
     """Train a classifier that is harder to fool, and save it.
 
     METHOD is single-step:eps=0.01, madry:eps=0.01,steps=10 or trades:eps=0.01,beta=6, which train the network that
-    --model names on samples attacked as it then is; or ecg-atk-gan:preset=six-attacks,epochs=100, which trains its own
-    on beats and their attacked copies, computed on a plain classifier (--model, --training). A run that was stopped
-    goes on where it was.
+    --model names on samples attacked as it then is; adversarial-retraining:rounds=5,epochs=5,share=0.5, which goes on
+    training a classifier (--model, --training) on its samples and on copies attacked in each round (--attack); or
+    ecg-atk-gan:preset=six-attacks,epochs=100, which trains its own on beats and their attacked copies, computed on a
+    plain classifier. A run that was stopped goes on where it was.
 
     \b
     salus harden single-step:eps=0.01 --data mitdb --split patients --model ecg-cnn --out runs/hardened
@@ -260,6 +279,27 @@ def harden(method: str, attack: str | None, out: Path, **options: Any) -> None:
         f"{test['clean_accuracy']:.1%} of {test['n']} test inputs are answered rightly. Saved in {out}; audit it: "
         f"{made.audit}"
     )
+
+
+@main.command()
+@_model_options
+@_data_options
+@_training_part_options
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for labels.csv.")
+def labels(out: Path, **options: Any) -> None:
+    """Look for wrong labels in training data, and list all labels, the most doubtful first.
+
+    The network that --model names is trained several times, each time without the samples that it then judges. By
+    default confident-learning says which labels look wrong; a network that is often wrong doubts many right ones. A
+    search that was stopped goes on where it was; the same folder answers by another method (--clean-labels) at once.
+
+    
+    salus labels --data own.csv --label outcome --scale --model mlp --out runs/labels
+    """
+    from salus.audit import Plan, run_labels
+
+    made = run_labels(Plan.of(_fields(options)), out, command=shlex.join(["salus", *sys.argv[1:]]))
+    click.echo(f"{made.summary} All labels, the most doubtful first: {made.path}")
 
 
 @main.command()
@@ -315,6 +355,7 @@ def autoencoders(
     """  # noqa: D301 - click wants the character
     from salus.audit import run_autoencoders
     from salus.report import reconstructions_picture
+    from salus.terminal import print_members
 
     fields = _fields(options)
     training = fields.pop("training", {}) | ({} if epochs is None else {"epochs": epochs})
@@ -322,7 +363,7 @@ def autoencoders(
         data, out, members=members, training=training, data_options=fields, seed=seed, device=device
     )
     picture = reconstructions_picture(made.repository.to("cpu"), made.held_out, out / "reconstructions.png")
-    _print_members(made.repository)
+    print_members(made.repository)
     click.echo(f"Saved in {out}, drawn in {picture}; use it: --defence magnet:repository={out}")
 
 
@@ -376,17 +417,10 @@ def data() -> None:
 @data.command("list")
 def data_list() -> None:
     """List the known data sets and whether they are at hand."""
-    from rich.console import Console
-    from rich.table import Table
-
     from salus.data import catalogue
+    from salus.terminal import print_catalogue
 
-    table = Table(box=None, pad_edge=False)
-    for column in ("name", "kind", "at hand", "what", "licence"):
-        table.add_column(column)
-    for entry in catalogue():
-        table.add_row(entry.name, entry.kind, "yes" if entry.at_hand else "no", entry.summary, entry.licence)
-    Console(highlight=False).print(table)
+    print_catalogue(catalogue())
 
 
 @data.command("show")
@@ -398,24 +432,10 @@ def data_show(name: str, seed: int, picture: Path | None, **options: Any) -> Non
     """Show a data set: counts, classes, bounds, provenance, and a picture."""
     from salus.data import load
     from salus.report import dataset_picture
+    from salus.terminal import print_data
 
     splits = load(name, seed=seed, **_fields(options))
-    facts = splits.describe()
-    click.echo(f"{facts['name']}: {facts['kind']}s of shape {facts['shape']}, values in {tuple(facts['bounds'])}")
-    for part, counts in facts["counts"].items():
-        who = "lesions" if facts["kind"] == "image" else "patients"
-        patients = f", {facts['groups'][part]} {who}" if part in facts["groups"] else ""
-        click.echo(f"  {part}: {sum(counts.values())} samples ({_counts(counts)}{patients})")
-    if facts["positive"]:
-        click.echo(f"  disease: {', '.join(facts['positive'])}")
-    origin = facts["provenance"]
-    source = " ".join(filter(None, (origin["source"], origin["version"])))
-    click.echo(f"  source: {source}, {origin['licence']}".rstrip(", "))
-    click.echo(f"  split: {origin['split']}")
-    for drop in origin["dropped"]:
-        click.echo(f"  dropped: {drop['count']} {drop['what']}: {drop['reason']}")
-    for note in origin["notes"]:
-        click.echo(f"  note: {note}")
+    print_data(splits)
     place = picture or Path(f"{Path(name).stem}.png")
     dataset_picture(splits, place)
     click.echo(f"  picture: {place}")
@@ -452,72 +472,6 @@ def _fields(options: dict[str, Any]) -> dict[str, Any]:
 
         _, fields["training"] = split_spec(f"training:{','.join(fields['training'])}", "training option")
     return fields
-
-
-def _counts(counts: dict[str, int]) -> str:
-    return ", ".join(f"{name} {count}" for name, count in counts.items())
-
-
-def _print_members(repository: Repository) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    for column in ("member", "encoder", "activation"):
-        table.add_column(column)
-    for column in ("noise", "loss", "weights", "mean squared error"):
-        table.add_column(column, justify="right")
-    for member in repository.members:
-        spec = member.spec
-        table.add_row(
-            spec.name,
-            " ".join(map(str, spec.structure)),
-            spec.activation,
-            f"{spec.noise:g}",
-            spec.loss,
-            f"{sum(weight.numel() for weight in member.module.parameters()):,}",
-            f"{member.error:.2g}",
-        )
-    Console(highlight=False, width=None if sys.stdout.isatty() else 110).print(table)
-
-
-def _print_cells(cells: list[dict[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    def rate(cell: dict[str, Any], name: str) -> str:
-        return "" if cell[name] is None else f"{100 * cell[name]:.1f}"
-
-    table = Table(box=None, pad_edge=False)
-    table.add_column("guard")
-    table.add_column("attack")
-    table.add_column("eps", justify="right")
-    table.add_column("attacker")
-    for column in ("accuracy %", "robust %", "fooled %", "rejected %", "AUC"):
-        table.add_column(column, justify="right")
-    for cell in cells:
-        if cell["error"] is not None:
-            table.add_row(
-                cell["guard"],
-                cell["attack"] or "",
-                "" if cell["eps"] is None else f"{cell['eps']:g}",
-                cell["threat_model"] or "",
-                "failed",
-            )
-            continue
-        clean = cell["attack"] is None
-        table.add_row(
-            cell["guard"],
-            "(clean)" if clean else cell["attack"],
-            "" if cell["eps"] is None else f"{cell['eps']:.3g}",
-            cell["threat_model"] or "",
-            rate(cell, "clean_accuracy"),
-            rate(cell, "robust_accuracy"),
-            rate(cell, "attack_success_rate"),
-            "" if cell["guard"] == "none" else rate(cell, "rejected_clean" if clean else "rejected_adversarial"),
-            "" if cell["detection_auc"] is None else f"{cell['detection_auc']:.3f}",
-        )
-    Console(highlight=False, width=None if sys.stdout.isatty() else 110).print(table)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,12 @@ from salus.models.ecg_atk_gan import Generator
 
 STEPS = "single-step:eps=0.05"
 GAN = "ecg-atk-gan:widths=4+8,epochs=3,folds=2,per_class=none,batch_size=16,learning_rate=0.005,lambda_atk=1"
+ROUNDS = "adversarial-retraining:rounds=2,epochs=2,learning_rate=0.01"
+COMMANDS = {
+    "steps": [STEPS],
+    "gan": [GAN, "--attack", "fgsm:eps=0.2"],
+    "rounds": [ROUNDS, "--attack", "fgsm:eps=0.1"],
+}
 PLAIN = ["--model", "ecg-cnn:widths=4+8,kernels=5+3", "--training", "epochs=6", "--training", "learning_rate=0.02"]
 
 
@@ -43,9 +49,9 @@ def beats(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def hardened(beats: Path) -> dict[str, tuple[Path, Result]]:
-    """One folder hardened by a recipe, one by the GAN, and what was printed."""
+    """One folder for each way of hardening, and what was printed."""
     made = {}
-    for name, words in (("steps", [STEPS]), ("gan", [GAN, "--attack", "fgsm:eps=0.2"])):
+    for name, words in COMMANDS.items():
         out = beats.parent / name
         made[name] = out, salus("harden", *words, "--data", beats, *PLAIN, "--out", out)
     return made
@@ -55,7 +61,7 @@ def facts_of(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "hardening.json").read_text())
 
 
-@pytest.mark.parametrize("name", ["steps", "gan"])
+@pytest.mark.parametrize("name", COMMANDS)
 def test_it_prints_one_line_and_saves_a_model_with_its_facts(beats: Path, hardened, name: str) -> None:
     out, result = hardened[name]
     assert result.exit_code == 0, result.output
@@ -99,7 +105,7 @@ def test_the_gan_leaves_its_generator_losses_and_pictures(hardened) -> None:
         assert (out / name).read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize(("name", "defence"), [("steps", "none"), ("gan", "attacked-head")])
+@pytest.mark.parametrize(("name", "defence"), [("steps", "none"), ("gan", "attacked-head"), ("rounds", "none")])
 def test_the_folder_is_audited(beats: Path, hardened, tmp_path: Path, name: str, defence: str) -> None:
     out = hardened[name][0]
     result = salus(
@@ -123,12 +129,11 @@ def test_a_finished_hardening_is_not_done_again(beats: Path, hardened, monkeypat
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 
-@pytest.mark.parametrize(("name", "after"), [("steps", 3), ("gan", 4), ("gan", 11)])
+@pytest.mark.parametrize(("name", "after"), [("steps", 3), ("gan", 4), ("gan", 11), ("rounds", 3), ("rounds", 9)])
 def test_a_stopped_hardening_goes_on_to_the_same_weights(
     beats: Path, hardened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, after: int
 ) -> None:
-    words = {"steps": [STEPS], "gan": [GAN, "--attack", "fgsm:eps=0.2"]}[name]
-    command = ["harden", *words, "--data", beats, *PLAIN, "--out", tmp_path / "run"]
+    command = ["harden", *COMMANDS[name], "--data", beats, *PLAIN, "--out", tmp_path / "run"]
     real, saves = Checkpoint.save, []
 
     def stop(self: Checkpoint, *parts: Any) -> None:
@@ -145,7 +150,7 @@ def test_a_stopped_hardening_goes_on_to_the_same_weights(
     before = len(saves)
     done = salus(*command)
     assert done.exit_code == 0, done.output
-    assert len(saves) - before == len(range(before, {"steps": 6, "gan": 12}[name]))
+    assert len(saves) - before == len(range(before, {"steps": 6, "gan": 12, "rounds": 10}[name]))
     for file in ("model.safetensors", *(["generator.safetensors"] if name == "gan" else [])):
         assert (tmp_path / "run" / file).read_bytes() == (hardened[name][0] / file).read_bytes()
 

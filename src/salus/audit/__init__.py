@@ -3,10 +3,12 @@
 from salus.audit.autoencoders import TrainedRepository, run_autoencoders
 from salus.audit.generator import TrainedGenerator, run_generator
 from salus.audit.harden import Hardened, run_hardening
+from salus.audit.label_search import FoundLabels, run_labels
 from salus.audit.plan import Plan
 from salus.audit.run import Outcome, run_audit
 
 __all__ = [
+    "FoundLabels",
     "Hardened",
     "Outcome",
     "Plan",
@@ -16,4 +18,5 @@ __all__ = [
     "run_autoencoders",
     "run_generator",
     "run_hardening",
+    "run_labels",
 ]

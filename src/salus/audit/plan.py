@@ -18,6 +18,7 @@ from salus.data import Dataset
 from salus.data.options import parse_size
 from salus.detectors import DETECTORS
 from salus.errors import OptionError, nearest
+from salus.hardening.label_cleaning import LabelCleaning, parse_cleaning
 from salus.options import build, parse_value, split_spec
 from salus.purifiers import PURIFIERS
 from salus.substitute import JacobianAugmentation
@@ -99,6 +100,7 @@ class Plan(BaseModel):
         budget: what every attack may spend; its fields may also stand in the plan itself.
         control: harmless changes, ``NAME`` or ``NAME:key=value,...``, that no defence should mind.
         poison: changes of the training data of a built-in model, ``NAME:key=value,...``, in this order.
+        clean_labels: how wrong labels are then found in them, ``NAME:key=value,...``, and dropped or replaced.
         defence: ``NAME`` or ``NAME:key=value,...``, each one guard; several joined by ``+`` make one guard;
             ``none`` for the bare classifier alone.
         false_alarm_rate: the share of clean inputs that a guard may reject.
@@ -107,6 +109,8 @@ class Plan(BaseModel):
             another seed, ``split`` on half of them that the audited one never saw, ``queries`` on the audited
             one's answers alone (``queries:rounds=6,step=0.1``).
         target: the class that targeted attacks aim for; by default the runner-up of the clean input.
+        harm: what wrong answers cost: ``missed=10,false-alarm=1,rejected=0.5`` by the classes that mean disease, or a
+            CSV file with class names on both sides; nothing is weighed by default.
         samples: test samples to attack, drawn at natural prevalence; all of them by default.
         seed: of every draw.
         device: ``cpu``, ``cuda``, ...
@@ -136,11 +140,13 @@ class Plan(BaseModel):
     budget: Budget = Field(default_factory=Budget)
     control: tuple[str, ...] = ()
     poison: tuple[str, ...] = ()
+    clean_labels: str | None = None
     defence: tuple[str, ...] = ("i-defender",)
     false_alarm_rate: float = Field(default=0.01, gt=0, lt=1)
     threat_model: tuple[str, ...] = ("white-box", "oblivious", "adaptive")
     substitute: str = "data"
     target: str | None = None
+    harm: str | None = None
     samples: int | None = Field(default=None, gt=0)
     seed: int = Field(default=0, ge=0, lt=2**31)
     device: str = "cpu"
@@ -183,6 +189,11 @@ class Plan(BaseModel):
     def _word(cls, value: Any) -> Any:
         return str(value) if isinstance(value, (int, float)) else value
 
+    @field_validator("harm", mode="before")
+    @classmethod
+    def _weights(cls, value: Any) -> Any:
+        return ",".join(f"{key}={cost}" for key, cost in value.items()) if isinstance(value, Mapping) else value
+
     @field_validator("bounds", mode="before")
     @classmethod
     def _numbers(cls, value: Any) -> Any:
@@ -211,6 +222,7 @@ class Plan(BaseModel):
         for spec in plan.attack:
             attack_class(split_attack(spec)[0])
         plan.questions()
+        plan.cleaning()
         for threat in plan.threat_model:
             check_threat(threat)
         for spec in plan.defences:
@@ -289,6 +301,14 @@ class Plan(BaseModel):
     def poisons(self) -> list[Poison]:
         """Make the poisonings of the training data."""
         return [parse_poison(spec, seed=self.seed) for spec in self.poison]
+
+    def cleaning(self) -> LabelCleaning | None:
+        """Make what looks for wrong labels in the training data.
+
+        Raises:
+            OptionError: it or an option of it is unknown, or makes no sense.
+        """
+        return None if self.clean_labels is None else parse_cleaning(self.clean_labels, seed=self.seed)
 
     def triggers(self, data: Dataset) -> list[Trigger]:
         """Make the attacks by which the backdoors among the poisonings are called."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import kl_div, log_softmax
 
 from salus.attacks import PGD, Attack
+from salus.augmentation import FlipsAndShifts
 from salus.errors import OptionError
 from salus.training import LossOf, Recipe
 
@@ -33,6 +34,7 @@ class AdversarialTraining(Recipe):
         beta: of TRADES.
         clean_share: weight of the loss on clean samples beside that on attacked ones, with ``madry``.
         warmup: share of the training over which eps grows from 0 to the attack's, evenly.
+        augmentation: changes images at random before they are attacked; validation sees them as they are.
 
     Raises:
         OptionError: the attack has no eps or is targeted, or a number makes no sense.
@@ -43,6 +45,7 @@ class AdversarialTraining(Recipe):
     beta: float = 6.0
     clean_share: float = 0.0
     warmup: float = 0.0
+    augmentation: FlipsAndShifts | None = None
 
     def __post_init__(self) -> None:
         if self.attack.eps is None or self.attack.eps <= 0:
@@ -60,6 +63,7 @@ class AdversarialTraining(Recipe):
 
     def step_loss(self, model: nn.Module, x: Tensor, y: Tensor, loss_of: LossOf, progress: float, step: int) -> Tensor:
         """Attack the samples and compute the loss; see :class:`salus.training.Recipe`."""
+        x = x if self.augmentation is None else self.augmentation.augment(x)
         x_adv = self._now(progress, step)(model, x, y)
         if self.loss == "madry" and not self.clean_share:
             return loss_of(model(x_adv), y)
@@ -84,7 +88,10 @@ class AdversarialTraining(Recipe):
 
     def facts(self) -> Mapping[str, Any]:
         """Give all settings as plain values."""
-        return {**asdict(self), "attack": {"name": self.attack.name, **asdict(self.attack)}}
+        settings = {**asdict(self), "attack": {"name": self.attack.name, **asdict(self.attack)}}
+        if self.augmentation is None:  # as trainings were described before it could be
+            del settings["augmentation"]
+        return settings
 
     def _now(self, progress: float, step: int) -> Attack:
         """Return the attack of this step: its own random draws, and its eps so far."""

@@ -1,0 +1,111 @@
+"""What commands print for people: tables as wide as the terminal, and lines about data."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from salus.data import Splits
+    from salus.data.load import CatalogueEntry
+    from salus.repository import Repository
+
+
+def print_cells(cells: Sequence[dict[str, Any]]) -> None:
+    """Print the records of an audit, one a row."""
+
+    def rate(cell: dict[str, Any], name: str) -> str:
+        return "" if cell[name] is None else f"{100 * cell[name]:.1f}"
+
+    table = _table("guard", "attack")
+    table.add_column("eps", justify="right")
+    table.add_column("attacker")
+    harmful = any(cell["harm"] is not None for cell in cells)
+    for column in ("accuracy %", "robust %", "fooled %", "rejected %", "AUC", *(["harm"] if harmful else [])):
+        table.add_column(column, justify="right")
+    for cell in cells:
+        if cell["error"] is not None:
+            table.add_row(
+                cell["guard"],
+                cell["attack"] or "",
+                "" if cell["eps"] is None else f"{cell['eps']:g}",
+                cell["threat_model"] or "",
+                "failed",
+            )
+            continue
+        clean = cell["attack"] is None
+        table.add_row(
+            cell["guard"],
+            "(clean)" if clean else cell["attack"],
+            "" if cell["eps"] is None else f"{cell['eps']:.3g}",
+            cell["threat_model"] or "",
+            rate(cell, "clean_accuracy"),
+            rate(cell, "robust_accuracy"),
+            rate(cell, "attack_success_rate"),
+            "" if cell["guard"] == "none" else rate(cell, "rejected_clean" if clean else "rejected_adversarial"),
+            "" if cell["detection_auc"] is None else f"{cell['detection_auc']:.3f}",
+            *([f"{cell['harm']:.3g}"] if harmful else []),
+        )
+    _print(table)
+
+
+def print_members(repository: Repository) -> None:
+    """Print the autoencoders of a repository, one a row."""
+    table = _table("member", "encoder", "activation")
+    for column in ("noise", "loss", "weights", "mean squared error"):
+        table.add_column(column, justify="right")
+    for member in repository.members:
+        spec = member.spec
+        table.add_row(
+            spec.name,
+            " ".join(map(str, spec.structure)),
+            spec.activation,
+            f"{spec.noise:g}",
+            spec.loss,
+            f"{sum(weight.numel() for weight in member.module.parameters()):,}",
+            f"{member.error:.2g}",
+        )
+    _print(table)
+
+
+def print_catalogue(entries: Sequence[CatalogueEntry]) -> None:
+    """Print the known data sets, one a row."""
+    table = _table("name", "kind", "at hand", "what", "licence")
+    for entry in entries:
+        table.add_row(entry.name, entry.kind, "yes" if entry.at_hand else "no", entry.summary, entry.licence)
+    Console(highlight=False).print(table)
+
+
+def print_data(splits: Splits) -> None:
+    """Print what a data set holds and where it came from."""
+    facts = splits.describe()
+    print(f"{facts['name']}: {facts['kind']}s of shape {facts['shape']}, values in {tuple(facts['bounds'])}")
+    for part, counts in facts["counts"].items():
+        groups = f", {facts['groups'][part]} {facts['group_word']}s" if part in facts["groups"] else ""
+        each = ", ".join(f"{name} {count}" for name, count in counts.items())
+        print(f"  {part}: {sum(counts.values())} samples ({each}{groups})")
+    if facts["positive"]:
+        print(f"  disease: {', '.join(facts['positive'])}")
+    origin = facts["provenance"]
+    source = " ".join(filter(None, (origin["source"], origin["version"])))
+    print(f"  source: {source}, {origin['licence']}".rstrip(", "))
+    print(f"  split: {origin['split']}")
+    for drop in origin["dropped"]:
+        print(f"  dropped: {drop['count']} {drop['what']}: {drop['reason']}")
+    for note in origin["notes"]:
+        print(f"  note: {note}")
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column)
+    return table
+
+
+def _print(table: Table) -> None:
+    Console(highlight=False, width=None if sys.stdout.isatty() else 110).print(table)
