@@ -45,9 +45,10 @@ def parse_value(text: str) -> Any:
         except (ValueError, ZeroDivisionError):
             return text
     try:
-        return float(text) if "e" in text.lower() else yaml.safe_load(text)
+        value = float(text) if "e" in text.lower() else yaml.safe_load(text)
     except (ValueError, yaml.YAMLError):
         return text
+    return value if value is None or isinstance(value, (int, float)) else text  # a word as it is, such as a file's name
 
 
 def build(cls: type[T], options: Mapping[str, Any], what: str) -> T:

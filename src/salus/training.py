@@ -7,7 +7,7 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +20,8 @@ from salus.checkpoint import Checkpoint, optimizer_tensors, restore_optimizer, w
 from salus.classifier import Classifier, evaluating
 from salus.data.base import Dataset
 from salus.errors import ModelError, OptionError
-from salus.models.registry import build_model
+from salus.models.layers import last_layer
+from salus.models.pretrained import architecture, initial_model, pretrained_digest
 from salus.progress import progress
 
 Log = Callable[[str], None]
@@ -89,6 +90,56 @@ class TrainingOptions:
             raise OptionError(f"Training: precision={self.precision!r} is not float32 or bfloat16.")
         if self.seed < 0:
             raise OptionError(f"Training: seed={self.seed} will not do; it must be 0 or more.")
+
+    def phases(self, epochs: int) -> tuple[Phase, ...]:
+        """Lay out a training of so many epochs."""
+        return (Phase(epochs, self.learning_rate),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransferOptions(TrainingOptions):
+    """How to train in two phases, for networks that begin with pretrained weights.
+
+    In the first phase only the last layer learns; all else is frozen, and in eval mode, so that the statistics of
+    batch normalisation stay. In the second all layers learn, as :class:`TrainingOptions` say. Patience counts the
+    epochs of the second phase alone.
+
+    Attributes:
+        head_epochs: passes over the training data in the first phase, before ``epochs``; 0 for none.
+        head_learning_rate: the highest of the first phase's one-cycle schedule.
+    """
+
+    head_epochs: int = 0
+    head_learning_rate: float = 2e-3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.head_epochs < 0:
+            raise OptionError(f"Training: head_epochs={self.head_epochs} will not do; it must be 0 or more.")
+        if not 0 < self.head_learning_rate < math.inf:
+            raise OptionError(
+                f"Training: head_learning_rate={self.head_learning_rate} will not do; it must be above 0."
+            )
+
+    def phases(self, epochs: int) -> tuple[Phase, ...]:
+        """Lay out a training of so many epochs after those of the last layer."""
+        first = Phase(self.head_epochs, self.head_learning_rate, head_alone=True)
+        return (first, *super().phases(epochs))
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Epochs with a one-cycle rate of their own.
+
+    Attributes:
+        epochs: how many; there may be none.
+        learning_rate: the highest.
+        head_alone: whether the last layer alone learns.
+    """
+
+    epochs: int
+    learning_rate: float
+    head_alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -208,7 +259,9 @@ def train(
     """
     options = options or TrainingOptions()
     say = log or (lambda line: None)
-    epochs, patience = options.epochs or EPOCHS[train.kind], options.patience or PATIENCE[train.kind]
+    phases = options.phases(options.epochs or EPOCHS[train.kind])
+    places = [(phase, place) for phase in phases for place in range(phase.epochs)]  # of every epoch
+    epochs, patience = len(places), options.patience or PATIENCE[train.kind]
     balance = options.balance or BALANCE[train.kind]
     steps = -(-len(train) // options.batch_size)  # an epoch
     home = next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
@@ -216,7 +269,9 @@ def train(
 
     recipe = recipe or Recipe()
     with evaluating(module), torch.no_grad():
-        _logits(module, train.x[:2].to(device), len(train.classes))  # refuses a module that does not suit the data
+        few = train.x[:2].to(device)
+        _logits(module, few, len(train.classes))  # refuses a module that does not suit the data
+        head = last_layer(module, few) if places[0][0].head_alone else ""
     optimizer = torch.optim.AdamW(module.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay)
     counts = torch.bincount(train.y, minlength=len(train.classes)).float()
     weight = len(train) / (len(counts) * counts.clamp_min(1)) if balance == "weights" else None
@@ -237,18 +292,20 @@ def train(
 
     with progress("training", epochs, done=start) as advance:
         for epoch in range(start + 1, epochs + 1):
-            if epoch - history.best > patience and history.best:
+            if epoch - max(history.best, epochs - phases[-1].epochs) > patience and history.best:
                 say(f"stopped: no lower validation loss for {patience} epochs")
                 break
             began, total = time.monotonic(), 0.0
             module.train()
-            with seeded(options.seed, epoch, device=device):
+            phase, place = places[epoch - 1]
+            learning = _head_alone(module, head) if phase.head_alone else nullcontext()
+            with seeded(options.seed, epoch, device=device), learning:
                 order = _order(train.y, counts, balance)  # [N]
                 for step, rows in enumerate(order.split(options.batch_size)):
                     if len(rows) == 1 and len(order) > 1:
                         continue  # batch normalisation needs two
                     for group in optimizer.param_groups:
-                        group["lr"] = options.learning_rate * _one_cycle((epoch - 1) * steps + step, epochs * steps)
+                        group["lr"] = phase.learning_rate * _one_cycle(place * steps + step, phase.epochs * steps)
                     x, y = train.x[rows].to(device), train.y[rows].to(device)
                     done = (epoch - 1) * steps + step
                     objective = recipe.step_loss(model, x, y, loss_of, done / (epochs * steps), done)
@@ -266,7 +323,7 @@ def train(
             if not math.isfinite(total + loss):
                 raise ModelError(
                     f"Training failed in epoch {epoch}: the loss is not a number. "
-                    f"Lower the learning rate ({options.learning_rate:g}), or look at the data's scale."
+                    f"Lower the learning rate ({phase.learning_rate:g}), or look at the data's scale."
                 )
             result = Epoch(epoch, total / len(train), loss, accuracy, recall, time.monotonic() - began)
             history.epochs.append(result)
@@ -284,8 +341,9 @@ def train(
                     },
                     asdict(history),
                 )
+            alone = ", the last layer alone" if phase.head_alone else ""
             say(
-                f"epoch {epoch}/{epochs}: loss {result.train_loss:.4f}, validation loss {result.loss:.4f}, "
+                f"epoch {epoch}/{epochs}{alone}: loss {result.train_loss:.4f}, validation loss {result.loss:.4f}, "
                 f"accuracy {accuracy:.1%}, macro recall {recall:.1%}, {result.seconds:.1f} s"
             )
             if on_epoch is not None:
@@ -315,7 +373,8 @@ def fit_classifier(
         train_data: what it learns from.
         validation: what decides when to stop.
         options: how to train.
-        model_options: what the network takes, ``{"hidden": [64, 64]}``.
+        model_options: what the network takes, ``{"hidden": [64, 64]}``, and ``pretrained``, the weights that it
+            begins with: see :func:`salus.models.pretrained.initial_model`.
         recipe: what each step lowers; ordinary training when not given.
         checkpoint: a file to write after every epoch, and to continue from.
         device: where to train.
@@ -326,7 +385,8 @@ def fit_classifier(
     """
     options = options or TrainingOptions()
     shape, classes = tuple(train_data.x.shape[1:]), len(train_data.classes)
-    module = seeded_module(lambda: build_model(name, shape, classes, model_options), options.seed)
+    module = seeded_module(lambda: initial_model(name, shape, classes, model_options), options.seed)
+    origin = pretrained_digest(name, model_options)
     history = train(
         module, train_data, validation, options, recipe=recipe, checkpoint=checkpoint, device=device, log=log
     )
@@ -336,7 +396,8 @@ def fit_classifier(
         shape=shape,
         bounds=train_data.bounds,
         name=name,
-        architecture={"name": name, "options": dict(model_options or {})},
+        architecture=architecture(name, model_options),
+        notes=[] if origin is None else [f"Training began with pretrained weights, a file of SHA-256 {origin}."],
     )
     return classifier, history
 
@@ -416,6 +477,23 @@ def _one_cycle(step: int, steps: int, warmup: float = 0.25) -> float:
     if place < warmup:
         return 0.04 + 0.96 * (1 - math.cos(math.pi * place / warmup)) / 2
     return 1e-4 + (1 - 1e-4) * (1 + math.cos(math.pi * (place - warmup) / (1 - warmup))) / 2
+
+
+@contextmanager
+def _head_alone(module: nn.Module, head: str) -> Iterator[None]:
+    """Let the last layer learn and nothing else, not even statistics; afterwards all learns that did."""
+    last = module.get_submodule(head)
+    own = {id(weight) for weight in last.parameters()}
+    learning = [weight for weight in module.parameters() if weight.requires_grad]
+    module.eval()
+    last.train()
+    try:
+        for weight in learning:
+            weight.requires_grad_(id(weight) in own)
+        yield
+    finally:
+        for weight in learning:
+            weight.requires_grad_(True)
 
 
 @torch.no_grad()

@@ -12,6 +12,7 @@ from torch import nn
 from salus.errors import ModelError
 from salus.models import build_model
 from salus.models.factories import call_factory
+from salus.models.imagenet import Colours
 from salus.training import seeded
 
 MNIST, CIFAR = (1, 28, 28), (3, 32, 32)
@@ -171,8 +172,7 @@ def test_vgg19_subtracts_imagenets_mean_and_repeats_grey() -> None:
         module = build_model("vgg19", (1, 32, 32), 10)
     module.features = nn.Sequential(nn.Identity(), nn.AdaptiveAvgPool2d(1))  # type: ignore[assignment]
     module.avgpool, module.classifier = nn.Identity(), nn.Identity()  # type: ignore[assignment]
-    module.mean = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
-    module.std = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
+    module.colours = Colours()
     shown = module(torch.full((2, 1, 32, 32), 0.5))
     expected = torch.tensor([(0.5 - 0.485) / 0.229, (0.5 - 0.456) / 0.224, (0.5 - 0.406) / 0.225])
     torch.testing.assert_close(shown, expected.expand(2, 3))

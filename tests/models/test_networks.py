@@ -10,6 +10,7 @@ from torch import nn
 
 from salus.errors import ModelError
 from salus.models import ECGCNN, MODELS, build_model, default_model, load_torchvision
+from salus.models.layers import last_layer
 from salus.training import seeded
 
 FITTING = {
@@ -27,16 +28,18 @@ FITTING = {
     "all-cnn": (3, 17, 8),
     "wrn": (3, 17, 8),
     "vgg19": (3, 33, 32),
+    "resnet50": (3, 33, 32),
+    "inception-v3": (3, 76, 75),
 }
 SHORTEST = {"acharya": 28, "kachuee": 125, "shaker": 16}
 
 
 #: Networks of many million weights are looked at without them.
-LARGE = ("wrn", "vgg19")
+LARGE = ("wrn", "vgg19", "resnet50", "inception-v3")
 
 
 def _need_torchvision(name: str) -> None:
-    if name == "vgg19" and find_spec("torchvision") is None:
+    if name in ("vgg19", "resnet50", "inception-v3") and find_spec("torchvision") is None:
         pytest.skip("torchvision is not installed")
 
 
@@ -46,6 +49,16 @@ def test_every_network_returns_logits_for_its_kind_of_data(name: str) -> None:
     with torch.device("meta" if name in LARGE else "cpu"):
         module = build_model(name, FITTING[name], 4).eval()
         assert module(torch.rand(3, *FITTING[name])).shape == (3, 4)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_last_layer_of_every_network_is_the_one_that_knows_the_classes(name: str) -> None:
+    _need_torchvision(name)
+    with torch.device("meta" if name in LARGE else "cpu"):
+        one, other = (build_model(name, FITTING[name], classes).eval() for classes in (4, 5))
+        last = last_layer(one, torch.rand(2, *FITTING[name]))
+    differing = [key for key, value in one.state_dict().items() if value.shape != other.state_dict()[key].shape]
+    assert {key.rpartition(".")[0] for key in differing} == {last}
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -23,12 +23,13 @@ from salus.data import Dataset, Splits
 from salus.detectors import DETECTORS, AttackedHead, Detector, build_detector
 from salus.errors import BundleError, OptionError, nearest
 from salus.guard import Guard
-from salus.models import build_model, default_model
+from salus.models import default_model
+from salus.models.pretrained import architecture, initial_model, pretrained_digest
 from salus.options import build, split_spec
 from salus.progress import console
 from salus.purifiers import Purifier, build_purifier
 from salus.substitute import attackers_share, train_on_split
-from salus.training import TrainingOptions, fit_classifier
+from salus.training import TrainingOptions, TransferOptions, fit_classifier
 
 #: The substitute is trained with another seed, as far from the audited model's as this.
 SUBSTITUTE_SEED = 10_007
@@ -45,19 +46,22 @@ def model_spec(plan: Plan, splits: Splits) -> ModelSpec:
 
 def training_options(plan: Plan, splits: Splits) -> TrainingOptions:
     """Read the plan's training options."""
-    return build(TrainingOptions, {"seed": plan.seed, **plan.training}, "training")
+    return build(TransferOptions, {"seed": plan.seed, **plan.training}, "training")
 
 
 def identity(plan: Plan, splits: Splits) -> dict[str, Any]:
     """Return what makes this audit's folder its own: the data, the model and the seed."""
     spec = model_spec(plan, splits)
-    own = {"name": spec.text}
+    own: dict[str, Any] = {"name": spec.text}
+    if (pretrained := pretrained_digest(spec.name, spec.options)) is not None:  # wherever the file lies
+        own = {**architecture(spec.name, spec.options), "pretrained": pretrained}
     if spec.kind == "folder":  # wherever it lies
         own = {"fingerprint": saved_classifier(Path(spec.text), splits.test).fingerprint()}
     if plan.weights is not None and plan.weights.is_file():
         own["weights"] = hashlib.sha256(plan.weights.read_bytes()).hexdigest()
     if spec.kind == "program" and Path(spec.text).is_file():
         own["program"] = hashlib.sha256(Path(spec.text).read_bytes()).hexdigest()
+    cleaning = plan.cleaning()
     return {
         "data": splits.name,
         "split": splits.test.provenance.split,
@@ -65,6 +69,7 @@ def identity(plan: Plan, splits: Splits) -> dict[str, Any]:
         "model": own,
         "training": plan.training,
         "seed": plan.seed,
+        "label cleaning": None if cleaning is None else {"method": cleaning.name, **cleaning.settings()},
     }
 
 
@@ -72,7 +77,7 @@ def untrained_classifier(plan: Plan, splits: Splits) -> Classifier:
     """Build the built-in model without training, to see its layers and whether it suits the data."""
     test, spec = splits.test, model_spec(plan, splits)
     shape = tuple(test.x.shape[1:])
-    module = build_model(spec.name, shape, len(test.classes), spec.options)
+    module = initial_model(spec.name, shape, len(test.classes), spec.options)
     return Classifier(module, test.classes, shape=shape, bounds=test.bounds, name=spec.name)
 
 
@@ -86,6 +91,7 @@ def own_classifier(plan: Plan, splits: Splits) -> tuple[Classifier, tuple[str, .
     """
     spec, test = model_spec(plan, splits), splits.test
     if spec.kind == "network":
+        splits.need_training(f"the network {spec.name!r}")
         if plan.weights is not None:
             raise OptionError(
                 f"--weights goes with a model of your own (package.module:factory); {spec.name!r} is trained here."
@@ -167,7 +173,7 @@ def substitute(
     checkpoint, log = place / "training.checkpoint", spaced(console.print)
 
     def network() -> nn.Module:
-        return build_model(name, splits.test.x.shape[1:], len(victim.classes), sizes)
+        return initial_model(name, splits.test.x.shape[1:], len(victim.classes), sizes)
 
     if kind == "split":
         trained, _ = train_on_split(network, attacker, options, checkpoint=checkpoint, device=plan.device, log=log)
@@ -185,7 +191,7 @@ def substitute(
         )
         trained = found.classifier
         told = {"kind": kind, "seeds": len(attacker), "queries": found.queries, "agreement": found.agreement}
-    trained.architecture = {"name": name, "options": dict(sizes)}
+    trained.architecture = architecture(name, sizes)
     trained.save(place)
     write_json(facts, told)
     for file in (checkpoint, *place.glob("round-*")):
@@ -209,12 +215,12 @@ def twins(plan: Plan, splits: Splits, victim: Classifier, folder: Path) -> dict[
 
 def _like(plan: Plan, splits: Splits, victim: Classifier) -> tuple[str, Mapping[str, Any], TrainingOptions]:
     """Say what an attacker trains who wants a classifier like the victim: its network, options and training."""
-    architecture = victim.architecture or {}
-    if "name" not in architecture:  # code of the user's own, which the attacker does not have
-        architecture = {"name": default_model(splits.test.kind)}
+    known = victim.architecture or {}
+    if "name" not in known:  # code of the user's own, which the attacker does not have
+        known = {"name": default_model(splits.test.kind)}
+    sizes = {**known.get("options", {}), **model_spec(plan, splits).options}  # pretrained weights are public
     options = training_options(plan, splits)
-    options = replace(options, seed=options.seed + SUBSTITUTE_SEED)
-    return str(architecture["name"]), architecture.get("options", {}), options
+    return str(known["name"]), sizes, replace(options, seed=options.seed + SUBSTITUTE_SEED)
 
 
 def _stored(
@@ -287,6 +293,7 @@ def check_defences(plan: Plan, splits: Splits, untrained: Classifier) -> None:
     for spec in plan.defences:
         detectors, _ = _parts(spec, plan, None, splits.test.bounds)
         for detector in detectors:
+            splits.need_training(f"the defence {spec!r}")
             if isinstance(detector, AttackedHead):
                 detector.check_classifier(untrained)
                 if model_spec(plan, splits).kind == "network":

@@ -15,14 +15,18 @@ from typing import Any
 import torch
 
 import salus
-from salus.atomic import write_json, write_tensors, write_text
+from salus.atomic import tensor_rows, write_json, write_text
 from salus.attacks import PGD, Attack
-from salus.attacks.poisoning import Trigger
+from salus.attacks.poisoning import POISONS, Trigger
+from salus.attacks.universal import UAP
 from salus.audit import build
 from salus.audit.cell import Cell
+from salus.audit.harm import count_harm, parse_harm
+from salus.audit.labels import check_cleaning, cleaned
 from salus.audit.plan import Plan
 from salus.audit.store import Store, digest
 from salus.audit.summary import verdict, warnings
+from salus.batches import rows_held
 from salus.classifier import Classifier
 from salus.data import Dataset, Splits
 from salus.data import load as load_data
@@ -72,13 +76,19 @@ def run_audit(plan: Plan, out: Path | str, *, command: str = "") -> Outcome:
     store = Store(Path(out))
     store.check_free()
     splits = load_data(plan.data, seed=plan.seed, **plan.data_options)
+    weights = None if plan.harm is None else parse_harm(plan.harm, splits.test)
     build.model_spec(plan, splits)
     attacks = plan.attacks(splits.test)
+    if {"transfer", "gray-box"} & set(plan.threat_model):
+        splits.need_training("a transfer or gray-box attacker")
+    if any(isinstance(attack, UAP) for attack in attacks):
+        splits.need_training("a universal perturbation")
     controls = plan.controls(splits.test)
     for control in controls:
         control.suits(splits.test.x)
     called = plan.triggers(splits.test)
     splits, attacker = build.dealt(plan, splits)
+    check_cleaning(plan, splits)
     target = _target(plan, splits)
     device = find_device(plan.device)
     build.training_options(plan, splits)
@@ -86,6 +96,7 @@ def run_audit(plan: Plan, out: Path | str, *, command: str = "") -> Outcome:
     build.check_defences(plan, splits, build.untrained_classifier(plan, splits) if own is None else own[0])
     with store.locked():
         store.claim(build.identity(plan, splits), plan.model_dump(mode="json"))
+        splits, cleaning = cleaned(plan, splits, store.folder)
         training: dict[str, Any] | None = None
         if own is None:
             classifier, training, remarks = build.trained_classifier(plan, splits, store.folder)
@@ -113,6 +124,7 @@ def run_audit(plan: Plan, out: Path | str, *, command: str = "") -> Outcome:
         cells = [replace(cell, probe=probe) for cell in cells]
         check = replace(_huge(plan, data, bare), probe=probe)
         records, computed = _compute(store, [*cells, check])
+        harm = count_harm(store, data, records[:-1], weights)
         meta = {
             "salus": salus.__version__,
             "versions": versions(),
@@ -135,7 +147,9 @@ def run_audit(plan: Plan, out: Path | str, *, command: str = "") -> Outcome:
             },
             "guards": {guard.name: {"text": _text(guard), **guard.describe()} for guard in guards},
             "substitute": facts,
-            "poison": [change.what for change in splits.train.provenance.changes],
+            "harm": harm and {"asked": plan.harm, **harm},
+            "poison": [change.what for change in splits.train.provenance.changes if change.name in POISONS],
+            "label_cleaning": cleaning,
             "feature_names": list(data.features),
             "checks": {"huge_eps": check.attack and check.attack.eps, "n": len(check.data),
                        "robust_accuracy": records[-1]["robust_accuracy"]},
@@ -143,7 +157,7 @@ def run_audit(plan: Plan, out: Path | str, *, command: str = "") -> Outcome:
         records = records[:-1]
         meta["warnings"] = [*warnings(records, meta, splits), *left_out]
         meta["verdict"] = verdict(records, meta)
-        write_tensors(store.folder / "samples.safetensors", {"indices": chosen, "x": data.x.cpu(), "y": data.y.cpu()})
+        _write_samples(store, data, chosen)
         write_json(store.folder / "results.json", {"meta": meta, "cells": records})
         write_text(store.folder / "results.csv", _csv(records))
     failed = sum(record["error"] is not None for record in records)
@@ -214,9 +228,10 @@ def _compute(store: Store, cells: Sequence[Cell]) -> tuple[list[dict[str, Any]],
                 try:
                     if where not in verdicts:
                         verdicts[where] = cell.guard(cell.data.x)
-                    record, arrays = cell.compute(verdicts[where], lambda note: advance(0, note))
+                    with store.cell_rows(key, len(cell.data)) as append:
+                        record = cell.compute(verdicts[where], lambda note: advance(0, note), append)
                     record["id"] = key[:16]
-                    store.write_cell(key, record, arrays)
+                    store.write_cell(key, record)
                 except StoreError:
                     raise
                 except Exception as error:  # whatever a user's model raises fails its cell, and no other
@@ -226,6 +241,14 @@ def _compute(store: Store, cells: Sequence[Cell]) -> tuple[list[dict[str, Any]],
             records.append(record)
             advance(1)
     return records, computed
+
+
+def _write_samples(store: Store, data: Dataset, indices: torch.Tensor) -> None:
+    """Store the attacked samples: ``indices`` among the test samples, ``x`` and ``y``."""
+    size = rows_held(data.x, len(data))
+    with tensor_rows(store.folder / "samples.safetensors", len(data)) as append:
+        for rows, x, y in zip(*(column.split(size) for column in (indices, data.x, data.y)), strict=True):
+            append({"indices": rows, "x": x, "y": y})
 
 
 def _sample(plan: Plan, test: Dataset) -> torch.Tensor:
@@ -276,9 +299,7 @@ def _to(data: Dataset, device: torch.device) -> Dataset:
 
 def whole_test(classifier: Classifier, test: Dataset) -> dict[str, Any]:
     """Measure the clean accuracy on the whole test part, with its interval."""
-    device = classifier.device
-    labels = torch.cat([classifier.predict(part.to(device)).argmax(1).cpu() for part in torch.split(test.x, 8192)])
-    return proportion(labels == test.y, groups=test.groups).named("clean_accuracy")
+    return proportion(classifier.predict(test.x).argmax(1) == test.y, groups=test.groups).named("clean_accuracy")
 
 
 def _text(guard: Guard) -> str:

@@ -151,13 +151,21 @@ class ConvolutionalAutoencoder(nn.Module):
         return nn.Conv2d(before, after, kernel, padding=kernel // 2)
 
     def _pool(self, states: Tensor, how: str) -> Tensor:
-        window = (1, 2) if self.over_time else (2, 2)
-        pool = nn.functional.avg_pool2d if how == "average" else nn.functional.max_pool2d
-        return pool(states, window, ceil_mode=True)
+        """Halve every side; by slices, which on CPUs are several times as fast as PyTorch's pooling."""
+        for axis in (3,) if self.over_time else (2, 3):
+            if states.shape[axis] % 2:  # the last one is its own partner
+                states = torch.cat([states, states.narrow(axis, -1, 1)], axis)
+            even, odd = states.unflatten(axis, (-1, 2)).unbind(axis + 1)
+            states = torch.lerp(even, odd, 0.5) if how == "average" else torch.maximum(even, odd)
+        return states
 
     def _unpool(self, states: Tensor, size: torch.Size) -> Tensor:
-        scale = (1.0, 2.0) if self.over_time else (2.0, 2.0)
-        doubled = nn.functional.interpolate(states, scale_factor=scale)
+        """Double every side by repetition, and crop; by copies of whole runs of memory, for the same reason."""
+        pixels = states.permute(0, 2, 3, 1)  # [N, H, W, C]
+        count, height, width, channels = pixels.shape
+        rows = torch.cat([pixels, pixels], 3).reshape(count, height, 2 * width * channels)
+        rows = rows if self.over_time else torch.cat([rows, rows], 2)
+        doubled = rows.reshape(count, -1, 2 * width, channels).permute(0, 3, 1, 2)
         return doubled[..., : size[0], : size[1]]
 
 

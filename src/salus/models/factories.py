@@ -67,10 +67,10 @@ def load_weights(module: nn.Module, path: Path) -> None:
     Raises:
         ModelError: the file cannot be read, needs code to be read, or does not fit.
     """
-    weights = read_weights(path)
+    weights = fitting(module, read_weights(path))
     if reason := misfit(module, weights):
         raise ModelError(f"The weights in {path} do not fit the model: {reason}")
-    module.load_state_dict(dict(weights), strict=True)
+    module.load_state_dict(weights, strict=True)
 
 
 def read_weights(path: Path) -> Mapping[str, Tensor]:
@@ -108,6 +108,13 @@ def read_weights(path: Path) -> Mapping[str, Tensor]:
     ):
         raise ModelError(f"{path} holds no state dict; save torch.save(model.state_dict(), ...).")
     return content
+
+
+def fitting(module: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Leave out weights that the module's class names as spare, and add counts of batches that old files lack."""
+    spare: tuple[str, ...] = getattr(module, "spare_weights", ())
+    counts = {name: value for name, value in module.state_dict().items() if name.endswith(".num_batches_tracked")}
+    return {**counts, **{name: value for name, value in weights.items() if not name.startswith(spare)}}
 
 
 def misfit(module: nn.Module, weights: Mapping[str, Tensor]) -> str:

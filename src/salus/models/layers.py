@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from salus.errors import ModelError, nearest
@@ -32,6 +33,24 @@ def is_linear(part: nn.Module) -> bool:
         return True
     type_name = getattr(type(part), "type_name", None)
     return callable(type_name) and str(type_name(part) or "").endswith(".linear.Linear")
+
+
+@torch.no_grad()
+def last_layer(module: nn.Module, x: Tensor) -> str:
+    """Name the last product or convolution that runs on x ``[N, ...]``: of a classifier, what gives the logits.
+
+    Raises:
+        ModelError: there is none.
+    """
+    ran: list[str] = []
+    with ExitStack() as hooks:
+        for name, part in module.named_modules():
+            if any(weight.ndim > 1 for weight in part.parameters(recurse=False)):
+                hooks.callback(part.register_forward_hook(lambda *_, name=name: ran.append(name)).remove)
+        module(x)
+    if not ran:
+        raise ModelError("The model has no layer with weights of its own that could be its last.")
+    return ran[-1]
 
 
 @contextmanager

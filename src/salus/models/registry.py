@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,9 +16,11 @@ from salus.models.defense_gan_ef import ModelE, ModelF
 from salus.models.ecg_atk_gan import Discriminator
 from salus.models.ecg_cnn import ECGCNN
 from salus.models.ecg_context import ECGContext
+from salus.models.inception_v3 import InceptionV3
 from salus.models.kachuee import Kachuee
 from salus.models.mlp import MLP
 from salus.models.mnist_cnn import MNISTCNN
+from salus.models.resnet50 import ResNet50
 from salus.models.shaker import Shaker
 from salus.models.small_cnn import SmallCNN
 from salus.models.vgg19 import VGG19
@@ -44,6 +47,7 @@ class Architecture:
 SIGNAL = ("channels", "length")
 IMAGE = ("channels", "height", "width")
 ANY_SIZE = ("channels", "", "")
+WIDENED_IMAGE = ("channels", "rows", "columns")  # of networks whose width is a number of channels
 
 #: The first of its kind is what :func:`default_model` names.
 MODELS: dict[str, Architecture] = {
@@ -66,6 +70,8 @@ MODELS: dict[str, Architecture] = {
     "all-cnn": Architecture(AllCNN, "image", ANY_SIZE, {"widths": (96, 192), "dropout": 0.5, "batch_norm": False}),
     "wrn": Architecture(WideResNet, "image", ANY_SIZE, {"depth": 34, "width": 8, "dropout": 0.0}),
     "vgg19": Architecture(VGG19, "image", IMAGE, {"dropout": 0.5}),
+    "resnet50": Architecture(ResNet50, "image", WIDENED_IMAGE, {"width": 1.0, "stem_stride": 2}),
+    "inception-v3": Architecture(InceptionV3, "image", WIDENED_IMAGE, {"width": 1.0, "stem_stride": 2, "dropout": 0.5}),
 }
 
 
@@ -124,6 +130,10 @@ def _checked(name: str, key: str, value: Any, default: Any) -> Any:
         if type(value) is int and value > 0:
             return value
         wanted = "a positive whole number"
+    elif default >= 1:  # how many times as much
+        if type(value) in (int, float) and 0 < value < math.inf:
+            return float(value)
+        wanted = "a number above 0"
     else:
         if type(value) in (int, float) and 0 <= value < 1:
             return float(value)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
-from salus.errors import ModelError
+from salus.models.imagenet import Colours, check_images
 from salus.models.torchvision_ops import load_torchvision
 
 SMALLEST = 32  # pixels: one is left after the fifth pooling
-
-#: Of ImageNet's colours: torchvision's weights take images from which these are subtracted and divided out.
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class VGG19(nn.Module):
@@ -35,27 +31,18 @@ class VGG19(nn.Module):
         arXiv:1409.1556, configuration E.
     """
 
-    mean: Tensor
-    std: Tensor
-
     def __init__(self, channels: int, height: int, width: int, classes: int, dropout: float = 0.5) -> None:
         super().__init__()
-        if min(height, width) < SMALLEST or channels not in (1, 3):
-            raise ModelError(
-                f"Model 'vgg19' takes grey or colour images of {SMALLEST}x{SMALLEST} or more, not {channels} "
-                f"channel{'s' * (channels > 1)} of {height}x{width}."
-            )
+        check_images("vgg19", channels, height, width, SMALLEST)
         network = load_torchvision().models.vgg19(weights=None, num_classes=classes, dropout=dropout)
+        self.colours = Colours()
         self.features: nn.Module = network.features
         self.avgpool: nn.Module = network.avgpool
         self.classifier: nn.Module = network.classifier
-        self.register_buffer("mean", torch.tensor(MEAN)[:, None, None], persistent=False)
-        self.register_buffer("std", torch.tensor(STD)[:, None, None], persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute logits ``[N, K]`` of ``x [N, C, H, W]``."""
-        coloured = x.expand(-1, 3, -1, -1)
-        states = self.features((coloured - self.mean) / self.std)  # [N, 512, H / 32, W / 32]
+        states = self.features(self.colours(x))  # [N, 512, H / 32, W / 32]
         logits: Tensor = self.classifier(self.avgpool(states).flatten(1))
         return logits
 

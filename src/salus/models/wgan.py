@@ -18,12 +18,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, leaky_relu, pad
 
 from salus.models.signal import together
+
+_PARITIES = ((0, 0), (0, 1), (1, 0), (1, 1))
+_MANY = 128  # samples
 
 
 class WGANGenerator(nn.Module):
@@ -47,8 +51,10 @@ class WGANGenerator(nn.Module):
             self.doublings = nn.ModuleList(nn.Conv2d(*pair, 1) for pair in pairwise((*widths, channels)))
         else:
             spare = (stride[0] - 1, stride[1] - 1)
+            cut = [all(side > 1 and side % 2 for side in _halved(self.size, times)) for times in (2, 1)]
             self.doublings = nn.ModuleList(
-                nn.ConvTranspose2d(*pair, kernel, stride, padding, spare) for pair in pairwise(widths)
+                (_Cut if odd else nn.ConvTranspose2d)(*pair, kernel, stride, padding, spare)
+                for pair, odd in zip(pairwise(widths), cut, strict=True)
             )
             self.doublings.append(_ToFewChannels(width, channels, kernel, stride, padding, spare))
         _draw_weights(self)
@@ -89,6 +95,43 @@ class WGANCritic(nn.Module):
             states = leaky_relu(halving(states), 0.2)
         scores: Tensor = self.head(states.flatten(1)).squeeze(1)
         return scores
+
+
+class _Cut(nn.ConvTranspose2d):
+    """A transposed convolution that doubles the size, without the last row and column.
+
+    Many samples take four convolutions, one for each parity of rows and columns, and what is cut off is never computed:
+    on CPUs up to an eighth of a whole generator's time. Kernel 5, stride 2, padding 2.
+    """
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        if len(x) < _MANY:
+            return super().forward(x)[..., :-1, :-1]
+        places = []
+        for row, column in _PARITIES:
+            taps = self.weight[:, :, row::2, column::2].flip(2, 3).transpose(0, 1)  # [after, before, 3 or 2, 3 or 2]
+            places.append(conv2d(x, taps, self.bias, padding=(1 - row, 1 - column)))
+        made: Tensor = _Interleaved.apply(*places)  # type: ignore[no-untyped-call]
+        return made
+
+
+class _Interleaved(torch.autograd.Function):
+    """Lays pixels of each parity in their places. Autograd's own way back would copy all of them four times."""
+
+    @staticmethod
+    def forward(ctx: Any, *places: Tensor) -> Tensor:
+        rows, columns = (places[0].shape[axis] + places[3].shape[axis] for axis in (2, 3))
+        made = places[0].new_empty(*places[0].shape[:2], rows, columns).contiguous(memory_format=torch.channels_last)
+        for (row, column), own in zip(_PARITIES, places, strict=True):
+            made[:, :, row::2, column::2] = own
+        return made
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        return tuple(
+            gradients[0][:, :, row::2, column::2].contiguous(memory_format=torch.channels_last)
+            for row, column in _PARITIES
+        )
 
 
 class _ToFewChannels(nn.ConvTranspose2d):
