@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from salus.papers.steps import Outcome
 
 #: By the name on the command line.
-PAPERS = ("ecg-atk-gan", "i-defender", "multimagnet")
+PAPERS = ("ecg-atk-gan", "i-defender", "multimagnet", "skin-lesion")
 
 
 def reproduce(paper: str, out: Path, **options: Any) -> Outcome:

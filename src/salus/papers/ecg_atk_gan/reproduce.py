@@ -213,7 +213,7 @@ class _Runner:
         advance(0, note=title)
 
         def count() -> dict[str, Any]:
-            record, _ = cell.compute(cell.guard(data.x), lambda note: None)
+            record = cell.compute(cell.guard(data.x), lambda note: None)
             return {**record, "split": split, "architecture": architecture, "trained_on": on}
 
         blank = {**cell.blank(), "split": split, "architecture": architecture, "trained_on": on}

@@ -364,7 +364,7 @@ class Protocol:
             cell = Cell(data, guard, engine, threat)
 
             def count(cell: Cell = cell) -> dict[str, Any]:
-                return cell.compute(guard(data.x), lambda note: None)[0]
+                return cell.compute(guard(data.x), lambda note: None)
 
             blank = {"threat_model": threat}
             self.record("adaptive", self.do(f"guarded-{threat}", f"guarded {threat}", cell.key(), count, blank=blank))
