@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from salus.attacks import PGD
-from salus.batches import MOST_VALUES, rows_at_once
+from salus.batches import MOST_VALUES, filled_up, rows_at_once
 
 if TYPE_CHECKING:
     from conftest import Toy
@@ -33,3 +33,17 @@ def test_smaller_batches_change_no_answer_and_no_attack(toy: Toy, monkeypatch: p
     assert rows_at_once(x, 512) == 7
     for one, other in zip(before, everything(), strict=True):
         assert torch.allclose(one, other, atol=1e-6)
+
+
+def test_batches_are_filled_up_to_few_sizes_by_an_eighth_at_most() -> None:
+    sizes = []
+    for n in range(1, 513):
+        x = torch.arange(float(n))[:, None]
+        filled = filled_up(x)
+        assert torch.equal(filled[:n], x)
+        assert n <= len(filled) <= n * 9 / 8
+        sizes.append(len(filled))
+    assert len(set(sizes)) <= 8 * 9
+    assert sizes[:15] == list(range(1, 16)), "one input is not made more"
+    assert sizes[127] == 128 and sizes[511] == 512
+    assert len(filled_up(torch.empty(0, 3))) == 0

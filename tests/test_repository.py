@@ -306,3 +306,24 @@ def test_members_follow_the_device_of_what_they_are_given() -> None:
         there = made.reconstruct(0, x.cuda())
         assert there.is_cuda and torch.allclose(there.cpu(), expected, atol=1e-5)
     assert made.to("cpu") is made and torch.equal(made.reconstruct(0, x), expected)
+
+
+def test_each_input_is_reconstructed_by_the_members_drawn_for_it() -> None:
+    repository = train_repository(TRAIN, HELD_OUT, RepositoryOptions(size=4, epochs=1))
+    drawn = torch.rand(60, 4, generator=torch.Generator().manual_seed(0)).topk(2).indices  # [N, n]
+    drawn[drawn == 3] = 2  # nobody draws the last one
+    every = torch.stack([repository.reconstruct(i, HELD_OUT.x) for i in range(4)])  # [m, N, ...]
+    made = repository.reconstruct_drawn(HELD_OUT.x, drawn)
+    assert made.shape == (2, *HELD_OUT.x.shape)
+    for place in range(2):
+        torch.testing.assert_close(made[place], every[drawn[:, place], torch.arange(60)])
+    assert repository.reconstruct_drawn(HELD_OUT.x[:0], drawn[:0]).shape == (2, 0, *HELD_OUT.x.shape[1:])
+
+
+def test_members_meet_few_numbers_of_inputs() -> None:
+    repository = train_repository(TRAIN, HELD_OUT, QUICK)
+    seen, answers = set(), repository.reconstruct(0, TRAIN.x[:64])
+    repository.members[0].module.register_forward_pre_hook(lambda module, given: seen.add(len(given[0])))
+    for n in range(33, 65):
+        torch.testing.assert_close(repository.reconstruct(0, TRAIN.x[:n]), answers[:n])
+    assert len(seen) == 8

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from salus.batches import rows_at_once
+from salus.batches import in_batches
 from salus.errors import ModelError, SalusError
 from salus.models.layers import layer_names, watched
 from salus.models.probabilities import LogOfProbabilities
@@ -118,9 +118,8 @@ class Classifier(nn.Module):
 
     def predict(self, x: Tensor, batch_size: int = 512) -> Tensor:
         """Compute logits ``[N, K]`` batch by batch, in eval mode and without gradients, on x's device."""
-        size = rows_at_once(x, batch_size)
         with evaluating(self), torch.no_grad():
-            parts = [self(batch.to(self.device)).to(x.device) for batch in torch.split(x, size)]
+            parts = [self(batch.to(self.device)).to(x.device) for batch in in_batches(x, batch_size)]
         return torch.cat(parts) if len(x) else x.new_zeros(0, len(self.classes))
 
     def fingerprint(self) -> str:
@@ -258,7 +257,8 @@ def check_classifier(classifier: Classifier, dataset: Dataset) -> tuple[str, ...
     """
     name = classifier.name
     rows = _some_of_each_class(dataset.y, len(dataset.classes))
-    x, y = dataset.x[rows], dataset.y[rows]
+    few = dataset.subset(rows)
+    x, y = few.x, few.y
     try:
         logits = classifier.predict(x)
     except SalusError:
@@ -305,8 +305,8 @@ def admit(classifier: Classifier, dataset: Dataset) -> tuple[Classifier, tuple[s
         ModelError: see :func:`check_classifier`.
     """
     remarks = check_classifier(classifier, dataset)
-    few = dataset.x[_some_of_each_class(dataset.y, len(dataset.classes))]
-    return (as_logits(classifier) if ends_in_softmax(classifier.predict(few)) else classifier), remarks
+    few = dataset.subset(_some_of_each_class(dataset.y, len(dataset.classes)))
+    return (as_logits(classifier) if ends_in_softmax(classifier.predict(few.x)) else classifier), remarks
 
 
 def ends_in_softmax(logits: Tensor) -> bool:

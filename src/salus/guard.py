@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from salus.atomic import write_json, write_tensors
 from salus.attacks.objective import frozen
-from salus.batches import rows_at_once
+from salus.batches import in_batches
 from salus.classifier import Classifier, States
 from salus.data.base import Dataset
 from salus.detectors import DETECTORS, Detector, calibrate_together
@@ -46,6 +47,18 @@ class Verdict:
     rejected_by: dict[str, Tensor]
     scores: dict[str, Tensor]
     thresholds: dict[str, float]
+
+    @classmethod
+    def joined(cls, parts: Sequence[Verdict]) -> Verdict:
+        """Put the verdicts on several batches, at least one, one after another."""
+        return cls(
+            labels=torch.cat([part.labels for part in parts]),
+            probabilities=torch.cat([part.probabilities for part in parts]),
+            accepted=torch.cat([part.accepted for part in parts]),
+            rejected_by={key: torch.cat([part.rejected_by[key] for part in parts]) for key in parts[0].rejected_by},
+            scores={key: torch.cat([part.scores[key] for part in parts]) for key in parts[0].scores},
+            thresholds=parts[0].thresholds,
+        )
 
     @property
     def answers(self) -> Tensor:
@@ -110,9 +123,12 @@ class Guard:
         self.detectors = tuple(detectors)
         self.purifier = purifier
         self.name = name
+        seen: Counter[str] = Counter()
         for detector in self.detectors:
             if detector.classifier_ not in (None, classifier):
                 raise ModelError(f"{detector.name} was fitted to another classifier than this guard's.")
+            detector.twins = seen[detector.name]
+            seen[detector.name] += 1
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -137,15 +153,7 @@ class Guard:
     def __call__(self, x: Tensor, *, batch_size: int = 512) -> Verdict:
         """Judge inputs ``[N, ...]``."""
         with frozen(self.classifier):
-            parts = [self._judge(part) for part in torch.split(x, rows_at_once(x, batch_size))]
-        return Verdict(
-            labels=torch.cat([part.labels for part in parts]),
-            probabilities=torch.cat([part.probabilities for part in parts]),
-            accepted=torch.cat([part.accepted for part in parts]),
-            rejected_by={key: torch.cat([part.rejected_by[key] for part in parts]) for key in parts[0].rejected_by},
-            scores={key: torch.cat([part.scores[key] for part in parts]) for key in parts[0].scores},
-            thresholds=parts[0].thresholds,
-        )
+            return Verdict.joined([self._judge(part) for part in in_batches(x, batch_size)])
 
     def _judge(self, x: Tensor) -> Verdict:
         states = self.classifier.states(x, self.layers)
@@ -188,7 +196,7 @@ class Guard:
         and ones; where something is, it is what an attacker can know, who cannot foresee the draw.
         """
         with frozen(self.classifier):
-            return torch.cat([self._chances(part) for part in torch.split(x, rows_at_once(x, batch_size))])
+            return torch.cat([self._chances(part) for part in in_batches(x, batch_size)])
 
     def _chances(self, x: Tensor) -> Tensor:
         states = self.classifier.states(x, self.layers)

@@ -3,8 +3,10 @@ from __future__ import annotations
 import pytest
 import torch
 from sklearn.mixture import GaussianMixture
+from torch import nn
 
 from salus.attacks import PGD
+from salus.classifier import Classifier
 from salus.detectors import IDefender
 from salus.errors import CalibrationError, ModelError, OptionError
 
@@ -24,7 +26,28 @@ def test_scores_are_scikit_learns_log_likelihoods(toy, covariance: str, componen
         peer = GaussianMixture(components, covariance_type=covariance, reg_covar=1e-4, random_state=0)
         peer.fit(reduced(toy.train.x[toy.train.y == label]))
         expected = torch.from_numpy(peer.score_samples(reduced(toy.test.x)))
-        assert torch.allclose(got[:, label].double(), expected, rtol=1e-3, atol=1e-2)
+        assert torch.allclose(got[:, label].double(), expected, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("covariance", ["full", "tied", "diag"])
+def test_states_wide_and_far_from_0_are_scored_to_a_ten_thousandth(covariance: str) -> None:
+    rng = torch.Generator().manual_seed(0)
+    y = torch.arange(900) % 3
+    source = 2 * torch.randn(3, 40, generator=rng)[y] + torch.randn(900, 40, generator=rng)
+    mixed = source @ torch.randn(40, 500, generator=rng) / 20
+    states = 10 + mixed + 0.02 * torch.randn(900, 500, generator=rng)
+    classifier = Classifier(nn.Identity(), ["a", "b", "c"], shape=(500,))
+    detector = IDefender(layers="logits", components=2, covariance=covariance, dimensions=30)  # type: ignore[arg-type]
+    detector.fit(classifier, states, y)
+    far = states + torch.randn(900, 500, generator=rng)
+    project, offset = (detector.learnt_[f"logits|{name}"].double() for name in ("project", "offset"))
+    for label in range(3):
+        peer = GaussianMixture(2, covariance_type=covariance, reg_covar=1e-4, random_state=0)
+        peer.fit((states[y == label].double() @ project - offset).numpy())
+        for some in (states, far):
+            expected = torch.from_numpy(peer.score_samples((some.double() @ project - offset).numpy()))
+            got = -detector.layer_scores("logits", some)[:, label].double()
+            assert float(((got - expected) / expected).abs().max()) < 1e-4
 
 
 def test_the_score_is_minus_the_log_likelihood_under_the_predicted_class(toy) -> None:

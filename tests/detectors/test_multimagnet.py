@@ -282,6 +282,21 @@ def test_without_a_seed_verdicts_on_borderline_inputs_differ(toy, repository, od
     assert bool((verdicts.any(0) & ~verdicts.all(0)).any())
 
 
+@pytest.mark.parametrize("draws", ["sample", 1])
+def test_two_in_one_guard_with_the_same_seed_draw_independently(toy, repository, odd, draws) -> None:
+    twins = [fitted(toy, repository, draw_seed=5, draws=draws) for _ in range(2)]
+    guard = Guard(toy.classifier, twins)
+    x = (odd[:, None] + 1e-4 * torch.rand(150, 40, 8, generator=torch.Generator().manual_seed(0))).flatten(0, 1)
+    first, second = guard(x.clamp(0, 1)).rejected_by.values()
+    assert not torch.equal(first, second)
+    # Over near copies of an input, both accept as often as the product of their chances says.
+    both = (~first & ~second).reshape(150, 40).double().mean(1)
+    expected = guard.chances(odd).sum(1)
+    assert int(((expected > 0) & (expected < 1)).sum()) > 20
+    assert float((both - expected).mean().abs()) < 0.01
+    assert float((both - expected).abs().max()) < 5 * 0.5 / math.sqrt(40)
+
+
 @pytest.mark.parametrize("rate", [0.05, 0.2])
 @pytest.mark.parametrize("metric", ["re", "jsd"])
 def test_calibration_keeps_its_rate_on_fresh_inputs(toy, repository, metric: str, rate: float) -> None:

@@ -89,3 +89,17 @@ def test_a_drop_rate_counts_whole_samples_in_spite_of_rounding() -> None:
     assert float(votes.drop_rate_thresholds(falling, 0.01)) == 99
     with pytest.raises(CalibrationError, match="drops none of 100"):
         votes.drop_rate_thresholds(falling, 0.009)
+
+
+@pytest.mark.parametrize("approach", votes.APPROACHES)
+def test_rejections_of_several_sizes_add_up_the_probabilities(approach: votes.Approach) -> None:
+    rng = torch.Generator().manual_seed(0)
+    values, thresholds = torch.rand(50, 9, generator=rng), 0.3 + 0.6 * torch.rand(9, generator=rng)
+    values[3, 4] = torch.nan
+    values[7] = 1.0  # above all
+    sizes = (1, 3, 7, 9)
+    got = votes.expected_rejections(values, thresholds, sizes, approach)
+    each = [votes.rejection_probability(values, thresholds, n, approach) for n in sizes]
+    assert got == pytest.approx([float(one.sum()) for one in each])
+    assert 2 < got[0] < 48
+    assert all(float(one[7]) == 1.0 for one in each), "certain is certain to the last digit"

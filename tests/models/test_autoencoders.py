@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 import torch
+from torch import nn
 
 from salus.errors import ModelError
 from salus.models.autoencoders import IMAGES, SIGNALS, SPECS, TABLES, AutoencoderSpec, build_autoencoder
@@ -62,6 +63,19 @@ def test_the_forward_pass_is_the_paper_s_computed_by_hand() -> None:
     assert torch.allclose(module(x), expected)
 
 
+@pytest.mark.parametrize("how", ["average", "max"])
+@pytest.mark.parametrize("shape", [(2, 6, 8), (1, 7, 5), (3, 1, 4), (2, 12), (1, 9), (1, 1)])
+def test_halving_and_doubling_are_pytorchs_pooling_and_interpolation(shape: tuple[int, ...], how: str) -> None:
+    module = build_autoencoder(shape, AutoencoderSpec(name="any", structure=(3, how, 3)))
+    window = (1, 2) if len(shape) == 2 else (2, 2)
+    x = torch.rand(4, 5, *([1] if len(shape) == 2 else []), *shape[1:]).contiguous(memory_format=torch.channels_last)
+    pool = nn.functional.avg_pool2d if how == "average" else nn.functional.max_pool2d
+    pooled = pool(x, window, ceil_mode=True)
+    torch.testing.assert_close(module._pool(x, how), pooled)
+    doubled = nn.functional.interpolate(pooled, scale_factor=tuple(map(float, window)))
+    assert torch.equal(module._unpool(pooled, x.shape[2:]), doubled[..., : x.shape[2], : x.shape[3]])
+
+
 @pytest.mark.parametrize(
     ("kind", "shape"), [("image", (1, 12, 12)), ("signal", (1, 40)), ("table", (12,))], ids=lambda case: str(case)
 )
@@ -100,7 +114,7 @@ def test_samples_of_no_known_kind_are_refused() -> None:
 
 
 def test_a_wide_signal_member_costs_a_fraction_of_the_classifier() -> None:
-    # Multiplications on a 280-sample beat; benchmarks/magnet.py measures the time.
+    # Multiplications on a 280-sample beat; benchmarks/multimagnet.py measures the time.
     from salus.models import build_model
 
     def multiplications(module: torch.nn.Module) -> int:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from salus.models.wgan import WGANCritic, WGANGenerator, _ToFewChannels
+from salus.models.wgan import WGANCritic, WGANGenerator, _Cut, _ToFewChannels
 
 SHAPES = [(1, 28, 28), (3, 32, 32), (3, 64, 64), (2, 30, 21), (1, 8, 8), (1, 280), (2, 187), (1, 1), (30,), (1,)]
 
@@ -45,6 +45,25 @@ def test_the_last_layer_is_a_transposed_convolution_however_it_is_computed(axis:
     layer = _ToFewChannels(6, 3, *form)
     x = torch.randn(2, 6, *size)
     assert torch.allclose(layer(x), nn.ConvTranspose2d.forward(layer, x), atol=1e-5)
+
+
+@pytest.mark.parametrize("rows", [3, 200])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_layer_that_is_cut_is_a_transposed_convolution_however_it_is_computed(rows: int, precision: str) -> None:
+    assert isinstance(WGANGenerator((1, 28, 28), latent=4, width=2).doublings[0], _Cut)
+    layer = _Cut(6, 4, 5, 2, 2, 1)
+    x = torch.randn(rows, 6, 4, 5, requires_grad=True)
+    weigh = torch.randn(rows, 4, 7, 9)
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+        made, plain = layer(x), nn.ConvTranspose2d.forward(layer, x)[..., :-1, :-1]
+    close = {"rtol": 0.05, "atol": 0.05} if precision == "bfloat16" else {"rtol": 1e-4, "atol": 1e-4}
+    assert made.dtype == plain.dtype
+    torch.testing.assert_close(made, plain, **close)
+    wanted = (x, *layer.parameters())
+    mine, theirs = (torch.autograd.grad((weigh * one).sum(), wanted) for one in (made, plain))
+    for one, other in zip(mine, theirs, strict=True):
+        size = float(other.abs().max())
+        torch.testing.assert_close(one / size, other / size, **close)
 
 
 def test_weights_have_the_variance_of_the_released_code() -> None:

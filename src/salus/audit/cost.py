@@ -9,6 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from salus.batches import rows_at_once
 from salus.guard import Guard
 
 _BATCH = 128
@@ -20,8 +21,8 @@ _SECONDS = 10.0
 def extra_cost(guard: Guard, x: Tensor) -> float | None:
     """Return the time that a verdict takes beyond one without defences, as a share of the classifier's forward pass.
 
-    Medians of rounds in which each takes its turn, on a batch of 128, or of 8 where a verdict takes seconds. As many
-    processors are used as torch may use.
+    Medians of rounds in which each takes its turn, on a batch of 128, of fewer where samples are large, or of 8 where a
+    verdict takes seconds. As many processors are used as torch may use.
 
     Args:
         guard: the guard.
@@ -33,7 +34,7 @@ def extra_cost(guard: Guard, x: Tensor) -> float | None:
     started = time.perf_counter()
     guard(x[:_SLOW_BATCH])  # warms up, and shows what a batch may cost
     slow = (time.perf_counter() - started) * _BATCH / _SLOW_BATCH > _SECONDS / _ROUNDS
-    batch = x[: _SLOW_BATCH if slow else _BATCH]
+    batch = x[: _SLOW_BATCH if slow else rows_at_once(x, _BATCH)]
     ways: tuple[Callable[[Tensor], object], ...] = (guard.classifier, bare, guard)
     times: tuple[list[float], ...] = ([], [], [])
     with torch.no_grad():

@@ -13,7 +13,6 @@ from salus.detectors.calibration import ReferenceScores
 from salus.errors import ModelError
 
 LAYER = "attacked"
-_CURVES = ("knots", "levels", "slopes")
 
 
 class AttackedHead(Detector):
@@ -71,7 +70,7 @@ class AttackedHead(Detector):
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the reference scores."""
-        return {f"reference|{name}": getattr(self._reference, name) for name in _CURVES}
+        return self._reference.tensors("reference")
 
     @classmethod
     def restore(
@@ -83,7 +82,7 @@ class AttackedHead(Detector):
         detector.classifier_ = classifier
         detector.threshold_ = float(settings["suspicion_threshold"])
         detector.false_alarm_rate_ = float(settings["false_alarm_rate"])
-        detector.reference_ = ReferenceScores(**{name: tensors[f"reference|{name}"] for name in _CURVES})
+        detector.reference_ = ReferenceScores.restore(tensors, "reference")
         return detector
 
 

@@ -28,6 +28,8 @@ class Detector(ABC):
         reference_: the clean reference scores, after calibration.
         threshold_: the suspicion above which an input is rejected.
         false_alarm_rate_: the share of clean inputs that the calibration allows to be rejected.
+        twins: how many detectors of the same name stand before it in its guard, which tells it; those that draw at
+            random draw apart.
     """
 
     name: ClassVar[str]
@@ -37,6 +39,7 @@ class Detector(ABC):
         self.reference_: ReferenceScores | None = None
         self.threshold_ = math.nan
         self.false_alarm_rate_ = math.nan
+        self.twins = 0
 
     @property
     @abstractmethod

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -46,22 +48,35 @@ class ReferenceScores:
             slopes=torch.stack([slope for _, _, slope in curves]),
         )
 
+    @cached_property
+    def lines(self) -> Tensor:
+        """The straight lines that the function is made of, ``[K, M + 1, 3]``: where each begins, at what, how steep.
+
+        Number i ends at knot i, the first one goes on below the first knot, and the last one is the tail.
+        """
+        x0, y0 = self.knots[:, :-1], self.levels[:, :-1]
+        # Padding repeats the last knot; no score falls on a segment of no width.
+        widths = (self.knots[:, 1:] - x0).clamp_min(torch.finfo(x0.dtype).tiny)
+        inner = torch.stack([x0, y0, (self.levels[:, 1:] - y0) / widths], 2)  # [K, M - 1, 3]
+        tail = torch.stack([self.knots[:, -1], self.levels[:, -1], self.slopes], 1)[:, None]
+        return torch.cat([inner[:, :1] if inner.shape[1] else tail, inner, tail], 1)
+
     def suspicion(self, scores: Tensor, labels: Tensor) -> Tensor:
         """Return minus log p of scores ``[N]`` among the references of their labels ``[N]``; differentiable."""
-        knots, levels, slopes = (t.to(scores.device) for t in (self.knots, self.levels, self.slopes))
-        width = knots.shape[1]
-        last, top = knots[:, -1][labels], levels[:, -1][labels]
-        tail = top + slopes[labels] * (scores - last)
-        if width == 1:
-            return tail
-        # Counting is faster than a search for so few knots.
-        right = (knots[labels] < scores.detach()[:, None]).sum(1).clamp(1, width - 1)  # [N]
-        place = labels * width + right
-        x0, x1 = knots.flatten()[place - 1], knots.flatten()[place]
-        y0, y1 = levels.flatten()[place - 1], levels.flatten()[place]
-        # Padding repeats the last knot; a segment of no width belongs to the tail.
-        inner = y0 + (y1 - y0) / (x1 - x0).clamp_min(torch.finfo(x0.dtype).tiny) * (scores - x0)
-        return torch.where(scores > last, tail, inner)
+        knots, lines = self.knots.to(scores.device), self.lines.to(scores.device)
+        values = scores.detach().to(knots.dtype).contiguous()
+        below = torch.searchsorted(knots.index_select(0, labels), values[:, None])[:, 0]  # [N], knots
+        x0, y0, slope = lines[labels, below].unbind(1)
+        return y0 + slope * (scores - x0)
+
+    def tensors(self, name: str) -> dict[str, Tensor]:
+        """Return what :meth:`restore` takes, as ``name|curve``."""
+        return {f"{name}|{field.name}": getattr(self, field.name) for field in fields(self)}
+
+    @classmethod
+    def restore(cls, tensors: Mapping[str, Tensor], name: str) -> ReferenceScores:
+        """Take the curves of that name out of a detector's tensors."""
+        return cls(**{field.name: tensors[f"{name}|{field.name}"] for field in fields(cls)})
 
 
 def _curve(scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:

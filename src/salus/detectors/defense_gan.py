@@ -12,8 +12,6 @@ from salus.detectors.base import Detector
 from salus.detectors.calibration import ReferenceScores
 from salus.detectors.projection import OntoRange
 
-_CURVES = ("knots", "levels", "slopes")
-
 
 class DefenseGAN(OntoRange, Detector):
     """Rejects an input that the generator cannot make anything like of.
@@ -68,8 +66,7 @@ class DefenseGAN(OntoRange, Detector):
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the generator's weights and the reference scores."""
-        curves = {f"reference|{name}": getattr(self._reference, name) for name in _CURVES}
-        return {**self.weights(), **curves}
+        return {**self.weights(), **self._reference.tensors("reference")}
 
     @classmethod
     def restore(cls, classifier: Classifier, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> DefenseGAN:
@@ -80,5 +77,5 @@ class DefenseGAN(OntoRange, Detector):
         detector.classifier_ = classifier
         detector.threshold_ = float(settings["suspicion_threshold"])
         detector.false_alarm_rate_ = float(settings["false_alarm_rate"])
-        detector.reference_ = ReferenceScores(**{name: tensors[f"reference|{name}"] for name in _CURVES})
+        detector.reference_ = ReferenceScores.restore(tensors, "reference")
         return detector

@@ -15,7 +15,6 @@ from salus.errors import OptionError
 
 F = TypeVar("F", bound="FittedDetector")
 
-_CURVES = ("knots", "levels", "slopes")
 _LEARNT = ("notes", "suspicion_threshold", "false_alarm_rate")
 
 
@@ -58,7 +57,7 @@ class FittedDetector(Detector):
 
     def tensors(self) -> dict[str, Tensor]:
         """Return what was learnt, and the reference scores."""
-        return {**self.learnt_, **{f"reference|{name}": getattr(self._reference, name) for name in _CURVES}}
+        return {**self.learnt_, **self._reference.tensors("reference")}
 
     @classmethod
     def restore(cls: type[F], classifier: Classifier, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> F:
@@ -69,7 +68,7 @@ class FittedDetector(Detector):
         detector.threshold_ = float(settings["suspicion_threshold"])
         detector.false_alarm_rate_ = float(settings["false_alarm_rate"])
         detector.learnt_ = {key: tensor for key, tensor in tensors.items() if not key.startswith("reference|")}
-        detector.reference_ = ReferenceScores(**{name: tensors[f"reference|{name}"] for name in _CURVES})
+        detector.reference_ = ReferenceScores.restore(tensors, "reference")
         return detector
 
     def check_whole(self, least: int, **numbers: int | None) -> None:

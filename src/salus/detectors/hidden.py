@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -16,7 +17,7 @@ _BATCH = 512
 
 
 class HiddenStateDetector(FittedDetector):
-    """Scores the states of named layers; the scores of several layers add up.
+    """Reads the states of named layers.
 
     Args:
         layers: names, in a sequence or joined by ``+``; see :meth:`salus.classifier.Classifier.states`.
@@ -39,15 +40,6 @@ class HiddenStateDetector(FittedDetector):
     def layers(self) -> tuple[str, ...]:
         """The layers whose states are read."""
         return self._layers
-
-    def layer_scores(self, layer: str, hidden: Tensor) -> Tensor:
-        """Score the states ``[N, D]`` of one layer under each class ``[N, K]``, or whatever the class ``[N, 1]``."""
-        raise NotImplementedError
-
-    def class_scores(self, states: States) -> Tensor:
-        """Return the sum of the layers' scores under each class, ``[N, K]``; differentiable."""
-        first, *others = (self.layer_scores(layer, states.hidden[layer]) for layer in self._layers)
-        return sum(others, first).expand(-1, states.logits.shape[1])
 
     def draw(self, y: Tensor, most: int, least: int, needs: str) -> Tensor:
         """Draw up to ``most`` samples of each class; return their positions, rising.
@@ -80,6 +72,19 @@ class HiddenStateDetector(FittedDetector):
             for layer in self._layers:
                 parts[layer].append(states.hidden[layer].cpu())
         return {layer: torch.cat(batches) for layer, batches in parts.items()}
+
+
+class LayerwiseDetector(HiddenStateDetector):
+    """Scores each layer by itself; the scores of several layers add up."""
+
+    @abstractmethod
+    def layer_scores(self, layer: str, hidden: Tensor) -> Tensor:
+        """Score the states ``[N, D]`` of one layer under each class ``[N, K]``, or whatever the class ``[N, 1]``."""
+
+    def class_scores(self, states: States) -> Tensor:
+        """Return the sum of the layers' scores under each class, ``[N, K]``; differentiable."""
+        first, *others = (self.layer_scores(layer, states.hidden[layer]) for layer in self._layers)
+        return sum(others, first).expand(-1, states.logits.shape[1])
 
     def set_scale(self, layer: str, scores: Tensor) -> None:
         """Keep the mean and the deviation of clean training samples' scores ``[N]`` of a layer."""

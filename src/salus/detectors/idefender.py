@@ -13,8 +13,9 @@ from torch import Tensor
 
 from salus.batches import rows_at_once
 from salus.classifier import Classifier
+from salus.data.packed import take
 from salus.detectors.calibration import ReferenceScores
-from salus.detectors.hidden import HiddenStateDetector
+from salus.detectors.hidden import LayerwiseDetector
 from salus.errors import OptionError
 
 Covariance = Literal["full", "tied", "diag"]
@@ -23,7 +24,7 @@ _MAX_DIMENSIONS = 32
 _SAMPLES_PER_DIMENSION = 5
 
 
-class IDefender(HiddenStateDetector):
+class IDefender(LayerwiseDetector):
     """Rejects an input whose hidden state is unlikely under the class that the classifier predicts.
 
     For each layer H and class c a mixture ``p(H(x) | c) = sum_k w_k N(H(x); mu_ck, Sigma_ck)`` is fitted to
@@ -86,7 +87,7 @@ class IDefender(HiddenStateDetector):
         least = 2 * (self.components if isinstance(self.components, int) else 1)
         needs = f"its mixture needs at least {least}. Give more, or fewer components."
         chosen = self.draw(y, self.max_samples, least, needs)
-        x, y = x[chosen.to(x.device)], y[chosen.to(y.device)].cpu()
+        x, y = take(x, chosen.to(x.device)), y[chosen.to(y.device)].cpu()
         for layer, hidden in self.hidden(x).items():
             reduced = self._reduce(layer, hidden, y)
             self._fit_layer(layer, reduced, y, len(classifier.classes))
@@ -112,21 +113,18 @@ class IDefender(HiddenStateDetector):
 
     def layer_scores(self, layer: str, hidden: Tensor) -> Tensor:
         """Return minus the log-likelihood under each class, ``[N, K]``."""
-        return -self._log_likelihood(layer, hidden)
-
-    def _log_likelihood(self, layer: str, hidden: Tensor) -> Tensor:
-        part = {
-            name: self.learnt(f"{layer}|{name}", hidden)
-            for name in ("project", "offset", "whiten", "shift", "constant")
-        }
-        reduced = torch.addmm(part["offset"], hidden, part["project"], beta=-1)  # [N, d]
-        d = reduced.shape[1]
+        project, offset, whiten, shift, constant = (
+            self.learnt(f"{layer}|{name}", hidden) for name in ("project", "offset", "whiten", "shift", "constant")
+        )
+        reduced = torch.addmm(offset, hidden, project, beta=-1)  # [N, d]
+        # Every Gaussian of every class at once: z is the state in its own axes, in units of its deviations.
         if self.covariance == "diag":
-            z = reduced[:, None, :] * part["whiten"] - part["shift"]  # [N, K*M, d]
+            z = reduced[:, None, :] * whiten - shift  # [N, K*M, d]
         else:
-            z = torch.addmm(part["shift"], reduced, part["whiten"], beta=-1).reshape(len(hidden), -1, d)  # [N, K*M, d]
-        each = part["constant"].reshape(-1) - 0.5 * z.square().sum(2)  # [N, K*M], log w + log N
-        return each.reshape(len(hidden), *part["constant"].shape).logsumexp(2)  # [N, K]
+            z = torch.addmm(shift, reduced, whiten, beta=-1).view(len(hidden), -1, reduced.shape[1])
+        distances = z.square().sum(2).view(len(hidden), *constant.shape)  # [N, K, M]
+        each = torch.add(-constant, distances, alpha=0.5)  # minus log w N
+        return each[..., 0] if each.shape[2] == 1 else -(-each).logsumexp(2)  # [N, K]
 
     def _reduce(self, layer: str, hidden: Tensor, y: Tensor) -> np.ndarray[Any, np.dtype[np.float64]]:
         """Rotate onto principal components of unit variance, as many as the smallest class can carry."""

@@ -10,18 +10,16 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from salus.batches import rows_at_once
 from salus.classifier import Classifier, States
-from salus.detectors.base import Detector
+from salus.data.packed import take
 from salus.detectors.calibration import ReferenceScores
-from salus.detectors.divergence import jensen_shannon, log_probabilities, reconstruction_error
+from salus.detectors.reconstruction import ReconstructionDetector
 from salus.errors import CalibrationError, OptionError
 from salus.repository import OneAutoencoder, Repository, hold_out
 
-_CURVES = ("knots", "levels", "slopes")
-_LEARNT = ("repository", "suspicion_threshold", "false_alarm_rate")
 
-
-class MagNet(Detector):
+class MagNet(ReconstructionDetector):
     """Rejects an input that an autoencoder of clean samples reconstructs badly, or into something else.
 
     The score is the reconstruction error (Section 4.2.1), which finds inputs far from the clean ones, or the
@@ -49,6 +47,7 @@ class MagNet(Detector):
     """
 
     name: ClassVar[str] = "magnet"
+    title: ClassVar[str] = "MagNet"
 
     def __init__(
         self,
@@ -63,34 +62,19 @@ class MagNet(Detector):
         drop_rate: float = 0.001,
         seed: int = 0,
     ) -> None:
-        super().__init__()
+        super().__init__(OneAutoencoder("MagNet", member, repository, epochs, seed), threshold)
         if metric not in ("re", "jsd"):
             raise OptionError(f"MagNet: metric must be 're' or 'jsd', not {metric!r}.")
         if norm not in (1, 2):
             raise OptionError(f"MagNet: norm must be 1 or 2, not {norm!r}.")
         if not _is_number(temperature) or not 0 < temperature < math.inf:
             raise OptionError(f"MagNet: temperature must be a number above 0, not {temperature!r}.")
-        if threshold not in ("conformal", "drop-rate"):
-            raise OptionError(f"MagNet: threshold must be 'conformal' or 'drop-rate', not {threshold!r}.")
         if not _is_number(drop_rate) or not 0 < drop_rate < 1:
             raise OptionError(f"MagNet: drop_rate must lie between 0 and 1, not at {drop_rate!r}.")
         self.metric = metric
         self.norm = norm
         self.temperature = float(temperature)
-        self.choice = OneAutoencoder("MagNet", member, repository, epochs, seed)
-        self.threshold = threshold
         self.drop_rate = float(drop_rate)
-        self.repository_: Repository | None = None
-
-    @property
-    def layers(self) -> tuple[str, ...]:
-        """None: what it reads of the classifier are its answers."""
-        return ()
-
-    @property
-    def own_rule(self) -> bool:
-        """Whether the paper's rule has set the threshold, on training samples held out."""
-        return self.threshold != "conformal"
 
     def fit(self, classifier: Classifier, x: Tensor, y: Tensor) -> MagNet:
         """Train the autoencoder on clean samples x ``[N, ...]``, or take the one that was given.
@@ -103,7 +87,7 @@ class MagNet(Detector):
         self.repository_ = self.choice.find(classifier, x, y)
         if self.own_rule:
             _, held_out = hold_out(len(x), self.choice.options.seed)
-            self._drop(x[held_out.to(x.device)])
+            self._drop(take(x, held_out.to(x.device)))
         return self
 
     @torch.no_grad()
@@ -116,7 +100,7 @@ class MagNet(Detector):
                 f"rate they carry is {math.ceil(1e4 / len(x)) / 1e4:g}."
             )
         classifier = self.classifier
-        scores = torch.cat([self._scores(classifier.states(part, ())) for part in x.split(512)])
+        scores = torch.cat([self._scores(classifier.states(part, ())) for part in x.split(rows_at_once(x, 512))])
         nobodys = torch.full_like(scores, -1, dtype=torch.int64)  # every class then has the scores of all
         self.reference_ = ReferenceScores.fit(scores, nobodys, len(classifier.classes))
         last = scores.sort(descending=True).values[dropped : dropped + 1]
@@ -129,16 +113,8 @@ class MagNet(Detector):
 
     def _scores(self, states: States) -> Tensor:
         made = self._repository.reconstruct(0, states.x)
-        if self.metric == "re":
-            return reconstruction_error(states.x, made, self.norm)
-        answers = (log_probabilities(logits, self.temperature) for logits in (states.logits, self.classifier(made)))
-        return jensen_shannon(*answers)
-
-    @property
-    def _repository(self) -> Repository:
-        if self.repository_ is None:
-            raise CalibrationError("MagNet is not fitted yet: call fit(classifier, x, y) first.")
-        return self.repository_
+        temperature = None if self.metric == "re" else self.temperature
+        return self.compared(states.x, states.logits, made, temperature, self.norm)
 
     def describe(self) -> str:
         """Say what was fitted, for reports."""
@@ -160,34 +136,18 @@ class MagNet(Detector):
 
     def settings(self) -> dict[str, Any]:
         """Return what rebuilds the detector beside its tensors."""
-        return {
-            "metric": self.metric,
-            "norm": self.norm,
-            "temperature": self.temperature,
-            "threshold": self.threshold,
-            "drop_rate": self.drop_rate,
-            "seed": self.choice.options.seed,
-            "repository": self._repository.settings(),
-            "suspicion_threshold": self.threshold_,
-            "false_alarm_rate": self.false_alarm_rate_,
-        }
+        own = {name: getattr(self, name) for name in ("metric", "norm", "temperature", "drop_rate")}
+        return {**own, **super().settings()}
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the autoencoder and the reference scores."""
-        weights = {f"repository|{name}": tensor for name, tensor in self._repository.tensors().items()}
-        return {**weights, **{f"reference|{name}": getattr(self._reference, name) for name in _CURVES}}
+        return {**super().tensors(), **self._reference.tensors("reference")}
 
     @classmethod
     def restore(cls, classifier: Classifier, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> MagNet:
         """Rebuild the detector."""
-        own = {name.partition("|")[2]: t for name, t in tensors.items() if name.startswith("repository|")}
-        repository = Repository.restore(settings["repository"], own)
-        plain = {key: value for key, value in settings.items() if key not in _LEARNT}
-        detector = cls(**plain, repository=repository)
-        detector.classifier_, detector.repository_ = classifier, repository
-        detector.threshold_ = float(settings["suspicion_threshold"])
-        detector.false_alarm_rate_ = float(settings["false_alarm_rate"])
-        detector.reference_ = ReferenceScores(**{name: tensors[f"reference|{name}"] for name in _CURVES})
+        detector = super().restore(classifier, settings, tensors)
+        detector.reference_ = ReferenceScores.restore(tensors, "reference")
         return detector
 
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from salus.classifier import Classifier
-from salus.detectors.hidden import HiddenStateDetector, squared_distances
+from salus.data.packed import take
+from salus.detectors.hidden import LayerwiseDetector, squared_distances
 
 _ALL_UP_TO = 512
 _MAX_DIMENSIONS = 64
@@ -18,7 +19,7 @@ _SAMPLES_PER_DIMENSION = 5
 _NEGLIGIBLE = 1e-5
 
 
-class Mahalanobis(HiddenStateDetector):
+class Mahalanobis(LayerwiseDetector):
     """Rejects an input whose hidden state lies far from the mean of every class.
 
     The score of a layer is ``min_c (h - mu_c)^T Sigma^-1 (h - mu_c)``: class means and one covariance for all
@@ -66,7 +67,7 @@ class Mahalanobis(HiddenStateDetector):
         rows = self.draw(y, self.max_samples, 2, "the covariance needs at least 2. Give more.")
         labels = y[rows.to(y.device)].cpu()
         with torch.no_grad():
-            for layer, hidden in self.hidden(x[rows.to(x.device)]).items():
+            for layer, hidden in self.hidden(take(x, rows.to(x.device))).items():
                 self._fit_layer(layer, hidden, labels)
                 self.set_scale(layer, self.distances(layer, hidden).amin(1))
         return self

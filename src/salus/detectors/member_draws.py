@@ -24,7 +24,7 @@ class MemberDraws:
         seed: a number for tests and reproductions; None in production.
         draws: ``sample`` for a draw of its own for each sample, or one for so many samples in turn (MultiMagNet's
             experiments: 100), counted from when this was made.
-        stream: separates the draws of defences that share a seed.
+        stream: separates the draws of a detector, 0, and a reformer, 1, that share a seed.
 
     Raises:
         OptionError: the seed or ``draws`` makes no sense.
@@ -46,8 +46,16 @@ class MemberDraws:
         self._seen = 0
         self._secret = _secret() if seed is None else seed
 
-    def __call__(self, x: Tensor, members: int, n: int) -> Tensor:
-        """Draw n of so many members for each of the samples x ``[N, ...]``; returns int64 ``[N, n]``."""
+    def __call__(self, x: Tensor, members: int, n: int, twins: int = 0) -> Tensor:
+        """Draw n of so many members for each of the samples x ``[N, ...]``; returns int64 ``[N, n]``.
+
+        Args:
+            x: the samples.
+            members: how many there are.
+            n: how many to draw.
+            twins: how many others of the same kind and seed draw for these samples before it; their draws tell nothing
+                of its own.
+        """
         rows = torch.arange(len(x), device=x.device)
         if self.draws != "sample":
             seed, keys = self._secret, (self._seen + rows) // self.draws
@@ -56,7 +64,7 @@ class MemberDraws:
             seed, keys = _secret(), rows
         else:
             seed, keys = self.seed, _hash(x)
-        return uniform(seed, keys, (members,), self.stream).topk(n, dim=1).indices
+        return uniform(seed, keys, (members,), self.stream + 2 * twins).topk(n, dim=1).indices
 
 
 def _secret() -> int:

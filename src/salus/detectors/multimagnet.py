@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
+from salus.batches import rows_at_once
 from salus.classifier import Classifier, States
 from salus.detectors import votes
-from salus.detectors.base import Detector
 from salus.detectors.calibration import ReferenceScores
-from salus.detectors.divergence import jensen_shannon, log_probabilities, reconstruction_error
 from salus.detectors.member_draws import Draws, MemberDraws
 from salus.detectors.multimagnet_grid import Calibration, Combination, Metric
+from salus.detectors.reconstruction import ReconstructionDetector
 from salus.errors import CalibrationError, OptionError
 from salus.repository import Repository
 from salus.repository.ensemble import SeveralAutoencoders
 
-_CURVES = ("knots", "levels", "slopes")
-_LEARNT = ("repository", "suspicion_threshold", "false_alarm_rate")
 
-
-class MultiMagNet(Detector):
+class MultiMagNet(ReconstructionDetector):
     """Rejects an input that most of n autoencoders, drawn at random out of a repository, reconstruct badly.
 
     Each member scores an input by its reconstruction error (Eq. 1) or by the divergence of the classifier's answers
@@ -62,6 +60,8 @@ class MultiMagNet(Detector):
     """
 
     name: ClassVar[str] = "multimagnet"
+    title: ClassVar[str] = "MultiMagNet"
+    choice: SeveralAutoencoders
 
     def __init__(
         self,
@@ -79,9 +79,6 @@ class MultiMagNet(Detector):
         draw_seed: int | None = None,
         seed: int = 0,
     ) -> None:
-        super().__init__()
-        if threshold not in ("conformal", "drop-rate"):
-            raise OptionError(f"MultiMagNet: threshold must be 'conformal' or 'drop-rate', not {threshold!r}.")
         asked = Combination(n=n, metric=metric, temperature=temperature, drop_rate=drop_rate, approach=approach)
         if isinstance(calibration, (str, Path)):
             calibration = Calibration.load(calibration)
@@ -93,24 +90,12 @@ class MultiMagNet(Detector):
                     "approach, which it gives."
                 )
             asked, threshold = best, "drop-rate"
+        super().__init__(SeveralAutoencoders("MultiMagNet", asked.n, repository, epochs, seed), threshold)
         self.combination = asked
         self.calibration = calibration
-        self.choice = SeveralAutoencoders("MultiMagNet", asked.n, repository, epochs, seed)
-        self.threshold = threshold
         self.draws = MemberDraws(draw_seed, draws)
-        self.repository_: Repository | None = None
         self._members: ReferenceScores | None = None  # clean scores, one curve a member
         self._thresholds: Tensor | None = None  # [m], of the paper's rule
-
-    @property
-    def layers(self) -> tuple[str, ...]:
-        """None: what it reads of the classifier are its answers."""
-        return ()
-
-    @property
-    def own_rule(self) -> bool:
-        """Whether the paper's rule has set the threshold."""
-        return self.threshold != "conformal"
 
     def fit(self, classifier: Classifier, x: Tensor, y: Tensor) -> MultiMagNet:
         """Train the autoencoders or take those given, and learn what they measure on clean samples x ``[N, ...]``.
@@ -129,7 +114,8 @@ class MultiMagNet(Detector):
             self.false_alarm_rate_ = 1 - self.calibration.best.outcome.ppv
             return self
         with torch.no_grad():
-            parts = [self._all(classifier.states(part, ())) for part in self.choice.unseen(x).split(512)]
+            unseen = self.choice.unseen(x).split(rows_at_once(x, 512))
+            parts = [self._all(classifier.states(part, ())) for part in unseen]
         values = torch.cat(parts)  # [R, m]
         if self.own_rule:
             self._thresholds = votes.drop_rate_thresholds(values, self.combination.drop_rate)
@@ -179,8 +165,8 @@ class MultiMagNet(Detector):
 
         It is above the threshold exactly where most of them vote against the input.
         """
-        drawn = self.draws(states.x, len(self._repository), self.combination.n)  # [N, n]
-        values = self._drawn(states, drawn)
+        drawn = self.draws(states.x, len(self._repository), self.combination.n, self.twins)  # [N, n]
+        values = self._measured(states, self._repository.reconstruct_drawn(states.x, drawn))
         if self._thresholds is not None:
             thresholds = votes.shared(self._thresholds.to(values), drawn, self.combination.approach)
             return votes.excess(values, thresholds).median(1).values
@@ -215,32 +201,13 @@ class MultiMagNet(Detector):
 
     def _all(self, states: States) -> Tensor:
         """Let every member measure every input, ``[N, m]``."""
-        return torch.stack([self._measure(i, states.x, states.logits) for i in range(len(self._repository))], 1)
+        repository = self._repository
+        return self._measured(states, (repository.reconstruct(i, states.x) for i in range(len(repository))))
 
-    def _drawn(self, states: States, drawn: Tensor) -> Tensor:
-        """Let the drawn members ``[N, n]`` measure their inputs and nobody else's, ``[N, n]``."""
-        values = torch.zeros(drawn.shape, device=drawn.device)
-        for i in range(len(self._repository)):
-            rows, places = (drawn == i).nonzero(as_tuple=True)
-            if len(rows):
-                whole = len(rows) == len(drawn)
-                x, logits = (states.x, states.logits) if whole else (states.x[rows], states.logits[rows])
-                values = values.index_put((rows, places), self._measure(i, x, logits))
-        return values
-
-    def _measure(self, member: int, x: Tensor, logits: Tensor) -> Tensor:
-        made = self._repository.reconstruct(member, x)
-        metric, temperature = self.combination.measure
-        if metric == "re" or temperature is None:
-            return reconstruction_error(x, made)
-        answers = log_probabilities(logits, temperature), log_probabilities(self.classifier(made), temperature)
-        return jensen_shannon(*answers)
-
-    @property
-    def _repository(self) -> Repository:
-        if self.repository_ is None:
-            raise CalibrationError("MultiMagNet is not fitted yet: call fit(classifier, x, y) first.")
-        return self.repository_
+    def _measured(self, states: States, made: Iterable[Tensor]) -> Tensor:
+        """Measure inputs against several reconstructions of each, ``[N, n]``."""
+        temperature = self.combination.temperature
+        return torch.stack([self.compared(states.x, states.logits, one, temperature) for one in made], 1)
 
     def describe(self) -> str:
         """Say what was fitted, for reports."""
@@ -260,45 +227,23 @@ class MultiMagNet(Detector):
 
     def settings(self) -> dict[str, Any]:
         """Return what rebuilds the detector beside its tensors."""
-        c = self.combination
-        return {
-            "n": c.n,
-            "metric": c.metric,
-            "temperature": c.temperature,
-            "threshold": self.threshold,
-            "drop_rate": c.drop_rate,
-            "approach": c.approach,
-            "draws": self.draws.draws,
-            "draw_seed": self.draws.seed,
-            "seed": self.choice.options.seed,
-            "repository": self._repository.settings(),
-            "suspicion_threshold": self.threshold_,
-            "false_alarm_rate": self.false_alarm_rate_,
-        }
+        own = asdict(self.combination)
+        return {**own, "draws": self.draws.draws, "draw_seed": self.draws.seed, **super().settings()}
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the autoencoders, and their thresholds or clean scores."""
-        tensors = {f"repository|{name}": tensor for name, tensor in self._repository.tensors().items()}
         if self._thresholds is not None:
-            return {**tensors, "thresholds": self._thresholds}
-        for key, curves in {"members": self._members, "reference": self._reference}.items():
-            tensors |= {f"{key}|{name}": getattr(curves, name) for name in _CURVES}
-        return tensors
+            return {**super().tensors(), "thresholds": self._thresholds}
+        learnt = {} if self._members is None else self._members.tensors("members")
+        return {**super().tensors(), **learnt, **self._reference.tensors("reference")}
 
     @classmethod
     def restore(cls, classifier: Classifier, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> MultiMagNet:
         """Rebuild the detector."""
-        own = {key.partition("|")[2]: t for key, t in tensors.items() if key.startswith("repository|")}
-        repository = Repository.restore(settings["repository"], own)
-        plain = {key: value for key, value in settings.items() if key not in _LEARNT}
-        detector = cls(**plain, repository=repository)
-        detector.classifier_, detector.repository_ = classifier, repository
-        detector.threshold_ = float(settings["suspicion_threshold"])
-        detector.false_alarm_rate_ = float(settings["false_alarm_rate"])
+        detector = super().restore(classifier, settings, tensors)
         if detector.own_rule:
             detector._thresholds = tensors["thresholds"]
             return detector
-        detector._members, detector.reference_ = (
-            ReferenceScores(**{name: tensors[f"{key}|{name}"] for name in _CURVES}) for key in ("members", "reference")
-        )
+        detector._members = ReferenceScores.restore(tensors, "members")
+        detector.reference_ = ReferenceScores.restore(tensors, "reference")
         return detector

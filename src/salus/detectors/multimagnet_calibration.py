@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ from torch import Tensor
 from salus.classifier import Classifier
 from salus.detectors.divergence import jensen_shannon, log_probabilities, reconstruction_error
 from salus.detectors.multimagnet_grid import Calibration, Grid, Measure, Outcome, Scored
-from salus.detectors.votes import drop_rate_thresholds, rejection_probability
+from salus.detectors.votes import drop_rate_thresholds, expected_rejections
 from salus.errors import CalibrationError
 from salus.repository import Repository
 
@@ -87,20 +88,22 @@ def score(clean: Measured, adversarial: Measured, grid: Grid, *, legitimate: Mea
     if max(grid.sizes) > m:
         raise CalibrationError(f"MultiMagNet cannot draw n = {max(grid.sizes)} of {m} members; ask for {m} at most.")
     rows = []
-    for combination in grid.combinations():
-        thresholds = drop_rate_thresholds(source.values[combination.measure], combination.drop_rate)
-        rejected = [
-            float(rejection_probability(side.values[combination.measure], thresholds, combination.n,
-                                        combination.approach).sum())
-            for side in (clean, adversarial)
-        ]  # fmt: skip
-        outcome = Outcome(
-            accepted_clean=len(clean) - rejected[0],
-            rejected_clean=rejected[0],
-            accepted_adversarial=len(adversarial) - rejected[1],
-            rejected_adversarial=rejected[1],
+    alike = groupby(grid.combinations(), lambda one: (one.measure, one.drop_rate, one.approach))
+    for (measured, drop_rate, approach), group in alike:
+        combinations = list(group)  # they differ in n alone
+        sizes = [combination.n for combination in combinations]
+        thresholds = drop_rate_thresholds(source.values[measured], drop_rate)
+        rejected = (
+            expected_rejections(side.values[measured], thresholds, sizes, approach) for side in (clean, adversarial)
         )
-        rows.append(Scored(combination=combination, outcome=outcome))
+        for combination, of_clean, of_adversarial in zip(combinations, *rejected, strict=True):
+            outcome = Outcome(
+                accepted_clean=len(clean) - of_clean,
+                rejected_clean=of_clean,
+                accepted_adversarial=len(adversarial) - of_adversarial,
+                rejected_adversarial=of_adversarial,
+            )
+            rows.append(Scored(combination=combination, outcome=outcome))
     return rows
 
 

@@ -10,14 +10,15 @@ import torch
 from torch import Tensor
 
 from salus.classifier import Classifier
-from salus.detectors.hidden import HiddenStateDetector, squared_distances
+from salus.data.packed import take
+from salus.detectors.hidden import LayerwiseDetector, squared_distances
 
 R = TypeVar("R", bound="ReferenceDetector")
 
 _ROWS = 1024
 
 
-class ReferenceDetector(HiddenStateDetector):
+class ReferenceDetector(LayerwiseDetector):
     """Keeps a sample of each class's training states, and scores inputs by their distances to them.
 
     Distances are computed to all of the sample, by brute force, so time and the size of a saved guard grow with
@@ -53,7 +54,7 @@ class ReferenceDetector(HiddenStateDetector):
         rows = rows[labels.argsort(stable=True)]
         self.learnt_ = {"counts": torch.bincount(labels)}
         with torch.no_grad():
-            for layer, hidden in self.hidden(x[rows.to(x.device)]).items():
+            for layer, hidden in self.hidden(take(x, rows.to(x.device))).items():
                 centre = hidden.mean(0)
                 self.learnt_ |= {f"{layer}|centre": centre, f"{layer}|states": hidden - centre}
                 self.prepare(layer)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from salus.classifier import Classifier
-from salus.detectors.hidden import squared_distances
+from salus.detectors.hidden import LayerwiseDetector, squared_distances
 from salus.detectors.supervised import SupervisedDetector
 from salus.errors import OptionError
 
@@ -20,7 +20,7 @@ GAMMAS = (0.1, 0.3, 1.0, 3.0)
 _FOLDS = 3
 
 
-class SafetyNet(SupervisedDetector):
+class SafetyNet(SupervisedDetector, LayerwiseDetector):
     """Rejects an input whose quantised activations a support vector machine takes for an attacked one's.
 
     Each value of a late layer becomes a code, the number of thresholds it exceeds (binary or quaternary codes in the

@@ -11,6 +11,7 @@ References:
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Literal
 
@@ -37,7 +38,7 @@ def drop_rate_thresholds(values: Tensor, drop_rate: float) -> Tensor:
             f"MultiMagNet: a drop rate of {drop_rate:g} drops {'all' if place else 'none'} of {len(values)} clean "
             "samples; give more samples, or another rate."
         )
-    return values.sort(0, descending=True).values[place]
+    return values.kthvalue(len(values) - place, dim=0).values
 
 
 def shared(thresholds: Tensor, drawn: Tensor, approach: Approach) -> Tensor:
@@ -79,32 +80,54 @@ def rejection_probability(values: Tensor, thresholds: Tensor, n: int, approach: 
     Hypergeometric: all ensembles are equally likely. A value that is NaN counts as above.
     """
     m = values.shape[1]
-    if approach == "MTA" or n == 1:
-        above = (~(values <= thresholds)).sum(1)  # [N]
-        return _majority(m, n, 0).to(values.device)[above]
+    rejecting = _rejecting(m, n, approach).to(values.device)
+    return rejecting[_ballots(values, thresholds, approach)].sum(1) / math.comb(m, n)
+
+
+def expected_rejections(
+    values: Tensor, thresholds: Tensor, sizes: Sequence[int], approach: Approach = "MTA"
+) -> list[float]:
+    """Return, for ensembles of each of these sizes, the sum of :func:`rejection_probability` over the N inputs."""
+    m = values.shape[1]
+    ballots = _ballots(values, thresholds, approach).flatten()
+    tables = torch.stack([_rejecting(m, n, approach) for n in sizes]).to(values.device)  # [sizes, B]
+    counts = ballots.bincount(minlength=tables.shape[1]).double()
+    return [total / math.comb(m, n) for total, n in zip((tables @ counts).tolist(), sizes, strict=True)]
+
+
+def _ballots(values: Tensor, thresholds: Tensor, approach: Approach) -> Tensor:
+    """Sum up who votes against each input in numbers that :func:`_rejecting` is indexed by, ``[N, 1]`` or ``[N, m]``.
+
+    Under minTA there is one for the ensembles of each lowest threshold, told by how the member that it belongs to
+    votes and how many of those with higher ones vote against.
+    """
+    if approach == "MTA":
+        return (~(values <= thresholds)).sum(1, keepdim=True)
+    m = values.shape[1]
     order = thresholds.argsort(stable=True)
-    values, thresholds = values[:, order], thresholds[order]
-    total = torch.zeros(len(values), dtype=torch.float64, device=values.device)
-    for j in range(m - n + 1):  # the drawn member of the lowest threshold; the others follow it in order
-        above = ~(values[:, j:] <= thresholds[j])  # [N, m - j]
-        own, others = above[:, 0].long(), above[:, 1:].sum(1)
-        chosen = torch.stack([_majority(m - j - 1, n - 1, 0), _majority(m - j - 1, n - 1, 1)]).to(values.device)
-        total += math.comb(m - j - 1, n - 1) / math.comb(m, n) * chosen[own, others]
-    return total
+    against = ~(values[:, None, order] <= thresholds[order, None])  # [N, m, m]: lowest threshold, member
+    behind = torch.ones(m, m, dtype=torch.bool, device=values.device).triu(1)
+    own, others = against.diagonal(dim1=1, dim2=2), (against & behind).sum(2)
+    return (torch.arange(m, device=values.device) * 2 + own) * m + others
 
 
 @lru_cache(maxsize=512)
-def _majority(members: int, drawn: int, already: int) -> Tensor:
-    """Return, by how many of the members vote against, the probability of a majority, ``[members + 1]``.
+def _rejecting(m: int, n: int, approach: Approach) -> Tensor:
+    """Count the ensembles of n out of m members that reject an input, by its ballots, float64."""
+    if approach == "MTA":
+        counts = [_majorities(m, n, against, 0) for against in range(m + 1)]
+    else:
+        # The member of the lowest threshold is drawn, and n - 1 of those behind it.
+        counts = [_majorities(m - j - 1, n - 1, others, own) for j in range(m) for own in (0, 1) for others in range(m)]
+    return torch.tensor(counts, dtype=torch.float64)
 
-    So many are drawn of them; with an even number a single vote is cast beside theirs, ``already`` 1 or 0.
+
+def _majorities(members: int, drawn: int, against: int, already: int) -> int:
+    """Count the ways to draw so many of the members that most vote against, as so many of the members do.
+
+    Where an even number is drawn a single vote is cast beside theirs, ``already`` 1 or 0.
     """
+    if against > members:
+        return 0
     needed = drawn // 2 + 1 - already
-    return torch.tensor(
-        [
-            sum(math.comb(against, k) * math.comb(members - against, drawn - k) for k in range(needed, drawn + 1))
-            / math.comb(members, drawn)
-            for against in range(members + 1)
-        ],
-        dtype=torch.float64,
-    )
+    return sum(math.comb(against, k) * math.comb(members - against, drawn - k) for k in range(needed, drawn + 1))

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
 from salus.classifier import Classifier
@@ -74,12 +73,8 @@ class MultiMagNetReformer(Purifier):
 
     def purify(self, x: Tensor) -> Tensor:
         """Reconstruct each input by a member of its own draw; members that nobody drew do nothing."""
-        drawn = self.draws(x, len(self._repository), 1)[:, 0]  # [N]
-        made = torch.empty_like(x)
-        for member in drawn.unique().tolist():
-            rows = (drawn == member).nonzero()[:, 0]
-            made = made.index_copy(0, rows, self._repository.reconstruct(member, x[rows]))
-        return made
+        drawn = self.draws(x, len(self._repository), 1)  # [N, 1]
+        return self._repository.reconstruct_drawn(x, drawn)[0]
 
     def outcomes(self, x: Tensor) -> list[Tensor]:
         """Return every member's reconstruction; differentiable."""

@@ -17,13 +17,12 @@ from salus.repository.trained import Repository
 from salus.repository.training import RepositoryOptions, train_repository
 
 
-class OneAutoencoder:
-    """The choice of one autoencoder, checked when it is made and found when the defence is fitted.
+class Autoencoders:
+    """The choice of autoencoders, checked when it is made; found, or trained, when the defence is fitted.
 
     Args:
         title: the defence's name in sentences.
-        member: by its number from 0 or its name.
-        repository: where it is; a folder is read at once; None trains it.
+        repository: where they are; a folder is read at once; None trains them.
         epochs: of that training; None: about 4,000 steps.
         seed: of that training.
 
@@ -32,22 +31,38 @@ class OneAutoencoder:
         OptionError: an option makes no sense.
     """
 
-    def __init__(
-        self, title: str, member: int | str, repository: Repository | Path | str | None, epochs: int | None, seed: int
-    ) -> None:
-        for option, number, least in (("epochs", epochs, 1), ("seed", seed, 0), ("member", member, 0)):
-            named = option == "member" and isinstance(member, str)
-            if number is not None and not named and (type(number) is not int or number < least):
-                a = "a name or a whole number" if option == "member" else "a whole number"
-                raise OptionError(f"{title}: {option} must be {a} from {least} up, not {number!r}.")
+    def __init__(self, title: str, repository: Repository | Path | str | None, epochs: int | None, seed: int) -> None:
+        for option, number, least in (("epochs", epochs, 1), ("seed", seed, 0)):
+            if number is not None and (type(number) is not int or number < least):
+                raise OptionError(f"{title}: {option} must be a whole number from {least} up, not {number!r}.")
         if repository is not None and epochs is not None:
             raise OptionError(f"{title}: the autoencoders of a repository are trained already; leave epochs out.")
         # A folder may have a number for a name.
         self.repository = Repository.load(str(repository)) if isinstance(repository, (str, Path, int)) else repository
+        self.options = RepositoryOptions(epochs=epochs, seed=seed)
+
+    def find(self, classifier: Classifier, x: Tensor, y: Tensor) -> Repository:
+        """Return them; see :func:`repository_for`.
+
+        Raises:
+            CalibrationError: the samples are too few to train on.
+            ModelError: the autoencoders take other samples.
+        """
+        return repository_for(self.repository, classifier, x, y, options=self.options)
+
+
+class OneAutoencoder(Autoencoders):
+    """The choice of one autoencoder, by its number from 0 or its name; otherwise see :class:`Autoencoders`."""
+
+    def __init__(
+        self, title: str, member: int | str, repository: Repository | Path | str | None, epochs: int | None, seed: int
+    ) -> None:
+        if not isinstance(member, str) and (type(member) is not int or member < 0):
+            raise OptionError(f"{title}: member must be a name or a whole number from 0 up, not {member!r}.")
+        super().__init__(title, repository, epochs, seed)
         if self.repository is not None:
             self.repository.index(member)
         self.member = member
-        self.options = RepositoryOptions(epochs=epochs, seed=seed)
 
     def find(self, classifier: Classifier, x: Tensor, y: Tensor) -> Repository:
         """Return the autoencoder as a repository of one; see :func:`repository_for`.

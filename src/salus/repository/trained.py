@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from salus import atomic
+from salus.batches import filled_up
 from salus.errors import BundleError, ModelError, OptionError, nearest
 from salus.models.autoencoders import AutoencoderSpec, build_autoencoder
 from salus.models.signal import together
@@ -83,11 +84,20 @@ class Repository:
         module = self.members[member].module
         if next(module.parameters()).device != x.device:
             module.to(x.device)
-        if self.bounds == (0.0, 1.0):
-            made: Tensor = module(x)
-            return made
-        scaled: Tensor = module((x - low) / (high - low)) * (high - low) + low
-        return scaled.clamp(low, high)
+        scaled = filled_up(x) if self.bounds == (0.0, 1.0) else (filled_up(x) - low) / (high - low)
+        made: Tensor = module(scaled)[: len(x)]
+        return made if self.bounds == (0.0, 1.0) else (made * (high - low) + low).clamp(low, high)
+
+    def reconstruct_drawn(self, x: Tensor, drawn: Tensor) -> Tensor:
+        """Reconstruct each of x ``[N, ...]`` by the members drawn for it ``[N, n]``; returns ``[n, N, ...]``.
+
+        Each member sees the inputs that it was drawn for, together, and no others.
+        """
+        members = drawn.T.flatten()  # [n N]
+        order = members.argsort(stable=True)
+        parts = x[order % max(len(x), 1)].split(members.bincount(minlength=len(self)).tolist())
+        made = torch.cat([x[:0], *(self.reconstruct(i, part) for i, part in enumerate(parts) if len(part))])
+        return made[order.argsort()].reshape(*drawn.T.shape, *x.shape[1:])
 
     def index(self, member: int | str) -> int:
         """Find a member by its number, from 0, or its name.
