@@ -101,6 +101,10 @@ HARDENING = {
         "hardening", "training that trades clean accuracy for a smooth answer", "training, many times as long",
         "Zhang et al., ICML 2019",
     ),
+    "adversarial-retraining": Word(
+        "hardening", "going on to train on samples and attacked copies, made anew in each of several rounds",
+        "a trained classifier, attacked copies, training", "Nédellec and Mouret, 2021",
+    ),
     "ecg-atk-gan": Word(
         "hardening", "a GAN whose discriminator learns beats and their attacked copies",
         "training of a GAN, attacked copies made beforehand", "Hossain et al., ECG-ATK-GAN",
