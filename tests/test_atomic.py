@@ -43,6 +43,40 @@ def test_tensors_come_back_as_they_were(tmp_path: Path) -> None:
     assert torch.equal(load_file(path)["weight"], weight)
 
 
+def test_tensors_written_by_rows_are_the_same_as_those_written_at_once(tmp_path: Path) -> None:
+    whole = {
+        "label": torch.arange(7),
+        "x": torch.rand(7, 3, 5, generator=torch.Generator().manual_seed(0)),
+        "right": torch.arange(7) % 3 == 0,
+    }
+    with atomic.tensor_rows(tmp_path / "rows.safetensors", 7) as append:
+        for rows in torch.arange(7).split(3):
+            append({name: value[rows] for name, value in reversed(whole.items())})
+    found = load_file(tmp_path / "rows.safetensors")
+    assert found.keys() == whole.keys()
+    assert all(torch.equal(found[name], value) and found[name].dtype == value.dtype for name, value in whole.items())
+    atomic.write_tensors(tmp_path / "once.safetensors", whole)
+    assert (tmp_path / "rows.safetensors").stat().st_size == (tmp_path / "once.safetensors").stat().st_size
+
+
+def test_rows_that_were_not_all_written_leave_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, rows = tmp_path / "rows.safetensors", {"y": torch.arange(3)}
+    path.write_text("old")
+    with pytest.raises(ValueError, match="was to hold 5 rows, not 3"), atomic.tensor_rows(path, 5) as append:
+        append(rows)
+    # What fails while rows are made is no matter of the disk.
+    with pytest.raises(FileNotFoundError), atomic.tensor_rows(path, 5):
+        (tmp_path / "of the user's model").read_text()
+
+    def full(_: object, __: object, ___: object) -> dict[str, int]:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(atomic, "_begin", full)
+    with pytest.raises(StoreError, match="is full"), atomic.tensor_rows(path, 3) as append:
+        append(rows)
+    assert path.read_text() == "old" and len(list(tmp_path.iterdir())) == 1
+
+
 @pytest.mark.parametrize(("code", "sentence"), [(errno.ENOSPC, "is full"), (errno.EACCES, "Permission denied")])
 def test_a_failed_write_leaves_the_old_file_and_no_litter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, sentence: str

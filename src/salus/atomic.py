@@ -6,16 +6,20 @@ import errno
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
 from salus.errors import StoreError
+
+#: What safetensors calls the types that are written by rows.
+_TYPES = {torch.int64: "I64", torch.float32: "F32", torch.bool: "BOOL"}
 
 
 @contextmanager
@@ -36,7 +40,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         StoreError: the disk is full, or the place is not writable.
     """
-    with _replaced(path) as place:
+    with _replaced(path) as place, storage_errors(path):
         place.write_bytes(content)
 
 
@@ -52,12 +56,63 @@ def write_json(path: Path, content: Any) -> None:
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write tensors as safetensors, whole or not at all."""
-    with _replaced(path) as place:
+    with _replaced(path) as place, storage_errors(path):
         try:
             save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, place)
         except SafetensorError as error:  # it wraps what the operating system says, in words alone
             code = errno.ENOSPC if f"os error {errno.ENOSPC}" in str(error) else errno.EIO
             raise OSError(code, str(error)) from error
+
+
+@contextmanager
+def tensor_rows(path: Path, count: int) -> Iterator[Callable[[Mapping[str, Tensor]], None]]:
+    """Write tensors as safetensors, some of their rows at a time; whole or not at all.
+
+    Args:
+        path: the file.
+        count: how many rows each tensor will have.
+
+    Yields:
+        A function that takes the next rows of every tensor, ``[n, ...]`` each, the same tensors every time.
+
+    Raises:
+        StoreError: the disk is full, or the place is not writable.
+        ValueError: the block wrote more or fewer rows.
+    """
+    starts: dict[str, int] = {}
+    done = 0
+    with _replaced(path) as place:
+        with storage_errors(path):
+            file = place.open("wb")
+
+        def append(rows: Mapping[str, Tensor]) -> None:
+            nonlocal done
+            with storage_errors(path):
+                if not starts:
+                    starts.update(_begin(file, rows, count))
+                for name, part in rows.items():
+                    file.seek(starts[name] + done * part[0].nbytes)
+                    file.write(part.detach().cpu().contiguous().numpy().data)
+            done += len(part)
+
+        with file:
+            yield append
+            if done != count:
+                raise ValueError(f"{path} was to hold {count} rows, not {done}.")
+
+
+def _begin(file: IO[bytes], rows: Mapping[str, Tensor], count: int) -> dict[str, int]:
+    """Write the header of a safetensors file; return where each tensor begins."""
+    header, starts, end = {}, {}, 0
+    for name, part in sorted(rows.items(), key=lambda item: -item[1].element_size()):  # the widest type is aligned then
+        starts[name], end = end, end + count * part[0].nbytes
+        header[name] = {
+            "dtype": _TYPES[part.dtype], "shape": [count, *part.shape[1:]], "data_offsets": [starts[name], end],
+        }  # fmt: skip
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    file.write(len(text).to_bytes(8, "little") + text)
+    return {name: 8 + len(text) + start for name, start in starts.items()}
 
 
 @contextmanager
@@ -67,16 +122,17 @@ def _replaced(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         os.close(handle)
-        place = Path(name)
-        try:
-            yield place
+    place = Path(name)
+    try:
+        yield place
+        with storage_errors(path):
             with place.open("rb+") as file:
                 os.fsync(file.fileno())
             place.chmod(0o666 & ~_umask())
             place.replace(path)
-        except BaseException:
-            place.unlink(missing_ok=True)
-            raise
+    except BaseException:
+        place.unlink(missing_ok=True)
+        raise
 
 
 def _umask() -> int:

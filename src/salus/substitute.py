@@ -235,7 +235,8 @@ def attackers_share(data: Dataset, *, share: float = 0.5, seed: int = 0) -> tupl
     if data.groups is None:
         parts = stratified(ranks, classes, shares, seed=seed, name=name)
     else:
-        parts = grouped(ranks, data.groups.cpu().numpy(), classes, shares, seed=seed, name=name)
+        groups = data.groups.cpu().numpy()
+        parts = grouped(ranks, groups, classes, shares, seed=seed, name=name, word=data.group_word)
     owner, attacker = (torch.from_numpy(parts[part]).to(data.x.device) for part in ("train", "attacker"))
     return data.subset(owner), data.subset(attacker, note=f"the attacker's share, {share:.0%}")
 

@@ -155,6 +155,8 @@ def test_a_result_does_not_depend_on_batch_size_or_neighbours(
     other = torch.where(torch.arange(11) < 6, y, (y + 2) % 4)
     assert torch.equal(attack(net, x, other)[:6], whole.x_adv[:6])
     assert torch.equal(attack(net, x[:1], y[:1]), whole.x_adv[:1])
+    some = torch.tensor([9, 2, 5])  # their draws are those that they have in the whole
+    assert torch.equal(attack.run(net, x[some], y[some], samples=some).x_adv, whole.x_adv[some])
 
 
 def test_the_seed_decides_the_random_starts(make_net: Callable[..., nn.Module], make_x: Callable[..., Tensor]) -> None:

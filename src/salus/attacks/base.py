@@ -17,7 +17,7 @@ from salus.attacks.ball import NormName, ball
 from salus.attacks.objective import LogitObjective, Model, Objective, frozen
 from salus.attacks.search import BudgetSpent, Search
 from salus.attacks.taxonomy import Knowledge
-from salus.batches import rows_at_once
+from salus.batches import give_back, rows_at_once
 from salus.errors import DataError, ModelError, OptionError
 
 
@@ -151,6 +151,7 @@ class Attack(ABC):
         y: Tensor,
         *,
         start: Tensor | None = None,
+        samples: Tensor | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> AttackResult:
         """Attack x and report what was reached and what it cost.
@@ -160,6 +161,8 @@ class Attack(ABC):
             x: clean samples ``[N, ...]`` inside the bounds; never written to.
             y: int64 ``[N]``, true labels, or targets.
             start: points to start from instead of x or of a random point, ``[N, ...]``.
+            samples: int64 ``[N]``, which samples of a larger whole these are: random draws depend on it. By default
+                they are the whole.
             progress: called with the number of samples done after each batch.
 
         Raises:
@@ -167,7 +170,7 @@ class Attack(ABC):
             DataError: x or y do not fit each other or the bounds.
             OptionError: an option does not fit these samples.
         """
-        return self._run(model, x, y, start=start, progress=progress)
+        return self._run(model, x, y, start=start, samples=samples, progress=progress)
 
     def stream(
         self, model: Model | Objective, batches: Iterable[tuple[Tensor, Tensor]], *, first: int = 0
@@ -183,7 +186,7 @@ class Attack(ABC):
         """
         ends = self._ends()
         for x, y in batches:
-            yield self._run(model, x, y, first=first, ends=ends)
+            yield self._run(model, x, y, samples=torch.arange(first, first + len(x), device=x.device), ends=ends)
             first += len(x)
 
     def objective(self, model: Model) -> Objective:
@@ -212,11 +215,12 @@ class Attack(ABC):
         start: Tensor | None = None,
         progress: Callable[[int], None] | None = None,
         judge: bool = True,
-        first: int = 0,
+        samples: Tensor | None = None,
         ends: float | None = None,
     ) -> AttackResult:
         objective = model if isinstance(model, Objective) else self.objective(model)
-        self._check(objective, x, y, start, first)
+        self._check(objective, x, y, start, samples)
+        samples = torch.arange(len(x), device=x.device) if samples is None else samples
         mask, units = self._constraints(x)
         parts: list[AttackResult] = []
         ends = self._ends() if ends is None else ends
@@ -231,7 +235,7 @@ class Attack(ABC):
                     objective,
                     region,
                     labels,
-                    torch.arange(first + at, first + at + len(clean), device=x.device),
+                    samples[rows],
                     early_stop=self._early_stop,
                     closest=self.closest,
                     queries=self.queries,
@@ -249,6 +253,8 @@ class Attack(ABC):
                 )
                 if progress is not None:
                     progress(len(clean))
+                if size < self.batch_size:  # samples are large
+                    give_back()
         return AttackResult.joined(parts)
 
     def _ends(self) -> float | None:
@@ -260,7 +266,9 @@ class Attack(ABC):
             return
         search.settle_last()
 
-    def _check(self, objective: Objective, x: Tensor, y: Tensor, start: Tensor | None, first: int = 0) -> None:
+    def _check(
+        self, objective: Objective, x: Tensor, y: Tensor, start: Tensor | None, samples: Tensor | None = None
+    ) -> None:
         stated = objective.bounds
         if stated is not None and not _same(stated, self.bounds):
             raise ModelError(
@@ -276,8 +284,12 @@ class Attack(ABC):
         parts = (part.flatten(1) for part in x.split(rows_at_once(x, len(x))))
         inside = torch.cat([((part >= low) & (part <= high)).all(1) for part in parts])  # False for NaN too
         if not bool(inside.all()):
-            sample = first + int((~inside).nonzero()[0])
+            place = int((~inside).nonzero()[0])
+            sample = place if samples is None else int(samples[place])
             raise DataError(f"{self.title}: sample {sample} has values outside the bounds {self.bounds}, or NaN.")
+        if samples is not None and (samples.shape != y.shape or samples.dtype != torch.int64):
+            given = f"{samples.dtype} {list(samples.shape)}"
+            raise DataError(f"{self.title}: samples must be int64 [{len(x)}], not {given}.")
         if start is not None and (start.shape != x.shape or bool(start.isnan().any())):
             raise DataError(f"{self.title}: start must be shaped like x, {list(x.shape)}, without NaN.")
         diagonal = (self.bounds[1] - self.bounds[0]) * math.sqrt(x[0].numel())

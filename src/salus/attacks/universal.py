@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from salus.attacks import draws
-from salus.attacks.ball import Ball, ball
+from salus.attacks.ball import ball
 from salus.attacks.base import Attack, AttackResult
 from salus.attacks.objective import Evaluation, LogitObjective, Model, Objective, frozen
 from salus.attacks.perturbation import Perturbation
@@ -135,11 +135,12 @@ class UAP(Attack):
         start: Tensor | None = None,
         progress: Callable[[int], None] | None = None,
         judge: bool = True,
-        first: int = 0,
+        samples: Tensor | None = None,
         ends: float | None = None,
     ) -> AttackResult:
         perturbation, crowd = self._fit(model, x, y, start)
-        result = super()._run(model, x, y, start=perturbation(x.detach()), progress=progress, judge=judge, first=first)
+        start = perturbation(x.detach())
+        result = super()._run(model, x, y, start=start, progress=progress, judge=judge, samples=samples)
         return replace(result, queries=result.queries + crowd.queries, passes=result.passes + crowd.passes)
 
     def _fit(
@@ -155,9 +156,9 @@ class UAP(Attack):
         mask, units = self._constraints(x)
         width = self.bounds[1] - self.bounds[0]
         with torch.inference_mode(False), frozen(*objective.modules):
-            x, y = x.detach().clone(), y.clone()  # tensors made in inference mode take no part in gradients
+            x = x.detach()
             space = ball(self.norm, torch.zeros_like(x[:1]), self.eps, (-width, width), mask)  # where delta may be
-            crowd = _Crowd(self, objective, ball(self.norm, x, self.eps, self.bounds, mask, units), y)
+            crowd = _Crowd(self, objective, x, y, mask, units)
             delta = space.x if start is None else space.project((start - x).detach().mean(0, keepdim=True))
             with suppress(BudgetSpent):
                 for rows, left in crowd.batches():
@@ -198,15 +199,18 @@ class _Crowd:
         passes: int64 ``[N]``, those with a backward pass.
     """
 
-    def __init__(self, attack: UAP, objective: Objective, region: Ball, y: Tensor) -> None:
-        self.attack, self.objective, self.ball, self.y = attack, objective, region, y
+    def __init__(
+        self, attack: UAP, objective: Objective, x: Tensor, y: Tensor, mask: Tensor | None, units: Tensor | None
+    ) -> None:
+        self.attack, self.objective, self.x, self.y = attack, objective, x, y
+        self.mask, self.units = mask, units
         self.rows = torch.arange(len(y), device=y.device)
         self.queries, self.passes = torch.ones_like(y), torch.zeros_like(y)
         self.deadline = None if attack.time_limit is None else time.monotonic() + attack.time_limit
         # A bare model's predictions can change; of a target or a guard only whether the goal is reached is asked.
         self.bare = isinstance(objective, LogitObjective) and not attack.targeted
         self.since, self.promise = 0, 0.0  # samples dealt since the last measurement, share fooled of the last batch
-        self.delta = self.measured = torch.zeros_like(region.x[:1])
+        self.delta = self.measured = torch.zeros_like(x[:1])
         seen = [self._see(rows, self.delta) for rows in self.rows.split(attack.batch_size)]
         self.clean = torch.cat([self._answers(part) for part in seen])
         self.fooling_rate = 0.0 if self.bare else float(self.clean.double().mean())
@@ -292,7 +296,9 @@ class _Crowd:
         return seen.logits.argmax(1) if self.bare else seen.success
 
     def _search(self, rows: Tensor) -> Search:
-        return Search(self.objective, self.ball.select(rows), self.y[rows], rows)
+        # Made for each mini-batch: x may be bytes on disk, of which all floats would not fit into memory.
+        region = ball(self.attack.norm, self.x[rows], self.attack.eps, self.attack.bounds, self.mask, self.units)
+        return Search(self.objective, region, self.y[rows], rows)
 
     def _spend(self, rows: Tensor) -> None:
         late = self.deadline is not None and time.monotonic() > self.deadline

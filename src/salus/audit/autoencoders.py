@@ -59,6 +59,7 @@ def run_autoencoders(
     given = {"seed": seed, **{key: several(value) for key, value in (training or {}).items()}, **which}
     options = build(RepositoryOptions, given, "training")
     splits = load_data(data, seed=seed, **(data_options or {}))
+    splits.need_training("a repository of autoencoders")
     options.specs(splits.train.kind)  # refuses names that there are not
     place = find_device(device)
     how = {name: value for name, value in asdict(options).items() if name not in ("size", "members")}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Any
 
@@ -17,18 +17,19 @@ from salus.attacks.draws import normal
 from salus.attacks.poisoning import Trigger
 from salus.attacks.taxonomy import taxonomy
 from salus.attacks.universal import UAP
+from salus.audit.attacker import Attacker
 from salus.audit.cost import extra_cost
 from salus.audit.store import digest
-from salus.batches import rows_at_once
+from salus.batches import give_back, rows_at_once
 from salus.classifier import Classifier
 from salus.data import Dataset
-from salus.errors import OptionError
+from salus.data.packed import take
 from salus.guard import Guard, Verdict
 from salus.metrics import Rate, auc, confusion, health, per_class, proportion, roc
-from salus.threats import adaptive, adaptive_universal, decision_only, gray_box, oblivious, transfer
 
 #: Changes whenever a cell's content would: stored cells of older versions are then computed again.
 CELL_VERSION = 5
+_VERSIONS = {"adaptive": 6, "gray-box": 6}  # where it changed under one threat model alone
 
 _RATES = (
     "clean_accuracy", "robust_accuracy", "attack_success_rate", "fallen_all", "robust_accuracy_accepted",
@@ -71,7 +72,7 @@ class Cell:
         """Return the hash of all that decides the cell."""
         return digest(
             {
-                "version": CELL_VERSION,
+                "version": _VERSIONS.get(self.threat_model or "", CELL_VERSION),
                 "torch": torch.__version__.split("+")[0],
                 "device": self.data.x.device.type,
                 "data": self.data.fingerprint(),
@@ -96,95 +97,87 @@ class Cell:
         radius = "" if self.attack.eps is None else f" eps={self.attack.eps:g}"
         return f"{self.attack.title}{radius} on {who}, {self.threat_model}"
 
-    def compute(self, clean: Verdict, say: Callable[[str], None]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    def compute(
+        self, clean: Verdict, say: Callable[[str], None], keep: Callable[[Mapping[str, Tensor]], None] | None = None
+    ) -> dict[str, Any]:
         """Attack, judge and count.
 
         Args:
             clean: the guard's verdict on the clean samples.
             say: told what is being done.
+            keep: given what is to be stored of each sample, some samples at a time: ``label`` and ``accepted``, and of
+                attacked ones ``x_adv`` and ``reached``.
 
         Returns:
-            The record, and the arrays ``x_adv``, ``label``, ``accepted``, ``reached``.
+            The record.
         """
         started = time.perf_counter()
+        keep = keep or (lambda rows: None)
         record = self.blank()
         if self.attack is None:
             record |= count(self.data, clean, None)
             record["cost"] = None if self.bare else extra_cost(self.guard, self.data.x)
-            arrays = {"label": clean.answers, "accepted": clean.accepted}
+            keep({"label": clean.answers, "accepted": clean.accepted})
         else:
-            x_adv, extra = self._attack(say)
-            # Who is of the target class already is left alone, and counts for no success rate.
-            at_goal = torch.zeros_like(clean.accepted)
-            if self.attack.targeted or isinstance(self.attack, Trigger):
-                at_goal = self._aim() == self.data.y
-                x_adv[at_goal] = self.data.x[at_goal]
-            verdict = self.guard(x_adv)
-            record |= extra | count(self.data, clean, verdict, ~at_goal)
-            changed = self._distance(x_adv)
-            record |= self._detection(clean, verdict, changed)
-            fallen = (verdict.answers != self.data.y) & verdict.accepted
-            reached = fallen & (clean.answers == self.data.y)
-            # Of attacks that look for the smallest change, it is that of those who fell that tells.
-            telling = changed[reached] if self.attack.closest and bool(reached.any()) else changed
-            record["distance_median"] = float(telling.quantile(0.5))
-            if isinstance(self.attack, Control) and self.data.kind == "signal":
-                ratio = signal_to_noise(self.data.x, x_adv)
-                ratio = ratio[ratio.isfinite() & (changed > 0)]
-                record["snr_median"] = float(ratio.quantile(0.5)) if len(ratio) else None
-            record["examples"] = _examples(reached, self.data.y)
-            arrays = {
-                "x_adv": x_adv, "label": verdict.answers, "accepted": verdict.accepted, "reached": fallen,
-            }  # fmt: skip
+            record |= self._attacked(self.attack, clean, say, keep)
         record["seconds"] = round(time.perf_counter() - started, 3)
-        return record, arrays
+        return record
 
-    def _attack(self, say: Callable[[str], None]) -> tuple[Tensor, dict[str, Any]]:
-        assert self.attack is not None  # noqa: S101 - the caller has looked
-        x, y = self.data.x, self._aim()
-        truth = self.data.y if self.attack.targeted else None
-        done = 0
-
-        def progress(amount: int) -> None:
-            nonlocal done
-            done += amount
-            say(f"{self.title()}: {done} of {len(x)} samples")
-
-        if isinstance(self.attack, UAP):
-            return self._universal(self.attack, progress)
-        if self.threat_model in ("adaptive", "gray-box"):
-            engine, known = (adaptive, self.guard) if self.twin is None else (gray_box, self.twin)
-            result = engine(
-                self.attack, known, x, y, truth=truth,
-                progress=lambda name, left: say(f"{self.title()}: {name}, {left} still standing"),
-            )  # fmt: skip
-            shares = torch.bincount(result.variants + 1, minlength=len(result.names) + 1)[1:] / len(x)
-            extra = {"variants": dict(zip(result.names, shares.tolist(), strict=True))}
-            return result.x_adv, extra | _cost(result.queries, result.passes)
-        if self.threat_model == "transfer":
-            assert self.substitute is not None  # noqa: S101 - planned with one
-            found = transfer(self.attack, self.substitute, x, y, progress=progress)
-        elif self.threat_model == "decision-only":
-            found = decision_only(self.attack, self.guard, x, y, progress=progress)
-        elif self.threat_model == "oblivious":
-            found = oblivious(self.attack, self.guard, x, y, progress=progress)
-        else:
-            found = self.attack.run(self.guard.classifier, x, y, progress=progress)
-        return found.x_adv, _cost(found.queries, found.passes)
-
-    def _universal(self, attack: UAP, progress: Callable[[int], None]) -> tuple[Tensor, dict[str, Any]]:
-        """Fit one perturbation to samples of its own and put it on those of the cell."""
-        assert self.fit is not None  # noqa: S101 - planned with them
-        if attack.targeted and self.target is None:
-            raise OptionError("A targeted UAP needs one class to aim for: name it by --target.")
-        aim = self.fit.y if self.target is None or not attack.targeted else torch.full_like(self.fit.y, self.target)
-        if self.threat_model in ("adaptive", "gray-box"):
-            known = self.guard if self.twin is None else self.twin
-            x_adv, names = adaptive_universal(attack, known, self.fit.x, aim, self.data.x, self._aim())
-            return x_adv, {"variants": names}
-        victim = self.substitute if self.threat_model == "transfer" else self.guard.classifier
-        assert victim is not None  # noqa: S101 - planned with one
-        return attack.fit(victim, self.fit.x, aim)(self.data.x), {}
+    def _attacked(
+        self,
+        attack: Attack,
+        clean: Verdict,
+        say: Callable[[str], None],
+        keep: Callable[[Mapping[str, Tensor]], None],
+    ) -> dict[str, Any]:
+        """Attack some samples at a time, and count them all; only figures of each are held, no attacked inputs."""
+        attacker, y, aim = Attacker(self, attack, say), self.data.y, self._aim()
+        truth = y if attack.targeted else None
+        # Who is of the target class already is left alone, and counts for no success rate.
+        at_goal = torch.zeros_like(clean.accepted)
+        if attack.targeted or isinstance(attack, Trigger):
+            at_goal = aim == y
+        verdicts: list[Verdict] = []
+        columns: dict[str, list[Tensor]] = {}
+        for rows in attacker.parts():
+            x = take(self.data.x, rows).contiguous()
+            made = attacker(x, aim[rows], None if truth is None else truth[rows], rows)
+            x_adv = made.x_adv
+            if bool(at_goal[rows].any()):
+                x_adv[at_goal[rows]] = x[at_goal[rows]]
+            verdicts.append(self.guard(x_adv))
+            answers, accepted = verdicts[-1].answers, verdicts[-1].accepted
+            keep({"x_adv": x_adv, "label": answers, "accepted": accepted, "reached": accepted & (answers != y[rows])})
+            found = {
+                "moved": _distance(attack, x, x_adv),
+                "queries": made.queries,
+                "passes": made.passes,
+                "variants": made.variants,
+            }
+            if isinstance(attack, Control) and self.data.kind == "signal":
+                found["noise"] = signal_to_noise(x, x_adv)
+            for name, column in found.items():
+                if column is not None:
+                    columns.setdefault(name, []).append(column)
+            if len(rows) < len(y):
+                give_back()
+        verdict, each = Verdict.joined(verdicts), {name: torch.cat(parts) for name, parts in columns.items()}
+        moved = each["moved"]
+        record: dict[str, Any] = {
+            name: float(each[name].double().mean()) for name in ("queries", "passes") if name in each
+        }
+        if "variants" in each:
+            shares = torch.bincount(each["variants"] + 1, minlength=len(made.names) + 1)[1:] / len(y)
+            record["variants"] = dict(zip(made.names, shares.tolist(), strict=True))
+        record |= count(self.data, clean, verdict, ~at_goal) | self._detection(clean, verdict, moved)
+        reached = (verdict.answers != y) & verdict.accepted & (clean.answers == y)
+        # Of attacks that look for the smallest change, it is that of those who fell that tells.
+        telling = moved[reached] if attack.closest and bool(reached.any()) else moved
+        record["distance_median"] = float(telling.quantile(0.5))
+        if "noise" in each:
+            ratio = each["noise"][each["noise"].isfinite() & (moved > 0)]
+            record["snr_median"] = float(ratio.quantile(0.5)) if len(ratio) else None
+        return record | {"examples": _examples(reached, y)}
 
     def _aim(self) -> Tensor:
         """Return true labels, or the targets of a targeted attack."""
@@ -215,7 +208,7 @@ class Cell:
             "target": self._target_name(),
             "n": len(self.data),
         }
-        for rate in _RATES:
+        for rate in (*_RATES, "harm"):
             record |= Rate(None, None, None, 0).named(rate)
         nothing = (
             "successes", "distance_median", "snr_median", "queries", "passes", "cost", "seconds", "error",
@@ -251,13 +244,6 @@ class Cell:
             return found | {"roc": curves}
         rejected = ~self._accepts_noise(changed)
         return found | {"roc": curves} | proportion(rejected, groups=groups).named("rejected_noise")
-
-    def _distance(self, x_adv: Tensor) -> Tensor:
-        """Return how far each sample was moved, float64 ``[N]``."""
-        assert self.attack is not None  # noqa: S101 - the caller has looked
-        attack, bounds, size = self.attack, self.data.bounds, rows_at_once(x_adv, len(x_adv))
-        pairs = zip(self.data.x.split(size), x_adv.split(size), strict=True)
-        return torch.cat([ball(attack.norm, x, attack.radius, bounds).distance(moved) for x, moved in pairs])
 
     def _accepts_noise(self, changed: Tensor) -> Tensor:
         """Tell which clean samples the guard accepts under random noise as long as the attack may be, or as it was."""
@@ -306,8 +292,11 @@ def count(data: Dataset, clean: Verdict, attacked: Verdict | None, eligible: Ten
     }
 
 
-def _cost(queries: Tensor, passes: Tensor) -> dict[str, float]:
-    return {"queries": float(queries.double().mean()), "passes": float(passes.double().mean())}
+def _distance(attack: Attack, x: Tensor, x_adv: Tensor) -> Tensor:
+    """Return how far each sample was moved, float64 ``[N]``."""
+    size = rows_at_once(x, len(x))
+    pairs = zip(x.split(size), x_adv.split(size), strict=True)
+    return torch.cat([ball(attack.norm, one, attack.radius, attack.bounds).distance(other) for one, other in pairs])
 
 
 def _options(attack: Attack) -> dict[str, Any]:

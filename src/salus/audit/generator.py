@@ -57,6 +57,7 @@ def run_generator(
     given = {"seed": seed, **{key: several(value) for key, value in (training or {}).items()}}
     options = build(WGANOptions, given, "training")
     splits = load_data(data, seed=seed, **(data_options or {}))
+    splits.need_training("a generator")
     find_device(device)
     train = splits.train
     identity = {

@@ -70,6 +70,7 @@ def run_hardening(spec: str, plan: Plan, out: Path | str, *, attack: str | None 
     if attack is not None and not method.copies:
         raise OptionError(f"--attack goes with methods that train on attacked copies; {name!r} has options of its own.")
     splits = load_data(plan.data, seed=plan.seed, **plan.data_options)
+    splits.need_training(f"hardening by {name!r}")
     plan = _plan_of(method, plan, attack, splits)
     find_device(plan.device)
     task = _task(method, plan, splits)

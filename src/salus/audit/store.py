@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 from filelock import FileLock, Timeout
-from safetensors import SafetensorError
-from safetensors.torch import load as load_safetensors
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from salus.atomic import storage_errors, write_json, write_tensors
+from salus.atomic import storage_errors, tensor_rows, write_json
 from salus.data.published import file_sha256
 from salus.errors import StoreError
 from salus.progress import console
@@ -35,7 +34,11 @@ class Store:
         kind: what is done there: ``audit``, or ``hardening`` or other work, which no audit may share.
     """
 
-    def __init__(self, folder: Path, kind: Literal["audit", "hardening", "reproduction", "training"] = "audit") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        kind: Literal["audit", "hardening", "label search", "reproduction", "training"] = "audit",
+    ) -> None:
         self.folder = folder
         self.kind = kind
         self._a = f"{'an' if kind == 'audit' else 'a'} {kind}"
@@ -72,6 +75,9 @@ class Store:
                 raise StoreError(
                     f"Another {self.kind} is running in {str(self.folder)!r}; wait for it to end."
                 ) from error
+            # What a killed run had half written.
+            for litter in (self.folder / "cells").glob(".*.safetensors.*"):
+                litter.unlink()
         try:
             yield
         finally:
@@ -118,18 +124,26 @@ class Store:
             return None
         return cell
 
-    def write_cell(self, key: str, cell: Mapping[str, Any], arrays: Mapping[str, Tensor]) -> None:
-        """Store a finished cell: the arrays first, then the record that vouches for them."""
+    def cell_rows(self, key: str, count: int) -> AbstractContextManager[Callable[[Mapping[str, Tensor]], None]]:
+        """Let a block write a cell's arrays of ``count`` rows, some rows at a time; see ``salus.atomic.tensor_rows``.
+
+        Nobody reads them before :meth:`write_cell` vouches for them.
+        """
+        return tensor_rows(self._paths(key)[1], count)
+
+    def write_cell(self, key: str, cell: Mapping[str, Any]) -> None:
+        """Store the record of a finished cell, which vouches for the arrays that were written before."""
         path, place = self._paths(key)
-        write_tensors(place, arrays)
         write_json(path, {**cell, "sha256": file_sha256(place)})
 
-    def read_arrays(self, key: str) -> dict[str, Tensor]:
-        """Read a finished cell's arrays."""
+    def read_answers(self, key: str) -> Tensor:
+        """Read what a finished cell's guard answered, int64 ``[N]``, -1 where it rejected; no other array is read."""
         try:
-            return load_safetensors(self._paths(key)[1].read_bytes())
+            with safe_open(self._paths(key)[1], framework="pt") as arrays:
+                answers: Tensor = arrays.get_tensor("label")
         except (OSError, SafetensorError) as error:
-            raise StoreError(f"The arrays of cell {key[:12]} cannot be read; run the audit again.") from error
+            raise StoreError(f"The answers of cell {key[:12]} cannot be read; run the audit again.") from error
+        return answers
 
     def _paths(self, key: str) -> tuple[Path, Path]:
         base = self.folder / "cells"

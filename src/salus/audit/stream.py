@@ -20,13 +20,14 @@ from numpy.typing import NDArray
 from salus.atomic import storage_errors, write_json
 from salus.attacks import UAP, Attack
 from salus.audit.rows import RowReader, RowWriter
+from salus.batches import rows_held
 from salus.classifier import Classifier
 from salus.errors import DataError, OptionError, StoreError
 from salus.progress import progress
 
 Rows = RowReader | NDArray[Any]
 
-#: Samples in memory at a time.
+#: Samples in memory at a time; fewer where they are large.
 SHARD = 2048
 
 _COLUMNS = ("index", "label", "success", "distance", "queries", "passes")
@@ -42,7 +43,7 @@ class Attacked:
 
 
 def attack_rows(
-    attack: Attack, classifier: Classifier, samples: Rows, labels: Rows, out: Path, *, shard: int = SHARD
+    attack: Attack, classifier: Classifier, samples: Rows, labels: Rows, out: Path, *, shard: int | None = None
 ) -> Attacked:
     """Attack the samples of a file, writing ``x_adv.npy`` and ``results.csv`` as they come.
 
@@ -55,7 +56,7 @@ def attack_rows(
         samples: floats ``[N, ...]`` inside the bounds, on disk or in memory.
         labels: whole numbers, true labels or targets, ``[N]``.
         out: folder to write to, new, empty, or of the same run.
-        shard: samples in memory at a time.
+        shard: samples in memory at a time; None: 2048, or fewer where they are large.
 
     Raises:
         DataError: samples and labels do not fit each other or the classifier.
@@ -73,6 +74,8 @@ def attack_rows(
         raise DataError("There are no samples to attack.")
     if isinstance(attack, UAP):
         raise OptionError("UAP fits one change to many samples: fit it by UAP.fit and put the Perturbation on a file.")
+    if shard is None:
+        shard = min(SHARD, rows_held(torch.empty(samples.shape, device="meta"), attack.batch_size))
     identity = {
         "attack": [attack.name, asdict(attack)], "model": classifier.fingerprint(), "shape": list(samples.shape),
         "samples": _sha256(samples, shard), "labels": _sha256(labels, shard), "shard": shard,

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from salus.attacks import ATTACKS
+from salus.audit.labels import in_words
 from salus.data import Splits
 
 _FEW = 100
@@ -14,6 +15,9 @@ _SLACK = 0.02
 
 #: Attacks that differ in little but their steps, so that their steps compare.
 _STEPWISE = ("fgsm", "bim", "pgd")
+
+#: What was done about wrong labels, by the cleaning's action.
+_DONE = {"drop": " and were left out", "relabel": " and were replaced by the most probable ones"}
 
 Record = dict[str, Any]
 
@@ -57,6 +61,10 @@ def verdict(records: Sequence[Record], meta: Record) -> list[str]:
                 f"than {record['target']}, its target, into wrong answers of {where}."
             )
     sentences.extend(_harmless(records))
+    if meta["harm"] is not None:
+        sentences.extend(_harmful(records, meta["harm"]["asked"]))
+    if (cleaning := meta["label_cleaning"]) is not None:
+        sentences.append(in_words(cleaning, _DONE[cleaning["options"]["action"]]))
     failed = sum(record["error"] is not None for record in records)
     if failed:
         sentences.append(f"{failed} of {len(records)} cells failed; the figures above leave them out.")
@@ -139,6 +147,19 @@ def _harmless(records: Sequence[Record]) -> Iterator[str]:
             )
 
 
+def _harmful(records: Sequence[Record], asked: str) -> Iterator[str]:
+    """Say what an input costs, unattacked and under the attack that costs most."""
+    for guard in dict.fromkeys(r["guard"] for r in records):
+        clean = _first(records, attack=None, guard=guard)
+        rows = [r for r in _matching(records, guard=guard) if r["attack"] and r["threat_model"] != "control"]
+        worst = max(rows, key=lambda r: r["harm"], default=None)
+        if clean is None:
+            continue
+        who = "the bare classifier" if guard == "none" else f"the guard {guard!r}"
+        attacked = "" if worst is None else f", and {_cost(worst)} under {_attack(worst)}"
+        yield f"By these weights of harm ({asked}), an input read by {who} costs {_cost(clean)} unattacked{attacked}."
+
+
 def _holds(guarded: float, alone: float | None) -> str:
     """Say what a guard is worth against the attacker who knows it, who gets ``alone`` without it."""
     if guarded < 0.05:
@@ -151,7 +172,11 @@ def _holds(guarded: float, alone: float | None) -> str:
 def warnings(records: Sequence[Record], meta: Record, splits: Splits) -> list[str]:
     """Find reasons to doubt the numbers, each one sentence."""
     poisoned = [f"The training data were poisoned on purpose: {what}." for what in meta["poison"]]
-    found = [*poisoned, *meta["model"]["remarks"], *_samples(records, splits), *_masking(records, meta)]
+    gone = [
+        f"The label cleaning left no training sample of class {label!r}."
+        for label in (meta["label_cleaning"] or {}).get("classes_gone", [])
+    ]
+    found = [*poisoned, *gone, *meta["model"]["remarks"], *_samples(records, splits), *_masking(records, meta)]
     for guard in meta["guards"]:
         rows = [r for r in records if r["guard"] == guard and r["attack"] is not None]
         if rows and not any(r["threat_model"] == "adaptive" and r["error"] is None for r in rows):
@@ -188,9 +213,10 @@ def _samples(records: Sequence[Record], splits: Splits) -> Iterator[str]:
         elif row["n"] < 20:
             yield f"Class {row['class']!r} has only {row['n']} attacked samples."
         if row["n"] and row["largest_patient_share"] is not None and row["largest_patient_share"] > 0.5:
+            group = splits.test.group_word
             yield (
-                f"One patient supplies {_percent(row['largest_patient_share'])} of class {row['class']!r} "
-                f"({row['patients']} patients in all): its figures are nearly that patient's alone."
+                f"One {group} supplies {_percent(row['largest_patient_share'])} of class {row['class']!r} "
+                f"({row['patients']} {group}s in all): its figures are nearly that {group}'s alone."
             )
     # What the loader had to say about these data belongs beside the numbers.
     yield from (note for note in splits.test.provenance.notes if "warning" in note.lower())
@@ -286,6 +312,10 @@ def _attack(record: Record) -> str:
 
 def _percent(value: float) -> str:
     return f"{100 * value:.1f}%"
+
+
+def _cost(record: Record) -> str:
+    return f"{record['harm']:.3g} ({record['harm_low']:.3g} to {record['harm_high']:.3g})"
 
 
 def _share(record: Record, rate: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ from safetensors import SafetensorError, safe_open
 from salus.errors import BundleError
 
 Record = dict[str, Any]
+
+#: Values of an array that are read together.
+_VALUES = 2**22
 
 #: The threat model of harmless changes, which are no attacks.
 CONTROL = "control"
@@ -60,6 +64,9 @@ class Stored(Mapping[str, NDArray[Any]]):
     def __getitem__(self, name: str) -> NDArray[Any]:
         return self.rows(name, slice(None))
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._names  # Mapping would read the array to find out
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
 
@@ -74,6 +81,14 @@ class Stored(Mapping[str, NDArray[Any]]):
             array = file.get_slice(name)
             first, last, _ = rows.indices(array.get_shape()[0])
             return np.asarray(array[first:last])
+
+    def pieces(self, name: str) -> Iterator[NDArray[Any]]:
+        """Read an array, some rows at a time."""
+        with self._open() as file:
+            count, *shape = file.get_slice(name).get_shape()
+        size = max(1, _VALUES // max(math.prod(shape), 1))
+        for first in range(0, count, size):
+            yield self.rows(name, slice(first, first + size))
 
     @contextmanager
     def _open(self) -> Iterator[Any]:

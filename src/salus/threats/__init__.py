@@ -19,7 +19,7 @@ from salus.threats.models import (
     transfer,
 )
 from salus.threats.objectives import ClassConsistent, Eq6, FeatureMatching, GuardObjective, Orthogonal
-from salus.threats.universal import adaptive_universal
+from salus.threats.universal import adaptive_universal, universal_variants
 
 __all__ = [
     "THREAT_MODELS",
@@ -39,4 +39,5 @@ __all__ = [
     "oblivious",
     "refusal",
     "transfer",
+    "universal_variants",
 ]

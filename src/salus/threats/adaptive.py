@@ -11,10 +11,11 @@ from torch import Tensor
 
 from salus.attacks import Attack, SmoothPGD
 from salus.attacks.ball import ball
+from salus.batches import rows_at_once
 from salus.errors import OptionError
 from salus.guard import Guard
 from salus.threats.latent import LatentSearch, projections
-from salus.threats.models import changed, oblivious, refusal
+from salus.threats.models import changed, oblivious, refusal, reseeded
 from salus.threats.objectives import ClassConsistent, Eq6, FeatureMatching, GuardObjective, Orthogonal
 
 #: The paper's weights of Eq. 6, and those of the class-consistent attack.
@@ -59,6 +60,8 @@ def adaptive(
     y: Tensor,
     *,
     truth: Tensor | None = None,
+    samples: Tensor | None = None,
+    shown: Tensor | None = None,
     progress: Callable[[str, int], None] | None = None,
 ) -> AdaptiveResult:
     """Attack the guard itself: the oblivious attack first, then every adaptive variant on what is left.
@@ -73,6 +76,8 @@ def adaptive(
         x: clean samples ``[N, ...]``.
         y: their true labels, or targets if the attack is targeted.
         truth: true labels when ``y`` are targets.
+        samples: int64 ``[N]``, which samples of a larger whole x are; by default they are the whole.
+        shown: clean samples ``[M, ...]`` that show the attacker what hidden states each class has; x by default.
         progress: called with each variant's name and how many samples are still standing.
 
     Raises:
@@ -84,19 +89,22 @@ def adaptive(
     labels = y if truth is None else truth
     judge = GuardObjective(guard, targeted=attack.targeted)
     engine = changed(attack, early_stop=True)
-    start = oblivious(attack, guard, x, y)
+    samples = torch.arange(len(x), device=x.device) if samples is None else samples
+    start = oblivious(attack, guard, x, y, samples=samples)
     best = start.x_adv.clone()
     margin, chance = judged(judge, guard, best, y, labels, attack.targeted)
     variants = torch.zeros_like(y)
     # Where the smallest change is looked for, who has fallen may yet fall nearer.
     smallest = attack.closest and attack.eps is None
-    measure = ball(attack.norm, x, math.inf, attack.bounds)
-    near = torch.where(chance > _LIKELY, measure.distance(best), torch.inf)
+    measure = ball(attack.norm, x, math.inf, attack.bounds) if smallest else None
+    near = torch.full_like(chance, torch.inf)
+    if measure is not None:
+        near = torch.where(chance > _LIKELY, measure.distance(best), near)
     queries, passes = start.queries.clone(), start.passes.clone()
     names = ["oblivious"]
-    for variant in variants_of(engine, guard, x, y):
+    for variant in variants_of(engine, guard, x if shown is None else shown, y):
         names.append(variant.name)
-        for target in variant.goals:
+        for turn, target in enumerate(variant.goals):
             left = torch.ones_like(y, dtype=torch.bool) if smallest else chance < _CERTAIN
             left = left if target is None else left & (target != labels)
             if progress is not None:
@@ -106,13 +114,14 @@ def adaptive(
             aim = y if target is None else target
             where = {"oblivious": start.x_adv, "nearest": best}.get(variant.start)
             first = None if where is None else where[left]
-            result = variant.engine.run(variant.objective, x[left], aim[left], start=first)
-            value, likely = judged(judge, guard, result.x_adv, y[left], labels[left], attack.targeted)
             rows = left.nonzero()[:, 0]
+            climb = reseeded(variant.engine, turn)
+            result = climb.run(variant.objective, x[rows], aim[rows], start=first, samples=samples[rows])
+            value, likely = judged(judge, guard, result.x_adv, y[rows], labels[rows], attack.targeted)
             queries[rows] += result.queries
             passes[rows] += result.passes
             better = (likely > chance[rows]) | ((likely == chance[rows]) & (value < margin[rows]))
-            if smallest:
+            if measure is not None:
                 won, distance = likely > _LIKELY, measure.select(rows).distance(result.x_adv)
                 better = torch.where(won, distance < near[rows], better & (chance[rows] <= _LIKELY))
                 near[rows] = torch.where(better & won, distance, near[rows])
@@ -142,8 +151,8 @@ class Variant:
     start: str
 
 
-def variants_of(engine: Attack, guard: Guard, x: Tensor, y: Tensor) -> Iterator[Variant]:
-    """List the ways to attack a guard with this engine, the clean ``x`` at hand; y are the labels, or targets."""
+def variants_of(engine: Attack, guard: Guard, clean: Tensor, y: Tensor) -> Iterator[Variant]:
+    """List the ways to attack a guard with this engine, clean samples at hand; y are the labels, or targets."""
     goal: Tensor | None = y if engine.targeted else None
     plain = GuardObjective(guard, targeted=engine.targeted)
     if engine.knowledge != "gradients":  # which class to aim for, and through which loss, is nothing they can choose
@@ -177,7 +186,7 @@ def variants_of(engine: Attack, guard: Guard, x: Tensor, y: Tensor) -> Iterator[
     # Where a sum of the two losses stalls.
     yield Variant(Orthogonal.title, engine, Orthogonal(guard), goals, "nearest")
     if guard.layers:
-        matching = FeatureMatching(guard, x)
+        matching = FeatureMatching(guard, clean)
         shown = goals if engine.targeted else [goal for goal, known in zip(goals, matching.known, strict=True) if known]
         yield Variant(matching.title, engine, matching, shown, "fresh")
     # The region that passes both tests may be narrow: go on from the nearest point in smaller steps.
@@ -193,9 +202,9 @@ def judged(
     objective: GuardObjective, guard: Guard, x_adv: Tensor, y: Tensor, labels: Tensor, targeted: bool
 ) -> tuple[Tensor, Tensor]:
     """Return the margin ``[N]``, and how likely each is to fall over the guard's draws, both float64 ``[N]``."""
-    margins = []
+    margins, size = [], rows_at_once(x_adv, 512)
     with torch.no_grad():
-        for part, aim in zip(torch.split(x_adv, 512), torch.split(y, 512), strict=True):
+        for part, aim in zip(torch.split(x_adv, size), torch.split(y, size), strict=True):
             margins.append(objective.evaluate(part, aim).margin)
     chances, own = guard.chances(x_adv), (y if targeted else labels)[:, None]
     each = chances.gather(1, own)[:, 0] if targeted else chances.scatter(1, own, 0).sum(1)

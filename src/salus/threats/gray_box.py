@@ -12,7 +12,7 @@ from salus.errors import OptionError
 from salus.guard import Guard
 from salus.threats.adaptive import EQ6_ALPHAS, WEIGHTS, AdaptiveResult, fallen, judged
 from salus.threats.latent import LatentSearch, projections
-from salus.threats.models import full_strength, oblivious, refusal
+from salus.threats.models import full_strength, oblivious, refusal, reseeded
 from salus.threats.objectives import ClassConsistent, Eq6, GuardObjective
 
 #: How far past the twin's boundary between labels is far enough to hope that the guard's is passed too, in logits.
@@ -26,6 +26,7 @@ def gray_box(
     y: Tensor,
     *,
     truth: Tensor | None = None,
+    samples: Tensor | None = None,
     progress: Callable[[str, int], None] | None = None,
 ) -> AdaptiveResult:
     """Attack a guard's twin: same architecture and defence, trained apart (I-defender, section 4.3).
@@ -39,6 +40,7 @@ def gray_box(
         x: clean samples ``[N, ...]``.
         y: their true labels, or targets if the attack is targeted.
         truth: true labels when ``y`` are targets.
+        samples: int64 ``[N]``, which samples of a larger whole x are; by default they are the whole.
         progress: called with each variant's name and how many samples the twin still stands on.
 
     Returns:
@@ -53,7 +55,8 @@ def gray_box(
         raise OptionError(reason)
     labels = y if truth is None else truth
     judge = GuardObjective(twin, targeted=attack.targeted)
-    found = oblivious(attack, twin, x, y)
+    samples = torch.arange(len(x), device=x.device) if samples is None else samples
+    found = oblivious(attack, twin, x, y, samples=samples)
     best, queries, passes = found.x_adv.clone(), found.queries.clone(), found.passes.clone()
     margin, chance = judged(judge, twin, best, y, labels, attack.targeted)
     chosen = torch.zeros_like(y)
@@ -62,12 +65,12 @@ def gray_box(
         names.append(name)
         if progress is not None:
             progress(name, int((chance == 0).sum()))
-        for goal in goals:
+        for turn, goal in enumerate(goals):
             rows = torch.arange(len(x), device=x.device) if goal is None else (goal != labels).nonzero()[:, 0]
             aim = y if goal is None else goal
             if not len(rows):
                 continue
-            made = engine.run(objective, x[rows], aim[rows])
+            made = reseeded(engine, turn).run(objective, x[rows], aim[rows], samples=samples[rows])
             queries[rows] += made.queries
             passes[rows] += made.passes
             value, likely = judged(judge, twin, made.x_adv, y[rows], labels[rows], attack.targeted)

@@ -15,6 +15,9 @@ from salus.guard import Guard
 
 THREAT_MODELS = ("white-box", "transfer", "oblivious", "gray-box", "adaptive", "decision-only")
 
+#: What lies between the seeds of an attack's turns.
+_APART = 1_000_003
+
 
 def full_strength(attack: Attack) -> Attack:
     """Return the attack without early stopping: what its maker cannot test on the victim, it must overdo."""
@@ -57,6 +60,11 @@ def changed(attack: Attack, **changes: Any) -> Attack:
     """Return the attack with these options, those that it has none of left out."""
     known = {field.name for field in fields(attack)}
     return replace(attack, **{key: value for key, value in changes.items() if key in known})
+
+
+def reseeded(attack: Attack, turn: int) -> Attack:
+    """Return the attack with draws of its own for one of its turns at the same samples, so that its starts differ."""
+    return replace(attack, seed=attack.seed + _APART * turn)
 
 
 def check_threat(name: str) -> str:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from salus.attacks import Evaluation, Objective
 from salus.attacks.objective import checked_logits, cross_entropy, logit_margin
+from salus.batches import rows_at_once
 from salus.guard import Guard, View
 
 #: How far past a boundary an adaptive attack pushes, in logits or in nats of suspicion.
@@ -196,13 +197,13 @@ class FeatureMatching(GuardObjective):
     def __init__(self, guard: Guard, x: Tensor) -> None:
         super().__init__(guard, targeted=True)
         with torch.no_grad():
-            views = [guard.view(part) for part in x.split(512)]
+            hidden = [guard.view(part).hidden for part in x.split(rows_at_once(x, 512))]
             verdict = guard(x)
         self.known = [bool((verdict.answers == label).any()) for label in range(len(guard.classifier.classes))]
         self._guides: dict[str, Tensor] = {}  # layer -> [K, D]
         self._spread: dict[str, Tensor] = {}  # layer -> [D]
         for layer in guard.layers:
-            states = torch.cat([view.hidden[layer] for view in views])
+            states = torch.cat([part[layer] for part in hidden])
             rows = [states[verdict.answers == label] for label in range(len(self.known))]
             self._guides[layer] = torch.stack([(own if len(own) else states).mean(0) for own in rows])
             self._spread[layer] = states.var(0, correction=0).clamp_min(1e-12)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from salus.attacks import Perturbation
 from salus.attacks.universal import UAP
 from salus.guard import Guard
 from salus.threats.adaptive import judged
@@ -16,36 +17,50 @@ from salus.threats.objectives import GuardObjective
 UNIVERSAL_WEIGHTS = (0.1, 1.0, 10.0)
 
 
-def adaptive_universal(
-    attack: UAP, guard: Guard, fit_x: Tensor, fit_y: Tensor, x: Tensor, y: Tensor
-) -> tuple[Tensor, dict[str, float]]:
-    """Fit universal perturbations to the guard itself, and take for each sample the one that gets furthest.
+def universal_variants(attack: UAP, guard: Guard, x: Tensor, y: Tensor) -> dict[str, Perturbation]:
+    """Fit universal perturbations to the guard itself, each with another weight, and one to its bare classifier.
 
     Args:
         attack: the engine.
         guard: the guard.
-        fit_x: samples to fit to ``[M, ...]``.
-        fit_y: their labels, or targets ``[M]``.
-        x: samples to judge on ``[N, ...]``.
-        y: their labels, or targets ``[N]``.
+        x: samples to fit to ``[M, ...]``.
+        y: their labels, or targets ``[M]``.
 
     Returns:
-        x_adv, and the share of samples for which each variant, the oblivious one first, was the worst.
+        The perturbations by the names of their variants, the oblivious one first.
     """
-    judge = GuardObjective(guard, targeted=attack.targeted)
     victims: dict[str, Any] = {"oblivious": guard.classifier}
     victims |= {
         f"acceptance weight={weight:g}": GuardObjective(guard, weight=weight, targeted=attack.targeted)
         for weight in (UNIVERSAL_WEIGHTS if attack.reads_loss else UNIVERSAL_WEIGHTS[:1])
     }
-    points, margins, chances = [], [], []
-    for victim in victims.values():
-        points.append(attack.fit(victim, fit_x, fit_y)(x))
-        margin, chance = judged(judge, guard, points[-1], y, y, attack.targeted)
-        chances.append(chance)
-        margins.append(torch.where(chance == 1, -torch.inf, margin))
-    likeliest = torch.stack(chances) == torch.stack(chances).amax(0)  # [V, N]
-    best = torch.where(likeliest, torch.stack(margins), torch.inf).argmin(0)  # [N], the first of equals
-    x_adv = torch.stack(points)[best, torch.arange(len(x), device=x.device)]
-    shares = torch.bincount(best, minlength=len(victims)) / len(x)
-    return x_adv, dict(zip(victims, shares.tolist(), strict=True))
+    return {name: attack.fit(victim, x, y) for name, victim in victims.items()}
+
+
+def adaptive_universal(
+    variants: dict[str, Perturbation], guard: Guard, x: Tensor, y: Tensor, *, targeted: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Put every perturbation on each sample, and take the one that gets furthest.
+
+    Args:
+        variants: what :func:`universal_variants` made.
+        guard: the guard.
+        x: samples to judge on ``[N, ...]``.
+        y: their labels, or targets ``[N]``.
+        targeted: y are targets.
+
+    Returns:
+        x_adv, and which variant each is of, int64 ``[N]``; of equals the first.
+    """
+    judge = GuardObjective(guard, targeted=targeted)
+    first, *others = variants.values()
+    best = first(x)
+    margin, chance = judged(judge, guard, best, y, y, targeted)
+    chosen = torch.zeros_like(y)
+    for place, variant in enumerate(others, 1):
+        point = variant(x)
+        value, likely = judged(judge, guard, point, y, y, targeted)
+        better = (likely > chance) | ((likely == chance) & (likely < 1) & (value < margin))
+        best[better], margin[better], chance[better] = point[better], value[better], likely[better]
+        chosen[better] = place
+    return best, chosen

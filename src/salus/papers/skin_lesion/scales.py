@@ -123,7 +123,7 @@ SCALES: dict[str, Scale] = {
                 training=_training(12, batch_size=64, precision="bfloat16"),
             ),
             "resnet50": Network(
-                size=64, options={"width": 0.25}, training=_training(12, batch_size=64, precision="bfloat16")
+                size=64, options={"width": 0.25}, training=_training(24, batch_size=64, precision="bfloat16")
             ),
         },
         cleaned=(0.05, 0.2, 0.45),

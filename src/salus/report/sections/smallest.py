@@ -12,9 +12,6 @@ from salus.report.figures.distances import Found, distance_curves
 from salus.report.run_folder import Record, Run
 from salus.report.tables import Cell, Glossary, Table, head, heads, text
 
-#: Samples that are read together.
-_ROWS = 256
-
 
 def smallest(run: Run, glossary: Glossary) -> dict[str, Any] | None:
     """Draw how many inputs stay right against the size of the change; None without such attacks."""
@@ -46,9 +43,9 @@ def _found(run: Run, cell: Record) -> Found | None:
     if len(before) != len(samples["y"]):
         return None
     good = before == samples["y"]
-    some = [slice(first, first + _ROWS) for first in range(0, len(good), _ROWS)]
-    moved = [_distance(arrays.rows("x_adv", rows), samples.rows("x", rows), cell["norm"]) for rows in some]
-    moved = np.concatenate(moved)[good & arrays["reached"].astype(bool)]
+    pairs = zip(arrays.pieces("x_adv"), samples.pieces("x"), strict=True)
+    moved = np.concatenate([_distance(x_adv, x, cell["norm"]) for x_adv, x in pairs])
+    moved = moved[good & arrays["reached"].astype(bool)]
     name = words.attack(cell["attack"]) + ("" if cell["threat_model"] == "white-box" else f", {cell['threat_model']}")
     return Found(name, np.sort(moved), int(good.sum()), len(good))
 
