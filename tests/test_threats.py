@@ -179,7 +179,7 @@ def test_on_the_guard_itself_the_gray_box_attack_wins_nearly_as_often_as_the_ada
     blind = fallen(guard, oblivious(attack, guard, x, y).x_adv, y).float().mean()
     knowing = adaptive(attack, guard, x, y).success.float().mean()
     assert blind < won <= knowing
-    assert won > 0.9 * knowing
+    assert won > 0.85 * knowing
 
 
 def test_without_a_defence_a_gray_box_attack_is_one_on_a_network_trained_apart(toy) -> None:

@@ -104,12 +104,13 @@ def tensor_rows(path: Path, count: int) -> Iterator[Callable[[Mapping[str, Tenso
 def _begin(file: IO[bytes], rows: Mapping[str, Tensor], count: int) -> dict[str, int]:
     """Write the header of a safetensors file; return where each tensor begins."""
     header, starts, end = {}, {}, 0
-    for name, part in sorted(rows.items(), key=lambda item: -item[1].element_size()):  # the widest type is aligned then
+    # In the library's own order, in which the widest types come first and all are aligned.
+    for name, part in sorted(rows.items(), key=lambda item: (-item[1].element_size(), item[0])):
         starts[name], end = end, end + count * part[0].nbytes
         header[name] = {
             "dtype": _TYPES[part.dtype], "shape": [count, *part.shape[1:]], "data_offsets": [starts[name], end],
         }  # fmt: skip
-    text = json.dumps(header).encode()
+    text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     file.write(len(text).to_bytes(8, "little") + text)
     return {name: 8 + len(text) + start for name, start in starts.items()}

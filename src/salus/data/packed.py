@@ -85,7 +85,7 @@ class Packed(Tensor):
                 raise _read_only()
             if func in (_ATEN.detach.default, _ATEN.alias.default):
                 return cls(first.levels, first.rows)
-            if func is _ATEN._to_copy.default and given.keys() == {"device"}:
+            if func is _ATEN._to_copy.default and given.get("dtype") in (None, torch.float32) and "device" in given:
                 held = first.bytes().to(given["device"])
                 return cls(held, torch.arange(len(held), device=held.device))
             if func is _ATEN.split.Tensor and _dimension(args[2:], given) == 0:

@@ -132,7 +132,9 @@ SCALES: dict[str, Scale] = {
         uap_images=500,
         strong=200,
         ensemble=100,
-        hardened=_hardened("resnet50", _training(20, batch_size=64, precision="bfloat16", averaging=0.99), steps=3),
+        hardened=_hardened(
+            "resnet50", _training(30, batch_size=64, precision="bfloat16", averaging=0.99), steps=2, eps=2 / 255
+        ),
     ),
     "full": Scale(
         networks={
