@@ -1,6 +1,6 @@
 """Audit all 10,015 skin lesions of ham10000 at 200x150, and print the most memory that took.
 
-Run: python benchmarks/memory.py [--attack fgsm:eps=0.00784] [--threat-model oblivious] [--samples N]
+Run: python benchmarks/memory.py [--attack fgsm:eps=2/255] [--threat-model oblivious] [--samples N]
 
 Every image is a test image (``--split all``) and is attacked: by FGSM at 2/255 a small network, bare and behind the
 purifier ``low-level``. What is measured is the command ``salus audit`` in a process of its own, its report included;

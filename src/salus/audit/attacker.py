@@ -48,7 +48,8 @@ class Attacker:
     clean samples as make a part, evenly spaced, or in all where they are one part.
 
     Args:
-        cell: what is attacked, how, and by whom.
+        cell: what is attacked, and under which threat model.
+        attack: the cell's.
         say: told what is being done.
 
     Raises:
