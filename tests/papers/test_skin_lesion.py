@@ -22,7 +22,9 @@ from salus.papers.skin_lesion.cells import COPY, KNOWS, Case
 from salus.papers.skin_lesion.claims import CLAIMS
 from salus.papers.skin_lesion.measured import printed
 from salus.papers.skin_lesion.page import write_page
+from salus.papers.skin_lesion.protocol import drawn
 from salus.papers.skin_lesion.scales import SCALES
+from salus.papers.skin_lesion.sentences import masked
 from salus.papers.skin_lesion.tables import arithmetic_table
 from salus.papers.skin_lesion.thresholds import PositiveOrNot, probability, under_thresholds
 
@@ -119,6 +121,24 @@ def test_every_defence_of_the_thesis_meets_its_attacker_and_the_one_who_knows() 
     assert threats["retrained-fgsm-low-level-pgd-knows"] == "adaptive"
     assert threats["hardened-pgd-knows"] == "white-box"
     assert len(cells.cases(hardened=False)) == len(todo) - 5
+
+
+def test_a_part_of_the_images_is_drawn_from_all_classes_whatever_their_order() -> None:
+    data = lesions(100, 0)  # class by class, as the table of the set
+    part = drawn(data, 140, 0)
+    assert len(part) == 140 and min(part.counts.values()) >= 8
+    assert torch.equal(part.x, drawn(data, 140, 0).x) and not torch.equal(part.x, drawn(data, 140, 1).x)
+    assert drawn(data, None, 0) is data and drawn(data, 700, 0) is data
+
+
+def test_a_copy_that_serves_the_attacker_better_is_told_as_masked_gradients() -> None:
+    def record(attacker: str, accuracy: float) -> dict[str, Any]:
+        case = Case("retrained-fgsm", None, "fgsm", attacker)
+        return {"network": "resnet50", **case.record(), "status": "done", "figures": {"accuracy": accuracy}}
+
+    assert masked({"cells": [record(COPY, 0.6), record(KNOWS, 0.5)]}) == []
+    (sentence,) = masked({"cells": [record(COPY, 0.4), record(KNOWS, 0.5)]})
+    assert "masked gradients" in sentence and "40.0% against 50.0%" in sentence
 
 
 # The question malignant or not.

@@ -99,7 +99,8 @@ def measured(results: Record, show: Show) -> list[str]:
         show("recap-uap", "Figure 5.2: from stage to stage under UAP"),
         show("lesions", "Lesions clean and attacked, and the change; below each what the plain classifier says"),
         "## Poisoning (Experiment 1)\n",
-        "NV labelled BKL in the training part; the thesis draws curves without numbers. “cleaned”: flips are looked "
+        "NV labelled BKL in the training part; validation labels, which decide when training stops, stay right, as "
+        "they may not for a victim. The thesis draws curves without numbers. “cleaned”: flips are looked "
         "for by confident learning (Northcutt et al., 2021) on classifiers that never saw the image, and what is found "
         "is dropped before training.\n",
         tables.poisoning_table(results),

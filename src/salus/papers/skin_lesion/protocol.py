@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
-from salus.attacks import Perturbation
+from salus import atomic
+from salus.attacks import UAP, Perturbation
 from salus.audit.cell import Cell
 from salus.audit.store import digest
 from salus.classifier import Classifier
@@ -135,7 +138,7 @@ class Protocol:
             path = self.steps.folder / "perturbations" / f"{self.network}-{255 * eps:g}.safetensors"
             engine = cells.universal(eps, self.seed)
 
-            def find(engine: Any = engine, path: Any = path) -> dict[str, Any]:
+            def find(engine: UAP = engine, path: Path = path) -> dict[str, Any]:
                 perturbation = engine.fit(plain, fit.x, fit.y)
                 perturbation.save(path)
                 after = plain.predict(perturbation(self.validation.x)).argmax(1)
@@ -148,8 +151,7 @@ class Protocol:
                 }
 
             name = f"{self.network}-uap-{255 * eps:g}"
-            perturbation = _load(path)
-            if perturbation is None:
+            if _load(path) is None:
                 self.steps.forget(name)
             key = [plain.fingerprint(), asdict(engine), digest(fit.fingerprint()), self.validation.fingerprint()]
             record = self.steps.do(name, f"{self.network} sweep", key, find, blank={"eps": eps})
@@ -169,11 +171,7 @@ class Protocol:
     @property
     def fit(self) -> Dataset:
         """The training images that universal perturbations are fitted to."""
-        train, most = self.splits.train, self.scale.uap_images
-        if most is not None and most < len(train):
-            rng = torch.Generator().manual_seed(self.seed)
-            train = train.subset(torch.randperm(len(train), generator=rng)[:most].sort().values)
-        return _to(train, str(self.test.x.device))
+        return _to(drawn(self.splits.train, self.scale.uap_images, self.seed), str(self.test.x.device))
 
     def cell(self, case: Case, models: Mapping[str, Classifier | None], eps: float | None) -> None:
         """Attack, judge and count one cell, or read what it came to."""
@@ -182,10 +180,8 @@ class Protocol:
             self.record("cells", {**case.record(), **self.missing()})
             return
         purifier = None if case.purifier is None else LowLevel(bounds=model.bounds, **PURIFIERS[case.purifier])
-        most = cells.images(case, self.scale)
-        data = self.test if most is None else self.test.subset(torch.arange(min(most, len(self.test))))
         cell = Cell(
-            data,
+            drawn(self.test, cells.images(case, self.scale), self.seed),
             Guard(model, purifier=purifier, name=case.name),
             cells.engine(case, self.scale, eps or 0.0, self.seed),
             case.threat_model,
@@ -224,7 +220,10 @@ class Protocol:
         if content["status"] != "done":
             self.reason = content["reason"]
         elif shown is not None:
-            self.arrays |= {f"picture|{self.network}-{shown}|{key}": value for key, value in _tensors(path).items()}
+            self.arrays |= {
+                f"picture|{self.network}-{shown}|{key}": value
+                for key, value in load_safetensors(path.read_bytes()).items()
+            }
         return content
 
     def thresholds(self, hardened: Classifier | None) -> None:
@@ -255,31 +254,31 @@ class Protocol:
         return {"status": "not run", "reason": reason}
 
 
+def drawn(data: Dataset, most: int | None, seed: int) -> Dataset:
+    """Draw so many images at natural prevalence, or take all; tables list images class by class."""
+    if most is None or most >= len(data):
+        return data
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
+    return data.subset(order[:most].sort().values)
+
+
 def _to(data: Dataset, device: str) -> Dataset:
     return data if device == "cpu" else replace(data, x=data.x.to(device), y=data.y.to(device))
 
 
-def _load(path: Any) -> Perturbation | None:
+def _load(path: Path) -> Perturbation | None:
     try:
         return Perturbation.load(path)
     except BundleError:
         return None
 
 
-def _tensors(path: Any) -> dict[str, Tensor]:
-    from safetensors.torch import load
-
-    return load(path.read_bytes())
-
-
-def _write_pictures(path: Any, data: Dataset, x_adv: Tensor, before: Tensor, after: Tensor) -> None:
+def _write_pictures(path: Path, data: Dataset, x_adv: Tensor, before: Tensor, after: Tensor) -> None:
     """Keep malignant images that were found and are missed, then others that were right and are wrong."""
-    from salus.atomic import write_tensors
-
     ill = torch.tensor([data.classes.index(name) for name in published.POSITIVE["medical"]], device=data.y.device)
     fooled = (before == data.y) & (after != data.y)
     missed = fooled & torch.isin(data.y, ill) & ~torch.isin(after, ill)
     rows = torch.cat([missed.nonzero()[:, 0], (fooled & ~missed).nonzero()[:, 0]])[:PICTURES]
     kept = {"clean": data.x[rows], "attacked": x_adv[rows], "y": data.y[rows], "before": before[rows],
             "after": after[rows]}  # fmt: skip
-    write_tensors(path, {name: value.cpu().contiguous() for name, value in kept.items()})
+    atomic.write_tensors(path, {name: value.cpu().contiguous() for name, value in kept.items()})

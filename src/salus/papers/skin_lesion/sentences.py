@@ -24,6 +24,7 @@ def summary(results: Record) -> list[str]:
     lines += plain(results)
     lines += universal(results)
     lines += defences(results)
+    lines += masked(results)
     lines += hardened(results)
     lines += thresholds(results)
     lines += poisoning(results)
@@ -85,6 +86,24 @@ def defences(results: Record) -> list[str]:
                 lines.append(f"  {title}, {attack.upper()}: {', '.join(told)}")
     head = "Accuracy under attack, the thesis's attacker (with a copy of the plain classifier) → one who knows all:"
     return [head, *lines] if lines else []
+
+
+def masked(results: Record) -> list[str]:
+    """Say where an attacker with a copy does better than one with the gradients, which tells of masked ones."""
+    told = []
+    for network, title in NETWORKS.items():
+        for attack in ("fgsm", "uap"):
+            for defence, words in (("retraining", "retraining"), ("both", "both")):
+                copy = value(cell(results, network, attack, defence), "accuracy")
+                knows = value(cell(results, network, attack, defence, attacker=KNOWS), "accuracy")
+                if copy is not None and knows is not None and copy < knows:
+                    told.append(f"{title}, {attack.upper()}, {words}: {percent(copy)}% against {percent(knows)}%")
+    if not told:
+        return []
+    return [
+        "A sign of masked gradients: the copy of the plain classifier serves the attacker better than the retrained "
+        f"one itself ({'; '.join(told)}). There the rows of PGD-40 and AutoAttack tell more."
+    ]
 
 
 def hardened(results: Record) -> list[str]:
