@@ -30,10 +30,11 @@ def universal_variants(attack: UAP, guard: Guard, x: Tensor, y: Tensor) -> dict[
         The perturbations by the names of their variants, the oblivious one first.
     """
     victims: dict[str, Any] = {"oblivious": guard.classifier}
-    victims |= {
-        f"acceptance weight={weight:g}": GuardObjective(guard, weight=weight, targeted=attack.targeted)
-        for weight in (UNIVERSAL_WEIGHTS if attack.reads_loss else UNIVERSAL_WEIGHTS[:1])
-    }
+    if guard.detectors and attack.reads_loss:
+        for weight in UNIVERSAL_WEIGHTS:
+            victims[f"acceptance weight={weight:g}"] = GuardObjective(guard, weight=weight, targeted=attack.targeted)
+    else:  # there is nothing to weigh
+        victims["end-to-end"] = GuardObjective(guard, targeted=attack.targeted)
     return {name: attack.fit(victim, x, y) for name, victim in victims.items()}
 
 
