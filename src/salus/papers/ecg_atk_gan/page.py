@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
-from salus import atomic
+from salus.papers import pages
 from salus.papers.ecg_atk_gan import figures, tables
 from salus.papers.ecg_atk_gan.published import (
     PAPERS,
@@ -35,6 +35,7 @@ from salus.papers.markdown import (
     number,
     percent,
 )
+from salus.papers.pages import Show
 
 HEAD = """\
 # ECG-ATK-GAN, the papers beside Salus
@@ -107,18 +108,12 @@ def write_page(results: Record, arrays: Mapping[str, NDArray[Any]], page: Path) 
     Raises:
         StoreError: the disk is full, or the place is not writable.
     """
-    pictures = figures.draw(results, arrays)
-    for name, content in pictures.items():
-        atomic.write_bytes(page.with_suffix("") / f"{name}.png", content)
 
-    def show(name: str, words: str) -> str:
-        if name in pictures:
-            return f"![{words}]({page.stem}/{name}.png)\n"
-        return f"*{words}.* not run: nothing to draw it from is stored.\n"
+    def parts(show: Show) -> list[str]:
+        return [head(results), "## In short\n", bullets(summary(results)), *as_published(results, show),
+                *honest(results, show), *about(results)]  # fmt: skip
 
-    parts = [head(results), "## In short\n", bullets(summary(results)), *as_published(results, show),
-             *honest(results, show), *about(results)]  # fmt: skip
-    atomic.write_text(page, "\n".join(parts))
+    pages.write(page, figures.draw(results, arrays), parts)
 
 
 def head(results: Record) -> str:
@@ -129,9 +124,6 @@ def head(results: Record) -> str:
         for paper in PAPERS.values()
     )
     return "\n".join([HEAD.format(papers=papers), circumstances(meta)])
-
-
-Show = Callable[[str, str], str]
 
 
 def as_published(results: Record, show: Show) -> list[str]:

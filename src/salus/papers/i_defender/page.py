@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
-from salus import atomic
+from salus.papers import pages
 from salus.papers.i_defender import figures, tables, tables_effort, tables_gray
 from salus.papers.i_defender.published import AUTHORS, BLACK_BOX, REMARKS, STRONGEST, TITLE, VENUE
 from salus.papers.i_defender.sentences import summary
 from salus.papers.markdown import NOT_STORED, Record, bullets, circumstances, markdown
+from salus.papers.pages import Show
 
 HEAD = f"""\
 # I-defender, the paper beside Salus
@@ -71,8 +71,6 @@ DIFFERS = """\
 - **WRN-46-8's I-defender** has the layer and mixture chosen for WRN-34-8.
 """
 
-Show = Callable[[str, str], str]
-
 
 def write_page(results: Record, page: Path) -> None:
     """Write the page, and its figures into a folder of its name beside it, from stored results alone.
@@ -86,21 +84,14 @@ def write_page(results: Record, page: Path) -> None:
     Raises:
         StoreError: the disk is full, or the place is not writable.
     """
-    pictures = figures.draw(results)
-    for name, content in pictures.items():
-        atomic.write_bytes(page.with_suffix("") / f"{name}.png", content)
 
-    def show(name: str, words: str) -> str:
-        if name in pictures:
-            return f"![{words}]({page.stem}/{name}.png)\n"
-        return f"*{words}.* not run: nothing to draw it from is stored.\n"
+    def parts(show: Show) -> list[str]:
+        return [
+            HEAD, circumstances(results.get("meta") or {}), "## In short\n", bullets(summary(results)),
+            *black_box(results, show), *cifar(results), *about(results),
+        ]  # fmt: skip
 
-    meta = results.get("meta") or {}
-    parts = [
-        HEAD, circumstances(meta), "## In short\n", bullets(summary(results)), *black_box(results, show),
-        *cifar(results), *about(results),
-    ]  # fmt: skip
-    atomic.write_text(page, "\n".join(parts))
+    pages.write(page, figures.draw(results), parts)
 
 
 def black_box(results: Record, show: Show) -> list[str]:

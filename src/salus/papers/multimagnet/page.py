@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
-from salus import atomic
+from salus.papers import pages
 from salus.papers.markdown import Record, bullets, circumstances
 from salus.papers.multimagnet import figures, tables
 from salus.papers.multimagnet.judging import FALSE_ALARM_RATE
 from salus.papers.multimagnet.published import AUTHORS, DATASETS, REMARKS, TITLE, VENUE
 from salus.papers.multimagnet.sentences import summary
-
-Show = Callable[[str, str], str]
+from salus.papers.pages import Show
 
 HEAD = """\
 # MultiMagNet, the paper beside Salus
@@ -67,16 +66,11 @@ def write_page(results: Record, arrays: Mapping[str, NDArray[Any]], page: Path) 
     Raises:
         StoreError: the disk is full, or the place is not writable.
     """
-    pictures = figures.draw(results, arrays)
-    folder = page.with_suffix("")
-    for name, content in pictures.items():
-        atomic.write_bytes(folder / f"{name}.png", content)
 
-    def show(name: str, words: str) -> str:
-        return f"![{words}]({folder.name}/{name}.png)\n" if name in pictures else f"*{words}: nothing stored.*\n"
+    def parts(show: Show) -> list[str]:
+        return [*head(results), *measured(results, show), *about(results)]
 
-    parts = [*head(results), *measured(results, show), *about(results)]
-    atomic.write_text(page, "\n".join(parts))
+    pages.write(page, figures.draw(results, arrays), parts)
 
 
 def head(results: Record) -> list[str]:
