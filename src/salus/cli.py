@@ -214,10 +214,17 @@ def attack(
     show_default=True,
     help="smoke (seconds), small (two cores, an hour or two) or full (as in the paper: a GPU).",
 )
-@click.option("--split", multiple=True, help="Of ecg-atk-gan: beats or patients, for honest.  [default: both]")
+@click.option(
+    "--split",
+    multiple=True,
+    help="Of ecg-atk-gan: beats or patients, for honest.  [default: both]  Of skin-lesion: lesions, or images as in the "
+    "thesis.  [default: lesions]",
+)
 @click.option("--time", "minutes", type=float, help="Begin nothing that would not end within so many minutes.")
 @click.option(
-    "--data", help="Of ecg-atk-gan: a folder of WFDB records.  [default: mitdb]  Of i-defender: a folder of ImageNet."
+    "--data",
+    help="Of ecg-atk-gan: a folder of WFDB records.  [default: mitdb]  Of i-defender: a folder of ImageNet.  Of "
+    "skin-lesion: ham10000 or isic2018.  [default: ham10000]",
 )
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Where downloaded sets lie.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of every random draw.")
