@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
@@ -211,3 +213,14 @@ def test_data_sets_are_listed_and_shown(tmp_path: Path) -> None:
     assert shown.exit_code == 0, shown.output
     assert all(word in shown.output for word in ("malignant", "test", "source", "split"))
     assert (tmp_path / "bc.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_every_help_page_is_readable() -> None:
+    def pages(command: click.Command, words: list[str]) -> Iterator[list[str]]:
+        yield words
+        for name, part in getattr(command, "commands", {}).items():
+            yield from pages(part, [*words, name])
+
+    for words in pages(main, []):
+        shown = CliRunner().invoke(main, [*words, "--help"])
+        assert shown.exit_code == 0 and "\\b" not in shown.output, words

@@ -217,8 +217,8 @@ def attack(
 @click.option(
     "--split",
     multiple=True,
-    help="Of ecg-atk-gan: beats or patients, for honest.  [default: both]  Of skin-lesion: lesions, or images as in the "
-    "thesis.  [default: lesions]",
+    help="Of ecg-atk-gan: beats or patients, for honest.  [default: both]  Of skin-lesion: lesions, or images as in "
+    "the thesis.  [default: lesions]",
 )
 @click.option("--time", "minutes", type=float, help="Begin nothing that would not end within so many minutes.")
 @click.option(
@@ -232,13 +232,13 @@ def attack(
 @click.option("--page", type=click.Path(path_type=Path), help="The page to write.  [default: OUT/PAPER.md]")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for models and results.")
 def reproduce(paper: str, protocol: tuple[str, ...], split: tuple[str, ...], out: Path, **options: Any) -> None:
-    r"""Train, attack and count what a paper did, and print its numbers beside ours.
+    """Train, attack and count what a paper did, and print its numbers beside ours.
 
     What does not fit the time is listed as not run; the same command goes on where it was.
 
     \b
     salus reproduce ecg-atk-gan --protocol as-published --scale small --time 90 --out runs/ecg-atk-gan
-    """
+    """  # noqa: D301 - click wants the character
     from salus.papers import reproduce as run
 
     command = shlex.join(["salus", *sys.argv[1:]])
