@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -57,8 +57,8 @@ def draw(results: Record, arrays: Arrays) -> dict[str, bytes]:
         pictures["lesions"] = lesions_picture(results, arrays)
     if any(name.startswith("perturbation|") for name in arrays):
         pictures["perturbation"] = perturbation_picture(results, arrays)
-    held = next(iter(results.get("thresholds") or ()), None)
-    if held is not None and done(held):
+    held = [record for record in results.get("thresholds") or () if done(record)]
+    if held:
         pictures["thresholds"] = thresholds_picture(held)
     return pictures
 
@@ -224,21 +224,23 @@ def perturbation_picture(results: Record, arrays: Arrays) -> bytes:
         return _png(figure)
 
 
-def thresholds_picture(record: Record) -> bytes:
-    """Draw what the hardened model misses at each threshold, clean and attacked."""
+def thresholds_picture(records: Sequence[Record]) -> bytes:
+    """Draw what the hardened and the plain model miss at each threshold, clean and attacked."""
     with _paper((5.6, 4.0)) as figure:
         ax = figure.subplots()
-        clean = [100 * (row["fnr"] or 0.0) for row in record["rows"]]
-        attacked = [100 * (row["fnr_attacked"] or 0.0) for row in record["rows"]]
-        most = max(*clean, *attacked, 10.0)
-        ax.plot([0, most / 2], [0, most], "--", color=MUTED, label="twice the clean rate")
+        most = 10.0
+        for record in records:
+            clean, attacked = ([100 * (row[name] or 0.0) for row in record["rows"]] for name in ("fnr", "fnr_attacked"))
+            most = max(most, *clean)
+            dash, colour = ("-D", VERMILION) if record["model"] == "hardened" else ("--s", BLUE)
+            ax.plot(clean, attacked, dash, color=colour, markersize=5, label=f"{record['model']} model")
+        ax.plot([0, most], [0, 2 * most], "--", color=MUTED, label="twice the clean rate")
         ax.plot([0, most], [0, most], ":", color=MUTED, label="the clean rate")
-        ax.plot(clean, attacked, "-D", color=VERMILION, markersize=5, label="hardened model")
         ax.set_xlabel("malignant lesions missed, clean, %")
         ax.set_ylabel("missed under attack, %")
         ax.grid()
         ax.set_axisbelow(True)
-        ax.legend(frameon=False, loc="lower right")
+        ax.legend(frameon=False)
         return _png(figure)
 
 

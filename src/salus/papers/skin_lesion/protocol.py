@@ -82,7 +82,8 @@ class Protocol:
                 self.cell(case, models, eps)
                 advance(1)
             if hardened:
-                self.thresholds(models.get("hardened"))
+                for name in ("plain", "hardened"):
+                    self.thresholds(name, models.get(name))
             advance(1)
             self.poisoning(advance)
             if by_image is not None:
@@ -226,21 +227,22 @@ class Protocol:
             }
         return content
 
-    def thresholds(self, hardened: Classifier | None) -> None:
-        """Attack the hardened model's answer "malignant or not" at thresholds chosen on validation images."""
-        if hardened is None:
-            self.record("thresholds", self.missing())
+    def thresholds(self, name: str, classifier: Classifier | None) -> None:
+        """Attack a model's answer "malignant or not" at thresholds chosen on validation images."""
+        if classifier is None:
+            self.record("thresholds", {"model": name, **self.missing()})
             return
 
         def work() -> dict[str, Any]:
             return under_thresholds(
-                hardened, self.validation, self.test, published.POSITIVE["medical"], eps=published.FGSM_EPS,
+                classifier, self.validation, self.test, published.POSITIVE["medical"], eps=published.FGSM_EPS,
                 steps=self.scale.steps, restarts=self.scale.restarts, seed=self.seed,
             )  # fmt: skip
 
-        key = [hardened.fingerprint(), self.test.fingerprint(), self.validation.fingerprint(), self.scale.steps,
+        key = [classifier.fingerprint(), self.test.fingerprint(), self.validation.fingerprint(), self.scale.steps,
                self.scale.restarts, self.seed]  # fmt: skip
-        self.record("thresholds", self.steps.do(f"{self.network}-thresholds", f"{self.network} thresholds", key, work))
+        found = self.steps.do(f"{self.network}-{name}-thresholds", f"{self.network} {name} thresholds", key, work)
+        self.record("thresholds", {"model": name, **found})
 
     # Bookkeeping.
 

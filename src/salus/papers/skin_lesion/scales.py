@@ -132,6 +132,7 @@ SCALES: dict[str, Scale] = {
         uap_images=500,
         strong=200,
         ensemble=100,
+        restarts=2,
         hardened=_hardened(
             "resnet50", _training(30, batch_size=64, precision="bfloat16", averaging=0.99), steps=2, eps=2 / 255
         ),

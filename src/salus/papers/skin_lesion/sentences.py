@@ -129,7 +129,7 @@ def hardened(results: Record) -> list[str]:
 
 def thresholds(results: Record) -> list[str]:
     """Say at which thresholds the attacker no more than doubles what is missed."""
-    record = next(iter(results.get("thresholds") or ()), None)
+    record = find(results.get("thresholds"), model="hardened")
     if record is None or not done(record):
         return []
     met = [row for row in record["rows"] if row["fnr"] and row["fnr_attacked"] <= TIMES * row["fnr"]]

@@ -159,17 +159,21 @@ def poisoning_table(results: Record) -> str:
 
 
 def thresholds_table(results: Record) -> str:
-    """The hardened model asked for malignant or not."""
-    record = next(iter(results.get("thresholds") or ()), None)
-    if record is None or not done(record):
-        return f"{not_run(record).capitalize()}.\n"
-    lines = [
-        [percent(row["allowed"], 0), number(row["threshold"]), rate(row, "fnr"), rate(row, "fnr_attacked"),
-         _times(row["fnr_attacked"], row["fnr"]), rate(row, "specificity"), rate(row, "specificity_attacked")]
-        for row in record["rows"]
-    ]  # fmt: skip
-    header = ["chosen to miss", "threshold", "FNR clean", "FNR attacked", "times", "specificity clean", "attacked"]
-    return markdown(header, lines, 0)
+    """The plain and the hardened model asked for malignant or not."""
+    lines: list[Cells] = []
+    for record in results.get("thresholds") or ():
+        if not done(record):
+            lines.append([record["model"], not_run(record), *[""] * 6])
+            continue
+        lines += [
+            [record["model"], percent(row["allowed"], 0), number(row["threshold"]), rate(row, "fnr"),
+             rate(row, "fnr_attacked"), _times(row["fnr_attacked"], row["fnr"]), rate(row, "specificity"),
+             rate(row, "specificity_attacked")]
+            for row in record["rows"]
+        ]  # fmt: skip
+    header = ["model", "chosen to miss", "threshold", "FNR clean", "FNR attacked", "times", "specificity clean",
+              "attacked"]  # fmt: skip
+    return markdown(header, lines)
 
 
 def _times(after: float | None, before: float | None) -> str:
