@@ -42,7 +42,7 @@ COLOURS = {
     "pyautoattack": "#56b4e9",
     "torchattacks": "#7f5fa8",
 }
-NORMS = {"linf": "L∞", "l2": "L2"}
+NORMS = {"linf": "L∞", "l2": "L2", "l0": "L0"}
 KNOWLEDGE = {"gradients": "gradients", "logits": "logits", "answers": "answers alone"}
 
 HEAD = """\

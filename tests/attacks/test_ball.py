@@ -84,6 +84,36 @@ def test_random_points_are_uniform_in_the_ball() -> None:
     assert float(inside.norm(dim=1).max()) <= 0.5
 
 
+@settings(max_examples=100, deadline=None)
+@given(
+    shape=st.sampled_from([(7,), (2, 6), (3, 4, 5)]),
+    eps=st.integers(0, 25),
+    bounds=st.sampled_from([(0.0, 1.0), (-2.3, 5.1)]),
+    seed=st.integers(0, 10**6),
+)
+def test_a_ball_in_l0_holds_so_many_places_changed_most(
+    shape: tuple[int, ...], eps: int, bounds: tuple[float, float], seed: int
+) -> None:
+    rng = torch.Generator().manual_seed(seed)
+    x = (bounds[0] + (bounds[1] - bounds[0]) * torch.rand(5, *shape, generator=rng)).clamp(*bounds)
+    region = ball("l0", x, eps, bounds)
+    count = shape[0] if len(shape) == 1 else int(np.prod(shape[1:]))
+    wished = (x + torch.randn(x.shape, generator=rng)).clamp(*bounds)
+    for point in (region.project(wished), region.random(seed, torch.arange(5), 0)):
+        changed = (point != x).reshape(5, -1, count).any(1)
+        assert torch.equal(region.distance(point), changed.sum(1).double())
+        assert int(changed.sum(1).max()) <= eps
+        assert torch.equal(region.project(point), point)
+        assert bool((point >= region.low).all()) and bool((point <= region.high).all())
+    size = (wished - x).abs().reshape(5, -1, count).amax(1)
+    kept = (region.project(wished) != x).reshape(5, -1, count).any(1)
+    assert int(kept.sum(1).min()) == min(eps, count)
+    if 0 < eps < count:
+        assert bool((size.where(kept, torch.inf).amin(1) >= size.where(~kept, -torch.inf).amax(1)).all())
+    step = region.steepest(wished - x)
+    assert bool(((step != 0).reshape(5, -1, count).any(1).sum(1) == 1).all())
+
+
 def test_masked_values_and_integer_features_keep_to_their_places() -> None:
     x = torch.tensor([[0.5, 0.5, 0.5, 0.5]])
     mask = torch.tensor([True, False, True, True])

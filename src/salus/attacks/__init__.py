@@ -11,10 +11,12 @@ from salus.attacks.fab import FAB
 from salus.attacks.gradient import BIM, FGSM, PGD
 from salus.attacks.hop_skip_jump import HopSkipJump
 from salus.attacks.objective import DecisionObjective, Evaluation, LogitObjective, Objective
+from salus.attacks.patch import Patch
 from salus.attacks.perturbation import Perturbation
 from salus.attacks.registry import ATTACKS, parse_attack
 from salus.attacks.search import Search
 from salus.attacks.smooth import SmoothPGD
+from salus.attacks.sparse_rs import SparseRS
 from salus.attacks.square import Square
 from salus.attacks.universal import UAP
 
@@ -40,9 +42,11 @@ __all__ = [
     "LogitObjective",
     "NormName",
     "Objective",
+    "Patch",
     "Perturbation",
     "Search",
     "SmoothPGD",
+    "SparseRS",
     "Square",
     "parse_attack",
 ]

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from salus.attacks import draws
 
-NormName = Literal["linf", "l2"]
+NormName = Literal["linf", "l2", "l0"]
 B = TypeVar("B", bound="Ball")
 
 
@@ -26,7 +26,7 @@ class Ball(ABC):
 
     Attributes:
         x: the clean samples ``[N, ...]``.
-        eps: the radius, in the units of x.
+        eps: the radius, in the units of x; in L0 a number of places.
         low: the lowest value each element may take, ``[N, ...]``; equal to x where it may not change.
         high: the highest value.
         steps: the size of one unit of each integer feature, ``[F]``, 0 where continuous; None for no such
@@ -155,6 +155,58 @@ class L2Ball(Ball):
         return (point.double() - self.x.double()).flatten(1).square().sum(1).sqrt()
 
 
+class L0Ball(Ball):
+    """All points that differ from the sample in at most eps places, by any amount inside the bounds.
+
+    A place is a pixel of an image or a moment of a signal, with all its channels, or a feature of a table.
+    """
+
+    def project(self, point: Tensor) -> Tensor:
+        """Clamp to the bounds and take back all but the eps places that moved most."""
+        point = point.clamp(self.low, self.high)
+        moved = by_place((point.double() - self.x.double()).abs()).amax(1)  # [N, P]
+        most = places(self.eps, moved.shape[1])
+        kept = torch.zeros_like(moved, dtype=torch.bool)
+        kept.scatter_(1, moved.argsort(dim=1, descending=True, stable=True)[:, :most], value=True)
+        return torch.where(in_shape(kept, point), point, self.x)
+
+    def steepest(self, gradient: Tensor) -> Tensor:
+        """Return the sign at the one place where the gradient is largest; zero where it vanishes."""
+        size = by_place(gradient.abs()).sum(1)
+        first = torch.zeros_like(size, dtype=torch.bool).scatter_(1, size.argmax(1, keepdim=True), value=True)
+        return torch.where(in_shape(first, gradient), gradient.sign(), 0.0)
+
+    def random(self, seed: int, samples: Tensor, stream: int) -> Tensor:
+        """Draw eps places, and any values inside the bounds there."""
+        count = by_place(self.x).shape[2]
+        order = draws.uniform(seed, samples, (count,), 2 * stream).argsort(dim=1, stable=True)
+        chosen = torch.zeros_like(order, dtype=torch.bool)
+        chosen.scatter_(1, order[:, : places(self.eps, count)], value=True)
+        values = self.low + (self.high - self.low) * draws.uniform(
+            seed, samples, tuple(self.x.shape[1:]), 2 * stream + 1
+        )
+        return torch.where(in_shape(chosen, self.x), values.clamp(self.low, self.high), self.x)
+
+    def distance(self, point: Tensor) -> Tensor:
+        """Count the places that differ."""
+        return by_place(point != self.x).any(1).sum(1).double()
+
+
+def by_place(x: Tensor) -> Tensor:
+    """Arrange samples ``[N, ...]`` as ``[N, C, P]``, P places of C values each; a table's features are its places."""
+    return x[:, None] if x.ndim == 2 else x.flatten(2)
+
+
+def in_shape(at: Tensor, x: Tensor) -> Tensor:
+    """Shape what is told of each place, ``[N, P]``, so that it goes with samples ``[N, ...]``."""
+    return at if x.ndim == 2 else at.reshape(len(x), 1, *x.shape[2:])
+
+
+def places(eps: float, count: int) -> int:
+    """Return how many of so many places may change."""
+    return int(min(eps, count))
+
+
 def ball(
     norm: NormName,
     x: Tensor,
@@ -166,9 +218,9 @@ def ball(
     """Describe where an attacker with this budget may go from x.
 
     Args:
-        norm: ``"linf"`` or ``"l2"``.
+        norm: ``"linf"``, ``"l2"`` or ``"l0"``.
         x: clean samples ``[N, ...]``, inside the bounds.
-        eps: radius in the units of x.
+        eps: radius in the units of x; in L0 a number of places, see :class:`L0Ball`.
         bounds: lowest and highest value.
         mask: bool, broadcastable to one sample; False where a value may not change.
         steps: ``[F]``, unit of each integer feature, 0 where continuous.
@@ -185,7 +237,7 @@ def ball(
         low, high = torch.where(mask, low, x), torch.where(mask, high, x)
     # x itself is always allowed, even where rounding has put it a float beyond the bound.
     low, high = torch.minimum(low, x), torch.maximum(high, x)
-    kind = LinfBall if norm == "linf" else L2Ball
+    kind = LinfBall if norm == "linf" else L2Ball if norm == "l2" else L0Ball
     return kind(x=x, eps=eps, low=low, high=high, steps=steps)
 
 

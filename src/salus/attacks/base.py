@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from salus.attacks.ball import NormName, ball
+from salus.attacks.ball import NormName, ball, by_place
 from salus.attacks.objective import LogitObjective, Model, Objective, frozen
 from salus.attacks.search import BudgetSpent, Search
 from salus.attacks.taxonomy import Knowledge
@@ -60,8 +60,8 @@ class Attack(ABC):
 
     Attributes:
         eps: radius of the ball, in the units of x; None for no limit but the bounds, where an attack looks for
-            the smallest change.
-        norm: ``"linf"`` or ``"l2"``; some attacks know one alone.
+            the smallest change. In L0 the number of places that may change: pixels, moments or features.
+        norm: ``"linf"``, ``"l2"`` or ``"l0"``; some attacks know one alone.
         bounds: lowest and highest value of x.
         seed: decides every random draw, together with a sample's index.
         targeted: ``y`` is the class to reach, not the one to leave.
@@ -116,6 +116,11 @@ class Attack(ABC):
             raise OptionError(
                 f"{self.title}: eps={self.eps:g} is more than the whole range of values, {width:g} wide; "
                 f"eps is in the units of x (8/255 = {8 / 255:.4f} for images in 0 to 1)."
+            )
+        if self.norm == "l0" and self.eps is not None and not float(self.eps).is_integer():
+            raise OptionError(
+                f"{self.title}: eps counts the pixels, moments or features that may change, so it must be a whole "
+                f"number, not {self.eps:g}; give it its own, as in '{self.name}:eps=24'."
             )
         if self.batch_size < 1:
             raise OptionError(f"{self.title}: batch_size must be at least 1, not {self.batch_size}.")
@@ -295,6 +300,9 @@ class Attack(ABC):
         diagonal = (self.bounds[1] - self.bounds[0]) * math.sqrt(x[0].numel())
         if self.norm == "l2" and self.eps is not None and self.eps > diagonal:
             raise OptionError(f"{self.title}: eps={self.eps:g} is longer than the diagonal of the space, {diagonal:g}.")
+        count = by_place(x[:1]).shape[2]
+        if self.norm == "l0" and self.eps is not None and self.eps > count:
+            raise OptionError(f"{self.title}: eps={self.eps:g} is more than the {count} places of a sample.")
 
     def _constraints(self, x: Tensor) -> tuple[Tensor | None, Tensor | None]:
         mask = None

@@ -15,8 +15,10 @@ from salus.attacks.ensemble import AutoAttack
 from salus.attacks.fab import FAB
 from salus.attacks.gradient import BIM, FGSM, PGD
 from salus.attacks.hop_skip_jump import HopSkipJump
+from salus.attacks.patch import Patch
 from salus.attacks.peers import LIBRARIES, peer_class, split_peer
 from salus.attacks.smooth import SmoothPGD
+from salus.attacks.sparse_rs import SparseRS
 from salus.attacks.square import Square
 from salus.attacks.universal import UAP
 from salus.errors import OptionError, nearest
@@ -29,6 +31,7 @@ ATTACKS: dict[str, type[Attack]] = {
         CarliniWagnerL2, CarliniWagnerLinf, DeepFool, FAB,
         UAP,
         Square,
+        SparseRS, Patch,
         Boundary, HopSkipJump,
         AutoAttack,
     )

@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from salus.attacks import Attack
+from salus.attacks.ball import by_place
 from salus.attacks.controls import Control, parse_control
 from salus.attacks.poisoning import Poison, Trigger, parse_poison, triggers
 from salus.attacks.registry import attack_class, build_attack, known_options, split_attack
@@ -30,6 +31,9 @@ DEFAULT_EPS = {
     "signal": (0.005, 0.01, 0.02),
     "image": (2 / 255, 8 / 255, 16 / 255),
 }
+
+#: The sweep of attacks in L0: shares of the pixels, moments or features.
+DEFAULT_PLACES = (0.002, 0.01, 0.05)
 
 #: How a transfer attacker may come by a classifier of their own.
 SUBSTITUTES = ("data", "split", "queries")
@@ -55,7 +59,7 @@ class Budget(BaseModel):
     Attributes:
         eps: radii; attacks that need one take each in turn. Those that look for the smallest change have no
             limit when it is empty, and the others a sweep that suits the data.
-        norm: ``linf`` or ``l2``, for attacks that know both.
+        norm: ``linf`` or ``l2``, for attacks that know both; attacks in L0 know that alone.
         steps: gradient steps or iterations of each start.
         queries: most forward passes a sample; an adaptive attack spends as many for each variant and class.
         restarts: independent starts.
@@ -356,6 +360,9 @@ def guard_parts(spec: str) -> list[str]:
 
 
 def _default_eps(data: Dataset, norm: str) -> tuple[float, ...]:
+    if norm == "l0":
+        count = by_place(data.x[:1]).shape[2]
+        return tuple(dict.fromkeys(float(max(round(share * count), 1)) for share in DEFAULT_PLACES))
     width = data.bounds[1] - data.bounds[0]
     if norm == "l2":  # a box of half-width eps has about this radius
         width *= 0.5 * data.x[0].numel() ** 0.5

@@ -54,7 +54,8 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "guard": ("Judged by", "the bare classifier, or the guard (classifier with its defences) of that name."),
     "attack": ("Attack", "how the inputs were changed, with its options; clean inputs are unchanged."),
     "threat_model": ("Threat model", "what the attacker knows; each is explained at the foot of the page."),
-    "eps": ("eps", "the largest change allowed, in the units of the input, and the norm that measures it."),
+    "eps": ("eps", "the largest change allowed, in the units of the input, and the norm that measures it; in L0 "
+        "how many pixels, moments or features may change."),
     "n": ("Samples", "how many inputs were attacked, or belong to the row."),
     "clean_accuracy": ("Clean accuracy", "share of inputs accepted and right before any attack (good)."),
     "robust_accuracy": (

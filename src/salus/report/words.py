@@ -13,6 +13,7 @@ _ATTACKS = {
     "cw-l2": "C&W L2", "cw-linf": "C&W L∞", "carlini-wagner-l2": "C&W L2", "carlini-wagner-linf": "C&W L∞",
     "deepfool": "DeepFool", "deep-fool": "DeepFool", "fab": "FAB", "square": "Square", "boundary": "Boundary",
     "hop-skip-jump": "HopSkipJump", "autoattack": "AutoAttack", "auto-attack": "AutoAttack", "uap": "UAP",
+    "sparse-rs": "Sparse-RS", "patch": "patch",
     "noise": "noise (control)",
 }  # fmt: skip
 

@@ -108,8 +108,8 @@ def measured(results: Record, show: Show) -> list[str]:
         tables.purifier_table(results),
         "### A hardened model\n",
         "Adversarial training from the start, beside the plain model. Here the attacker knows the threshold too, and "
-        "attacks the question “malignant or not” itself (MEL, BCC, AKIEC). Thresholds were chosen on validation images, "
-        "to miss so many of the malignant ones.\n",
+        "attacks the question “malignant or not” itself (MEL, BCC, AKIEC). Thresholds were chosen on validation "
+        "images, to miss so many of the malignant ones.\n",
         tables.thresholds_table(results),
         show("thresholds", "Malignant lesions missed, clean and attacked"),
         "## The thesis's sentences, tried\n",
