@@ -23,6 +23,7 @@ from salus.report.sections.examples import examples
 from salus.report.sections.harm import harm
 from salus.report.sections.health import health
 from salus.report.sections.reach import reach
+from salus.report.sections.recap import recap
 from salus.report.sections.smallest import smallest
 from salus.report.tables import Glossary
 
@@ -65,6 +66,7 @@ def _content(run: Run) -> dict[str, Any]:
         "warnings": _warnings(run),
         "about": about(run, glossary),
         "accuracy": accuracy(run, glossary),
+        "recap": recap(run),
         "smallest": smallest(run, glossary),
         "cells": cells(run, glossary),
         "classes": classes(run, glossary),

@@ -99,6 +99,8 @@ class Protocol:
         for attack in ("fgsm", "uap"):
             name = f"retrained-{attack}"
             engine = cells.engine(Case(name, None, attack, COPY), self.scale, eps or 0.0, self.seed) if eps else None
+            if isinstance(engine, UAP):
+                engine = replace(engine, epochs=self.scale.uap_epochs)
             ready = plain is not None and engine is not None
             made[name] = self.trainings.retrained(attack, engine, plain) if ready else None  # type: ignore[arg-type]
         if self.scale.hardened.network == self.network:

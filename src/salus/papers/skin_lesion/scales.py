@@ -56,6 +56,7 @@ class Scale:
         rounds: of adversarial retraining.
         uap_eps: that are tried; the smallest that fools enough is used.
         uap_images: training images that a universal perturbation is fitted to.
+        uap_epochs: passes over the drawn images that one makes in a round of retraining.
         strong: test images under PGD, and under attackers who search every class.
         ensemble: test images under AutoAttack.
         steps: of PGD.
@@ -72,6 +73,7 @@ class Scale:
     rounds: Rounds = field(default_factory=lambda: Rounds(balance="weights"))
     uap_eps: tuple[float, ...] = tuple(level / 255 for level in (2, 4, 6, 8, 10, 12, 16, 20, 24, 32))
     uap_images: int | None = None
+    uap_epochs: int = 10
     strong: int | None = None
     ensemble: int | None = None
     steps: int = 40
@@ -130,6 +132,7 @@ SCALES: dict[str, Scale] = {
         folds=3,
         rounds=Rounds(balance="weights", batch_size=64, precision="bfloat16"),
         uap_images=500,
+        uap_epochs=2,
         strong=200,
         ensemble=100,
         restarts=2,
