@@ -9,12 +9,13 @@ benchmarks/attacks.py wrote. With --check nothing is written: it ends with 1 whe
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import sys
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+from stamps import check, described
 
 import salus.attacks
 from salus.attacks import ATTACKS, Attack
@@ -117,11 +118,8 @@ def main() -> int:
         {} if stored is None else {name: image(options.page, name) for name in datasets(stored) if shown(stored, name)}
     )
     if options.check:
-        stale = [] if options.page.exists() and options.page.read_text(encoding="utf-8") == text else [options.page]
-        stale += [path for name, path in figures.items() if stamp_of(path) != stamp(stored, name)]
-        for path in stale:
-            print(f"{path} is stale; run python docs/attacks_page.py")
-        return int(bool(stale))
+        paths = {path: drawn_from(stored, name) for name, path in figures.items()}
+        return check(options.page, text, paths, "attacks_page.py")
     options.page.write_text(text, encoding="utf-8")
     for name, path in figures.items():
         path.parent.mkdir(exist_ok=True)
@@ -309,19 +307,9 @@ def shown(stored: Record, name: str) -> list[Record]:
     return list(records.values())
 
 
-def stamp(stored: Record, name: str) -> str:
-    """Hash what a figure is drawn from."""
-    return hashlib.sha256(json.dumps([shown(stored, name), COLOURS], sort_keys=True).encode()).hexdigest()
-
-
-def stamp_of(path: Path) -> str:
-    """Read the hash that a figure carries."""
-    from PIL import Image
-
-    if not path.exists():
-        return ""
-    with Image.open(path) as picture:
-        return str(picture.info.get("Description", ""))
+def drawn_from(stored: Record, name: str) -> list[Any]:
+    """Say what the figure for these data depends on."""
+    return [shown(stored, name), COLOURS]
 
 
 def draw(stored: Record, name: str, path: Path) -> None:
@@ -349,7 +337,7 @@ def draw(stored: Record, name: str, path: Path) -> None:
     figure.set_size_inches(3.3 * columns, height)
     figure.supxlabel("time a sample over Salus's (further left is faster)", fontsize=10, y=0.4 / height)
     figure.tight_layout(rect=(0, 0.6 / height, 1, 1 - 0.1 / height))
-    figure.savefig(path, dpi=130, metadata={"Description": stamp(stored, name), "Software": None})
+    figure.savefig(path, dpi=130, metadata=described(drawn_from(stored, name)))
     plt.close(figure)
 
 

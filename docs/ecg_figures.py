@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
 from ecg_goals import ON_VALIDATION, attacked
 from matplotlib.figure import Figure
+from stamps import described
 
 from salus.report.figures.style import BLUE, INK, MUTED, RULE, VERMILION, style
 
@@ -56,19 +55,9 @@ def image(page: Path, name: str) -> Path:
     return page.parent / "images" / f"ecg-{name}.png"
 
 
-def stamp(what: Any) -> str:
-    """Hash what a figure is drawn from."""
-    return hashlib.sha256(json.dumps([what, _DRAWN], sort_keys=True).encode()).hexdigest()
-
-
-def stamp_of(path: Path) -> str:
-    """Read the hash that a figure carries."""
-    from PIL import Image
-
-    if not path.exists():
-        return ""
-    with Image.open(path) as picture:
-        return str(picture.info.get("Description", ""))
+def drawn_from(what: Any) -> list[Any]:
+    """Say what a figure of :func:`shown` depends on."""
+    return [what, _DRAWN]
 
 
 def draw(name: str, what: Any, path: Path) -> None:
@@ -77,7 +66,7 @@ def draw(name: str, what: Any, path: Path) -> None:
     with style(**{"savefig.transparent": False, "figure.facecolor": "white"}):
         figure = drawn(what)
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=120, metadata={"Description": stamp(what), "Software": None})
+        figure.savefig(path, dpi=120, metadata=described(drawn_from(what)))
 
 
 def draw_curve(lines: dict[str, list[Record]]) -> Figure:

@@ -15,11 +15,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ecg_figures import SPLITS, draw, image, shown, stamp, stamp_of
+from ecg_figures import SPLITS, draw, drawn_from, image, shown
 from ecg_findings import agreement, frontier, goals, over_eps, pictures, records, results
 from ecg_goals import attacked, judge
 from ecg_models import inputs, model, protocols, size
 from ecg_numbers import share
+from stamps import check
 
 DOCS = Path(__file__).parent
 STORED, PAGE = DOCS / "ecg-results.json", DOCS / "ecg.md"
@@ -91,12 +92,8 @@ def main() -> int:
     stored = json.loads(options.stored.read_text(encoding="utf-8")) if options.stored.exists() else None
     text, figures = page(stored), shown(stored)
     if options.check:
-        stale = [] if options.page.exists() and options.page.read_text(encoding="utf-8") == text else [options.page]
-        paths = {image(options.page, name): what for name, what in figures.items()}
-        stale += [path for path, what in paths.items() if stamp_of(path) != stamp(what)]
-        for path in stale:
-            print(f"{path} is stale; run python docs/ecg_page.py")
-        return int(bool(stale))
+        paths = {image(options.page, name): drawn_from(what) for name, what in figures.items()}
+        return check(options.page, text, paths, "ecg_page.py")
     options.page.write_text(text, encoding="utf-8")
     for name, what in figures.items():
         draw(name, what, image(options.page, name))

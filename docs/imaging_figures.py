@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import io
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ import numpy as np
 from imaging_numbers import ATTACKERS, DEFENCES, Record, missed, network
 from matplotlib.figure import Figure
 from PIL import Image
+from stamps import described
 
 from salus.report.figures.style import BLUE, INK, MUTED, VERMILION, style
 
@@ -41,17 +40,9 @@ def image(page: Path, name: str) -> Path:
     return page.parent / "images" / f"imaging-{name}.png"
 
 
-def stamp(what: Any) -> str:
-    """Hash what a figure is drawn from."""
-    return hashlib.sha256(json.dumps([what, _DRAWN], sort_keys=True).encode()).hexdigest()
-
-
-def stamp_of(path: Path) -> str:
-    """Read the hash that a figure carries."""
-    if not path.exists():
-        return ""
-    with Image.open(path) as picture:
-        return str(picture.info.get("Description", ""))
+def drawn_from(what: Any) -> list[Any]:
+    """Say what a figure of :func:`shown` depends on."""
+    return [what, _DRAWN]
 
 
 def draw(name: str, what: Any, path: Path) -> None:
@@ -60,7 +51,7 @@ def draw(name: str, what: Any, path: Path) -> None:
     with style(**{"savefig.transparent": False, "figure.facecolor": "white"}):
         figure = drawn(what)
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=130, metadata={"Description": stamp(what), "Software": None})
+        figure.savefig(path, dpi=130, metadata=described(drawn_from(what)))
 
 
 def draw_lesions(what: Any) -> Figure:

@@ -15,9 +15,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from imaging_figures import draw, image, shown, stamp, stamp_of
+from imaging_figures import draw, drawn_from, image, shown
 from imaging_numbers import DEFENCES, Record, alarms, attack, health, judged, missed, network, of_hundred
 from imaging_words import ASK, ATTACKS, HEAD, LIMITS, WHAT_AN_ATTACK_IS, WHAT_HELPS, WHAT_IT_DOES
+from stamps import check
 
 from salus.papers.markdown import bullets, done, find, markdown, percent, rate
 from salus.papers.skin_lesion.published import NETWORKS
@@ -42,12 +43,8 @@ def main() -> int:
     stored: Record = json.loads(options.stored.read_text(encoding="utf-8"))
     text, figures = page(stored), shown(stored)
     if options.check:
-        stale = [] if options.page.exists() and options.page.read_text(encoding="utf-8") == text else [options.page]
-        paths = {image(options.page, name): what for name, what in figures.items()}
-        stale += [path for path, what in paths.items() if stamp_of(path) != stamp(what)]
-        for path in stale:
-            print(f"{path} is stale; run python docs/imaging_page.py")
-        return int(bool(stale))
+        paths = {image(options.page, name): drawn_from(what) for name, what in figures.items()}
+        return check(options.page, text, paths, "imaging_page.py")
     for name, what in figures.items():
         draw(name, what, image(options.page, name))
     options.page.write_text(text, encoding="utf-8")
