@@ -128,7 +128,7 @@ SCALES: dict[str, Scale] = {
                 size=64, options={"width": 0.25}, training=_training(24, batch_size=64, precision="bfloat16")
             ),
         },
-        cleaned=(0.05, 0.2, 0.45),
+        cleaned=(0.2, 0.45),
         folds=3,
         rounds=Rounds(balance="weights", batch_size=64, precision="bfloat16"),
         uap_images=500,
