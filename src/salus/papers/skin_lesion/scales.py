@@ -133,7 +133,7 @@ SCALES: dict[str, Scale] = {
         rounds=Rounds(balance="weights", batch_size=64, precision="bfloat16"),
         uap_images=500,
         uap_epochs=2,
-        strong=200,
+        strong=100,
         ensemble=100,
         restarts=2,
         hardened=_hardened(
