@@ -24,7 +24,7 @@ from salus.papers.skin_lesion.measured import printed
 from salus.papers.skin_lesion.page import write_page
 from salus.papers.skin_lesion.protocol import drawn
 from salus.papers.skin_lesion.scales import SCALES
-from salus.papers.skin_lesion.sentences import masked
+from salus.papers.skin_lesion.sentences import masked, purified
 from salus.papers.skin_lesion.tables import arithmetic_table
 from salus.papers.skin_lesion.thresholds import PositiveOrNot, probability, under_thresholds
 
@@ -139,6 +139,16 @@ def test_a_copy_that_serves_the_attacker_better_is_told_as_masked_gradients() ->
     assert masked({"cells": [record(COPY, 0.6), record(KNOWS, 0.5)]}) == []
     (sentence,) = masked({"cells": [record(COPY, 0.4), record(KNOWS, 0.5)]})
     assert "masked gradients" in sentence and "40.0% against 50.0%" in sentence
+
+
+def test_a_purifier_that_seems_to_hold_puts_the_attack_in_doubt() -> None:
+    def record(case: Case, accuracy: float) -> dict[str, Any]:
+        return {"network": "resnet50", **case.record(), "status": "done", "figures": {"accuracy": accuracy}}
+
+    clean = record(Case("plain", "low-level"), 0.6)
+    assert purified({"cells": [clean, record(Case("plain", "low-level", "pgd", KNOWS), 0.2)]}) == []
+    (sentence,) = purified({"cells": [clean, record(Case("plain", "low-level", "pgd", KNOWS), 0.4)]})
+    assert "60.0% → 40.0%" in sentence and "no protection shown" in sentence
 
 
 # The question malignant or not.

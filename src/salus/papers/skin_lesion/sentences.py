@@ -26,6 +26,7 @@ def summary(results: Record) -> list[str]:
     lines += defences(results)
     lines += masked(results)
     lines += hardened(results)
+    lines += purified(results)
     lines += thresholds(results)
     lines += poisoning(results)
     return [*lines, *tried(results)]
@@ -103,6 +104,23 @@ def masked(results: Record) -> list[str]:
     return [
         "A sign of masked gradients: the copy of the plain classifier serves the attacker better than the retrained "
         f"one itself ({'; '.join(told)}). There the rows of PGD-40 and AutoAttack tell more."
+    ]
+
+
+def purified(results: Record) -> list[str]:
+    """Say where PGD through a purifier leaves so much that the attack, not the purifier, is to be doubted."""
+    told = []
+    for network, title in NETWORKS.items():
+        before = value(cell(results, network, "none", "low-level"), "accuracy")
+        after = value(cell(results, network, "pgd", "low-level", attacker=KNOWS), "accuracy")
+        if before and after is not None and after > before / 2:
+            told.append(f"{title} {percent(before)}% → {percent(after)}%")
+    if not told:
+        return []
+    return [
+        f"WebP + flip under PGD-40 by the attacker who knows: {', '.join(told)}. That is no protection shown: the "
+        "gradient passes WebP as if it changed nothing, while WebP rounds most of so small a change away. An attacker "
+        "who asks the guard for its answers, or who models the rounding, was not tried, and should do better."
     ]
 
 
