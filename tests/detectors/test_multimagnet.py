@@ -311,7 +311,8 @@ def test_the_papers_rule_says_how_many_clean_inputs_it_rejects(toy, repository) 
     assert strict.false_alarm_rate_ > own.false_alarm_rate_ > 0.02
     for detector in (strict, own):
         rejected = torch.stack([detector.detect(toy.train.x) for _ in range(20)]).float().mean()
-        assert float(rejected) == pytest.approx(detector.false_alarm_rate_, abs=0.01)
+        # Draws that nobody can foresee: five standard deviations of 18,000 of them.
+        assert float(rejected) == pytest.approx(detector.false_alarm_rate_, abs=0.02)
     # Each member alone rejects exactly its drop rate of the 900 samples.
     one = fitted(toy, repository, n=1, threshold="drop-rate", drop_rate=0.1)
     assert one.false_alarm_rate_ == pytest.approx(0.1)

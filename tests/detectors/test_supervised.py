@@ -141,7 +141,7 @@ def test_an_attack_that_makes_no_sense_is_refused_before_anything_runs(cls: type
 
 @pytest.mark.parametrize("name", ATTACKS)
 def test_every_attack_can_be_named(name: str) -> None:
-    needs = "" if ATTACKS[name].closest else ":eps=0.1"
+    needs = "" if ATTACKS[name].closest else ":eps=1" if ATTACKS[name].norms == ("l0",) else ":eps=0.1"
     detector = SafetyNet(attack=f"{name}{needs}")
     assert detector._attack((-1.0, 3.0)).bounds == (-1.0, 3.0)
     assert detector._attack((-math.inf, math.inf)).seed == 0
