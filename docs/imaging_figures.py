@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from imaging_numbers import ATTACKERS, DEFENCES, Record, missed, network
+from imaging_numbers import ATTACKERS, DEFENCES, Record, missed
 from matplotlib.figure import Figure
 from PIL import Image
 from stamps import described
@@ -29,9 +29,7 @@ def shown(stored: Record) -> dict[str, Any]:
         found["lesions"] = [stored["meta"]["classes"], stored["pictures"]]
     bars = [(name, attacker, missed(stored, name, attacker)) for name in DEFENCES for attacker in ATTACKERS]
     if any(record is not None for _, _, record in bars):
-        found["missed"] = [network(stored), bars]
-    if stored.get("thresholds"):
-        found["thresholds"] = stored["thresholds"]
+        found["missed"] = bars
     return found
 
 
@@ -47,7 +45,7 @@ def drawn_from(what: Any) -> list[Any]:
 
 def draw(name: str, what: Any, path: Path) -> None:
     """Draw one of the figures of :func:`shown`."""
-    drawn = {"lesions": draw_lesions, "missed": draw_missed, "thresholds": draw_thresholds}[name]
+    drawn = {"lesions": draw_lesions, "missed": draw_missed}[name]
     with style(**{"savefig.transparent": False, "figure.facecolor": "white"}):
         figure = drawn(what)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -63,11 +61,8 @@ def draw_lesions(what: Any) -> Figure:
         clean, attacked = (_read(record[name]) for name in ("clean", "attacked"))
         change = 0.5 + ENLARGED[record["attack"]] * (attacked - clean)
         true, before, after = (classes[record[name]] for name in ("y", "before", "after"))
-        titles = {
-            "fgsm": f"a {true}; FGSM, {255 * record['largest']:.0f}/255",
-            "uap": f"a {true}; UAP, {255 * record['largest']:.0f}/255",
-        }
-        column[0].set_title(titles[record["attack"]], fontsize=8.5)
+        title = f"a {true}; {record['attack'].upper()}, {255 * record['largest']:.0f}/255"
+        column[0].set_title(title, fontsize=8.5)
         told = (
             (clean, f"answer: {before}", INK),
             (attacked, f"answer: {after}", VERMILION),
@@ -89,9 +84,8 @@ def _read(content: str) -> Any:
         return np.asarray(picture.convert("RGB"), dtype=np.float64) / 255
 
 
-def draw_missed(what: Any) -> Figure:
+def draw_missed(bars: Any) -> Figure:
     """Draw the malignant lesions missed behind each defence, by each attacker."""
-    _, bars = what
     figure = Figure(figsize=(8.6, 5.2), layout="constrained")
     ax = figure.subplots()
     colours = {"none": MUTED, "copy": BLUE, "knows": VERMILION}
@@ -112,27 +106,4 @@ def draw_missed(what: Any) -> Figure:
     ax.set_xlabel("of 100 malignant lesions, so many are called harmless (lines: 95% intervals)")
     ax.grid(axis="x", zorder=0)
     figure.legend(loc="outside lower center", ncols=3, frameon=False)
-    return figure
-
-
-def draw_thresholds(what: Any) -> Figure:
-    """Draw what both models miss at thresholds that a hospital might choose, clean and attacked."""
-    figure = Figure(figsize=(6.2, 4.2), layout="constrained")
-    ax = figure.subplots()
-    most = 10.0
-    for record in what:
-        if not record.get("rows"):
-            continue
-        clean, attacked = ([100 * (row[key] or 0) for row in record["rows"]] for key in ("fnr", "fnr_attacked"))
-        most = max(most, *clean)
-        mark, colour = ("-D", VERMILION) if record["model"] == "hardened" else ("--s", BLUE)
-        ax.plot(clean, attacked, mark, color=colour, markersize=5, label=f"{record['model']} model")
-    ax.plot([0, most], [0, most], ":", color=MUTED, label="the attacker gains nothing")
-    ax.plot([0, most], [0, 2 * most], "--", color=MUTED, label="the attacker doubles it")
-    ax.set_xlabel("malignant lesions missed without attack, %")
-    ax.set_ylabel("missed under attack, %")
-    ax.set_ylim(-3, 103)
-    ax.grid()
-    ax.set_axisbelow(True)
-    ax.legend(frameon=False)
     return figure

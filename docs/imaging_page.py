@@ -27,6 +27,20 @@ from salus.papers.skin_lesion.sentences import KEPT, TIMES
 DOCS = Path(__file__).parent
 STORED, PAGE = DOCS / "imaging-results.json", DOCS / "imaging.md"
 
+#: What a verdict means, under the attacker who knows the defence.
+VERDICTS = {
+    "holds": "Holds against an attacker who knows of it",
+    "a little": "Helps a little against an attacker who knows of it",
+    "no": "Does not help against an attacker who knows of it",
+    "unclear": "Unclear, as the attack used cannot see through WebP",
+}
+
+#: Defences behind which gradients are only guessed.
+THROUGH_WEBP = ("low-level", "both")
+
+#: The thesis's page draws it.
+THRESHOLDS = "![Malignant lesions missed, without attack and under it](papers/skin-lesion/thresholds.png)\n"
+
 
 def main() -> int:
     """Collect, write the page, or check it."""
@@ -69,7 +83,7 @@ def page(stored: Record) -> str:
         WHAT_HELPS,
         show("missed", "Malignant lesions called harmless, by defence and attacker"),
         defences_table(stored),
-        *thresholds(stored, show("thresholds", "Malignant lesions missed, without attack and under it")),
+        *thresholds(stored, THRESHOLDS),
         *labels(stored),
         ASK,
         LIMITS,
@@ -90,10 +104,10 @@ def summary(stored: Record) -> Iterator[str]:
         missing = [100 * health(record)["fnr"] for record in (plain, fooled)]
         yield f"Of 100 malignant lesions it misses {missing[0]:.0f} as they are, {missing[1]:.0f} under this attack."
     held = {name: verdict(stored, name) for name in DEFENCES if name != "none"}
-    for word, told in (("holds", "Holds"), ("a little", "Helps a little"), ("no", "Does not help")):
+    for word, told in VERDICTS.items():
         names = [DEFENCES[name] for name, found in held.items() if found == word]
         if names:
-            yield f"{told} against an attacker who knows of it: {'; '.join(names)}."
+            yield f"{told}: {'; '.join(names)}."
     hard, bare = judged(stored, "hardened", "none"), judged(stored, "none", "none")
     if hard is not None and bare is not None:
         yield (
@@ -103,17 +117,18 @@ def summary(stored: Record) -> Iterator[str]:
 
 
 def verdict(stored: Record, defence: str) -> str:
-    """Judge a defence by the attacker who knows it: ``holds``, ``a little``, ``no`` or ``not run``.
+    """Judge a defence by the attacker who knows it: ``holds``, ``unclear``, ``a little``, ``no`` or ``not run``.
 
     It holds where the accuracy under attack is at least ``KEPT`` of the clean one; it helps a little where that
-    accuracy is above that of no defence by more than both intervals.
+    accuracy is above that of no defence by more than both intervals. Gradients pass WebP as if it changed nothing, so
+    that PGD which fails behind it shows nothing: ``unclear``.
     """
     clean, attacked = judged(stored, defence, "none"), judged(stored, defence, "knows")
     bare = judged(stored, "none", "knows")
     if clean is None or attacked is None or bare is None:
         return "not run"
     if attacked["figures"]["accuracy"] >= KEPT * clean["figures"]["accuracy"]:
-        return "holds"
+        return "unclear" if defence in THROUGH_WEBP else "holds"
     return "a little" if attacked["figures"]["accuracy_low"] > bare["figures"]["accuracy_high"] else "no"
 
 

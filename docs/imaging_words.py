@@ -46,7 +46,8 @@ WHAT_HELPS = """\
 
 The thesis's attacker has a copy of the classifier from before it was defended. That is a test of luck. Count on the
 attacker who knows the defence, who may be an employee or anybody once the product is sold. “Holds”: at least 60% of
-its own accuracy is left under that attacker; “a little”: more than of no defence.
+its own accuracy is left under that attacker; “a little”: more than of no defence; “unclear”: much
+is left, but the attack passes WebP as if it changed nothing, and a better one was not tried.
 """
 
 ASK = """\
@@ -73,8 +74,7 @@ To harden one: `salus harden madry:eps=2/255,steps=2 --data pictures/ --out runs
 LIMITS = """\
 ## What this page does not show
 
-- The networks are small, were trained from scratch and see small pictures. Better classifiers are right more often;
-  undefended they fall no less.
+- The networks are small, were trained from scratch and see small pictures. Better classifiers were not measured here.
 - A change of 2 of 255 holds for files. Stickers, light, other cameras, and changes that are large but look natural are
   other questions.
 - That an attack failed proves nothing. A stronger one may succeed.

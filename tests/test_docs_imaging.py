@@ -105,7 +105,7 @@ def test_a_run_becomes_a_page_that_goes_stale_with_its_results(run: Path, tmp_pa
     assert "| PGD, by 2 of 255 | 100 | 2.0 (-3.0–7.0) | 80.0 (79.0–81.0) | 10.0 |" in text
     assert "At 1 of 1 thresholds" in text
     assert "| 20% | 60.0 (55.0–65.0) | 22.0 (21.0–23.0) | 65.0 (60.0–70.0) | 80.0 | 40.0 |" in text
-    for name in ("lesions", "missed", "thresholds"):
+    for name in ("lesions", "missed"):
         assert (tmp_path / "images" / f"imaging-{name}.png").stat().st_size > 5000
     assert write_page("--check", *arguments).returncode == 0
 
@@ -115,6 +115,20 @@ def test_a_run_becomes_a_page_that_goes_stale_with_its_results(run: Path, tmp_pa
     stored.write_text(json.dumps(results))
     stale = write_page("--check", *arguments)
     assert stale.returncode == 1 and "imaging.md is stale" in stale.stdout and "imaging-lesions.png" in stale.stdout
+
+
+def test_a_purifier_that_gradients_only_guess_is_never_said_to_hold(
+    run: Path, generator: ModuleType, tmp_path: Path
+) -> None:
+    from imaging_collect import collect
+
+    results = json.loads((run / "results.json").read_text())
+    knowing = next(one for one in results["cells"] if one["purifier"] == "low-level" and one["attack"] == "pgd")
+    knowing["figures"]["accuracy"] = 0.6
+    (run / "results.json").write_text(json.dumps(results))
+    stored = collect(run, tmp_path / "stored.json")
+    assert generator.verdict(stored, "low-level") == "unclear" and generator.verdict(stored, "hardened") == "holds"
+    assert "Unclear, as the attack used cannot see through WebP: WebP + flip." in generator.page(stored)
 
 
 def test_nothing_stored_is_said_so(run: Path, generator: ModuleType, tmp_path: Path) -> None:
