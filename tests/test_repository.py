@@ -202,6 +202,28 @@ def test_training_that_breaks_down_says_so() -> None:
         train_repository(TRAIN, HELD_OUT, RepositoryOptions(members=("relu",), epochs=3, learning_rate=1e38))
 
 
+def test_a_member_that_dies_is_trained_again_more_slowly_and_goes_on_after_a_kill(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Large steps saturate the last sigmoid, the same for whatever it sees, and no gradient leads back."""
+    options, lines = RepositoryOptions(members=("wide",), epochs=2, batch_size=16, learning_rate=1.0), list[str]()
+    made = train_repository(TRAIN, HELD_OUT, options, log=lines.append)
+    assert "answers the same whatever it sees, so it is trained again, at a rate of 0.33" in lines[0]
+    assert float(made.reconstruct(0, HELD_OUT.x).std(0).mean()) > 0.5 * float(HELD_OUT.x.std(0).mean())
+    finished = loop._Run._epoch
+
+    def killed(*args: object) -> float:
+        if args[5] != pytest.approx(1.0):
+            raise KilledError
+        return finished(*args)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop._Run, "_epoch", killed)
+        with pytest.raises(KilledError):
+            train_repository(TRAIN, HELD_OUT, options, folder=tmp_path)
+    assert same_weights(made, train_repository(TRAIN, HELD_OUT, options, folder=tmp_path))
+
+
 @pytest.mark.parametrize(
     ("options", "word"),
     [

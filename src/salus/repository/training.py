@@ -26,6 +26,9 @@ Log = Callable[[str], None]
 STEPS, FEWEST, MOST = 4000, 5, 200
 #: Steps over which the learning rate rises.
 WARMUP = 100
+#: An autoencoder has died whose reconstructions vary by less than this share of the samples' deviation. It is trained
+#: again at a third of its rate, so often at most.
+ALIVE, RETRIES = 0.02, 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +40,8 @@ class RepositoryOptions:
         members: their names instead; empty: ``size`` decides.
         epochs: passes over the training data; None: about 4,000 steps, at least 5 epochs and at most 200.
         batch_size: samples a step.
-        learning_rate: Adam's at its highest; after 100 steps it falls to 0 along a cosine.
+        learning_rate: Adam's at its highest; after 100 steps it falls to 0 along a cosine. A member that ends
+            answering the same whatever it sees is trained again at a third, up to three times.
         precision: ``bfloat16`` computes in mixed precision while training.
         seed: decides initial weights, the order of samples and the noise. A member's weights do not depend on which
             others are trained.
@@ -147,33 +151,54 @@ class _Run:
 
     def train(self, spec: AutoencoderSpec, advance: Advance) -> Member:
         """Train one member, or go on where a run before was stopped."""
-        module = seeded_module(lambda: build_autoencoder(self.shape, spec), self._seed(spec)).to(self.device)
-        optimizer = torch.optim.Adam(module.parameters(), lr=self.options.learning_rate)
-        checkpoint, stored, start = None, None, 0
+        module, optimizer = self._begin(spec)
+        checkpoint, stored, start, died = None, None, 0, 0
         if self.folder is not None:
             checkpoint = Checkpoint(self.folder / f"{spec.name}.checkpoint", self._key(spec))
             stored = checkpoint.load()
         if isinstance(stored, str):
             self.say(stored)
         elif stored is not None:
-            module.load_state_dict(stored.parts["model"])
-            restore_optimizer(optimizer, stored.parts["optimizer"])
-            start = int(stored.facts["epoch"])
+            start, died = int(stored.facts["epoch"]), int(stored.facts["died"])
+            if start:
+                module.load_state_dict(stored.parts["model"])
+                restore_optimizer(optimizer, stored.parts["optimizer"])
             advance(start)
             self.say(f"{spec.name}: training continues after epoch {start}")
-        for epoch in range(start + 1, self.epochs + 1):
-            loss = self._epoch(module, spec, optimizer, epoch, advance)
+        epoch = start
+        while epoch < self.epochs:
+            epoch += 1
+            loss = self._epoch(module, spec, optimizer, epoch, self._rate_after(died), advance)
             self._refuse_nan(loss, spec)
+            if epoch == self.epochs and died < RETRIES and self._dead(module):
+                died += 1
+                self.say(
+                    f"{spec.name}: answers the same whatever it sees, so it is trained again, at a rate of "
+                    f"{self._rate_after(died):.2g}"
+                )
+                advance(-epoch)
+                module, optimizer = self._begin(spec)
+                epoch = 0
             if checkpoint is not None:
                 parts = {"model": weights(module), "optimizer": optimizer_tensors(optimizer)}
-                checkpoint.save(parts, {"epoch": epoch})
+                checkpoint.save(parts, {"epoch": epoch, "died": died})
         error = self._error(module)
         self._refuse_nan(error, spec)
         self.say(f"{spec.name}: mean squared error {error:.2g} on {len(self.held_out)} held-out samples")
         return Member(spec, module, error, self._key(spec))
 
+    def _begin(self, spec: AutoencoderSpec) -> tuple[nn.Module, torch.optim.Adam]:
+        module = seeded_module(lambda: build_autoencoder(self.shape, spec), self._seed(spec)).to(self.device)
+        return module, torch.optim.Adam(module.parameters(), lr=self.options.learning_rate)
+
     def _epoch(
-        self, module: nn.Module, spec: AutoencoderSpec, optimizer: torch.optim.Optimizer, epoch: int, advance: Advance
+        self,
+        module: nn.Module,
+        spec: AutoencoderSpec,
+        optimizer: torch.optim.Optimizer,
+        epoch: int,
+        rate: float,
+        advance: Advance,
     ) -> float:
         """Run one epoch and return the sum of its losses."""
         loss_of = nn.functional.mse_loss if spec.loss == "mse" else nn.functional.l1_loss
@@ -182,7 +207,7 @@ class _Run:
         with seeded(self._seed(spec), epoch, device=self.device):
             for step, rows in enumerate(torch.randperm(len(self.data)).split(self.options.batch_size)):
                 for group in optimizer.param_groups:
-                    group["lr"] = self.options.learning_rate * self._rate((epoch - 1) * self.steps + step)
+                    group["lr"] = rate * self._schedule((epoch - 1) * self.steps + step)
                 x = self._scaled(self.data.x[rows])
                 noisy = (x + spec.noise * torch.randn_like(x)).clamp(0, 1) if spec.noise else x
                 loss = loss_of(model(noisy), x)
@@ -193,7 +218,10 @@ class _Run:
                 advance(1 / self.steps, note=spec.name)
         return float(total)
 
-    def _rate(self, step: int) -> float:
+    def _rate_after(self, deaths: int) -> float:
+        return self.options.learning_rate / 3.0**deaths
+
+    def _schedule(self, step: int) -> float:
         """Rise in a line over the first steps, and fall along a cosine."""
         total = self.epochs * self.steps
         return min(1.0, (step + 1) / min(WARMUP, total)) * (1 + math.cos(math.pi * step / total)) / 2
@@ -204,6 +232,13 @@ class _Run:
                 f"Training autoencoder {spec.name!r} failed: its error is not a number. Lower the learning rate "
                 f"({self.options.learning_rate:g}), or look at the data's scale."
             )
+
+    @torch.no_grad()
+    def _dead(self, module: nn.Module) -> bool:
+        """Tell whether it answers the same whatever it sees: large steps saturated its last sigmoid, say."""
+        x = self._scaled(self.held_out.x[:512])
+        spread, answers = (values.double().var(0, correction=0).mean().sqrt() for values in (x, module(x)))
+        return bool(answers < ALIVE * spread)
 
     @torch.no_grad()
     def _error(self, module: nn.Module) -> float:
