@@ -54,7 +54,8 @@ def main() -> int:
 def images(count: int, size: int) -> tuple[Tensor, str]:
     """Take images ``[N, 3, H, W]`` and say what they are."""
     try:
-        return load("ham10000", size=size).train.x[:count], "skin lesions of ham10000"
+        train = load("ham10000", size=size).train  # class by class
+        return train.x[:: max(len(train) // count, 1)][:count], "skin lesions of ham10000"
     except DataError:
         return torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(0)), "noise"
 

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from salus.attacks import PGD
+from salus.attacks import FGSM, PGD
 from salus.classifier import Classifier, States
 from salus.detectors import DETECTORS, Detector, MagNet, build_detector
 from salus.guard import Guard
 from salus.models.autoencoders import TABLES, build_autoencoder
-from salus.purifiers import BitDepth, Purifier
+from salus.purifiers import BitDepth, Purifier, Reformer
 from salus.repository import Member, Repository
 from salus.threats import adaptive, oblivious
+from salus.threats.adaptive import variants_of
 
 ATTACK = PGD(eps=0.4, steps=10)
 
@@ -65,6 +68,24 @@ class Bent(Purifier):
 
     def settings(self) -> dict[str, Any]:
         return {}
+
+
+class Turned(Bent):
+    """A purifier that turns features round, and forgets it in its surrogate."""
+
+    def purify(self, x: Tensor) -> Tensor:
+        return x.flip(1)
+
+
+class TurnedBack(nn.Module):
+    """A classifier for what ``Turned`` leaves."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.module(x.flip(1))  # type: ignore[no-any-return]
 
 
 def untrained(shape: tuple[int, ...]) -> Repository:
@@ -126,6 +147,24 @@ def test_a_weak_defence_leaves_hardly_more_than_none(toy, name: str) -> None:
     assert float(knowing.x_adv.min()) >= 0 and float(knowing.x_adv.max()) <= 1
     again = adaptive(ATTACK, guard, x[:20], y[:20])
     torch.testing.assert_close(again.x_adv, adaptive(ATTACK, guard, x[:20], y[:20]).x_adv, rtol=0, atol=0)
+
+
+def test_where_a_surrogate_misleads_it_wins_without_gradients(toy) -> None:
+    x, y = toy.test.x[:60], toy.test.y[:60]
+    classifier = Classifier(TurnedBack(toy.classifier.module), toy.classifier.classes, shape=(8,))
+    knowing = adaptive(replace(ATTACK, eps=0.25), Guard(classifier, (), Turned()), x, y)
+    found = Counter(knowing.names[number] for number in knowing.variants[knowing.success])
+    assert found["square, 1000 queries"] > 0.2 * len(x)
+    assert float(knowing.success.float().mean()) > 0.9 * float(
+        replace(ATTACK, eps=0.25).run(toy.classifier, x, y).success.float().mean()
+    )
+
+
+def test_who_takes_one_step_or_finds_a_true_gradient_needs_no_queries(toy) -> None:
+    x, y = toy.test.x[:5], toy.test.y[:5]
+    for attack, purifier in ((FGSM(eps=0.4), Bent()), (ATTACK, Reformer(repository=untrained((8,))))):
+        names = [v.name for v in variants_of(attack, Guard(toy.classifier, (), purifier), x, y)]
+        assert names and not any("square" in name for name in names)
 
 
 #: Those that a table of eight values can be fitted to, with what they need.

@@ -19,6 +19,11 @@ class Purifier(ABC):
 
     name: ClassVar[str]
 
+    @property
+    def differentiable(self) -> bool:
+        """Whether the surrogate's gradient is its own; otherwise attackers guess, and also go without gradients."""
+        return False
+
     def fit(self: P, classifier: Classifier, x: Tensor, y: Tensor) -> P:
         """Learn what clean training samples x ``[N, ...]`` with labels y ``[N]`` look like; nothing by default."""
         return self

@@ -71,6 +71,11 @@ class MultiMagNetReformer(Purifier):
             raise CalibrationError("MultiMagNet's reformer is not fitted yet: call fit(classifier, x, y) first.")
         return self.repository_
 
+    @property
+    def differentiable(self) -> bool:
+        """Autoencoders are."""
+        return True
+
     def purify(self, x: Tensor) -> Tensor:
         """Reconstruct each input by a member of its own draw; members that nobody drew do nothing."""
         drawn = self.draws(x, len(self._repository), 1)  # [N, 1]

@@ -54,6 +54,11 @@ class Reformer(Purifier):
         self.repository_ = self.choice.find(classifier, x, y)
         return self
 
+    @property
+    def differentiable(self) -> bool:
+        """Autoencoders are."""
+        return True
+
     def purify(self, x: Tensor) -> Tensor:
         """Return the reconstruction of x ``[N, ...]``; differentiable."""
         return self._repository.reconstruct(0, x)

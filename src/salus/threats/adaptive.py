@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 
-from salus.attacks import Attack, SmoothPGD
+from salus.attacks import Attack, SmoothPGD, Square
 from salus.attacks.ball import ball
 from salus.batches import rows_at_once
 from salus.errors import OptionError
@@ -27,6 +27,9 @@ STARTS = 5
 
 #: From when on a point of a random guard's counts as fallen, and from when on there is nothing to be gained.
 _LIKELY, _CERTAIN = 0.5, 1 - 1e-9
+
+#: Of an attacker who goes without the gradients that a purifier hides, for each sample.
+QUERIES = 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,6 +176,7 @@ def variants_of(engine: Attack, guard: Guard, clean: Tensor, y: Tensor) -> Itera
             yield Variant(
                 "end-to-end, each class, fresh start", many, ClassConsistent(guard, weight=None), goals, "fresh"
             )
+        yield from _by_queries(engine, guard, plain, goal)
         return
     if not engine.targeted and not generated:
         for alpha in EQ6_ALPHAS:
@@ -196,6 +200,16 @@ def variants_of(engine: Attack, guard: Guard, clean: Tensor, y: Tensor) -> Itera
         for weight in (None, 1.0):
             consistent = ClassConsistent(guard, weight=weight)
             yield Variant(f"{consistent.title}, nearest start, short steps", finer, consistent, goals, "nearest")
+    yield from _by_queries(engine, guard, plain, goal)
+
+
+def _by_queries(engine: Attack, guard: Guard, objective: GuardObjective, goal: Tensor | None) -> Iterator[Variant]:
+    """Go without gradients where a purifier's are guessed: a bad guess would pass for robustness."""
+    hidden = guard.purifier is not None and not guard.purifier.differentiable and not projections(guard)
+    if hidden and engine.eps is not None and engine.norm in Square.norms and getattr(engine, "steps", 1) > 1:
+        shared = {field.name: getattr(engine, field.name) for field in fields(Attack)}
+        square = Square(**{**shared, "queries": min(QUERIES, engine.queries or QUERIES)})
+        yield Variant(f"{Square.name}, {square.queries} queries", square, objective, [goal], "nearest")
 
 
 def judged(
