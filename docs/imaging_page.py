@@ -22,7 +22,7 @@ from stamps import check
 
 from salus.papers.markdown import bullets, done, find, markdown, percent, rate
 from salus.papers.skin_lesion.published import NETWORKS
-from salus.papers.skin_lesion.sentences import KEPT, TIMES
+from salus.papers.skin_lesion.sentences import KEPT, TIMES, purified
 
 DOCS = Path(__file__).parent
 STORED, PAGE = DOCS / "imaging-results.json", DOCS / "imaging.md"
@@ -32,7 +32,7 @@ VERDICTS = {
     "holds": "Holds against an attacker who knows of it",
     "a little": "Helps a little against an attacker who knows of it",
     "no": "Does not help against an attacker who knows of it",
-    "unclear": "Unclear, as the attack used cannot see through WebP",
+    "unclear": "Unclear, as nobody sees far through WebP",
 }
 
 #: Defences behind which gradients are only guessed.
@@ -83,6 +83,7 @@ def page(stored: Record) -> str:
         WHAT_HELPS,
         show("missed", "Malignant lesions called harmless, by defence and attacker"),
         defences_table(stored),
+        *(f"{sentence}\n" for sentence in purified(stored)),
         *thresholds(stored, THRESHOLDS),
         *labels(stored),
         ASK,
@@ -120,8 +121,8 @@ def verdict(stored: Record, defence: str) -> str:
     """Judge a defence by the attacker who knows it: ``holds``, ``unclear``, ``a little``, ``no`` or ``not run``.
 
     It holds where the accuracy under attack is at least ``KEPT`` of the clean one; it helps a little where that
-    accuracy is above that of no defence by more than both intervals. Gradients pass WebP as if it changed nothing, so
-    that PGD which fails behind it shows nothing: ``unclear``.
+    accuracy is above that of no defence by more than both intervals. Behind WebP gradients are modelled, so that PGD
+    which fails there shows nothing: ``unclear``.
     """
     clean, attacked = judged(stored, defence, "none"), judged(stored, defence, "knows")
     bare = judged(stored, "none", "knows")

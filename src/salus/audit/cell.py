@@ -29,7 +29,8 @@ from salus.metrics import Rate, auc, confusion, health, per_class, proportion, r
 
 #: Changes whenever a cell's content would: stored cells of older versions are then computed again.
 CELL_VERSION = 5
-_VERSIONS = {"adaptive": 7, "gray-box": 6}  # where it changed under one threat model alone
+_VERSIONS = {"adaptive": 6, "gray-box": 6}  # where it changed under one threat model alone
+_GUESSED = 7  # adaptive, through a purifier that has no gradient of its own
 
 _RATES = (
     "clean_accuracy", "robust_accuracy", "attack_success_rate", "fallen_all", "robust_accuracy_accepted",
@@ -72,7 +73,7 @@ class Cell:
         """Return the hash of all that decides the cell."""
         return digest(
             {
-                "version": _VERSIONS.get(self.threat_model or "", CELL_VERSION),
+                "version": self._version(),
                 "torch": torch.__version__.split("+")[0],
                 "device": self.data.x.device.type,
                 "data": self.data.fingerprint(),
@@ -88,6 +89,12 @@ class Cell:
                 "fit": self.fit.fingerprint() if self.fit is not None and isinstance(self.attack, UAP) else None,
             }
         )
+
+    def _version(self) -> int:
+        purifier = self.guard.purifier
+        if self.threat_model == "adaptive" and purifier is not None and not purifier.differentiable:
+            return _GUESSED
+        return _VERSIONS.get(self.threat_model or "", CELL_VERSION)
 
     def title(self) -> str:
         """Name the cell in one line."""

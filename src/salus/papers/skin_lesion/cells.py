@@ -26,7 +26,7 @@ class Case:
     Attributes:
         model: ``plain``, ``retrained-fgsm``, ``retrained-uap`` or ``hardened``.
         purifier: a key of ``PURIFIERS``, or None.
-        attack: ``none``, ``fgsm``, ``uap``, ``pgd`` or ``auto-attack``.
+        attack: ``none``, ``fgsm``, ``uap``, ``pgd``, ``pgd-4`` (at twice its eps) or ``auto-attack``.
         attacker: ``COPY`` or ``KNOWS``; None without an attack.
     """
 
@@ -88,7 +88,7 @@ def cases(*, hardened: bool) -> list[Case]:
         found += [Case(retrained), Case(retrained, "low-level")]
         found += [Case("plain", purifier, attack, KNOWS) for purifier in PURIFIERS]
         found += [Case(retrained, None, attack, KNOWS), Case(retrained, "low-level", attack, KNOWS)]
-    found += [Case("plain", None, "pgd", KNOWS), Case("plain", "low-level", "pgd", KNOWS)]
+    found += [Case("plain", None, "pgd", KNOWS), *(Case("plain", "low-level", a, KNOWS) for a in ("pgd", "pgd-4"))]
     for attack in ("fgsm", "uap"):
         found += [Case(f"retrained-{attack}", purifier, "pgd", KNOWS) for purifier in (None, "low-level")]
     models = ["plain", "retrained-fgsm", "retrained-uap"]
@@ -104,9 +104,10 @@ def engine(case: Case, scale: Scale, uap_eps: float, seed: int) -> Attack | None
         return FGSM(eps=published.FGSM_EPS, seed=seed)
     if case.attack == "uap":
         return universal(uap_eps, seed)
-    if case.attack == "pgd":
+    if case.attack in ("pgd", "pgd-4"):
         restarts = scale.restarts if case.model == "hardened" else 1
-        return PGD(eps=published.FGSM_EPS, steps=scale.steps, restarts=restarts, seed=seed)
+        eps = published.FGSM_EPS if case.attack == "pgd" else 2 * published.FGSM_EPS
+        return PGD(eps=eps, steps=scale.steps, restarts=restarts, seed=seed)
     if case.attack == "auto-attack":
         return AutoAttack(eps=published.FGSM_EPS, seed=seed)
     return None
@@ -121,6 +122,6 @@ def images(case: Case, scale: Scale) -> int | None:
     """Say how many test images a cell takes; None for all."""
     if case.attack == "auto-attack":
         return scale.ensemble
-    if case.attack == "pgd" and case.threat_model == "adaptive":
+    if case.attack in ("pgd", "pgd-4") and case.threat_model == "adaptive":
         return scale.strong
     return None

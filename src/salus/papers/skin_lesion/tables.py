@@ -18,7 +18,7 @@ _HEALTH = {"health_accuracy": "accuracy", "health_sensitivity": "sensitivity", "
 #: What the thesis takes for cancerous, of all test images: 12.5% of each class, rounded up.
 _CANCEROUS = 1085 / 1256
 
-_ATTACK_TITLES = {**ATTACKS, "pgd": "PGD-40", "auto-attack": "AutoAttack"}
+_ATTACK_TITLES = {**ATTACKS, "pgd": "PGD-40", "pgd-4": "PGD-40 at 4/255", "auto-attack": "AutoAttack"}
 _MODEL_TITLES = {
     "plain": "plain",
     "retrained-fgsm": "retrained on FGSM",
