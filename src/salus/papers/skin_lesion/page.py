@@ -26,7 +26,8 @@ Images of {size} pixels a side, dealt by {split}. Figures are in percent, in par
 95% interval over resampled lesions. “thesis” is what it prints; “ours, attacker with a copy” is counted as there: the
 attack is computed on the plain classifier, before any retraining and without WebP and flip. “who knows” has all of what
 is attacked: gradients of the retrained weights, the flip differentiated exactly, WebP as what it smooths of
-small changes (BPDA), every class tried, and then, but not by FGSM and UAP, Square with 1,000 queries. “Answers changed” is the usual fooling rate, beside the thesis's, which is 1 − accuracy.
+small changes (BPDA), every class tried, and then, but not by FGSM and UAP, Square with 1,000 queries.
+“Answers changed” is the usual fooling rate, beside the thesis's, which is 1 − accuracy.
 """
 
 
