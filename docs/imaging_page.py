@@ -35,6 +35,9 @@ VERDICTS = {
     "unclear": "Unclear, as nobody sees far through WebP",
 }
 
+#: The share of its own accuracy from which on a defence helps a little.
+LITTLE = 0.25
+
 #: Defences behind which gradients are only guessed.
 THROUGH_WEBP = ("low-level", "both")
 
@@ -68,6 +71,7 @@ def main() -> int:
 def page(stored: Record) -> str:
     """Put the page together."""
     figures = shown(stored)
+    own = [record for record in stored["cells"] if record["network"] == network(stored)]
 
     def show(name: str, words: str) -> str:
         return f"![{words}](images/imaging-{name}.png)\n" if name in figures else f"*{words}*: not run.\n"
@@ -83,7 +87,7 @@ def page(stored: Record) -> str:
         WHAT_HELPS,
         show("missed", "Malignant lesions called harmless, by defence and attacker"),
         defences_table(stored),
-        *(f"{sentence}\n" for sentence in purified(stored)),
+        *(f"{sentence}\n" for sentence in purified({"cells": own})),
         *thresholds(stored, THRESHOLDS),
         *labels(stored),
         ASK,
@@ -120,17 +124,19 @@ def summary(stored: Record) -> Iterator[str]:
 def verdict(stored: Record, defence: str) -> str:
     """Judge a defence by the attacker who knows it: ``holds``, ``unclear``, ``a little``, ``no`` or ``not run``.
 
-    It holds where the accuracy under attack is at least ``KEPT`` of the clean one; it helps a little where that
-    accuracy is above that of no defence by more than both intervals. Behind WebP gradients are modelled, so that PGD
-    which fails there shows nothing: ``unclear``.
+    It holds where the accuracy under attack is at least ``KEPT`` of the clean one; it helps a little where it is at
+    least ``LITTLE`` of it, and above that of no defence by more than both intervals. Behind WebP gradients are
+    modelled, so that PGD which fails there shows nothing: ``unclear``.
     """
     clean, attacked = judged(stored, defence, "none"), judged(stored, defence, "knows")
     bare = judged(stored, "none", "knows")
     if clean is None or attacked is None or bare is None:
         return "not run"
-    if attacked["figures"]["accuracy"] >= KEPT * clean["figures"]["accuracy"]:
+    kept = attacked["figures"]["accuracy"] / clean["figures"]["accuracy"]
+    if kept >= KEPT:
         return "unclear" if defence in THROUGH_WEBP else "holds"
-    return "a little" if attacked["figures"]["accuracy_low"] > bare["figures"]["accuracy_high"] else "no"
+    better = attacked["figures"]["accuracy_low"] > bare["figures"]["accuracy_high"]
+    return "a little" if kept >= LITTLE and better else "no"
 
 
 def harm_table(stored: Record) -> str:
@@ -200,7 +206,8 @@ def labels(stored: Record) -> Iterator[str]:
     yield (
         "Somebody labels harmless moles (NV) as harmless keratoses (BKL) before the classifier is trained. Nobody "
         "attacks it afterwards. “Cleaned”: labels that look wrong are found by classifiers that did not learn them, "
-        "and left out (`salus audit --clean-labels confident-learning`).\n"
+        "and left out (`salus audit --clean-labels confident-learning`). Each row is one training: a few points "
+        "between rows are chance.\n"
     )
     lines = [["0", rate(plain["figures"], "accuracy"), of_hundred(health(plain)), "–", "–", "–"]]
     for row in rows:

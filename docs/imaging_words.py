@@ -46,8 +46,8 @@ WHAT_HELPS = """\
 
 The thesis's attacker has a copy of the classifier from before it was defended. That is a test of luck. Count on the
 attacker who knows the defence, who may be an employee or anybody once the product is sold. “Holds”: at least 60% of
-its own accuracy is left under that attacker; “a little”: more than of no defence; “unclear”: much
-is left, but behind WebP, where attackers have to guess.
+its own accuracy is left under that attacker; “a little”: a quarter, and more than without it;
+“unclear”: as much as for “holds”, but behind WebP, where attackers have to guess.
 """
 
 ASK = """\
