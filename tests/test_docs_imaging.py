@@ -131,6 +131,11 @@ def test_a_purifier_that_gradients_only_guess_is_never_said_to_hold(
     assert "Unclear, as nobody sees far through WebP: WebP + flip." in generator.page(stored)
 
 
+def test_the_page_and_its_figures_are_not_stale() -> None:
+    done = write_page("--check")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_nothing_stored_is_said_so(run: Path, generator: ModuleType, tmp_path: Path) -> None:
     from imaging_collect import collect
 
