@@ -32,7 +32,7 @@ VERDICTS = {
     "holds": "Holds against an attacker who knows of it",
     "a little": "Helps a little against an attacker who knows of it",
     "no": "Does not help against an attacker who knows of it",
-    "unclear": "Unclear, as nobody sees far through WebP",
+    "unclear": "Unclear, as behind WebP an attacker has to guess",
 }
 
 #: The share of its own accuracy from which on a defence helps a little.

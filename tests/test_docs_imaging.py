@@ -128,7 +128,7 @@ def test_a_purifier_that_gradients_only_guess_is_never_said_to_hold(
     (run / "results.json").write_text(json.dumps(results))
     stored = collect(run, tmp_path / "stored.json")
     assert generator.verdict(stored, "low-level") == "unclear" and generator.verdict(stored, "hardened") == "holds"
-    assert "Unclear, as nobody sees far through WebP: WebP + flip." in generator.page(stored)
+    assert "Unclear, as behind WebP an attacker has to guess: WebP + flip." in generator.page(stored)
 
 
 def test_the_page_and_its_figures_are_not_stale() -> None:

@@ -143,12 +143,12 @@ def test_a_copy_that_serves_the_attacker_better_is_told_as_masked_gradients() ->
 
 def test_a_purifier_that_holds_against_twice_the_eps_puts_the_attack_in_doubt() -> None:
     def record(case: Case, accuracy: float) -> dict[str, Any]:
-        return {"network": "resnet50", **case.record(), "status": "done", "figures": {"accuracy": accuracy}}
+        return {"network": "resnet50", **case.record(), "status": "done", "figures": {"accuracy": accuracy}, "n": 100}
 
     clean = record(Case("plain", "low-level"), 0.6)
     attacked = record(Case("plain", "low-level", "pgd", KNOWS), 0.4)
     assert purified({"cells": [clean]}) == []
-    for twice, words in ((0.1, "which no eye sees either"), (0.35, "puts the attack in doubt")):
+    for twice, words in ((0.1, "needs a larger one"), (0.35, "puts the attack in doubt")):
         (sentence,) = purified({"cells": [clean, attacked, record(Case("plain", "low-level", "pgd-4", KNOWS), twice)]})
         assert f"60.0% → 40.0% at 2/255, {100 * twice:.1f}% at 4/255" in sentence and words in sentence
     (sentence,) = purified({"cells": [clean, attacked]})

@@ -159,12 +159,12 @@ class _Run:
         if isinstance(stored, str):
             self.say(stored)
         elif stored is not None:
-            start, died = int(stored.facts["epoch"]), int(stored.facts["died"])
+            start, died = int(stored.facts["epoch"]), int(stored.facts.get("died", 0))
             if start:
                 module.load_state_dict(stored.parts["model"])
                 restore_optimizer(optimizer, stored.parts["optimizer"])
+                self.say(f"{spec.name}: training continues after epoch {start}")
             advance(start)
-            self.say(f"{spec.name}: training continues after epoch {start}")
         epoch = start
         while epoch < self.epochs:
             epoch += 1
@@ -184,6 +184,8 @@ class _Run:
                 checkpoint.save(parts, {"epoch": epoch, "died": died})
         error = self._error(module)
         self._refuse_nan(error, spec)
+        if died == RETRIES and self._dead(module):
+            self.say(f"{spec.name}: still answers the same whatever it sees; lower the learning rate, or leave it out")
         self.say(f"{spec.name}: mean squared error {error:.2g} on {len(self.held_out)} held-out samples")
         return Member(spec, module, error, self._key(spec))
 

@@ -110,14 +110,14 @@ SCALES: dict[str, Scale] = {
     ),
     "small": Scale(
         settings={
-            "mnist": _MNIST,
+            "mnist": replace(_MNIST, repository=RepositoryOptions(precision="bfloat16")),
             "cifar10": replace(
                 _CIFAR10,
-                # Without dropout, which would ask for more epochs than the time allows.
-                network_options={"batch_norm": True, "dropout": 0.0},
+                # Half as wide and without dropout, which would ask for more epochs than the time allows.
+                network_options={"batch_norm": True, "dropout": 0.0, "widths": [48, 96]},
                 training=_training(12, precision="bfloat16"),
-                repository=RepositoryOptions(epochs=6),
-                attacked=1000,
+                repository=RepositoryOptions(epochs=6, precision="bfloat16"),
+                attacked=500,
                 iterations=20,
             ),
         },

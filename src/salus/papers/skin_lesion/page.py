@@ -98,7 +98,8 @@ def measured(results: Record, show: Show) -> list[str]:
         "NV labelled BKL in the training part; validation labels, which decide when training stops, stay right, as "
         "they may not for a victim. The thesis draws curves without numbers. “cleaned”: flips are looked "
         "for by confident learning (Northcutt et al., 2021) on classifiers that never saw the image, and what is found "
-        "is dropped before training.\n",
+        "is dropped before training. Each line is one training, and nothing was repeated: how far trainings differ by "
+        "themselves is not known, and a poisoned classifier above the plain one shows that it is far.\n",
         tables.poisoning_table(results),
         show("poisoning", "Figure 4.6: figures on clean test images against the share of flipped labels"),
         "## What the thesis did not test\n",

@@ -112,23 +112,23 @@ def purified(results: Record) -> list[str]:
     told, doubtful = [], False
     for network, title in NETWORKS.items():
         before = value(cell(results, network, "none", "low-level"), "accuracy")
-        after, twice = (
-            value(cell(results, network, attack, "low-level", attacker=KNOWS), "accuracy")
-            for attack in ("pgd", "pgd-4")
-        )
-        if before is None or after is None:
+        attacked = {
+            level: record
+            for attack, level in (("pgd", 2), ("pgd-4", 4))
+            if (record := cell(results, network, attack, "low-level", attacker=KNOWS)) and done(record)
+        }
+        if before is None or 2 not in attacked:
             continue
-        told.append(
-            f"{title} {percent(before)}% → {percent(after)}% at 2/255"
-            + ("" if twice is None else f", {percent(twice)}% at 4/255")
-        )
-        doubtful = doubtful or (before if twice is None else twice) > before / 2
+        left = {level: record["figures"]["accuracy"] for level, record in attacked.items()}
+        each = ", ".join(f"{percent(accuracy)}% at {level}/255" for level, accuracy in left.items())
+        told.append(f"{title} {percent(before)}% → {each} ({attacked[2]['n']} images)")
+        doubtful = doubtful or left[max(left)] > before / 2
     if not told:
         return []
     end = (
-        "That much left puts the attack in doubt, not the purifier beyond it: gradients behind WebP are modelled."
+        "So much left puts the attack in doubt: behind WebP its gradients are modelled."
         if doubtful
-        else "WebP rounds changes of 2/255 away, and asks the attacker for twice as much, which no eye sees either."
+        else "WebP rounds much of so small a change away, so that the attacker needs a larger one."
     )
     return [f"WebP + flip under PGD-40, then 1,000 queries, by the attacker who knows: {'; '.join(told)}. {end}"]
 
