@@ -85,8 +85,9 @@ class View:
         hidden: layer name -> ``[N, D]``, the states that the detectors read.
         acceptance: ``[N]``, positive where every detector accepts, whatever is drawn; None without detectors.
         class_acceptance: ``[N, K]``, the same if the classifier said each class.
+        detector_acceptance: detector name -> ``[N, K]``, the same of each detector alone.
         class_scores: detector name -> ``[N, K]``, what to lower to be accepted under each class: raw scores, or a
-            stand-in that has a gradient.
+            stand-in that has a gradient, each in units of its own.
     """
 
     draws: Tensor
@@ -95,6 +96,7 @@ class View:
     hidden: Mapping[str, Tensor]
     acceptance: Tensor | None
     class_acceptance: Tensor | None
+    detector_acceptance: dict[str, Tensor]
     class_scores: dict[str, Tensor]
 
 
@@ -173,9 +175,10 @@ class Guard:
         draws = self._draws(states)
         logits = draws[0] if len(draws) == 1 else draws.log_softmax(2).logsumexp(0) - math.log(len(draws))
         if not self.detectors:
-            return View(draws, logits, states.logits, states.hidden, None, None, {})
+            return View(draws, logits, states.logits, states.hidden, None, None, {}, {})
         shown = {key: detector.for_attackers(states) for key, detector in self._named().items()}
-        class_acceptance = torch.stack([acceptance for acceptance, _ in shown.values()]).amin(0)  # [N, K]
+        accepting = {key: acceptance for key, (acceptance, _) in shown.items()}
+        class_acceptance = torch.stack(list(accepting.values())).amin(0)  # [N, K]
         # Detectors judge the class that the classifier gives the raw input, as in a verdict.
         raw = states.logits.argmax(1, keepdim=True)
         return View(
@@ -185,6 +188,7 @@ class Guard:
             states.hidden,
             class_acceptance.gather(1, raw)[:, 0],
             class_acceptance,
+            accepting,
             {key: scores for key, (_, scores) in shown.items()},
         )
 

@@ -49,6 +49,28 @@ def test_the_probability_of_rejection_is_the_share_of_ensembles_that_reject(
 @pytest.mark.parametrize("approach", votes.APPROACHES)
 @settings(max_examples=60, deadline=None)
 @given(case=measured())
+def test_what_is_expected_is_the_mean_over_ensembles_of_their_medians(
+    approach: votes.Approach, case: tuple[Tensor, Tensor, int]
+) -> None:
+    values, thresholds, n = case
+    values = values.double().requires_grad_()
+    ensembles = list(combinations(range(values.shape[1]), n))
+    got, plain = votes.expected(values, n, thresholds.double(), approach), votes.expected(values, n)
+    for row, mean, bare in zip(values.tolist(), got.tolist(), plain.tolist(), strict=True):
+        told = []
+        for one in ensembles:
+            own = [float(thresholds[i]) for i in one]
+            used = own if approach == "MTA" else [min(own)] * n
+            told.append(sorted(row[i] / tau for i, tau in zip(one, used, strict=True))[n // 2])
+        assert mean == pytest.approx(sum(told) / len(told))
+        assert bare == pytest.approx(sum(sorted(row[i] for i in one)[n // 2] for one in ensembles) / len(ensembles))
+    (gradient,) = torch.autograd.grad(plain.sum(), values)
+    torch.testing.assert_close(gradient.sum(1), torch.ones(len(values), dtype=torch.float64))
+
+
+@pytest.mark.parametrize("approach", votes.APPROACHES)
+@settings(max_examples=60, deadline=None)
+@given(case=measured())
 def test_the_certain_excess_is_the_largest_median_of_any_ensemble(
     approach: votes.Approach, case: tuple[Tensor, Tensor, int]
 ) -> None:

@@ -20,6 +20,7 @@ from salus.purifiers import BitDepth, Purifier, Reformer
 from salus.repository import Member, Repository
 from salus.threats import adaptive, oblivious
 from salus.threats.adaptive import variants_of
+from salus.threats.objectives import ClassConsistent, Orthogonal
 
 ATTACK = PGD(eps=0.4, steps=10)
 
@@ -88,6 +89,17 @@ class TurnedBack(nn.Module):
         return self.module(x.flip(1))  # type: ignore[no-any-return]
 
 
+class Part(Silent):
+    """Scores how far the mean of some values is from 1/2, in units of its own."""
+
+    def __init__(self, columns: slice, unit: float) -> None:
+        super().__init__()
+        self.columns, self.unit = columns, unit
+
+    def class_scores(self, states: States) -> Tensor:
+        return self.unit * (states.x[:, self.columns].mean(1) - 0.5).abs()[:, None].expand_as(states.logits)
+
+
 def untrained(shape: tuple[int, ...]) -> Repository:
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -118,7 +130,16 @@ def robust(guard: Guard, x: Tensor, x_adv: Tensor, y: Tensor) -> float:
     return float(((guard(x).answers == y) & ((answers == y) | (answers < 0))).float().mean())
 
 
-WEAK = ["rough", "untrained magnet", "squeezing", "one broad gaussian", "bent", "bit-depth", "rough + bent"]
+WEAK = [
+    "rough",
+    "untrained magnet",
+    "squeezing",
+    "one broad gaussian",
+    "bent",
+    "bit-depth",
+    "rough + bent",
+    "untrained magnet + one broad gaussian",
+]
 
 
 @pytest.mark.parametrize("name", ["silent", "none"])
@@ -147,6 +168,34 @@ def test_a_weak_defence_leaves_hardly_more_than_none(toy, name: str) -> None:
     assert float(knowing.x_adv.min()) >= 0 and float(knowing.x_adv.max()) <= 1
     again = adaptive(ATTACK, guard, x[:20], y[:20])
     torch.testing.assert_close(again.x_adv, adaptive(ATTACK, guard, x[:20], y[:20]).x_adv, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("weight", [1.0, None])
+def test_a_detector_in_small_units_is_attacked_as_one_in_large_ones(toy, weight: float | None) -> None:
+    loud, quiet = Part(slice(0, 4), 1e4), Part(slice(4, 8), 1e-2)
+    guard = Guard(toy.classifier, (loud, quiet)).fit(toy.train, toy.calibration, 0.05)
+    x = toy.test.x[:60].clone()
+    x[:, :4], x[:, 4:] = x[:, :4] * 0.02, x[:, 4:] * 0.02  # neither accepts
+    y = toy.classifier.predict(x).argmax(1)  # what has to change is the acceptance alone
+    view = guard.view(x)
+    assert all(bool((accepted < 0).all()) for accepted in view.detector_acceptance.values())
+    leaf = x.clone().requires_grad_()
+    objective = ClassConsistent(guard, weight=weight)
+    (gradient,) = torch.autograd.grad(objective.evaluate(leaf, y).loss.sum(), leaf)
+    pulls = gradient[:, :4].norm(dim=1), gradient[:, 4:].norm(dim=1)
+    told = objective.label_margins(guard.view(x), y).mean(0) >= objective.sure
+    assert int(told.sum()) > 30
+    torch.testing.assert_close(pulls[0][told], pulls[1][told], rtol=1e-3, atol=0)
+
+
+def test_a_loss_that_steers_its_gradient_rises_as_the_detectors_and_the_label_give_way(toy) -> None:
+    guard = Guard(toy.classifier, (Part(slice(0, 4), 1e4), Part(slice(4, 8), 1e-2))).fit(toy.train, toy.calibration)
+    x, y = toy.test.x[:60], (toy.test.y[:60] + 1) % len(toy.classifier.classes)
+    found = ATTACK.run(ClassConsistent(guard, weight=1.0), x, y).x_adv
+    for objective in (ClassConsistent(guard, weight=1.0), Orthogonal(guard)):
+        with torch.no_grad():
+            before, after = objective.evaluate(x, y).loss, objective.evaluate(found, y).loss
+        assert float((after > before).float().mean()) > 0.9
 
 
 def test_where_a_surrogate_misleads_it_wins_without_gradients(toy) -> None:

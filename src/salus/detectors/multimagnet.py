@@ -151,13 +151,13 @@ class MultiMagNet(ReconstructionDetector):
         return self.threshold_ - scores if self.own_rule else super()._accepted(scores)
 
     def for_attackers(self, states: States) -> tuple[Tensor, Tensor]:
-        """Return ``class_acceptance``, and the mean suspicion of all members: that of a draw in expectation (EOT)."""
-        values = self._all(states)
+        """Return ``class_acceptance``, and the suspicion of a draw in expectation (EOT)."""
+        values, n = self._all(states), self.combination.n
         if self._thresholds is not None:
-            each = votes.excess(values, self._thresholds.to(values))
+            mean = votes.expected(values, n, self._thresholds.to(values), self.combination.approach)
         else:
-            each = self._surprise(values)
-        certain, mean = (score[:, None].expand_as(states.logits) for score in (self._certain(values), each.mean(1)))
+            mean = votes.expected(self._surprise(values), n)
+        certain, mean = (score[:, None].expand_as(states.logits) for score in (self._certain(values), mean))
         return self._accepted(certain), mean
 
     def suspicion(self, states: States) -> Tensor:

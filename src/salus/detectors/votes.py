@@ -74,6 +74,18 @@ def certain_excess(values: Tensor, thresholds: Tensor, n: int, approach: Approac
     return torch.stack([excess(certain(values[:, j:], n), thresholds[j]) for j in range(last + 1)]).amax(0)
 
 
+def expected(values: Tensor, n: int, thresholds: Tensor | None = None, approach: Approach = "MTA") -> Tensor:
+    """Return the mean over all ensembles of n members of their median value, ``[N]``; differentiable.
+
+    With thresholds ``[m]``, of their median :func:`excess`.
+    """
+    drawn = torch.combinations(torch.arange(values.shape[1], device=values.device), n)  # [C, n]
+    taken = values[:, drawn]
+    if thresholds is not None:
+        taken = excess(taken, shared(thresholds, drawn, approach))
+    return taken.median(2).values.mean(1)
+
+
 def rejection_probability(values: Tensor, thresholds: Tensor, n: int, approach: Approach = "MTA") -> Tensor:
     """Return the exact probability ``[N]``, float64, that a random ensemble of n members rejects each input.
 

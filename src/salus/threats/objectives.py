@@ -131,10 +131,11 @@ class ClassConsistent(GuardObjective):
 
     def goal(self, x: Tensor, view: View, y: Tensor) -> Tensor:
         """Add the logit margin, cut off once it is sure, and the log-likelihood under the target class."""
-        label = self.label_margins(view, y).clamp_max(self.sure).mean(0)
+        margins = self.label_margins(view, y)
+        label = margins.clamp_max(self.sure).mean(0)
         if view.class_acceptance is None:
             return label
-        likelihood = -sum(view.class_scores.values(), torch.zeros(())).gather(1, y[:, None])[:, 0]
+        likelihood = _likelihood(x, view, y, margins.mean(0))
         if self.mix is not None:
             return label + self.mix * likelihood
         return torch.where(label.detach() < self.sure, label, likelihood)
@@ -148,7 +149,7 @@ class Orthogonal(GuardObjective):
     they point apart; each step of this makes way on one and, to first order, costs nothing on the other, unless that
     is well past its boundary and has some to spare. Where the two agree nothing is taken off.
 
-    The loss's value means nothing; its gradient is that direction.
+    The loss's value is the sum of both, each cut off once it is past its boundary; its gradient is that direction.
 
     Args:
         guard: the guard.
@@ -160,7 +161,7 @@ class Orthogonal(GuardObjective):
         super().__init__(guard, targeted=True)
 
     def goal(self, x: Tensor, view: View, y: Tensor) -> Tensor:
-        """Give a linear function of x whose gradient is the direction to take."""
+        """Give the sum of both the gradient of the direction to take."""
         label = self.label_margins(view, y).amin(0)
         if view.class_acceptance is None or not x.requires_grad:
             return label
@@ -171,7 +172,36 @@ class Orthogonal(GuardObjective):
         spare = torch.where(passed[:, 0], label, accepted).detach() > 2 * _SURE
         other = other.masked_fill(spare[:, None], 0)
         along = (main * other).sum(1, keepdim=True).clamp_max(0) / other.square().sum(1, keepdim=True).clamp_min(1e-30)
-        return (x.flatten(1) * (main - along * other)).sum(1)
+        return _steered(label.clamp_max(_SURE) + accepted.clamp_max(_SURE), x, main - along * other)
+
+
+def _likelihood(x: Tensor, view: View, y: Tensor, label: Tensor) -> Tensor:
+    """Return what to raise so that every detector accepts class y, ``[N]``.
+
+    Of one detector these are its own scores. Several have units of their own, and the steepest would be all that a
+    sum of them follows: so each that has not passed pulls as hard as the label's margin does.
+    """
+    scores = [each.gather(1, y[:, None])[:, 0] for each in view.class_scores.values()]
+    if len(scores) == 1:
+        return -scores[0]
+    accepted = [each.gather(1, y[:, None])[:, 0] for each in view.detector_acceptance.values()]
+    value = torch.stack([margin.clamp_max(_SURE) for margin in accepted]).sum(0)
+    if not x.requires_grad:
+        return value
+    pull = _slope(label, x).norm(dim=1)
+    pull = torch.where(pull > 0, pull, 1.0)
+    direction = torch.zeros_like(x).flatten(1)
+    for score, margin in zip(scores, accepted, strict=True):
+        slope = -_slope(score, x)
+        length = slope.norm(dim=1).clamp_min(1e-30)
+        direction += torch.where(margin.detach() <= _SURE, pull / length, 0.0)[:, None] * slope
+    return _steered(value, x, direction)
+
+
+def _steered(value: Tensor, x: Tensor, direction: Tensor) -> Tensor:
+    """Give values ``[N]`` the gradient ``[N, D]`` in x."""
+    linear = (x.flatten(1) * direction).sum(1)
+    return value.detach() + (linear - linear.detach())
 
 
 def _slope(value: Tensor, x: Tensor) -> Tensor:
