@@ -6,13 +6,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from salus.attacks import BIM, PGD, CarliniWagnerL2
+from salus.attacks import BIM, PGD, CarliniWagnerL2, Patch
 from salus.detectors import DefenseGAN
 from salus.errors import OptionError
 from salus.generator import Generator
 from salus.guard import Guard
 from salus.purifiers import DefenseGANPurifier
 from salus.threats import GuardObjective, LatentSearch, adaptive, oblivious
+from salus.threats.adaptive import variants_of
 
 QUICK = {"restarts": 1, "iterations": 30, "learning_rate": 2.0}
 
@@ -71,6 +72,13 @@ def test_where_nothing_is_defended_it_wins(toy, plane) -> None:
     white = PGD(eps=0.3).run(toy.classifier, x, y).success
     won = wins(toy, guard, LatentSearch(eps=0.3, targeted=True), x, y)
     assert float(won.float().mean()) > 0.95 * float(white.float().mean())
+
+
+def test_it_is_left_out_where_the_attack_may_go_nowhere_near_a_ball(toy, plane) -> None:
+    guard, (x, y) = guard_of(toy, plane, "detector"), (toy.test.x[:5], toy.test.y[:5])
+    patched = {variant.name for variant in variants_of(Patch(eps=4), guard, x, y)}
+    assert patched and "latent search" not in patched
+    assert "latent search" in {variant.name for variant in variants_of(PGD(eps=0.3), guard, x, y)}
 
 
 def test_what_it_finds_lies_near_the_range_and_in_the_ball(toy, plane) -> None:

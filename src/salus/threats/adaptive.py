@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from salus.attacks import Attack, SmoothPGD, Square
+from salus.attacks import Attack, Square
 from salus.attacks.ball import ball
 from salus.batches import rows_at_once
 from salus.errors import OptionError
@@ -165,7 +165,7 @@ def variants_of(engine: Attack, guard: Guard, clean: Tensor, y: Tensor) -> Itera
     goals: list[Tensor | None] = [y] if engine.targeted else each_class
     many = changed(engine, restarts=max(STARTS, getattr(engine, "restarts", 1)))
     generated = projections(guard)
-    if generated and not isinstance(engine, SmoothPGD):  # what lies near the range need not be smooth
+    if LatentSearch.suits(engine, guard):
         latent = LatentSearch.like(engine)
         yield Variant(latent.title, latent, GuardObjective(guard, targeted=True), goals, "fresh")
     if not guard.detectors or not engine.reads_loss:  # margins are capped by acceptance whatever the loss

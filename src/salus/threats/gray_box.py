@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from salus.attacks import Attack, SmoothPGD
+from salus.attacks import Attack
 from salus.errors import OptionError
 from salus.guard import Guard
 from salus.threats.adaptive import EQ6_ALPHAS, WEIGHTS, AdaptiveResult, fallen, judged
@@ -90,8 +90,8 @@ def _variants(attack: Attack, twin: Guard, y: Tensor) -> list[tuple[str, Attack,
     each: list[Tensor | None] = [torch.full_like(y, k) for k in range(len(twin.classifier.classes))]
     goals: list[Tensor | None] = [y] if attack.targeted else each
     made: list[tuple[str, Attack, GuardObjective, list[Tensor | None]]] = []
-    generated = attack.knowledge == "gradients" and projections(twin) and not isinstance(attack, SmoothPGD)
-    if generated:
+    generated = projections(twin)
+    if attack.knowledge == "gradients" and LatentSearch.suits(attack, twin):
         latent = LatentSearch.like(engine, early_stop=False)
         made.append((latent.title, latent, GuardObjective(twin, targeted=True), goals))
     if attack.knowledge != "gradients" or not twin.detectors or not attack.reads_loss:

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from salus.attacks import Attack, Search
+from salus.attacks import Attack, Search, SmoothPGD
 from salus.attacks.draws import normal
 from salus.attacks.objective import logit_margin
 from salus.detectors.projection import OntoRange
@@ -64,6 +64,12 @@ class LatentSearch(Attack):
     def title(self) -> str:
         """The attack's name in sentences."""
         return "latent search"
+
+    @classmethod
+    def suits(cls, attack: Attack, guard: Guard) -> bool:
+        """Tell whether there is a generator to search, and where the attack may go is a ball it can be held to."""
+        smooth = isinstance(attack, SmoothPGD)  # what lies near the range need not be smooth
+        return bool(projections(guard)) and not smooth and attack.norm in cls.norms
 
     @classmethod
     def like(cls, attack: Attack, *, early_stop: bool = True) -> LatentSearch:
