@@ -66,7 +66,7 @@ def slim(folder: Path) -> dict[str, Any]:
     results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     rates = (
         "clean_accuracy", "robust_accuracy", "attack_success_rate", "rejected_clean", "rejected_adversarial",
-        "detection_auc",
+        "rejected_noise", "detection_auc",
     )  # fmt: skip
     kept = (
         "guard", "attack", "attack_options", "eps", "norm", "threat_model", "n", "cost", "error", "variants",
@@ -136,21 +136,24 @@ def row(cells: Sequence[Record], guard: str, attack: Record) -> list[str]:
     known = {
         name: only(cells, guard=guard, threat_model=name, **same) for name in ("oblivious", "gray-box", "adaptive")
     }
-    blind, knowing = known["oblivious"], known["adaptive"]
+    blind = known["oblivious"]
     auc = "–" if blind is None or blind["detection_auc"] is None else f"{blind['detection_auc']:.3f}"
     cost = "–" if clean is None or clean["cost"] is None else f"{clean['cost']:.2f}"
     left = [percent(cell, "robust_accuracy") for cell in known.values()]
-    return [f"`{guard}`", cost, percent(clean, "clean_accuracy"), auc, *left, breaker(blind, knowing)]
+    return [f"`{guard}`", cost, percent(clean, "clean_accuracy"), auc, *left, breaker(known)]
 
 
-def breaker(blind: Record | None, knowing: Record | None) -> str:
+def breaker(known: Mapping[str, Record | None]) -> str:
     """Name the variant of the adaptive attack that won most inputs, or say who suffices."""
+    knowing, blind, twin = known["adaptive"], known["oblivious"], known["gray-box"]
     if knowing is None:
-        return "not tried"
+        return "not tried, or failed"
     if blind is not None and blind["robust_accuracy"] <= 0.05:
         return "anyone"
-    if knowing["robust_accuracy"] > 0.5 * knowing["clean_accuracy"]:
-        return "nobody here, which is no proof"
+    holds = 0.5 * knowing["clean_accuracy"]
+    if knowing["robust_accuracy"] > holds:
+        fell = twin is not None and twin["robust_accuracy"] <= holds
+        return "who has a twin" if fell else "nobody here, which is no proof"
     shares = knowing["variants"] or {}
     return max(shares, key=shares.__getitem__) if shares else "the adaptive attacker"
 
@@ -166,8 +169,10 @@ def alarms(cells: Sequence[Record], guards: Sequence[str]) -> Iterator[str]:
     for guard in rejecting:
         found = [percent(only(cells, guard=guard, attack=None), "rejected_clean")]
         found += [percent(only(cells, guard=guard, attack=name), "rejected_adversarial") for name in changes]
+        found += [percent(only(cells, guard=guard, threat_model="oblivious"), "rejected_noise")]
         rows.append([f"`{guard}`", *found])
-    yield table(["defence", "clean", *(CONTROLS.get(name, name) for name in changes)], rows)
+    names = (CONTROLS.get(name, name) for name in changes)
+    yield table(["defence", "clean", *names, "noise of the attack's size"], rows)
 
 
 def hardening(results: Record) -> str:
@@ -190,7 +195,7 @@ def only(cells: Sequence[Record], **wanted: Any) -> Record | None:
 
 def percent(cell: Record | None, name: str) -> str:
     """Print a rate with its interval."""
-    if cell is None or cell[name] is None:
+    if cell is None or cell.get(name) is None:
         return "–"
     return f"{100 * cell[name]:.1f} ({100 * cell[f'{name}_low']:.1f}–{100 * cell[f'{name}_high']:.1f})"
 

@@ -17,7 +17,7 @@ from salus.purifiers import PURIFIERS
 
 DOCS = Path(__file__).parents[1] / "docs"
 RATES = ("clean_accuracy", "robust_accuracy", "attack_success_rate", "rejected_clean", "rejected_adversarial",
-         "detection_auc")  # fmt: skip
+         "rejected_noise", "detection_auc")  # fmt: skip
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def audit() -> dict[str, Any]:
             cell("none", None, None, clean_accuracy=0.94),
             cell("kde", None, None, clean_accuracy=0.93, rejected_clean=0.012, cost=0.25),
             cell("none", "white-box", robust_accuracy=0.001),
-            cell("kde", "oblivious", clean_accuracy=0.93, robust_accuracy=0.81, detection_auc=0.987),
+            cell("kde", "oblivious", clean_accuracy=0.93, robust_accuracy=0.81, detection_auc=0.987, rejected_noise=0.05),
             cell("kde", "gray-box", clean_accuracy=0.93, robust_accuracy=0.7),
             cell("kde", "adaptive", clean_accuracy=0.93, robust_accuracy=0.02,
                  variants={"oblivious": 0.1, "orthogonal": 0.8}),
@@ -73,13 +73,20 @@ def test_a_line_tells_what_each_attacker_leaves_and_who_breaks_it(generator: Mod
     told = [part.strip() for part in line.strip("|").split("|")]
     assert [part.split()[0] for part in told[1:7]] == ["0.25", "93.0", "0.987", "81.0", "70.0", "2.0"]
     assert told[7] == "orthogonal"
-    assert "| `kde` | 1.2 (1.2–1.2) | 40.0 (40.0–40.0) |" in lines
+    assert "| `kde` | 1.2 (1.2–1.2) | 40.0 (40.0–40.0) | 5.0 (5.0–5.0) |" in lines
 
 
 def test_nobody_breaks_what_keeps_most_of_its_accuracy(generator: ModuleType, audit: dict) -> None:
     knowing = next(one for one in audit["cells"] if one["threat_model"] == "adaptive")
     knowing["robust_accuracy"] = 0.6
     assert "nobody here, which is no proof" in "\n".join(generator.measured(audit))
+    next(one for one in audit["cells"] if one["threat_model"] == "gray-box")["robust_accuracy"] = 0.1
+    assert "| who has a twin |" in "\n".join(generator.measured(audit))
+
+
+def test_an_attack_that_failed_is_no_defence_that_held(generator: ModuleType, audit: dict) -> None:
+    next(one for one in audit["cells"] if one["threat_model"] == "adaptive")["error"] = "out of memory"
+    assert "| not tried, or failed |" in "\n".join(generator.measured(audit))
 
 
 def test_collecting_keeps_what_the_page_shows(generator: ModuleType, audit: dict, tmp_path: Path) -> None:
