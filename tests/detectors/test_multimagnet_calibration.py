@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import asdict, replace
 from itertools import combinations
@@ -217,6 +218,12 @@ def test_the_calibration_of_other_autoencoders_is_refused(toy, repository, calib
     fewer = Repository(repository.members[:5], shape=(8,))
     with pytest.raises(CalibrationError, match="calibrate these"):
         MultiMagNet(calibration=calibration, repository=fewer).fit(toy.classifier, toy.train.x, toy.train.y)
+    twins = Repository([replace(one, module=copy.deepcopy(one.module)) for one in repository.members], shape=(8,))
+    MultiMagNet(calibration=calibration, repository=twins).fit(toy.classifier, toy.train.x, toy.train.y)
+    with torch.no_grad():
+        next(twins.members[3].module.parameters()).add_(0.01)
+    with pytest.raises(CalibrationError, match="of other weights"):
+        MultiMagNet(calibration=calibration, repository=twins).fit(toy.classifier, toy.train.x, toy.train.y)
 
 
 @pytest.mark.parametrize("harm", ["missing", "truncated", "other", "threshold", "option", "grid", "list"])

@@ -132,6 +132,11 @@ class MultiMagNet(ReconstructionDetector):
                 f"The calibration is of the autoencoders {', '.join(thresholds)}, not of the repository's, "
                 f"{', '.join(self._repository.names)}; calibrate these."
             )
+        if calibration.repository not in ("", self._repository.fingerprint()):
+            raise CalibrationError(
+                "The calibration is of autoencoders with these names, but of other weights; name the repository that "
+                "it was made with, or calibrate these."
+            )
         return torch.tensor([thresholds[name] for name in self._repository.names])
 
     def class_scores(self, states: States) -> Tensor:

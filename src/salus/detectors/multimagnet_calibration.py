@@ -16,6 +16,7 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
+from salus.batches import rows_at_once
 from salus.classifier import Classifier
 from salus.detectors.divergence import jensen_shannon, log_probabilities, reconstruction_error
 from salus.detectors.multimagnet_grid import Calibration, Grid, Measure, Outcome, Scored
@@ -33,11 +34,13 @@ class Measured:
         values: ``[N, m]`` by metric and temperature.
         labels: the classes that the classifier gives the members' reconstructions, int64 ``[N, m]``; None where no
             divergence was asked for.
+        repository: the fingerprint of the repository; empty when it is not known.
     """
 
     members: tuple[str, ...]
     values: Mapping[Measure, Tensor]
     labels: Tensor | None = None
+    repository: str = ""
 
     def __len__(self) -> int:
         return len(next(iter(self.values.values())))
@@ -58,7 +61,7 @@ def measure(
     temperatures = [temperature for metric, temperature in measures if metric == "jsd"]
     found: dict[Measure, list[Tensor]] = {each: [] for each in measures}
     labels: list[Tensor] = []
-    for part in torch.split(x, batch_size):
+    for part in torch.split(x, rows_at_once(x, batch_size)):
         made = [repository.reconstruct(i, part) for i in members]  # m times [n, ...]
         if ("re", None) in found:
             found["re", None].append(torch.stack([reconstruction_error(part, one) for one in made], 1))
@@ -69,7 +72,7 @@ def measure(
                 p, q = (log_probabilities(each, temperature or 1.0) for each in (logits[:, None], others))
                 found["jsd", temperature].append(jensen_shannon(p, q))  # [n, m]
     values = {each: torch.cat(parts) for each, parts in found.items()}
-    return Measured(repository.names, values, torch.cat(labels) if labels else None)
+    return Measured(repository.names, values, torch.cat(labels) if labels else None, repository.fingerprint())
 
 
 def score(clean: Measured, adversarial: Measured, grid: Grid, *, legitimate: Measured | None = None) -> list[Scored]:
@@ -188,4 +191,11 @@ def _calibration(rule: str, adversarial: str, best: Scored, clean: Measured, row
     chosen = best.combination
     thresholds = drop_rate_thresholds(clean.values[chosen.measure], chosen.drop_rate)
     named = dict(zip(clean.members, thresholds.tolist(), strict=True))
-    return Calibration(rule=rule, adversarial=adversarial, best=best, thresholds=named, grid=tuple(rows))
+    return Calibration(
+        rule=rule,
+        adversarial=adversarial,
+        best=best,
+        thresholds=named,
+        grid=tuple(rows),
+        repository=clean.repository,
+    )

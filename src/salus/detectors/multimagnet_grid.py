@@ -169,6 +169,7 @@ class Calibration:
         best: the best combination, scored.
         thresholds: each member's under it, by name.
         grid: all combinations, scored.
+        repository: the fingerprint of the autoencoders that it is of; empty when it is not known.
     """
 
     rule: str
@@ -176,6 +177,7 @@ class Calibration:
     best: Scored
     thresholds: Mapping[str, float]
     grid: tuple[Scored, ...]
+    repository: str = ""
 
     def save(self, path: Path | str) -> None:
         """Write it as JSON, whole or not at all.
@@ -189,6 +191,7 @@ class Calibration:
             "adversarial": self.adversarial,
             "best": self.best.row(),
             "thresholds": dict(self.thresholds),
+            "repository": self.repository,
             "grid": [scored.row() for scored in self.grid],
         }
         write_json(Path(path), content)
@@ -220,6 +223,7 @@ class Calibration:
                 best=Scored.of(content["best"]),
                 thresholds=thresholds,
                 grid=tuple(Scored.of(row) for row in content["grid"]),
+                repository=str(content.get("repository", "")),
             )
         except (KeyError, TypeError, ValueError, AttributeError, OptionError) as error:
             raise BundleError(f"{path} is damaged: {str(error).rstrip('.')}.") from error

@@ -135,6 +135,13 @@ class Repository:
                 f"shape {list(shape)} in {tuple(bounds)}; train others by `salus autoencoders`."
             )
 
+    def fingerprint(self) -> str:
+        """SHA-256 of the members and their weights: equal when two repositories compute the same."""
+        digest = hashlib.sha256(json.dumps([self.shape, self.bounds, self.names]).encode())
+        for name, tensor in sorted(self.tensors().items()):
+            digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
     def settings(self) -> dict[str, Any]:
         """Return what rebuilds the repository beside its tensors, as plain values for JSON."""
         return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -24,7 +25,8 @@ def measures(grid: Grid) -> tuple[Measure, ...]:
 def first(measured: Measured, count: int) -> Measured:
     """Take the first images."""
     labels = None if measured.labels is None else measured.labels[:count]
-    return Measured(measured.members, {each: values[:count] for each, values in measured.values.items()}, labels)
+    values = {each: values[:count] for each, values in measured.values.items()}
+    return replace(measured, values=values, labels=labels)
 
 
 def mixed(changed: Tensor, attacked: Measured, clean: Measured) -> Measured:
@@ -32,7 +34,7 @@ def mixed(changed: Tensor, attacked: Measured, clean: Measured) -> Measured:
     assert attacked.labels is not None and clean.labels is not None  # noqa: S101 - the grid has divergences
     where = changed[:, None]
     values = {each: torch.where(where, attacked.values[each], clean.values[each]) for each in attacked.values}
-    return Measured(clean.members, values, torch.where(where, attacked.labels, clean.labels))
+    return replace(clean, values=values, labels=torch.where(where, attacked.labels, clean.labels))
 
 
 def write(path: Path, measured: Measured) -> None:
