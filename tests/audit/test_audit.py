@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,9 +18,11 @@ from safetensors.torch import load_file
 
 from salus.audit import Plan, cost, run_audit
 from salus.classifier import Classifier
+from salus.data import load
 from salus.errors import OptionError, StoreError
 from salus.guard import Guard
 from salus.purifiers import BitDepth
+from salus.repository import RepositoryOptions, train_repository
 
 QUICK = {
     "data": "breast-cancer",
@@ -426,6 +429,25 @@ def test_a_gray_box_attacker_has_a_twin_of_every_guard(tmp_path: Path) -> None:
     assert twin.classifier.fingerprint() != own.classifier.fingerprint()
     assert any("a twin of the guard" in sentence for sentence in outcome.meta["verdict"])
     assert run_audit(plan, tmp_path / "run").computed == 0
+
+
+def test_a_guard_is_fitted_anew_when_the_autoencoders_that_it_names_changed(tmp_path: Path) -> None:
+    data, place = load("breast-cancer"), tmp_path / "ae"
+
+    def train(seed: int) -> None:
+        shutil.rmtree(place, ignore_errors=True)
+        train_repository(data.train, data.validation, RepositoryOptions(size=3, epochs=2, seed=seed), folder=place)
+
+    spec = f"multimagnet:n=3,draw_seed=0,repository={place}"
+    plan = Plan.of({**QUICK, "attack": "fgsm", "eps": 0.1, "defence": [spec], "threat_model": ["gray-box"]})
+    train(0)
+    first = run_audit(plan, tmp_path / "run")
+    assert not first.failed and run_audit(plan, tmp_path / "run").computed == 0
+    assert sum(f"has {place} of it as well" in warning for warning in first.meta["warnings"]) == 1
+    train(1)
+    second = run_audit(plan, tmp_path / "run")
+    assert second.computed > 0
+    assert first.meta["guards"][spec]["fingerprint"] != second.meta["guards"][spec]["fingerprint"]
 
 
 def test_an_audit_in_which_nothing_is_right_still_ends(tmp_path: Path, monkeypatch) -> None:

@@ -158,3 +158,13 @@ def test_a_generator_that_is_not_there_is_told_when_the_defence_is_made(tmp_path
         OntoRange(generator=str(tmp_path))
     with pytest.raises(CalibrationError, match="no generator yet: call fit"):
         OntoRange().project(inputs())
+
+
+def test_a_descent_that_diverged_is_nobodys_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
+    z = torch.randn(2, 3, LATENT, generator=torch.Generator().manual_seed(0))
+    z[0, 0], z[1, :2] = torch.nan, torch.nan
+    distances = torch.tensor([[torch.nan, 2.0, 1.0], [torch.nan, torch.nan, 3.0]])
+    monkeypatch.setattr(projection, "descend", lambda *args, **options: (z, distances))
+    found = OntoRange(generator=plane(), restarts=3, iterations=1).project(inputs(2))
+    torch.testing.assert_close(found.z, z[:, 2])
+    assert bool(found.x.isfinite().all())

@@ -259,13 +259,15 @@ def guard(spec: str, plan: Plan, trained: Classifier, splits: Splits, folder: Pa
         OptionError: the defence or an option is unknown.
         CalibrationError: the samples cannot carry the false-alarm rate.
     """
-    made_of = {
+    made_of: dict[str, Any] = {
         "spec": spec,
         "classifier": trained.fingerprint(),
         "false_alarm_rate": plan.false_alarm_rate,
         "seed": plan.seed,
         "samples": [splits.train.fingerprint(), splits.calibration.fingerprint()],
     }
+    if files := named_files(spec):
+        made_of["files"] = files
     place = folder / "guards" / f"{_slug(spec)}-{digest(made_of)[:8]}"
     if (place / "guard.json").exists():
         try:
@@ -323,6 +325,28 @@ def _parts(
                 name, options, bounds=bounds if trained is None else trained.bounds, seed=plan.seed
             )
     return detectors, purifier
+
+
+def named_files(spec: str) -> dict[str, str]:
+    """Hash what the files and folders hold that a defence's options name: a repository, a generator, a calibration."""
+    found = {}
+    for part in guard_parts(spec):
+        for value in split_spec(part, "defence")[1].values():
+            if isinstance(value, str) and (place := Path(value)).exists():
+                files = sorted(file for file in place.rglob("*") if file.is_file()) if place.is_dir() else [place]
+                hashes = [[str(file), hashlib.sha256(file.read_bytes()).hexdigest()] for file in files]
+                found[value] = digest(hashes)
+    return found
+
+
+def shared_with_twins(plan: Plan) -> list[str]:
+    """Say which defences a gray-box attacker has, in part, as they are and not trained anew."""
+    return [
+        f"The gray-box attacker's twin of {spec} has {' and '.join(files)} of it as well, which its options name: this "
+        "attacker knows more than the recipe."
+        for spec in plan.defences
+        if "gray-box" in plan.threat_model and (files := named_files(spec))
+    ]
 
 
 def _on(trained: Classifier, loaded: Guard) -> Guard:

@@ -155,7 +155,7 @@ def run_audit(plan: Plan, out: Path | str, *, command: str = "") -> Outcome:
                        "robust_accuracy": records[-1]["robust_accuracy"]},
         }  # fmt: skip
         records = records[:-1]
-        meta["warnings"] = [*warnings(records, meta, splits), *left_out]
+        meta["warnings"] = [*warnings(records, meta, splits), *left_out, *build.shared_with_twins(plan)]
         meta["verdict"] = verdict(records, meta)
         _write_samples(store, data, chosen)
         write_json(store.folder / "results.json", {"meta": meta, "cells": records})

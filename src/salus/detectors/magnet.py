@@ -93,7 +93,7 @@ class MagNet(ReconstructionDetector):
     @torch.no_grad()
     def _drop(self, x: Tensor) -> None:
         """Set the threshold that this share of clean samples exceeds, whatever their class."""
-        dropped = int(len(x) * self.drop_rate)
+        dropped = math.floor(len(x) * self.drop_rate + 1e-9)
         if dropped < 1:
             raise CalibrationError(
                 f"MagNet: a drop rate of {self.drop_rate:g} drops none of the {len(x)} samples held out; the smallest "

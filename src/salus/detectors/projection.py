@@ -178,7 +178,7 @@ class OntoRange:
                 learning_rate=self.learning_rate,
                 precision=self.precision,
             )
-            nearest = distance.argmin(1)  # [n], the first of equals
+            nearest = distance.nan_to_num(nan=torch.inf).argmin(1)  # [n], the first of equals; none that diverged
             latents.append(z[torch.arange(len(z), device=x.device), nearest])
             distances.append((high - low) ** 2 * distance)
         z = torch.cat(latents)
