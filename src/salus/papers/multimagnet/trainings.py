@@ -21,8 +21,18 @@ _CARD = "training.json"
 
 
 def classifier(dealt: Dealt, setting: Setting, folder: Path, *, seed: int, device: str) -> Classifier:
-    """Train the classifier, or read it where it was trained before; killed, it goes on."""
-    if not (folder / _CARD).exists():
+    """Train the classifier, or read it where it was trained so before; killed, it goes on."""
+    wanted = {
+        "network": setting.network,
+        "options": dict(setting.network_options),
+        "recipe": setting.recipe.describe(),
+        "precision": setting.training.precision,
+        "epochs": setting.training.epochs,
+        "images": len(dealt.train),
+    }
+    card = folder / _CARD
+    held = json.loads(card.read_text(encoding="utf-8")) if card.exists() else {}
+    if any(held.get(name) != value for name, value in wanted.items()):
         checkpoint = folder / "training.checkpoint"
         made, history = fit_classifier(
             setting.network,
@@ -36,17 +46,9 @@ def classifier(dealt: Dealt, setting: Setting, folder: Path, *, seed: int, devic
             log=console.print,
         )
         made.save(folder)
-        facts = {
-            "network": setting.network,
-            "options": dict(setting.network_options),
-            "recipe": setting.recipe.describe(),
-            "precision": setting.training.precision,
-            "epochs": len(history.epochs),
-            "images": len(dealt.train),
-            "parameters": sum(weight.numel() for weight in made.parameters()),
-            "seconds": round(sum(epoch.seconds for epoch in history.epochs), 1),
-        }
-        atomic.write_json(folder / _CARD, facts)
+        weights = sum(weight.numel() for weight in made.parameters())
+        seconds = round(sum(epoch.seconds for epoch in history.epochs), 1)
+        atomic.write_json(card, {**wanted, "parameters": weights, "seconds": seconds})
         checkpoint.unlink(missing_ok=True)
     return Classifier.load(folder).to(device)
 
