@@ -53,6 +53,17 @@ def test_the_penultimate_state_is_what_the_head_multiplies(name: str) -> None:
     assert hooks(model) == 0
 
 
+def test_without_a_linear_layer_it_is_what_the_last_convolution_multiplies_on_average() -> None:
+    torch.manual_seed(0)
+    module = build_model("all-cnn", (3, 16, 16), 10, {"widths": [4, 8]})
+    model = Classifier(module, [f"class {i}" for i in range(10)], shape=(3, 16, 16))
+    assert "penultimate" in model.layer_names
+    with torch.no_grad():
+        states = model.states(torch.rand(5, 3, 16, 16), ["penultimate"])
+        head = module.head(states.hidden["penultimate"][:, :, None, None]).flatten(1)  # type: ignore[operator]
+    torch.testing.assert_close(head, states.logits)
+
+
 def test_a_layer_with_positions_is_averaged_and_flat_on_request() -> None:
     model = classifier("small-cnn")
     x = torch.rand(4, 1, 8, 8)

@@ -98,9 +98,10 @@ class Classifier(nn.Module):
 
         Args:
             x: inputs ``[N, ...]``.
-            layers: names out of :attr:`layer_names`. ``penultimate`` is the input of the last linear layer
-                that ran. A layer's output ``[N, C, ...]`` is averaged over its positions; ``name/flat``
-                flattens it instead. Of a part that runs several times the last output counts.
+            layers: names out of :attr:`layer_names`. ``penultimate`` is the input of the last linear layer that ran
+                or, of a network without any, of the last convolution. A layer's output ``[N, C, ...]`` is averaged
+                over its positions; ``name/flat`` flattens it instead. Of a part that runs several times the last
+                output counts.
 
         Raises:
             ModelError: there is no such layer, it did not run, or it gives no states.

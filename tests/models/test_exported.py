@@ -68,6 +68,13 @@ def test_a_program_computes_what_its_module_did_and_takes_hooks(tmp_path: Path, 
     torch.testing.assert_close(states.hidden["conv"], net.conv(x).mean(2))
 
 
+def test_a_program_without_a_linear_layer_shows_what_its_last_convolution_multiplies(tmp_path: Path) -> None:
+    net = nn.Sequential(nn.Conv1d(1, 4, 3), nn.ReLU(), nn.Conv1d(4, 3, 1), nn.AdaptiveAvgPool1d(1), nn.Flatten())
+    model = load(tmp_path / "net.pt2", export(net))
+    states = model.states(torch.rand(5, 1, 20), ["penultimate"])
+    torch.testing.assert_close(net[2](states.hidden["penultimate"][:, :, None])[:, :, 0], states.logits)
+
+
 def test_a_program_can_be_saved_loaded_and_saved_again(tmp_path: Path, exported: bytes) -> None:
     model = load(tmp_path / "net.pt2", exported)
     model.save(tmp_path / "a")

@@ -19,7 +19,7 @@ class DeepKNN(ReferenceDetector):
     gradient, and does not tie.
 
     Args:
-        layers: named layers of the classifier: ``logits``, ``penultimate`` (input of the last linear layer) or
+        layers: named layers of the classifier: ``logits``, ``penultimate`` (input of the last layer) or
             a module's name (averaged over positions; ``NAME/flat`` keeps them). Their standardised scores are added up.
         neighbours: k, which neighbour's distance counts.
         max_samples: samples kept of each class, drawn at random.

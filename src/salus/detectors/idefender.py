@@ -32,7 +32,7 @@ class IDefender(LayerwiseDetector):
     over the layers; an input is rejected where it exceeds the class's threshold (Eq. 5).
 
     Args:
-        layers: named layers of the classifier: ``logits``, ``penultimate`` (input of the last linear layer) or
+        layers: named layers of the classifier: ``logits``, ``penultimate`` (input of the last layer) or
             a module's name (averaged over positions; ``NAME/flat`` keeps them).
         components: Gaussians per class, or ``bic`` or ``likelihood`` (of training samples held out) to choose
             1 to 5 per class.

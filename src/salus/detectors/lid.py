@@ -20,7 +20,7 @@ class LID(ReferenceDetector):
     on another, and the layers' standardised scores are added up, so that no attack need be known.
 
     Args:
-        layers: named layers of the classifier: ``logits``, ``penultimate`` (input of the last linear layer) or
+        layers: named layers of the classifier: ``logits``, ``penultimate`` (input of the last layer) or
             a module's name (averaged over positions; ``NAME/flat`` keeps them).
         neighbours: k, from 2 up; the paper has 10 to 30.
         max_samples: samples kept of each class, drawn at random.

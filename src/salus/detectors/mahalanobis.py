@@ -31,7 +31,7 @@ class Mahalanobis(LayerwiseDetector):
     and one variance for all others (Tipping and Bishop, 1999).
 
     Args:
-        layers: named layers of the classifier: ``logits``, ``penultimate`` (input of the last linear layer) or
+        layers: named layers of the classifier: ``logits``, ``penultimate`` (input of the last layer) or
             a module's name (averaged over positions, as in the paper; ``NAME/flat`` keeps them).
         dimensions: principal directions of each layer that have a variance of their own. By default all of a layer of
             up to 512 values and 64 of a wider one, and no more than a fifth of the samples.

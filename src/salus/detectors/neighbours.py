@@ -26,7 +26,7 @@ class ReferenceDetector(LayerwiseDetector):
     against the others, and several layers' scores are added up.
 
     Args:
-        layers: named layers of the classifier: ``logits``, ``penultimate`` (input of the last linear layer) or
+        layers: named layers of the classifier: ``logits``, ``penultimate`` (input of the last layer) or
             a module's name (averaged over positions; ``NAME/flat`` keeps them).
         max_samples: samples kept of each class, drawn at random.
         seed: of the draws.

@@ -33,7 +33,7 @@ class SafetyNet(SupervisedDetector, LayerwiseDetector):
     gradient; an adaptive attacker sees that of a sigmoid in the place of each step.
 
     Args:
-        layers: named layers of the classifier: ``logits``, ``penultimate`` (input of the last linear layer) or
+        layers: named layers of the classifier: ``logits``, ``penultimate`` (input of the last layer) or
             a module's name (averaged over positions; ``NAME/flat`` keeps them).
         attack: what attacked samples are made by, see :class:`SupervisedDetector`; BIM, as in I-defender's Table 6.
         levels: values that a code has, 2 to 16.

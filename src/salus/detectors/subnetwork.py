@@ -26,7 +26,7 @@ class Subnetwork(SupervisedDetector):
     minus clean, whatever the class. One in five pairs is held out to choose the epoch whose weights are kept.
 
     Args:
-        layers: named layers of the classifier: ``logits``, ``penultimate`` (input of the last linear layer) or
+        layers: named layers of the classifier: ``logits``, ``penultimate`` (input of the last layer) or
             a module's name (averaged over positions; ``NAME/flat`` keeps them).
         attack: what attacked samples are made by, see :class:`SupervisedDetector`; BIM, as in I-defender's Table 6.
         widths: of the network's hidden layers, as a number or joined by ``+``.

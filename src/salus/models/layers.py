@@ -23,16 +23,25 @@ def named_layers(module: nn.Module) -> dict[str, nn.Module]:
 def layer_names(module: nn.Module) -> tuple[str, ...]:
     """Name what :func:`watched` can watch: ``logits``, ``penultimate``, and every part by its name."""
     parts = named_layers(module)
-    penultimate = ["penultimate"] if any(map(is_linear, parts.values())) else []
+    penultimate = ["penultimate"] if heads(parts) else []
     return tuple(dict.fromkeys(("logits", *penultimate, *parts)))
 
 
-def is_linear(part: nn.Module) -> bool:
-    """Tell a linear layer, also inside an exported program, whose parts remember their type by name."""
-    if isinstance(part, nn.Linear):
+def heads(parts: Mapping[str, nn.Module]) -> list[nn.Module]:
+    """List layers of which the last that runs may give the logits: linear ones or, without any, convolutions.
+
+    Also inside an exported program, whose parts remember their type by name.
+    """
+    linear = [part for part in parts.values() if _is(part, nn.Linear)]
+    return linear or [part for part in parts.values() if _is(part, nn.Conv1d, nn.Conv2d, nn.Conv3d)]
+
+
+def _is(part: nn.Module, *kinds: type[nn.Module]) -> bool:
+    if isinstance(part, kinds):
         return True
     type_name = getattr(type(part), "type_name", None)
-    return callable(type_name) and str(type_name(part) or "").endswith(".linear.Linear")
+    named = str(type_name(part) or "") if callable(type_name) else ""
+    return named.endswith(tuple(f".{kind.__module__.rpartition('.')[2]}.{kind.__name__}" for kind in kinds))
 
 
 @torch.no_grad()
@@ -73,13 +82,13 @@ def watched(module: nn.Module, layers: Sequence[str], name: str) -> Iterator[Map
     with ExitStack() as hooks:
         for layer in layers:
             word, slash, suffix = layer.partition("/")
-            linear = [part for part in parts.values() if is_linear(part)] if word == "penultimate" else []
-            if not (word == "logits" or linear or word in parts) or (slash and suffix != "flat"):
+            last = heads(parts) if word == "penultimate" else []
+            if not (word == "logits" or last or word in parts) or (slash and suffix != "flat"):
                 raise ModelError(f"Classifier {name!r} has no layer {layer!r}; {nearest(word, layer_names(module))}")
             if word == "logits":
                 hooks.callback(module.register_forward_hook(_keep_output(seen, layer, flat=True)).remove)
             elif word == "penultimate":
-                for part in linear:
+                for part in last:
                     hooks.callback(part.register_forward_pre_hook(_keep_input(seen, layer)).remove)
             else:
                 keeper = _keep_output(seen, layer, flat=suffix == "flat")
@@ -92,7 +101,8 @@ def _keep_input(seen: dict[str, Tensor], layer: str) -> Callable[..., None]:
 
     def keep(module: nn.Module, inputs: tuple[Any, ...]) -> None:
         if inputs and isinstance(inputs[0], Tensor):
-            seen[layer] = inputs[0].flatten(1)
+            positions = inputs[0].ndim > 2 and not _is(module, nn.Linear)  # a convolution's, to be averaged over
+            seen[layer] = inputs[0].flatten(2).mean(2) if positions else inputs[0].flatten(1)
 
     return keep
 
