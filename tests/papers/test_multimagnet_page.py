@@ -179,3 +179,10 @@ def test_nothing_stored_at_all_still_makes_a_page(tmp_path: Path) -> None:
     write_page({}, {}, tmp_path / "page.md")
     page = (tmp_path / "page.md").read_text()
     assert page.count("not in the stored results") > len(DATASETS) * len(ATTACKS)
+
+
+def test_autoencoders_that_do_not_reconstruct_as_the_papers_are_counted(results: Results) -> None:
+    assert not lines(results, "Autoencoders whose")
+    members = [{"name": "wide", "training_error": 9e-4}, {"name": "noisy", "training_error": 4.24e-3}]
+    (line,) = lines({**results, "repositories": [{"dataset": "mnist", "members": members}]}, "Autoencoders whose")
+    assert line.endswith("all the paper's do: MNIST 1 of 2 (the worst, noisy: 0.0042).")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from salus.papers.markdown import NOT_STORED, Record, done, find, not_run, percent, present, rate, signed
+from salus.papers.markdown import NOT_STORED, Record, done, find, not_run, number, percent, present, rate, signed
 from salus.papers.multimagnet.attacked import CLOSE, RETUNED, STRENGTHS
 from salus.papers.multimagnet.published import ATTACKS, CLASSIFIER_ACCURACY, DATASETS, UNDEFENDED, detection
 from salus.papers.multimagnet.tables import comparable, data_name, row, strengths
 
 #: On CIFAR-10 the classifier is to be at least this good, in percent, when there is a GPU.
 WANTED = 89.0
+#: The mean squared error that the paper's autoencoders stay below on training images.
+RECONSTRUCTED = 1e-3
 
 
 def summary(results: Record) -> list[str]:
@@ -18,6 +20,7 @@ def summary(results: Record) -> list[str]:
     if scale != "full":
         lines.append(f"This is the scale “{scale or NOT_STORED}”; the table of settings says what the paper had.")
     lines += classifiers(results)
+    lines += autoencoders(results)
     for dataset in DATASETS:
         lines += undefended(results, dataset)
     for dataset in DATASETS:
@@ -46,6 +49,24 @@ def classifiers(results: Record) -> list[str]:
             f"{DATASETS[dataset]}){remark}"
         )
     return [f"Right answers of the classifiers on all clean test images: {'; '.join(told)}."]
+
+
+def autoencoders(results: Record) -> list[str]:
+    """Say how many autoencoders are as good as the paper's, and how bad the worst is."""
+    told = []
+    for dataset in DATASETS:
+        found = find(results.get("repositories"), dataset=dataset)
+        if found is None or not done(found):
+            continue
+        errors = {member["name"]: member["training_error"] for member in found["members"]}
+        good = sum(error < RECONSTRUCTED for error in errors.values())
+        worst = max(errors, key=errors.__getitem__)
+        count = f"{good} of {len(errors)} (the worst, {worst}: {number(errors[worst], '.2g')})"
+        told.append(f"{data_name(results, dataset)} {count}")
+    if not told:
+        return []
+    head = f"Autoencoders whose mean squared error on training images lies below {RECONSTRUCTED:g}, as all the paper's"
+    return [f"{head} do: {'; '.join(told)}."]
 
 
 def undefended(results: Record, dataset: str) -> list[str]:
