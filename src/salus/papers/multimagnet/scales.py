@@ -118,10 +118,11 @@ SCALES: dict[str, Scale] = {
                 training=_training(12, precision="bfloat16"),
                 repository=RepositoryOptions(epochs=6, precision="bfloat16"),
                 attacked=500,
-                iterations=20,
+                iterations=10,
             ),
         },
-        adaptive=100,
+        adaptive=30,
+        adaptive_steps=20,
     ),
     "full": Scale(settings={"mnist": replace(_MNIST, training=_training(20)), "cifar10": _CIFAR10}),
 }
