@@ -136,12 +136,14 @@ def test_the_bars_are_judged_at_the_strength_that_meets_table_6(results: Results
     assert lines(worse, "0 of 2 that were run reach what was asked")
     assert lines(worse, "MagNet's at its best is 60.00%, so it is below it")
     assert lines(worse, "not reached, 1 allowed")
+    assert lines(worse, "lowered for those not reached, it is FGSM 96.80%: an attack")
+    assert not lines(results, "lowered for those not reached")
 
 
 def test_what_was_not_met_or_not_run_is_said(results: Results) -> None:
     (line,) = lines(results, "FGSM (paper 59.65%)")
-    assert "Table 1's strength leaves 30.00%, not within 5 points (−29.6)" in line
-    assert "retuned to Table 6, eps 0.13 leaves 60.50%, within 5 points (+0.9)" in line
+    assert "Table 1's strength leaves 30.00%, not within 5 points (−29.65)" in line
+    assert "retuned to Table 6, eps 0.13 leaves 60.50%, within 5 points (+0.85)" in line
     (line,) = lines(results, "DeepFool (paper 0.60%)")
     assert "not run: the budget of 5 minutes | was spent" in line
     (line,) = lines(results, "Right answers of the classifiers")

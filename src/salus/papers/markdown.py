@@ -42,10 +42,10 @@ def number(value: float | None, form: str = ".3g") -> str:
     return format(value, form) if present(value) else NOTHING
 
 
-def signed(points: float) -> str:
+def signed(points: float, digits: int = 1) -> str:
     """Print a difference in points with its sign, a true minus, and no sign for nothing."""
-    shown = f"{points:+.1f}"
-    return "0.0" if shown in ("+0.0", "-0.0") else shown.replace("-", "−")
+    shown = f"{points:+.{digits}f}"
+    return shown.replace("-", "−") if float(shown) else shown[1:]
 
 
 def words(text: object) -> str:
