@@ -68,6 +68,13 @@ def test_what_is_expected_is_the_mean_over_ensembles_of_their_medians(
     torch.testing.assert_close(gradient.sum(1), torch.ones(len(values), dtype=torch.float64))
 
 
+@pytest.mark.parametrize("n", [1, 3, 5, 7, 9])
+def test_what_is_expected_of_ten_members_takes_no_more_than_their_ensembles(n: int) -> None:
+    values = torch.arange(10.0).repeat(3, 1)
+    # The median of a random choice of 0 to 9 is 4.5 on average, by symmetry.
+    torch.testing.assert_close(votes.expected(values, n), torch.full((3,), 4.5))
+
+
 @pytest.mark.parametrize("approach", votes.APPROACHES)
 @settings(max_examples=60, deadline=None)
 @given(case=measured())

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import combinations
 from typing import Literal
 
 import torch
@@ -79,7 +80,7 @@ def expected(values: Tensor, n: int, thresholds: Tensor | None = None, approach:
 
     With thresholds ``[m]``, of their median :func:`excess`.
     """
-    drawn = torch.combinations(torch.arange(values.shape[1], device=values.device), n)  # [C, n]
+    drawn = _ensembles(values.shape[1], n).to(values.device)
     taken = values[:, drawn]
     if thresholds is not None:
         taken = excess(taken, shared(thresholds, drawn, approach))
@@ -121,6 +122,12 @@ def _ballots(values: Tensor, thresholds: Tensor, approach: Approach) -> Tensor:
     behind = torch.ones(m, m, dtype=torch.bool, device=values.device).triu(1)
     own, others = against.diagonal(dim1=1, dim2=2), (against & behind).sum(2)
     return (torch.arange(m, device=values.device) * 2 + own) * m + others
+
+
+@lru_cache(maxsize=512)
+def _ensembles(m: int, n: int) -> Tensor:
+    """List the ensembles of n out of m members, int64 ``[C, n]``; ``torch.combinations`` goes through m^n tuples."""
+    return torch.tensor(list(combinations(range(m), n)))
 
 
 @lru_cache(maxsize=512)
