@@ -52,7 +52,7 @@ def audit() -> dict[str, Any]:
                  rejected_noise=0.05),
             cell("kde", "gray-box", clean_accuracy=0.93, robust_accuracy=0.7),
             cell("kde", "adaptive", clean_accuracy=0.93, robust_accuracy=0.02,
-                 variants={"oblivious": 0.1, "orthogonal": 0.8}),
+                 variants={"oblivious": 0.9, "orthogonal": 0.1}),
             cell("kde", "control", "mains-hum", rejected_adversarial=0.4),
         ],
     }  # fmt: skip
