@@ -193,8 +193,9 @@ def test_a_loss_that_steers_its_gradient_rises_as_the_detectors_and_the_label_gi
     x, y = toy.test.x[:60], (toy.test.y[:60] + 1) % len(toy.classifier.classes)
     found = ATTACK.run(ClassConsistent(guard, weight=1.0), x, y).x_adv
     for objective in (ClassConsistent(guard, weight=1.0), Orthogonal(guard)):
-        with torch.no_grad():
-            before, after = objective.evaluate(x, y).loss, objective.evaluate(found, y).loss
+        before, after = (objective.evaluate(each.clone().requires_grad_(), y).loss for each in (x, found))
+        with torch.no_grad():  # one value, whether or not its gradient is asked for
+            torch.testing.assert_close(objective.evaluate(x, y).loss, before.detach())
         assert float((after > before).float().mean()) > 0.9
 
 

@@ -161,18 +161,21 @@ class Orthogonal(GuardObjective):
         super().__init__(guard, targeted=True)
 
     def goal(self, x: Tensor, view: View, y: Tensor) -> Tensor:
-        """Give the sum of both the gradient of the direction to take."""
+        """Give the sum of both margins the gradient of the direction to take."""
         label = self.label_margins(view, y).amin(0)
-        if view.class_acceptance is None or not x.requires_grad:
+        if view.class_acceptance is None:
             return label
         accepted = view.class_acceptance.gather(1, y[:, None])[:, 0]
+        value = label.clamp_max(_SURE) + accepted.clamp_max(_SURE)
+        if not x.requires_grad:
+            return value
         by_label, by_acceptance = (_slope(value, x) for value in (label, accepted))  # [N, D] each
         passed = (label.detach() >= _SURE)[:, None]
         main, other = torch.where(passed, by_acceptance, by_label), torch.where(passed, by_label, by_acceptance)
         spare = torch.where(passed[:, 0], label, accepted).detach() > 2 * _SURE
         other = other.masked_fill(spare[:, None], 0)
         along = (main * other).sum(1, keepdim=True).clamp_max(0) / other.square().sum(1, keepdim=True).clamp_min(1e-30)
-        return _steered(label.clamp_max(_SURE) + accepted.clamp_max(_SURE), x, main - along * other)
+        return _steered(value, x, main - along * other)
 
 
 def _likelihood(x: Tensor, view: View, y: Tensor, label: Tensor) -> Tensor:

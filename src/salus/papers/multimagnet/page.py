@@ -49,8 +49,8 @@ Where this reproduction differs:
 - **One configuration for all** is the combination that, rejecting at most {rate:g}% of clean images, rejects the most
   blends of clean images of two classes. It sees no attack.
 - **The attacker who knows it** takes steps in L∞ here, as the paper's FGSM and BIM do, and a mean of absolute errors
-  sees such changes best. What that leaves on MNIST is not robustness: in L2, at length 2, the same attacker gets 10 of
-  10 test images accepted and wrong whatever is drawn (`python benchmarks/break_multimagnet.py runs/multimagnet`).
+  sees such changes best. What that leaves is no robustness until it has been attacked in L2 too, as
+  `python benchmarks/break_multimagnet.py` does on MNIST.
 """
 
 
