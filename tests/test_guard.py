@@ -65,6 +65,52 @@ def test_two_detectors_keep_one_false_alarm_rate_together(toy) -> None:
     assert max(alone) <= rejected <= sum(alone)
 
 
+def test_what_guards_train_is_kept_so_that_equal_ones_train_once_and_a_stopped_fit_goes_on(
+    toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from salus.detectors import DefenseGAN, MagNet, MultiMagNet
+    from salus.purifiers import DefenseGANPurifier, MultiMagNetReformer, Reformer
+    from salus.repository import training
+    from salus.wgan import _Game
+
+    trained: list[str] = []
+    train, play = training._Run.train, _Game.play
+    stops = ["after two"]
+
+    def counted(run, spec, advance):
+        if stops and len(trained) == 2:
+            raise KeyboardInterrupt(stops.pop())
+        trained.append(spec.name)
+        return train(run, spec, advance)
+
+    def epoch(game, *rest):
+        trained.append("generator")
+        return play(game, *rest)
+
+    def fitted(detector, purifier, folder: Path | None) -> Guard:
+        return Guard(toy.classifier, [detector], purifier).fit(toy.train, toy.calibration, 0.1, folder=folder)
+
+    def several(folder: Path | None) -> Guard:
+        return fitted(MultiMagNet(epochs=1, draw_seed=0), MultiMagNetReformer(epochs=1, draw_seed=0), folder)
+
+    alone = several(None)
+    monkeypatch.setattr(training._Run, "train", counted)
+    monkeypatch.setattr(_Game, "play", epoch)
+    with pytest.raises(KeyboardInterrupt):
+        several(tmp_path)
+    resumed = several(tmp_path)
+    assert len(trained) == len(set(trained)) == 10
+    for ours, theirs in ((resumed.detectors[0], alone.detectors[0]), (resumed.purifier, alone.purifier)):
+        assert ours.repository_.fingerprint() == theirs.repository_.fingerprint()
+    fitted(MagNet(epochs=1), Reformer(epochs=1, member=3), tmp_path)
+    assert len(trained) == 10  # they are among the ten
+    fitted(MagNet(epochs=2), Reformer(epochs=1, seed=1), tmp_path)
+    assert len(trained) == 12  # these are others
+    options = {"epochs": 2, "width": 2, "restarts": 1, "iterations": 2}
+    fitted(DefenseGAN(**options), DefenseGANPurifier(**options), tmp_path)
+    assert trained[12:] == ["generator"] * 2
+
+
 def test_a_detector_of_another_classifier_is_refused(toy) -> None:
     from copy import deepcopy
 

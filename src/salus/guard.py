@@ -142,12 +142,29 @@ class Guard:
         """All layers that the detectors read, each once."""
         return tuple(dict.fromkeys(layer for detector in self.detectors for layer in detector.layers))
 
-    def fit(self, train: Dataset, calibration: Dataset, false_alarm_rate: float = 0.01, *, seed: int = 0) -> Guard:
-        """Fit the defences to training data and calibrate the detectors, together, at one false-alarm rate."""
-        if self.purifier is not None:
-            self.purifier.fit(self.classifier, train.x, train.y)
-        for detector in self.detectors:
-            detector.fit(self.classifier, train.x, train.y)
+    def fit(
+        self,
+        train: Dataset,
+        calibration: Dataset,
+        false_alarm_rate: float = 0.01,
+        *,
+        seed: int = 0,
+        folder: Path | None = None,
+    ) -> Guard:
+        """Fit the defences to training data and calibrate the detectors, together, at one false-alarm rate.
+
+        Args:
+            train: what the defences learn from.
+            calibration: clean samples that neither they nor the classifier have learnt from.
+            false_alarm_rate: the share of clean inputs that the detectors together may reject.
+            seed: deals the calibration samples.
+            folder: where networks that the defences train are kept meanwhile: a stopped fit goes on, and what several
+                defences need, in this guard or another, is trained once.
+        """
+        for part in (*(() if self.purifier is None else (self.purifier,)), *self.detectors):
+            if folder is not None:
+                part.trainings = folder
+            part.fit(self.classifier, train.x, train.y)
         calibrate_together(self.detectors, calibration.x, false_alarm_rate, seed=seed)
         return self
 

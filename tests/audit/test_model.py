@@ -96,7 +96,9 @@ def test_another_saved_model_makes_another_audit(saved: Path, tmp_path: Path) ->
 
 
 def test_a_saved_model_gets_a_guard_whose_bundle_holds_it(saved: Path, tmp_path: Path) -> None:
-    fit_bundle(Plan.of({**QUICK, "model": str(saved), "defence": "i-defender:components=1"}), tmp_path / "guard")
+    defence = "i-defender:components=1+reformer:epochs=1"
+    fit_bundle(Plan.of({**QUICK, "model": str(saved), "defence": defence}), tmp_path / "guard")
+    assert not (tmp_path / "guard" / "trainings").exists()  # it was there meanwhile, to go on after a kill
     guard = Guard.load(tmp_path / "guard")
     assert guard.classifier.fingerprint() == Classifier.load(saved).fingerprint()
     assert run_audit(Plan.of({**QUICK, "model": str(tmp_path / "guard")}), tmp_path / "run").failed == 0

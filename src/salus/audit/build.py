@@ -276,17 +276,17 @@ def guard(spec: str, plan: Plan, trained: Classifier, splits: Splits, folder: Pa
             return _on(trained, loaded)
         except BundleError as error:
             console.print(f"The stored guard {spec!r} cannot be used ({error}); it is fitted again.")
-    made = fitted_guard(spec, plan, trained, splits)
+    made = fitted_guard(spec, plan, trained, splits, folder / "trainings")
     made.save(place)
     write_json(place / "fitted-on.json", made_of)
     return made
 
 
-def fitted_guard(spec: str, plan: Plan, trained: Classifier, splits: Splits) -> Guard:
-    """Build the guard of this specification and fit it to the data."""
+def fitted_guard(spec: str, plan: Plan, trained: Classifier, splits: Splits, trainings: Path | None = None) -> Guard:
+    """Build the guard of this specification and fit it to the data; networks it trains are kept in ``trainings``."""
     detectors, purifier = _parts(spec, plan, trained)
     made = Guard(trained, detectors, purifier, name=spec)
-    return made.fit(splits.train, splits.calibration, plan.false_alarm_rate, seed=plan.seed)
+    return made.fit(splits.train, splits.calibration, plan.false_alarm_rate, seed=plan.seed, folder=trainings)
 
 
 def check_defences(plan: Plan, splits: Splits, untrained: Classifier) -> None:

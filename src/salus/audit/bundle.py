@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import shutil
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,9 +47,10 @@ def fit_bundle(plan: Plan, out: Path) -> FittedBundle:
     with store.locked():
         store.claim({**build.identity(plan, splits), "defence": plan.defences[0]}, plan.model_dump(mode="json"))
         classifier = own[0] if own is not None else build.trained_classifier(plan, splits, out)[0]
-        guard = build.fitted_guard(plan.defences[0], plan, classifier, splits)
+        guard = build.fitted_guard(plan.defences[0], plan, classifier, splits, out / "trainings")
         guard.save(out)
-        (out / "run.json").unlink()  # it served to go on after a kill, and is not part of the bundle
+        shutil.rmtree(out / "trainings", ignore_errors=True)
+        (out / "run.json").unlink()  # both served to go on after a kill, and are not part of the bundle
     verdict = guard(splits.test.x)
     right = verdict.answers == splits.test.y
     return FittedBundle(guard, len(splits.test), float((~verdict.accepted).float().mean()), float(right.float().mean()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import torch
@@ -28,6 +29,7 @@ class Detector(ABC):
         reference_: the clean reference scores, after calibration.
         threshold_: the suspicion above which an input is rejected.
         false_alarm_rate_: the share of clean inputs that the calibration allows to be rejected.
+        trainings: where ``fit`` keeps networks that it trains, so that a stopped one goes on and equal ones train once.
         twins: how many detectors of the same name stand before it in its guard, which tells it; those that draw at
             random draw apart.
     """
@@ -39,6 +41,7 @@ class Detector(ABC):
         self.reference_: ReferenceScores | None = None
         self.threshold_ = math.nan
         self.false_alarm_rate_ = math.nan
+        self.trainings: Path | None = None
         self.twins = 0
 
     @property

@@ -84,7 +84,7 @@ class MagNet(ReconstructionDetector):
             ModelError: the autoencoder takes other samples.
         """
         self.classifier_ = classifier
-        self.repository_ = self.choice.find(classifier, x, y)
+        self.repository_ = self.choice.find(classifier, x, y, self.trainings)
         if self.own_rule:
             _, held_out = hold_out(len(x), self.choice.options.seed)
             self._drop(take(x, held_out.to(x.device)))

@@ -106,7 +106,7 @@ class MultiMagNet(ReconstructionDetector):
             ModelError: the autoencoders take other samples.
         """
         self.classifier_ = classifier
-        self.repository_ = self.choice.find(classifier, x, y)
+        self.repository_ = self.choice.find(classifier, x, y, self.trainings)
         if self.own_rule:
             self.threshold_ = 1.0
         if self.calibration is not None:

@@ -6,6 +6,7 @@ steps each, and the nearest of the R is kept.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -135,6 +136,7 @@ class OntoRange:
                 f"Defense-GAN: generator must be a folder that `salus generator` wrote, not {generator!r}."
             )
         self.generator_ = Generator.load(generator) if isinstance(generator, (str, Path)) else generator
+        self.trainings: Path | None = None  # see Detector and Purifier
 
     @property
     def generator(self) -> Generator:
@@ -155,7 +157,10 @@ class OntoRange:
         """
         if self.generator_ is None:
             options = WGANOptions(epochs=self.epochs, width=self.width, precision=self.precision, seed=self.seed)
-            self.generator_, _ = train_generator(x, options, bounds=classifier.bounds, device=x.device)
+            folder = self.trainings
+            if folder is not None:
+                folder = folder / f"generator-{hashlib.sha256(repr(options).encode()).hexdigest()[:8]}"
+            self.generator_, _ = train_generator(x, options, bounds=classifier.bounds, folder=folder, device=x.device)
         self.generator_.check_suits(x.shape[1:], classifier.bounds)
 
     @torch.no_grad()

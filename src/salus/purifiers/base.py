@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import torch
@@ -15,9 +16,14 @@ P = TypeVar("P", bound="Purifier")
 
 
 class Purifier(ABC):
-    """Maps inputs to cleaner inputs of the same shape, before the classifier sees them."""
+    """Maps inputs to cleaner inputs of the same shape, before the classifier sees them.
+
+    Attributes:
+        trainings: where ``fit`` keeps networks that it trains, so that a stopped one goes on and equal ones train once.
+    """
 
     name: ClassVar[str]
+    trainings: Path | None = None
 
     @property
     def differentiable(self) -> bool:

@@ -62,7 +62,7 @@ class MultiMagNetReformer(Purifier):
             CalibrationError: the samples are too few to train on.
             ModelError: the autoencoders take other samples.
         """
-        self.repository_ = self.choice.find(classifier, x, y)
+        self.repository_ = self.choice.find(classifier, x, y, self.trainings)
         return self
 
     @property

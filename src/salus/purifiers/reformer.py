@@ -51,7 +51,7 @@ class Reformer(Purifier):
             CalibrationError: the samples are too few to train on.
             ModelError: the autoencoder takes other samples.
         """
-        self.repository_ = self.choice.find(classifier, x, y)
+        self.repository_ = self.choice.find(classifier, x, y, self.trainings)
         return self
 
     @property

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import hashlib
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -41,14 +42,14 @@ class Autoencoders:
         self.repository = Repository.load(str(repository)) if isinstance(repository, (str, Path, int)) else repository
         self.options = RepositoryOptions(epochs=epochs, seed=seed)
 
-    def find(self, classifier: Classifier, x: Tensor, y: Tensor) -> Repository:
+    def find(self, classifier: Classifier, x: Tensor, y: Tensor, folder: Path | None = None) -> Repository:
         """Return them; see :func:`repository_for`.
 
         Raises:
             CalibrationError: the samples are too few to train on.
             ModelError: the autoencoders take other samples.
         """
-        return repository_for(self.repository, classifier, x, y, options=self.options)
+        return repository_for(self.repository, classifier, x, y, options=self.options, folder=folder)
 
 
 class OneAutoencoder(Autoencoders):
@@ -64,7 +65,7 @@ class OneAutoencoder(Autoencoders):
             self.repository.index(member)
         self.member = member
 
-    def find(self, classifier: Classifier, x: Tensor, y: Tensor) -> Repository:
+    def find(self, classifier: Classifier, x: Tensor, y: Tensor, folder: Path | None = None) -> Repository:
         """Return the autoencoder as a repository of one; see :func:`repository_for`.
 
         Raises:
@@ -76,7 +77,8 @@ class OneAutoencoder(Autoencoders):
             if isinstance(self.member, int) and self.member >= len(ten):
                 raise OptionError(f"There are autoencoders 0 to {len(ten) - 1}; there is no number {self.member}.")
             name = self.member if isinstance(self.member, str) else ten[self.member].name
-            return repository_for(None, classifier, x, y, options=replace(self.options, members=(name,)))
+            options = replace(self.options, members=(name,))
+            return repository_for(None, classifier, x, y, options=options, folder=folder)
         return repository_for(self.repository, classifier, x, y).only(self.member)
 
 
@@ -88,6 +90,7 @@ def repository_for(
     *,
     options: RepositoryOptions | None = None,
     seed: int = 0,
+    folder: Path | None = None,
 ) -> Repository:
     """Find the autoencoders that a defence uses: those given, or new ones trained on nine tenths of x.
 
@@ -98,6 +101,7 @@ def repository_for(
         y: their labels ``[N]``.
         options: of the training, its seed among them.
         seed: of the training where no options are given.
+        folder: where trainings are kept, in a folder each: a stopped one goes on, and what is trained already is taken.
 
     Raises:
         BundleError: the folder holds no repository.
@@ -111,7 +115,12 @@ def repository_for(
     options = options or RepositoryOptions(seed=seed)
     kept, held_out = (rows.to(x.device) for rows in hold_out(len(x), options.seed))
     data = Dataset(x, y, classifier.classes, Provenance("training data of a defence", ""), bounds=classifier.bounds)
-    return train_repository(data.subset(kept), data.subset(held_out), options, device=x.device)
+    train, validation = data.subset(kept), data.subset(held_out)
+    if folder is not None:  # members of one training lie together, whichever are asked for
+        shared = replace(options, size=10, members=())
+        key = hashlib.sha256(repr((asdict(shared), train.fingerprint())).encode()).hexdigest()
+        folder = folder / f"autoencoders-{key[:8]}"
+    return train_repository(train, validation, options, folder=folder, device=x.device)
 
 
 def hold_out(n: int, seed: int) -> tuple[Tensor, Tensor]:
