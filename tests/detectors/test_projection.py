@@ -68,6 +68,47 @@ def test_the_descent_finds_the_true_latent_and_the_true_distance() -> None:
     assert torch.equal(projected.x, plane()(projected.z))
 
 
+def test_the_gradient_of_the_nearest_sample_is_what_of_it_lies_along_the_range() -> None:
+    x, slope = inputs().requires_grad_(), torch.randn(7, SIZE, generator=torch.Generator().manual_seed(3))
+    onto = OntoRange(generator=plane(), restarts=2, iterations=150)
+    (gradient,) = torch.autograd.grad(onto.nearest(x), x, slope)
+    basis = plane().module.basis.detach()
+    assert torch.allclose(gradient, slope @ basis.T @ basis, atol=1e-4)
+
+
+@pytest.mark.parametrize("bounds", [(0.0, 1.0), (-2.0, 2.0)])
+def test_the_gradient_of_the_nearest_sample_is_that_of_its_own_descent(bounds: tuple[float, float]) -> None:
+    generator = Generator(crumpled().module.requires_grad_(False), width=4, bounds=bounds)
+    low, high = bounds
+    unit = torch.rand(6, 1, 24, generator=torch.Generator().manual_seed(0))
+    slope = torch.randn(6, 1, 24, generator=torch.Generator().manual_seed(1))
+    onto = OntoRange(generator=generator, restarts=3, iterations=15, **STEADY)
+    x = (low + (high - low) * unit).requires_grad_()
+    nearest = onto.nearest(x)
+    (gradient,) = torch.autograd.grad(nearest, x, slope)
+    (again,) = torch.autograd.grad(onto.nearest(x), x, slope)
+    assert torch.equal(gradient, again)
+    # The same steps, left to autograd as a whole.
+    found = onto.project(x.detach())
+    assert torch.equal(nearest, found.x)
+    z = onto._starts(x.device)[found.distances.argmin(1)].requires_grad_()
+    velocity = torch.zeros_like(z)
+    for step in range(15):
+        loss = (generator.module(z) - (x - low) / (high - low)).square().sum() / 24
+        velocity = 0.7 * velocity + torch.autograd.grad(loss, z, create_graph=True)[0]
+        z = z - (1.0 if step < 12 else 0.1) * velocity
+    (whole,) = torch.autograd.grad(low + (high - low) * generator.module(z), x, slope)
+    assert torch.allclose(gradient, whole, rtol=1e-3, atol=1e-5 * float(whole.abs().max()))
+    assert len(found.distances.argmin(1).unique()) > 1, "or it would be no test of restarts"
+
+
+def test_a_descent_that_diverged_has_no_gradient() -> None:
+    x = inputs(3).requires_grad_()
+    onto = OntoRange(generator=plane(), restarts=1, iterations=300, learning_rate=1e4)
+    (gradient,) = torch.autograd.grad(onto.nearest(x).sum(), x)
+    assert bool((gradient == 0).all())
+
+
 def test_what_lies_in_the_range_is_found_at_distance_0() -> None:
     z = torch.randn(6, LATENT, generator=torch.Generator().manual_seed(2))
     projected = OntoRange(generator=plane(), restarts=1, iterations=150).project(plane()(z))

@@ -29,8 +29,8 @@ from salus.metrics import Rate, auc, confusion, health, per_class, proportion, r
 
 #: Changes whenever a cell's content would: stored cells of older versions are then computed again.
 CELL_VERSION = 5
-_VERSIONS = {"adaptive": 7, "gray-box": 7}  # where it changed under one threat model alone
-_GUESSED = 8  # adaptive, through a purifier that has no gradient of its own
+_VERSIONS = {"adaptive": 8, "gray-box": 8}  # where it changed under one threat model alone
+_GUESSED = 9  # adaptive, through a purifier that has no gradient of its own
 
 _RATES = (
     "clean_accuracy", "robust_accuracy", "attack_success_rate", "fallen_all", "robust_accuracy_accepted",

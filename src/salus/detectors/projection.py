@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -72,19 +72,79 @@ def descend(
     inputs, restarts = len(x), len(starts)
     target = x.repeat_interleave(restarts, 0)  # [N R, ...]
     z = starts.repeat(inputs, 1)  # [N R, latent]
-    velocity, size = torch.zeros_like(z), x[0].numel()
-    late = math.ceil(0.8 * iterations)
-    for step in range(iterations):
-        with torch.enable_grad(), torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-            point = z.requires_grad_()
-            made = make(point)
-            loss = (made.float() - target).square().sum() / size
-        (gradient,) = torch.autograd.grad(loss, point)
-        velocity = MOMENTUM * velocity + gradient
-        z = z.detach() - learning_rate * (0.1 if step >= late else 1.0) * velocity
+    *_, z = _path(make, target, z, _rates(iterations, learning_rate), precision)
     with torch.no_grad():
         distances = (make(z) - target).square().flatten(1).sum(1)
     return z.view(inputs, restarts, -1), distances.view(inputs, restarts)
+
+
+def pulled_back(
+    make: Callable[[Tensor], Tensor],
+    x: Tensor,
+    starts: Tensor,
+    slope: Tensor,
+    *,
+    iterations: int,
+    learning_rate: float,
+    precision: Literal["float32", "bfloat16"] = "float32",
+) -> Tensor:
+    """Carry a gradient at what a descent ends in back to its inputs, through every step.
+
+    The steps are a computation like any other, so that nothing hides its gradient. Only the latents on the way are
+    kept, and each step is made again on the way back: memory does not grow with the generator times the steps.
+
+    Args:
+        make: see :func:`descend`.
+        x: inputs ``[N, ...]``.
+        starts: latents ``[N, latent]``, one for each input.
+        slope: the gradient at ``make(z)``, z the end of each descent, ``[N, ...]``.
+        iterations: see :func:`descend`.
+        learning_rate: see :func:`descend`.
+        precision: of the way forth; the way back is computed in float32.
+
+    Returns:
+        The gradient at x ``[N, ...]``; 0 where a descent diverged.
+    """
+    rates, size = _rates(iterations, learning_rate), x[0].numel()
+    *path, end = _path(make, x, starts, rates, precision)
+    with torch.enable_grad():
+        point = end.requires_grad_()
+        (to_z,) = torch.autograd.grad(make(point), point, slope)
+    to_x, to_velocity = torch.zeros_like(x), torch.zeros_like(to_z)
+    for z, rate in zip(reversed(path), reversed(rates), strict=True):
+        to_velocity = MOMENTUM * to_velocity - rate * to_z
+        with torch.enable_grad():
+            point, target = z.requires_grad_(), x.detach().requires_grad_()
+            loss = (make(point) - target).square().sum() / size
+            (gradient,) = torch.autograd.grad(loss, point, create_graph=True)
+        by_z, by_x = torch.autograd.grad(gradient, (point, target), to_velocity)
+        to_z, to_x = to_z + by_z, to_x + by_x
+    return to_x.nan_to_num(0.0, 0.0, 0.0)
+
+
+def _rates(iterations: int, learning_rate: float) -> list[float]:
+    late = math.ceil(0.8 * iterations)
+    return [learning_rate * (0.1 if step >= late else 1.0) for step in range(iterations)]
+
+
+def _path(
+    make: Callable[[Tensor], Tensor],
+    target: Tensor,
+    z: Tensor,
+    rates: Sequence[float],
+    precision: Literal["float32", "bfloat16"],
+) -> Iterator[Tensor]:
+    """Yield the latents ``[M, latent]`` from the start to the end of the descents towards targets ``[M, ...]``."""
+    velocity, size = torch.zeros_like(z), target[0].numel()
+    for rate in rates:
+        yield z
+        with torch.enable_grad(), torch.autocast(z.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+            point = z.detach().requires_grad_()
+            loss = (make(point).float() - target).square().sum() / size
+        (gradient,) = torch.autograd.grad(loss, point)
+        velocity = MOMENTUM * velocity + gradient
+        z = z.detach() - rate * velocity
+    yield z
 
 
 class OntoRange:
@@ -169,12 +229,10 @@ class OntoRange:
 
         The answer carries no gradients.
         """
-        generator = self.generator.to(x.device)
+        generator, starts = self.generator.to(x.device), self._starts(x.device)
         low, high = generator.bounds
-        rows = torch.arange(self.restarts, device=x.device)
-        starts = normal(self.seed, rows, (generator.latent,), stream=0) / math.sqrt(generator.latent)
         latents, distances = [], []
-        for part in ((x - low) / (high - low)).split(max(1, ROWS.get(x.device.type, 512) // self.restarts)):
+        for part in ((x - low) / (high - low)).split(self._rows(x)):
             z, distance = descend(
                 generator.module,
                 part,
@@ -183,11 +241,43 @@ class OntoRange:
                 learning_rate=self.learning_rate,
                 precision=self.precision,
             )
-            nearest = distance.nan_to_num(nan=torch.inf).argmin(1)  # [n], the first of equals; none that diverged
-            latents.append(z[torch.arange(len(z), device=x.device), nearest])
+            latents.append(z[torch.arange(len(z), device=x.device), _winners(distance)])
             distances.append((high - low) ** 2 * distance)
         z = torch.cat(latents)
         return Projection(z, generator(z), torch.cat(distances))
+
+    def nearest(self, x: Tensor) -> Tensor:
+        """Find the nearest samples that the generator can make, ``[N, ...]``; differentiable, see :func:`pulled_back`.
+
+        Only the descent that came nearest counts: which one that is changes with x, but not gradually.
+        """
+        made: Tensor = _Nearest.apply(x, self)  # type: ignore[no-untyped-call]
+        return made
+
+    def back_to(self, x: Tensor, distances: Tensor, slope: Tensor) -> Tensor:
+        """Carry a gradient at what :meth:`project` finds for x back to x, both ``[N, ...]``."""
+        generator, starts = self.generator.to(x.device), self._starts(x.device)[_winners(distances)]  # [N, latent]
+        low, high = generator.bounds
+        parts = zip(*(each.split(self._rows(x)) for each in ((x - low) / (high - low), starts, slope)), strict=True)
+        found = [
+            pulled_back(
+                generator.module,
+                *part,
+                iterations=self.iterations,
+                learning_rate=self.learning_rate,
+                precision=self.precision,
+            )
+            for part in parts
+        ]
+        return torch.cat(found)
+
+    def _starts(self, device: torch.device) -> Tensor:
+        latent = self.generator.latent
+        return normal(self.seed, torch.arange(self.restarts, device=device), (latent,), stream=0) / math.sqrt(latent)
+
+    def _rows(self, x: Tensor) -> int:
+        """Tell how many inputs descend together."""
+        return max(1, ROWS.get(x.device.type, 512) // self.restarts)
 
     def made_with(self) -> dict[str, Any]:
         """Return the options, the generator as what rebuilds it beside its weights."""
@@ -215,3 +305,23 @@ class OntoRange:
         """
         own = {name.partition("|")[2]: value for name, value in weights.items() if name.startswith("generator|")}
         return {**made_with, "generator": Generator.restore(made_with["generator"], own)}
+
+
+def _winners(distances: Tensor) -> Tensor:
+    """Choose a descent for each input, ``[N]`` of ``[N, R]``: the first of equals, none that diverged."""
+    return distances.nan_to_num(nan=torch.inf).argmin(1)
+
+
+class _Nearest(torch.autograd.Function):
+    """The projection, and on the way back the descent that came nearest, step by step."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, onto: OntoRange) -> Tensor:
+        found = onto.project(x)
+        ctx.onto = onto
+        ctx.save_for_backward(x, found.distances)
+        return found.x
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None]:
+        return ctx.onto.back_to(*ctx.saved_tensors, *slopes), None

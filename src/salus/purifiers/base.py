@@ -27,7 +27,7 @@ class Purifier(ABC):
 
     @property
     def differentiable(self) -> bool:
-        """Whether the surrogate's gradient is its own; otherwise attackers guess, and also go without gradients."""
+        """Whether ``purify`` has a gradient; attackers else take the surrogate's, and also go without gradients."""
         return False
 
     def fit(self: P, classifier: Classifier, x: Tensor, y: Tensor) -> P:
@@ -47,7 +47,7 @@ class Purifier(ABC):
 
         Where gradients are needed they are the surrogate's, the values those of ``purify`` (BPDA).
         """
-        if not (torch.is_grad_enabled() and x.requires_grad):
+        if self.differentiable or not (torch.is_grad_enabled() and x.requires_grad):
             return [self.purify(x)]
         stand_in = self.surrogate(x)
         return [stand_in + (self.purify(x.detach()) - stand_in).detach()]

@@ -15,9 +15,10 @@ from salus.purifiers.base import Purifier
 class DefenseGANPurifier(OntoRange, Purifier):
     """Replaces an input by the nearest sample that the generator can make, ``G(z*)`` (Section 3).
 
-    The descents have no useful gradient; attackers pass them as the identity (BPDA, Athalye et al., 2018, Section
-    5.4.3). One who searches the generator's range instead, as they do too, finds it in :attr:`generator`, and the
-    latents to start from in :meth:`project`.
+    The paper counts on the descents to hide the gradient. They do not: whoever knows them goes back through every step
+    of the one that came nearest, and needs no stand-in (:func:`salus.detectors.projection.pulled_back`). One who
+    searches the generator's range instead (Athalye et al., 2018, Section 5.4.3) finds it in :attr:`generator`, and
+    the latents to start from in :meth:`project`.
 
     Its options are those of :class:`salus.detectors.projection.OntoRange`. (The detector has the method's plain name.)
     """
@@ -33,9 +34,14 @@ class DefenseGANPurifier(OntoRange, Purifier):
         self.find_generator(classifier, x)
         return self
 
+    @property
+    def differentiable(self) -> bool:
+        """The descents are."""
+        return True
+
     def purify(self, x: Tensor) -> Tensor:
-        """Return the nearest sample that the generator can make."""
-        return self.project(x).x
+        """Return the nearest sample that the generator can make; differentiable."""
+        return self.nearest(x)
 
     def settings(self) -> dict[str, Any]:
         """Return the options and what rebuilds the generator beside its weights."""

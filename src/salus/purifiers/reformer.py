@@ -17,8 +17,8 @@ from salus.repository import OneAutoencoder, Repository
 class Reformer(Purifier):
     """Moves an input towards the clean samples, by an autoencoder that was trained on them.
 
-    Its surrogate is itself: an autoencoder is differentiable, so whoever knows it needs no stand-in for its gradient,
-    and an attack through it is the exact one.
+    An autoencoder is differentiable: whoever knows it needs no stand-in for its gradient, and an attack through it is
+    the exact one.
 
     Args:
         member: which autoencoder, by its number from 0 or its name; the first is the paper's on MNIST.
@@ -62,10 +62,6 @@ class Reformer(Purifier):
     def purify(self, x: Tensor) -> Tensor:
         """Return the reconstruction of x ``[N, ...]``; differentiable."""
         return self._repository.reconstruct(0, x)
-
-    def surrogate(self, x: Tensor) -> Tensor:
-        """Return the same."""
-        return self.purify(x)
 
     @property
     def _repository(self) -> Repository:

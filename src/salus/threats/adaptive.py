@@ -205,7 +205,7 @@ def variants_of(engine: Attack, guard: Guard, clean: Tensor, y: Tensor) -> Itera
 
 def _by_queries(engine: Attack, guard: Guard, objective: GuardObjective, goal: Tensor | None) -> Iterator[Variant]:
     """Go without gradients where a purifier's are guessed: a bad guess would pass for robustness."""
-    hidden = guard.purifier is not None and not guard.purifier.differentiable and not projections(guard)
+    hidden = guard.purifier is not None and not guard.purifier.differentiable
     if hidden and engine.eps is not None and engine.norm in Square.norms and getattr(engine, "steps", 1) > 1:
         shared = {field.name: getattr(engine, field.name) for field in fields(Attack)}
         square = Square(**{**shared, "queries": min(QUERIES, engine.queries or QUERIES)})
