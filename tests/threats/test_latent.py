@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from salus.attacks import BIM, PGD, CarliniWagnerL2, Patch
 from salus.detectors import DefenseGAN
+from salus.detectors.projection import OntoRange
 from salus.errors import OptionError
 from salus.generator import Generator
 from salus.guard import Guard
@@ -125,6 +126,27 @@ def test_the_adaptive_attack_uses_it_by_itself(toy, plane, kind: str) -> None:
     blind = guard(oblivious(BIM(eps=0.25, steps=4), guard, x, y).x_adv).answers
     assert bool((result.success >= ((blind >= 0) & (blind != y))).all())
     assert float((result.x_adv.double() - x.double()).abs().max()) <= 0.25
+
+
+def test_descents_whose_gradient_leads_nowhere_are_passed_straight_through(
+    toy, plane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guard, (x, y) = guard_of(toy, plane, "purifier"), (toy.test.x[:60], toy.test.y[:60])
+    white = PGD(eps=0.3).run(toy.classifier, x, y).success.float().mean()
+
+    def won(name: str) -> float:
+        fallen = torch.zeros(60, dtype=torch.bool)
+        for variant in variants_of(PGD(eps=0.3), guard, x, y):
+            for goal in variant.goals if variant.name == name else []:
+                found = variant.engine.run(variant.objective, x, y if goal is None else goal).x_adv
+                fallen |= guard(found).answers != y
+        return float(fallen.float().mean())
+
+    exact, straight = "end-to-end, each class", "straight through the projection"
+    assert min(won(exact), won(straight)) > 0.9 * float(white)
+    monkeypatch.setattr(OntoRange, "back_to", lambda self, x, distances, slope: torch.zeros_like(x))
+    assert won(exact) < 0.6 * won(straight)
+    assert won(straight) > 0.9 * float(white)
 
 
 def test_attacks_that_look_for_the_smallest_change_use_it_too(toy, plane) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,8 +13,10 @@ from torch import Tensor
 from salus.attacks import Attack, Square
 from salus.attacks.ball import ball
 from salus.batches import rows_at_once
+from salus.detectors.projection import OntoRange
 from salus.errors import OptionError
 from salus.guard import Guard
+from salus.purifiers import Purifier
 from salus.threats.latent import LatentSearch, projections
 from salus.threats.models import changed, oblivious, refusal, reseeded
 from salus.threats.objectives import ClassConsistent, Eq6, FeatureMatching, GuardObjective, Orthogonal
@@ -176,7 +179,7 @@ def variants_of(engine: Attack, guard: Guard, clean: Tensor, y: Tensor) -> Itera
             yield Variant(
                 "end-to-end, each class, fresh start", many, ClassConsistent(guard, weight=None), goals, "fresh"
             )
-        yield from _by_queries(engine, guard, plain, goal)
+        yield from _around_the_purifier(engine, guard, plain, goals)
         return
     if not engine.targeted and not generated:
         for alpha in EQ6_ALPHAS:
@@ -200,16 +203,39 @@ def variants_of(engine: Attack, guard: Guard, clean: Tensor, y: Tensor) -> Itera
         for weight in (None, 1.0):
             consistent = ClassConsistent(guard, weight=weight)
             yield Variant(f"{consistent.title}, nearest start, short steps", finer, consistent, goals, "nearest")
-    yield from _by_queries(engine, guard, plain, goal)
+    yield from _around_the_purifier(engine, guard, plain, goals)
 
 
-def _by_queries(engine: Attack, guard: Guard, objective: GuardObjective, goal: Tensor | None) -> Iterator[Variant]:
-    """Go without gradients where a purifier's are guessed: a bad guess would pass for robustness."""
+def _around_the_purifier(
+    engine: Attack, guard: Guard, objective: GuardObjective, goals: list[Tensor | None]
+) -> Iterator[Variant]:
+    """Do without a purifier's gradients: ones that lead nowhere, or a bad guess at them, would pass for robustness."""
+    if isinstance(guard.purifier, OntoRange):
+        straight = ClassConsistent(Guard(guard.classifier, guard.detectors, _Straight(guard.purifier)), weight=None)
+        yield Variant("straight through the projection", engine, straight, goals, "nearest")
     hidden = guard.purifier is not None and not guard.purifier.differentiable
     if hidden and engine.eps is not None and engine.norm in Square.norms and getattr(engine, "steps", 1) > 1:
         shared = {field.name: getattr(engine, field.name) for field in fields(Attack)}
         square = Square(**{**shared, "queries": min(QUERIES, engine.queries or QUERIES)})
+        goal = goals[0] if engine.targeted else None
         yield Variant(f"{Square.name}, {square.queries} queries", square, objective, [goal], "nearest")
+
+
+class _Straight(Purifier):
+    """A purifier that is passed as the identity (BPDA): descents that bounce have a gradient, but not one to follow."""
+
+    name = "straight"
+
+    def __init__(self, purifier: Purifier) -> None:
+        self.purifier = purifier
+
+    def purify(self, x: Tensor) -> Tensor:
+        """Purify as it does."""
+        return self.purifier.purify(x)
+
+    def settings(self) -> dict[str, Any]:
+        """Return the purifier's own."""
+        return self.purifier.settings()
 
 
 def judged(
