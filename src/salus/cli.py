@@ -397,6 +397,38 @@ def guard_fit(out: Path, **options: Any) -> None:
     )
 
 
+@guard.command("calibrate")
+@_model_options
+@click.option("--repository", type=click.Path(path_type=Path), required=True, help="Folder of `salus autoencoders`.")
+@click.option("--attack", help="Calibrate against this attack (pgd:eps=0.01).  [default: clean samples alone]")
+@click.option("--false-alarm-rate", type=float, help="Clean inputs it may reject, without --attack.  [default: 0.01]")
+@_data_options
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for calibration.json.")
+def guard_calibrate(repository: Path, attack: str | None, out: Path, **options: Any) -> None:
+    """Choose MultiMagNet's n, metric, temperature, drop rate and approach for a classifier.
+
+    Every combination is scored on samples that neither the classifier nor, of the same data and seed, the
+    autoencoders have learnt from; calibration.json holds all of them, and the thresholds of the best.
+
+    \b
+    salus autoencoders --data mitdb --out runs/autoencoders
+    salus guard calibrate --data mitdb --repository runs/autoencoders --out runs/calibrated
+    """  # noqa: D301 - click wants the character
+    from salus.audit.calibration import run_calibration
+    from salus.audit.plan import Plan
+    from salus.terminal import print_calibration
+
+    made = run_calibration(Plan.of(_fields(options)), repository, out, attack=attack)
+    print_calibration(made.calibration, *(("blends", 1) if attack is None else ("attacked", 5)))
+    against = "blends of them" if attack is None else f"attacked ones that fool the classifier ({attack})"
+    spec = f"multimagnet:calibration={made.path},repository={repository}"
+    click.echo(
+        f"{len(made.calibration.grid)} combinations scored on {made.clean} clean samples and {made.adversarial} "
+        f"{against}; best: {made.calibration.rule}. All of them: {made.path}\n"
+        f"Use it: --model {made.model} --defence {spec}"
+    )
+
+
 @guard.command("apply")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("inputs", type=click.Path(path_type=Path))

@@ -12,6 +12,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from salus.data import Splits
     from salus.data.load import CatalogueEntry
+    from salus.detectors.multimagnet_grid import Calibration
     from salus.repository import Repository
 
 
@@ -68,6 +69,26 @@ def print_members(repository: Repository) -> None:
             spec.loss,
             f"{sum(weight.numel() for weight in member.module.parameters()):,}",
             f"{member.error:.2g}",
+        )
+    _print(table)
+
+
+def print_calibration(calibration: Calibration, against: str, most: int) -> None:
+    """Print the best combination of MultiMagNet's grid, and after it the most accurate ones against attacked inputs."""
+    table = _table("n", "metric", "T", "drop rate", "approach")
+    for column in ("accuracy", "clean accepted", f"{against} rejected"):
+        table.add_column(column, justify="right")
+    others = sorted(calibration.grid, key=lambda row: -row.outcome.accuracy)
+    for row in [calibration.best, *(one for one in others if one != calibration.best)][:most]:
+        chosen, found = row.combination, row.outcome
+        temperature = "" if chosen.temperature is None else f"{chosen.temperature:g}"
+        table.add_row(
+            str(chosen.n),
+            chosen.metric,
+            temperature,
+            f"{chosen.drop_rate:g}",
+            chosen.approach,
+            *(f"{share:.1%}" for share in (found.accuracy, found.ppv, found.npv)),
         )
     _print(table)
 
