@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from salus.attacks import BIM, PGD
 from salus.attacks.objective import cross_entropy, logit_margin
@@ -149,6 +149,34 @@ def test_an_adaptive_attack_is_likelier_to_fool_a_random_guard_than_the_obliviou
     assert bool((told >= blind).all())
     assert float(told.mean()) > 0.8 > float(blind.mean())
     assert float((knowing.x_adv.double() - x.double()).abs().max()) <= 0.3
+
+
+class Nothing(nn.Module):
+    """An autoencoder that changes nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.scale * x
+
+
+@pytest.mark.parametrize("goal", ["away", "each class"])
+@pytest.mark.parametrize("defence", ["none", "weak"])
+def test_the_expectation_over_draws_alone_wins_where_little_is_defended(
+    toy, repository, defence: str, goal: str
+) -> None:
+    idle = Repository([Member(spec, Nothing(), 0.0) for spec in TABLES[:3]], shape=(8,))
+    guard = random_guard(toy, idle if defence == "none" else repository, detect=False)
+    attack, (x, y) = PGD(eps=0.3, steps=20), (toy.test.x[:60], toy.test.y[:60])
+    white = attack.run(toy.classifier, x, y).success.double().mean()
+    if goal == "away":
+        tried = [(GuardObjective(guard), y)]
+    else:
+        tried = [(ClassConsistent(guard, weight=None), (y + step) % 3) for step in (1, 2)]
+    fell = [guard.chances(attack.run(one, x, aim).x_adv).scatter(1, y[:, None], 0).sum(1) for one, aim in tried]
+    assert float(torch.stack(fell).amax(0).mean()) > 0.9 * float(white)
 
 
 def test_a_purifier_has_one_outcome_with_its_surrogates_gradient(toy) -> None:
