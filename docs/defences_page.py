@@ -4,7 +4,8 @@ Run: python docs/defences_page.py [--check]
      python docs/defences_page.py --collect AUDIT [AUDIT ...]
 
 Everything measured comes from docs/defences-results.json, which --collect makes of folders that `salus audit` wrote,
-and from docs/ecg-results.json, where the hardened heartbeat classifiers stand. With --check nothing is written: it ends
+from docs/defences-broken.json, which benchmarks/break_purifiers.py writes, and from docs/ecg-results.json, where the
+hardened heartbeat classifiers stand. With --check nothing is written: it ends
 with 1 where the page is stale.
 """
 
@@ -23,6 +24,7 @@ from ecg_numbers import between
 
 DOCS = Path(__file__).parent
 STORED, PAGE, HARDENED = DOCS / "defences-results.json", DOCS / "defences.md", DOCS / "ecg-results.json"
+BROKEN = DOCS / "defences-broken.json"
 Record = Mapping[str, Any]
 
 #: Data that there is a plan for.
@@ -58,7 +60,8 @@ def main() -> int:
     if given.collect:
         STORED.write_text(json.dumps([slim(folder) for folder in given.collect], indent=1) + "\n", encoding="utf-8")
     audits = json.loads(STORED.read_text(encoding="utf-8")) if STORED.exists() else []
-    text = page(audits, json.loads(HARDENED.read_text(encoding="utf-8")))
+    broken = json.loads(BROKEN.read_text(encoding="utf-8")) if BROKEN.exists() else None
+    text = page(audits, broken, json.loads(HARDENED.read_text(encoding="utf-8")))
     if given.check:
         return int(not PAGE.exists() or PAGE.read_text(encoding="utf-8") != text)
     PAGE.write_text(text, encoding="utf-8")
@@ -90,7 +93,7 @@ def slim(folder: Path) -> dict[str, Any]:
     }
 
 
-def page(audits: Sequence[Record], hardened: Record) -> str:
+def page(audits: Sequence[Record], broken: Record | None, hardened: Record) -> str:
     """Write the whole page."""
     parts = [HEAD, "## What there is\n", catalogue()]
     parts.append("## What was measured\n")
@@ -101,6 +104,8 @@ def page(audits: Sequence[Record], hardened: Record) -> str:
         if name not in {audit["data"] for audit in audits}:
             plan = f"salus audit benchmarks/defences-{name}.yaml --out runs/defences-{name}"
             parts.append(f"### {name}\n\nNot run: `{plan}`.\n")
+    if broken is not None:
+        parts.extend(["## Purifiers that seemed to hold\n", attempts(broken)])
     parts.extend(["## Hardened classifiers\n", hardening(hardened)])
     return "\n".join(parts)
 
@@ -179,6 +184,22 @@ def alarms(cells: Sequence[Record], guards: Sequence[str]) -> Iterator[str]:
         rows.append([f"`{guard}`", *found])
     names = (CONTROLS.get(name, name) for name in changes)
     yield table(["defence", "clean", *names, "noise of the attack's size"], rows)
+
+
+def attempts(broken: Record) -> str:
+    """Show what stronger attacks leave of the purifiers of which the adaptive attack left most."""
+    sizes = sorted({row["eps"] for row in broken["rows"]})
+    lines = []
+    for guard in dict.fromkeys(row["guard"] for row in broken["rows"]):
+        own = {row["eps"]: row for row in broken["rows"] if row["guard"] == guard}
+        clean = next(iter(own.values()))["clean"]
+        lines.append([f"`{guard}`", *(f"{100 * value:.1f}" for value in (clean, *(own[eps]["left"] for eps in sizes)))])
+    return (
+        "A purifier that blurs an input takes off much of a small change, but not of a larger one: the same attacker "
+        f"with more steps and more room, on {broken['samples']} heartbeats, where chance decides in expectation:\n\n"
+        f"```\n{broken['command']}\n```\n\n"
+        + table(["defence", "clean %", *(f"eps {eps:g} %" for eps in sizes)], lines)
+    )
 
 
 def hardening(results: Record) -> str:
