@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,8 +72,8 @@ def descend(
     """
     inputs, restarts = len(x), len(starts)
     target = x.repeat_interleave(restarts, 0)  # [N R, ...]
-    z = starts.repeat(inputs, 1)  # [N R, latent]
-    *_, z = _path(make, target, z, _rates(iterations, learning_rate), precision)
+    path = _path(make, target, starts.repeat(inputs, 1), _rates(iterations, learning_rate), precision)
+    (z,) = deque(path, maxlen=1)  # [N R, latent]
     with torch.no_grad():
         distances = (make(z) - target).square().flatten(1).sum(1)
     return z.view(inputs, restarts, -1), distances.view(inputs, restarts)
