@@ -425,7 +425,7 @@ def guard_calibrate(repository: Path, attack: str | None, out: Path, **options: 
     click.echo(
         f"{len(made.calibration.grid)} combinations scored on {made.clean} clean samples and {made.adversarial} "
         f"{against}; best: {made.calibration.rule}. All of them: {made.path}\n"
-        f"Use it: --model {made.model} --defence {spec}"
+        f"Use it: --model {made.model} --defence {shlex.quote(spec)}"
     )
 
 

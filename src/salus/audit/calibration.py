@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,7 +30,7 @@ class Calibrated:
     Attributes:
         calibration: what was found.
         path: where it lies.
-        model: what ``--model`` names, for audits of the same classifier.
+        model: what to write after ``--model``, for audits of the same classifier.
         clean: how many clean samples it was chosen on.
         adversarial: how many attacked ones that fool the classifier, or blends.
     """
@@ -94,7 +95,8 @@ def run_calibration(plan: Plan, repository: Path, out: Path, *, attack: str | No
             against = measure(classifier, members, blends(x, labels, seed=plan.seed), grid.measures)
             made = choose_on_clean(clean, against, grid, false_alarm_rate=plan.false_alarm_rate)
         made.save(out / "calibration.json")
-    model = str(out) if spec.kind == "network" else spec.text
+    given = [spec.text] if plan.weights is None else [spec.text, "--weights", str(plan.weights)]
+    model = shlex.join([str(out)] if spec.kind == "network" else given)
     return Calibrated(made, out / "calibration.json", model, len(clean), len(against))
 
 
