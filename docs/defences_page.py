@@ -3,10 +3,10 @@
 Run: python docs/defences_page.py [--check]
      python docs/defences_page.py --collect AUDIT [AUDIT ...]
 
-Everything measured comes from docs/defences-results.json, which --collect makes of folders that `salus audit` wrote,
-from docs/defences-broken.json, which benchmarks/break_purifiers.py writes, and from docs/ecg-results.json, where the
-hardened heartbeat classifiers stand. With --check nothing is written: it ends
-with 1 where the page is stale.
+Everything measured comes from docs/defences-results.json, which --collect makes of folders that `salus audit` wrote
+(of several on the same data the first shows what attackers leave, the one of most samples AUC and false alarms), from
+docs/defences-broken.json, which benchmarks/break_purifiers.py writes, and from docs/ecg-results.json, where the
+hardened heartbeat classifiers stand. With --check nothing is written: it ends with 1 where the page is stale.
 """
 
 from __future__ import annotations
@@ -98,8 +98,9 @@ def page(audits: Sequence[Record], broken: Record | None, hardened: Record) -> s
     parts = [HEAD, "## What there is\n", catalogue()]
     parts.append("## What was measured\n")
     parts.append(MEANINGS)
-    for audit in audits:
-        parts.extend(measured(audit))
+    for name in dict.fromkeys(audit["data"] for audit in audits):
+        own = [audit for audit in audits if audit["data"] == name]
+        parts.extend(measured(own[0], max(own, key=lambda audit: audit["samples"])))
     for name in PLANS:
         if name not in {audit["data"] for audit in audits}:
             plan = f"salus audit benchmarks/defences-{name}.yaml --out runs/defences-{name}"
@@ -116,9 +117,9 @@ def catalogue() -> str:
     return table(["defence", "kind", "what it is", "what it needs", "from"], rows, left=5)
 
 
-def measured(audit: Record) -> Iterator[str]:
-    """Write the section of one data set."""
-    cells: list[Record] = [cell for cell in audit["cells"] if not cell["error"]]
+def measured(audit: Record, wider: Record) -> Iterator[str]:
+    """Write the section of one data set; detection is shown as the wider audit found it."""
+    cells, detected = (done(one) for one in (audit, wider))
     attacks = [cell for cell in cells if cell["threat_model"] == "white-box"]
     yield f"### {audit['data']}, `{audit['model']}`\n"
     yield (
@@ -127,6 +128,8 @@ def measured(audit: Record) -> Iterator[str]:
         f"{audit['created'][:10]}.\n"
     )
     yield f"```\n{audit['command']}\n```\n"
+    if wider is not audit:
+        yield f"AUC and false alarms on {wider['samples']} test samples:\n\n```\n{wider['command']}\n```\n"
     bare = only(cells, guard="none", attack=None)
     for attack in attacks:
         yield (
@@ -135,19 +138,24 @@ def measured(audit: Record) -> Iterator[str]:
         )
         yield table(
             ["defence", "cost", "clean %", "AUC", "oblivious %", "gray-box %", "adaptive %", "broken by"],
-            [row(cells, guard, attack) for guard in audit["guards"]],
+            [row(cells, detected, guard, attack) for guard in audit["guards"]],
         )
-    yield from alarms(cells, list(audit["guards"]))
+    yield from alarms(detected, list(audit["guards"]))
 
 
-def row(cells: Sequence[Record], guard: str, attack: Record) -> list[str]:
+def done(audit: Record) -> list[Record]:
+    """List the cells that did not fail."""
+    return [cell for cell in audit["cells"] if not cell["error"]]
+
+
+def row(cells: Sequence[Record], detected: Sequence[Record], guard: str, attack: Record) -> list[str]:
     """Write one defence's line under one attack."""
     clean = only(cells, guard=guard, attack=None)
     same = {key: attack[key] for key in ("attack", "attack_options", "eps", "norm")}
     known = {
         name: only(cells, guard=guard, threat_model=name, **same) for name in ("oblivious", "gray-box", "adaptive")
     }
-    blind = known["oblivious"]
+    blind = only(detected, guard=guard, threat_model="oblivious", **same)
     auc = "–" if blind is None or blind["detection_auc"] is None else f"{blind['detection_auc']:.3f}"
     cost = "–" if clean is None or clean["cost"] is None else f"{clean['cost']:.2f}"
     left = [percent(cell, "robust_accuracy") for cell in known.values()]

@@ -69,7 +69,7 @@ def test_no_defence_is_forgotten(generator: ModuleType) -> None:
 
 
 def test_a_line_tells_what_each_attacker_leaves_and_who_breaks_it(generator: ModuleType, audit: dict) -> None:
-    lines = "\n".join(generator.measured(audit)).splitlines()
+    lines = "\n".join(generator.measured(audit, audit)).splitlines()
     line = next(line for line in lines if line.startswith("| `kde` | 0.25"))
     told = [part.strip() for part in line.strip("|").split("|")]
     assert [part.split()[0] for part in told[1:7]] == ["0.25", "93.0", "0.987", "81.0", "70.0", "2.0"]
@@ -80,14 +80,23 @@ def test_a_line_tells_what_each_attacker_leaves_and_who_breaks_it(generator: Mod
 def test_nobody_breaks_what_keeps_most_of_its_accuracy(generator: ModuleType, audit: dict) -> None:
     knowing = next(one for one in audit["cells"] if one["threat_model"] == "adaptive")
     knowing["robust_accuracy"] = 0.6
-    assert "nobody here, which is no proof" in "\n".join(generator.measured(audit))
+    assert "nobody here, which is no proof" in "\n".join(generator.measured(audit, audit))
     next(one for one in audit["cells"] if one["threat_model"] == "gray-box")["robust_accuracy"] = 0.1
-    assert "| who has a twin |" in "\n".join(generator.measured(audit))
+    assert "| who has a twin |" in "\n".join(generator.measured(audit, audit))
 
 
 def test_an_attack_that_failed_is_no_defence_that_held(generator: ModuleType, audit: dict) -> None:
     next(one for one in audit["cells"] if one["threat_model"] == "adaptive")["error"] = "out of memory"
-    assert "| not tried, or failed |" in "\n".join(generator.measured(audit))
+    assert "| not tried, or failed |" in "\n".join(generator.measured(audit, audit))
+
+
+def test_detection_is_told_as_the_audit_of_most_samples_found_it(generator: ModuleType, audit: dict) -> None:
+    wider = json.loads(json.dumps(audit)) | {"samples": 10 * audit["samples"], "command": "salus audit wide"}
+    next(one for one in wider["cells"] if one["threat_model"] == "oblivious")["detection_auc"] = 0.5
+    page = "\n".join(generator.measured(audit, wider))
+    assert "salus audit wide" in page
+    line = next(line for line in page.splitlines() if line.startswith("| `kde` | 0.25"))
+    assert [part.split()[0] for part in line.strip("|").split("|")][1:5] == ["0.25", "93.0", "0.500", "81.0"]
 
 
 def test_collecting_keeps_what_the_page_shows(generator: ModuleType, audit: dict, tmp_path: Path) -> None:
