@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from defences_words import CONTROLS, HARDENING, WORDS
+from defences_words import CONTROLS, HARDENING, REMARKS, WORDS
 from ecg_goals import attacked
 from ecg_numbers import between
 
@@ -130,6 +130,8 @@ def measured(audit: Record, wider: Record) -> Iterator[str]:
     yield f"```\n{audit['command']}\n```\n"
     if wider is not audit:
         yield f"AUC and false alarms on {wider['samples']} test samples:\n\n```\n{wider['command']}\n```\n"
+    if audit["data"] in REMARKS:
+        yield f"{REMARKS[audit['data']]}\n"
     bare = only(cells, guard="none", attack=None)
     for attack in attacks:
         yield (
