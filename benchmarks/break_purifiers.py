@@ -2,10 +2,10 @@
 
 Run: python benchmarks/break_purifiers.py RUN [--samples 40] [--eps 0.01 0.02 0.03] [--steps 50] [--out FILE.json]
 
-Needs the folder that `salus audit benchmarks/defences-mitdb.yaml` left. Every guard in it that is a purifier alone and
-draws at random or descends is attacked by who knows it, with PGD of so many steps, at the audit's size of change and
-beyond. Prints how likely a sample is to be answered rightly before and after, over the guard's draws; what --out
-writes, docs/defences_page.py shows.
+Needs the folder of an audit by benchmarks/defences-mitdb.yaml or benchmarks/defences-ham10000.yaml. Every guard in it
+that is a purifier alone and draws at random or descends is attacked by who knows it, with PGD of so many steps, at the
+audit's size of change and beyond. Prints how likely a sample is to be answered rightly before and after, over the
+guard's draws; what --out writes as docs/defences-broken-NAME.json, docs/defences_page.py shows.
 """
 
 from __future__ import annotations
@@ -50,7 +50,9 @@ def main() -> None:
             print(f"  eps {eps:g}: {left:.1%} right ({time.perf_counter() - started:.0f} s)", flush=True)
             rows.append({"guard": guard.name, "eps": eps, "clean": right, "left": left})
             if given.out is not None:
-                told = {"command": shlex.join(["python", *sys.argv]), "samples": len(x), "rows": rows}
+                data = json.loads((given.run / "results.json").read_text(encoding="utf-8"))["meta"]["data"]["name"]
+                told = {"data": data, "command": shlex.join(["python", *sys.argv]), "samples": len(x)}
+                told |= {"steps": given.steps, "rows": rows}
                 given.out.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
 
 

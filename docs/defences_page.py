@@ -5,7 +5,7 @@ Run: python docs/defences_page.py [--check]
 
 Everything measured comes from docs/defences-results.json, which --collect makes of folders that `salus audit` wrote
 (of several on the same data the first shows what attackers leave, the one of most samples AUC and false alarms), from
-docs/defences-broken.json, which benchmarks/break_purifiers.py writes, and from docs/ecg-results.json, where the
+docs/defences-broken-*.json, which benchmarks/break_purifiers.py writes, and from docs/ecg-results.json, where the
 hardened heartbeat classifiers stand. With --check nothing is written: it ends with 1 where the page is stale.
 """
 
@@ -24,7 +24,7 @@ from ecg_numbers import between
 
 DOCS = Path(__file__).parent
 STORED, PAGE, HARDENED = DOCS / "defences-results.json", DOCS / "defences.md", DOCS / "ecg-results.json"
-BROKEN = DOCS / "defences-broken.json"
+BROKEN = "defences-broken-*.json"
 Record = Mapping[str, Any]
 
 #: Data that there is a plan for.
@@ -51,6 +51,12 @@ classifier's own, as a multiple of its forward pass. Intervals of 95% in parenth
 """
 
 
+ATTEMPTS = """\
+What holds at one size of change need not hold at a larger one. The same attacker with more room; what is drawn counts
+in expectation. Seed 0, one run.
+"""
+
+
 def main() -> int:
     """Collect, write the page, or check it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -60,7 +66,7 @@ def main() -> int:
     if given.collect:
         STORED.write_text(json.dumps([slim(folder) for folder in given.collect], indent=1) + "\n", encoding="utf-8")
     audits = json.loads(STORED.read_text(encoding="utf-8")) if STORED.exists() else []
-    broken = json.loads(BROKEN.read_text(encoding="utf-8")) if BROKEN.exists() else None
+    broken = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(DOCS.glob(BROKEN), reverse=True)]
     text = page(audits, broken, json.loads(HARDENED.read_text(encoding="utf-8")))
     if given.check:
         return int(not PAGE.exists() or PAGE.read_text(encoding="utf-8") != text)
@@ -93,7 +99,7 @@ def slim(folder: Path) -> dict[str, Any]:
     }
 
 
-def page(audits: Sequence[Record], broken: Record | None, hardened: Record) -> str:
+def page(audits: Sequence[Record], broken: Sequence[Record], hardened: Record) -> str:
     """Write the whole page."""
     parts = [HEAD, "## What there is\n", catalogue()]
     parts.append("## What was measured\n")
@@ -105,8 +111,8 @@ def page(audits: Sequence[Record], broken: Record | None, hardened: Record) -> s
         if name not in {audit["data"] for audit in audits}:
             plan = f"salus audit benchmarks/defences-{name}.yaml --out runs/defences-{name}"
             parts.append(f"### {name}\n\nNot run: `{plan}`.\n")
-    if broken is not None:
-        parts.extend(["## Purifiers that seemed to hold\n", attempts(broken)])
+    if broken:
+        parts.extend(["## Purifiers that seemed to hold\n", ATTEMPTS, *map(attempts, broken)])
     parts.extend(["## Hardened classifiers\n", hardening(hardened)])
     return "\n".join(parts)
 
@@ -205,8 +211,7 @@ def attempts(broken: Record) -> str:
         clean = next(iter(own.values()))["clean"]
         lines.append([f"`{guard}`", *(f"{100 * value:.1f}" for value in (clean, *(own[eps]["left"] for eps in sizes)))])
     return (
-        "A purifier that blurs an input takes off much of a small change, but not of a larger one: the same attacker "
-        f"with more steps and more room, on {broken['samples']} heartbeats, where chance decides in expectation:\n\n"
+        f"`{broken['data']}`, {broken['samples']} test samples, PGD-{broken['steps']}:\n\n"
         f"```\n{broken['command']}\n```\n\n"
         + table(["defence", "clean %", *(f"eps {eps:g} %" for eps in sizes)], lines)
     )

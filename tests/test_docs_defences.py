@@ -109,10 +109,12 @@ def test_collecting_keeps_what_the_page_shows(generator: ModuleType, audit: dict
     slim = generator.slim(tmp_path)
     assert slim["cells"][0]["clean_accuracy"] == 0.94 and "roc" not in slim["cells"][0]
     broken = {
+        "data": "mitdb",
+        "steps": 20,
         "command": "python benchmarks/break_purifiers.py runs/own",
         "samples": 40,
         "rows": [{"guard": "reformer", "eps": eps, "clean": 0.9, "left": 0.5 - 4 * eps} for eps in (0.01, 0.1)],
     }
-    page = generator.page([slim], broken, json.loads((DOCS / "ecg-results.json").read_text()))
+    page = generator.page([slim], [broken], json.loads((DOCS / "ecg-results.json").read_text()))
     assert page.count("orthogonal") == 1
     assert "| defence | clean % | eps 0.01 % | eps 0.1 % |" in page and "| `reformer` | 90.0 | 46.0 | 10.0 |" in page
