@@ -97,7 +97,9 @@ REMARKS = {
         "30%, so eps was doubled; Defense-GAN's generator was trained for 26 epochs, not 5, and its descents were "
         "shortened, after its purifier had answered 11% of clean lesions rightly; the samples were cut from 100 to "
         "50 for time. All of that was seen on test lesions: take Defense-GAN's rows here as an illustration, not "
-        "as a measurement of a tuned defence."
+        "as a measurement of a tuned defence. Its purifier is not robust but nearly constant: it calls 32 of the "
+        "50 clean lesions BKL, and 9 of the 10 that it has right are of that class (the confusion table of the "
+        "audit's report)."
     ),
 }
 
