@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from salus.papers.markdown import done, find, interval
-from salus.papers.skin_lesion.measured import cell
+from salus_studies.markdown import done, find, interval
+from salus_studies.skin_lesion.measured import cell
 
 Record = dict[str, Any]
 

@@ -20,9 +20,9 @@ from imaging_numbers import DEFENCES, Record, alarms, attack, health, judged, mi
 from imaging_words import ASK, ATTACKS, HEAD, LIMITS, WHAT_AN_ATTACK_IS, WHAT_HELPS, WHAT_IT_DOES
 from stamps import check
 
-from salus.papers.markdown import bullets, done, find, markdown, percent, rate
-from salus.papers.skin_lesion.published import NETWORKS
-from salus.papers.skin_lesion.sentences import KEPT, TIMES, purified
+from salus_studies.markdown import bullets, done, find, markdown, percent, rate
+from salus_studies.skin_lesion.published import NETWORKS
+from salus_studies.skin_lesion.sentences import KEPT, TIMES, purified
 
 DOCS = Path(__file__).parent
 STORED, PAGE = DOCS / "imaging-results.json", DOCS / "imaging.md"

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from salus.papers.skin_lesion.cells import COPY, KNOWS, Case
+from salus_studies.skin_lesion.cells import COPY, KNOWS, Case
 
 DOCS = Path(__file__).parents[1] / "docs"
 CLASSES = ["MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC"]

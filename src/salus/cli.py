@@ -12,7 +12,7 @@ import click
 
 from salus import __version__
 from salus.errors import SalusError
-from salus.papers import PAPERS
+from salus_studies import PAPERS
 
 F = TypeVar("F", bound=Callable[..., Any])
 _WIDTH = {"max_content_width": 100, "help_option_names": ["-h", "--help"]}
@@ -239,7 +239,7 @@ def reproduce(paper: str, protocol: tuple[str, ...], split: tuple[str, ...], out
     \b
     salus reproduce ecg-atk-gan --protocol as-published --scale small --time 90 --out runs/ecg-atk-gan
     """  # noqa: D301 - click wants the character
-    from salus.papers import reproduce as run
+    from salus_studies import reproduce as run
 
     command = shlex.join(["salus", *sys.argv[1:]])
     outcome = run(paper, out, protocols=protocol or None, splits=split or None, command=command, **options)

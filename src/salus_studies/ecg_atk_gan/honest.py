@@ -1,0 +1,71 @@
+"""The protocol ``honest``: every attack at full strength on the trained model itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from salus.attacks import BIM, FGSM, PGD, Attack, AutoAttack, Boundary, CarliniWagnerLinf, HopSkipJump
+from salus.audit.cell import Cell
+from salus.data import Dataset
+from salus.detectors import AttackedHead
+from salus.guard import Guard
+from salus_studies.ecg_atk_gan.attacked import EPS
+from salus_studies.ecg_atk_gan.trainings import Scale, Trained
+
+#: What the models whose robustness is looked at were trained on: nothing, and the papers' strongest attack.
+TRAINED_ON = ("none", "pgd")
+FALSE_ALARM_RATE = 0.05
+
+LENGTH = 280
+
+
+@dataclass(frozen=True, eq=False)
+class Planned:
+    """A cell and how many of the drawn test beats it takes; None for all."""
+
+    attack: Attack | None
+    threat_model: str | None
+    guarded: bool
+    beats: int | None
+
+
+def planned(architecture: str, scale: Scale, seed: int) -> Iterator[Planned]:
+    """List the cells of one trained model, the cheap ones first."""
+    yield Planned(None, None, False, None)
+    pgd = PGD(eps=EPS, steps=40, restarts=5, seed=seed)
+    gradient: list[Attack] = [
+        FGSM(eps=EPS, seed=seed),
+        BIM(eps=EPS, steps=40, seed=seed),
+        pgd,
+        CarliniWagnerLinf(eps=EPS, seed=seed),
+        AutoAttack(eps=EPS, seed=seed),
+    ]
+    for attack in gradient:
+        yield Planned(attack, "white-box", False, None)
+    if architecture == "proposed":
+        yield Planned(None, None, True, None)
+        for threat in ("oblivious", "adaptive"):
+            yield Planned(pgd, threat, True, None)
+    asking: list[Attack] = [
+        Boundary(eps=EPS * LENGTH**0.5, queries=scale.queries, seed=seed),  # in L2: as far as a corner of the box
+        HopSkipJump(eps=EPS, norm="linf", queries=scale.queries, seed=seed),
+    ]
+    for attack in asking:
+        yield Planned(attack, "decision-only", False, scale.query_beats)
+
+
+def guards(trained: Trained, calibration: Dataset, *, seed: int) -> tuple[Guard, Guard | None]:
+    """Make the bare classifier and, where it has the head for it, the guard by its attacked/clean head."""
+    bare = Guard(trained.classifier, name="none")
+    if trained.generator is None:
+        return bare, None
+    head = AttackedHead().fit(trained.classifier, calibration.x, calibration.y)
+    head.calibrate(calibration.x, FALSE_ALARM_RATE, seed=seed)
+    return bare, Guard(trained.classifier, [head], name="attacked-head")
+
+
+def cell(plan: Planned, bare: Guard, guarded: Guard | None, data: Dataset) -> Cell:
+    """Make the audit's cell of what is planned."""
+    guard = guarded if plan.guarded and guarded is not None else bare
+    return Cell(data, guard, plan.attack, plan.threat_model)

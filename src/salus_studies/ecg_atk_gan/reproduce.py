@@ -1,0 +1,352 @@
+"""``salus reproduce ecg-atk-gan``: trainings and cells one after the other, each stored, within a budget of time."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load as load_safetensors
+from torch import Tensor
+
+from salus import atomic
+from salus.audit.run import find_device
+from salus.audit.store import Store
+from salus.data import Dataset, Splits
+from salus.data import load as load_data
+from salus.errors import OptionError, nearest
+from salus.progress import console, progress
+from salus_studies.ecg_atk_gan import as_published, honest
+from salus_studies.ecg_atk_gan.attacked import COLUMNS, describe_change
+from salus_studies.ecg_atk_gan.honest import Planned
+from salus_studies.ecg_atk_gan.trainings import ARCHITECTURES, SCALES, Scale, Trained, train_column
+from salus_studies.steps import Outcome, Steps
+
+PROTOCOLS = ("as-published", "honest")
+SPLITS = ("beats", "patients")
+
+#: Changes whenever a step's content would: stored steps of older versions are then done again.
+VERSION = 1
+
+
+def reproduce(
+    out: Path,
+    *,
+    protocols: Sequence[str] = PROTOCOLS,
+    scale: str = "small",
+    splits: Sequence[str] = SPLITS,
+    minutes: float | None = None,
+    page: Path | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    data: str = "mitdb",
+    data_dir: Path | None = None,
+    command: str = "",
+) -> Outcome:
+    """Train, attack and count what the two papers did, and write the page.
+
+    Every step is stored; run again, with more time, it goes on where it was. A protocol that is not named keeps what
+    is stored of it.
+
+    Args:
+        out: folder of this reproduction, new, empty, or of the same one.
+        protocols: ``as-published`` (the papers' own attack data and unit, split ``beats``), ``honest`` (attacks at
+            full strength on the trained models, on both splits).
+        scale: ``smoke``, ``small`` (two cores) or ``full`` (100 epochs, 5 folds: a GPU).
+        splits: those that ``honest`` runs on.
+        minutes: begin no step that is not likely to end within so many; what is left is listed as not run.
+        page: the Markdown page; ``ecg-atk-gan.md`` in the folder when not given.
+        seed: of every draw.
+        device: where to train and attack.
+        data: MIT-BIH, or a folder of WFDB records.
+        data_dir: the first place where downloaded data are looked for.
+        command: how to repeat it, for the page.
+
+    Raises:
+        SalusError: an option, the data or the folder cannot be used.
+    """
+    for given, known in ((protocols, PROTOCOLS), (splits, SPLITS), ((scale,), SCALES)):
+        for word in given:
+            if word not in known:
+                raise OptionError(f"There is no {word!r} here; {nearest(word, known)}")
+    find_device(device)
+    store = Store(out, "reproduction")
+    store.check_free()
+    loaded = {
+        split: load_data(data, split=split, seed=seed, **({} if data_dir is None else {"data_dir": data_dir}))
+        for split in dict.fromkeys(("beats", *splits))
+    }
+    with store.locked():
+        identity = {
+            "paper": "ecg-atk-gan", "scale": scale, "seed": seed, "data": loaded["beats"].test.fingerprint(),
+        }  # fmt: skip
+        store.claim(identity, {"data": data, "device": device})
+        runner = _Runner(store, SCALES[scale], loaded, seed, device, minutes)
+        runner.announce(scale, protocols)
+        runner.speed()
+        if "as-published" in protocols:
+            runner.as_published(loaded["beats"])
+        if "honest" in protocols:
+            for split in splits:
+                runner.honest(split, loaded[split])
+        results = runner.results(protocols, scale, command)
+        atomic.write_json(out / "results.json", results)
+        arrays = runner.arrays(results)
+        page = page or out / "ecg-atk-gan.md"
+        from salus_studies.ecg_atk_gan.page import write_page
+
+        write_page(results, arrays, page)
+    return runner.steps.outcome(page)
+
+
+class _Runner:
+    """The steps of one reproduction, and what they left."""
+
+    def __init__(
+        self, store: Store, scale: Scale, loaded: dict[str, Splits], seed: int, device: str, minutes: float | None
+    ) -> None:
+        self.store, self.scale, self.loaded, self.seed, self.device = store, scale, loaded, seed, device
+        self.steps = Steps(store.folder, VERSION, minutes)
+        self.unattacked: list[tuple[str, str, str]] = []  # split, architecture and column of models without a training
+
+    def announce(self, scale: str, protocols: Sequence[str]) -> None:
+        """Say what is to come and how long it may take."""
+        minutes = self.steps.minutes
+        limit = "no limit of time" if minutes is None else f"at most about {minutes:g} minutes"
+        console.print(
+            f"Reproducing ECG-ATK-GAN, {' and '.join(protocols)}, scale {scale}, {limit}: "
+            f"{len(COLUMNS)} columns, {len(ARCHITECTURES)} architectures. What does not fit is listed as not run."
+        )
+
+    def speed(self) -> None:
+        """Time one step of the GAN on this machine."""
+        from salus_studies.ecg_atk_gan.speed import measure
+
+        options = self.scale.options(self.seed)
+        self.steps.do(
+            "speed", "speed", [asdict(options), torch.get_num_threads()], lambda: measure(options), always=True
+        )
+
+    # The two protocols.
+
+    def as_published(self, splits: Splits) -> None:
+        """Train every architecture for every column and judge it on its own attack; both papers' columns first."""
+        test = _drawn(splits.test, self.scale.test_beats, self.seed)
+        with progress("as published", len(COLUMNS) * len(ARCHITECTURES)) as advance:
+            for columns in (COLUMNS[:5], COLUMNS[5:]):
+                for architecture, column in product(ARCHITECTURES, columns):
+                    advance(0, note=f"{architecture}, {column}")
+                    trained = self.training("beats", splits, architecture, column)
+                    if trained is not None:
+                        self.judged(trained, test, architecture, column)
+                    advance(1)
+
+    def judged(self, trained: Trained, test: Dataset, architecture: str, column: str) -> None:
+        """Count one cell of Table 1, and the generator's row of Table 3 where there is one."""
+
+        def count() -> dict[str, Any]:
+            shown = self.attacked(test, column)
+            record = {"architecture": architecture, "attack": column} | as_published.judge(trained, test, shown)
+            found: dict[str, Any] = {"cell": record}
+            if trained.generator is not None:
+                found["generator"] = as_published.resemblance(trained.generator, test, shown, seed=self.seed)
+                drawn = as_published.examples(trained.generator, test, shown)
+                atomic.write_tensors(self.store.folder / "examples" / f"{column}.safetensors", drawn)
+            return found
+
+        self.steps.do(
+            f"beats-{architecture}-{column}-judged",
+            "judging",
+            [trained.classifier.fingerprint(), test.fingerprint()],
+            count,
+        )
+
+    def attacked(self, test: Dataset, column: str) -> Tensor:
+        """Make the attacked copies of the test beats, once, and say what they are."""
+        if column == "none":
+            return test.x
+        released = self.scale.released(column, self.seed)
+        place = self.store.folder / "attacked" / f"{column}.safetensors"
+
+        def make() -> dict[str, Any]:
+            x_adv = released(test.x, test.y)
+            atomic.write_tensors(place, {"x": x_adv})
+            network = released.network(tuple(test.x.shape[1:]), len(test.classes))
+            return {"part": "test", "n": len(test), **describe_change(network, test.x, x_adv)}
+
+        if not place.exists():
+            self.steps.forget(f"attacked-{column}")
+        self.steps.do(f"attacked-{column}", "attacking", [asdict(released), test.fingerprint()], make, always=True)
+        return load_safetensors(place.read_bytes())["x"]
+
+    def honest(self, name: str, splits: Splits) -> None:
+        """Attack the trained models of one split at full strength; what asks thousands of queries comes last."""
+        whole = _drawn(splits.test, self.scale.honest_beats, self.seed)
+        models = [(one, on) for on in honest.TRAINED_ON for one in ARCHITECTURES]
+        with progress(f"honest, {name}", 2 * len(models)) as advance:
+            made = {model: self.training(name, splits, *model) for model in models}
+            for asking, (architecture, on) in product((False, True), models):
+                trained = made[architecture, on]
+                if trained is not None:
+                    trained.classifier.to(self.device)
+                    bare, guarded = honest.guards(trained, splits.calibration, seed=self.seed)
+                    for plan in honest.planned(architecture, self.scale, self.seed):
+                        if (plan.beats is not None) == asking:
+                            self.attack(name, architecture, on, plan, bare, guarded, whole, advance)
+                elif asking:
+                    self.unattacked.append((name, architecture, on))
+                advance(1)
+
+    def attack(
+        self, split: str, architecture: str, on: str, plan: Planned, bare: Any, guarded: Any, whole: Dataset,
+        advance: Callable[..., None],
+    ) -> None:  # fmt: skip
+        """Compute one honest cell."""
+        data = whole if plan.beats is None else _drawn(whole, plan.beats, self.seed)
+        data = replace(data, x=data.x.to(self.device), y=data.y.to(self.device))
+        cell = honest.cell(plan, bare, guarded, data)
+        title = f"{architecture} trained on {on}, {split}: {cell.title()}"
+        advance(0, note=title)
+
+        def count() -> dict[str, Any]:
+            record = cell.compute(cell.guard(data.x), lambda note: None)
+            return {**record, "split": split, "architecture": architecture, "trained_on": on}
+
+        blank = {**cell.blank(), "split": split, "architecture": architecture, "trained_on": on}
+        slug = hashlib.sha256(title.encode()).hexdigest()[:12]
+        kind = f"{'guarded ' if plan.guarded else ''}{plan.attack.name if plan.attack else 'clean'} {plan.threat_model}"
+        self.steps.do(f"honest-{slug}", kind, [cell.key()], count, blank=blank)
+
+    def training(self, split: str, splits: Splits, architecture: str, column: str) -> Trained | None:
+        """Train, or load, one architecture for one column; None where the time does not allow it."""
+        name = f"{split}-{architecture}-{column}"
+        folder = self.store.folder / "models" / name
+        blank = {"split": split, "architecture": architecture, "attack": column}
+        made: list[Trained] = []
+
+        def train() -> dict[str, Any]:
+            made.append(
+                train_column(
+                    splits, architecture, column, self.scale, folder, seed=self.seed, device=self.device,
+                    log=lambda line: None if line.startswith("epoch") else console.print(line),
+                )
+            )  # fmt: skip
+            return blank | {key: value for key, value in made[0].facts.items() if key != "losses"}
+
+        key = [VERSION, asdict(self.scale), splits.train.fingerprint(), self.seed, name]
+        if not (folder / "training.json").exists():
+            self.steps.forget(f"training-{name}")
+        record = self.steps.do(f"training-{name}", f"training {architecture}", key, train, blank=blank)
+        if record["status"] != "done":
+            return None
+        return made[0] if made else train_column(
+            splits, architecture, column, self.scale, folder, seed=self.seed, device=self.device, log=console.print
+        )  # fmt: skip
+
+    # What is stored, in one page of values.
+
+    def results(self, protocols: Sequence[str], scale: str, command: str) -> dict[str, Any]:
+        """Gather all steps into ``results.json``."""
+        steps = self.steps.contents()
+        trainings = [content for name, content in steps.items() if name.startswith("training-")]
+        state = {(one["split"], one["architecture"], one["attack"]): one for one in trainings}
+        cells, generator = [], []
+        for column in COLUMNS:
+            for architecture in ARCHITECTURES:
+                found = steps.get(f"beats-{architecture}-{column}-judged", {})
+                training = state.get(("beats", architecture, column), {})
+                base = {
+                    "protocol": "as-published", "split": "beats", "architecture": architecture, "attack": column,
+                }  # fmt: skip
+                if "cell" in found:
+                    cells.append({**base, **found["cell"], "status": "done", "reason": None})
+                else:
+                    reason = found.get("reason") or training.get("reason") or "not reached in the time that was given"
+                    cells.append({**base, "status": "not run", "reason": reason})
+                if "generator" in found:
+                    generator.append({"split": "beats", "attack": column, **found["generator"]})
+        attack_data = [
+            {"split": "beats", "architecture": "all", "attack": name.removeprefix("attacked-"), **content}
+            for name, content in steps.items()
+            if name.startswith("attacked-")
+        ]
+        attack_data.sort(key=lambda row: COLUMNS.index(row["attack"]))
+        done = [path.stem for path in (self.store.folder / "examples").glob("*.safetensors")]
+        options = self.scale.options(self.seed)
+        return {
+            "meta": {
+                **self.steps.meta(command=command, scale=scale, seed=self.seed, device=self.device),
+                "protocols": list(protocols),
+                "settings": {
+                    **asdict(options),
+                    "test_beats": self.scale.test_beats or len(self.loaded["beats"].test),
+                    "iterations": self.scale.iterations,
+                    "tries": self.scale.tries,
+                    "honest_beats": self.scale.honest_beats,
+                    "query_beats": self.scale.query_beats,
+                    "queries": self.scale.queries,
+                    "baseline": asdict(self.scale.baseline),
+                    "dc_gan_epochs": self.scale.dc_gan_epochs,
+                },
+                "data": {split: splits.describe() for split, splits in self.loaded.items()},
+            },
+            "trainings": trainings,
+            "attack_data": attack_data,
+            "cells": cells,
+            "honest": [
+                *(content for name, content in steps.items() if name.startswith("honest-")),
+                *(row for model in self.unattacked for row in self.absent(*model)),
+            ],
+            "generator": generator,
+            "overlays": {
+                "attacks": [column for column in COLUMNS if column in done],
+                "classes": list(self.loaded["beats"].test.classes),
+            },
+            "speed": steps.get("speed"),
+        }
+
+    def absent(self, split: str, architecture: str, on: str) -> list[dict[str, Any]]:
+        """List the honest cells of a model that was not trained."""
+        return [
+            {
+                "split": split,
+                "architecture": architecture,
+                "trained_on": on,
+                "attack": None if plan.attack is None else plan.attack.name,
+                "attack_options": {"steps": getattr(plan.attack, "steps", None)},
+                "eps": None if plan.attack is None else plan.attack.eps,
+                "threat_model": plan.threat_model,
+                "guard": "attacked-head" if plan.guarded else "none",
+                "status": "not run",
+                "reason": "no time left for its training",
+            }
+            for plan in honest.planned(architecture, self.scale, self.seed)
+        ]
+
+    def arrays(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Read the example beats that the figures show, ``[A, K, L]``."""
+        folder = self.store.folder / "examples"
+        held = [
+            load_safetensors((folder / f"{column}.safetensors").read_bytes())
+            for column in results["overlays"]["attacks"]
+        ]
+        if not held:
+            return {}
+        return {
+            f"overlay_{name}": torch.stack([one[name] for one in held]).numpy()
+            for name in ("clean", "attacked", "generated")
+        }
+
+
+def _drawn(test: Dataset, most: int | None, seed: int) -> Dataset:
+    """Draw test beats at natural prevalence, keeping one of each class there is."""
+    if most is None or most >= len(test):
+        return test
+    order = torch.randperm(len(test), generator=torch.Generator().manual_seed(seed))
+    firsts = [int(order[(test.y[order] == label).nonzero()[0, 0]]) for label in test.y.unique().tolist()]
+    rest = [row for row in order.tolist() if row not in firsts][: most - len(firsts)]
+    return test.subset(torch.tensor(sorted(firsts + rest)))

@@ -1,0 +1,145 @@
+"""What all parts of the reproduction of I-defender share: the folder, the steps, the data, the networks."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from salus.audit.store import digest
+from salus.classifier import Classifier
+from salus.data import Dataset, Splits
+from salus.progress import console
+from salus.training import Recipe, TrainingOptions, fit_classifier
+from salus_studies.i_defender.scales import Scale
+from salus_studies.steps import Steps
+
+
+class Bench:
+    """Steps that leave records, by section of the results.
+
+    Attributes:
+        sections: section -> its records in the order planned, done or not.
+
+    Args:
+        folder: of the reproduction.
+        steps: what does each once.
+        scale: how much is done.
+        seed: of every draw.
+        device: where to train and attack.
+    """
+
+    def __init__(self, folder: Path, steps: Steps, scale: Scale, seed: int, device: str) -> None:
+        self.folder, self.steps, self.scale, self.seed, self.device = folder, steps, scale, seed, device
+        self.sections: dict[str, list[dict[str, Any]]] = defaultdict(list)
+
+    def record(
+        self,
+        section: str,
+        name: str,
+        kind: str,
+        key: Any,
+        work: Callable[[], dict[str, Any]],
+        blank: dict[str, Any],
+    ) -> dict[str, Any]:
+        """Do one step, or read it; ``blank`` says what its record is of. See :meth:`salus_studies.steps.Steps.do`."""
+        content = self.steps.do(name, kind, key, lambda: {**blank, **work()}, blank=blank)
+        self.sections[section].append(content)
+        return content
+
+    def leave_out(self, section: str, reason: str, blank: dict[str, Any]) -> None:
+        """List what cannot be run for want of something else."""
+        self.steps.not_run += 1
+        self.sections[section].append({**blank, "status": "not run", "reason": reason})
+
+    def network(
+        self, role: str, network: str, options: dict[str, Any], splits: Splits, training: TrainingOptions,
+        *, apart: int = 0, recipe: Recipe | None = None,
+    ) -> Classifier | None:  # fmt: skip
+        """Train a network, or load it where it was trained; None where the time does not allow it.
+
+        Args:
+            role: names it in the results.
+            network: its architecture.
+            options: of the architecture.
+            splits: what it is trained, validated and tested on.
+            training: how; its seed is replaced.
+            apart: added to the seed: networks of different numbers are trained apart.
+            recipe: what each step lowers.
+        """
+        name, folder = f"{splits.name}-{role}", self.folder / "models" / f"{splits.name}-{role}"
+        training = replace(training, seed=self.seed + apart)
+        blank = {"data": splits.name, "role": role, "network": network, "options": options, "seed": training.seed}
+
+        def train() -> dict[str, Any]:
+            classifier, history = fit_classifier(
+                network, splits.train, splits.validation, training, model_options=options, recipe=recipe,
+                checkpoint=folder / "training.checkpoint", device=self.device,
+                log=lambda line: None if line.startswith("epoch") else console.print(line),
+            )  # fmt: skip
+            classifier.save(folder)
+            found = classifier.to(self.device).predict(splits.test.x).argmax(1)
+            return {
+                "accuracy": float((found == splits.test.y).double().mean()),
+                "test_images": len(splits.test),
+                "train_images": len(splits.train),
+                "epochs": len(history.epochs),
+                "weights": sum(weight.numel() for weight in classifier.parameters()),
+            }
+
+        key = [asdict(training), network, options, splits.train.fingerprint(), recipe.describe() if recipe else None]
+        if not (folder / "model.safetensors").exists():
+            self.steps.forget(f"training-{name}")
+        kind = f"training {network} {digest([options, asdict(replace(training, seed=0))])[:8]}"
+        done = self.record("trainings", f"training-{name}", kind, key, train, blank)
+        return Classifier.load(folder).to(self.device) if done["status"] == "done" else None
+
+
+class Material:
+    """One data set, on the device where detectors are fitted and attacks run.
+
+    Args:
+        splits: the data, the training part as much of it as the scale allows.
+        device: where to.
+    """
+
+    def __init__(self, splits: Splits, device: str) -> None:
+        self.splits, self.device = splits, device
+
+    @cached_property
+    def train(self) -> Dataset:
+        """The training images."""
+        return _on(self.splits.train, self.device)
+
+    @cached_property
+    def validation(self) -> Dataset:
+        """The validation images."""
+        return _on(self.splits.validation, self.device)
+
+    @cached_property
+    def test(self) -> Dataset:
+        """The test images, in an order drawn once, so that fewer of them are the first of more."""
+        order = torch.randperm(len(self.splits.test), generator=torch.Generator().manual_seed(0))
+        return _on(self.splits.test.subset(order), self.device)
+
+
+def first(dataset: Dataset, most: int | None) -> Dataset:
+    """Take the first so many samples; all for None."""
+    return dataset if most is None or most >= len(dataset) else dataset.subset(torch.arange(most))
+
+
+def drawn(dataset: Dataset, most: int | None, seed: int) -> Dataset:
+    """Draw so many samples at random, in their order; all for None."""
+    if most is None or most >= len(dataset):
+        return dataset
+    order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(seed))
+    return dataset.subset(order[:most].sort().values)
+
+
+def _on(dataset: Dataset, device: str) -> Dataset:
+    return replace(dataset, x=dataset.x.to(device), y=dataset.y.to(device))

@@ -1,0 +1,206 @@
+"""The page of I-defender: what the paper prints beside what stored results hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from salus_studies import pages
+from salus_studies.i_defender import figures, tables, tables_effort, tables_gray
+from salus_studies.i_defender.published import AUTHORS, BLACK_BOX, REMARKS, STRONGEST, TITLE, VENUE
+from salus_studies.i_defender.sentences import summary
+from salus_studies.markdown import NOT_STORED, Record, bullets, circumstances, markdown
+from salus_studies.pages import Show
+
+HEAD = f"""\
+# I-defender, the paper beside Salus
+
+*Written from stored results by the command below; do not edit by hand.*
+
+{AUTHORS}: *{TITLE}*, {VENUE}.
+
+I-defender rejects an image whose hidden state is unlikely under the class that the classifier gives it. Tables 2 to 5
+have areas under the ROC curve (AUC) as fractions, Tables 6 to 9 percent, as in the paper; 95% intervals stand in
+parentheses. “All images” compares all attacked test images with all clean ones; “fooled images alone” takes of the
+attacked ones those that are answered wrongly and were right before. “–” stands where a number is undefined, the paper
+has none, or fewer than 50 attacked images would carry an AUC; “not run” and its reason where this run has none.
+"""
+
+CHOICE = """\
+The choice is made on clean images alone, before any attack, and never on detection.
+
+- **Within a layer** every candidate sees the same principal components of the layer's states (32, or as many as vary),
+  each scaled to unit variance over the training images. Mixtures are fitted to training images of each class; the mean
+  log-likelihood, in nats, of clean validation images under their true class decides. These are likelihoods of the same
+  numbers, so they are comparable.
+- **Between layers** they are not: states of different layers are different numbers, of different dimensions, and only
+  a convention can rank them. The one followed here is the log-likelihood per principal component of the states so
+  scaled. It does not change when a layer's states are rotated or scaled; one Gaussian for all classes would have −1.419
+  in every layer, so what lies above it is what the classes and their shapes tell. It favours layers where the classes
+  lie apart. Another convention could choose another layer, which is why the table of layers stands beside it.
+"""
+
+OWN = """\
+No attacker of the paper knows the very guard that is judged. Beside its tables stand three of Salus's: the oblivious
+one knows the classifier and not the defence; the gray-box one has a twin and takes, beside Eq. 6, attacks that raise a
+class's logit and its likelihood together; the adaptive one does all of that on the guard itself. An image counts as
+robust when it is accepted and right before, and not accepted and wrong after.
+"""
+
+CAVEATS = """\
+- AUC over all attacked images counts images that fool nobody: a detector that tells any change from none does well
+  there, also where the change does no harm. Over fooled images alone it says how attacks that matter are told.
+- Scores are compared within the predicted class, as the paper's thresholds for each class have it: the score is the
+  place of an image's likelihood among those of natural training images of that class, and one threshold on it keeps the
+  same share of every class.
+- Classifiers saw the training images whose likelihoods set ID-95 and ID-99, so on new clean images more than 5% and 1%
+  are rejected; how many, the tables say. Salus's own calibration uses held-out images.
+- Intervals tell what other test images would change, not what another seed or another training would.
+"""
+
+DIFFERS = """\
+- **Defense-GAN** descends as its released code does (momentum 0.7, a rate of 10, a tenth of it in the last fifth); each
+  number of iterations is a descent of its own, because the last fifth of a shorter one is no part of a longer one. Runs
+  are shared: the first R of ten descents are what R descents would have come to.
+- **The supervised detectors** are Salus's: SafetyNet's SVM reads quaternary codes of the last layer's input, mSVM adds
+  the first two groups' outputs, Subnetwork is a small fully connected network on the second group's output averaged
+  over positions, where Metzen et al. have a convolutional one. They learn from images that the attack of the first
+  column fools, and are judged at their own decision.
+- **Adv Acc** is matched by bisection of the attack's size on validation images, not on those it is judged on. DeepFool
+  gets a ball to stay in, whose radius is what is matched.
+- **Training images** on CIFAR-10 are mirrored and shifted by up to four pixels; the paper does not say.
+- **WRN-46-8's I-defender** has the layer and mixture chosen for WRN-34-8.
+"""
+
+
+def write_page(results: Record, page: Path) -> None:
+    """Write the page, and its figures into a folder of its name beside it, from stored results alone.
+
+    The same results give the same bytes. Figures come first, so that a page never shows one that is not there.
+
+    Args:
+        results: what ``salus reproduce i-defender`` stored as results.json.
+        page: the Markdown file.
+
+    Raises:
+        StoreError: the disk is full, or the place is not writable.
+    """
+
+    def parts(show: Show) -> list[str]:
+        return [
+            HEAD, circumstances(results.get("meta") or {}), "## In short\n", bullets(summary(results)),
+            *black_box(results, show), *cifar(results), *about(results),
+        ]  # fmt: skip
+
+    pages.write(page, figures.draw(results), parts)
+
+
+def black_box(results: Record, show: Show) -> list[str]:
+    """Tables 2 to 5, Figures 2 to 5, and the layers."""
+    networks = markdown(
+        ["model E", "model F"],
+        [["FC(200)", "Conv(64, 8×8, 2)"], ["ReLU", "ReLU"], ["FC(200)", "Conv(128, 6×6, 2)"], ["ReLU", "ReLU"],
+         ["FC(10) + Softmax", "FC(10) + Softmax"]],
+        left=2,
+    )  # fmt: skip
+    parts = [
+        "## Black-box: attacks on model E, judged on model F\n",
+        "### Table 1\n",
+        "The same here; Salus pads model F's first convolution, as Defense-GAN's released code does.\n",
+        networks,
+    ]
+    for data, paper in BLACK_BOX.items():
+        by_setting, by_eps = paper.tables
+        strength, kind = paper.figures
+        parts += [
+            f"### Table {by_setting}: {paper.title}, FGSM at eps {STRONGEST:g}\n",
+            tables.descents_table(results, data),
+            f"### Table {by_eps}: {paper.title}, FGSM at every eps, Defense-GAN {paper.setting[0]} × "
+            f"{paper.setting[1]}\n",
+            tables.strengths_table(results, data),
+            f"### Figures {strength} and {kind}: ROC curves of I-defender on {paper.title}\n",
+            show(f"figure-{strength}", f"Figure {strength}, {paper.title}: FGSM with different eps"),
+            show(f"figure-{kind}", f"Figure {kind}, {paper.title}: various attacks"),
+            tables.attacks_table(results, data),
+            f"### What each layer gives on {paper.title}\n",
+            "AUC over all images / over fooled images alone. “By likelihood” is the best mixture of that layer on "
+            "clean validation images; “fixed” settings stand beside it, whatever was chosen: “bic” chooses one to five "
+            "Gaussians for each class by the Bayesian information criterion of training images.\n",
+            tables.layers_table(results, data),
+            show(f"layers-{data}", f"AUC on {paper.title} by layer; dashed: fixed settings"),
+        ]
+    parts += [
+        "### Time\n",
+        "For an image, in one run on one machine.\n",
+        tables.speed_table(results),
+        "## How layer, Gaussians and covariance were chosen\n",
+        CHOICE,
+    ]
+    for data, title in (
+        *((name, paper.title) for name, paper in BLACK_BOX.items()),
+        (_cifar_name(results), "CIFAR-10"),
+    ):
+        parts += [f"{title}, mean log-likelihood of clean validation images in nats:\n",
+                  tables.choice_table(results, data)]  # fmt: skip
+    return parts
+
+
+def _cifar_name(results: Record) -> str:
+    """Find what the photographs are called: ``cifar10``, or ``cifar10-jpeg`` where they were encoded again."""
+    names = [str(row["data"]) for row in results.get("choices") or () if str(row["data"]).startswith("cifar10")]
+    return names[0] if names else "cifar10"
+
+
+def cifar(results: Record) -> list[str]:
+    """Tables 6 to 9, and Salus's own attackers."""
+    held = (results.get("meta") or {}).get("data") or {}
+    again = str((held.get("cifar10") or {}).get("name", "")).endswith("jpeg")
+    note = ["The images are CIFAR-10 encoded again as JPEG: close to the original, not equal.\n"] if again else []
+    return [
+        "## Semi-white-box: Table 6, CIFAR-10\n",
+        *note,
+        "Accuracy of detection on as many clean as attacked images, in percent: the mean of the share of clean images "
+        "accepted and the share of attacked images rejected. SafetyNet and Subnetwork are trained on the first column's"
+        " attack; the other columns are new to them.\n",
+        tables_gray.detection_table(results),
+        "What the attacks were tuned to:\n",
+        tables_gray.strengths_of_attacks_table(results),
+        "AUC in percent, over all images / over fooled images alone:\n",
+        tables_gray.area_table(results),
+        "False alarms at the same thresholds:\n",
+        tables_gray.alarms_table(results),
+        "## Gray-box: Tables 7 and 8, CIFAR-10\n",
+        "Eq. 6 is followed on the source; source and target are trained apart, with another seed. AUC in percent.\n",
+        "### Table 7: target and source\n",
+        tables_gray.target_and_source_table(results),
+        "### Table 8: the size of the network\n",
+        tables_gray.shallow_and_deep_table(results),
+        "### What Eq. 6 leaves\n",
+        "In percent of the test images; “accepted and wrong” at ID-95's thresholds.\n",
+        tables_gray.gray_accuracy_table(results),
+        "### Attackers who know more\n",
+        OWN,
+        tables_gray.own_table(results),
+        "## Gray-box: Table 9, ImageNet\n",
+        tables_gray.imagenet_table(results),
+    ]
+
+
+def about(results: Record) -> list[str]:
+    """What to mind, what differs and why, and what was trained."""
+    meta = results.get("meta") or {}
+    remarks = bullets(f"**{subject[0].upper()}{subject[1:]}.** {remark}" for subject, remark in REMARKS.items())
+    missing = meta.get("missing") or {}
+    absent = bullets(f"{name}: {reason}" for name, reason in missing.items())
+    return [
+        "## What to mind when reading these numbers\n",
+        CAVEATS,
+        "## What differs and why\n",
+        "What the paper leaves out, or says twice:\n",
+        remarks,
+        "What else is not as in the paper, or is not said there:\n",
+        DIFFERS,
+        *([f"Data that were not there:\n\n{absent}"] if absent else []),
+        tables_effort.settings_table(meta) if meta else f"Settings: {NOT_STORED}.\n",
+        "### What was trained\n",
+        tables_effort.trainings_table(results),
+    ]

@@ -1,0 +1,221 @@
+"""``salus reproduce i-defender``: trainings and cells one after the other, each stored, within a budget of time."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from salus import atomic
+from salus.audit.run import find_device
+from salus.audit.store import Store
+from salus.augmentation import FlipsAndShifts
+from salus.classifier import Classifier
+from salus.data import Splits
+from salus.data import load as load_data
+from salus.errors import DataError, OptionError, nearest
+from salus.progress import console
+from salus_studies.i_defender.bench import Bench, Material, drawn
+from salus_studies.i_defender.black_box import FromEToF, attacks
+from salus_studies.i_defender.choice import WIDE_RESNET, Choice, Setting
+from salus_studies.i_defender.defense_gan import Rival, runs
+from salus_studies.i_defender.imagenet import judge_imagenet
+from salus_studies.i_defender.published import ALPHAS, BLACK_BOX, GRAY_BOX, SEMI_WHITE_BOX
+from salus_studies.i_defender.scales import SCALES, wide_name
+from salus_studies.i_defender.supervised import LAYERS, SemiWhiteBox
+from salus_studies.i_defender.twins import OWN, THREATS, Twins
+from salus_studies.steps import Outcome, Steps
+
+#: Changes whenever a step's content would: stored steps of older versions are then done again.
+VERSION = 1
+
+CIFAR = "cifar10"
+
+#: Added to the seed of networks that are trained apart.
+_E, _TARGET, _SOURCE = 1, 0, 1
+
+
+def reproduce(
+    out: Path,
+    *,
+    scale: str = "small",
+    minutes: float | None = None,
+    page: Path | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    data: str | None = None,
+    data_dir: Path | None = None,
+    command: str = "",
+) -> Outcome:
+    """Train, attack and count what the I-defender paper did, and write the page.
+
+    Every step is stored; run again, with more time, it goes on where it was. Of MNIST, Fashion-MNIST and CIFAR-10
+    those that are not on this machine are listed as not run.
+
+    Args:
+        out: folder of this reproduction, new, empty, or of the same one.
+        scale: ``smoke``, ``small`` (two cores, smaller wide residual networks) or ``full`` (WRN-34-8, WRN-46-8, a
+            generator of 1,000 epochs: a GPU).
+        minutes: begin no step that is not likely to end within so many; what is left is listed as not run.
+        page: the Markdown page; ``i-defender.md`` in the folder when not given.
+        seed: of every draw.
+        device: where to train and attack.
+        data: a folder in ImageNet's layout, for Table 9, which is not run without it; see
+            :func:`salus_studies.i_defender.imagenet.judge_imagenet`.
+        data_dir: the first place where downloaded data are looked for.
+        command: how to repeat it, for the page.
+
+    Raises:
+        SalusError: an option, the data or the folder cannot be used.
+    """
+    if scale not in SCALES:
+        raise OptionError(f"There is no {scale!r} here; {nearest(scale, SCALES)}")
+    find_device(device)
+    store = Store(out, "reproduction")
+    store.check_free()
+    if data is not None and not Path(data).is_dir():
+        raise DataError(f"There is no folder {data!r}; --data is a folder in ImageNet's layout, train/CLASS/*.")
+    loaded, missing = _load(data_dir, seed, SCALES[scale].train_images)
+    with store.locked():
+        store.claim({"paper": "i-defender", "scale": scale, "seed": seed}, {"data": data, "device": device})
+        steps = Steps(out, VERSION, minutes)
+        bench = Bench(out, steps, SCALES[scale], seed, device)
+        limit = "no limit of time" if minutes is None else f"at most about {minutes:g} minutes"
+        console.print(f"Reproducing I-defender, scale {scale}, {limit}. What does not fit is listed as not run.")
+        _Run(bench, loaded, missing).all(data)
+        results: dict[str, Any] = {
+            "meta": {
+                **steps.meta(command=command, scale=scale, seed=seed, device=device),
+                "settings": asdict(SCALES[scale]),
+                "data": {name: splits.describe() for name, splits in loaded.items()},
+                "missing": missing,
+            },
+            **bench.sections,
+        }
+        atomic.write_json(out / "results.json", results)
+        page = page or out / "i-defender.md"
+        from salus_studies.i_defender.page import write_page
+
+        write_page(results, page)
+    return steps.outcome(page)
+
+
+def _load(data_dir: Path | None, seed: int, most: int | None) -> tuple[dict[str, Splits], dict[str, str]]:
+    """Load the paper's data sets; say of those that cannot be why.
+
+    Raises:
+        DataError: none of them can be.
+    """
+    loaded, missing = {}, {}
+    for name in (*BLACK_BOX, CIFAR):
+        try:
+            splits = load_data(name, seed=seed, **({} if data_dir is None else {"data_dir": data_dir}))
+            loaded[name] = replace(splits, train=drawn(splits.train, most, seed))
+        except DataError as error:
+            missing[name] = f"no data: {error}"
+            console.print(f"{name} is left out: {error}")
+    if not loaded:
+        raise DataError(missing[CIFAR].removeprefix("no data: "))
+    return loaded, missing
+
+
+class _Run:
+    """The order of the steps: what is short comes first, generators and deeper networks last."""
+
+    def __init__(self, bench: Bench, loaded: dict[str, Splits], missing: dict[str, str]) -> None:
+        self.bench, self.missing = bench, missing
+        self.material = {name: Material(splits, bench.device) for name, splits in loaded.items()}
+
+    def all(self, imagenet: str | None) -> None:
+        """Do everything."""
+        boxes = {name: self.from_e_to_f(name) for name in BLACK_BOX}
+        setting = self.cifar()
+        for name, box in boxes.items():
+            self.defense_gan(name, box)
+        self.deep(setting)
+        judge_imagenet(self.bench, imagenet)
+
+    def from_e_to_f(self, name: str) -> FromEToF | str:
+        """Run I-defender's part of Tables 2 to 5 on one data set; give it, or why there is none."""
+        if name not in self.material:
+            reason = self.missing[name]
+        else:
+            material, training = self.material[name], self.bench.scale.small_networks
+            e = self.bench.network("model-e", "model-e", {}, material.splits, training, apart=_E)
+            f = self.bench.network("model-f", "model-f", {}, material.splits, training)
+            if e is not None and f is not None:
+                box = FromEToF(self.bench, material, e, f)
+                box.judge()
+                return box
+            reason = "no time left for its networks"
+        for key, attack in attacks(self.bench.seed).items():
+            blank = {"data": name, "attack": key, "eps": attack.eps, "norm": attack.norm}
+            self.bench.leave_out("black_box", reason, blank)
+        return reason
+
+    def defense_gan(self, name: str, box: FromEToF | str) -> None:
+        """Run Defense-GAN's part of the same tables."""
+        if isinstance(box, FromEToF):
+            rival = Rival(self.bench, box)
+            rival.judge()
+            rival.speed()
+            return
+        for restarts, length, eps in runs(name):
+            blank = {"data": name, "restarts": restarts, "iterations": length, "eps": eps}
+            self.bench.leave_out("defense_gan", box, blank)
+
+    def cifar(self) -> Setting | None:
+        """Run Tables 6 and 7; give I-defender's setting."""
+        scale = self.bench.scale
+        if CIFAR not in self.material:
+            self._no_cifar(self.missing[CIFAR])
+            return None
+        material = self.material[CIFAR]
+        target = self.wide("target", dict(scale.shallow), _TARGET)
+        setting = None
+        if target is not None:
+            choice = Choice(self.bench, material, target, WIDE_RESNET)
+            within = choice.within_layers()
+            setting = None if within is None else choice.of_all(within)
+        if target is not None and setting is not None:
+            SemiWhiteBox(self.bench, material, target, setting).judge()
+        else:
+            self._no_table_6("no time left for its network, or for the choice of its layer")
+        source = self.wide("source", dict(scale.shallow), _SOURCE)
+        twins = Twins(self.bench, material, "shallow", (source, target), setting)
+        twins.judge("gray_box", GRAY_BOX, ALPHAS, scale.gray_images)
+        twins.own(scale.own_images)
+        return setting
+
+    def deep(self, setting: Setting | None) -> None:
+        """Run the other half of Table 8."""
+        if CIFAR not in self.material:
+            return
+        options = dict(self.bench.scale.deep)
+        networks = [self.wide(f"deep-{role}", options, n) for role, n in (("source", _SOURCE), ("target", _TARGET))]
+        twins = Twins(self.bench, self.material[CIFAR], "deep", networks, setting)
+        twins.judge("gray_box", GRAY_BOX, ALPHAS, self.bench.scale.gray_images)
+
+    def wide(self, role: str, options: dict[str, Any], apart: int) -> Classifier | None:
+        """Train a wide residual network, mirrored and shifted images among them."""
+        title = f"{wide_name(options).lower()}-{role}"
+        splits = self.material[CIFAR].splits
+        return self.bench.network(
+            title, "wrn", options, splits, self.bench.scale.wide, apart=apart, recipe=FlipsAndShifts()
+        )
+
+    def _no_table_6(self, reason: str) -> None:
+        for column in SEMI_WHITE_BOX:
+            for method in ("i-defender", *LAYERS):
+                self.bench.leave_out("semi_white_box", reason, {"column": column.key, "method": method})
+
+    def _no_cifar(self, reason: str) -> None:
+        self._no_table_6(reason)
+        for pair in ("shallow", "deep"):
+            for column in GRAY_BOX:
+                for alpha in ALPHAS:
+                    blank = {"pair": pair, "column": column.key, "alpha": alpha}
+                    self.bench.leave_out("gray_box", reason, blank)
+        for threat in THREATS:
+            blank = {"pair": "shallow", "column": OWN.key, "threat_model": threat}
+            self.bench.leave_out("own", reason, blank)

@@ -1,0 +1,66 @@
+"""Tables of the I-defender page on what was trained, and how much of the paper's effort was spent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from salus_studies.i_defender.scales import SCALES
+from salus_studies.markdown import NOTHING, Record, done, markdown, not_run, number, percent
+
+
+def trainings_table(results: Record) -> str:
+    """What was trained."""
+    rows = []
+    for row in (*(results.get("trainings") or ()), *(results.get("generators") or ())):
+        options = ", ".join(f"{name} {value}" for name, value in (row.get("options") or {}).items())
+        whose = [str(row["data"]), str(row["role"]), f"{row['network']}{f' ({options})' if options else ''}"]
+        if not done(row):
+            rows.append([*whose, not_run(row), *[NOTHING] * 4])
+            continue
+        weights = f"{row['weights']:,}" if "weights" in row else NOTHING
+        reached = percent(row.get("accuracy")) if "accuracy" in row else f"distance {number(row.get('distance'))}"
+        minutes = f"{(row.get('seconds') or 0) / 60:.1f}"
+        rows.append([*whose, weights, f"{row['train_images']:,}", str(row["epochs"]), minutes, reached])
+    header = ["data", "role", "network", "weights", "training images", "epochs", "minutes", "test accuracy, %"]
+    return markdown(header, rows or [["all", NOTHING, NOTHING, not_run(None), *[NOTHING] * 4]], left=3)
+
+
+def settings_table(meta: Record) -> str:
+    """What the scale spends, beside what the scale full does."""
+    held, full = meta.get("settings") or {}, asdict(SCALES["full"])
+    names = {
+        "train_images": "training images of each data set",
+        "test_images": "test images, Tables 2 to 5, I-defender",
+        "projected": "test images, Tables 2 to 5, Defense-GAN",
+        "wide_images": "test images, Table 6",
+        "gray_images": "test images, Tables 7 and 8",
+        "own_images": "test images of Salus's own attackers",
+        "shallow": "in the place of WRN-34-8",
+        "deep": "in the place of WRN-46-8",
+        "wide": "training of the wide residual networks",
+        "small_networks": "training of models E and F",
+        "generator": "Defense-GAN's generator",
+        "components": "Gaussians a class to choose from",
+        "choosing": "training images a class, for the choice",
+        "fitting": "training images a class, for the mixtures",
+        "validation_images": "validation images, for the choice",
+        "tuning_images": "validation images, for the strengths of Table 6",
+        "halvings": "halvings in tuning a strength",
+        "supervised": "training images a class, for SafetyNet and Subnetwork",
+        "shorter": "Defense-GAN's iterations divided by",
+    }
+    rows = [[words, _setting(held.get(name)), _setting(full.get(name))] for name, words in names.items()]
+    return markdown(["", "this run", "scale full"], rows)
+
+
+def _setting(value: Any) -> str:
+    if value is None:
+        return "all"
+    if isinstance(value, dict):
+        told = ("depth", "width", "epochs", "batch_size", "learning_rate", "precision")
+        return ", ".join(f"{name.replace('_', ' ')} {value[name]}" for name in told if name in value)
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ", ".join(map(str, value))
+    return str(value)

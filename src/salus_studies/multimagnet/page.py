@@ -1,0 +1,161 @@
+"""The page of MultiMagNet: what the paper prints beside what stored results hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from salus_studies import pages
+from salus_studies.markdown import Record, bullets, circumstances
+from salus_studies.multimagnet import figures, tables
+from salus_studies.multimagnet.judging import FALSE_ALARM_RATE
+from salus_studies.multimagnet.published import AUTHORS, DATASETS, REMARKS, TITLE, VENUE
+from salus_studies.multimagnet.sentences import summary
+from salus_studies.pages import Show
+
+HEAD = """\
+# MultiMagNet, the paper beside Salus
+
+*Written from stored results by the command below; do not edit by hand.*
+
+{authors}: *{title}*, {venue}.
+
+Shares are in percent. As in the paper's tables, PPV is the share of legitimate images that are accepted, NPV the share
+of attacked images that are rejected, and ACC the share of both together that is judged rightly. The paper's deviations
+stand after “±”. After ours “±” is the deviation over batches of 100 images, which is what the paper's must be, and in
+parentheses that over experiments on all images. “–” stands where a number is undefined or the paper has none, “not run”
+and its reason where this run has none.
+"""
+
+WHY = """\
+What the paper leaves out, gets wrong, or says twice:
+
+{remarks}
+
+Where this reproduction differs:
+
+- **Attacks.** The paper's are ART's, version 0.3. Ours are Salus's own: FGSM and BIM are the same arithmetic; DeepFool
+  stops at the first crossing, looks at the five nearest classes and moves along the L2 distance; CW solves the same
+  problem plane by plane, without Adam, so that a learning rate and a first constant have no meaning.
+- **Retuned.** Where Table 1's strength leaves an accuracy that is more than 5 points from Table 6's on validation
+  images, FGSM and BIM get another eps (BIM's step in proportion), found by halving on validation images. DeepFool and
+  CW are held to a length of change, and an image that needs a longer one stays clean, as it does in ART.
+- **Autoencoders.** Ten architectures of Salus, after MagNet's and MultiMagNet's; the paper does not give its own.
+- **The calibration stage** counts exact means over all the ensembles that could be drawn, where the paper mounts one.
+- **RE** is the mean of the absolute differences, where Eq. 1 has their sum: votes do not change.
+- **One configuration for all** is the combination that, rejecting at most {rate:g}% of clean images, rejects the most
+  blends of clean images of two classes. It sees no attack.
+- **The attacker who knows it** takes steps in L∞ here, as the paper's FGSM and BIM do, and a mean of absolute errors
+  sees such changes best. What that leaves is no robustness until it has been attacked in L2 too, as
+  `python benchmarks/break_multimagnet.py` does on MNIST.
+"""
+
+
+def write_page(results: Record, arrays: Mapping[str, NDArray[Any]], page: Path) -> None:
+    """Write the page, and its figures into a folder of its name beside it, from stored results alone.
+
+    The same results give the same bytes. Figures come first, so that a page never shows one that is not there.
+
+    Args:
+        results: what ``salus reproduce multimagnet`` stored as results.json.
+        arrays: ``grid|DATA-ATTACK-STRENGTH`` ``[R, 3]``, how each combination scored, and
+            ``picture|DATA-ATTACK-STRENGTH|WHAT`` ``[P, C, H, W]`` with ``WHAT`` clean, attacked and reformed, and
+            ``answers [3, P]``; figures without theirs are left out, and the page says so.
+        page: the Markdown file.
+
+    Raises:
+        StoreError: the disk is full, or the place is not writable.
+    """
+
+    def parts(show: Show) -> list[str]:
+        return [*head(results), *measured(results, show), *about(results)]
+
+    pages.write(page, figures.draw(results, arrays), parts)
+
+
+def head(results: Record) -> list[str]:
+    """What this is, how it was made, and what it comes to."""
+    return [
+        HEAD.format(authors=AUTHORS, title=TITLE, venue=VENUE),
+        circumstances(results.get("meta") or {}),
+        "## In short\n",
+        bullets(summary(results)),
+    ]
+
+
+def measured(results: Record, show: Show) -> list[str]:
+    """The six tables, and what stands beside them."""
+    parts = [
+        "## The attacks\n",
+        "### Table 1: their parameters\n",
+        tables.attacks_table(results),
+        "### Table 6: accuracy on attacked images, without a defence\n",
+        tables.undefended_table(results),
+    ]
+    parts += [
+        show(
+            f"images-{dataset}", f"Test images of {name}: clean, attacked, their difference, and reformed by one member"
+        )
+        for dataset, name in DATASETS.items()
+    ]
+    parts.append("## Detection\n")
+    for table, (dataset, name) in enumerate(DATASETS.items(), 2):
+        data = tables.data_name(results, dataset)
+        parts += [
+            f"### Table {table}: MagNet and MultiMagNet on {data}\n",
+            "Configurations as the calibration stage chose them for each attack (Table 4); MagNet is the same with "
+            "n = 1.\n",
+            tables.detection_table(results, dataset),
+            show(f"detection-{dataset}", f"ACC, PPV and NPV on {name}: the paper's and ours"),
+        ]
+    parts += [
+        "### Eq. 9\n",
+        tables.eq9_table(results),
+        "### Table 4: what the calibration stage chose\n",
+        tables.chosen_table(results),
+    ]
+    for dataset, name in DATASETS.items():
+        parts += [
+            f"### Other configurations on {tables.data_name(results, dataset)}\n",
+            tables.configurations_table(results, dataset),
+            show(f"grid-{dataset}", f"Every combination of the grid on {name}, and those chosen"),
+        ]
+    parts.append("## Protection\n")
+    for dataset in DATASETS:
+        parts += [
+            f"### Table 5: right answers among accepted images, {tables.data_name(results, dataset)}\n",
+            tables.scenarios_table(results, dataset),
+            "What it leaves out:\n",
+            tables.cost_table(results, dataset),
+        ]
+    return [
+        *parts,
+        "### An attacker who knows the defence\n",
+        "PGD at the eps that Table 1 gives FGSM, against the one configuration for all, without the reformer. An input "
+        "counts as held where it is right and accepted clean, and not accepted and wrong attacked. “adaptive” is the "
+        "worst over several attacks on classifier and detector together, in expectation over the draws.\n",
+        tables.adaptive_table(results),
+    ]
+
+
+def about(results: Record) -> list[str]:
+    """What differs and why, and what was trained."""
+    remarks = bullets(f"**{subject}.** {remark}" for subject, remark in REMARKS.items())
+    parts = [
+        "## What differs and why\n",
+        WHY.format(remarks=remarks, rate=100 * FALSE_ALARM_RATE),
+        tables.settings_table(results),
+        "## What was trained\n",
+        "### Classifiers\n",
+        tables.classifiers_table(results),
+    ]
+    for dataset in DATASETS:
+        parts += [
+            f"### Autoencoders, {tables.data_name(results, dataset)}\n",
+            "Mean squared errors; the paper's are below 1e-3 on training images.\n",
+            tables.repository_table(results, dataset),
+        ]
+    return parts

@@ -1,0 +1,257 @@
+"""Figures of the skin-lesion page, as PNG, from stored results alone."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from salus.report.figures.style import BLUE, GREEN, INK, MUTED, ORANGE, VERMILION, style
+from salus_studies.markdown import Record, done, find, present
+from salus_studies.skin_lesion import measured
+from salus_studies.skin_lesion.cells import KNOWS
+from salus_studies.skin_lesion.measured import confusion, printed, value
+from salus_studies.skin_lesion.published import ATTACKS, NETWORKS
+
+Arrays = Mapping[str, NDArray[Any]]
+
+#: The stages of the thesis's recap curves: words, attack or none, defence.
+_STAGES = (
+    ("no attack", False, "none"),
+    ("attacked", True, "none"),
+    ("retrained", True, "retraining"),
+    ("WebP + flip", True, "low-level"),
+    ("both", True, "both"),
+)
+_LINES = {
+    "seven classes": {
+        "accuracy": ("accuracy", BLUE),
+        "recall": ("recall", ORANGE),
+        "specificity": ("specificity", GREEN),
+    },
+    "cancerous or not, the thesis's map": {
+        "health_accuracy": ("accuracy", BLUE),
+        "health_sensitivity": ("sensitivity", ORANGE),
+        "npv": ("NPV", GREEN),
+    },
+}  # fmt: skip
+_PICTURES = {"fgsm": "FGSM", "uap": "UAP", "pgd": "PGD-40"}
+
+
+def draw(results: Record, arrays: Arrays) -> dict[str, bytes]:
+    """Draw every figure for which there is something stored, by name."""
+    pictures: dict[str, bytes] = {}
+    if any(done(record) for record in results.get("cells") or ()):
+        for attack in ("fgsm", "uap"):
+            pictures[f"recap-{attack}"] = recap_picture(results, attack)
+        pictures["confusion"] = confusion_picture(results)
+    if any(done(record) for record in results.get("poisoning") or ()):
+        pictures["poisoning"] = poisoning_picture(results)
+    if any(name.startswith("picture|") for name in arrays):
+        pictures["lesions"] = lesions_picture(results, arrays)
+    if any(name.startswith("perturbation|") for name in arrays):
+        pictures["perturbation"] = perturbation_picture(results, arrays)
+    held = [record for record in results.get("thresholds") or () if done(record)]
+    if held:
+        pictures["thresholds"] = thresholds_picture(held)
+    return pictures
+
+
+def recap_picture(results: Record, attack: str) -> bytes:
+    """Draw Figure 5.1 or 5.2: the figures from stage to stage, the thesis's and ours."""
+    look = measured.ours(results)
+    with _paper((10.5, 6.4)) as figure:
+        panels = figure.subplots(len(NETWORKS), len(_LINES), sharex=True, sharey=True)
+        for row, (network, title) in zip(panels, NETWORKS.items(), strict=True):
+            for ax, (words, lines) in zip(row, _LINES.items(), strict=True):
+                ax.set_title(f"{title}: {words}")
+                ax.grid(axis="y")
+                ax.set_axisbelow(True)
+                for figure_name, (called, colour) in lines.items():
+                    stages = [(attack if hit else "none", defence) for _, hit, defence in _STAGES]
+                    for source, dash, mark in ((printed, "--", "o"), (look, "-", "D")):
+                        values = [source(network, *stage, figure_name) for stage in stages]
+                        _line(ax, values, colour, dash, mark, called if source is look else None)
+                    if figure_name in ("accuracy", "health_accuracy"):
+                        _known(ax, results, network, attack, figure_name)
+                ax.set_xticks(range(len(_STAGES)), [words for words, *_ in _STAGES])
+                ax.set_ylim(-3, 103)
+                ax.set_ylabel("%")
+        for column in panels.T:
+            column[0].legend(loc="lower right", frameon=False, fontsize=8)
+        handles = [
+            panels[0, 0].plot([], [], dash, marker=mark, color=colour, markersize=5)[0]
+            for dash, mark, colour in (("--", "o", MUTED), ("-", "D", MUTED), ("None", "X", VERMILION))
+        ]
+        names = ("thesis", "ours, counted as in the thesis", "ours, accuracy under the attacker who knows the defence")
+        figure.legend(handles, names, loc="outside lower center", ncols=3, frameon=False)
+        return _png(figure)
+
+
+def _line(ax: Axes, values: list[float | None], colour: str, dash: str, mark: str, label: str | None) -> None:
+    shown = [np.nan if each is None else each for each in values]
+    ax.plot(shown, dash, marker=mark, markersize=4.5, color=colour, label=label, clip_on=False)
+
+
+def _known(ax: Axes, results: Record, network: str, attack: str, figure_name: str) -> None:
+    for place, (_, hit, defence) in enumerate(_STAGES):
+        if not hit or defence == "none":
+            continue
+        found = value(measured.cell(results, network, attack, defence, attacker=KNOWS), figure_name)
+        if present(found):
+            ax.plot(place, 100 * found, "X", color=VERMILION, markersize=7, clip_on=False, zorder=4)
+
+
+def poisoning_picture(results: Record) -> bytes:
+    """Draw Figure 4.6: the figures against the share of labels flipped, and accuracy once they were looked for."""
+    with _paper((10.5, 3.6)) as figure:
+        panels = figure.subplots(1, len(NETWORKS), sharey=True)
+        for ax, (network, title) in zip(panels, NETWORKS.items(), strict=True):
+            rows = [
+                record for record in results.get("poisoning") or () if record["network"] == network and done(record)
+            ]
+            poisoned = [(record["share"], record) for record in rows if record["model"] == "poisoned"]
+            plain = measured.cell(results, network, "none", "none")
+            if plain is not None and done(plain):
+                poisoned.insert(0, (0.0, plain))
+            for name, (called, colour) in _LINES["seven classes"].items():
+                points = [(100 * share, 100 * (value(record, name) or np.nan)) for share, record in poisoned]
+                if points:
+                    ax.plot(*zip(*points, strict=True), "-D", color=colour, markersize=4.5, label=called)
+            cleaned = [record for record in rows if record["model"] == "cleaned"]
+            if cleaned:
+                ax.plot(
+                    [100 * record["share"] for record in cleaned],
+                    [100 * (value(record, "accuracy") or np.nan) for record in cleaned],
+                    "X", color=VERMILION, markersize=7, label="accuracy, flips looked for and dropped",
+                )  # fmt: skip
+            ax.set_title(f"{title}, clean test images")
+            ax.set_xlabel("NV labelled BKL, %")
+            ax.grid(axis="y")
+            ax.set_ylim(0, 103)
+            if ax.get_legend_handles_labels()[0]:
+                ax.legend(frameon=False, fontsize=8, loc="lower left")
+        panels[0].set_ylabel("%")
+        return _png(figure)
+
+
+def confusion_picture(results: Record) -> bytes:
+    """Draw Figures 4.2, 4.8 and 4.10: answers to each true class, in percent of it."""
+    classes = (results.get("meta") or {}).get("classes") or ()
+    with _paper((10.5, 6.8)) as figure:
+        panels = figure.subplots(len(NETWORKS), len(ATTACKS))
+        for row, (network, title) in zip(panels, NETWORKS.items(), strict=True):
+            for ax, (attack, words) in zip(row, ATTACKS.items(), strict=True):
+                ax.set_title(f"{title}, {words}")
+                record = measured.cell(results, network, attack, "none")
+                if record is None or not done(record):
+                    ax.text(0.5, 0.5, "not run", transform=ax.transAxes, ha="center", color=MUTED)
+                    ax.set_axis_off()
+                    continue
+                counts = np.array(confusion(record), dtype=float)
+                shares = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
+                ax.imshow(shares, cmap="Blues", vmin=0, vmax=100)
+                for i, line in enumerate(shares):
+                    for j, share in enumerate(line):
+                        colour = "white" if share > 55 else INK
+                        ax.text(j, i, f"{share:.0f}", ha="center", va="center", fontsize=7, color=colour)
+                ax.set_xticks(range(len(classes)), classes, fontsize=7)
+                ax.set_yticks(range(len(classes)), classes, fontsize=7)
+                ax.tick_params(length=0)
+                ax.set_xlabel("answer")
+                ax.set_ylabel("true class")
+        return _png(figure)
+
+
+def lesions_picture(results: Record, arrays: Arrays) -> bytes:
+    """Draw lesions before and after each attack, and the change, with what the plain classifier says."""
+    classes = (results.get("meta") or {}).get("classes") or ()
+    columns = [
+        (network, attack, number)
+        for network in NETWORKS
+        for attack in _PICTURES
+        for number in range(min(2, len(arrays.get(f"picture|{network}-{attack}|clean", ()))))
+    ]
+    rows = ("clean", "attacked", "change")
+    with _paper((0.7 + 1.25 * max(len(columns), 1), 4.6)) as figure:
+        panels = figure.subplots(len(rows), max(len(columns), 1), squeeze=False)
+        for place, (network, attack, number) in enumerate(columns):
+            held = {name: arrays[f"picture|{network}-{attack}|{name}"][number]
+                    for name in ("clean", "attacked", "y", "before", "after")}  # fmt: skip
+            change = held["attacked"] - held["clean"]
+            size = float(np.abs(change).max()) or 1.0
+            shown = {"clean": held["clean"], "attacked": held["attacked"], "change": 0.5 + change / (2 * size)}
+            words = {
+                "clean": f"{classes[int(held['before'])]}", "attacked": f"{classes[int(held['after'])]}",
+                "change": f"largest {255 * size:.0f}/255",
+            }  # fmt: skip
+            for height, name in enumerate(rows):
+                ax = panels[height, place]
+                ax.imshow(shown[name].transpose(1, 2, 0).clip(0, 1), interpolation="nearest")
+                wrong = name == "attacked" and int(held["after"]) != int(held["y"])
+                ax.set_xlabel(words[name], fontsize=8, color=VERMILION if wrong else INK)
+                ax.set_xticks([])
+                ax.set_yticks([])
+                ax.spines[:].set_visible(False)
+                if place == 0:
+                    ax.set_ylabel(name)
+            if number == 0:
+                short = "Inception" if network == "inception-v3" else "ResNet"
+                panels[0, place].set_title(f"{short}, {_PICTURES[attack]}", fontsize=8)
+        return _png(figure)
+
+
+def perturbation_picture(results: Record, arrays: Arrays) -> bytes:
+    """Draw the universal perturbation of each network, its channels as colours."""
+    found = [network for network in NETWORKS if f"perturbation|{network}" in arrays]
+    with _paper((3.1 * len(found), 3.4)) as figure:
+        for ax, network in zip(np.atleast_1d(figure.subplots(1, len(found))), found, strict=True):
+            delta = arrays[f"perturbation|{network}"]
+            size = float(np.abs(delta).max()) or 1.0
+            ax.imshow((0.5 + delta / (2 * size)).transpose(1, 2, 0).clip(0, 1), interpolation="nearest")
+            record = find(results.get("sweep"), network=network, chosen=True)
+            share = "" if record is None else f"\nchanges {100 * record['fooling_rate']:.0f}% of the answers"
+            ax.set_title(f"{NETWORKS[network]}, eps {255 * size:.0f}/255{share}", fontsize=8.5)
+            ax.set_xticks([])
+            ax.set_yticks([])
+            ax.spines[:].set_visible(False)
+        return _png(figure)
+
+
+def thresholds_picture(records: Sequence[Record]) -> bytes:
+    """Draw what the hardened and the plain model miss at each threshold, clean and attacked."""
+    with _paper((5.6, 4.0)) as figure:
+        ax = figure.subplots()
+        most = 10.0
+        for record in records:
+            clean, attacked = ([100 * (row[name] or 0.0) for row in record["rows"]] for name in ("fnr", "fnr_attacked"))
+            most = max(most, *clean)
+            dash, colour = ("-D", VERMILION) if record["model"] == "hardened" else ("--s", BLUE)
+            ax.plot(clean, attacked, dash, color=colour, markersize=5, label=f"{record['model']} model")
+        ax.plot([0, most], [0, 2 * most], "--", color=MUTED, label="twice the clean rate")
+        ax.plot([0, most], [0, most], ":", color=MUTED, label="the clean rate")
+        ax.set_xlabel("malignant lesions missed, clean, %")
+        ax.set_ylabel("missed under attack, %")
+        ax.grid()
+        ax.set_axisbelow(True)
+        ax.legend(frameon=False)
+        return _png(figure)
+
+
+@contextmanager
+def _paper(size: tuple[float, float]) -> Iterator[Figure]:
+    """Give a figure in the page's style, on a white ground."""
+    with style(**{"savefig.transparent": False}):
+        yield Figure(figsize=size, layout="constrained")
+
+
+def _png(figure: Figure) -> bytes:
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=130, metadata={"Software": None})
+    return content.getvalue()

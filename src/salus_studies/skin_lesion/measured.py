@@ -1,0 +1,92 @@
+"""The thesis's figures by one name, whether it prints them or stored results hold them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from salus_studies.markdown import Record, done, find
+from salus_studies.skin_lesion import published
+from salus_studies.skin_lesion.cells import COPY, KNOWS
+
+#: A figure's name -> its place in what ``thesis_figures`` returns, outside the health maps and inside.
+_OVERALL = {
+    "accuracy": "accuracy",
+    "recall": "macro_recall",
+    "specificity": "macro_specificity",
+    "fooling": "error_rate",
+}
+_HEALTH = {"health_accuracy": "accuracy", "health_sensitivity": "sensitivity", "npv": "npv", "fnr": "fnr"}
+
+#: Looks a figure up: ``(network, attack, defence, figure)`` -> percent, None where there is none.
+Source = Callable[[str, str, str, str], "float | None"]
+
+
+def printed(network: str, attack: str, defence: str, figure: str) -> float | None:
+    """Look up what the thesis prints, in percent."""
+    value: float | None = getattr(published.experiment(attack, defence).of(network), figure)
+    return value
+
+
+def ours(results: Record, health_map: str = "thesis") -> Source:
+    """Look up what was measured as the thesis measures it: the attacker has a copy of the plain classifier."""
+
+    def look(network: str, attack: str, defence: str, figure: str) -> float | None:
+        found = value(cell(results, network, attack, defence), figure, health_map)
+        return None if found is None else 100 * found
+
+    return look
+
+
+def cell(
+    results: Record,
+    network: str,
+    attack: str,
+    defence: str,
+    *,
+    attacker: str | None = None,
+    trained_on: str | None = None,
+) -> Record | None:
+    """Find a cell.
+
+    Args:
+        results: stored results.
+        network: a key of ``NETWORKS``.
+        attack: as in :class:`salus_studies.skin_lesion.cells.Case`.
+        defence: as there.
+        attacker: who attacks; as in the thesis when not given.
+        trained_on: the attack that a retrained model learnt from; this attack itself when not given.
+    """
+    if attack == "none":
+        attacker = None
+    elif attacker is None:
+        attacker = KNOWS if defence in ("none", "hardened") else COPY
+    model = {"hardened": "hardened"}.get(defence, "plain")
+    if defence in ("retraining", "both"):
+        model = f"retrained-{trained_on or attack}"
+    return find(results.get("cells"), network=network, attack=attack, defence=defence, attacker=attacker, model=model)
+
+
+def value(record: Record | None, figure: str, health_map: str = "thesis") -> float | None:
+    """Read a figure of a record, as a fraction."""
+    found = spelled(record, figure, health_map)
+    return None if found is None else found[0]
+
+
+def spelled(
+    record: Record | None, figure: str, health_map: str = "thesis"
+) -> tuple[float | None, float | None, float | None] | None:
+    """Read a figure and its interval; None where nothing was measured."""
+    if record is None or not done(record):
+        return None
+    place: Mapping[str, Any] = record["figures"]
+    name = _OVERALL.get(figure, figure)
+    if figure in _HEALTH:
+        place, name = place["health"][health_map] or {}, _HEALTH[figure]
+    return place.get(name), place.get(f"{name}_low"), place.get(f"{name}_high")
+
+
+def confusion(record: Record) -> list[list[int]]:
+    """Return the answers to each true class, ``[K][K]``."""
+    matrix: list[list[int]] = record["figures"]["confusion"]["matrix"]
+    return matrix

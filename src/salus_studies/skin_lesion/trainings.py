@@ -1,0 +1,176 @@
+"""The classifiers of one network: trained into folders, resumed, read again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from salus.attacks import Attack
+from salus.attacks.poisoning import LabelFlips
+from salus.audit.store import digest
+from salus.classifier import Classifier
+from salus.data import Dataset, Splits
+from salus.hardening import retrain
+from salus.hardening.label_cleaning import ConfidentLearning, LabelFinds, without
+from salus.hardening.label_judgement import judge
+from salus.progress import console
+from salus.training import Recipe, TrainingOptions, fit_classifier
+from salus_studies.skin_lesion import published
+from salus_studies.skin_lesion.scales import Scale
+from salus_studies.steps import Steps
+
+Made = tuple[Classifier, dict[str, Any]]
+
+
+class Trainings:
+    """Every training of one network, each a step.
+
+    Args:
+        network: a key of ``published.NETWORKS``.
+        splits: the images.
+        scale: how much is done.
+        steps: where steps are stored.
+        seed: of every draw.
+        device: where to train.
+    """
+
+    def __init__(self, network: str, splits: Splits, scale: Scale, steps: Steps, *, seed: int, device: str) -> None:
+        self.network, self.splits, self.scale, self.steps = network, splits, scale, steps
+        self.seed, self.device = seed, device
+        self.spec = scale.networks[network]
+        self.folder = steps.folder / "models" / network
+        self.records: list[dict[str, Any]] = []
+        self.reason = "not reached"
+
+    def plain(self) -> Classifier | None:
+        """Train the classifier that is attacked."""
+        return self._classifier("plain", self.splits.train, self.spec.training, self.scale.recipe)
+
+    def dealt_by_image(self, splits: Splits) -> None:
+        """Train the same on the thesis's split, where lesions stand on both sides, and say how it does there."""
+        self._classifier("plain-by-image", splits.train, self.spec.training, self.scale.recipe, splits=splits)
+
+    def poisoned(self, share: float) -> tuple[Classifier | None, Dataset]:
+        """Train on labels of which a share of one class's was flipped; returns the poisoned data too."""
+        flips = LabelFlips(
+            share=share, source=published.POISONED_SOURCE, target=published.POISONED_TARGET, seed=self.seed
+        )
+        data = flips(self.splits.train)
+        made = self._classifier(f"poisoned-{share:g}", data, self.spec.training, self.scale.recipe)
+        return made, data
+
+    def cleaned(self, share: float, poisoned: Dataset) -> tuple[Classifier | None, dict[str, Any]]:
+        """Look for wrong labels, drop them, and train on the rest; returns what was found too."""
+        search = ConfidentLearning(folds=self.scale.folds, seed=self.seed)
+        name = f"cleaned-{share:g}"
+        folder = self.folder / name
+        found: list[LabelFinds] = []
+
+        def find() -> dict[str, Any]:
+            found.append(
+                search.find(
+                    poisoned, self.splits.validation, self.network, replace(self.spec.training, seed=self.seed),
+                    model_options=dict(self.spec.options), folder=folder / "folds", device=self.device,
+                    log=console.print,
+                )
+            )  # fmt: skip
+            judged = judge(found[0], poisoned)
+            assert judged is not None  # noqa: S101 - labels were flipped
+            return {
+                "share": share, "flagged": found[0].flags.nonzero()[:, 0].tolist(), "flipped": judged.flipped,
+                **judged.recall.named("recall"), **judged.precision.named("precision"),
+            }  # fmt: skip
+
+        key = [self._key(poisoned, self.spec.training, self.scale.recipe), search.settings()]
+        finds = self.steps.do(f"{self.network}-finds-{share:g}", f"{self.network} finding labels", key, find)
+        if finds["status"] != "done":
+            self.reason = finds["reason"]
+            return None, finds
+        kept = without(poisoned, _finds(finds["flagged"], poisoned, search.name))
+        return self._classifier(name, kept, self.spec.training, self.scale.recipe), finds
+
+    def retrained(self, name: str, attack: Attack, plain: Classifier) -> Classifier | None:
+        """Retrain the plain classifier in rounds on copies made by an attack."""
+        rounds = replace(self.scale.rounds, seed=self.seed)
+
+        def make(folder: Path) -> Made:
+            made, told = retrain(
+                plain, self.splits, attack, rounds, folder=folder / "rounds", device=self.device, log=console.print
+            )
+            return made, {"rounds": told}
+
+        key = [plain.fingerprint(), attack.name, asdict(attack), asdict(rounds), self._prints(self.splits.train)]
+        return self._made(f"retrained-{name}", f"retraining {name}", key, make)
+
+    def hardened(self) -> Classifier | None:
+        """Train the model that is to hold."""
+        hardened = self.scale.hardened
+        return self._classifier("hardened", self.splits.train, hardened.training, hardened.recipe)
+
+    def _classifier(
+        self, name: str, data: Dataset, training: TrainingOptions, recipe: Recipe, *, splits: Splits | None = None
+    ) -> Classifier | None:
+        """Train the network on some data from the start."""
+        splits = splits or self.splits
+        options = replace(training, seed=self.seed)
+
+        def make(folder: Path) -> Made:
+            made, history = fit_classifier(
+                self.network, data, splits.validation, options, model_options=dict(self.spec.options), recipe=recipe,
+                checkpoint=folder / "training.checkpoint", device=self.device, log=console.print,
+            )  # fmt: skip
+            kept = history.epochs[history.best - 1]
+            return made, {
+                "epochs": len(history.epochs), "best": history.best, "images": len(data),
+                "validation_accuracy": kept.accuracy, "validation_macro_recall": kept.macro_recall,
+                "test_accuracy": _accuracy(made, splits.test),
+                "seconds_training": round(sum(epoch.seconds for epoch in history.epochs), 1),
+            }  # fmt: skip
+
+        return self._made(name, f"training {name.partition('-')[0]}", self._key(data, training, recipe), make)
+
+    def _made(self, name: str, kind: str, key: Any, make: Callable[[Path], Made]) -> Classifier | None:
+        """Make a classifier once, into a folder; None where the time does not allow it."""
+        folder = self.folder / name
+        made: list[Classifier] = []
+
+        def work() -> dict[str, Any]:
+            classifier, facts = make(folder)
+            classifier.save(folder)
+            (folder / "training.checkpoint").unlink(missing_ok=True)
+            made.append(classifier)
+            parameters = sum(weight.numel() for weight in classifier.parameters())
+            return {"network": self.network, "model": name, "parameters": parameters, **facts}
+
+        title = f"{self.network}-model-{name}"
+        if not (folder / "model.json").exists():
+            self.steps.forget(title)
+        blank = {"network": self.network, "model": name}
+        record = self.steps.do(title, f"{self.network} {kind}", key, work, blank=blank)
+        self.records.append(record)
+        if record["status"] != "done":
+            self.reason = record["reason"]
+            return None
+        return (made[0] if made else Classifier.load(folder)).to(self.device)
+
+    def _key(self, data: Dataset, training: TrainingOptions, recipe: Recipe) -> list[Any]:
+        return [self.network, dict(self.spec.options), asdict(training), recipe.describe(), self.seed,
+                self._prints(data)]  # fmt: skip
+
+    def _prints(self, data: Dataset) -> str:
+        return digest([data.fingerprint(), self.splits.validation.fingerprint()])
+
+
+def _finds(flagged: list[int], data: Dataset, method: str) -> LabelFinds:
+    """Tell again which labels were flagged, from what a step stored."""
+    flags = torch.zeros(len(data), dtype=torch.bool)
+    flags[flagged] = True
+    return LabelFinds(flags, data.y, data.y.double(), method)
+
+
+def _accuracy(classifier: Classifier, data: Dataset) -> float:
+    return float((classifier.predict(data.x).argmax(1) == data.y).double().mean())

@@ -1,0 +1,300 @@
+"""The skin-lesion thesis: its tables as data, its sentences tried, and its experiments from end to end, small."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from salus.classifier import Classifier
+from salus.data import Dataset, Provenance, Splits
+from salus.errors import DataError, OptionError
+from salus_studies.skin_lesion import cells, published
+from salus_studies.skin_lesion import reproduce as room
+from salus_studies.skin_lesion.cells import COPY, KNOWS, Case
+from salus_studies.skin_lesion.claims import CLAIMS
+from salus_studies.skin_lesion.measured import printed
+from salus_studies.skin_lesion.page import write_page
+from salus_studies.skin_lesion.protocol import drawn
+from salus_studies.skin_lesion.scales import SCALES
+from salus_studies.skin_lesion.sentences import masked, purified
+from salus_studies.skin_lesion.tables import arithmetic_table
+from salus_studies.skin_lesion.thresholds import PositiveOrNot, probability, under_thresholds
+
+CLASSES = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
+
+
+def lesions(each: int, seed: int, first: int = 0) -> Dataset:
+    """Small squares whose colour is the class, each on two images of one lesion."""
+    rng = torch.Generator().manual_seed(seed)
+    y = torch.arange(7).repeat_interleave(each)
+    colour = torch.stack([(y + shift) % 7 / 6 for shift in (0, 2, 5)], 1)[:, :, None, None]
+    x = 0.5 + 0.15 * torch.rand(len(y), 3, 40, 40, generator=rng)
+    x[:, :, 10:30, 10:30] = 0.2 + 0.6 * colour + 0.1 * torch.rand(len(y), 3, 20, 20, generator=rng)
+    groups = first + torch.arange(len(y)) // 2
+    return Dataset(x.clamp(0, 1), y, CLASSES, Provenance("ham10000", "made here"), groups=groups, positive=CLASSES[:1])
+
+
+@pytest.fixture
+def splits() -> Splits:
+    return Splits(lesions(8, 0), lesions(4, 1, 100), lesions(2, 2, 200), lesions(4, 3, 300))
+
+
+# The thesis's own numbers.
+
+
+def test_its_tables_agree_with_themselves_where_they_are_arithmetic() -> None:
+    off = []
+    for experiment in published.EXPERIMENTS:
+        for network in published.NETWORKS:
+            line = experiment.of(network)
+            if line.fooling is not None and abs(100 - line.accuracy - line.fooling) > 0.051:
+                off.append((experiment.tables[0], network))
+            if abs(100 - line.health_sensitivity - line.fnr) > 0.051:
+                off.append((experiment.tables[1], network))
+    # Rounded apart by the thesis itself: 47.1 and 53.0, 72.3 and 27.6, 95.9 and 4.0.
+    assert off == [("4.7", "resnet50"), ("4.9", "resnet50"), ("4.16", "resnet50")]
+
+
+def test_there_are_eighteen_tables_in_their_order() -> None:
+    numbers = [number for experiment in published.EXPERIMENTS for number in experiment.tables]
+    assert numbers == [f"4.{number}" for number in range(1, 19)]
+
+
+def test_a_copied_number_is_the_printed_one() -> None:
+    paper = Path(__file__).parents[3] / "shared" / "papers" / "skin-lesion-attacks-and-countermeasures.txt"
+    if not paper.exists():
+        pytest.skip("the paper is not here")
+    rows = [line for line in paper.read_text().splitlines() if line.startswith(("Inception V3\t", "ResNet 50\t"))]
+    found = [[float(part.rstrip("%")) for part in row.split("\t")[1:]] for row in rows]
+    ours = []
+    for experiment in published.EXPERIMENTS:
+        for names in (("accuracy", "recall", "specificity", "fooling"),
+                      ("health_accuracy", "health_sensitivity", "npv", "fnr")):  # fmt: skip
+            for network in published.NETWORKS:
+                values = [getattr(experiment.of(network), name) for name in names]
+                ours.append([value for value in values if value is not None])
+    assert ours == found
+
+
+def test_sentences_that_its_own_tables_contradict_are_found() -> None:
+    verdicts = {claim.sentence: claim.test(printed)[0] for claim in CLAIMS}
+    assert None not in verdicts.values()
+    best = next(claim for claim in CLAIMS if "association of both" in claim.sentence)
+    holds, numbers = best.test(printed)
+    assert holds is False and "Inception V3 under FGSM" in numbers and "ResNet 50 under UAP" in numbers
+    low_level = next(claim for claim in CLAIMS if claim.sentence.startswith("The LLT"))
+    holds, numbers = low_level.test(printed)
+    assert holds is False and "69.3 → 73.9" in numbers
+    assert verdicts["The accuracy after UAP drops near 0 for both models."] is True
+
+
+def test_a_rule_without_numbers_gives_no_verdict() -> None:
+    assert {claim.test(lambda *look: None) for claim in CLAIMS} == {(None, "")}
+
+
+def test_the_arithmetic_of_its_health_tables_is_on_the_page() -> None:
+    lines = arithmetic_table().splitlines()
+    assert len(lines) == 2 + 18 and all(line.endswith(("| yes |", "| **no** |")) for line in lines[2:])
+
+
+# Who attacks what.
+
+
+def test_every_defence_of_the_thesis_meets_its_attacker_and_the_one_who_knows() -> None:
+    todo = cells.cases(hardened=True)
+    assert len(set(todo)) == len(todo)
+    for attack in ("fgsm", "uap"):
+        for defence in ("retraining", "low-level", "both"):
+            found = [case for case in todo if (case.attack, case.defence) == (attack, defence)]
+            assert {case.attacker for case in found} == {COPY, KNOWS}, (attack, defence)
+    threats = {case.name: case.threat_model for case in todo}
+    assert threats["plain-low-level-fgsm-copy"] == "oblivious"
+    assert threats["retrained-fgsm-low-level-fgsm-copy"] == threats["retrained-fgsm-fgsm-copy"] == "transfer"
+    assert threats["retrained-fgsm-low-level-pgd-knows"] == "adaptive"
+    assert threats["hardened-pgd-knows"] == "white-box"
+    assert len(cells.cases(hardened=False)) == len(todo) - 5
+
+
+def test_a_part_of_the_images_is_drawn_from_all_classes_whatever_their_order() -> None:
+    data = lesions(100, 0)  # class by class, as the table of the set
+    part = drawn(data, 140, 0)
+    assert len(part) == 140 and min(part.counts.values()) >= 8
+    assert torch.equal(part.x, drawn(data, 140, 0).x) and not torch.equal(part.x, drawn(data, 140, 1).x)
+    assert drawn(data, None, 0) is data and drawn(data, 700, 0) is data
+
+
+def test_a_copy_that_serves_the_attacker_better_is_told_as_masked_gradients() -> None:
+    def record(attacker: str, accuracy: float) -> dict[str, Any]:
+        case = Case("retrained-fgsm", None, "fgsm", attacker)
+        return {"network": "resnet50", **case.record(), "status": "done", "figures": {"accuracy": accuracy}}
+
+    assert masked({"cells": [record(COPY, 0.6), record(KNOWS, 0.5)]}) == []
+    (sentence,) = masked({"cells": [record(COPY, 0.4), record(KNOWS, 0.5)]})
+    assert "masked gradients" in sentence and "40.0% against 50.0%" in sentence
+
+
+def test_a_purifier_that_holds_against_twice_the_eps_puts_the_attack_in_doubt() -> None:
+    def record(case: Case, accuracy: float) -> dict[str, Any]:
+        return {"network": "resnet50", **case.record(), "status": "done", "figures": {"accuracy": accuracy}, "n": 100}
+
+    clean = record(Case("plain", "low-level"), 0.6)
+    attacked = record(Case("plain", "low-level", "pgd", KNOWS), 0.4)
+    assert purified({"cells": [clean]}) == []
+    for twice, words in ((0.1, "needs a larger one"), (0.35, "puts the attack in doubt")):
+        (sentence,) = purified({"cells": [clean, attacked, record(Case("plain", "low-level", "pgd-4", KNOWS), twice)]})
+        assert f"60.0% → 40.0% at 2/255, {100 * twice:.1f}% at 4/255" in sentence and words in sentence
+    (sentence,) = purified({"cells": [clean, attacked]})
+    assert "puts the attack in doubt" in sentence
+
+
+# The question malignant or not.
+
+
+class Colours(nn.Module):
+    """Logits that are the brightness of each third of a table's features."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 8 * x[:, :3]
+
+
+def test_positive_wins_exactly_where_its_probability_reaches_the_threshold() -> None:
+    x = torch.rand(200, 3, generator=torch.Generator().manual_seed(0))
+    classifier = Classifier(Colours(), ("a", "b", "c"), shape=(3,))
+    data = Dataset(x, torch.arange(200) % 3, ("a", "b", "c"), Provenance("made", "here"))
+    held = probability(classifier, data, [0, 2])
+    for threshold in (0.1, 0.5, 0.9):
+        answer = PositiveOrNot(classifier, [0, 2], threshold)(x).argmax(1) == 1
+        assert torch.equal(answer, held >= threshold)
+
+
+def test_an_attacker_of_the_threshold_only_ever_raises_both_rates() -> None:
+    rng = torch.Generator().manual_seed(1)
+    y = torch.arange(120) % 3
+    x = (torch.eye(3)[y] * 0.3 + 0.5 * torch.rand(120, 3, generator=rng)).clamp(0, 1)
+    data = Dataset(x, y, ("a", "b", "c"), Provenance("made", "here"))
+    classifier = Classifier(Colours(), ("a", "b", "c"), shape=(3,))
+    found = under_thresholds(classifier, data, data, ("a",), eps=0.05, steps=5, restarts=1, seed=0)
+    assert found["ill"] == 40 and len(found["rows"]) == 5
+    for row in found["rows"]:
+        assert row["fnr"] <= row["fnr_attacked"] and row["specificity"] >= row["specificity_attacked"]
+        assert row["fnr"] == pytest.approx(row["allowed"], abs=0.03), "chosen on the same data here"
+    assert found["rows"][2]["fnr_attacked"] > found["rows"][2]["fnr"]
+
+
+# From end to end.
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch, splits: Splits) -> Iterator[list[str]]:
+    """Make smoke smaller still, on images of our own; gives the splits that are asked for."""
+    asked: list[str] = []
+
+    def load(data: str, size: int, split: str, *more: Any) -> Splits:
+        asked.append(split)
+        return splits
+
+    monkeypatch.setattr(room, "_load", load)
+    smoke = SCALES["smoke"]
+    options = {"width": 0.0625, "stem_stride": 1}
+    networks = {name: replace(network, size=40, options=options) for name, network in smoke.networks.items()}
+    monkeypatch.setitem(SCALES, "smoke", replace(smoke, networks=networks, poisoned=(0.6,), uap_eps=(64 / 255,)))
+    kept = [
+        Case("plain"), Case("plain", None, "fgsm", KNOWS), Case("plain", None, "uap", KNOWS),
+        Case("retrained-fgsm", None, "fgsm", COPY), Case("retrained-fgsm", "low-level", "fgsm", KNOWS),
+    ]  # fmt: skip
+    monkeypatch.setattr(cells, "cases", lambda *, hardened: kept)
+    yield asked
+
+
+def plain(content: Any) -> Any:
+    """Everything but when it was made and how long it took."""
+    if isinstance(content, dict):
+        return {name: plain(value) for name, value in content.items() if name != "meta" and "seconds" not in name}
+    return [plain(value) for value in content] if isinstance(content, list) else content
+
+
+def run(out: Path, **options: Any) -> tuple[Any, dict[str, Any]]:
+    outcome = room.reproduce(out, scale="smoke", **options)
+    return outcome, json.loads((out / "results.json").read_text())
+
+
+@pytest.mark.slow
+def test_all_of_it_is_done_and_done_once(small: list[str], tmp_path: Path) -> None:
+    outcome, results = run(tmp_path / "run")
+    assert outcome.not_run == 0 and outcome.page == tmp_path / "run" / "skin-lesion.md"
+    assert set(small) == {"lesions", "images"}
+    assert len(results["cells"]) == 10 and all(record["status"] == "done" for record in results["cells"])
+    for record in results["cells"]:
+        figures = record["figures"]
+        assert np.sum(figures["confusion"]["matrix"]) == record["n"] == 28
+        assert (figures["fooling_rate"] is None) == (record["attack"] == "none")
+        assert set(figures["health"]) == {"thesis", "medical"}
+    assert [record["model"] for record in results["poisoning"]] == ["poisoned", "poisoned", "cleaned"]
+    assert 0 <= results["poisoning"][-1]["recall"] <= 1
+    page = outcome.page.read_text()
+    assert "nan" not in page.lower().split() and "Table 4.18" in page
+    for picture in ("recap-fgsm", "poisoning", "confusion", "perturbation", "thresholds"):
+        assert f"skin-lesion/{picture}.png" in page
+        assert (tmp_path / "run" / "skin-lesion" / f"{picture}.png").stat().st_size > 5000
+    again, same = run(tmp_path / "run")
+    assert (again.computed, again.not_run, again.stored) == (0, 0, outcome.computed)
+    assert plain(same) == plain(results)
+
+
+@pytest.mark.slow
+def test_killed_in_the_middle_it_goes_on_to_the_same_numbers(
+    small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from salus_studies.skin_lesion import protocol
+
+    _, whole = run(tmp_path / "whole")
+    real = protocol.under_thresholds
+
+    def stop(*given: Any, **named: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(protocol, "under_thresholds", stop)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "run")
+    assert not (tmp_path / "run" / "results.json").exists()
+    monkeypatch.setattr(protocol, "under_thresholds", real)
+    torch.rand(7)  # whatever else the new process drew
+    outcome, results = run(tmp_path / "run")
+    assert outcome.stored > 0 and outcome.computed > 0
+    assert plain(results) == plain(whole)
+
+
+def test_what_the_time_does_not_allow_is_listed(small: list[str], tmp_path: Path) -> None:
+    outcome, results = run(tmp_path / "run", minutes=1e-9)
+    assert outcome.computed == 0
+    reason = "no time left within the budget of 1e-09 minutes"
+    assert {record["reason"] for record in results["cells"]} == {reason}
+    assert reason in outcome.page.read_text()
+
+
+def test_a_page_of_nothing_stored_says_so(tmp_path: Path) -> None:
+    write_page({}, {}, tmp_path / "page.md")
+    page = (tmp_path / "page.md").read_text()
+    assert page.count("not run") > 30 and "nan" not in page.lower().split() and "None" not in page
+    assert not (tmp_path / "page").exists()
+
+
+def test_options_and_data_that_will_not_do_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SALUS_DATA", raising=False)
+    with pytest.raises(OptionError, match="There is no 'tiny' here"):
+        room.reproduce(tmp_path / "run", scale="tiny")
+    with pytest.raises(OptionError, match="takes one split"):
+        room.reproduce(tmp_path / "run", splits=("lesions", "images"))
+    with pytest.raises(OptionError, match="takes ham10000 or isic2018"):
+        room.reproduce(tmp_path / "run", data="mnist")
+    with pytest.raises(DataError, match="not on this machine"):
+        room.reproduce(tmp_path / "run", data_dir=tmp_path)
+    assert not (tmp_path / "run").exists()
