@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from salus_studies.markdown import done, find, interval
+from salus_studies.frame.markdown import done, find, interval
 from salus_studies.skin_lesion.measured import cell
 
 Record = dict[str, Any]

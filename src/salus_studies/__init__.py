@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from salus.errors import OptionError
 
 if TYPE_CHECKING:
-    from salus_studies.steps import Outcome
+    from salus_studies.frame.steps import Outcome
 
 #: By the name on the command line.
 PAPERS = ("ecg-atk-gan", "i-defender", "multimagnet", "skin-lesion")

@@ -15,10 +15,10 @@ from click.testing import CliRunner
 from salus.cli import main
 from salus.errors import DataError, OptionError, StoreError
 from salus_studies import reproduce
+from salus_studies.frame.steps import Outcome
 from salus_studies.i_defender import black_box, published
 from salus_studies.i_defender.published import ALPHAS, BLACK_BOX, GRAY_BOX, IMAGENET, IMAGENET_LINES, SEMI_WHITE_BOX
 from salus_studies.i_defender.scales import SCALES
-from salus_studies.steps import Outcome
 
 TRAIN, TEST = 480, 60
 SECTIONS = {

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from salus_studies.frame.markdown import words
 from salus_studies.i_defender.defense_gan import runs
 from salus_studies.i_defender.page import write_page
 from salus_studies.i_defender.published import (
@@ -23,7 +24,6 @@ from salus_studies.i_defender.published import (
     SHALLOW_AND_DEEP,
     TARGET_AND_SOURCE,
 )
-from salus_studies.markdown import words
 
 Results = dict[str, Any]
 DONE = {"status": "done", "reason": None, "seconds": 60.0}

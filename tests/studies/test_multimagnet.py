@@ -19,13 +19,13 @@ from salus.detectors.multimagnet_grid import Calibration, Grid
 from salus.errors import DataError, OptionError, StoreError
 from salus.repository import RepositoryOptions
 from salus.training import TrainingOptions
+from salus_studies.frame.steps import Outcome
 from salus_studies.multimagnet import protocol as room
 from salus_studies.multimagnet import trainings
 from salus_studies.multimagnet.judging import CONFIGURATIONS
 from salus_studies.multimagnet.published import ATTACKS
 from salus_studies.multimagnet.reproduce import reproduce
 from salus_studies.multimagnet.scales import SCALES, deal
-from salus_studies.steps import Outcome
 
 pytestmark = pytest.mark.slow
 

@@ -23,7 +23,7 @@ from salus_studies.ecg_atk_gan.attacked import COLUMNS
 from salus_studies.ecg_atk_gan.honest import Planned
 from salus_studies.ecg_atk_gan.reproduce import reproduce
 from salus_studies.ecg_atk_gan.trainings import ARCHITECTURES, SCALES
-from salus_studies.steps import Outcome
+from salus_studies.frame.steps import Outcome
 
 SPACING = 400
 

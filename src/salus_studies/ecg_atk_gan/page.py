@@ -8,7 +8,6 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from salus_studies import pages
 from salus_studies.ecg_atk_gan import figures, tables
 from salus_studies.ecg_atk_gan.published import (
     PAPERS,
@@ -26,7 +25,8 @@ from salus_studies.ecg_atk_gan.sentences import (
 from salus_studies.ecg_atk_gan.tables import (
     SPLITS,
 )
-from salus_studies.markdown import (
+from salus_studies.frame import page as pages
+from salus_studies.frame.markdown import (
     NOT_STORED,
     Record,
     bullets,
@@ -35,7 +35,7 @@ from salus_studies.markdown import (
     number,
     percent,
 )
-from salus_studies.pages import Show
+from salus_studies.frame.page import Show
 
 HEAD = """\
 # ECG-ATK-GAN, the papers beside Salus

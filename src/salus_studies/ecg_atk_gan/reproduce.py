@@ -24,7 +24,7 @@ from salus_studies.ecg_atk_gan import as_published, honest
 from salus_studies.ecg_atk_gan.attacked import COLUMNS, describe_change
 from salus_studies.ecg_atk_gan.honest import Planned
 from salus_studies.ecg_atk_gan.trainings import ARCHITECTURES, SCALES, Scale, Trained, train_column
-from salus_studies.steps import Outcome, Steps
+from salus_studies.frame.steps import Outcome, Steps
 
 PROTOCOLS = ("as-published", "honest")
 SPLITS = ("beats", "patients")

@@ -23,7 +23,7 @@ from salus_studies.ecg_atk_gan.tables import (
     column_name,
     trained_name,
 )
-from salus_studies.markdown import (
+from salus_studies.frame.markdown import (
     NOT_STORED,
     Record,
     done,

@@ -24,7 +24,7 @@ from salus_studies.ecg_atk_gan.published import (
     classification,
     generator,
 )
-from salus_studies.markdown import (
+from salus_studies.frame.markdown import (
     NOTHING,
     Record,
     done,

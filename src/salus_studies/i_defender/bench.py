@@ -16,8 +16,8 @@ from salus.classifier import Classifier
 from salus.data import Dataset, Splits
 from salus.progress import console
 from salus.training import Recipe, TrainingOptions, fit_classifier
+from salus_studies.frame.steps import Steps
 from salus_studies.i_defender.scales import Scale
-from salus_studies.steps import Steps
 
 
 class Bench:
@@ -47,7 +47,7 @@ class Bench:
         work: Callable[[], dict[str, Any]],
         blank: dict[str, Any],
     ) -> dict[str, Any]:
-        """Do one step, or read it; ``blank`` says what its record is of. See :meth:`salus_studies.steps.Steps.do`."""
+        """Do one step, or read it; ``blank`` says what its record is of. See :meth:`salus_studies.frame.steps.Steps.do`."""
         content = self.steps.do(name, kind, key, lambda: {**blank, **work()}, blank=blank)
         self.sections[section].append(content)
         return content

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from salus_studies import pages
+from salus_studies.frame import page as pages
+from salus_studies.frame.markdown import NOT_STORED, Record, bullets, circumstances, markdown
+from salus_studies.frame.page import Show
 from salus_studies.i_defender import figures, tables, tables_effort, tables_gray
 from salus_studies.i_defender.published import AUTHORS, BLACK_BOX, REMARKS, STRONGEST, TITLE, VENUE
 from salus_studies.i_defender.sentences import summary
-from salus_studies.markdown import NOT_STORED, Record, bullets, circumstances, markdown
-from salus_studies.pages import Show
 
 HEAD = f"""\
 # I-defender, the paper beside Salus

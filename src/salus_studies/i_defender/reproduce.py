@@ -15,6 +15,7 @@ from salus.data import Splits
 from salus.data import load as load_data
 from salus.errors import DataError, OptionError, nearest
 from salus.progress import console
+from salus_studies.frame.steps import Outcome, Steps
 from salus_studies.i_defender.bench import Bench, Material, drawn
 from salus_studies.i_defender.black_box import FromEToF, attacks
 from salus_studies.i_defender.choice import WIDE_RESNET, Choice, Setting
@@ -24,7 +25,6 @@ from salus_studies.i_defender.published import ALPHAS, BLACK_BOX, GRAY_BOX, SEMI
 from salus_studies.i_defender.scales import SCALES, wide_name
 from salus_studies.i_defender.supervised import LAYERS, SemiWhiteBox
 from salus_studies.i_defender.twins import OWN, THREATS, Twins
-from salus_studies.steps import Outcome, Steps
 
 #: Changes whenever a step's content would: stored steps of older versions are then done again.
 VERSION = 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from salus_studies.frame.markdown import NOT_STORED, Record, done, find, not_run, number, percent, present, rate
 from salus_studies.i_defender.published import (
     ALPHAS,
     BLACK_BOX,
@@ -16,7 +17,6 @@ from salus_studies.i_defender.published import (
 from salus_studies.i_defender.scales import wide_name
 from salus_studies.i_defender.tables import black_box, chosen
 from salus_studies.i_defender.tables_gray import semi_white_box
-from salus_studies.markdown import NOT_STORED, Record, done, find, not_run, number, percent, present, rate
 
 #: An area counts as reached from this far under the paper's upwards.
 CLOSE = 0.005

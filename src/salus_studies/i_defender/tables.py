@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from salus_studies.i_defender.published import ATTACK_NAMES, BLACK_BOX, EPSILONS, STRONGEST
-from salus_studies.markdown import (
+from salus_studies.frame.markdown import (
     NOTHING,
     Record,
     done,
@@ -15,6 +14,7 @@ from salus_studies.markdown import (
     present,
     rate,
 )
+from salus_studies.i_defender.published import ATTACK_NAMES, BLACK_BOX, EPSILONS, STRONGEST
 
 
 def fraction(record: Record | None, name: str = "auc") -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from salus_studies.frame.markdown import NOTHING, Record, done, find, markdown, not_run, number, percent, rate
 from salus_studies.i_defender.published import (
     ALPHAS,
     DETECTION,
@@ -17,7 +18,6 @@ from salus_studies.i_defender.published import (
     TARGET_AND_SOURCE,
     Column,
 )
-from salus_studies.markdown import NOTHING, Record, done, find, markdown, not_run, number, percent, rate
 
 #: What our copy of the paper has no number for.
 NOT_IN_OUR_COPY = "not in our copy"

@@ -8,13 +8,13 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from salus_studies import pages
-from salus_studies.markdown import Record, bullets, circumstances
+from salus_studies.frame import page as pages
+from salus_studies.frame.markdown import Record, bullets, circumstances
+from salus_studies.frame.page import Show
 from salus_studies.multimagnet import figures, tables
 from salus_studies.multimagnet.judging import FALSE_ALARM_RATE
 from salus_studies.multimagnet.published import AUTHORS, DATASETS, REMARKS, TITLE, VENUE
 from salus_studies.multimagnet.sentences import summary
-from salus_studies.pages import Show
 
 HEAD = """\
 # MultiMagNet, the paper beside Salus

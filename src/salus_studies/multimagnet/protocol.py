@@ -22,6 +22,7 @@ from salus.detectors.multimagnet_grid import Calibration
 from salus.guard import Guard
 from salus.progress import progress
 from salus.repository import Repository
+from salus_studies.frame.steps import Steps
 from salus_studies.multimagnet import attacked as attacks
 from salus_studies.multimagnet import observed, trainings
 from salus_studies.multimagnet.attacked import AS_PRINTED, RETUNED, Attacked
@@ -29,7 +30,6 @@ from salus_studies.multimagnet.draws import Side
 from salus_studies.multimagnet.judging import CONFIGURATIONS, FALSE_ALARM_RATE, Asked, judged
 from salus_studies.multimagnet.published import ATTACKS, PARAMETERS
 from salus_studies.multimagnet.scales import Dealt, Scale
-from salus_studies.steps import Steps
 
 #: Images of each attack that are drawn on the page.
 PICTURES = 2

@@ -14,12 +14,12 @@ from salus.data import load as load_data
 from salus.detectors.multimagnet_grid import Calibration
 from salus.errors import DataError, OptionError, nearest
 from salus.progress import console
+from salus_studies.frame.steps import Outcome, Steps
 from salus_studies.multimagnet.attacked import AS_PRINTED, RETUNED, STRENGTHS
 from salus_studies.multimagnet.judging import CONFIGURATIONS
 from salus_studies.multimagnet.protocol import Protocol
 from salus_studies.multimagnet.published import ATTACKS, DATASETS
 from salus_studies.multimagnet.scales import SCALES, Scale, deal
-from salus_studies.steps import Outcome, Steps
 
 #: Changes whenever a step's content would: stored steps of older versions are then done again.
 VERSION = 1

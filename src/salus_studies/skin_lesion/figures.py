@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from salus.report.figures.style import BLUE, GREEN, INK, MUTED, ORANGE, VERMILION, style
-from salus_studies.markdown import Record, done, find, present
+from salus_studies.frame.markdown import Record, done, find, present
 from salus_studies.skin_lesion import measured
 from salus_studies.skin_lesion.cells import KNOWS
 from salus_studies.skin_lesion.measured import confusion, printed, value

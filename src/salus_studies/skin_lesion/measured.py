@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from salus_studies.markdown import Record, done, find
+from salus_studies.frame.markdown import Record, done, find
 from salus_studies.skin_lesion import published
 from salus_studies.skin_lesion.cells import COPY, KNOWS
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from salus_studies import pages
-from salus_studies.markdown import Record, bullets, circumstances
-from salus_studies.pages import Show
+from salus_studies.frame import page as pages
+from salus_studies.frame.markdown import Record, bullets, circumstances
+from salus_studies.frame.page import Show
 from salus_studies.skin_lesion import figures, tables
 from salus_studies.skin_lesion.published import ATTACKS, AUTHORS, DEFENCES, EXPERIMENTS, REMARKS, TITLE, VENUE
 from salus_studies.skin_lesion.sentences import summary

@@ -22,12 +22,12 @@ from salus.guard import Guard
 from salus.metrics import thesis_figures
 from salus.progress import progress
 from salus.purifiers import LowLevel
+from salus_studies.frame.steps import Steps
 from salus_studies.skin_lesion import cells, published
 from salus_studies.skin_lesion.cells import COPY, PURIFIERS, Case
 from salus_studies.skin_lesion.scales import Scale
 from salus_studies.skin_lesion.thresholds import under_thresholds
 from salus_studies.skin_lesion.trainings import Trainings
-from salus_studies.steps import Steps
 
 #: A universal perturbation is large enough once it changes this share of the answers on validation images.
 FOOLING = 0.6

@@ -15,10 +15,10 @@ from salus.data import Dataset, Splits
 from salus.data import load as load_data
 from salus.errors import OptionError, nearest
 from salus.progress import console
+from salus_studies.frame.steps import Outcome, Steps
 from salus_studies.skin_lesion.protocol import Protocol
 from salus_studies.skin_lesion.published import NETWORKS
 from salus_studies.skin_lesion.scales import SCALES, Scale
-from salus_studies.steps import Outcome, Steps
 
 #: Changes whenever a step's content would: stored steps of older versions are then done again.
 VERSION = 1

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from salus.metrics import implied
-from salus_studies.markdown import (
+from salus_studies.frame.markdown import (
     NOTHING,
     Cells,
     Record,

@@ -19,9 +19,9 @@ from salus.hardening.label_cleaning import ConfidentLearning, LabelFinds, withou
 from salus.hardening.label_judgement import judge
 from salus.progress import console
 from salus.training import Recipe, TrainingOptions, fit_classifier
+from salus_studies.frame.steps import Steps
 from salus_studies.skin_lesion import published
 from salus_studies.skin_lesion.scales import Scale
-from salus_studies.steps import Steps
 
 Made = tuple[Classifier, dict[str, Any]]
 

@@ -1,0 +1,1 @@
+"""What every study shares: its folder, steps, page and words."""
