@@ -14,10 +14,10 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from salus import atomic
-from salus.checkpoint import weights
 from salus.errors import BundleError, ModelError
 from salus.models.factories import misfit
 from salus.models.wgan import WGANGenerator
+from salus.training.checkpoint import weights
 
 _FORMAT = "salus-generator-1"
 _CARD, _WEIGHTS = "generator.json", "generator.safetensors"

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from salus import atomic
-from salus.checkpoint import Checkpoint, optimizer_tensors, restore_optimizer, weights, weights_digest
 from salus.errors import DataError, ModelError, OptionError
 from salus.generator import Generator
 from salus.models.wgan import WGANCritic, WGANGenerator
 from salus.progress import Advance, progress
 from salus.training import Log, seeded
+from salus.training.checkpoint import Checkpoint, optimizer_tensors, restore_optimizer, weights, weights_digest
 
 
 @dataclass(frozen=True, kw_only=True)

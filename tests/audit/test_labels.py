@@ -13,12 +13,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from salus.audit import Plan, run_audit, run_labels
-from salus.checkpoint import Checkpoint
 from salus.cli import main
 from salus.data import load
 from salus.errors import OptionError, StoreError
 from salus.hardening import folds
 from salus.report import write_report
+from salus.training.checkpoint import Checkpoint
 
 POISON = "label-flips:share=0.6,source=malignant,target=benign"
 QUICK: dict[str, Any] = {

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from salus.attacks.poisoning import Availability, Backdoor, LabelFlips
-from salus.checkpoint import Checkpoint
 from salus.data import Dataset, Provenance
 from salus.errors import DataError, OptionError
 from salus.hardening import folds
@@ -22,6 +21,7 @@ from salus.hardening.label_cleaning import ConfidentLearning, HighLoss, LabelFin
 from salus.hardening.label_judgement import judge
 from salus.metrics import wilson
 from salus.training import TrainingOptions
+from salus.training.checkpoint import Checkpoint
 
 SHORT = TrainingOptions(epochs=15, batch_size=32, learning_rate=0.01)
 

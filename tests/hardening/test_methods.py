@@ -13,13 +13,13 @@ from click.testing import CliRunner, Result
 from safetensors.torch import load_file
 
 from salus.audit import Plan, run_hardening
-from salus.checkpoint import Checkpoint
 from salus.classifier import Classifier
 from salus.cli import main
 from salus.data import load
 from salus.errors import OptionError
 from salus.hardening.methods import METHODS, build_method
 from salus.models.ecg_atk_gan import Generator
+from salus.training.checkpoint import Checkpoint
 
 STEPS = "single-step:eps=0.05"
 GAN = "ecg-atk-gan:widths=4+8,epochs=3,folds=2,per_class=none,batch_size=16,learning_rate=0.005,lambda_atk=1"

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from salus import atomic
-from salus.checkpoint import Checkpoint, optimizer_tensors, restore_optimizer, weights, weights_digest
 from salus.classifier import Classifier, evaluating
 from salus.data.balance import smote
 from salus.data.base import Dataset
@@ -27,6 +26,7 @@ from salus.hardening.gan_options import PRESETS, GANOptions
 from salus.models.ecg_atk_gan import Discriminator, Generator, Judgement, smooth_noise
 from salus.progress import Advance, progress
 from salus.training import Log, seeded
+from salus.training.checkpoint import Checkpoint, optimizer_tensors, restore_optimizer, weights, weights_digest
 
 #: Makes the attacked copy of beats ``(x [N, C, L], y [N])``.
 Attacked = Callable[[Tensor, Tensor], Tensor]

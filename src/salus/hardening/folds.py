@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from salus.checkpoint import Checkpoint, Stored
 from salus.data.base import Dataset
 from salus.errors import DataError
 from salus.training import Log, TrainingOptions, fit_classifier
+from salus.training.checkpoint import Checkpoint, Stored
 
 
 @dataclass(frozen=True, eq=False)

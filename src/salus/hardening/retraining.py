@@ -11,9 +11,8 @@ from torch import Tensor, nn
 from torch.nn.functional import kl_div, log_softmax
 
 from salus.attacks import PGD, Attack
-from salus.augmentation import FlipsAndShifts
 from salus.errors import OptionError
-from salus.training import LossOf, Recipe
+from salus.training import FlipsAndShifts, LossOf, Recipe
 
 #: Steps of the attack that validation looks at; the same whatever training attacks with.
 VALIDATION_STEPS = 5

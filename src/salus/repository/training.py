@@ -12,13 +12,13 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from salus.checkpoint import Checkpoint, optimizer_tensors, restore_optimizer, weights
 from salus.data.base import Dataset
 from salus.errors import ModelError, OptionError, StoreError, nearest
 from salus.models.autoencoders import SPECS, AutoencoderSpec, build_autoencoder
 from salus.progress import Advance, progress
 from salus.repository.trained import CARD, Member, Repository
 from salus.training import Mixed, seeded, seeded_module
+from salus.training.checkpoint import Checkpoint, optimizer_tensors, restore_optimizer, weights
 
 Log = Callable[[str], None]
 

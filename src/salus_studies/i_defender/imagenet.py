@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from salus.augmentation import FlipsAndShifts
 from salus.classifier import Classifier
 from salus.data import Splits
 from salus.data import load as load_data
 from salus.models.factories import load_weights
 from salus.models.registry import build_model
+from salus.training import FlipsAndShifts
 from salus_studies.i_defender.bench import Bench, Material, drawn
 from salus_studies.i_defender.choice import Layer, Setting
 from salus_studies.i_defender.published import IMAGENET, IMAGENET_LINES

@@ -8,11 +8,10 @@ from typing import Any
 
 import torch
 
-from salus.augmentation import FlipsAndShifts
 from salus.data import Dataset, Splits
 from salus.detectors.multimagnet_grid import Grid
 from salus.repository import RepositoryOptions
-from salus.training import Recipe, TrainingOptions
+from salus.training import FlipsAndShifts, Recipe, TrainingOptions
 from salus_studies.multimagnet import published
 
 

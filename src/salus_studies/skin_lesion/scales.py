@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from salus.augmentation import FlipsAndShifts
 from salus.hardening import AdversarialTraining, Rounds, madry
-from salus.training import Recipe, TrainingOptions, TransferOptions
+from salus.training import FlipsAndShifts, Recipe, TrainingOptions, TransferOptions
 from salus_studies.skin_lesion import published
 
 

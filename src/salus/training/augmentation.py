@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from salus.errors import OptionError
-from salus.training import LossOf, Recipe
+from salus.training.loop import LossOf, Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class FlipsAndShifts(Recipe):
             raise OptionError(f"Augmentation: shift={self.shift} will not do; it must be 0 pixels or more.")
 
     def step_loss(self, model: nn.Module, x: Tensor, y: Tensor, loss_of: LossOf, progress: float, step: int) -> Tensor:
-        """Compute the loss on augmented images; see :class:`salus.training.Recipe`."""
+        """Compute the loss on augmented images; see :class:`salus.training.loop.Recipe`."""
         return loss_of(model(self.augment(x)), y)
 
     def augment(self, x: Tensor) -> Tensor:
@@ -54,5 +54,5 @@ class FlipsAndShifts(Recipe):
         return moved.permute(0, 3, 1, 2)
 
     def describe(self) -> str:
-        """Say what decides the steps; see :class:`salus.training.Recipe`."""
+        """Say what decides the steps; see :class:`salus.training.loop.Recipe`."""
         return repr(self)

@@ -6,11 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from salus.augmentation import FlipsAndShifts
 from salus.data import Dataset, Provenance
 from salus.errors import OptionError
 from salus.models import build_model
-from salus.training import TrainingOptions, seeded, seeded_module, train
+from salus.training import FlipsAndShifts, TrainingOptions, seeded, seeded_module, train
 
 
 def _all_moves(image: torch.Tensor, shift: int) -> list[torch.Tensor]:

@@ -1,0 +1,38 @@
+"""The one training loop, its options, its checkpoints, and what may be done to samples on the way."""
+
+from salus.training.augmentation import FlipsAndShifts
+from salus.training.loop import (
+    Epoch,
+    History,
+    Log,
+    LossOf,
+    Mixed,
+    Recipe,
+    evaluate,
+    fit_classifier,
+    seeded,
+    seeded_module,
+    train,
+)
+from salus.training.options import BALANCE, EPOCHS, PATIENCE, Phase, TrainingOptions, TransferOptions
+
+__all__ = [
+    "BALANCE",
+    "EPOCHS",
+    "PATIENCE",
+    "Epoch",
+    "FlipsAndShifts",
+    "History",
+    "Log",
+    "LossOf",
+    "Mixed",
+    "Phase",
+    "Recipe",
+    "TrainingOptions",
+    "TransferOptions",
+    "evaluate",
+    "fit_classifier",
+    "seeded",
+    "seeded_module",
+    "train",
+]
