@@ -16,8 +16,8 @@ from salus.attacks import PGD
 from salus.classifier import Classifier
 from salus.data import load
 from salus.detectors import MultiMagNet
+from salus.generative import Repository
 from salus.guard import Guard
-from salus.repository import Repository
 from salus.threats import adaptive
 
 

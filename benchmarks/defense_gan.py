@@ -25,7 +25,7 @@ from torch.nn.functional import conv2d, conv_transpose2d
 
 from salus.classifier import Classifier
 from salus.detectors import IDefender
-from salus.detectors.projection import MOMENTUM, descend
+from salus.generative.projection import MOMENTUM, descend
 from salus.models import build_model
 from salus.models.wgan import WGANGenerator
 

@@ -22,10 +22,10 @@ from salus.detectors import MultiMagNet
 from salus.detectors.divergence import log_probabilities
 from salus.detectors.multimagnet_calibration import choose_by_accuracy, measure
 from salus.detectors.multimagnet_grid import Grid
+from salus.generative import Member, Repository
 from salus.guard import Guard
 from salus.models import build_model
 from salus.models.autoencoders import IMAGES, SIGNALS, AutoencoderSpec, build_autoencoder
-from salus.repository import Member, Repository
 
 BATCH, ROUNDS = 128, 100
 IMAGES_TO_CALIBRATE, CALIBRATIONS = 4000, 3

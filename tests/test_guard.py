@@ -69,9 +69,9 @@ def test_what_guards_train_is_kept_so_that_equal_ones_train_once_and_a_stopped_f
     toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from salus.detectors import DefenseGAN, MagNet, MultiMagNet
+    from salus.generative import autoencoder_training as training
+    from salus.generative.wgan import _Game
     from salus.purifiers import DefenseGANPurifier, MultiMagNetReformer, Reformer
-    from salus.repository import training
-    from salus.wgan import _Game
 
     trained: list[str] = []
     train, play = training._Run.train, _Game.play

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from salus.data import Splits
     from salus.data.load import CatalogueEntry
     from salus.detectors.multimagnet_grid import Calibration
-    from salus.repository import Repository
+    from salus.generative import Repository
 
 
 def print_cells(cells: Sequence[dict[str, Any]]) -> None:

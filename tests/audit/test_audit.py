@@ -20,9 +20,9 @@ from salus.audit import Plan, cost, run_audit
 from salus.classifier import Classifier
 from salus.data import load
 from salus.errors import OptionError, StoreError
+from salus.generative import RepositoryOptions, train_repository
 from salus.guard import Guard
 from salus.purifiers import BitDepth
-from salus.repository import RepositoryOptions, train_repository
 
 QUICK = {
     "data": "breast-cancer",

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from salus.audit import run_generator
 from salus.cli import main
 from salus.errors import OptionError, StoreError
-from salus.generator import Generator
+from salus.generative.generator import Generator
 
 SMALL = {"width": 2, "latent": 3}
 

@@ -14,11 +14,11 @@ from salus.classifier import Classifier
 from salus.data import Dataset, load
 from salus.detectors import DefenseGAN, build_detector, projection
 from salus.errors import CalibrationError, ModelError, OptionError
-from salus.generator import Generator
+from salus.generative.generator import Generator
+from salus.generative.wgan import WGANOptions, train_generator
 from salus.guard import Guard
 from salus.models import build_model
 from salus.training import TrainingOptions, fit_classifier, seeded_module
-from salus.wgan import WGANOptions, train_generator
 
 QUICK = {"restarts": 3, "iterations": 20, "epochs": 2, "width": 4}
 

@@ -14,11 +14,11 @@ from torch import Tensor
 from salus.classifier import Classifier
 from salus.detectors import MagNet
 from salus.errors import CalibrationError, OptionError
+from salus.generative import Repository, RepositoryOptions, hold_out, train_repository
 from salus.guard import Guard
 from salus.metrics import auc
 from salus.models import build_model
 from salus.purifiers import Reformer
-from salus.repository import Repository, RepositoryOptions, hold_out, train_repository
 
 
 @pytest.fixture(scope="module")

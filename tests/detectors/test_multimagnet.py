@@ -17,14 +17,14 @@ from salus.classifier import Classifier
 from salus.data import load
 from salus.detectors import MultiMagNet, build_detector
 from salus.detectors.divergence import jensen_shannon, log_probabilities, reconstruction_error
-from salus.detectors.member_draws import MemberDraws
 from salus.errors import CalibrationError, ModelError, OptionError
+from salus.generative import Member, Repository
+from salus.generative.member_draws import MemberDraws
 from salus.guard import Guard
 from salus.metrics import auc
 from salus.models import build_model
 from salus.models.autoencoders import IMAGES, TABLES, AutoencoderSpec, build_autoencoder
 from salus.purifiers import MultiMagNetReformer, build_purifier
-from salus.repository import Member, Repository
 
 
 def repository_of(x: Tensor, specs: tuple[AutoencoderSpec, ...], steps: int, size: int) -> Repository:

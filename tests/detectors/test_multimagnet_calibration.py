@@ -16,8 +16,8 @@ from salus.detectors import MultiMagNet
 from salus.detectors.multimagnet_calibration import blends, choose_by_accuracy, choose_on_clean, measure, score
 from salus.detectors.multimagnet_grid import Calibration, Combination, Grid, Outcome, literal_eq9
 from salus.errors import BundleError, CalibrationError, OptionError
+from salus.generative import Member, Repository
 from salus.models.autoencoders import TABLES
-from salus.repository import Member, Repository
 
 GRID = Grid(sizes=(1, 3, 5), temperatures=(1.0, 10.0), drop_rates=(0.02, 0.1))
 

@@ -8,11 +8,11 @@ import torch
 from salus.classifier import Classifier
 from salus.data import load
 from salus.errors import CalibrationError, ModelError
+from salus.generative.wgan import WGANOptions, train_generator
 from salus.guard import Guard
 from salus.models import build_model
 from salus.purifiers import DefenseGANPurifier, build_purifier
 from salus.training import seeded_module
-from salus.wgan import WGANOptions, train_generator
 
 QUICK = {"restarts": 3, "iterations": 20, "epochs": 2, "width": 4}
 

@@ -17,7 +17,7 @@ from salus.data import load
 from salus.detectors.multimagnet_calibration import measure
 from salus.detectors.multimagnet_grid import Calibration, Grid
 from salus.errors import DataError, OptionError, StoreError
-from salus.repository import RepositoryOptions
+from salus.generative import RepositoryOptions
 from salus.training import TrainingOptions
 from salus_studies.frame.steps import Outcome
 from salus_studies.multimagnet import protocol as room

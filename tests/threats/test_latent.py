@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from salus.attacks import BIM, PGD, CarliniWagnerL2, Patch
 from salus.detectors import DefenseGAN
-from salus.detectors.projection import OntoRange
 from salus.errors import OptionError
-from salus.generator import Generator
+from salus.generative.generator import Generator
+from salus.generative.projection import OntoRange
 from salus.guard import Guard
 from salus.purifiers import DefenseGANPurifier
 from salus.threats import GuardObjective, LatentSearch, adaptive, oblivious

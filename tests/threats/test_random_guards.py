@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from salus.attacks import BIM, PGD
 from salus.attacks.objective import cross_entropy, logit_margin
 from salus.detectors import MultiMagNet
-from salus.detectors.member_draws import MemberDraws
+from salus.generative import Member, Repository
+from salus.generative.member_draws import MemberDraws
 from salus.guard import Guard
 from salus.models.autoencoders import TABLES, build_autoencoder
 from salus.purifiers import BitDepth, MultiMagNetReformer
-from salus.repository import Member, Repository
 from salus.threats import ClassConsistent, GuardObjective, adaptive, gray_box, oblivious
 
 

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from salus.attacks import FGSM, PGD
 from salus.classifier import Classifier, States
 from salus.detectors import DETECTORS, Detector, MagNet, build_detector
+from salus.generative import Member, Repository
 from salus.guard import Guard
 from salus.models.autoencoders import TABLES, build_autoencoder
 from salus.purifiers import BitDepth, Purifier, Reformer
-from salus.repository import Member, Repository
 from salus.threats import adaptive, oblivious
 from salus.threats.adaptive import variants_of
 from salus.threats.objectives import ClassConsistent, Orthogonal

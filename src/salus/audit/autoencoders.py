@@ -12,9 +12,9 @@ from salus.audit.run import find_device
 from salus.audit.store import Store
 from salus.data import Dataset
 from salus.data import load as load_data
+from salus.generative import Repository, RepositoryOptions, train_repository
 from salus.options import build
 from salus.progress import console
-from salus.repository import Repository, RepositoryOptions, train_repository
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +43,7 @@ def run_autoencoders(
         data: a known data set, or a file or folder of the user's own.
         out: the folder, new, empty, or of the same training.
         members: how many of the ten for this kind of data, or their names, comma-separated; all by default.
-        training: fields of :class:`salus.repository.RepositoryOptions`.
+        training: fields of :class:`salus.generative.RepositoryOptions`.
         data_options: how the data are loaded, see ``salus.data.LoadOptions``.
         seed: of the split and of the training.
         device: where to train.

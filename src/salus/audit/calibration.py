@@ -17,7 +17,7 @@ from salus.data import load as load_data
 from salus.detectors.multimagnet_calibration import blends, choose_by_accuracy, choose_on_clean, measure
 from salus.detectors.multimagnet_grid import Calibration, Grid
 from salus.errors import CalibrationError, OptionError
-from salus.repository import Repository
+from salus.generative import Repository
 
 #: Clean samples that the stage looks at, at most: the paper's V_leg.
 MOST = 5000

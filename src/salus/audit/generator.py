@@ -12,10 +12,10 @@ from salus.audit.model import several
 from salus.audit.run import find_device
 from salus.audit.store import Store
 from salus.data import load as load_data
-from salus.generator import Generator
+from salus.generative.generator import Generator
+from salus.generative.wgan import WGANHistory, WGANOptions, train_generator
 from salus.options import build
 from salus.progress import console
-from salus.wgan import WGANHistory, WGANOptions, train_generator
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +44,7 @@ def run_generator(
     Args:
         data: a known data set, or a file or folder of the user's own.
         out: the folder, new, empty, or of the same training.
-        training: fields of :class:`salus.wgan.WGANOptions`.
+        training: fields of :class:`salus.generative.wgan.WGANOptions`.
         data_options: how the data are loaded, see ``salus.data.LoadOptions``.
         seed: of the split and of the training.
         device: where to train.

@@ -10,7 +10,7 @@ from torch import Tensor
 from salus.classifier import Classifier, States
 from salus.detectors.base import Detector
 from salus.detectors.calibration import ReferenceScores
-from salus.detectors.projection import OntoRange
+from salus.generative.projection import OntoRange
 
 
 class DefenseGAN(OntoRange, Detector):
@@ -22,7 +22,7 @@ class DefenseGAN(OntoRange, Detector):
     nothing is unrolled. An attacker who searches the generator's range instead finds it in :attr:`generator`, and the
     latents to start from in :meth:`project`.
 
-    Its options are those of :class:`salus.detectors.projection.OntoRange`.
+    Its options are those of :class:`salus.generative.projection.OntoRange`.
     """
 
     name: ClassVar[str] = "defense-gan"

@@ -16,7 +16,7 @@ from salus.data.packed import take
 from salus.detectors.calibration import ReferenceScores
 from salus.detectors.reconstruction import ReconstructionDetector
 from salus.errors import CalibrationError, OptionError
-from salus.repository import OneAutoencoder, Repository, hold_out
+from salus.generative import OneAutoencoder, Repository, hold_out
 
 
 class MagNet(ReconstructionDetector):

@@ -14,12 +14,12 @@ from salus.batches import rows_at_once
 from salus.classifier import Classifier, States
 from salus.detectors import votes
 from salus.detectors.calibration import ReferenceScores
-from salus.detectors.member_draws import Draws, MemberDraws
 from salus.detectors.multimagnet_grid import Calibration, Combination, Metric
 from salus.detectors.reconstruction import ReconstructionDetector
 from salus.errors import CalibrationError, OptionError
-from salus.repository import Repository
-from salus.repository.ensemble import SeveralAutoencoders
+from salus.generative import Repository
+from salus.generative.autoencoder_choice import SeveralAutoencoders
+from salus.generative.member_draws import Draws, MemberDraws
 
 
 class MultiMagNet(ReconstructionDetector):

@@ -22,7 +22,7 @@ from salus.detectors.divergence import jensen_shannon, log_probabilities, recons
 from salus.detectors.multimagnet_grid import Calibration, Grid, Measure, Outcome, Scored
 from salus.detectors.votes import drop_rate_thresholds, expected_rejections
 from salus.errors import CalibrationError
-from salus.repository import Repository
+from salus.generative import Repository
 
 
 @dataclass(frozen=True, eq=False)

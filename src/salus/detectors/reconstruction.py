@@ -11,8 +11,8 @@ from salus.classifier import Classifier
 from salus.detectors.base import Detector
 from salus.detectors.divergence import jensen_shannon, log_probabilities, reconstruction_error
 from salus.errors import CalibrationError, OptionError
-from salus.repository import Repository
-from salus.repository.choice import Autoencoders
+from salus.generative import Repository
+from salus.generative.autoencoder_choice import Autoencoders
 
 R = TypeVar("R", bound="ReconstructionDetector")
 

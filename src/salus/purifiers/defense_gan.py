@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from salus.classifier import Classifier
-from salus.detectors.projection import OntoRange
+from salus.generative.projection import OntoRange
 from salus.purifiers.base import Purifier
 
 
@@ -16,11 +16,11 @@ class DefenseGANPurifier(OntoRange, Purifier):
     """Replaces an input by the nearest sample that the generator can make, ``G(z*)`` (Section 3).
 
     The paper counts on the descents to hide the gradient. They do not: whoever knows them goes back through every step
-    of the one that came nearest, and needs no stand-in (:func:`salus.detectors.projection.pulled_back`). One who
+    of the one that came nearest, and needs no stand-in (:func:`salus.generative.projection.pulled_back`). One who
     searches the generator's range instead (Athalye et al., 2018, Section 5.4.3) finds it in :attr:`generator`, and
     the latents to start from in :meth:`project`.
 
-    Its options are those of :class:`salus.detectors.projection.OntoRange`. (The detector has the method's plain name.)
+    Its options are those of :class:`salus.generative.projection.OntoRange`. (The detector has the method's plain name.)
     """
 
     name: ClassVar[str] = "defense-gan-purifier"

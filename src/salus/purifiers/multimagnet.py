@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from salus.classifier import Classifier
-from salus.detectors.member_draws import Draws, MemberDraws
 from salus.errors import CalibrationError
+from salus.generative import Repository
+from salus.generative.autoencoder_choice import SeveralAutoencoders
+from salus.generative.member_draws import Draws, MemberDraws
 from salus.purifiers.base import Purifier
-from salus.repository import Repository
-from salus.repository.ensemble import SeveralAutoencoders
 
 _STREAM = 1  # of its draws, so that a detector with the same seed draws others
 

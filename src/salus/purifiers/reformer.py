@@ -10,8 +10,8 @@ from torch import Tensor
 
 from salus.classifier import Classifier
 from salus.errors import CalibrationError
+from salus.generative import OneAutoencoder, Repository
 from salus.purifiers.base import Purifier
-from salus.repository import OneAutoencoder, Repository
 
 
 class Reformer(Purifier):

@@ -13,8 +13,8 @@ from torch import Tensor
 from salus.attacks import Attack, Square
 from salus.attacks.ball import ball
 from salus.batches import rows_at_once
-from salus.detectors.projection import OntoRange
 from salus.errors import OptionError
+from salus.generative.projection import OntoRange
 from salus.guard import Guard
 from salus.purifiers import Purifier
 from salus.threats.latent import LatentSearch, projections

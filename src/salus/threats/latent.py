@@ -12,8 +12,8 @@ from torch import Tensor
 from salus.attacks import Attack, Search, SmoothPGD
 from salus.attacks.draws import normal
 from salus.attacks.objective import logit_margin
-from salus.detectors.projection import OntoRange
 from salus.errors import OptionError
+from salus.generative.projection import OntoRange
 from salus.guard import Guard
 from salus.threats.objectives import GuardObjective
 

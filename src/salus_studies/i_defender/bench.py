@@ -47,7 +47,7 @@ class Bench:
         work: Callable[[], dict[str, Any]],
         blank: dict[str, Any],
     ) -> dict[str, Any]:
-        """Do one step, or read it; ``blank`` says what its record is of. See :meth:`salus_studies.frame.steps.Steps.do`."""
+        """Do one step, or read it; ``blank`` says what its record is of. See :meth:`.frame.steps.Steps.do`."""
         content = self.steps.do(name, kind, key, lambda: {**blank, **work()}, blank=blank)
         self.sections[section].append(content)
         return content

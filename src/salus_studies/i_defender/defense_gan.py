@@ -14,9 +14,9 @@ from torch import Tensor
 
 from salus import atomic
 from salus.detectors import DefenseGAN, IDefender
-from salus.generator import Generator
+from salus.generative.generator import Generator
+from salus.generative.wgan import train_generator
 from salus.progress import console
-from salus.wgan import train_generator
 from salus_studies.i_defender import scored
 from salus_studies.i_defender.bench import Bench, first
 from salus_studies.i_defender.black_box import FromEToF

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from salus.generative.wgan import WGANOptions
 from salus.training import TrainingOptions
-from salus.wgan import WGANOptions
 
 
 @dataclass(frozen=True, kw_only=True)

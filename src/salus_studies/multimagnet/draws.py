@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from salus.detectors.member_draws import MemberDraws
 from salus.detectors.multimagnet_calibration import Measured
 from salus.detectors.multimagnet_grid import Combination
 from salus.detectors.votes import shared
+from salus.generative.member_draws import MemberDraws
 from salus_studies.multimagnet.published import INPUTS_PER_ENSEMBLE
 
 

@@ -19,9 +19,9 @@ from salus.data import Dataset
 from salus.detectors import MultiMagNet
 from salus.detectors.multimagnet_calibration import Measured, blends, choose_on_clean, measure
 from salus.detectors.multimagnet_grid import Calibration
+from salus.generative import Repository
 from salus.guard import Guard
 from salus.progress import progress
-from salus.repository import Repository
 from salus_studies.frame.steps import Steps
 from salus_studies.multimagnet import attacked as attacks
 from salus_studies.multimagnet import observed, trainings

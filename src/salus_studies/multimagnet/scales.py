@@ -10,7 +10,7 @@ import torch
 
 from salus.data import Dataset, Splits
 from salus.detectors.multimagnet_grid import Grid
-from salus.repository import RepositoryOptions
+from salus.generative import RepositoryOptions
 from salus.training import FlipsAndShifts, Recipe, TrainingOptions
 from salus_studies.multimagnet import published
 

@@ -11,8 +11,8 @@ import torch
 
 from salus import atomic
 from salus.classifier import Classifier
+from salus.generative import Repository, train_repository
 from salus.progress import console
-from salus.repository import Repository, train_repository
 from salus.training import fit_classifier
 from salus_studies.multimagnet.attacked import accuracy
 from salus_studies.multimagnet.scales import Dealt, Setting

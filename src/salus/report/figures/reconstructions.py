@@ -25,7 +25,7 @@ _FEATURES = 40
 
 
 class Autoencoders(Protocol):
-    """What is drawn: autoencoders with names and mean squared errors, as in :class:`salus.repository.Repository`."""
+    """What is drawn: autoencoders with names and mean squared errors, as in :class:`salus.generative.Repository`."""
 
     @property
     def names(self) -> tuple[str, ...]: ...  # noqa: D102

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from salus.errors import BundleError, ModelError
-from salus.generator import Generator
+from salus.generative.generator import Generator
 from salus.models.wgan import WGANGenerator
 
 

@@ -20,8 +20,8 @@ from torch import Tensor
 from salus.attacks.draws import normal
 from salus.classifier import Classifier
 from salus.errors import CalibrationError, OptionError
-from salus.generator import Generator
-from salus.wgan import WGANOptions, train_generator
+from salus.generative.generator import Generator
+from salus.generative.wgan import WGANOptions, train_generator
 
 #: Latents that descend together: enough to keep the processor busy, few enough for its memory.
 ROWS = {"cpu": 512, "cuda": 4096}

@@ -10,9 +10,9 @@ from torch import Tensor
 from salus.classifier import Classifier
 from salus.data import Dataset, Provenance
 from salus.errors import BundleError, CalibrationError, ModelError, OptionError, StoreError
+from salus.generative import Repository, RepositoryOptions, hold_out, repository_for, train_repository
+from salus.generative import autoencoder_training as loop
 from salus.models.autoencoders import SPECS
-from salus.repository import Repository, RepositoryOptions, hold_out, repository_for, train_repository
-from salus.repository import training as loop
 
 QUICK = RepositoryOptions(size=2, epochs=3, batch_size=64)
 

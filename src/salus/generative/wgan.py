@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from salus import atomic
 from salus.errors import DataError, ModelError, OptionError
-from salus.generator import Generator
+from salus.generative.generator import Generator
 from salus.models.wgan import WGANCritic, WGANGenerator
 from salus.progress import Advance, progress
 from salus.training import Log, seeded

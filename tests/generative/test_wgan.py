@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from salus.errors import DataError, ModelError, OptionError
-from salus.generator import Generator
-from salus.wgan import WGANEpoch, WGANOptions, _Game, train_generator
+from salus.generative.generator import Generator
+from salus.generative.wgan import WGANEpoch, WGANOptions, _Game, train_generator
 
 TINY = WGANOptions(epochs=4, batch_size=10, latent=3, width=4, learning_rate=1e-3, seed=5)
 

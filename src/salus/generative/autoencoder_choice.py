@@ -11,11 +11,14 @@ from torch import Tensor
 
 from salus.classifier import Classifier
 from salus.data.base import Dataset, Provenance
+from salus.data.packed import take
 from salus.errors import CalibrationError, OptionError
+from salus.generative.autoencoder_training import RepositoryOptions, train_repository
+from salus.generative.autoencoders import Repository
 from salus.models.autoencoders import SPECS
 from salus.models.registry import KINDS
-from salus.repository.trained import Repository
-from salus.repository.training import RepositoryOptions, train_repository
+
+_MOST = 5000  # clean samples that say what is normal: as many as MultiMagNet's V_leg
 
 
 class Autoencoders:
@@ -80,6 +83,24 @@ class OneAutoencoder(Autoencoders):
             options = replace(self.options, members=(name,))
             return repository_for(None, classifier, x, y, options=options, folder=folder)
         return repository_for(self.repository, classifier, x, y).only(self.member)
+
+
+class SeveralAutoencoders(Autoencoders):
+    """The choice of a whole repository, of ``least`` members at least; ten are trained where none is given."""
+
+    def __init__(
+        self, title: str, least: int, repository: Repository | Path | str | None, epochs: int | None, seed: int
+    ) -> None:
+        super().__init__(title, repository, epochs, seed)
+        members = self.options.size if self.repository is None else len(self.repository)
+        if members < least:
+            raise OptionError(f"{title} cannot draw n = {least} of {members} autoencoders; ask for fewer.")
+
+    def unseen(self, x: Tensor) -> Tensor:
+        """Take up to 5,000 of the samples x that :meth:`find` held out; of all where it trained nothing."""
+        rows = torch.arange(len(x)) if self.repository is not None else hold_out(len(x), self.options.seed)[1]
+        order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(self.options.seed))
+        return take(x, rows[order[:_MOST]].to(x.device))
 
 
 def repository_for(

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from salus.data.base import Dataset
 from salus.errors import ModelError, OptionError, StoreError, nearest
+from salus.generative.autoencoders import CARD, Member, Repository
 from salus.models.autoencoders import SPECS, AutoencoderSpec, build_autoencoder
 from salus.progress import Advance, progress
-from salus.repository.trained import CARD, Member, Repository
 from salus.training import Mixed, seeded, seeded_module
 from salus.training.checkpoint import Checkpoint, optimizer_tensors, restore_optimizer, weights
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from salus.detectors import projection
-from salus.detectors.projection import OntoRange, descend
 from salus.errors import BundleError, CalibrationError, OptionError
-from salus.generator import Generator
+from salus.generative import projection
+from salus.generative.generator import Generator
+from salus.generative.projection import OntoRange, descend
 from salus.models.wgan import WGANGenerator
 
 LATENT, SIZE = 3, 20
