@@ -9,7 +9,7 @@ from ecg_goals import ON_VALIDATION, attacked
 from matplotlib.figure import Figure
 from stamps import described
 
-from salus.report.figures.style import BLUE, INK, MUTED, RULE, VERMILION, style
+from salus.figures.style import BLUE, INK, MUTED, RULE, VERMILION, style
 
 Record = dict[str, Any]
 

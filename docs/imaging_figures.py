@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from stamps import described
 
-from salus.report.figures.style import BLUE, INK, MUTED, VERMILION, style
+from salus.figures.style import BLUE, INK, MUTED, VERMILION, style
 
 #: Changes when a figure is drawn otherwise.
 _DRAWN = 1

@@ -361,7 +361,7 @@ def autoencoders(
     salus audit --data mnist --defence magnet:repository=runs/mnist-autoencoders,member=relu --out runs/mnist
     """  # noqa: D301 - click wants the character
     from salus.audit import run_autoencoders
-    from salus.report import reconstructions_picture
+    from salus.figures import reconstructions_picture
     from salus.terminal import print_members
 
     fields = _fields(options)
@@ -470,7 +470,7 @@ def data_list() -> None:
 def data_show(name: str, seed: int, picture: Path | None, **options: Any) -> None:
     """Show a data set: counts, classes, bounds, provenance, and a picture."""
     from salus.data import load
-    from salus.report import dataset_picture
+    from salus.figures import dataset_picture
     from salus.terminal import print_data
 
     splits = load(name, seed=seed, **_fields(options))

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from salus.figures.style import plain, spread
 from salus.report import words
-from salus.report.figures.style import plain, spread
 
 
 def test_a_radius_of_an_image_is_written_in_its_own_steps() -> None:

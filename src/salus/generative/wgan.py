@@ -252,7 +252,7 @@ class _Game:
     @torch.no_grad()
     def show(self, folder: Path) -> None:
         """Draw what the generator makes of the same latents as ever; tables have no picture."""
-        from salus.report.figures.training import made_picture
+        from salus.figures.training import made_picture
 
         if self.x.ndim > 2:
             z = torch.randn(64, self.options.latent, generator=torch.Generator().manual_seed(0)).to(self.device)

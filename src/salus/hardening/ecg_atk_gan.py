@@ -349,7 +349,7 @@ class _Fold:
     @torch.no_grad()
     def _show(self, folder: Path, epochs: Sequence[GANEpoch]) -> None:
         """Write the losses so far, draw them, and draw a beat of every class beside what the generator makes of it."""
-        from salus.report.figures.training import losses_picture, samples_picture
+        from salus.figures.training import losses_picture, samples_picture
 
         names = list(asdict(epochs[0]))
         text = io.StringIO()

@@ -375,7 +375,7 @@ def _read(path: Path, like: Tensor) -> Tensor | None:
 
 def _write_gan(gan: ECGATKGAN, splits: Splits, folder: Path) -> None:
     """Write the generator, the losses of all folds, the kept fold's curves, and beats that it makes."""
-    from salus.report.figures.training import losses_picture, samples_picture
+    from salus.figures.training import losses_picture, samples_picture
 
     write_tensors(folder / "generator.safetensors", gan.generator.state_dict())
     rows = [asdict(epoch) for epoch in gan.history.epochs]

@@ -1,7 +1,5 @@
-"""Pages and pictures, drawn from stored results alone."""
+"""Pages of audits, drawn from stored results alone."""
 
-from salus.report.figures.reconstructions import reconstructions_picture
 from salus.report.page import write_report
-from salus.report.picture import dataset_picture
 
-__all__ = ["dataset_picture", "reconstructions_picture", "write_report"]
+__all__ = ["write_report"]

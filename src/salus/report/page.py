@@ -10,8 +10,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from salus.atomic import write_text
 from salus.errors import BundleError
+from salus.figures.style import plain
 from salus.report import words
-from salus.report.figures.style import plain
 from salus.report.run_folder import Run
 from salus.report.sections.about import about
 from salus.report.sections.accuracy import accuracy

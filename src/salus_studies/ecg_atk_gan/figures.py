@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from salus.report.figures.style import BLUE, INK, MUTED, PALETTE, RULE, VERMILION, style
+from salus.figures.style import BLUE, INK, MUTED, PALETTE, RULE, VERMILION, style
 from salus_studies.ecg_atk_gan.published import ARCHITECTURES, FOUR, SIX, classification
 from salus_studies.ecg_atk_gan.tables import (
     COLUMNS,

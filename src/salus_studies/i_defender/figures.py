@@ -6,7 +6,7 @@ import io
 
 from matplotlib.figure import Figure
 
-from salus.report.figures.style import INK, MUTED, PALETTE, RULE, style
+from salus.figures.style import INK, MUTED, PALETTE, RULE, style
 from salus_studies.frame.markdown import Record, done, find, present
 from salus_studies.i_defender.published import BLACK_BOX, EPSILONS
 from salus_studies.i_defender.tables import attack_title, black_box, chosen

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from salus.report.figures.style import BLUE, GREEN, INK, MUTED, ORANGE, RULE, SKY, VERMILION, style
+from salus.figures.style import BLUE, GREEN, INK, MUTED, ORANGE, RULE, SKY, VERMILION, style
 from salus_studies.frame.markdown import Record, done, find, present
 from salus_studies.multimagnet.attacked import STRENGTHS
 from salus_studies.multimagnet.published import ATTACKS, DATASETS, DEFENCES, detection

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from salus.report.figures.style import BLUE, GREEN, INK, MUTED, ORANGE, VERMILION, style
+from salus.figures.style import BLUE, GREEN, INK, MUTED, ORANGE, VERMILION, style
 from salus_studies.frame.markdown import Record, done, find, present
 from salus_studies.skin_lesion import measured
 from salus_studies.skin_lesion.cells import KNOWS

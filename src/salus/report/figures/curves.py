@@ -8,8 +8,8 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from salus.figures.style import INK, MUTED, PALETTE, axes, inline, shorten, spread, style
 from salus.report import words
-from salus.report.figures.style import INK, MUTED, PALETTE, axes, inline, shorten, spread, style
 from salus.report.run_folder import Line, Record
 
 _DASHES = {"transfer": (0, (1.2, 1.2)), "oblivious": (0, (4, 1.6)), "gray-box": (0, (4, 1.2, 1, 1.2))}

@@ -11,8 +11,8 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from salus.figures.style import PALETTE, axes, inline, style
 from salus.report import words
-from salus.report.figures.style import PALETTE, axes, inline, style
 
 
 @dataclass(frozen=True, eq=False)

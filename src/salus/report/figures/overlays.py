@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from salus.report.figures.style import BLUE, INK, MUTED, RULE, VERMILION, inline, margin, shorten, style
+from salus.figures.style import BLUE, INK, MUTED, RULE, VERMILION, inline, margin, shorten, style
 
 _MOST_FEATURES = 8
 

@@ -11,7 +11,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from salus.report.figures.style import MUTED, VERMILION, axes, inline, margin, shorten, style
+from salus.figures.style import MUTED, VERMILION, axes, inline, margin, shorten, style
 
 #: What became of a sample under an attack.
 STANDS, REACHED, REJECTED, WRONG_BEFORE = range(4)

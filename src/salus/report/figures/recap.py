@@ -8,8 +8,8 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from salus.figures.style import BLUE, GREEN, MUTED, ORANGE, VERMILION, axes, inline, shorten, style
 from salus.report import words
-from salus.report.figures.style import BLUE, GREEN, MUTED, ORANGE, VERMILION, axes, inline, shorten, style
 
 _COLOURS = (BLUE, ORANGE, GREEN)
 

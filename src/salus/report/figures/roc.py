@@ -5,8 +5,8 @@ from __future__ import annotations
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from salus.figures.style import BLUE, INK, MUTED, RULE, VERMILION, axes, inline, style
 from salus.report import words
-from salus.report.figures.style import BLUE, INK, MUTED, RULE, VERMILION, axes, inline, style
 from salus.report.run_folder import Record
 
 

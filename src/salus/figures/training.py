@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from salus.report.figures.style import BLUE, MUTED, PALETTE, VERMILION, style
+from salus.figures.style import BLUE, MUTED, PALETTE, VERMILION, style
 
 #: Each panel's title and the losses it shows.
 _PANELS = (

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from salus.atomic import write_bytes
-from salus.report.figures.style import BLUE, INK, MUTED, shorten, style
+from salus.figures.style import BLUE, INK, MUTED, shorten, style
 
 if TYPE_CHECKING:
     from salus.data import Dataset

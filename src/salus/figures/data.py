@@ -13,7 +13,7 @@ from matplotlib.figure import Figure, SubFigure
 from numpy.typing import NDArray
 
 from salus.atomic import write_bytes
-from salus.report.figures.style import BLUE, MUTED, PALETTE, VERMILION, shorten, style
+from salus.figures.style import BLUE, MUTED, PALETTE, VERMILION, shorten, style
 
 if TYPE_CHECKING:
     from salus.data import Dataset, Splits

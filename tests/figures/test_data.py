@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from salus.data.base import Dataset, Provenance, Splits
-from salus.report import dataset_picture
+from salus.figures import dataset_picture
 
 
 def splits(shape: tuple[int, ...], classes: int = 3, n: int = 60) -> Splits:
