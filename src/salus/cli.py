@@ -186,9 +186,9 @@ def attack(
     salus attack runs/ecg beats.npy --labels y.npy --attack pgd:eps=0.01,steps=40 --out runs/beats-pgd
     """  # noqa: D301 - click wants the character
     from salus.attacks import parse_attack
-    from salus.audit.run import find_device
     from salus.audit.stream import attack_rows, read_rows
     from salus.classifier import Classifier
+    from salus.storage import find_device
 
     classifier = Classifier.load(model, factory=factory)
     engine = parse_attack(spec, bounds=classifier.bounds)

@@ -20,7 +20,6 @@ from salus.attacks import FGSM, PGD, UAP, Attack, DeepFool, HopSkipJump, Square
 from salus.attacks.controls import GaussianNoise
 from salus.audit import Plan, run_audit
 from salus.audit.cell import Cell
-from salus.audit.store import Store
 from salus.classifier import Classifier
 from salus.data import load, packed
 from salus.errors import DataError
@@ -28,6 +27,7 @@ from salus.guard import Guard
 from salus.models import build_model
 from salus.purifiers import BitDepth
 from salus.report import run_folder, write_report
+from salus.storage import Store
 
 if TYPE_CHECKING:
     from conftest import Toy

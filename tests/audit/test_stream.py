@@ -15,12 +15,12 @@ from click.testing import CliRunner
 
 from salus.attacks import PGD, UAP
 from salus.audit import stream
-from salus.audit.rows import RowReader, RowWriter
 from salus.audit.stream import attack_rows, read_rows
 from salus.classifier import Classifier
 from salus.cli import main
 from salus.errors import DataError, OptionError, StoreError
 from salus.models import build_model
+from salus.storage import RowReader, RowWriter
 
 ATTACK = PGD(eps=0.05, steps=3, batch_size=32)
 

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from salus.audit.model import several
-from salus.audit.run import find_device
-from salus.audit.store import Store
 from salus.data import Dataset
 from salus.data import load as load_data
 from salus.generative import Repository, RepositoryOptions, train_repository
 from salus.options import build
 from salus.progress import console
+from salus.storage import Store, find_device
 
 
 @dataclass(frozen=True, eq=False)

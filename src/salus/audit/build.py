@@ -17,7 +17,6 @@ from torch import nn
 from salus.atomic import write_json
 from salus.audit.model import ModelSpec, dealt_otherwise, parse_model, saved_classifier
 from salus.audit.plan import Plan, guard_parts
-from salus.audit.store import digest
 from salus.classifier import Classifier, as_logits, check_classifier, load_user_model
 from salus.data import Dataset, Splits
 from salus.detectors import DETECTORS, AttackedHead, Detector, build_detector
@@ -28,6 +27,7 @@ from salus.models.pretrained import architecture, initial_model, pretrained_dige
 from salus.options import build, split_spec
 from salus.progress import console
 from salus.purifiers import Purifier, build_purifier
+from salus.storage import digest
 from salus.substitute import attackers_share, train_on_split
 from salus.training import TrainingOptions, TransferOptions, fit_classifier
 

@@ -14,10 +14,10 @@ import torch
 
 from salus.audit import build
 from salus.audit.plan import Plan
-from salus.audit.store import Store
 from salus.data import load as load_data
 from salus.errors import DataError, OptionError
 from salus.guard import Guard
+from salus.storage import Store
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,13 +11,12 @@ import torch
 
 from salus.audit import build
 from salus.audit.plan import Plan
-from salus.audit.run import find_device
-from salus.audit.store import Store
 from salus.data import load as load_data
 from salus.detectors.multimagnet_calibration import blends, choose_by_accuracy, choose_on_clean, measure
 from salus.detectors.multimagnet_grid import Calibration, Grid
 from salus.errors import CalibrationError, OptionError
 from salus.generative import Repository
+from salus.storage import Store, find_device
 
 #: Clean samples that the stage looks at, at most: the paper's V_leg.
 MOST = 5000

@@ -19,13 +19,13 @@ from salus.attacks.taxonomy import taxonomy
 from salus.attacks.universal import UAP
 from salus.audit.attacker import Attacker
 from salus.audit.cost import extra_cost
-from salus.audit.store import digest
 from salus.batches import give_back, rows_at_once
 from salus.classifier import Classifier
 from salus.data import Dataset
 from salus.data.packed import take
 from salus.guard import Guard, Verdict
 from salus.metrics import Rate, auc, confusion, health, per_class, proportion, roc
+from salus.storage import digest
 
 #: Changes whenever a cell's content would: stored cells of older versions are then computed again.
 CELL_VERSION = 5

@@ -9,13 +9,12 @@ from typing import Any
 
 from salus.audit.build import spaced
 from salus.audit.model import several
-from salus.audit.run import find_device
-from salus.audit.store import Store
 from salus.data import load as load_data
 from salus.generative.generator import Generator
 from salus.generative.wgan import WGANHistory, WGANOptions, train_generator
 from salus.options import build
 from salus.progress import console
+from salus.storage import Store, find_device
 
 
 @dataclass(frozen=True, eq=False)

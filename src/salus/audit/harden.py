@@ -18,8 +18,7 @@ from salus.attacks.registry import split_attack
 from salus.audit import build
 from salus.audit.model import several
 from salus.audit.plan import Plan, marks
-from salus.audit.run import find_device, versions, whole_test
-from salus.audit.store import Store
+from salus.audit.run import whole_test
 from salus.classifier import Classifier
 from salus.data import Splits
 from salus.data import load as load_data
@@ -27,6 +26,7 @@ from salus.errors import BundleError, OptionError
 from salus.hardening.methods import WORKING, Method, Task, build_method
 from salus.options import split_spec
 from salus.progress import console
+from salus.storage import Store, find_device, versions
 from salus.threats import full_strength
 
 _FORMAT = "salus-hardening-1"

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from salus.audit.store import Store
 from salus.data import Dataset
 from salus.errors import DataError, OptionError, nearest
 from salus.metrics import HarmWeights, Rate, health, mean_harm
 from salus.options import build, split_spec
+from salus.storage import Store
 
 #: The column of a table of weights that says what rejecting an input of each class costs.
 REJECTED = "rejected"

@@ -12,10 +12,9 @@ from salus.atomic import write_json
 from salus.audit import build
 from salus.audit.labels import LIST, check_cleaning, find_wrong, in_words
 from salus.audit.plan import Plan
-from salus.audit.run import find_device, versions
-from salus.audit.store import Store
 from salus.data import load as load_data
 from salus.hardening.label_cleaning import LabelFinds
+from salus.storage import Store, find_device, versions
 
 #: How wrong labels are found where no method is named.
 METHOD = "confident-learning"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import platform
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +23,6 @@ from salus.audit.cell import Cell
 from salus.audit.harm import count_harm, parse_harm
 from salus.audit.labels import check_cleaning, cleaned
 from salus.audit.plan import Plan
-from salus.audit.store import Store, digest
 from salus.audit.summary import verdict, warnings
 from salus.batches import rows_held
 from salus.classifier import Classifier
@@ -34,6 +32,7 @@ from salus.errors import OptionError, StoreError, nearest
 from salus.guard import Guard, Verdict
 from salus.metrics import proportion
 from salus.progress import console, progress
+from salus.storage import Store, digest, find_device, versions
 from salus.threats import refusal
 
 #: The check for masked gradients: with half the range of values to play with, no classifier stands.
@@ -278,20 +277,6 @@ def _target(plan: Plan, splits: Splits) -> int | None:
     return splits.test.classes.index(plan.target)
 
 
-def find_device(name: str) -> torch.device:
-    """Find a device and try it.
-
-    Raises:
-        OptionError: it cannot be used here.
-    """
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise OptionError(f"Device {name!r} cannot be used here; 'cpu' always can.") from error
-    return device
-
-
 def _to(data: Dataset, device: torch.device) -> Dataset:
     groups = None if data.groups is None else data.groups.to(device)
     return replace(data, x=data.x.to(device), y=data.y.to(device), groups=groups)
@@ -307,14 +292,6 @@ def _text(guard: Guard) -> str:
     if guard.purifier is not None:
         parts.append(f"purifier {guard.purifier.name} {guard.purifier.settings()}")
     return "; then ".join(parts)
-
-
-def versions() -> dict[str, str]:
-    """Name the versions that results may depend on."""
-    from importlib.metadata import version
-
-    packages = ("torch", "numpy", "scikit-learn", "wfdb")
-    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
 
 
 def _csv(records: Sequence[dict[str, Any]]) -> str:

@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 
 from salus.atomic import storage_errors, write_json
 from salus.attacks import UAP, Attack
-from salus.audit.rows import RowReader, RowWriter
 from salus.batches import rows_held
 from salus.classifier import Classifier
 from salus.errors import DataError, OptionError, StoreError
 from salus.progress import progress
+from salus.storage import RowReader, RowWriter
 
 Rows = RowReader | NDArray[Any]
 

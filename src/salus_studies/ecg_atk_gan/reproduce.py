@@ -14,12 +14,11 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
 from salus import atomic
-from salus.audit.run import find_device
-from salus.audit.store import Store
 from salus.data import Dataset, Splits
 from salus.data import load as load_data
 from salus.errors import OptionError, nearest
 from salus.progress import console, progress
+from salus.storage import Store, find_device
 from salus_studies.ecg_atk_gan import as_published, honest
 from salus_studies.ecg_atk_gan.attacked import COLUMNS, describe_change
 from salus_studies.ecg_atk_gan.honest import Planned

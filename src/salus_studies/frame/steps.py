@@ -15,9 +15,8 @@ import torch
 
 import salus
 from salus import atomic
-from salus.audit.run import versions
-from salus.audit.store import digest
 from salus.progress import console
+from salus.storage import digest, versions
 
 
 @dataclass(frozen=True)

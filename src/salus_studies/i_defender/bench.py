@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 
-from salus.audit.store import digest
 from salus.classifier import Classifier
 from salus.data import Dataset, Splits
 from salus.progress import console
+from salus.storage import digest
 from salus.training import Recipe, TrainingOptions, fit_classifier
 from salus_studies.frame.steps import Steps
 from salus_studies.i_defender.scales import Scale

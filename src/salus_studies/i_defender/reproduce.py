@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from salus import atomic
-from salus.audit.run import find_device
-from salus.audit.store import Store
 from salus.classifier import Classifier
 from salus.data import Splits
 from salus.data import load as load_data
 from salus.errors import DataError, OptionError, nearest
 from salus.progress import console
+from salus.storage import Store, find_device
 from salus.training import FlipsAndShifts
 from salus_studies.frame.steps import Outcome, Steps
 from salus_studies.i_defender.bench import Bench, Material, drawn

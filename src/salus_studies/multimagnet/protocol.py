@@ -13,7 +13,6 @@ from torch import Tensor
 from salus import atomic
 from salus.attacks import PGD, Attack
 from salus.audit.cell import Cell
-from salus.audit.store import digest
 from salus.classifier import Classifier
 from salus.data import Dataset
 from salus.detectors import MultiMagNet
@@ -22,6 +21,7 @@ from salus.detectors.multimagnet_grid import Calibration
 from salus.generative import Repository
 from salus.guard import Guard
 from salus.progress import progress
+from salus.storage import digest
 from salus_studies.frame.steps import Steps
 from salus_studies.multimagnet import attacked as attacks
 from salus_studies.multimagnet import observed, trainings

@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 
 from salus import atomic
-from salus.audit.run import find_device
-from salus.audit.store import Store
 from salus.data import load as load_data
 from salus.detectors.multimagnet_grid import Calibration
 from salus.errors import DataError, OptionError, nearest
 from salus.progress import console
+from salus.storage import Store, find_device
 from salus_studies.frame.steps import Outcome, Steps
 from salus_studies.multimagnet.attacked import AS_PRINTED, RETUNED, STRENGTHS
 from salus_studies.multimagnet.judging import CONFIGURATIONS

@@ -14,7 +14,6 @@ from torch import Tensor
 from salus import atomic
 from salus.attacks import UAP, Perturbation
 from salus.audit.cell import Cell
-from salus.audit.store import digest
 from salus.classifier import Classifier
 from salus.data import Dataset, Splits
 from salus.errors import BundleError
@@ -22,6 +21,7 @@ from salus.guard import Guard
 from salus.metrics import thesis_figures
 from salus.progress import progress
 from salus.purifiers import LowLevel
+from salus.storage import digest
 from salus_studies.frame.steps import Steps
 from salus_studies.skin_lesion import cells, published
 from salus_studies.skin_lesion.cells import COPY, PURIFIERS, Case

@@ -9,12 +9,11 @@ from typing import Any
 import torch
 
 from salus import atomic
-from salus.audit.run import find_device
-from salus.audit.store import Store
 from salus.data import Dataset, Splits
 from salus.data import load as load_data
 from salus.errors import OptionError, nearest
 from salus.progress import console
+from salus.storage import Store, find_device
 from salus_studies.frame.steps import Outcome, Steps
 from salus_studies.skin_lesion.protocol import Protocol
 from salus_studies.skin_lesion.published import NETWORKS

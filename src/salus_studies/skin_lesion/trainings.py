@@ -11,13 +11,13 @@ import torch
 
 from salus.attacks import Attack
 from salus.attacks.poisoning import LabelFlips
-from salus.audit.store import digest
 from salus.classifier import Classifier
 from salus.data import Dataset, Splits
 from salus.hardening import retrain
 from salus.hardening.label_cleaning import ConfidentLearning, LabelFinds, without
 from salus.hardening.label_judgement import judge
 from salus.progress import console
+from salus.storage import digest
 from salus.training import Recipe, TrainingOptions, fit_classifier
 from salus_studies.frame.steps import Steps
 from salus_studies.skin_lesion import published

@@ -1,0 +1,7 @@
+"""Run folders: what one command writes and goes on from, and what machine it ran on."""
+
+from salus.storage.folder import Store, digest
+from salus.storage.machine import find_device, versions
+from salus.storage.rows import RowReader, RowWriter
+
+__all__ = ["RowReader", "RowWriter", "Store", "digest", "find_device", "versions"]
