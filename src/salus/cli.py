@@ -186,8 +186,8 @@ def attack(
     salus attack runs/ecg beats.npy --labels y.npy --attack pgd:eps=0.01,steps=40 --out runs/beats-pgd
     """  # noqa: D301 - click wants the character
     from salus.attacks import parse_attack
-    from salus.audit.stream import attack_rows, read_rows
     from salus.classifier import Classifier
+    from salus.jobs import attack_rows, read_rows
     from salus.storage import find_device
 
     classifier = Classifier.load(model, factory=factory)
@@ -277,7 +277,8 @@ def harden(method: str, attack: str | None, out: Path, **options: Any) -> None:
     salus harden single-step:eps=0.01 --data mitdb --split patients --model ecg-cnn --out runs/hardened
     salus audit --data mitdb --split patients --model runs/hardened --out runs/hardened-audit
     """  # noqa: D301 - click wants the character
-    from salus.audit import Plan, run_hardening
+    from salus.audit import Plan
+    from salus.jobs import run_hardening
 
     plan = Plan.of(_fields(options))
     made = run_hardening(method, plan, out, attack=attack, command=shlex.join(["salus", *sys.argv[1:]]))
@@ -303,7 +304,8 @@ def labels(out: Path, **options: Any) -> None:
     
     salus labels --data own.csv --label outcome --scale --model mlp --out runs/labels
     """
-    from salus.audit import Plan, run_labels
+    from salus.audit import Plan
+    from salus.jobs import run_labels
 
     made = run_labels(Plan.of(_fields(options)), out, command=shlex.join(["salus", *sys.argv[1:]]))
     click.echo(f"{made.summary} All labels, the most doubtful first: {made.path}")
@@ -327,7 +329,7 @@ def generator(data: str, epochs: int | None, seed: int, device: str, out: Path, 
     salus generator --data mnist --epochs 100 --out runs/mnist-generator
     salus audit --data mnist --defence defense-gan:generator=runs/mnist-generator --out runs/mnist
     """  # noqa: D301 - click wants the character
-    from salus.audit import run_generator
+    from salus.jobs import run_generator
 
     fields = _fields(options)
     training = fields.pop("training", {}) | ({} if epochs is None else {"epochs": epochs})
@@ -360,8 +362,8 @@ def autoencoders(
     salus autoencoders --data mnist --out runs/mnist-autoencoders
     salus audit --data mnist --defence magnet:repository=runs/mnist-autoencoders,member=relu --out runs/mnist
     """  # noqa: D301 - click wants the character
-    from salus.audit import run_autoencoders
     from salus.figures import reconstructions_picture
+    from salus.jobs import run_autoencoders
     from salus.terminal import print_members
 
     fields = _fields(options)
@@ -386,8 +388,8 @@ def guard() -> None:
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the bundle.")
 def guard_fit(out: Path, **options: Any) -> None:
     """Train a classifier, fit its defence and save both as one bundle."""
-    from salus.audit.bundle import fit_bundle
     from salus.audit.plan import Plan
+    from salus.jobs import fit_bundle
 
     made = fit_bundle(Plan.of(_fields(options)), out)
     for detector in made.guard.describe()["detectors"]:
@@ -414,8 +416,8 @@ def guard_calibrate(repository: Path, attack: str | None, out: Path, **options: 
     salus autoencoders --data mitdb --out runs/autoencoders
     salus guard calibrate --data mitdb --repository runs/autoencoders --out runs/calibrated
     """  # noqa: D301 - click wants the character
-    from salus.audit.calibration import run_calibration
     from salus.audit.plan import Plan
+    from salus.jobs import run_calibration
     from salus.terminal import print_calibration
 
     made = run_calibration(Plan.of(_fields(options)), repository, out, attack=attack)
@@ -436,7 +438,7 @@ def guard_calibrate(repository: Path, attack: str | None, out: Path, **options: 
 @click.option("--out", type=click.Path(path_type=Path), help="CSV to write instead of standard output.")
 def guard_apply(bundle: Path, inputs: Path, model: str | None, out: Path | None) -> None:
     """Let a bundle judge the x of an .npz file: one line an input, label or rejected."""
-    from salus.audit.bundle import judge_file
+    from salus.jobs import judge_file
 
     text = judge_file(bundle, inputs, factory=model)
     if out is None:

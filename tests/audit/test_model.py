@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from salus.audit import Plan, run_audit
-from salus.audit.bundle import fit_bundle
 from salus.audit.model import parse_model
 from salus.classifier import Classifier
 from salus.errors import BundleError, ModelError, OptionError, StoreError
 from salus.guard import Guard
+from salus.jobs.guards import fit_bundle
 
 QUICK = {
     "data": "breast-cancer", "attack": "fgsm", "eps": 0.05, "threat_model": "white-box", "defence": "none",

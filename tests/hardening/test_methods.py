@@ -12,12 +12,13 @@ import pytest
 from click.testing import CliRunner, Result
 from safetensors.torch import load_file
 
-from salus.audit import Plan, run_hardening
+from salus.audit import Plan
 from salus.classifier import Classifier
 from salus.cli import main
 from salus.data import load
 from salus.errors import OptionError
 from salus.hardening.methods import METHODS, build_method
+from salus.jobs import run_hardening
 from salus.models.ecg_atk_gan import Generator
 from salus.training.checkpoint import Checkpoint
 

@@ -22,8 +22,8 @@ from salus.errors import OptionError, nearest
 from salus.hardening.label_cleaning import LabelCleaning, parse_cleaning
 from salus.options import build, parse_value, split_spec
 from salus.purifiers import PURIFIERS
-from salus.substitute import JacobianAugmentation
 from salus.threats import check_threat
+from salus.threats.substitute import JacobianAugmentation
 
 #: The sweep for attacks that name no eps, by kind of data; in the units of x.
 DEFAULT_EPS = {

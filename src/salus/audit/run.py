@@ -18,10 +18,10 @@ from salus.atomic import tensor_rows, write_json, write_text
 from salus.attacks import PGD, Attack
 from salus.attacks.poisoning import POISONS, Trigger
 from salus.attacks.universal import UAP
-from salus.audit import build
+from salus.audit import setup as build
 from salus.audit.cell import Cell
+from salus.audit.cleaning import check_cleaning, cleaned
 from salus.audit.harm import count_harm, parse_harm
-from salus.audit.labels import check_cleaning, cleaned
 from salus.audit.plan import Plan
 from salus.audit.summary import verdict, warnings
 from salus.batches import rows_held

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from salus.attacks import ATTACKS
-from salus.audit.labels import in_words
+from salus.audit.cleaning import in_words
 from salus.data import Splits
 
 _FEW = 100

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from salus.audit import Plan, run_audit, run_labels
+from salus.audit import Plan, run_audit
 from salus.cli import main
 from salus.data import load
 from salus.errors import OptionError, StoreError
 from salus.hardening import folds
+from salus.jobs import run_labels
 from salus.report import write_report
 from salus.training.checkpoint import Checkpoint
 

@@ -14,11 +14,11 @@ import torch
 from click.testing import CliRunner
 
 from salus.attacks import PGD, UAP
-from salus.audit import stream
-from salus.audit.stream import attack_rows, read_rows
 from salus.classifier import Classifier
 from salus.cli import main
 from salus.errors import DataError, OptionError, StoreError
+from salus.jobs import attack as stream
+from salus.jobs.attack import attack_rows, read_rows
 from salus.models import build_model
 from salus.storage import RowReader, RowWriter
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import salus
 from salus.atomic import write_json
-from salus.audit import build
-from salus.audit.labels import LIST, check_cleaning, find_wrong, in_words
+from salus.audit import setup as build
+from salus.audit.cleaning import LIST, check_cleaning, find_wrong, in_words
 from salus.audit.plan import Plan
 from salus.data import load as load_data
 from salus.hardening.label_cleaning import LabelFinds

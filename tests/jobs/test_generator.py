@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from salus.audit import run_generator
 from salus.cli import main
 from salus.errors import OptionError, StoreError
 from salus.generative.generator import Generator
+from salus.jobs import run_generator
 
 SMALL = {"width": 2, "latent": 3}
 

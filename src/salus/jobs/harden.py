@@ -15,7 +15,7 @@ import salus
 from salus.atomic import write_json
 from salus.attacks import Attack
 from salus.attacks.registry import split_attack
-from salus.audit import build
+from salus.audit import setup as build
 from salus.audit.model import several
 from salus.audit.plan import Plan, marks
 from salus.audit.run import whole_test

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from salus.audit.build import spaced
 from salus.audit.model import several
+from salus.audit.setup import spaced
 from salus.data import load as load_data
 from salus.generative.generator import Generator
 from salus.generative.wgan import WGANHistory, WGANOptions, train_generator

@@ -28,7 +28,7 @@ from salus.options import build, split_spec
 from salus.progress import console
 from salus.purifiers import Purifier, build_purifier
 from salus.storage import digest
-from salus.substitute import attackers_share, train_on_split
+from salus.threats.substitute import attackers_share, train_on_split
 from salus.training import TrainingOptions, TransferOptions, fit_classifier
 
 #: The substitute is trained with another seed, as far from the audited model's as this.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from salus.atomic import write_text
-from salus.audit import build
+from salus.audit import setup as build
 from salus.audit.plan import Plan
 from salus.data import Dataset, Splits
 from salus.errors import OptionError

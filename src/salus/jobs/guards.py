@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from salus.audit import build
+from salus.audit import setup as build
 from salus.audit.plan import Plan
 from salus.data import load as load_data
 from salus.errors import DataError, OptionError

@@ -16,7 +16,7 @@ from salus.classifier import Classifier
 from salus.data.base import Dataset, Provenance
 from salus.errors import DataError, ModelError, OptionError
 from salus.options import build
-from salus.substitute import JacobianAugmentation, agreement, attackers_share, train_on_split
+from salus.threats.substitute import JacobianAugmentation, agreement, attackers_share, train_on_split
 from salus.training import TrainingOptions
 
 QUICK = JacobianAugmentation(rounds=5, training=TrainingOptions(epochs=30, batch_size=32, learning_rate=5e-3))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from salus.audit import build
+from salus.audit import setup as build
 from salus.audit.plan import Plan
 from salus.data import load as load_data
 from salus.detectors.multimagnet_calibration import blends, choose_by_accuracy, choose_on_clean, measure

@@ -1,0 +1,27 @@
+"""What commands do beside audits: hardening, label search, generators, autoencoders, guards, attacks on files."""
+
+from salus.jobs.attack import attack_rows, read_rows
+from salus.jobs.autoencoders import TrainedRepository, run_autoencoders
+from salus.jobs.calibration import Calibrated, run_calibration
+from salus.jobs.generator import TrainedGenerator, run_generator
+from salus.jobs.guards import FittedBundle, fit_bundle, judge_file
+from salus.jobs.harden import Hardened, run_hardening
+from salus.jobs.labels import FoundLabels, run_labels
+
+__all__ = [
+    "Calibrated",
+    "FittedBundle",
+    "FoundLabels",
+    "Hardened",
+    "TrainedGenerator",
+    "TrainedRepository",
+    "attack_rows",
+    "fit_bundle",
+    "judge_file",
+    "read_rows",
+    "run_autoencoders",
+    "run_calibration",
+    "run_generator",
+    "run_hardening",
+    "run_labels",
+]
