@@ -1,0 +1,5 @@
+"""``python -m salus.cli``."""
+
+from salus.cli import main
+
+main()

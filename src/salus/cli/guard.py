@@ -1,0 +1,90 @@
+"""Guards: fitted, calibrated, applied."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import click
+
+from salus.cli.options import (
+    data_options,
+    defence_options,
+    model_options,
+    plan_fields,
+)
+
+
+@click.group()
+def guard() -> None:
+    """Make guards and use them."""
+
+
+@guard.command("fit")
+@model_options
+@defence_options
+@data_options
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the bundle.")
+def guard_fit(out: Path, **options: Any) -> None:
+    """Train a classifier, fit its defence and save both as one bundle."""
+    from salus.audit.plan import Plan
+    from salus.jobs import fit_bundle
+
+    made = fit_bundle(Plan.of(plan_fields(options)), out)
+    for detector in made.guard.describe()["detectors"]:
+        click.echo(detector["text"] + ".")
+    click.echo(
+        f"On {made.n} test inputs it rejects {made.rejected:.1%} and answers {made.right:.1%} rightly. Bundle: {out}"
+    )
+
+
+@guard.command("calibrate")
+@model_options
+@click.option("--repository", type=click.Path(path_type=Path), required=True, help="Folder of `salus autoencoders`.")
+@click.option("--attack", help="Calibrate against this attack (pgd:eps=0.01).  [default: clean samples alone]")
+@click.option("--false-alarm-rate", type=float, help="Clean inputs it may reject, without --attack.  [default: 0.01]")
+@data_options
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for calibration.json.")
+def guard_calibrate(repository: Path, attack: str | None, out: Path, **options: Any) -> None:
+    """Choose MultiMagNet's n, metric, temperature, drop rate and approach for a classifier.
+
+    Every combination is scored on samples that neither the classifier nor, of the same data and seed, the
+    autoencoders have learnt from; calibration.json holds all of them, and the thresholds of the best.
+
+    \b
+    salus autoencoders --data mitdb --out runs/autoencoders
+    salus guard calibrate --data mitdb --repository runs/autoencoders --out runs/calibrated
+    """
+    from salus.audit.plan import Plan
+    from salus.cli.terminal import print_calibration
+    from salus.jobs import run_calibration
+
+    made = run_calibration(Plan.of(plan_fields(options)), repository, out, attack=attack)
+    print_calibration(made.calibration, *(("blends", 1) if attack is None else ("attacked", 5)))
+    against = "blends of them" if attack is None else f"attacked ones that fool the classifier ({attack})"
+    spec = f"multimagnet:calibration={made.path},repository={repository}"
+    click.echo(
+        f"{len(made.calibration.grid)} combinations scored on {made.clean} clean samples and {made.adversarial} "
+        f"{against}; best: {made.calibration.rule}. All of them: {made.path}\n"
+        f"Use it: --model {made.model} --defence {shlex.quote(spec)}"
+    )
+
+
+@guard.command("apply")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("inputs", type=click.Path(path_type=Path))
+@click.option("--model", help="package.module:factory, for a bundle around a model of your own.")
+@click.option("--out", type=click.Path(path_type=Path), help="CSV to write instead of standard output.")
+def guard_apply(bundle: Path, inputs: Path, model: str | None, out: Path | None) -> None:
+    """Let a bundle judge the x of an .npz file: one line an input, label or rejected."""
+    from salus.jobs import judge_file
+
+    text = judge_file(bundle, inputs, factory=model)
+    if out is None:
+        click.echo(text, nl=False)
+    else:
+        from salus.atomic import write_text
+
+        write_text(out, text)
+        click.echo(f"Verdicts: {out}")

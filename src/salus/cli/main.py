@@ -1,0 +1,45 @@
+"""The command ``salus``: its commands, and how mistakes end."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from salus import __version__
+from salus.cli.attack import attack
+from salus.cli.audit import audit, report
+from salus.cli.data import data
+from salus.cli.generative import autoencoders, generator
+from salus.cli.guard import guard
+from salus.cli.harden import harden
+from salus.cli.labels import labels
+from salus.cli.reproduce import reproduce
+from salus.errors import SalusError
+
+_WIDTH = {"max_content_width": 100, "help_option_names": ["-h", "--help"]}
+
+
+class _Group(click.Group):
+    """Turns every mistake of input into one sentence and exit code 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SalusError as error:
+            click.echo(f"Error: {' '.join(str(error).split())}", err=True)
+            sys.exit(2)
+        except KeyboardInterrupt:
+            click.echo("Stopped. Run the same command again to go on from here.", err=True)
+            sys.exit(130)
+
+
+@click.group(cls=_Group, context_settings=_WIDTH)
+@click.version_option(__version__, prog_name="salus")
+def main() -> None:
+    """Audit, harden and guard medical classifiers against adversarial inputs."""
+
+
+for command in (audit, attack, reproduce, report, harden, labels, generator, autoencoders, guard, data):
+    main.add_command(command)
