@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from salus.attacks import FGSM
 from salus.classifier import Classifier
 from salus.data import Dataset, load
-from salus.detectors import DefenseGAN, build_detector, projection
+from salus.detectors import DefenseGAN, build_detector
+from salus.generative import projection
 from salus.errors import CalibrationError, ModelError, OptionError
 from salus.generative.generator import Generator
 from salus.generative.wgan import WGANOptions, train_generator
