@@ -138,6 +138,11 @@ class Guard:
         return self.classifier.bounds
 
     @property
+    def bare(self) -> bool:
+        """Whether the classifier stands alone."""
+        return not self.detectors and self.purifier is None
+
+    @property
     def layers(self) -> tuple[str, ...]:
         """All layers that the detectors read, each once."""
         return tuple(dict.fromkeys(layer for detector in self.detectors for layer in detector.layers))

@@ -24,7 +24,7 @@ from salus.attacks.peers.names import _made
 from salus.attacks.peers.victim import Victim, View
 from salus.attacks.registry import build_attack, known_options
 from salus.errors import ModelError, OptionError
-from salus.threats import refusal
+from salus.threats import THREAT_MODELS
 
 LIBRARIES = ("art", "foolbox", "torchattacks")
 
@@ -296,7 +296,7 @@ def test_named_attacks_are_made_like_ours(library: str) -> None:
     assert attack == build_attack(attack.name, {f.name: getattr(attack, f.name) for f in fields(attack) if f.init})
     assert pickle.loads(pickle.dumps(attack)) == attack and hash(attack) == hash(replace(attack))
     assert {"eps", "norm", "steps", "queries", "time_limit"} <= known_options(attack.name)
-    assert refusal(attack, "adaptive") is not None
+    assert THREAT_MODELS["adaptive"].refusal(attack) is not None
 
 
 def test_names_may_be_short_and_say_what_the_attack_needs_and_measures() -> None:

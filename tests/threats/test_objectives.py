@@ -14,7 +14,7 @@ from salus.threats import (
     GuardObjective,
     Orthogonal,
     adaptive,
-    check_threat,
+    find_threat,
     gray_box,
     oblivious,
 )
@@ -127,7 +127,7 @@ def test_an_attack_without_an_adaptive_form_refuses(toy, engine) -> None:
 
 def test_an_unknown_threat_model_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(OptionError, match="'adaptive'"):
-        check_threat("adaptve")
+        find_threat("adaptve")
 
 
 def test_the_same_seed_gives_the_same_attack(toy) -> None:
