@@ -21,7 +21,7 @@ from salus.detectors.multimagnet_grid import Calibration
 from salus.generative import Repository
 from salus.guard import Guard
 from salus.progress import progress
-from salus.storage import digest
+from salus.storage import TrainingFolder, digest
 from salus_studies.frame.steps import Steps
 from salus_studies.multimagnet import attacked as attacks
 from salus_studies.multimagnet import observed, trainings
@@ -99,45 +99,46 @@ class MagNetExperiments:
 
     def classifier(self) -> Classifier | None:
         """Train, or read, the classifier; None where the time does not allow it."""
-        folder = self.folder / "classifiers" / self.name
-        made: list[Classifier] = []
-
-        def train() -> dict[str, Any]:
-            made.append(trainings.classifier(self.dealt, self.setting, folder, seed=self.seed, device=self.device))
-            return trainings.classifier_facts(made[0], self.dealt, folder)
-
-        key = [self.prints, asdict(self.setting.training), self.setting.network, dict(self.setting.network_options),
-               self.setting.recipe.describe(), self.seed]  # fmt: skip
-        if not (folder / "training.json").exists():
-            self.steps.forget(f"{self.name}-classifier")
-        record = self.do("classifier", "classifier", key, train)
+        setting = self.setting
+        key = [
+            self.prints,
+            asdict(setting.training),
+            setting.network,
+            dict(setting.network_options),
+            setting.recipe.describe(),
+            self.seed,
+        ]
+        classifier, record = self.steps.train(
+            f"{self.name}-classifier",
+            f"{self.name} classifier",
+            key,
+            TrainingFolder(self.folder / "classifiers" / self.name),
+            lambda checkpoint: trainings.train_classifier(
+                self.dealt, setting, checkpoint, seed=self.seed, device=self.device
+            ),
+            blank={},
+        )
         self.record("classifiers", record)
-        if record["status"] != "done":
+        if classifier is None:
+            self.reason = record["reason"]
             return None
-        return made[0] if made else trainings.classifier(
-            self.dealt, self.setting, folder, seed=self.seed, device=self.device
-        )  # fmt: skip
+        return classifier.to(self.device)
 
     def repository(self) -> Repository | None:
         """Train, or read, the autoencoders; None where the time does not allow it."""
         folder = self.folder / "autoencoders" / self.name
-        made: list[Repository] = []
 
         def read() -> Repository:
-            return trainings.repository(self.dealt, self.setting, folder, seed=self.seed, device=self.device)
-
-        def train() -> dict[str, Any]:
-            made.append(read())
-            return trainings.repository_facts(made[0], self.dealt, self.device)
+            return trainings.train_members(self.dealt, self.setting, folder, seed=self.seed, device=self.device)
 
         if not (folder / "repository.json").exists():
             self.steps.forget(f"{self.name}-autoencoders")
         key = [self.prints, asdict(self.setting.repository), self.seed]
-        record = self.do("autoencoders", "autoencoders", key, train)
+        record = self.do(
+            "autoencoders", "autoencoders", key, lambda: trainings.members_facts(read(), self.dealt, self.device)
+        )
         self.record("repositories", record)
-        if record["status"] != "done":
-            return None
-        return made[0] if made else read()
+        return read() if record["status"] == "done" else None
 
     # What members measure.
 
