@@ -19,7 +19,7 @@ from salus.metrics import (
     score_auc,
     similarities,
     ssim,
-)  # fmt: skip
+)
 from salus_studies.ecg_atk_gan.trainings import TrainedColumn
 
 

@@ -159,9 +159,16 @@ class GANOrder:
                 advance(1)
 
     def attack(
-        self, split: str, architecture: str, on: str, plan: Planned, bare: Any, guarded: Any, whole: Dataset,
+        self,
+        split: str,
+        architecture: str,
+        on: str,
+        plan: Planned,
+        bare: Any,
+        guarded: Any,
+        whole: Dataset,
         advance: Callable[..., None],
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Compute one honest cell."""
         data = whole if plan.beats is None else _drawn(whole, plan.beats, self.seed)
         data = replace(data, x=data.x.to(self.device), y=data.y.to(self.device))
@@ -219,8 +226,11 @@ class GANOrder:
                 found = steps.get(f"beats-{architecture}-{column}-judged", {})
                 training = state.get(("beats", architecture, column), {})
                 base = {
-                    "protocol": "as-published", "split": "beats", "architecture": architecture, "attack": column,
-                }  # fmt: skip
+                    "protocol": "as-published",
+                    "split": "beats",
+                    "architecture": architecture,
+                    "attack": column,
+                }
                 if "cell" in found:
                     cells.append({**base, **found["cell"], "status": "done", "reason": None})
                 else:

@@ -67,8 +67,13 @@ class MagNetExperiments:
         self.reason = "not reached"  # why the last step that was not run was not
         self.arrays: dict[str, Tensor] = {}
         self.records: dict[str, list[dict[str, Any]]] = {
-            "classifiers": [], "repositories": [], "attacks": [], "rows": [], "chosen": [], "adaptive": [],
-        }  # fmt: skip
+            "classifiers": [],
+            "repositories": [],
+            "attacks": [],
+            "rows": [],
+            "chosen": [],
+            "adaptive": [],
+        }
 
     def run(self) -> dict[str, list[dict[str, Any]]]:
         """Do all that there is time for; returns the records."""
@@ -192,9 +197,13 @@ class MagNetExperiments:
     # What is attacked.
 
     def attack(
-        self, name: str, classifier: Classifier, repository: Repository, sides: tuple[Measured, Side] | None,
+        self,
+        name: str,
+        classifier: Classifier,
+        repository: Repository,
+        sides: tuple[Measured, Side] | None,
         general: Calibration | None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Attack as Table 1 has it and, where Table 6 is not met, retuned; then calibrate, draw and count."""
         engine = attacks.as_printed(self.name, name, iterations=self.setting.iterations, seed=self.seed)
         printed = self.attacked(name, AS_PRINTED, engine, classifier)
@@ -270,9 +279,15 @@ class MagNetExperiments:
         return float(record["eps"]) if record["status"] == "done" else None
 
     def seen(
-        self, name: str, strength: str, validation: Attacked, test: Attacked, classifier: Classifier,
-        repository: Repository, engine: Attack,
-    ) -> _Fooled | None:  # fmt: skip
+        self,
+        name: str,
+        strength: str,
+        validation: Attacked,
+        test: Attacked,
+        classifier: Classifier,
+        repository: Repository,
+        engine: Attack,
+    ) -> _Fooled | None:
         """Let the members measure the attacked images of both parts."""
         of = [engine.name, asdict(engine)]
         parts = {"validation": validation, "test": test}
@@ -286,9 +301,14 @@ class MagNetExperiments:
         return _Fooled(validation, test, first, second)
 
     def held(
-        self, name: str, eps: float, printed: _Fooled | None, classifier: Classifier, repository: Repository,
+        self,
+        name: str,
+        eps: float,
+        printed: _Fooled | None,
+        classifier: Classifier,
+        repository: Repository,
         sides: tuple[Measured, Side],
-    ) -> _Fooled | None:  # fmt: skip
+    ) -> _Fooled | None:
         """Hold a closest attack to a length; what was measured on the clean images stands for those that stay."""
         if printed is None:
             return None
@@ -313,9 +333,13 @@ class MagNetExperiments:
     # What is counted.
 
     def judge(
-        self, name: str, strength: str, fooled: _Fooled | None, sides: tuple[Measured, Side],
+        self,
+        name: str,
+        strength: str,
+        fooled: _Fooled | None,
+        sides: tuple[Measured, Side],
         general: Calibration | None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Calibrate on validation images, draw ensembles for the test images, and count."""
         if fooled is None:
             self.absent(name, self.reason, strength)
@@ -390,9 +414,15 @@ class MagNetExperiments:
     # Bookkeeping.
 
     def do(
-        self, name: str, kind: str, key: Any, work: Callable[[], dict[str, Any]], *,
-        blank: dict[str, Any] | None = None, always: bool = False,
-    ) -> dict[str, Any]:  # fmt: skip
+        self,
+        name: str,
+        kind: str,
+        key: Any,
+        work: Callable[[], dict[str, Any]],
+        *,
+        blank: dict[str, Any] | None = None,
+        always: bool = False,
+    ) -> dict[str, Any]:
         """Do a step of this set of data, and remember why one is not run."""
         content = self.steps.do(f"{self.name}-{name}", f"{self.name} {kind}", key, work, blank=blank, always=always)
         if content["status"] != "done":
