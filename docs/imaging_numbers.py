@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from salus_studies.frame.markdown import done, find, interval
+from salus.metrics.wording import estimate
+from salus_studies.frame.markdown import done, find
 from salus_studies.skin_lesion.measured import cell
 
 Record = dict[str, Any]
@@ -61,7 +62,7 @@ def health(record: Record) -> Record:
 
 def of_hundred(found: Record | None, name: str = "fnr") -> str:
     """Write a rate in percent with its interval."""
-    return "not run" if found is None else interval(found[name], found.get(f"{name}_low"), found.get(f"{name}_high"))
+    return "not run" if found is None else estimate(found[name], found.get(f"{name}_low"), found.get(f"{name}_high"))
 
 
 def alarms(found: Record | None) -> str:

@@ -20,7 +20,8 @@ from imaging_numbers import DEFENCES, Record, alarms, attack, health, judged, mi
 from imaging_words import ASK, ATTACKS, HEAD, LIMITS, WHAT_AN_ATTACK_IS, WHAT_HELPS, WHAT_IT_DOES
 from stamps import check
 
-from salus_studies.frame.markdown import bullets, done, find, markdown, percent, rate
+from salus.metrics.wording import percent, rate
+from salus_studies.frame.markdown import bullets, done, find, markdown
 from salus_studies.skin_lesion.published import NETWORKS
 from salus_studies.skin_lesion.sentences import KEPT, TIMES, purified
 

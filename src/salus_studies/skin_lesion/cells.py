@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from salus.attacks import FGSM, PGD, UAP, Attack, AutoAttack
 from salus_studies.skin_lesion import published
-from salus_studies.skin_lesion.scales import Scale
+from salus_studies.skin_lesion.scales import LesionScale
 
 #: Purifiers by their names here: the options of ``low-level``.
 PURIFIERS = {
@@ -64,9 +64,13 @@ class Case:
     def record(self) -> dict[str, str | None]:
         """Say what it is, for a record."""
         return {
-            "model": self.model, "purifier": self.purifier, "attack": self.attack, "attacker": self.attacker,
-            "defence": self.defence, "threat_model": self.threat_model,
-        }  # fmt: skip
+            "model": self.model,
+            "purifier": self.purifier,
+            "attack": self.attack,
+            "attacker": self.attacker,
+            "defence": self.defence,
+            "threat_model": self.threat_model,
+        }
 
 
 def cases(*, hardened: bool) -> list[Case]:
@@ -98,7 +102,7 @@ def cases(*, hardened: bool) -> list[Case]:
     return [*found, *(Case(model, None, "auto-attack", KNOWS) for model in models)]
 
 
-def engine(case: Case, scale: Scale, uap_eps: float, seed: int) -> Attack | None:
+def engine(case: Case, scale: LesionScale, uap_eps: float, seed: int) -> Attack | None:
     """Make the attack of a cell."""
     if case.attack == "fgsm":
         return FGSM(eps=published.FGSM_EPS, seed=seed)
@@ -118,7 +122,7 @@ def universal(eps: float, seed: int) -> UAP:
     return UAP(eps=eps, fooling_rate=1.0, seed=seed)
 
 
-def images(case: Case, scale: Scale) -> int | None:
+def images(case: Case, scale: LesionScale) -> int | None:
     """Say how many test images a cell takes; None for all."""
     if case.attack == "auto-attack":
         return scale.ensemble
