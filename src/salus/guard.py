@@ -147,6 +147,12 @@ class Guard:
         """All layers that the detectors read, each once."""
         return tuple(dict.fromkeys(layer for detector in self.detectors for layer in detector.layers))
 
+    def on(self, classifier: Classifier) -> Guard:
+        """Put a loaded guard's defences on the classifier in hand, so that both are one object."""
+        for detector in self.detectors:
+            detector.classifier_ = classifier
+        return Guard(classifier, self.detectors, self.purifier, name=self.name)
+
     def fit(
         self,
         train: Dataset,

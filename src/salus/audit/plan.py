@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,15 +14,14 @@ from salus.attacks.ball import by_place
 from salus.attacks.controls import Control, parse_control
 from salus.attacks.poisoning import Poison, Trigger, parse_poison, triggers
 from salus.attacks.registry import attack_class, build_attack, known_options, split_attack
+from salus.audit.defence import Defence
+from salus.audit.substitutes import parse_substitute
 from salus.data import Dataset
 from salus.data.options import parse_size
-from salus.detectors import DETECTORS
 from salus.errors import OptionError, nearest
 from salus.hardening.label_cleaning import LabelCleaning, parse_cleaning
-from salus.options import build, parse_value, split_spec
-from salus.purifiers import PURIFIERS
-from salus.threats import check_threat
-from salus.threats.substitute import JacobianAugmentation
+from salus.options import parse_value
+from salus.threats import ThreatModel, find_threat
 
 #: The sweep for attacks that name no eps, by kind of data; in the units of x.
 DEFAULT_EPS = {
@@ -34,12 +32,6 @@ DEFAULT_EPS = {
 
 #: The sweep of attacks in L0: shares of the pixels, moments or features.
 DEFAULT_PLACES = (0.002, 0.01, 0.05)
-
-#: How a transfer attacker may come by a classifier of their own.
-SUBSTITUTES = ("data", "split", "queries")
-
-#: Samples that an attacker starts from who learns from answers alone (Papernot et al., 2017, had 150).
-QUERY_SEEDS = 150
 
 #: The fields that describe the data; they are handed to the loader as they are.
 DATA_OPTIONS = (
@@ -225,15 +217,11 @@ class Plan(BaseModel):
             ) from error
         for spec in plan.attack:
             attack_class(split_attack(spec)[0])
-        plan.questions()
+        parse_substitute(plan.substitute, plan.seed)
         plan.cleaning()
+        plan.defences()
         for threat in plan.threat_model:
-            check_threat(threat)
-        for spec in plan.defences:
-            for part in guard_parts(spec):
-                name, _ = split_spec(part, "defence")
-                if name not in DETECTORS and name not in PURIFIERS:
-                    raise OptionError(f"Unknown defence {name!r}; {nearest(name, [*DETECTORS, *PURIFIERS, 'none'])}")
+            find_threat(threat)
         return plan
 
     @classmethod
@@ -255,9 +243,17 @@ class Plan(BaseModel):
         return cls.of({**content, **(overrides or {})})
 
     @property
-    def defences(self) -> tuple[str, ...]:
-        """The guards to build; none when the plan says ``none``."""
-        return tuple(spec for spec in self.defence if spec != "none")
+    def threats(self) -> tuple[type[ThreatModel], ...]:
+        """What attackers know."""
+        return tuple(find_threat(name) for name in dict.fromkeys(self.threat_model))
+
+    def defences(self) -> tuple[Defence, ...]:
+        """Make the defences, one for each guard; none when the plan says ``none``.
+
+        Raises:
+            OptionError: one is unknown, or has two purifiers.
+        """
+        return tuple(Defence.parse(spec, self.false_alarm_rate) for spec in self.defence if spec != "none")
 
     @property
     def data_options(self) -> dict[str, Any]:
@@ -318,22 +314,6 @@ class Plan(BaseModel):
         """Make the attacks by which the backdoors among the poisonings are called."""
         return triggers(self.poisons(), bounds=data.bounds, seed=self.seed, **marks(data))
 
-    def questions(self) -> tuple[JacobianAugmentation, int]:
-        """Read how a substitute is trained from queries alone, and from how many samples it starts.
-
-        Raises:
-            OptionError: the substitute or one of its options is unknown, or makes no sense.
-        """
-        name, given = split_spec(self.substitute, "substitute")
-        if name not in SUBSTITUTES:
-            raise OptionError(f"Unknown substitute {name!r}; {nearest(name, SUBSTITUTES)}")
-        if given and name != "queries":
-            raise OptionError(f"Substitute {name!r} takes no options; 'queries:rounds=6,step=0.1' does.")
-        seeds = given.pop("seeds", QUERY_SEEDS)
-        if type(seeds) is not int or seeds < 2:
-            raise OptionError(f"Substitute {self.substitute!r}: seeds must be a whole number from 2 up.")
-        return build(JacobianAugmentation, {"seed": self.seed, **given}, f"substitute {name!r}"), seeds
-
 
 def marks(data: Dataset) -> dict[str, Any]:
     """Give what a table's marked features allow."""
@@ -351,12 +331,6 @@ def _numbers(value: Any) -> Any:
     if not isinstance(value, (list, tuple)):
         raise ValueError("it must be numbers, in a list or separated by commas")
     return tuple(parse_value(v.strip()) if isinstance(v, str) else v for v in value)
-
-
-def guard_parts(spec: str) -> list[str]:
-    """Split ``a:x=1+b`` where a known defence follows the plus; a plus inside an option stays (layers)."""
-    names = "|".join(map(re.escape, [*DETECTORS, *PURIFIERS]))
-    return re.split(rf"\+(?=(?:{names})(?:[:+]|$))", spec)
 
 
 def _default_eps(data: Dataset, norm: str) -> tuple[float, ...]:

@@ -11,7 +11,7 @@ from salus.threats.base import AttackedSamples, Samples, StandIn, ThreatModel, W
 from salus.threats.engines import decision_only, full_strength, oblivious, transfer
 from salus.threats.gray_box import gray_box
 from salus.threats.latent import LatentSearch
-from salus.threats.models import FIXED, THREAT_MODELS, find_threat
+from salus.threats.models import FIXED, THREAT_MODELS, WhiteBox, find_threat
 from salus.threats.objectives import ClassConsistent, Eq6, FeatureMatching, GuardObjective, Orthogonal
 from salus.threats.universal import adaptive_universal, universal_variants
 from salus.threats.worst import AdaptiveResult
@@ -30,6 +30,7 @@ __all__ = [
     "Samples",
     "StandIn",
     "ThreatModel",
+    "WhiteBox",
     "Workshop",
     "adaptive",
     "adaptive_universal",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -92,6 +92,8 @@ class ThreatModel(ABC):
     summary: ClassVar[str]
     #: What its attacker trains needs training samples; they are asked for in these words.
     trains: ClassVar[str | None] = None
+    #: Its attacker may be dealt training samples of their own, which the audited model then does not see.
+    deals: ClassVar[bool] = False
     #: Why attacks are left out that do not go with it.
     unsuited: ClassVar[str] = ""
     #: The attacker knows the whole guard.
@@ -116,6 +118,16 @@ class ThreatModel(ABC):
     def equip(cls, workshop: Workshop) -> ThreatModel:
         """Make an attacker who has what they need."""
         return cls()
+
+    @classmethod
+    def revision(cls, guard: Guard) -> int | None:
+        """Number what such an attack on this guard comes to, where that changed apart from the other threat models'."""
+        return None
+
+    @classmethod
+    def caveat(cls, guard: str, files: Collection[str]) -> str | None:
+        """Say what such an attacker has beyond what they should, of a guard whose options name these files."""
+        return None
 
     def identity(self, guard: Guard) -> dict[str, str]:
         """Return fingerprints of what the attacker has, as far as it decides what comes of an attack on this guard."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, TypeAlias
 
 from torch import Tensor
 
@@ -21,7 +21,8 @@ from salus.threats.engines import decision_only, needs_more_than_answers, no_ada
 from salus.threats.gray_box import gray_box
 from salus.threats.universal import adaptive_universal, universal_variants
 
-Tried, Done = Callable[[str, int], None], Callable[[int], None]
+Tried: TypeAlias = Callable[[str, int], None]
+Done: TypeAlias = Callable[[int], None]
 
 
 class OnAClassifier(ThreatModel):
@@ -65,6 +66,7 @@ class Transfer(OnAClassifier):
     name: ClassVar[str] = "transfer"
     summary: ClassVar[str] = "The attacker knows only a substitute that was trained apart."
     trains: ClassVar[str | None] = "a transfer or gray-box attacker"
+    deals: ClassVar[bool] = True
 
     substitute: StandIn
 
@@ -150,6 +152,11 @@ class OnAGuard(ThreatModel):
         """Refuse what has no adaptive form."""
         return no_adaptive_form(attack)
 
+    @classmethod
+    def revision(cls, guard: Guard) -> int | None:
+        """Number the ways tried."""
+        return 8
+
     def known(self, guard: Guard) -> Guard:
         """Return the guard that is attacked."""
         return guard
@@ -180,6 +187,12 @@ class Adaptive(OnAGuard):
     def faces(cls, guard: Guard) -> bool:
         """Guards alone."""
         return not guard.bare
+
+    @classmethod
+    def revision(cls, guard: Guard) -> int | None:
+        """Number the ways tried; through a purifier that has no gradient of its own there are more."""
+        hidden = guard.purifier is not None and not guard.purifier.differentiable
+        return 9 if hidden else super().revision(guard)
 
     @classmethod
     def taxonomy(cls, knowledge: Knowledge) -> Taxonomy:
@@ -218,6 +231,16 @@ class GrayBox(OnAGuard):
     def taxonomy(cls, knowledge: Knowledge) -> Taxonomy:
         """Place it."""
         return evasion(knowledge, "gray-box: the weights are unknown", TRANSFER)
+
+    @classmethod
+    def caveat(cls, guard: str, files: Collection[str]) -> str | None:
+        """Say which defences the twin has, in part, as they are and not trained anew."""
+        if not files:
+            return None
+        return (
+            f"The gray-box attacker's twin of {guard} has {' and '.join(files)} of it as well, which its options name: "
+            "this attacker knows more than the recipe."
+        )
 
     @classmethod
     def equip(cls, workshop: Workshop) -> GrayBox:

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from salus.attacks import BIM, FGSM, PGD, Attack, AutoAttack, Boundary, CarliniWagnerLinf, HopSkipJump
-from salus.audit.cell import Cell
+from salus.audit.cell import Attempt, Cell
 from salus.data import Dataset
 from salus.detectors import AttackedHead
 from salus.guard import Guard
+from salus.threats import THREAT_MODELS
 from salus_studies.ecg_atk_gan.attacked import EPS
 from salus_studies.ecg_atk_gan.scales import GANScale
 from salus_studies.ecg_atk_gan.trainings import TrainedColumn
@@ -69,4 +70,6 @@ def guards(trained: TrainedColumn, calibration: Dataset, *, seed: int) -> tuple[
 def cell(plan: Planned, bare: Guard, guarded: Guard | None, data: Dataset) -> Cell:
     """Make the audit's cell of what is planned."""
     guard = guarded if plan.guarded and guarded is not None else bare
-    return Cell(data, guard, plan.attack, plan.threat_model)
+    if plan.attack is None or plan.threat_model is None:
+        return Cell(data, guard)
+    return Cell(data, guard, Attempt(plan.attack, THREAT_MODELS[plan.threat_model]()))

@@ -14,6 +14,7 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
 from salus import atomic
+from salus.audit.measure import measure_cell
 from salus.classifier import Classifier
 from salus.data import Dataset, Splits
 from salus.data import load as load_data
@@ -177,7 +178,7 @@ class GANOrder:
         advance(0, note=title)
 
         def count() -> dict[str, Any]:
-            record = cell.compute(cell.guard(data.x), lambda note: None)
+            record = measure_cell(cell, cell.guard(data.x), lambda note: None)
             return {**record, "split": split, "architecture": architecture, "trained_on": on}
 
         blank = {**cell.blank(), "split": split, "architecture": architecture, "trained_on": on}

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from salus import atomic
 from salus.attacks import PGD, Attack
-from salus.audit.cell import Cell
+from salus.audit.cell import Attempt, Cell
+from salus.audit.measure import measure_cell
 from salus.classifier import Classifier
 from salus.data import Dataset
 from salus.detectors import MultiMagNet
@@ -22,6 +23,7 @@ from salus.generative import Repository
 from salus.guard import Guard
 from salus.progress import progress
 from salus.storage import TrainingFolder, digest
+from salus.threats.models import Adaptive, Oblivious
 from salus_studies.frame.steps import Steps
 from salus_studies.multimagnet import attacked as attacks
 from salus_studies.multimagnet import observed, trainings
@@ -385,14 +387,16 @@ class MagNetExperiments:
         detector.fit(classifier, data.x, data.y)
         guard = Guard(classifier, [detector], name="multimagnet")
         engine = PGD(eps=PARAMETERS[self.name, "fgsm"]["eps"], steps=self.scale.adaptive_steps, seed=self.seed)
-        for threat in ("oblivious", "adaptive"):
-            cell = Cell(data, guard, engine, threat)
+        for threat in (Oblivious(), Adaptive()):
+            cell = Cell(data, guard, Attempt(engine, threat))
 
             def count(cell: Cell = cell) -> dict[str, Any]:
-                return cell.compute(guard(data.x), lambda note: None)
+                return measure_cell(cell, guard(data.x), lambda note: None)
 
-            blank = {"threat_model": threat}
-            self.record("adaptive", self.do(f"guarded-{threat}", f"guarded {threat}", cell.key(), count, blank=blank))
+            blank = {"threat_model": threat.name}
+            self.record(
+                "adaptive", self.do(f"guarded-{threat.name}", f"guarded {threat.name}", cell.key(), count, blank=blank)
+            )
 
     # Pictures.
 

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from salus import atomic
 from salus.attacks import UAP, Perturbation
-from salus.audit.cell import Cell
+from salus.audit.cell import Attempt, Cell
+from salus.audit.measure import measure_cell
 from salus.classifier import Classifier
 from salus.data import Dataset, Splits
 from salus.errors import BundleError
@@ -22,6 +23,8 @@ from salus.metrics import thesis_figures
 from salus.progress import progress
 from salus.purifiers import LowLevel
 from salus.storage import digest
+from salus.threats import THREAT_MODELS, StandIn
+from salus.threats.models import Transfer
 from salus_studies.frame.steps import Steps
 from salus_studies.skin_lesion import cells, published
 from salus_studies.skin_lesion.cells import COPY, PURIFIERS, Case
@@ -188,14 +191,21 @@ class LesionExperiments:
         cell = Cell(
             drawn(self.test, cells.images(case, self.scale), self.seed),
             Guard(model, purifier=purifier, name=case.name),
-            cells.engine(case, self.scale, eps or 0.0, self.seed),
-            case.threat_model,
-            substitute=plain if case.threat_model == "transfer" else None,
-            fit=self.fit if case.attack == "uap" else None,
+            self.attempt(case, plain, eps or 0.0),
         )
         pictures = (case.model, case.purifier) == ("plain", None) and case.attack in ("fgsm", "uap", "pgd")
         found = self.counted(case.name, cell, shown=case.attack if pictures else None)
         self.record("cells", {**case.record(), **found})
+
+    def attempt(self, case: Case, plain: Classifier, eps: float) -> Attempt | None:
+        """Say how a case's images are attacked; None where they are not. Copies are attacked on the plain model."""
+        attack = cells.engine(case, self.scale, eps, self.seed)
+        fit = self.fit if case.attack == "uap" else None
+        if attack is None or case.threat_model is None:
+            return None
+        stand_in = StandIn(plain, self.splits.train, {})
+        threat = Transfer(stand_in) if case.threat_model == Transfer.name else THREAT_MODELS[case.threat_model]()
+        return Attempt(attack, threat, fit=fit)
 
     def counted(self, name: str, cell: Cell, *, shown: str | None = None) -> dict[str, Any]:
         """Compute a cell, and the thesis's figures of its answers; ``shown`` keeps a few of its images to be drawn."""
@@ -205,7 +215,7 @@ class LesionExperiments:
         def compute() -> dict[str, Any]:
             clean = cell.guard(data.x)
             parts: list[dict[str, Tensor]] = []
-            record = cell.compute(clean, lambda note: None, lambda rows: parts.append(dict(rows)))
+            record = measure_cell(cell, clean, lambda note: None, lambda rows: parts.append(dict(rows)))
             labels = torch.cat([part["label"] for part in parts])
             if shown is not None:
                 x_adv = torch.cat([part["x_adv"] for part in parts])
@@ -215,7 +225,7 @@ class LesionExperiments:
                 labels,
                 data.classes,
                 published.POSITIVE,
-                clean_labels=None if cell.attack is None else clean.answers,
+                clean_labels=None if cell.attempt is None else clean.answers,
                 groups=data.groups,
             )
             kept = ("robust_accuracy", "attack_success_rate", "eps", "queries", "passes", "distance_median", "variants")
@@ -224,7 +234,8 @@ class LesionExperiments:
         title = f"{self.network}-{name}"
         if shown is not None and not path.exists():
             self.steps.forget(title)
-        kind = f"{self.network} {'clean' if cell.attack is None else cell.attack.name} {cell.threat_model}"
+        attack = "clean None" if cell.attempt is None else f"{cell.attempt.attack.name} {cell.attempt.threat.name}"
+        kind = f"{self.network} {attack}"
         content = self.steps.do(title, kind, [cell.key(), sorted(published.POSITIVE)], compute)
         if content["status"] != "done":
             self.reason = content["reason"]
