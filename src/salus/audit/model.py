@@ -15,7 +15,7 @@ from salus.data import Dataset
 from salus.errors import BundleError, ModelError, OptionError, nearest
 from salus.models import MODELS
 from salus.models.pretrained import architecture, initial_model, pretrained_digest
-from salus.options import split_spec
+from salus.options import parse_value, split_spec
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ def parse_model(text: str, weights: Path | None = None) -> Network | ReadyModel:
                 f"--weights goes with a model of your own (package.module:factory); {name!r} is trained here."
             )
         options = split_spec(text, "model")[1]
-        return Network(text, name, {key.replace("-", "_"): value for key, value in options.items()})
+        return Network(text, name, {key.replace("-", "_"): several(v) for key, v in options.items()})
     if text.endswith(".pt2"):
         return Program(text, weights)
     if Path(text).is_dir():
@@ -171,6 +171,14 @@ def parse_model(text: str, weights: Path | None = None) -> Network | ReadyModel:
         f"Unknown model {name!r}; {nearest(name, MODELS)} Your own: package.module:factory with --weights, "
         "a torch.export program FILE.pt2, or a folder that Salus saved."
     )
+
+
+def several(value: Any) -> Any:
+    """Read numbers joined by plus, ``16+32``, as a list."""
+    if not isinstance(value, str) or "+" not in value:
+        return value
+    parts = [parse_value(part) for part in value.split("+")]
+    return parts if all(type(part) in (int, float) for part in parts) else value
 
 
 def saved_classifier(folder: Path, data: Dataset) -> Classifier:
