@@ -42,18 +42,18 @@ def strengths(results: Record, data: str) -> list[str]:
     """Compare I-defender's areas with the paper's at every eps, and say which layer comes nearest."""
     paper = BLACK_BOX[data]
     records = [black_box(results, data, f"fgsm-{line.eps:g}") for line in paper.strengths]
-    ours = {
-        line.eps: own["auc"]
+    shown = {
+        line.eps: own
         for line, record in zip(paper.strengths, records, strict=True)
         if (own := chosen(record)) is not None and present(own["auc"])
     }
-    if not ours:
+    if not shown:
         return [f"{paper.title}, I-defender: {not_run(records[0])}."]
+    ours = {eps: own["auc"] for eps, own in shown.items()}
     theirs = {line.eps: line.i_defender for line in paper.strengths if line.eps in ours}
     hits = sum(area >= theirs[eps] - CLOSE for eps, area in ours.items())
     first = next(record for record in records if record is not None and done(record))
-    own = chosen(first)
-    assert own is not None  # noqa: S101 - it has areas
+    own = next(iter(shown.values()))
     listed = ", ".join(f"{area:.3f} ({theirs[eps]:.3f} in the paper) at {eps:g}" for eps, area in ours.items())
     lines = [
         f"{paper.title}, model E to F under FGSM: the I-defender chosen on clean validation likelihood ({own['title']};"

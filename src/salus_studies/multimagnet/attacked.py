@@ -69,8 +69,7 @@ def as_printed(dataset: str, attack: str, *, iterations: int | None, seed: int) 
 
 def with_eps(attack: Attack, eps: float) -> Attack:
     """Give FGSM or BIM another eps, and BIM's step in proportion."""
-    if isinstance(attack, BIM):
-        assert attack.step_size is not None  # noqa: S101 - Table 1 gives it
+    if isinstance(attack, BIM) and attack.step_size is not None:
         return replace(attack, eps=eps, step_size=attack.step_size * eps / attack.eps)
     return replace(attack, eps=eps)
 
@@ -138,8 +137,8 @@ def fit_eps(dataset: str, name: str, attack: Attack, classifier: Classifier, dat
     def left(eps: float) -> float:
         return accuracy(classifier, with_eps(attack, eps)(classifier, data.x, data.y), data.y)
 
-    assert attack.eps is not None  # noqa: S101 - FGSM and BIM have one
-    low, high = (attack.eps, 2 * attack.eps) if left(attack.eps) > goal else (0.0, attack.eps)
+    printed: float = PARAMETERS[dataset, name]["eps"]
+    low, high = (printed, 2 * printed) if left(printed) > goal else (0.0, printed)
     for _ in range(HALVINGS):
         middle = (low + high) / 2
         low, high = (middle, high) if left(middle) > goal else (low, middle)
