@@ -16,7 +16,7 @@ def smaller(meta: Record) -> str:
     """Say which settings of this run fall short of the six-attack paper's."""
     settings, paper = meta.get("settings") or {}, TRAINING[SIX]
     tested = sum(COUNTS_AS_THE_TEXT_HAS_THEM.test.values())
-    asked = {
+    of_paper = {
         "epochs": ("epochs", paper.epochs),
         "per_class": ("beats a class", paper.beats_per_class),
         "folds_trained": ("folds", paper.folds),
@@ -24,7 +24,7 @@ def smaller(meta: Record) -> str:
     }
     less = [
         f"{settings[key]:,} of {theirs:,} {name}"
-        for key, (name, theirs) in asked.items()
+        for key, (name, theirs) in of_paper.items()
         if theirs is not None and present(settings.get(key)) and settings[key] < theirs
     ]
     if not settings:
@@ -44,8 +44,8 @@ def prevalence(results: Record) -> list[str]:
         rows += [row for row in bare(results, split) if done(row) and row.get("confusion")]
         if not rows:
             continue
-        found = rows[0]["confusion"]
-        counts = np.array(found["matrix"]).sum(1) + np.array(found["rejected"])  # [K]
+        confusion = rows[0]["confusion"]
+        counts = np.array(confusion["matrix"]).sum(1) + np.array(confusion["rejected"])  # [K]
         most, share = CLASSES[int(counts.argmax())], float(counts.max() / counts.sum())
         theirs, f1 = 1 - (1 - share) * 2 / len(CLASSES), 2 * share / (1 + share) / int((counts > 0).sum())
         lines.append(

@@ -59,12 +59,14 @@ def between_patients(results: Record) -> list[str]:
     if not both:
         return ["Clean accuracy by beats against by patients: not run: no network was measured on both splits."]
 
-    def told(split: str, name: str) -> str:
+    def right(split: str, name: str) -> str:
         row = sides[split][name]
         f1 = macro_f1(row["confusion"]) if row.get("attack") is None and row.get("confusion") else None
         return f"{percent(row['clean_accuracy'])}%" + (f" (macro-F1 {percent(f1)})" if present(f1) else "")
 
-    pairs = [f"{NAMES[name]} {told('beats', name)} by beats and {told('patients', name)} by patients" for name in both]
+    pairs = [
+        f"{NAMES[name]} {right('beats', name)} by beats and {right('patients', name)} by patients" for name in both
+    ]
     return [f"Right answers on clean beats, trained on clean beats: {'; '.join(pairs)}."]
 
 
@@ -82,10 +84,12 @@ def head_alone(results: Record, short: bool = False) -> list[str]:
             attacker: [row["robust_accuracy"] for row in measured if row.get("threat_model") == attacker]
             for attacker in ("oblivious", "adaptive")
         }
-        told = [f"{span(values)} against the {attacker} attacker" for attacker, values in by_attacker.items() if values]
+        clauses = [
+            f"{span(values)} against the {attacker} attacker" for attacker, values in by_attacker.items() if values
+        ]
         lines.append(
             f"The attacked/clean head alone, split {SPLITS[split]}, rejecting what it calls attacked, leaves a robust "
-            f"accuracy of {' and '.join(told)}."
+            f"accuracy of {' and '.join(clauses)}."
         )
         if not by_attacker["adaptive"]:
             lines[-1] += " There is no adaptive row: this is an upper bound, and no evidence of a defence."

@@ -132,10 +132,10 @@ def explained(results: Record, split: str, short: bool = False) -> str:
                 f"{percent(kept[low])}% ({column_name(low)}) to {percent(kept[high])}% ({column_name(high)}) of beats"
             )
         parts.append(f"The untrained network, which the attacks were made on, keeps its own answer on {share}.")
-    found = [_correlation(length, falls) for falls in (theirs, ours)]
-    if present(found[0]):
-        shown = [f"{value:.2f}" if present(value) else "undefined" for value in found]
-        strength = min(value for value in found if present(value))
+    correlations = [_correlation(length, falls) for falls in (theirs, ours)]
+    if present(correlations[0]):
+        shown = [f"{value:.2f}" if present(value) else "undefined" for value in correlations]
+        strength = min(value for value in correlations if present(value))
         verdict = (
             "so the size of the change explains the order of the columns"
             if strength >= _EXPLAINS

@@ -23,12 +23,12 @@ def generator_table(results: Record, dataset: str = "MIT-BIH") -> str:
             rows.append([column_name(column), "**ours**", _no_ptb(results), *[NOTHING] * 4])
             continue
         for split in splits:
-            found = find(results.get("generator"), split=split, attack=column)
+            record = find(results.get("generator"), split=split, attack=column)
             for key, against in (("input", "its input"), ("clean", "the clean beat")):
                 source = f"**ours**, {SPLITS.get(split, split)}, against {against}"
-                row = found.get(key) if found is not None and done(found) else None
+                row = record.get(key) if record is not None and done(record) else None
                 figures = (
-                    [not_run(found), *[NOTHING] * 4]
+                    [not_run(record), *[NOTHING] * 4]
                     if row is None
                     else [
                         number(row.get("mse"), ".2e"),

@@ -39,9 +39,9 @@ def not_run(record: Record | None) -> str:
     return f"not run: {record.get('reason') or 'no reason was stored'}"
 
 
-def find(rows: Iterable[Record] | None, **asked: Any) -> Record | None:
+def find(rows: Iterable[Record] | None, **values: Any) -> Record | None:
     """Return the first record with these values, a measured one before one that was not run."""
-    matching = [row for row in rows or () if all(row.get(name) == value for name, value in asked.items())]
+    matching = [row for row in rows or () if all(row.get(name) == value for name, value in values.items())]
     return next((row for row in matching if done(row)), matching[0] if matching else None)
 
 

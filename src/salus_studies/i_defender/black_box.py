@@ -15,7 +15,7 @@ from salus.detectors import IDefender
 from salus.threats import transfer
 from salus_studies.i_defender import scored
 from salus_studies.i_defender.bench import Bench, Material, first
-from salus_studies.i_defender.choice import FIXED, MODEL_F, Choice, StateModel
+from salus_studies.i_defender.choice import FIXED, MODEL_F, LayerChoice, StateModel
 from salus_studies.i_defender.published import EPSILONS, STRONGEST
 from salus_studies.i_defender.scored import Seen
 
@@ -50,7 +50,7 @@ class FromEToF:
     def __init__(self, bench: Bench, material: Material, e: Classifier, f: Classifier) -> None:
         self.bench, self.material, self.e, self.f = bench, material, e, f
         self.test = first(material.test, bench.scale.test_images)
-        choice = Choice(bench, material, f, MODEL_F)
+        choice = LayerChoice(bench, material, f, MODEL_F)
         within = choice.within_layers()
         self.chosen = None if within is None else choice.of_all(within)
         self.settings: Sequence[StateModel] = () if within is None else (*within, *FIXED)

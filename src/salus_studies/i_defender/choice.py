@@ -92,7 +92,7 @@ FIXED = (
 )
 
 
-class Choice:
+class LayerChoice:
     """The choice for one classifier.
 
     Args:
@@ -145,7 +145,7 @@ class Choice:
 
         def measure() -> dict[str, Any]:
             train, y, validation, y_validation = self._seen()
-            found = candidates(
+            fits = candidates(
                 train[layer.name],
                 y,
                 validation[layer.name],
@@ -154,7 +154,7 @@ class Choice:
                 scale.components,
                 self.bench.seed,
             )
-            return {"width": train[layer.name].shape[1], **found}
+            return {"width": train[layer.name].shape[1], **fits}
 
         blank = {"data": self._data, "layer": layer.name, "title": layer.title}
         name = f"choice-{self._data}-{layer.name.replace('/', '-')}"

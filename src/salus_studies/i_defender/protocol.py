@@ -17,7 +17,7 @@ from salus_studies.frame.folder import Folder
 from salus_studies.frame.results import Results
 from salus_studies.i_defender.bench import Bench, Material, NetworkPlan, drawn
 from salus_studies.i_defender.black_box import FromEToF, attacks
-from salus_studies.i_defender.choice import WIDE_RESNET, Choice, StateModel
+from salus_studies.i_defender.choice import WIDE_RESNET, LayerChoice, StateModel
 from salus_studies.i_defender.defense_gan import Rival, runs
 from salus_studies.i_defender.imagenet import judge_imagenet
 from salus_studies.i_defender.published import ALPHAS, BLACK_BOX, GRAY_BOX, SEMI_WHITE_BOX
@@ -143,7 +143,7 @@ class DefenderOrder:
         target = self.wide("target", dict(scale.shallow), _TARGET)
         setting = None
         if target is not None:
-            choice = Choice(self.bench, material, target, WIDE_RESNET)
+            choice = LayerChoice(self.bench, material, target, WIDE_RESNET)
             within = choice.within_layers()
             setting = None if within is None else choice.of_all(within)
         if target is not None and setting is not None:
