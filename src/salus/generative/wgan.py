@@ -252,8 +252,8 @@ class _Game:
     @torch.no_grad()
     def show(self, folder: Path) -> None:
         """Draw what the generator makes of the same latents as ever; tables have no picture."""
-        from salus.figures.training import made_picture
+        from salus.figures.training import grid_picture
 
         if self.x.ndim > 2:
             z = torch.randn(64, self.options.latent, generator=torch.Generator().manual_seed(0)).to(self.device)
-            atomic.write_bytes(folder / "samples.png", made_picture(self.generator(z).cpu().numpy()))
+            atomic.write_bytes(folder / "samples.png", grid_picture(self.generator(z).cpu().numpy()))
