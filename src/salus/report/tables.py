@@ -38,7 +38,7 @@ class Table:
         rows: cells; the first of each row is its head.
         notes: columns explained here, ``(head, meaning)``.
         wide: needs the page sideways on paper.
-        classes: names of styles.
+        style: names of classes of the style sheet.
     """
 
     caption: str

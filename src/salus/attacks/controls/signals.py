@@ -17,7 +17,7 @@ from salus.errors import OptionError
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Noise(Control):
+class _SignalNoise(Control):
     """Noise added to signals ``[N, C, L]``, the same in all channels.
 
     Attributes:
@@ -48,7 +48,7 @@ class _Noise(Control):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _TimedNoise(_Noise):
+class _TimedNoise(_SignalNoise):
     """Noise that depends on time.
 
     Attributes:
@@ -147,7 +147,7 @@ class ElectrodeMotion(_TimedNoise):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gain(_Noise):
+class Gain(_SignalNoise):
     """A recorder that amplifies more, or less: each channel is stretched about its mean."""
 
     name: ClassVar[str] = "gain"
