@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from salus.attacks import FGSM, Attack, parse_attack
 from salus.attacks.objective import DecisionObjective
 from salus.attacks.peers import PeerAttack, peer_class, split_peer
-from salus.attacks.peers.names import _made
-from salus.attacks.peers.victim import Victim, View
+from salus.attacks.peers.names import _adapter_class
+from salus.attacks.peers.victim import PeerView, Victim
 from salus.attacks.registry import build_attack, known_options
 from salus.errors import ModelError, OptionError
 from salus.threats import THREAT_MODELS
@@ -77,18 +77,18 @@ class MadeHere(PeerAttack):
 
     @classmethod
     def facts(cls, theirs: Any, takes: frozenset[str]) -> dict[str, Any]:
-        return {"norms": ("linf", "l2"), "knowledge": "gradients", "told": True, "closest": False}
+        return {"norms": ("linf", "l2"), "knowledge": "gradients", "takes_eps": True, "closest": False}
 
     def generate(self, victim: Victim, seen: Tensor, y: Tensor, *, targeted: bool, seed: int) -> Tensor:
         eps = None if self.eps is None else self.eps / self._width
-        attack = self.constructed(self.settings(eps=eps, norm=self.norm), victim)
+        attack = self.construct(self.settings(eps=eps, norm=self.norm), victim)
         MadeHere.seen_options.update(attack.got)
         return Obedient.made(victim, seen, y)
 
 
 def obedient(made: Callable[[Victim, Tensor, Tensor], Tensor], **options: Any) -> Attack:
     Obedient.made = staticmethod(made)  # type: ignore[assignment]
-    return _made(MadeHere, "here:Obedient", Obedient)(**options)
+    return _adapter_class(MadeHere, "here:Obedient", Obedient)(**options)
 
 
 def test_our_words_reach_the_library_in_its_own_words_and_units(trained: Any) -> None:
@@ -252,15 +252,15 @@ def test_a_view_shows_images_and_reads_them_back(
     shape: tuple[int, ...], folded: bool, bounds: tuple[float, float], make_x: Callable[..., Tensor]
 ) -> None:
     x = make_x(5, shape, bounds)
-    view = View(shape, bounds, folded)
+    view = PeerView(shape, bounds, folded)
     seen = view.show(x)
     assert seen.ndim == 4 and seen.dtype == torch.float32 and float(seen.min()) >= 0 and float(seen.max()) <= 1
     assert tuple(seen.shape[1:]) == view.image
     if folded and len(shape) < 3:
         assert seen.shape[2] == seen.shape[3]
     torch.testing.assert_close(view.read(seen, torch.float32), x)
-    assert torch.equal(view.moved(x, seen, seen), x)
-    torch.testing.assert_close(view.moved(x, seen, 1 - seen), bounds[0] + bounds[1] - x)
+    assert torch.equal(view.move(x, seen, seen), x)
+    torch.testing.assert_close(view.move(x, seen, 1 - seen), bounds[0] + bounds[1] - x)
 
 
 def test_settings_are_fields_and_so_part_of_what_tells_attacks_apart() -> None:

@@ -91,7 +91,7 @@ def test_its_gradient_is_that_through_the_smoothing(make_x: Any) -> None:
         change, weight = make_x(3, shape).double().requires_grad_(), make_x(3, shape, seed=1).double()
         attack = SmoothPGD(eps=0.1)
         (slope,) = torch.autograd.grad((attack.smooth(change) * weight).sum(), change)
-        torch.testing.assert_close(attack.pulled(everywhere, weight), slope)
+        torch.testing.assert_close(attack.pull(everywhere, weight), slope)
 
 
 def test_a_constant_change_stays_what_it_is_away_from_the_rim() -> None:

@@ -109,16 +109,16 @@ class Watch:
                 yield append_watched
             self.kept = []
 
-        read = run_folder.Stored.rows
+        read = run_folder.ArrayFile.rows
 
-        def read_few(stored: run_folder.Stored, name: str, rows: slice) -> Any:
+        def read_few(stored: run_folder.ArrayFile, name: str, rows: slice) -> Any:
             found = read(stored, name, rows)
             assert found.ndim == 1 or len(found) <= BATCH, "a report reads all inputs"
             self.read += found.ndim > 1
             return found
 
         monkeypatch.setattr(run_folder, "_VALUES", BATCH * 3 * 8 * 8)
-        monkeypatch.setattr(run_folder.Stored, "rows", read_few)
+        monkeypatch.setattr(run_folder.ArrayFile, "rows", read_few)
         monkeypatch.setattr(packed, "_floats", counted)
         monkeypatch.setattr(Store, "cell_rows", watched)
 

@@ -274,10 +274,10 @@ class Attack(ABC):
     def _check(
         self, objective: Objective, x: Tensor, y: Tensor, start: Tensor | None, samples: Tensor | None = None
     ) -> None:
-        stated = objective.bounds
-        if stated is not None and not _same(stated, self.bounds):
+        bounds = objective.bounds
+        if bounds is not None and not _same(bounds, self.bounds):
             raise ModelError(
-                f"{self.title} has bounds {self.bounds}, but the model says {stated}; give the attack the model's."
+                f"{self.title} has bounds {self.bounds}, but the model says {bounds}; give the attack the model's."
             )
         if x.ndim < 2 or x.numel() == 0 or x.dtype not in (torch.float32, torch.float64):
             raise DataError(f"{self.title}: x must be float32 [N, ...] with N > 0, not {x.dtype} {list(x.shape)}.")
@@ -293,8 +293,8 @@ class Attack(ABC):
             sample = place if samples is None else int(samples[place])
             raise DataError(f"{self.title}: sample {sample} has values outside the bounds {self.bounds}, or NaN.")
         if samples is not None and (samples.shape != y.shape or samples.dtype != torch.int64):
-            given = f"{samples.dtype} {list(samples.shape)}"
-            raise DataError(f"{self.title}: samples must be int64 [{len(x)}], not {given}.")
+            description = f"{samples.dtype} {list(samples.shape)}"
+            raise DataError(f"{self.title}: samples must be int64 [{len(x)}], not {description}.")
         if start is not None and (start.shape != x.shape or bool(start.isnan().any())):
             raise DataError(f"{self.title}: start must be shaped like x, {list(x.shape)}, without NaN.")
         diagonal = (self.bounds[1] - self.bounds[0]) * math.sqrt(x[0].numel())
@@ -330,9 +330,9 @@ def _usable(part: Tensor) -> Tensor:
     return part.clone() if part.is_inference() else part.detach()
 
 
-def _same(stated: tuple[float, float], given: tuple[float, float]) -> bool:
+def _same(bounds: tuple[float, float], others: tuple[float, float]) -> bool:
     # Models often keep their bounds in a float32 buffer.
-    return torch.equal(torch.tensor(stated, dtype=torch.float32), torch.tensor(given, dtype=torch.float32))
+    return torch.equal(torch.tensor(bounds, dtype=torch.float32), torch.tensor(others, dtype=torch.float32))
 
 
 def _tuples(mask: Any) -> Any:

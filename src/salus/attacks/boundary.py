@@ -81,9 +81,9 @@ class Boundary(DecisionAttack):
                 noise = draws.normal(self.seed, search.batch_samples[rows], (block, *shape), (1 << 32) + first)
                 noise = torch.where((region.high > region.low)[:, None], noise.to(point.dtype), 0)  # [A, block, ...]
             away = point - region.x
-            turned = sideways(away, noise[:, step % block], delta)
+            sidestep = sideways(away, noise[:, step % block], delta)
             proposal = region.project(
-                region.x + torch.where(_column(inward, away), away * _column(1 - epsilon, away), turned)
+                region.x + torch.where(_column(inward, away), away * _column(1 - epsilon, away), sidestep)
             )
             won = search.ask(proposal, rows)
             point = torch.where(_column(won, point), proposal, point)
@@ -103,8 +103,8 @@ def sideways(away: Tensor, noise: Tensor, delta: Tensor) -> Tensor:
     noise = noise - (noise * unit).sum(1, keepdim=True) * unit
     noise = noise / noise.norm(dim=1, keepdim=True).clamp_min(tiny)
     slope = delta[:, None]
-    turned: Tensor = (flat + slope * length * noise) / (1 + slope.square()).sqrt()
-    return turned.reshape(away.shape)
+    way: Tensor = (flat + slope * length * noise) / (1 + slope.square()).sqrt()
+    return way.reshape(away.shape)
 
 
 def _column(values: Tensor, x: Tensor) -> Tensor:

@@ -78,8 +78,8 @@ class _CarliniWagner(Attack):
     def _descend(self, search: Search, point: Tensor, classes: Tensor, force: float) -> None:
         """Search by way of these classes ``[N]``, until each sample has come as far as it will."""
 
-        def goal(seen: Evaluation, rows: Tensor) -> Tensor:
-            return -seen.class_margins.gather(1, classes[rows, None])[:, 0]
+        def goal(evaluation: Evaluation, rows: Tensor) -> Tensor:
+            return -evaluation.class_margins.gather(1, classes[rows, None])[:, 0]
 
         reached = torch.full((len(search), 2), torch.inf, dtype=torch.float64, device=point.device)
         before = reached  # the nearest success and the lowest margin of this search
@@ -230,15 +230,15 @@ class _Sure(Objective):
 
     def evaluate(self, x: Tensor, y: Tensor) -> Evaluation:
         """Raise the margins; success is what falls all the same."""
-        seen = self.objective.evaluate(x, y)
-        margin = seen.margin + self.confidence
+        evaluation = self.objective.evaluate(x, y)
+        margin = evaluation.margin + self.confidence
         return Evaluation(
             None,
             y,
-            targeted=seen.targeted,
+            targeted=evaluation.targeted,
             margin=margin,
-            success=seen.success & (margin <= 0),
-            class_margins=seen.class_margins + self.confidence,
+            success=evaluation.success & (margin <= 0),
+            class_margins=evaluation.class_margins + self.confidence,
         )
 
 

@@ -91,26 +91,26 @@ class DecisionAttack(Attack):
         point = region.x.clone()
         nearest = torch.full_like(search.distance, torch.inf)
         rows = search.rows[~search.ask(region.x[search.rows], search.rows)]
-        wanted = torch.zeros_like(search.success).index_fill(0, rows, True)  # those without a start
+        missing = torch.zeros_like(search.success).index_fill(0, rows, True)  # those without a start
         if start is not None:
             rows = rows[search.left(rows) > 0]
             rows = rows[search.ask(start[rows], rows)]
-            point[rows], nearest[rows], wanted[rows] = start[rows], 0.0, False
+            point[rows], nearest[rows], missing[rows] = start[rows], 0.0, False
         sizes = _block_sizes(tuple(region.x.shape[1:]))
         for trial in range(self.start_tries):
             search.check_time()
-            rows = (wanted & (search.left() > 0)).nonzero()[:, 0]
+            rows = (missing & (search.left() > 0)).nonzero()[:, 0]
             if len(rows) == 0:
                 break
             size, pure = sizes[trial % len(sizes)], trial // len(sizes) % 2 == 0
             around = region.select(rows)
-            tried = _noise(around, self.seed, search.batch_samples[rows], size, trial)
-            tried = around.project(tried if pure else (tried + around.x) / 2)
-            distance = around.distance(tried)
-            better = search.ask(tried, rows) & (distance < nearest[rows])
-            point[rows[better]], nearest[rows[better]] = tried[better], distance[better]
+            candidate = _noise(around, self.seed, search.batch_samples[rows], size, trial)
+            candidate = around.project(candidate if pure else (candidate + around.x) / 2)
+            distance = around.distance(candidate)
+            better = search.ask(candidate, rows) & (distance < nearest[rows])
+            point[rows[better]], nearest[rows[better]] = candidate[better], distance[better]
             if trial % _ROUND == _ROUND - 1:
-                wanted &= nearest.isinf()
+                missing &= nearest.isinf()
         rows = nearest.isfinite().nonzero()[:, 0]
         return rows, point[rows]
 
@@ -145,11 +145,11 @@ class DecisionAttack(Attack):
         for _ in range(bisections(theta)):
             search.check_time()
             middle = (before + beyond) / 2
-            asked = (search.left(rows) > 0).nonzero()[:, 0]
+            active = (search.left(rows) > 0).nonzero()[:, 0]
             won = torch.zeros_like(rows, dtype=torch.bool)
-            won[asked] = search.ask(back(middle)[asked], rows[asked])
+            won[active] = search.ask(back(middle)[active], rows[active])
             failed = torch.zeros_like(won)
-            failed[asked] = ~won[asked]
+            failed[active] = ~won[active]
             beyond, before = torch.where(won, middle, beyond), torch.where(failed, middle, before)
         return back(beyond)
 

@@ -109,11 +109,11 @@ class DeepFool(Attack):
         for _ in range(self.line_search):
             search.check_time()
             share = (missed + hit) / 2
-            asked = search.left(rows) > 0
+            active = search.left(rows) > 0
             point = region.project(region.x + share.reshape(-1, *[1] * (way.ndim - 1)) * way)
-            won = torch.zeros_like(asked)
-            won[asked] = search.ask(point[asked], rows[asked])
-            missed, hit = torch.where(asked & ~won, share, missed), torch.where(won, share, hit)
+            won = torch.zeros_like(active)
+            won[active] = search.ask(point[active], rows[active])
+            missed, hit = torch.where(active & ~won, share, missed), torch.where(won, share, hit)
 
 
 #: Added to each step, as a share of the value range, so that rounding does not stop it short of the boundary.

@@ -106,8 +106,8 @@ class FAB(Attack):
         w = gradients.flatten(2)  # [A, M, D]
         length = w.abs().sum(2) if self.norm == "linf" else w.norm(dim=2)  # the dual norm
         distance = torch.where(length > 0, margins.abs() / length, torch.inf)
-        picked = torch.arange(len(w), device=w.device), distance.argmin(1)  # the nearest boundary
-        w, margin = w[picked], torch.where(distance.isfinite(), margins, 0)[picked]
+        nearest = torch.arange(len(w), device=w.device), distance.argmin(1)  # the nearest boundary
+        w, margin = w[nearest], torch.where(distance.isfinite(), margins, 0)[nearest]
 
         x, low, high = (part.flatten(1) for part in (search.ball.x, search.ball.low, search.ball.high))
         here = point.flatten(1)

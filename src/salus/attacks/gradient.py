@@ -82,8 +82,8 @@ class _Iterative(Attack):
             ahead = x_adv
             if self.nesterov and velocity is not None:
                 ahead = self.room(search.ball).project(x_adv.add(velocity, alpha=self.momentum * self.stride))
-            look = search.look(self.shown(search.ball, ahead))
-            x_adv, direction = look.of(x_adv), self.pulled(search.ball, look.gradient)
+            look = search.look(self.show(search.ball, ahead))
+            x_adv, direction = look.of(x_adv), self.pull(search.ball, look.gradient)
             if len(search) == 0:
                 break
             room = self.room(search.ball)
@@ -98,11 +98,11 @@ class _Iterative(Attack):
         """Return where the climb may go."""
         return ball
 
-    def shown(self, ball: Ball, point: Tensor) -> Tensor:
+    def show(self, ball: Ball, point: Tensor) -> Tensor:
         """Return what the model is to see of where the climb stands."""
         return point
 
-    def pulled(self, ball: Ball, gradient: Tensor) -> Tensor:
+    def pull(self, ball: Ball, gradient: Tensor) -> Tensor:
         """Return the gradient in where the climb stands, given that in what the model saw."""
         return gradient
 
@@ -168,7 +168,7 @@ class PGD(_Iterative):
             else:
                 x_adv = search.ball.x
             x_adv = self.climb(search, x_adv)
-            x_adv = self.shown(search.ball, x_adv)
+            x_adv = self.show(search.ball, x_adv)
             if self.early_stop or self.restarts > 1:
                 search.record(x_adv)
             else:

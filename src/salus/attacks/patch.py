@@ -95,8 +95,8 @@ class Patch(Attack):
                 return
             inside, x = look.of(inside), search.ball.x
             size = first * (1 - step / self.steps)
-            moved = look.of(point) + size * look.gradient.sign()
-            point = torch.where(inside, moved.clamp(search.ball.low, search.ball.high), x)
+            ahead = look.of(point) + size * look.gradient.sign()
+            point = torch.where(inside, ahead.clamp(search.ball.low, search.ball.high), x)
         search.record(point)
 
 

@@ -51,10 +51,10 @@ class Poison(ABC):
             DataError: there is nothing to change.
         """
 
-    def _draw(self, data: Dataset, among: Tensor, what: str) -> Tensor:
+    def _draw(self, data: Dataset, among: Tensor, kind: str) -> Tensor:
         """Choose this share of the samples at these positions, at least one."""
         if len(among) == 0:
-            raise DataError(f"Poison {self.name!r}: data {data.provenance.name!r} have no sample {what}.")
+            raise DataError(f"Poison {self.name!r}: data {data.provenance.name!r} have no sample {kind}.")
         count = max(1, round(self.share * len(among)))
         order = torch.randperm(len(among), generator=self._draws()).to(among.device)
         return among[order[:count]].sort().values
@@ -70,9 +70,9 @@ class Poison(ABC):
             )
         return data.classes.index(word)
 
-    def _changed(self, data: Dataset, indices: Tensor, was: Tensor, what: str) -> Dataset:
+    def _with_change(self, data: Dataset, indices: Tensor, was: Tensor, summary: str) -> Dataset:
         """Write down what was changed."""
-        change = Change(self.name, asdict(self), tuple(indices.tolist()), tuple(was.tolist()), what)
+        change = Change(self.name, asdict(self), tuple(indices.tolist()), tuple(was.tolist()), summary)
         provenance = replace(data.provenance, changes=(*data.provenance.changes, change))
         return replace(data, provenance=provenance)
 
@@ -108,7 +108,7 @@ class LabelFlips(Poison):
         else:
             away = torch.randint(1, len(data.classes), rows.shape, generator=self._draws()).to(y.device)
             y[rows] = (was + away) % len(data.classes)
-        return self._changed(replace(data, y=y), rows, was, f"{len(rows)} labels flipped")
+        return self._with_change(replace(data, y=y), rows, was, f"{len(rows)} labels flipped")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +146,7 @@ class Backdoor(Poison):
         x, y, was = data.x.clone(), data.y.clone(), data.y[rows]
         x[rows] = self.trigger(x[rows], data.bounds)
         y[rows] = target
-        return self._changed(replace(data, x=x, y=y), rows, was, f"{len(rows)} samples stamped as {self.target!r}")
+        return self._with_change(replace(data, x=x, y=y), rows, was, f"{len(rows)} samples stamped as {self.target!r}")
 
     def trigger(self, x: Tensor, bounds: tuple[float, float] = (0.0, 1.0)) -> Tensor:
         """Stamp samples ``[N, ...]``; the result stays inside the bounds."""
@@ -208,9 +208,9 @@ class Availability(Poison):
         groups = data.groups
         if groups is not None:  # nobody's patients
             groups = torch.cat([groups, int(groups.max()) + 1 + torch.arange(count, device=groups.device)])
-        made = replace(data, x=torch.cat([data.x, x]), y=torch.cat([data.y, y]), groups=groups)
+        poisoned = replace(data, x=torch.cat([data.x, x]), y=torch.cat([data.y, y]), groups=groups)
         rows = torch.arange(len(data), len(data) + count)
-        return self._changed(made, rows, y, f"{count} samples like {self.attacked!r} added as {self.label!r}")
+        return self._with_change(poisoned, rows, y, f"{count} samples like {self.attacked!r} added as {self.label!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,6 +238,9 @@ class Trigger(Attack):
 #: Samples of a class that are enough to know its covariance by.
 _MOST = 2000
 
+#: Options that name a class of the data; one may be called by a number.
+_CLASS_OPTIONS = {"source", "target", "attacked", "label"}
+
 POISONS: dict[str, type[Poison]] = {cls.name: cls for cls in (LabelFlips, Backdoor, Availability)}
 
 
@@ -250,9 +253,8 @@ def parse_poison(spec: str, **defaults: Any) -> Poison:
     name, options = split_spec(spec, "poison")
     if name not in POISONS:
         raise OptionError(f"Unknown poison {name!r}; {nearest(name, POISONS)}")
-    words = {key: str(value) if key in ("source", "target", "attacked", "label") else value
-             for key, value in options.items()}  # fmt: skip
-    return build(POISONS[name], {**defaults, **words}, f"poison {name!r}")
+    words = {key: str(options[key]) for key in _CLASS_OPTIONS & options.keys()}
+    return build(POISONS[name], {**defaults, **options, **words}, f"poison {name!r}")
 
 
 def triggers(poisons: Sequence[Poison], **options: Any) -> list[Trigger]:
@@ -270,5 +272,5 @@ def _alike(like: Tensor, count: int, draws: torch.Generator) -> Tensor:
     mean = like.mean(0)
     deviations = (like - mean).flatten(1)  # [M, D]
     weights = torch.randn(count, len(like), generator=draws).to(like) / math.sqrt(len(like))
-    made: Tensor = mean + (weights @ deviations).reshape(count, *like.shape[1:])
-    return made
+    samples: Tensor = mean + (weights @ deviations).reshape(count, *like.shape[1:])
+    return samples

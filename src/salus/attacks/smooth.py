@@ -67,11 +67,11 @@ class SmoothPGD(PGD):
         low, high = (torch.where(free, ball.x + side * self.eps, ball.x) for side in (-1, 1))
         return replace(ball, low=low, high=high)
 
-    def shown(self, ball: Ball, point: Tensor) -> Tensor:
+    def show(self, ball: Ball, point: Tensor) -> Tensor:
         """Smooth the change of each point."""
         return ball.project(ball.x + self.smooth(point - ball.x))
 
-    def pulled(self, ball: Ball, gradient: Tensor) -> Tensor:
+    def pull(self, ball: Ball, gradient: Tensor) -> Tensor:
         """Smooth the gradient in what may change: symmetric kernels are their own transpose."""
         return self.smooth(torch.where(ball.low < ball.high, gradient, 0))
 

@@ -65,8 +65,8 @@ class SparseRS(Attack):
         search.record(ball.x)  # what is already fooled needs no change
         if len(search) == 0 or count == 0:
             return
-        changed = draws.uniform(self.seed, search.batch_samples, (len(free),), 0).argsort(dim=1, stable=True)[:, :count]
-        best = painted(ball, ball.x, free[changed], self.seed, search.batch_samples, 1) if start is None else start
+        spots = draws.uniform(self.seed, search.batch_samples, (len(free),), 0).argsort(dim=1, stable=True)[:, :count]
+        best = paint(ball, ball.x, free[spots], self.seed, search.batch_samples, 1) if start is None else start
         best = best.clone()
         rows = search.rows
         look = search.look(best[rows], gradient=False, keep=True)
@@ -77,15 +77,15 @@ class SparseRS(Attack):
             if len(rows) == 0:
                 return
             moving = max(int(count * self.share(step)), 1)
-            after, gone, come = moved(changed[rows], moving, len(free), self.seed, search.samples, 2 * step + 2)
-            point = restored(search.ball, best[rows], free[gone])
-            point = painted(search.ball, point, free[come], self.seed, search.samples, 2 * step + 3)
+            after, old, new = move(spots[rows], moving, len(free), self.seed, search.samples, 2 * step + 2)
+            point = restore(search.ball, best[rows], free[old])
+            point = paint(search.ball, point, free[new], self.seed, search.samples, 2 * step + 3)
             look = search.look(point, gradient=False, keep=True)
             rows = rows[look.stay]
             better = look.margin.double() < margin[rows]
             rows = rows[better]
             margin[rows] = look.margin[better].double()
-            best[rows], changed[rows] = look.of(point)[better], look.of(after)[better]
+            best[rows], spots[rows] = look.of(point)[better], look.of(after)[better]
 
     def share(self, step: int) -> float:
         """Return which share of the changed places move at this step."""
@@ -94,7 +94,7 @@ class SparseRS(Attack):
         return self.p_init / slower
 
 
-def moved(
+def move(
     changed: Tensor, count: int, free: int, seed: int, samples: Tensor, stream: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Exchange some of the changed places for others, at random.
@@ -112,35 +112,35 @@ def moved(
         nearly all places are changed already, fewer are exchanged, and at the least one is only painted anew.
     """
     k = changed.shape[1]
-    drawn = draws.uniform(seed, samples, (k + count,), stream)
-    slots = drawn[:, :k].argsort(dim=1, stable=True)[:, :count]
-    gone = changed.gather(1, slots)
+    numbers = draws.uniform(seed, samples, (k + count,), stream)
+    slots = numbers[:, :k].argsort(dim=1, stable=True)[:, :count]
+    old = changed.gather(1, slots)
     count = min(count, free - k)
     if count == 0:
-        return changed, gone, gone
-    slots, gone = slots[:, :count], gone[:, :count]
+        return changed, old, old
+    slots, old = slots[:, :count], old[:, :count]
     # Distinct ranks among the places that are not changed, then the places of these ranks.
-    ranks = (drawn[:, k : k + count].double() * (free - k - count + 1)).long().sort(dim=1).values
+    ranks = (numbers[:, k : k + count].double() * (free - k - count + 1)).long().sort(dim=1).values
     ranks = ranks + torch.arange(count, device=ranks.device)
-    taken = changed.sort(dim=1).values - torch.arange(k, device=changed.device)
-    come = ranks + torch.searchsorted(taken, ranks, right=True)
-    return changed.scatter(1, slots, come), gone, come
+    occupied = changed.sort(dim=1).values - torch.arange(k, device=changed.device)
+    new = ranks + torch.searchsorted(occupied, ranks, right=True)
+    return changed.scatter(1, slots, new), old, new
 
 
-def restored(ball: Ball, point: Tensor, at: Tensor) -> Tensor:
+def restore(ball: Ball, point: Tensor, at: Tensor) -> Tensor:
     """Give points ``[A, ...]`` back the sample's own values at some places ``[A, m]``."""
-    return torch.where(in_shape(_marked(at, point), point), ball.x, point)
+    return torch.where(in_shape(_mark(at, point), point), ball.x, point)
 
 
-def painted(ball: Ball, point: Tensor, at: Tensor, seed: int, samples: Tensor, stream: int) -> Tensor:
+def paint(ball: Ball, point: Tensor, at: Tensor, seed: int, samples: Tensor, stream: int) -> Tensor:
     """Bring every value of some places ``[A, m]`` of points ``[A, ...]`` to its lowest or highest, by chance."""
     channels = by_place(point).shape[1]
     up = draws.uniform(seed, samples, (channels, at.shape[1]), stream) < 0.5  # [A, C, m]
     signs = torch.zeros_like(by_place(point), dtype=torch.bool).scatter_(2, at[:, None].expand_as(up), up)
     corner = torch.where(signs.reshape(point.shape), ball.high, ball.low)
-    return torch.where(in_shape(_marked(at, point), point), corner, point)
+    return torch.where(in_shape(_mark(at, point), point), corner, point)
 
 
-def _marked(at: Tensor, point: Tensor) -> Tensor:
+def _mark(at: Tensor, point: Tensor) -> Tensor:
     empty = torch.zeros(len(point), by_place(point).shape[2], dtype=torch.bool, device=point.device)
     return empty.scatter_(1, at, value=True)

@@ -169,14 +169,14 @@ def load(name: str | Path, **options: Any) -> Splits:
         >>> load("breast-cancer").train.x.shape
         torch.Size([283, 30])
     """
-    asked = parse_options(name, options)
-    source = SOURCES.get(asked.name)
+    choice = parse_options(name, options)
+    source = SOURCES.get(choice.name)
     if source is None:
-        source = OWN[_own_kind(asked.name)]
-        asked.refuse_others(source.options, source.summary)
+        source = OWN[_own_kind(choice.name)]
+        choice.refuse_others(source.options, source.summary)
     else:
-        asked.refuse_others(source.options, f"the data {asked.name!r}")
-    return source.loader(asked)
+        choice.refuse_others(source.options, f"the data {choice.name!r}")
+    return source.loader(choice)
 
 
 def catalogue(data_dir: Path | None = None) -> list[CatalogueEntry]:

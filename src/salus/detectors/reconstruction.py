@@ -12,7 +12,7 @@ from salus.detectors.base import Detector
 from salus.detectors.divergence import jensen_shannon, log_probabilities, reconstruction_error
 from salus.errors import CalibrationError, OptionError
 from salus.generative import Repository
-from salus.generative.autoencoder_choice import Autoencoders
+from salus.generative.autoencoder_choice import AutoencoderChoice
 
 R = TypeVar("R", bound="ReconstructionDetector")
 
@@ -33,7 +33,7 @@ class ReconstructionDetector(Detector):
     #: The method's name in sentences.
     title: ClassVar[str]
 
-    def __init__(self, choice: Autoencoders, threshold: str) -> None:
+    def __init__(self, choice: AutoencoderChoice, threshold: str) -> None:
         super().__init__()
         if threshold not in ("conformal", "drop-rate"):
             raise OptionError(f"{self.title}: threshold must be 'conformal' or 'drop-rate', not {threshold!r}.")

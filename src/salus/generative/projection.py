@@ -183,8 +183,8 @@ class OntoRange:
         self.restarts, self.iterations = restarts, iterations
         self.learning_rate, self.precision = learning_rate, precision
         self.epochs, self.width, self.seed = epochs, width, seed
-        whole = {"restarts": restarts, "iterations": iterations, "epochs": epochs, "width": width, "seed": seed}
-        for option, number in whole.items():
+        numbers = {"restarts": restarts, "iterations": iterations, "epochs": epochs, "width": width, "seed": seed}
+        for option, number in numbers.items():
             least = 0 if option == "seed" else 1
             if type(number) is not int or number < least:
                 raise OptionError(f"Defense-GAN: {option} must be a whole number from {least} up, not {number!r}.")
@@ -252,15 +252,15 @@ class OntoRange:
 
         Only the descent that came nearest counts: which one that is changes with x, but not gradually.
         """
-        made: Tensor = _Nearest.apply(x, self)  # type: ignore[no-untyped-call]
-        return made
+        points: Tensor = _Nearest.apply(x, self)  # type: ignore[no-untyped-call]
+        return points
 
     def back_to(self, x: Tensor, distances: Tensor, slope: Tensor) -> Tensor:
         """Carry a gradient at what :meth:`project` finds for x back to x, both ``[N, ...]``."""
         generator, starts = self.generator.to(x.device), self._starts(x.device)[_winners(distances)]  # [N, latent]
         low, high = generator.bounds
         parts = zip(*(each.split(self._rows(x)) for each in ((x - low) / (high - low), starts, slope)), strict=True)
-        found = [
+        gradients = [
             pulled_back(
                 generator.module,
                 *part,
@@ -270,7 +270,7 @@ class OntoRange:
             )
             for part in parts
         ]
-        return torch.cat(found)
+        return torch.cat(gradients)
 
     def _starts(self, device: torch.device) -> Tensor:
         latent = self.generator.latent
@@ -304,8 +304,8 @@ class OntoRange:
         Raises:
             BundleError: the generator cannot be rebuilt from them.
         """
-        own = {name.partition("|")[2]: value for name, value in weights.items() if name.startswith("generator|")}
-        return {**made_with, "generator": Generator.restore(made_with["generator"], own)}
+        tensors = {name.partition("|")[2]: value for name, value in weights.items() if name.startswith("generator|")}
+        return {**made_with, "generator": Generator.restore(made_with["generator"], tensors)}
 
 
 def _winners(distances: Tensor) -> Tensor:
@@ -318,10 +318,10 @@ class _Nearest(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, onto: OntoRange) -> Tensor:
-        found = onto.project(x)
+        projection = onto.project(x)
         ctx.onto = onto
-        ctx.save_for_backward(x, found.distances)
-        return found.x
+        ctx.save_for_backward(x, projection.distances)
+        return projection.x
 
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None]:

@@ -161,9 +161,14 @@ class ConfidentLearning(LabelCleaning):
     name: ClassVar[str] = "confident-learning"
 
     filter_by: Literal[
-        "prune_by_noise_rate", "prune_by_class", "both", "confident_learning", "predicted_neq_given",
-        "low_normalized_margin", "low_self_confidence",
-    ] = "prune_by_noise_rate"  # fmt: skip
+        "prune_by_noise_rate",
+        "prune_by_class",
+        "both",
+        "confident_learning",
+        "predicted_neq_given",
+        "low_normalized_margin",
+        "low_self_confidence",
+    ] = "prune_by_noise_rate"
 
     def check(self, data: Dataset) -> None:
         """Refuse to begin without cleanlab."""
@@ -236,10 +241,10 @@ def without(data: Dataset, finds: LabelFinds, action: Action = "drop") -> Datase
         return replace(data, y=y, provenance=replace(origin, changes=(*origin.changes, change)))
     if bool(finds.flags.all()):
         raise DataError(f"Data {origin.name!r}: every label looks wrong to {finds.method}, so that no sample is left.")
-    kept = data.subset((~finds.flags).nonzero()[:, 0])
+    clean = data.subset((~finds.flags).nonzero()[:, 0])
     drop = Drop("training samples", int(finds.flags.sum()), f"their labels look wrong to {finds.method}")
-    changes = tuple(_moved(change, finds.flags) for change in origin.changes)
-    return replace(kept, provenance=replace(origin, dropped=(*origin.dropped, drop), changes=changes))
+    changes = tuple(_at_new_positions(change, finds.flags) for change in origin.changes)
+    return replace(clean, provenance=replace(origin, dropped=(*origin.dropped, drop), changes=changes))
 
 
 #: Every way by the name that the command line uses.
@@ -258,7 +263,7 @@ def parse_cleaning(spec: str, **defaults: Any) -> LabelCleaning:
     return build(CLEANINGS[name], {**defaults, **options}, f"label cleaning {name!r}")
 
 
-def _moved(change: Change, dropped: Tensor) -> Change:
+def _at_new_positions(change: Change, dropped: Tensor) -> Change:
     """Say what a change did to the samples that are left, at the positions where they are now."""
     rows, labels = torch.tensor(change.indices, dtype=torch.int64), torch.tensor(change.labels, dtype=torch.int64)
     stay, place = ~dropped[rows], (~dropped).cumsum(0) - 1

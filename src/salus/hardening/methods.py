@@ -21,9 +21,9 @@ from salus.attacks import Attack
 from salus.classifier import Classifier
 from salus.data.base import Splits
 from salus.errors import DataError, OptionError, nearest
+from salus.hardening.adversarial_training import AdversarialTraining, madry, single_step, trades
 from salus.hardening.ecg_atk_gan import ECGATKGAN, train_ecg_atk_gan
 from salus.hardening.gan_options import GANOptions, preset
-from salus.hardening.retraining import AdversarialTraining, madry, single_step, trades
 from salus.hardening.rounds import Rounds, retrain
 from salus.options import build
 from salus.training import Log, TrainingOptions, fit_classifier
@@ -98,7 +98,7 @@ class Method(ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Retraining(Method):
+class AdversarialTrainingMethod(Method):
     """Adversarial training of one of Salus's networks.
 
     Attributes:
@@ -110,7 +110,7 @@ class Retraining(Method):
     warmup: float = 0.0
 
     @classmethod
-    def of(cls, options: Mapping[str, Any], seed: int) -> Retraining:
+    def of(cls, options: Mapping[str, Any], seed: int) -> AdversarialTrainingMethod:
         """Read the options of the command line; the seed is the training's.
 
         Raises:
@@ -140,7 +140,7 @@ class Retraining(Method):
             device=task.device,
             log=log,
         )
-        kept = history.epochs[history.best - 1]
+        best = history.epochs[history.best - 1]
         return classifier, {
             "training": {**asdict(task.training), "recipe": recipe.facts()},
             "history": {
@@ -148,11 +148,13 @@ class Retraining(Method):
                 "best": history.best,
                 "seconds": round(sum(epoch.seconds for epoch in history.epochs), 1),
                 "validation_under_attack": {
-                    "loss": kept.loss, "accuracy": kept.accuracy, "macro_recall": kept.macro_recall,
+                    "loss": best.loss,
+                    "accuracy": best.accuracy,
+                    "macro_recall": best.macro_recall,
                 },
                 "remarks": history.remarks,
             },
-        }  # fmt: skip
+        }
 
     def _recipe(self, splits: Splits, task: Task) -> AdversarialTraining:
         recipe = self.recipe(splits.train.bounds)
@@ -160,7 +162,7 @@ class Retraining(Method):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SingleStep(Retraining):
+class SingleStep(AdversarialTrainingMethod):
     """``single-step:eps=0.01``; ``clean_share`` is the weight of clean samples beside attacked ones."""
 
     name: ClassVar[str] = "single-step"
@@ -173,7 +175,7 @@ class SingleStep(Retraining):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Madry(Retraining):
+class Madry(AdversarialTrainingMethod):
     """``madry:eps=0.01,steps=10``; ``clean_share`` is the weight of clean samples beside attacked ones."""
 
     name: ClassVar[str] = "madry"
@@ -187,7 +189,7 @@ class Madry(Retraining):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trades(Retraining):
+class Trades(AdversarialTrainingMethod):
     """``trades:eps=0.01,beta=6``; ``beta`` weighs equal answers against right ones."""
 
     name: ClassVar[str] = "trades"
@@ -215,18 +217,18 @@ class GAN(Method):
     options: GANOptions
 
     @classmethod
-    def of(cls, given: Mapping[str, Any], seed: int) -> GAN:
+    def of(cls, raw: Mapping[str, Any], seed: int) -> GAN:
         """Read the options of the command line: a preset, and changes to it.
 
         Raises:
             OptionError: an option or the preset is unknown, or a value makes no sense.
         """
-        options = {key.replace("-", "_"): value for key, value in given.items()}
+        options = {key.replace("-", "_"): value for key, value in raw.items()}
         start = asdict(preset(str(options.pop("preset", "six-attacks"))))
-        known = [*(one.name for one in fields(GANOptions)), "preset"]
+        names = [*(one.name for one in fields(GANOptions)), "preset"]
         for key, value in options.items():
-            if key not in known:
-                raise OptionError(f"Hardening {cls.name!r} has no option {key!r}; {nearest(key, known)}")
+            if key not in names:
+                raise OptionError(f"Hardening {cls.name!r} has no option {key!r}; {nearest(key, names)}")
             if key == "widths" and type(value) is int:  # a single stage
                 options[key] = (value,)
             if key in ("per_class", "folds_trained") and value == "none":
@@ -291,13 +293,13 @@ class InRounds(Method):
     options: Rounds
 
     @classmethod
-    def of(cls, given: Mapping[str, Any], seed: int) -> InRounds:
+    def of(cls, options: Mapping[str, Any], seed: int) -> InRounds:
         """Read the options of the command line.
 
         Raises:
             OptionError: an option is unknown, or a value makes no sense.
         """
-        return cls(options=build(Rounds, {"seed": seed, **given}, f"hardening {cls.name!r}"))
+        return cls(options=build(Rounds, {"seed": seed, **options}, f"hardening {cls.name!r}"))
 
     def settings(self) -> dict[str, Any]:
         """Return all options as plain values."""
@@ -311,10 +313,10 @@ class InRounds(Method):
         if task.victim is None or task.attack is None:
             raise OptionError("Adversarial retraining needs an attack, and a trained classifier.")
         place = folder / WORKING / "rounds"
-        made, rounds = retrain(
+        classifier, rounds = retrain(
             task.victim, splits, task.attack, self.options, folder=place, device=task.device, log=log
         )
-        return made, {"training": self.settings(), "history": {"rounds": rounds}}
+        return classifier, {"training": self.settings(), "history": {"rounds": rounds}}
 
 
 #: The methods by name; each reads its options, and takes the seed where they name none.
@@ -354,23 +356,23 @@ class _Copies:
         for tensor in (x, y):
             digest.update(tensor.cpu().contiguous().numpy().tobytes())
         path = self.folder / f"{digest.hexdigest()[:16]}.safetensors"
-        made = _read(path, x)
-        if made is None:
+        x_adv = _read(path, x)
+        if x_adv is None:
             self.log(f"attacking {len(x)} training beats by {self.attack.title}")
-            made = self.attack(self.victim, x.to(self.device), y.to(self.device)).cpu()
-            write_tensors(path, {"x": made})
-        fooled = float((self.victim.predict(made).argmax(1) != y).double().mean())
+            x_adv = self.attack(self.victim, x.to(self.device), y.to(self.device)).cpu()
+            write_tensors(path, {"x": x_adv})
+        fooled = float((self.victim.predict(x_adv).argmax(1) != y).double().mean())
         self.log(f"{fooled:.1%} of {len(x)} attacked beats fool the plain classifier")
         self.facts.append({"beats": len(x), "fooled": fooled})
-        return made
+        return x_adv
 
 
 def _read(path: Path, like: Tensor) -> Tensor | None:
     try:
-        made = load_safetensors(path.read_bytes())["x"]
+        x_adv = load_safetensors(path.read_bytes())["x"]
     except (OSError, SafetensorError, KeyError):
         return None
-    return made if made.shape == like.shape else None
+    return x_adv if x_adv.shape == like.shape else None
 
 
 def _write_gan(gan: ECGATKGAN, splits: Splits, folder: Path) -> None:
@@ -384,10 +386,10 @@ def _write_gan(gan: ECGATKGAN, splits: Splits, folder: Path) -> None:
     writer.writeheader()
     writer.writerows(rows)
     write_text(folder / "losses.csv", text.getvalue())
-    kept = [row for row in rows if row["fold"] == gan.history.fold]
-    write_bytes(folder / "losses.png", losses_picture(kept))
+    curve = [row for row in rows if row["fold"] == gan.history.fold]
+    write_bytes(folder / "losses.png", losses_picture(curve))
     data = splits.validation
-    shown = torch.stack([(data.y == label).nonzero()[0, 0] for label in data.y.unique()])  # one beat a class
-    made = gan.synthesize(data.x[shown], data.y[shown])
-    names = [data.classes[label] for label in data.y[shown].tolist()]
-    write_bytes(folder / "samples.png", samples_picture(data.x[shown].numpy(), made.numpy(), names))
+    first = torch.stack([(data.y == label).nonzero()[0, 0] for label in data.y.unique()])  # one beat a class
+    beats = gan.synthesize(data.x[first], data.y[first])
+    names = [data.classes[label] for label in data.y[first].tolist()]
+    write_bytes(folder / "samples.png", samples_picture(data.x[first].numpy(), beats.numpy(), names))

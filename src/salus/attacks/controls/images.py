@@ -49,9 +49,9 @@ class Blur(_OfImages):
         offsets = torch.arange(-reach, reach + 1, dtype=x.dtype, device=x.device)
         kernel = torch.exp(-0.5 * (offsets / self.sigma).square())
         kernel = (kernel / kernel.sum()).expand(x.shape[1], 1, -1)
-        wide = nn.functional.pad(x, [reach] * 4, mode="reflect")
-        wide = nn.functional.conv2d(wide, kernel[..., None, :], groups=x.shape[1])
-        return nn.functional.conv2d(wide, kernel[..., :, None], groups=x.shape[1])
+        image = nn.functional.pad(x, [reach] * 4, mode="reflect")
+        image = nn.functional.conv2d(image, kernel[..., None, :], groups=x.shape[1])
+        return nn.functional.conv2d(image, kernel[..., :, None], groups=x.shape[1])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,11 +77,11 @@ class JPEG(_OfImages):
         coloured = x.shape[1] == 3
         pixels = (255 * (x - low) / (high - low)).round().clamp(0, 255).to(torch.uint8).cpu()
         pictures = pixels.permute(0, 2, 3, 1) if coloured else pixels.flatten(0, 1)
-        stored = torch.stack([self._stored(picture) for picture in pictures])
-        stored = stored.permute(0, 3, 1, 2) if coloured else stored.reshape(pixels.shape)
-        return low + stored.to(x) / 255 * (high - low)
+        decoded = torch.stack([self._round_trip(picture) for picture in pictures])
+        decoded = decoded.permute(0, 3, 1, 2) if coloured else decoded.reshape(pixels.shape)
+        return low + decoded.to(x) / 255 * (high - low)
 
-    def _stored(self, picture: Tensor) -> Tensor:
+    def _round_trip(self, picture: Tensor) -> Tensor:
         import numpy as np
         from PIL import Image
 

@@ -34,8 +34,8 @@ class _Noise(Control):
     def change(self, x: Tensor, samples: Tensor) -> Tensor:
         """Add it."""
         noise = self.draw(samples, tuple(x.shape[1:])).double().flatten(1)
-        wide = x.double().flatten(1)
-        ahead, behind = self.bounds[1] - wide, wide - self.bounds[0]
+        x64 = x.double().flatten(1)
+        ahead, behind = self.bounds[1] - x64, x64 - self.bounds[0]
         ahead, behind = torch.where(noise < 0, behind, ahead), torch.where(noise < 0, ahead, behind)
         room = torch.maximum(ahead, behind)
         size = noise.abs()
@@ -44,8 +44,8 @@ class _Noise(Control):
         else:
             size = self._as_long(size, room)
         size = torch.minimum(size, room)
-        turned = torch.where((size > ahead) & (size <= behind), -noise.sign(), noise.sign())
-        return (wide + turned * size).reshape(x.shape)
+        signs = torch.where((size > ahead) & (size <= behind), -noise.sign(), noise.sign())
+        return (x64 + signs * size).reshape(x.shape)
 
     def _as_long(self, size: Tensor, room: Tensor) -> Tensor:
         """Scale sizes ``[N, D]`` so that what there is room for has length eps, by bisection of the factor."""

@@ -17,7 +17,7 @@ from salus.errors import OptionError
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Added(Control):
+class _SignalNoise(Control):
     """Noise added to signals ``[N, C, L]``, the same in all channels.
 
     Attributes:
@@ -42,13 +42,13 @@ class _Added(Control):
     def change(self, x: Tensor, samples: Tensor) -> Tensor:
         """Scale the noise to the ratio and add it."""
         noise = self.noise(x, samples).double().expand(x.shape)
-        own = noise.flatten(1).square().mean(1)
-        scale = (power(x) / own.clamp_min(1e-300) * 10 ** (-self.snr / 10)).sqrt()
-        return x + scale[:, None, None] * torch.where(own > 0, scale.new_ones(()), 0.0)[:, None, None] * noise
+        strength = noise.flatten(1).square().mean(1)
+        scale = (power(x) / strength.clamp_min(1e-300) * 10 ** (-self.snr / 10)).sqrt()
+        return x + scale[:, None, None] * torch.where(strength > 0, scale.new_ones(()), 0.0)[:, None, None] * noise
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Timed(_Added):
+class _TimedNoise(_SignalNoise):
     """Noise that depends on time.
 
     Attributes:
@@ -68,7 +68,7 @@ class _Timed(_Added):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BaselineWander(_Timed):
+class BaselineWander(_TimedNoise):
     """Breathing and slow drift: five sinusoids between 0.05 and 0.5 Hz."""
 
     name: ClassVar[str] = "baseline-wander"
@@ -81,7 +81,7 @@ class BaselineWander(_Timed):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MainsHum(_Timed):
+class MainsHum(_TimedNoise):
     """The mains, with a tenth of its third harmonic.
 
     Attributes:
@@ -111,7 +111,7 @@ class MainsHum(_Timed):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MuscleNoise(_Timed):
+class MuscleNoise(_TimedNoise):
     """Electromyographic noise: white noise between 20 and 150 Hz, in each channel its own."""
 
     name: ClassVar[str] = "muscle-noise"
@@ -131,7 +131,7 @@ class MuscleNoise(_Timed):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ElectrodeMotion(_Timed):
+class ElectrodeMotion(_TimedNoise):
     """An electrode that moves: two jumps of the baseline at random times, each dying away in 0.1 to 0.4 s."""
 
     name: ClassVar[str] = "electrode-motion"
@@ -147,7 +147,7 @@ class ElectrodeMotion(_Timed):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gain(_Added):
+class Gain(_SignalNoise):
     """A recorder that amplifies more, or less: each channel is stretched about its mean."""
 
     name: ClassVar[str] = "gain"

@@ -42,8 +42,8 @@ def split_peer(spec: str) -> tuple[str, dict[str, Any]]:
         rest = f"{rest[:comma]}:{rest[comma + 1 :]}"
     attack, options = split_spec(rest, "attack")
     if "norm" in options:
-        written = str(options["norm"]).lower().lstrip(".")
-        options["norm"] = _NORMS.get(written, written)
+        norm = str(options["norm"]).lower().lstrip(".")
+        options["norm"] = _NORMS.get(norm, norm)
     return f"{library.strip()}:{attack}", options
 
 
@@ -56,7 +56,7 @@ def peer_class(name: str) -> type[PeerAttack]:
     Raises:
         OptionError: there is no such attack, or the library is not installed.
     """
-    library, _, wanted = name.partition(":")
+    library, _, attack = name.partition(":")
     if library not in LIBRARIES:
         raise OptionError(f"Unknown library {library!r} in attack {name!r}; {nearest(library, LIBRARIES)}")
     adapter: type[PeerAttack] = getattr(import_module(f"salus.attacks.peers.{library}"), LIBRARIES[library])
@@ -64,16 +64,16 @@ def peer_class(name: str) -> type[PeerAttack]:
     by_ending = {
         key.lower().removesuffix(ending): key for ending in ("method", "attack", "") for key in sorted(catalogue)
     }
-    key = wanted if wanted in catalogue else by_ending.get(wanted.lower())
+    key = attack if attack in catalogue else by_ending.get(attack.lower())
     if key is None:
-        near = nearest(wanted, catalogue)
+        near = nearest(attack, catalogue)
         near = near if near.startswith("did") else f"it has {len(catalogue)}, such as {', '.join(adapter.examples)}."
         raise OptionError(f"Unknown attack {name!r}; {near}")
-    return _made(adapter, f"{library}:{key}", catalogue[key])
+    return _adapter_class(adapter, f"{library}:{key}", catalogue[key])
 
 
 @functools.cache
-def _made(adapter: type[PeerAttack], name: str, theirs: Any) -> type[PeerAttack]:
+def _adapter_class(adapter: type[PeerAttack], name: str, theirs: Any) -> type[PeerAttack]:
     """Make a dataclass whose fields are ours and the constructor's options with the library's own defaults."""
     parameters = [
         parameter
@@ -88,17 +88,17 @@ def _made(adapter: type[PeerAttack], name: str, theirs: Any) -> type[PeerAttack]
         for word, names in WORDS.items()
         if word not in takes and (takes & set(names) or word in adapter.extra_words)
     ]
-    installed = version(adapter.distribution)
-    made: list[Any] = [
+    release = version(adapter.distribution)
+    options: list[Any] = [
         ("norm", NormName, field(default=facts["norms"][0])),
         *(_field(parameter) for parameter in own),
         *((word, (float if word == "step_size" else int) | None, field(default=None)) for word in words),
-        ("library_version", str, field(default=installed, init=False)),
+        ("library_version", str, field(default=release, init=False)),
     ]
     space = {
         **facts,
         "name": name,
-        "paper": f"{adapter.library} {installed}",
+        "paper": f"{adapter.library} {release}",
         "theirs": theirs,
         "takes": takes,
         "own": frozenset(parameter.name for parameter in own),
@@ -106,7 +106,7 @@ def _made(adapter: type[PeerAttack], name: str, theirs: Any) -> type[PeerAttack]
         "__module__": adapter.__module__,
         "__doc__": f"{theirs.__module__}.{theirs.__qualname__} behind :class:`PeerAttack`.",
     }
-    return make_dataclass(name, made, bases=(adapter,), namespace=space, frozen=True, kw_only=True)
+    return make_dataclass(name, options, bases=(adapter,), namespace=space, frozen=True, kw_only=True)
 
 
 def _is_option(parameter: inspect.Parameter, adapter: type[PeerAttack]) -> bool:
