@@ -10,17 +10,16 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from salus.attacks import Attack
+from salus.attacks import ATTACKS, Attack
 from salus.attacks.ball import by_place
 from salus.attacks.controls import Control, parse_control
-from salus.attacks.poisoning import Poison, Trigger, parse_poison, triggers
-from salus.attacks.registry import attack_class, build_attack, known_options, split_attack
+from salus.attacks.poisoning import POISONS, Poison, Trigger, triggers
 from salus.data import Dataset
 from salus.data.options import parse_size
 from salus.detectors import DETECTORS
 from salus.errors import OptionError, nearest
 from salus.hardening.label_cleaning import LabelCleaning, parse_cleaning
-from salus.options import build, parse_value, split_spec
+from salus.options import build, option_names, parse_value, split_spec
 from salus.purifiers import PURIFIERS
 from salus.threats import check_threat
 from salus.threats.substitute import JacobianAugmentation
@@ -224,7 +223,7 @@ class Plan(BaseModel):
                 f"Plan field {place}: {first['input']!r} will not do: {first['msg'][0].lower()}{first['msg'][1:]}."
             ) from error
         for spec in plan.attack:
-            attack_class(split_attack(spec)[0])
+            ATTACKS.find(ATTACKS.split(spec)[0])
         plan.questions()
         plan.cleaning()
         for threat in plan.threat_model:
@@ -273,9 +272,9 @@ class Plan(BaseModel):
         """
         made: list[Attack] = []
         for spec in self.attack:
-            name, options = split_attack(spec)
-            kind, known = attack_class(name), known_options(name)
-            options = {**self.budget.options(known), **options}
+            name, options = ATTACKS.split(spec)
+            kind = ATTACKS.find(name)
+            options = {**self.budget.options(option_names(kind)), **options}
             norm = str(
                 options.setdefault("norm", self.budget.norm if self.budget.norm in kind.norms else kind.norms[0])
             )
@@ -286,7 +285,7 @@ class Plan(BaseModel):
                 sweep = [None] if kind.closest else _default_eps(data, norm)
             for eps in sweep:
                 fixed = {"bounds": data.bounds, "seed": self.seed, "eps": eps, **options, **marks(data)}
-                attack = build_attack(name, fixed)
+                attack = ATTACKS.build(name, fixed)
                 if attack not in made:
                     made.append(attack)
         return made
@@ -304,7 +303,7 @@ class Plan(BaseModel):
 
     def poisons(self) -> list[Poison]:
         """Make the poisonings of the training data."""
-        return [parse_poison(spec, seed=self.seed) for spec in self.poison]
+        return [POISONS.parse(spec, seed=self.seed) for spec in self.poison]
 
     def cleaning(self) -> LabelCleaning | None:
         """Make what looks for wrong labels in the training data.
