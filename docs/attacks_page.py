@@ -17,7 +17,6 @@ from typing import Any
 
 from stamps import check, described
 
-import salus.attacks
 from salus.attacks import ATTACKS, Attack
 from salus.attacks.taxonomy import taxonomy
 
@@ -164,10 +163,8 @@ def overview(stored: Record | None) -> str:
 
 
 def classes() -> list[type[Attack]]:
-    """List the attacks that have a name on the command line, and the universal one."""
-    found = list(ATTACKS.values())
-    universal = getattr(salus.attacks, "UAP", None)
-    return found + ([universal] if universal is not None and universal not in found else [])
+    """List Salus's own attacks."""
+    return list(ATTACKS.own.values())
 
 
 def cost(name: str, stored: Record | None) -> str:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import pytest
+import torch
 from pydantic import Field
 
 from salus.errors import OptionError, nearest
@@ -61,6 +62,14 @@ class Fork:
         self.tines, self.metals = tines, metals
 
 
+@dataclass(frozen=True)
+class Drawer:
+    knife: Annotated[Knife, Field(description="the one that is kept in it")]
+
+    def __post_init__(self) -> None:
+        check_fields(self, "Drawer")
+
+
 class Spork:
     @classmethod
     def declared_options(cls) -> tuple[Any, ...]:
@@ -93,6 +102,8 @@ def test_specs_are_split_into_a_name_and_its_options() -> None:
         ("widths", "16+32", (16, 32)),
         ("widths", 16, (16,)),
         ("widths", [16, np.int32(32)], (16, 32)),
+        ("widths", torch.tensor([16, 32]), (16, 32)),
+        ("length", torch.tensor(0.5), 0.5),
         ("names", "a+b", ("a", "b")),
         ("names", 3, ("3",)),
         ("steel", "none", "none"),
@@ -102,6 +113,8 @@ def test_specs_are_split_into_a_name_and_its_options() -> None:
         ("weight", "4", 4),
         ("sheath", "runs/3", Path("runs/3")),
         ("bounds", [0, 2], (0.0, 2.0)),
+        ("bounds", np.array([0, 2], dtype=np.float32), (0.0, 2.0)),
+        ("bounds", (np.float32(0.5), 2), (0.5, 2.0)),
         ("folding", "true", True),
         ("notes", {"any": "thing"}, {"any": "thing"}),
     ],
@@ -175,6 +188,13 @@ def test_options_are_described_from_the_declaration() -> None:
     by_name = {option.name: option for option in options_of(Knife)}
     assert by_name["blades"].help == "how many blades fold out" and by_name["blades"].default == 1
     assert by_name["length"].words == "a number above 0" and option_names(Fork) == ("tines", "metals")
+
+
+def test_an_option_may_be_another_thing_with_options() -> None:
+    knife = Knife(length=1)
+    assert Drawer(knife).knife is knife
+    with pytest.raises(OptionError, match="Drawer: knife must be a Knife, not 3"):
+        Drawer(3)
 
 
 def test_a_class_may_name_its_options_and_read_them_itself() -> None:

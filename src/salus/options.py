@@ -22,7 +22,7 @@ from typing import Annotated, Any, Final, Literal, ParamSpec, TypeVar, Union, ge
 
 import yaml
 from annotated_types import Ge, Gt, Le, Lt
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, InstanceOf, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from salus.errors import OptionError, nearest
@@ -83,8 +83,11 @@ class Option:
 @functools.cache
 def options_of(declaring: Callable[..., Any]) -> tuple[Option, ...]:
     """List the options that a dataclass or a constructor declares, or those that its ``declared_options()`` names."""
-    if hasattr(declaring, "declared_options"):
-        return tuple(declaring.declared_options())
+    return tuple(declaring.declared_options()) if hasattr(declaring, "declared_options") else written_options(declaring)
+
+
+def written_options(declaring: Callable[..., Any]) -> tuple[Option, ...]:
+    """List the options that a dataclass's fields or a constructor's keywords declare, as they are written there."""
     if is_dataclass(declaring):
         hints = get_type_hints(declaring, include_extras=True)
         return tuple(
@@ -223,6 +226,9 @@ def _option(name: str, annotation: Any, default: Any) -> Option:
 
 @functools.cache
 def _adapter(annotation: Any) -> TypeAdapter[Any]:
+    bare = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+    if is_dataclass(bare):  # such a thing itself, which checked its own fields
+        return TypeAdapter(InstanceOf[bare])  # type: ignore[misc, valid-type]
     return TypeAdapter(annotation, config=_STRICT)
 
 
@@ -231,28 +237,33 @@ def _readings(annotation: Any, value: Any) -> list[Any]:
 
     Numbers are read before words, so that a folder named 3 is the text "3" only where no number will do.
     """
-    if isinstance(value, numbers.Integral) and not isinstance(value, bool):
-        value = int(value)
-    elif isinstance(value, numbers.Real) and not isinstance(value, (bool, int)):
-        value = float(value)
-    readings: list[Any] = [value]
-    if isinstance(value, str):
-        read = parse_value(value)
-        parts = tuple(parse_value(part.strip()) for part in value.split("+"))
-        readings += [read, Path(value), parts, tuple(map(str, value.split("+")))]
-        if value == "none":
+    plain = _plain_python(value)
+    readings: list[Any] = [plain]
+    if isinstance(plain, str):
+        parts = tuple(parse_value(part.strip()) for part in plain.split("+"))
+        readings += [parse_value(plain), Path(plain), parts, tuple(map(str, plain.split("+")))]
+        if plain == "none":
             readings.append(None)
-    elif isinstance(value, (list, tuple)):
-        readings += [tuple(value), tuple(int(part) if _whole(part) else part for part in value)]
-    elif isinstance(value, Path):
-        readings.append(str(value))
-    elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        readings += [(value,), str(value), (str(value),)]
+    elif isinstance(plain, (list, tuple)):
+        readings.append(tuple(plain))
+    elif isinstance(plain, Path):
+        readings.append(str(plain))
+    elif isinstance(plain, (int, float)) and not isinstance(plain, bool):
+        readings += [(plain,), str(plain), (str(plain),)]
+    if plain is not value:
+        readings.append(value)
     return readings
 
 
-def _whole(value: Any) -> bool:
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+def _plain_python(value: Any) -> Any:
+    """Return a number of NumPy's or PyTorch's as Python's own, an array as a list, also within lists and tuples."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool):
+        return int(value)
+    if isinstance(value, numbers.Real) and not isinstance(value, (bool, int)):
+        return float(value)
+    return type(value)(map(_plain_python, value)) if type(value) in (list, tuple) else value
 
 
 def _extras(annotation: Any) -> Sequence[Any]:

@@ -71,6 +71,14 @@ class Registry(Mapping[str, T], Generic[T]):
         """Say whose it is: ``salus``, or the package that brings it and its version."""
         return "salus" if name in self.own else self._plugins[name][1]
 
+    def split(self, spec: str) -> tuple[str, dict[str, Any]]:
+        """Split ``name:key=value,key=value`` into the name and its options.
+
+        Raises:
+            OptionError: a part is not ``key=value``.
+        """
+        return split_spec(spec, self.kind)
+
     def options(self, name: str) -> tuple[Option, ...]:
         """List its options."""
         return options_of(self.find(name))
@@ -89,7 +97,7 @@ class Registry(Mapping[str, T], Generic[T]):
 
     def parse(self, spec: str, **defaults: Any) -> Any:
         """Make one from ``name:key=value,key=value``; see :meth:`build`."""
-        name, options = split_spec(spec, self.kind)
+        name, options = self.split(spec)
         return self.build(name, options, **defaults)
 
     @cached_property

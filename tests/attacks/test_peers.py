@@ -17,13 +17,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from salus.attacks import FGSM, Attack, parse_attack
+from salus.attacks import ATTACKS, FGSM, Attack, parse_attack
 from salus.attacks.objective import DecisionObjective
 from salus.attacks.peers import PeerAttack, peer_class, split_peer
 from salus.attacks.peers.names import _adapter_class
 from salus.attacks.peers.victim import PeerView, Victim
-from salus.attacks.registry import build_attack, known_options
 from salus.errors import ModelError, OptionError
+from salus.options import option_names
 from salus.threats import THREAT_MODELS
 
 LIBRARIES = ("art", "foolbox", "torchattacks")
@@ -293,9 +293,9 @@ def test_named_attacks_are_made_like_ours(library: str) -> None:
     assert isinstance(attack, PeerAttack) and attack.eps == 0.05 and attack.seed == 3
     assert attack.name == PGD[library].rpartition(":")[0] == attack.title
     assert attack.paper.split()[-1][0].isdigit()
-    assert attack == build_attack(attack.name, {f.name: getattr(attack, f.name) for f in fields(attack) if f.init})
+    assert attack == ATTACKS.build(attack.name, {f.name: getattr(attack, f.name) for f in fields(attack) if f.init})
     assert pickle.loads(pickle.dumps(attack)) == attack and hash(attack) == hash(replace(attack))
-    assert {"eps", "norm", "steps", "queries", "time_limit"} <= known_options(attack.name)
+    assert {"eps", "norm", "steps", "queries", "time_limit"} <= set(option_names(type(attack)))
     assert THREAT_MODELS["adaptive"].refusal(attack) is not None
 
 
@@ -339,9 +339,9 @@ def test_every_attack_of_a_library_can_be_made(library: str) -> None:
         ("foolbox", "foolbox:Xyzzy", "it has .*, such as LinfPGD"),
         ("torchattacks", "torchattacks:", "Unknown attack 'torchattacks:'; it has"),
         ("art", "art:HopSkipJump:max_itr=3", "no option 'max_itr'; did you mean 'max_iter'"),
-        ("art", "art:HopSkipJump:max_iter=many", "max_iter='many' will not do"),
+        ("art", "art:HopSkipJump:max_iter=many", "Attack 'art:HopSkipJump': max_iter must be a number, not 'many'"),
         ("art", "art:DeepFool:norm=inf", "norm must be 'l2', not 'linf'"),
-        ("art", "art:HopSkipJump:norm=7", "norm='7' will not do"),
+        ("art", "art:HopSkipJump:norm=7", "norm must be 'l2' or 'linf', not '7'"),
         ("art", "art:HopSkipJump,10", "'10' is not an option"),
         ("foolbox", "foolbox:VirtualAdversarialAttack", "needs steps: write steps=VALUE"),
     ],

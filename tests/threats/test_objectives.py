@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import pytest
 import torch
 
@@ -114,9 +117,6 @@ def test_targeted_attacks_have_to_reach_their_target_and_be_accepted(toy) -> Non
 
 @pytest.mark.parametrize("engine", [adaptive, gray_box])
 def test_an_attack_without_an_adaptive_form_refuses(toy, engine) -> None:
-    from dataclasses import dataclass
-    from typing import ClassVar
-
     @dataclass(frozen=True, kw_only=True)
     class Blind(FGSM):
         adaptive: ClassVar[bool] = False

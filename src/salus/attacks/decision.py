@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from salus.attacks import draws
-from salus.attacks.ball import Ball, NormName, ball
+from salus.attacks.ball import Ball, ball
 from salus.attacks.base import Attack
 from salus.attacks.objective import DecisionObjective, Model, Objective
 from salus.attacks.search import Search
+from salus.attacks.settings import LargestEps, Norm, Queries
 from salus.attacks.taxonomy import Knowledge
 from salus.errors import OptionError
 
@@ -37,26 +39,22 @@ class DecisionAttack(Attack):
             does not fool the model. For a target class random points will hardly do: give ``start``.
 
     Raises:
-        OptionError: neither queries nor steps are limited, or one of them makes no sense.
+        OptionError: neither queries nor steps are limited.
     """
 
     knowledge: ClassVar[Knowledge] = "answers"
     closest: ClassVar[bool] = True
 
-    eps: float | None = None
-    norm: NormName = "l2"
-    queries: int | None = 2500
-    steps: int | None = None
-    start_tries: int = 100
+    eps: LargestEps = None
+    norm: Norm = "l2"
+    queries: Queries = 2500
+    steps: Annotated[int | None, Field(ge=0, description="most steps; none for as many as the queries allow")] = None
+    start_tries: Annotated[int, Field(ge=0, description="most random points that are tried as the start")] = 100
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.queries is None and self.steps is None:
             raise OptionError(f"{self.title}: queries or steps must be limited, or the attack would never end.")
-        if self.steps is not None and self.steps < 0:
-            raise OptionError(f"{self.title}: steps must be a number from 0 up, not {self.steps}.")
-        if self.start_tries < 0:
-            raise OptionError(f"{self.title}: start_tries must be a number from 0 up, not {self.start_tries}.")
 
     @property
     def radius(self) -> float:

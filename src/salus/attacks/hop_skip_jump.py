@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from salus.attacks import draws
@@ -38,25 +39,23 @@ class HopSkipJump(DecisionAttack):
             (``1 / d``), which drown in the rounding of large images.
 
     Raises:
-        OptionError: an option makes no sense.
+        OptionError: the first step has more probes than any may have.
     """
 
     name: ClassVar[str] = "hop-skip-jump"
     paper: ClassVar[str] = "Chen et al., 2020"
 
-    initial_evaluations: int = 25
-    max_evaluations: int = 10_000
-    probe: float = 0.1
+    initial_evaluations: Annotated[int, Field(ge=1, description="probes of the first step")] = 25
+    max_evaluations: Annotated[int, Field(ge=1, description="most probes of one step")] = 10_000
+    probe: Annotated[float, Field(gt=0, lt=1, description="length of a probe, as a share of the distance from x")] = 0.1
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 1 <= self.initial_evaluations <= self.max_evaluations:
+        if self.initial_evaluations > self.max_evaluations:
             raise OptionError(
-                f"{self.title}: initial_evaluations must be from 1 to max_evaluations={self.max_evaluations}, "
+                f"{self.title}: initial_evaluations must be at most max_evaluations={self.max_evaluations}, "
                 f"not {self.initial_evaluations}."
             )
-        if not 0 < self.probe < 1:
-            raise OptionError(f"{self.title}: probe must be between 0 and 1, not {self.probe}.")
 
     def perturb(self, search: Search, start: Tensor | None) -> None:
         """Walk until the queries are spent; the search keeps the nearest success."""

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from salus.attacks import draws
 from salus.attacks.ball import Ball, NormName, by_place, in_shape, places
 from salus.attacks.base import Attack
 from salus.attacks.search import Search
+from salus.attacks.settings import EarlyStop, Norm, Places, ScheduledQueries
 from salus.attacks.taxonomy import Knowledge
-from salus.errors import OptionError
 
 #: After so many of 10,000 queries the share of places that move at a time is divided by so much (the authors' code).
 _SLOWER = ((0, 2), (50, 4), (200, 5), (500, 6), (1000, 8), (2000, 10), (4000, 12), (6000, 15), (8000, 20))
@@ -33,7 +34,7 @@ class SparseRS(Attack):
         early_stop: let each sample go as soon as it has fallen; otherwise its margin is lowered to the end.
 
     Raises:
-        OptionError: eps is no whole number, queries is None, or p_init is out of its range.
+        OptionError: eps is no whole number.
 
     Example:
         >>> x_adv = SparseRS(eps=24)(model, x, y)  # doctest: +SKIP
@@ -43,19 +44,15 @@ class SparseRS(Attack):
     knowledge: ClassVar[Knowledge] = "logits"
     paper: ClassVar[str] = "Croce et al., 2022"
     norms: ClassVar[tuple[NormName, ...]] = ("l0",)
+    label: ClassVar[str] = "Sparse-RS"
 
-    eps: float
-    norm: NormName = "l0"
-    queries: int | None = 5000
-    p_init: float = 0.3
-    early_stop: bool = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.queries is None:
-            raise OptionError(f"{self.title}: queries must be a number, because the places slow down by it.")
-        if not 0 < self.p_init <= 1:
-            raise OptionError(f"{self.title}: p_init must be above 0 and at most 1, not {self.p_init}.")
+    eps: Places
+    norm: Norm = "l0"
+    queries: ScheduledQueries = 5000
+    p_init: Annotated[
+        float, Field(gt=0, le=1, description="share of the changed places that move at the first query")
+    ] = 0.3
+    early_stop: EarlyStop = True
 
     def perturb(self, search: Search, start: Tensor | None) -> None:
         """Judge x, then places at random (or ``start``), then move some of the best point's places at each query."""

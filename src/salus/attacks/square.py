@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import ClassVar, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from salus.attacks import draws
 from salus.attacks.ball import Ball
 from salus.attacks.base import Attack
 from salus.attacks.search import Search
+from salus.attacks.settings import EarlyStop, Eps, ScheduledQueries
 from salus.attacks.taxonomy import Knowledge
-from salus.errors import OptionError
 
 #: The shares of the queries after which the windows shrink by half (Andriushchenko et al., 2020, sec. 5).
 _SHRINK = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
@@ -37,26 +38,18 @@ class Square(Attack):
         p_init: share of the values in the first windows, above 0 and at most 1; when not given the authors' 0.8, but
             0.2 for signals and tables in L-inf, whose windows have but one edge to shrink.
         early_stop: let each sample go as soon as it has fallen; otherwise its margin is lowered to the end.
-
-    Raises:
-        OptionError: queries is None, or p_init is out of its range.
     """
 
     name: ClassVar[str] = "square"
     knowledge: ClassVar[Knowledge] = "logits"
     paper: ClassVar[str] = "Andriushchenko et al., 2020"
 
-    eps: float
-    queries: int | None = 5000
-    p_init: float | None = None
-    early_stop: bool = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.queries is None:
-            raise OptionError(f"{self.title}: queries must be a number, because the windows shrink by it.")
-        if self.p_init is not None and not 0 < self.p_init <= 1:
-            raise OptionError(f"{self.title}: p_init must be above 0 and at most 1, not {self.p_init}.")
+    eps: Eps
+    queries: ScheduledQueries = 5000
+    p_init: Annotated[
+        float | None, Field(gt=0, le=1, description="share of the values in the first windows; none for what suits x")
+    ] = None
+    early_stop: EarlyStop = True
 
     def perturb(self, search: Search, start: Tensor | None) -> None:
         """Judge x, then stripes or ``start``, then change a window of the best point at each query."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from salus.attacks import draws
@@ -18,6 +18,7 @@ from salus.attacks.base import Attack, AttackResult
 from salus.attacks.objective import Evaluation, LogitObjective, Model, Objective, frozen
 from salus.attacks.perturbation import Perturbation
 from salus.attacks.search import BudgetSpent, Search
+from salus.attacks.settings import Eps
 from salus.errors import OptionError
 
 #: Where a sample starts to count less, in median margins of the clean samples.
@@ -56,25 +57,15 @@ class UAP(Attack):
     name: ClassVar[str] = "uap"
     paper: ClassVar[str] = "Moosavi-Dezfooli et al., 2017"
 
-    eps: float
-    inner: Literal["pgd", "fgsm", "deepfool"] = "pgd"
-    inner_steps: int = 2
-    fooling_rate: float = 0.8
-    epochs: int = 10
-    step_size: float | None = None
-    batch_size: int = 32
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.inner not in ("pgd", "fgsm", "deepfool"):
-            raise OptionError(f"{self.title}: inner must be 'pgd', 'fgsm' or 'deepfool', not {self.inner!r}.")
-        for option in ("inner_steps", "epochs"):
-            if getattr(self, option) < 1:
-                raise OptionError(f"{self.title}: {option} must be at least 1, not {getattr(self, option)}.")
-        if not 0 < self.fooling_rate <= 1:
-            raise OptionError(f"{self.title}: fooling_rate must be above 0 and at most 1, not {self.fooling_rate}.")
-        if self.step_size is not None and not (math.isfinite(self.step_size) and self.step_size > 0):
-            raise OptionError(f"{self.title}: step_size must be above 0, not {self.step_size}.")
+    eps: Eps
+    inner: Annotated[Literal["pgd", "fgsm", "deepfool"], Field(description="how the samples of a mini-batch pull")] = (
+        "pgd"
+    )
+    inner_steps: Annotated[int, Field(ge=1, description="steps on a mini-batch before the next")] = 2
+    fooling_rate: Annotated[float, Field(gt=0, le=1, description="stop once this share of the samples is fooled")] = 0.8
+    epochs: Annotated[int, Field(ge=1, description="most passes over the samples")] = 10
+    step_size: Annotated[float | None, Field(gt=0, description="length of the first step; none for eps / 4")] = None
+    batch_size: Annotated[int, Field(ge=1, description="samples of a mini-batch; the result depends on it")] = 32
 
     @property
     def stride(self) -> float:

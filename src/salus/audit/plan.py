@@ -9,18 +9,17 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from salus.attacks import Attack
+from salus.attacks import ATTACKS, Attack
 from salus.attacks.ball import by_place
 from salus.attacks.controls import Control, parse_control
-from salus.attacks.poisoning import Poison, Trigger, parse_poison, triggers
-from salus.attacks.registry import attack_class, build_attack, known_options, split_attack
+from salus.attacks.poisoning import POISONS, Poison, Trigger, triggers
 from salus.audit.defence import Defence
 from salus.audit.substitutes import parse_substitute
 from salus.data import Dataset
 from salus.data.options import parse_size
 from salus.errors import OptionError, nearest
 from salus.hardening.label_cleaning import LabelCleaning, parse_cleaning
-from salus.options import parse_value
+from salus.options import option_names, parse_value
 from salus.threats import ThreatModel, find_threat
 
 #: The sweep for attacks that name no eps, by kind of data; in the units of x.
@@ -216,7 +215,7 @@ class Plan(BaseModel):
                 f"Plan field {place}: {first['input']!r} will not do: {first['msg'][0].lower()}{first['msg'][1:]}."
             ) from error
         for spec in plan.attack:
-            attack_class(split_attack(spec)[0])
+            ATTACKS.find(ATTACKS.split(spec)[0])
         parse_substitute(plan.substitute, plan.seed)
         plan.cleaning()
         plan.defences()
@@ -269,9 +268,9 @@ class Plan(BaseModel):
         """
         made: list[Attack] = []
         for spec in self.attack:
-            name, options = split_attack(spec)
-            kind, known = attack_class(name), known_options(name)
-            options = {**self.budget.options(known), **options}
+            name, options = ATTACKS.split(spec)
+            kind = ATTACKS.find(name)
+            options = {**self.budget.options(option_names(kind)), **options}
             norm = str(
                 options.setdefault("norm", self.budget.norm if self.budget.norm in kind.norms else kind.norms[0])
             )
@@ -282,7 +281,7 @@ class Plan(BaseModel):
                 sweep = [None] if kind.closest else _default_eps(data, norm)
             for eps in sweep:
                 fixed = {"bounds": data.bounds, "seed": self.seed, "eps": eps, **options, **marks(data)}
-                attack = build_attack(name, fixed)
+                attack = ATTACKS.build(name, fixed)
                 if attack not in made:
                     made.append(attack)
         return made
@@ -300,7 +299,7 @@ class Plan(BaseModel):
 
     def poisons(self) -> list[Poison]:
         """Make the poisonings of the training data."""
-        return [parse_poison(spec, seed=self.seed) for spec in self.poison]
+        return [POISONS.parse(spec, seed=self.seed) for spec in self.poison]
 
     def cleaning(self) -> LabelCleaning | None:
         """Make what looks for wrong labels in the training data.

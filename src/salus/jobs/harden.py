@@ -13,8 +13,7 @@ from typing import Any
 
 import salus
 from salus.atomic import write_json
-from salus.attacks import Attack
-from salus.attacks.registry import split_attack
+from salus.attacks import ATTACKS, Attack
 from salus.audit.plan import Plan, marks
 from salus.audit.results import whole_test
 from salus.audit.subject import Loaded, Subject, load_splits
@@ -127,7 +126,7 @@ def _attack(plan: Plan, splits: Splits) -> Attack:
     made = plan.attacks(splits.test)
     if len(made) != 1:
         raise OptionError(f"--attack {plan.attack[0]!r} names no eps; write one, such as eps=0.01.")
-    return made[0] if "early_stop" in split_attack(plan.attack[0])[1] else full_strength(made[0])
+    return made[0] if "early_stop" in ATTACKS.split(plan.attack[0])[1] else full_strength(made[0])
 
 
 def _plain(attack: Attack | None) -> Any:

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from salus.attacks import ATTACKS
 from salus.metrics import wording
 from salus.metrics.wording import NOTHING
 
@@ -14,14 +15,7 @@ percent, interval = wording.percentage, wording.interval
 
 BARE = "bare classifier"
 
-_ATTACKS = {
-    "fgsm": "FGSM", "bim": "BIM", "pgd": "PGD", "apgd": "APGD", "smooth-pgd": "SmoothPGD",
-    "cw-l2": "C&W L2", "cw-linf": "C&W L∞", "carlini-wagner-l2": "C&W L2", "carlini-wagner-linf": "C&W L∞",
-    "deepfool": "DeepFool", "deep-fool": "DeepFool", "fab": "FAB", "square": "Square", "boundary": "Boundary",
-    "hop-skip-jump": "HopSkipJump", "autoattack": "AutoAttack", "auto-attack": "AutoAttack", "uap": "UAP",
-    "sparse-rs": "Sparse-RS", "patch": "patch",
-    "noise": "noise (control)",
-}  # fmt: skip
+BARE = "bare classifier"
 
 _NORMS = {"linf": "L∞", "l2": "L2", "l1": "L1", "l0": "L0"}
 
@@ -64,7 +58,10 @@ def norm(name: str | None) -> str:
 
 def attack(name: str | None) -> str:
     """Name an attack as the field writes it."""
-    return "none (clean)" if name is None else _ATTACKS.get(name, name)
+    if name is None:
+        return "none (clean)"
+    cls = ATTACKS.get(name)
+    return name if cls is None else cls.label or cls.__name__
 
 
 def guard(name: str) -> str:

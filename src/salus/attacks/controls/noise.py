@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from salus.attacks import draws
@@ -25,7 +26,7 @@ class _Noise(Control):
         norm: measures it.
     """
 
-    eps: float
+    eps: Annotated[float, Field(ge=0, description="length of the noise, in the units of x")]
 
     @abstractmethod
     def draw(self, samples: Tensor, shape: tuple[int, ...]) -> Tensor:

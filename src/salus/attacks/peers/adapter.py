@@ -6,7 +6,7 @@ import time
 import warnings
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, ClassVar
 
@@ -17,6 +17,7 @@ from salus.attacks.base import Attack
 from salus.attacks.peers.isolation import isolated, seed_of
 from salus.attacks.peers.victim import Answers, PeerView, Victim
 from salus.attacks.search import Search
+from salus.attacks.settings import LargestEps
 from salus.errors import ModelError, OptionError
 
 #: How the libraries call what every attack of ours has.
@@ -68,7 +69,7 @@ class PeerAttack(Attack):
     #: What is possible around the library though its constructor has no such option.
     extra_words: ClassVar[frozenset[str]] = frozenset()
 
-    eps: float | None = None
+    eps: LargestEps = None
 
     @classmethod
     @abstractmethod
@@ -95,18 +96,6 @@ class PeerAttack(Attack):
             raise OptionError(
                 f"{cls.library} cannot be imported ({error}); install it: pip install 'salus[bench]'"
             ) from error
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in self.own:
-            value = getattr(self, name)
-            if type(self.defaults.get(name)) is int and not isinstance(value, (int, float)):
-                raise OptionError(f"{self.title}: {name}={value!r} will not do: it must be a number.")
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # Its class is made at run time: a copy elsewhere makes it again from its name.
-        values = {field.name: getattr(self, field.name) for field in fields(self) if field.init}
-        return _again, (self.name, values)
 
     @abstractmethod
     def generate(self, victim: Victim, images: Tensor, y: Tensor, *, targeted: bool, seed: int) -> Tensor:
@@ -246,9 +235,3 @@ def message(error: Exception) -> str:
     """Give another library's message as the end of a sentence."""
     text = " ".join(str(error).split()).rstrip(".")
     return f"{type(error).__name__}{': ' if text else ''}{text[:300]}."
-
-
-def _again(name: str, values: dict[str, Any]) -> PeerAttack:
-    from salus.attacks.peers.names import peer_class
-
-    return peer_class(name)(**values)
