@@ -232,8 +232,8 @@ class Plan(BaseModel):
         for spec in plan.defences:
             for part in guard_parts(spec):
                 name, _ = split_spec(part, "defence")
-                if name not in DETECTORS and name not in PURIFIERS:
-                    raise OptionError(f"Unknown defence {name!r}; {nearest(name, [*DETECTORS, *PURIFIERS, 'none'])}")
+                if name not in PURIFIERS:
+                    DETECTORS.find(name, others=[*PURIFIERS, "none"])
         return plan
 
     @classmethod

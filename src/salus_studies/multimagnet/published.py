@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from salus.detectors.multimagnet_grid import Metric
+from salus.detectors.reconstruction import Metric
 from salus.detectors.votes import Approach
 
 TITLE = (
