@@ -21,7 +21,7 @@ from salus.audit.model import parse_model
 from salus.classifier import Classifier
 from salus.data.base import Dataset, Provenance
 from salus.errors import BundleError, ModelError, OptionError, StoreError
-from salus.hardening.retraining import single_step
+from salus.hardening.adversarial_training import single_step
 from salus.models import build_model
 from salus.models.pretrained import initial_model
 from salus.training import (

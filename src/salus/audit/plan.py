@@ -19,7 +19,7 @@ from salus.data import Dataset
 from salus.data.options import parse_size
 from salus.detectors import DETECTORS
 from salus.errors import OptionError, nearest
-from salus.hardening.label_cleaning import LabelCleaning, parse_cleaning
+from salus.hardening.label_cleaning import CLEANINGS, LabelCleaning
 from salus.options import build, parse_value, split_spec
 from salus.purifiers import PURIFIERS
 from salus.threats import check_threat
@@ -312,7 +312,7 @@ class Plan(BaseModel):
         Raises:
             OptionError: it or an option of it is unknown, or makes no sense.
         """
-        return None if self.clean_labels is None else parse_cleaning(self.clean_labels, seed=self.seed)
+        return None if self.clean_labels is None else CLEANINGS.parse(self.clean_labels, seed=self.seed)
 
     def triggers(self, data: Dataset) -> list[Trigger]:
         """Make the attacks by which the backdoors among the poisonings are called."""

@@ -16,15 +16,14 @@ from salus.atomic import write_json
 from salus.attacks import Attack
 from salus.attacks.registry import split_attack
 from salus.audit import setup as build
-from salus.audit.model import several
 from salus.audit.plan import Plan, marks
 from salus.audit.run import whole_test
 from salus.classifier import Classifier
 from salus.data import Splits
 from salus.data import load as load_data
 from salus.errors import BundleError, OptionError
-from salus.hardening.methods import WORKING, Method, Task, build_method
-from salus.options import split_spec
+from salus.hardening import METHODS
+from salus.hardening.base import WORKING, Method, Task
 from salus.progress import console
 from salus.storage import Store, find_device, versions
 from salus.threats import full_strength
@@ -65,8 +64,8 @@ def run_hardening(spec: str, plan: Plan, out: Path | str, *, attack: str | None 
     """
     store = Store(Path(out), "hardening")
     store.check_free()
-    name, options = split_spec(spec, "hardening")
-    method = build_method(name, {key: several(value) for key, value in options.items()}, seed=plan.seed)
+    method: Method = METHODS.parse(spec, seed=plan.seed)
+    name = method.name
     if attack is not None and not method.copies:
         raise OptionError(f"--attack goes with methods that train on attacked copies; {name!r} has options of its own.")
     splits = load_data(plan.data, seed=plan.seed, **plan.data_options)
