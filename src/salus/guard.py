@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -22,8 +22,11 @@ from salus.batches import in_batches
 from salus.classifier import Classifier, States
 from salus.data.base import Dataset
 from salus.detectors import DETECTORS, Detector, calibrate_together
-from salus.errors import BundleError, ModelError
+from salus.errors import BundleError, ModelError, OptionError
 from salus.purifiers import PURIFIERS, Purifier
+from salus.registry import Registry
+
+T = TypeVar("T")
 
 _FORMAT = "salus-guard-2"
 
@@ -303,12 +306,18 @@ class Guard:
         for i, detector in enumerate(self.detectors):
             file = f"detector-{i}.safetensors"
             write_tensors(folder / file, detector.tensors())
-            content["detectors"].append({"name": detector.name, "settings": detector.settings(), "file": file})
+            content["detectors"].append(
+                {**_name_of(detector, DETECTORS), "settings": detector.settings(), "file": file}
+            )
             hashes[file] = _sha256(folder / file)
         if self.purifier is not None:
             file = "purifier.safetensors"
             write_tensors(folder / file, self.purifier.tensors())
-            content["purifier"] = {"name": self.purifier.name, "settings": self.purifier.settings(), "file": file}
+            content["purifier"] = {
+                **_name_of(self.purifier, PURIFIERS),
+                "settings": self.purifier.settings(),
+                "file": file,
+            }
             hashes[file] = _sha256(folder / file)
         hashes["model.json"] = _sha256(folder / "model.json")
         content["sha256"] = hashes
@@ -344,7 +353,7 @@ class Guard:
         classifier = Classifier.load(folder, factory=factory)
         try:
             detectors = [
-                DETECTORS[part["name"]].restore(
+                _class_of(part, DETECTORS, folder).restore(
                     classifier,
                     part["settings"],
                     load_safetensors((folder / Path(part["file"]).name).read_bytes()),
@@ -354,11 +363,36 @@ class Guard:
             purifier = None
             if content["purifier"] is not None:
                 part = content["purifier"]
-                tensors = load_safetensors((folder / Path(part["file"]).name).read_bytes())
-                purifier = PURIFIERS[part["name"]].restore(classifier, part["settings"], tensors)
+                learnt = load_safetensors((folder / Path(part["file"]).name).read_bytes())
+                purifier = _class_of(part, PURIFIERS, folder).restore(classifier, part["settings"], learnt)
         except (KeyError, TypeError, ValueError, AttributeError, OSError, SafetensorError) as error:
             raise BundleError(f"The guard in {folder} was made by another version of Salus ({error}).") from error
         return cls(classifier, detectors, purifier, name=str(content["name"]))
+
+
+def _name_of(defence: Detector | Purifier, registry: Registry[Any]) -> dict[str, str]:
+    """Name a defence, and the package that brings it where that is not Salus."""
+    name = defence.name
+    if name in registry.own or registry.get(name) is not type(defence):
+        return {"name": name}
+    return {"name": name, "package": registry.origin(name)}
+
+
+def _class_of(part: Mapping[str, Any], registry: Registry[T], folder: Path) -> T:
+    """Find the class of a defence that a bundle names.
+
+    Raises:
+        BundleError: no package that is installed brings it.
+    """
+    name = str(part["name"])
+    try:
+        return registry.find(name)
+    except OptionError as error:
+        package = part.get("package")
+        remedy = "install the package that brings it" if package is None else f"install {package}, which brings it"
+        raise BundleError(
+            f"The guard in {folder} has a defence {name!r} that Salus does not know; {remedy}."
+        ) from error
 
 
 def _read(path: Path) -> Mapping[str, Any]:

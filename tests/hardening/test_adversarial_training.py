@@ -181,12 +181,12 @@ def test_trainings_with_other_recipes_do_not_continue_each_other(tmp_path: Path)
         ({"attack": DeepFool(eps=None)}, "eps above 0"),
         ({"attack": PGD(eps=0.0)}, "eps above 0"),
         ({"attack": PGD(eps=EPS, targeted=True)}, "without a target"),
-        ({"loss": "mart"}, "'mart' is not madry or trades"),
-        ({"beta": -1.0}, "beta=-1.0"),
-        ({"beta": math.nan}, "beta=nan"),
-        ({"clean_share": 1.0}, "clean_share=1.0"),
-        ({"clean_share": -0.1}, "clean_share=-0.1"),
-        ({"warmup": 1.5}, "warmup=1.5"),
+        ({"loss": "mart"}, "loss must be 'madry' or 'trades', not 'mart'"),
+        ({"beta": -1.0}, "beta must be a number from 0 up, not -1.0"),
+        ({"beta": math.nan}, "beta must be a number from 0 up, not nan"),
+        ({"clean_share": 1.0}, "clean_share must be a number from 0 to below 1, not 1.0"),
+        ({"clean_share": -0.1}, "clean_share must be a number from 0 to below 1, not -0.1"),
+        ({"warmup": 1.5}, "warmup must be a number from 0 to 1, not 1.5"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(options: dict[str, Any], word: str) -> None:

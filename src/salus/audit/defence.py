@@ -12,12 +12,12 @@ from typing import Any
 from salus.atomic import write_json
 from salus.classifier import Classifier
 from salus.data import Splits
-from salus.detectors import DETECTORS, Detector, build_detector
+from salus.detectors import DETECTORS, Detector
 from salus.errors import BundleError, OptionError, nearest
 from salus.guard import Guard
 from salus.options import split_spec
 from salus.progress import console
-from salus.purifiers import PURIFIERS, Purifier, build_purifier
+from salus.purifiers import PURIFIERS, Purifier
 from salus.storage import digest, slug
 
 
@@ -44,8 +44,8 @@ class Defence:
         """
         parts = tuple(split_spec(part, "defence") for part in _split(spec))
         for name, _ in parts:
-            if name not in DETECTORS and name not in PURIFIERS:
-                raise OptionError(f"Unknown defence {name!r}; {nearest(name, [*DETECTORS, *PURIFIERS, 'none'])}")
+            if name not in PURIFIERS:
+                DETECTORS.find(name, others=[*PURIFIERS, "none"])
         if sum(name in PURIFIERS for name, _ in parts) > 1:
             raise OptionError(f"Defence {spec!r} has two purifiers; a guard has one.")
         return cls(spec, parts, false_alarm_rate)
@@ -56,9 +56,11 @@ class Defence:
         Raises:
             OptionError: an option is unknown, or makes no sense.
         """
-        detectors = [build_detector(name, options, seed=seed) for name, options in self.parts if name in DETECTORS]
+        detectors = [DETECTORS.build(name, options, seed=seed) for name, options in self.parts if name in DETECTORS]
         purifiers = [
-            build_purifier(name, options, bounds=bounds, seed=seed) for name, options in self.parts if name in PURIFIERS
+            PURIFIERS.build(name, options, bounds=bounds, seed=seed)
+            for name, options in self.parts
+            if name in PURIFIERS
         ]
         return detectors, purifiers[0] if purifiers else None
 

@@ -18,7 +18,7 @@ from salus.audit.substitutes import parse_substitute
 from salus.data import Dataset
 from salus.data.options import parse_size
 from salus.errors import OptionError, nearest
-from salus.hardening.label_cleaning import LabelCleaning, parse_cleaning
+from salus.hardening.label_cleaning import CLEANINGS, LabelCleaning
 from salus.options import option_names, parse_value
 from salus.threats import ThreatModel, find_threat
 
@@ -307,7 +307,7 @@ class Plan(BaseModel):
         Raises:
             OptionError: it or an option of it is unknown, or makes no sense.
         """
-        return None if self.clean_labels is None else parse_cleaning(self.clean_labels, seed=self.seed)
+        return None if self.clean_labels is None else CLEANINGS.parse(self.clean_labels, seed=self.seed)
 
     def triggers(self, data: Dataset) -> list[Trigger]:
         """Make the attacks by which the backdoors among the poisonings are called."""

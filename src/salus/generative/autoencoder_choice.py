@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from salus.classifier import Classifier
@@ -17,12 +19,32 @@ from salus.generative.autoencoder_training import RepositoryOptions, train_repos
 from salus.generative.autoencoders import Repository
 from salus.models.autoencoders import SPECS
 from salus.models.registry import KINDS
+from salus.options import Words
+
+#: Options that defences which stand on autoencoders share.
+RepositoryOrFolder = Annotated[
+    Repository | Path | str | None,
+    Words("a folder of `salus autoencoders`"),
+    Field(description="trained autoencoders; without it the defence trains its own"),
+]
+OneMember = Annotated[
+    Annotated[int, Field(ge=0)] | Annotated[str, Field(pattern="[a-z]")],
+    Words("an autoencoder's name or a whole number from 0 up"),
+    Field(description="which autoencoder, by its name or its number"),
+]
+TrainingEpochs = Annotated[
+    Annotated[int, Field(ge=1)] | None,
+    Field(description="of training the autoencoders; about 4,000 steps when not given"),
+]
+TrainingSeed = Annotated[
+    int, Field(ge=0, description="of training the autoencoders, and of which samples are held out")
+]
 
 _MOST = 5000  # clean samples that say what is normal: as many as MultiMagNet's V_leg
 
 
 class AutoencoderChoice:
-    """The choice of autoencoders, checked when it is made; found, or trained, when the defence is fitted.
+    """The choice of autoencoders, read when it is made; found, or trained, when the defence is fitted.
 
     Args:
         title: the defence's name in sentences.
@@ -36,13 +58,9 @@ class AutoencoderChoice:
     """
 
     def __init__(self, title: str, repository: Repository | Path | str | None, epochs: int | None, seed: int) -> None:
-        for option, number, least in (("epochs", epochs, 1), ("seed", seed, 0)):
-            if number is not None and (type(number) is not int or number < least):
-                raise OptionError(f"{title}: {option} must be a whole number from {least} up, not {number!r}.")
         if repository is not None and epochs is not None:
             raise OptionError(f"{title}: the autoencoders of a repository are trained already; leave epochs out.")
-        # A folder may have a number for a name.
-        self.repository = Repository.load(str(repository)) if isinstance(repository, (str, Path, int)) else repository
+        self.repository = Repository.load(repository) if isinstance(repository, (str, Path)) else repository
         self.options = RepositoryOptions(epochs=epochs, seed=seed)
 
     def find(self, classifier: Classifier, x: Tensor, y: Tensor, folder: Path | None = None) -> Repository:
@@ -61,8 +79,6 @@ class OneAutoencoder(AutoencoderChoice):
     def __init__(
         self, title: str, member: int | str, repository: Repository | Path | str | None, epochs: int | None, seed: int
     ) -> None:
-        if not isinstance(member, str) and (type(member) is not int or member < 0):
-            raise OptionError(f"{title}: member must be a name or a whole number from 0 up, not {member!r}.")
         super().__init__(title, repository, epochs, seed)
         if self.repository is not None:
             self.repository.index(member)

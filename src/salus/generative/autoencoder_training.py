@@ -7,15 +7,17 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from salus.data.base import Dataset
 from salus.errors import ModelError, OptionError, StoreError, nearest
 from salus.generative.autoencoders import CARD, Member, Repository
 from salus.models.autoencoders import SPECS, AutoencoderSpec, build_autoencoder
+from salus.options import check_fields
 from salus.progress import Advance, progress
 from salus.training import Mixed, seeded, seeded_module
 from salus.training.checkpoint import Checkpoint, optimizer_tensors, restore_optimizer, weights
@@ -47,25 +49,22 @@ class RepositoryOptions:
             others are trained.
     """
 
-    size: int = 10
-    members: tuple[str, ...] = ()
-    epochs: int | None = None
-    batch_size: int = 128
-    learning_rate: float = 1e-2
-    precision: Literal["float32", "bfloat16"] = "float32"
-    seed: int = 0
+    size: Annotated[int, Field(ge=1, le=10, description="how many of the ten for the kind of data, the first ones")] = (
+        10
+    )
+    members: Annotated[tuple[str, ...], Field(description="their names instead, joined by +")] = ()
+    epochs: Annotated[
+        Annotated[int, Field(ge=1)] | None, Field(description="passes over the data; about 4,000 steps when not given")
+    ] = None
+    batch_size: Annotated[int, Field(ge=1, description="samples a step")] = 128
+    learning_rate: Annotated[float, Field(gt=0, description="Adam's at its highest")] = 1e-2
+    precision: Annotated[Literal["float32", "bfloat16"], Field(description="bfloat16 trains in mixed precision")] = (
+        "float32"
+    )
+    seed: Annotated[int, Field(ge=0, description="of initial weights, order and noise")] = 0
 
     def __post_init__(self) -> None:
-        if not (type(self.size) is int and 1 <= self.size <= 10):
-            raise OptionError(f"Autoencoders: size must be a whole number from 1 to 10, not {self.size!r}.")
-        for name, least in {"epochs": 1, "batch_size": 1, "seed": 0}.items():
-            value = getattr(self, name)
-            if not (value is None and name == "epochs") and (type(value) is not int or value < least):
-                raise OptionError(f"Autoencoders: {name} must be a whole number from {least} up, not {value!r}.")
-        if not 0 < self.learning_rate < math.inf:
-            raise OptionError(f"Autoencoders: learning_rate={self.learning_rate} will not do; it must be above 0.")
-        if self.precision not in ("float32", "bfloat16"):
-            raise OptionError(f"Autoencoders: precision={self.precision!r} is not float32 or bfloat16.")
+        check_fields(self, "Autoencoders")
 
     def specs(self, kind: str) -> tuple[AutoencoderSpec, ...]:
         """List the autoencoders for tables, signals or images.

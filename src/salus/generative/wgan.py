@@ -9,18 +9,22 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from salus import atomic
-from salus.errors import DataError, ModelError, OptionError
+from salus.errors import DataError, ModelError
 from salus.generative.generator import Generator
 from salus.models.wgan import WGANCritic, WGANGenerator
+from salus.options import check_fields
 from salus.progress import Advance, progress
 from salus.training import Log, seeded
 from salus.training.checkpoint import Checkpoint, optimizer_tensors, restore_optimizer, weights, weights_digest
+
+_Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,30 +44,21 @@ class WGANOptions:
         seed: of every draw.
     """
 
-    epochs: int = 100
-    batch_size: int = 50
-    critic_steps: int = 5
-    penalty: float = 10.0
-    learning_rate: float = 1e-4
-    betas: tuple[float, float] = (0.0, 0.9)
-    latent: int = 128
-    width: int = 64
-    precision: Literal["float32", "bfloat16"] = "float32"
-    seed: int = 0
+    epochs: Annotated[int, Field(ge=1, description="passes over the samples")] = 100
+    batch_size: Annotated[int, Field(ge=1, description="samples a step")] = 50
+    critic_steps: Annotated[int, Field(ge=1, description="steps of the critic to one of the generator")] = 5
+    penalty: Annotated[float, Field(ge=0, description="weight of the gradient penalty")] = 10.0
+    learning_rate: Annotated[float, Field(gt=0, description="of Adam, for both networks")] = 1e-4
+    betas: Annotated[tuple[_Decay, _Decay], Field(description="of Adam")] = (0.0, 0.9)
+    latent: Annotated[int, Field(ge=1, description="size of a latent")] = 128
+    width: Annotated[int, Field(ge=1, description="of both networks")] = 64
+    precision: Annotated[Literal["float32", "bfloat16"], Field(description="bfloat16 trains in mixed precision")] = (
+        "float32"
+    )
+    seed: Annotated[int, Field(ge=0, description="of every draw")] = 0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "critic_steps", "latent", "width", "seed"):
-            value, least = getattr(self, name), 0 if name == "seed" else 1
-            if type(value) is not int or value < least:
-                raise OptionError(f"WGAN: {name}={value!r} will not do; it must be a whole number, {least} or more.")
-        if not 0 <= self.penalty < math.inf:
-            raise OptionError(f"WGAN: penalty={self.penalty} will not do; it must be 0 or more.")
-        if not 0 < self.learning_rate < math.inf:
-            raise OptionError(f"WGAN: learning_rate={self.learning_rate} will not do; it must be above 0.")
-        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
-            raise OptionError(f"WGAN: betas={self.betas} will not do; they must be two numbers from 0 to below 1.")
-        if self.precision not in ("float32", "bfloat16"):
-            raise OptionError(f"WGAN: precision={self.precision!r} is not float32 or bfloat16.")
+        check_fields(self, "WGAN")
 
 
 @dataclass(frozen=True)

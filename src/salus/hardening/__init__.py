@@ -7,7 +7,7 @@ from salus.hardening.folds import out_of_fold
 from salus.hardening.gan_options import PRESETS, GANOptions, preset
 from salus.hardening.label_cleaning import ConfidentLearning, HighLoss, LabelFinds, without
 from salus.hardening.label_judgement import judge
-from salus.hardening.methods import METHODS, build_method
+from salus.hardening.registry import METHODS, build_method
 from salus.hardening.rounds import Rounds, retrain
 
 __all__ = [

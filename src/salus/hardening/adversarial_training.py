@@ -4,18 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import kl_div, log_softmax
 
 from salus.attacks import PGD, Attack
 from salus.errors import OptionError
+from salus.options import check_fields
 from salus.training import FlipsAndShifts, LossOf, Recipe
 
 #: Steps of the attack that validation looks at; the same whatever training attacks with.
 VALIDATION_STEPS = 5
+
+#: Options of adversarial training that its methods have as well.
+Beta = Annotated[float, Field(ge=0, description="weighs equal answers against right ones")]
+CleanShare = Annotated[float, Field(ge=0, lt=1, description="weight of clean samples beside attacked ones")]
+Warmup = Annotated[float, Field(ge=0, le=1, description="share of the training over which eps grows from 0")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,24 +48,17 @@ class AdversarialTraining(Recipe):
 
     attack: Attack
     loss: Literal["madry", "trades"] = "madry"
-    beta: float = 6.0
-    clean_share: float = 0.0
-    warmup: float = 0.0
+    beta: Beta = 6.0
+    clean_share: CleanShare = 0.0
+    warmup: Warmup = 0.0
     augmentation: FlipsAndShifts | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self, "Adversarial training")
         if self.attack.eps is None or self.attack.eps <= 0:
             raise OptionError("Adversarial training needs an attack with an eps above 0.")
         if self.attack.targeted:
             raise OptionError("Adversarial training takes attacks without a target.")
-        if self.loss not in ("madry", "trades"):
-            raise OptionError(f"Adversarial training: loss={self.loss!r} is not madry or trades.")
-        if not 0 <= self.beta < float("inf"):
-            raise OptionError(f"Adversarial training: beta={self.beta} will not do; it must be 0 or more.")
-        if not 0 <= self.clean_share < 1:
-            raise OptionError(f"Adversarial training: clean_share={self.clean_share} is not from 0 to below 1.")
-        if not 0 <= self.warmup <= 1:
-            raise OptionError(f"Adversarial training: warmup={self.warmup} is not from 0 to 1.")
 
     def step_loss(self, model: nn.Module, x: Tensor, y: Tensor, loss_of: LossOf, progress: float, step: int) -> Tensor:
         """Attack the samples and compute the loss; see :class:`salus.training.Recipe`."""

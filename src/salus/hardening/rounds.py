@@ -8,9 +8,10 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from salus.atomic import write_json, write_tensors
@@ -18,8 +19,8 @@ from salus.attacks import UAP, Attack
 from salus.batches import rows_at_once
 from salus.classifier import Classifier
 from salus.data.base import Dataset, Splits
-from salus.errors import OptionError
 from salus.models.factories import load_weights
+from salus.options import check_fields
 from salus.training import History, Log, TrainingOptions, train
 
 #: Samples that are attacked side by side.
@@ -44,21 +45,21 @@ class Rounds:
         OptionError: a number makes no sense.
     """
 
-    rounds: int = 5
-    epochs: int = 5
-    share: float = 0.5
-    learning_rate: float = 5e-4
-    batch_size: int = 32
-    balance: Literal["none", "weights", "sampling"] | None = None
-    precision: Literal["float32", "bfloat16"] = "float32"
-    seed: int = 0
+    rounds: Annotated[int, Field(ge=1, description="how often the attacked copies are made anew")] = 5
+    epochs: Annotated[int, Field(ge=1, description="of training in each round")] = 5
+    share: Annotated[float, Field(gt=0, le=1, description="of the samples that get a copy in each round")] = 0.5
+    learning_rate: Annotated[float, Field(gt=0, description="the highest of each round's schedule")] = 5e-4
+    batch_size: Annotated[int, Field(ge=1, description="samples a step")] = 32
+    balance: Annotated[
+        Literal["none", "weights", "sampling"] | None, Field(description="how rare classes are made up for")
+    ] = None
+    precision: Annotated[Literal["float32", "bfloat16"], Field(description="bfloat16 trains in mixed precision")] = (
+        "float32"
+    )
+    seed: Annotated[int, Field(ge=0, description="of which samples are attacked, and of their order")] = 0
 
     def __post_init__(self) -> None:
-        if self.rounds < 1:
-            raise OptionError(f"Adversarial retraining: rounds={self.rounds} will not do; it must be 1 or more.")
-        if not 0 < self.share <= 1:
-            raise OptionError(f"Adversarial retraining: share={self.share} is not above 0 and at most 1.")
-        self.training(1)  # refuses the others
+        check_fields(self, "Adversarial retraining")
 
     def training(self, number: int) -> TrainingOptions:
         """Return how the round of this number trains; the thesis keeps what the last epoch leaves."""

@@ -20,8 +20,8 @@ from salus.audit.subject import Loaded, Subject, load_splits
 from salus.classifier import Classifier
 from salus.data import Splits
 from salus.errors import BundleError, OptionError
-from salus.hardening.methods import WORKING, Method, Task, build_method
-from salus.options import split_spec
+from salus.hardening import METHODS
+from salus.hardening.base import WORKING, Method, Task
 from salus.progress import console, spaced
 from salus.storage import Store, find_device, versions
 from salus.threats import full_strength
@@ -62,8 +62,8 @@ def run_hardening(spec: str, plan: Plan, out: Path | str, *, attack: str | None 
     """
     store = Store(Path(out), "hardening")
     store.check_free()
-    name, options = split_spec(spec, "hardening")
-    method = build_method(name, options, seed=plan.seed)
+    method: Method = METHODS.parse(spec, seed=plan.seed)
+    name = method.name
     if attack is not None and not method.copies:
         raise OptionError(f"--attack goes with methods that train on attacked copies; {name!r} has options of its own.")
     splits = load_splits(plan)

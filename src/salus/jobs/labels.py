@@ -12,7 +12,7 @@ from salus.atomic import write_json
 from salus.audit.cleaning import LIST, find_wrong, in_words
 from salus.audit.plan import Plan
 from salus.audit.subject import Subject
-from salus.hardening.label_cleaning import LabelFinds, parse_cleaning
+from salus.hardening.label_cleaning import CLEANINGS, LabelFinds
 from salus.storage import Store, find_device, versions
 
 #: How wrong labels are found where no method is named.
@@ -53,7 +53,7 @@ def run_labels(plan: Plan, out: Path | str, *, command: str = "") -> FoundLabels
     store.check_free()
     method = plan.clean_labels or METHOD
     plan = plan.model_copy(update={"clean_labels": method, "threat_model": ()})
-    cleaning, subject = parse_cleaning(method, seed=plan.seed), Subject.of(plan)
+    cleaning, subject = CLEANINGS.parse(method, seed=plan.seed), Subject.of(plan)
     find_device(plan.device)
     splits = subject.splits
     with store.locked():

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from salus import atomic
 from salus.detectors.multimagnet_calibration import Measured
-from salus.detectors.multimagnet_grid import Grid, Measure, Metric
+from salus.detectors.multimagnet_grid import Grid, Measure
+from salus.detectors.reconstruction import Metric
 from salus.errors import CalibrationError
 from salus_studies.multimagnet.published import CHOSEN
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from salus.detectors.multimagnet_grid import Metric
+from salus.detectors.reconstruction import Metric
 from salus.detectors.votes import Approach
 from salus_studies.frame.published import read_tables
 
