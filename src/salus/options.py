@@ -65,11 +65,11 @@ class Option:
         choices = _choices(self.annotation)
         return choices[0] if len(choices) == 1 else f"{', '.join(choices[:-1])} or {choices[-1]}"
 
-    def check(self, value: Any, title: str) -> Any:
+    def check(self, value: Any, title: str = "") -> Any:
         """Return the value as the type has it: text is read, a list becomes a tuple, a path a ``Path``.
 
         Raises:
-            OptionError: it is none of what the option may be; ``title`` is whose option it is.
+            OptionError: it is none of what the option may be; ``title`` is whose option it is, where that must be said.
         """
         adapter = _adapter(self.annotation)
         for reading in _readings(self.annotation, value):
@@ -77,7 +77,8 @@ class Option:
                 return adapter.validate_python(reading)
             except ValidationError:
                 continue
-        raise OptionError(f"{title}: {self.name} must be {self.words}, not {value!r}.")
+        which = f"{title}: {self.name}" if title else f"Option {self.name}"
+        raise OptionError(f"{which} must be {self.words}, not {value!r}.")
 
 
 @functools.cache

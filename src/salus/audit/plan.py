@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from salus.attacks import ATTACKS, Attack
 from salus.attacks.ball import by_place
@@ -15,11 +15,10 @@ from salus.attacks.controls import Control, parse_control
 from salus.attacks.poisoning import POISONS, Poison, Trigger, triggers
 from salus.audit.defence import Defence
 from salus.audit.substitutes import parse_substitute
-from salus.data import Dataset
-from salus.data.options import parse_size
+from salus.data import DataOptions, Dataset
 from salus.errors import OptionError, nearest
 from salus.hardening.label_cleaning import CLEANINGS, LabelCleaning
-from salus.options import option_names, parse_value
+from salus.options import option_names, options_of, parse_value
 from salus.threats import ThreatModel, find_threat
 
 #: The sweep for attacks that name no eps, by kind of data; in the units of x.
@@ -31,17 +30,6 @@ DEFAULT_EPS = {
 
 #: The sweep of attacks in L0: shares of the pixels, moments or features.
 DEFAULT_PLACES = (0.002, 0.01, 0.05)
-
-#: The fields that describe the data; they are handed to the loader as they are.
-DATA_OPTIONS = (
-    "split", "bounds", "data_dir", "label", "group", "scale", "smote", "without_mlii", "inputs", "size",
-    "immutable", "integer", "derived", "positive",
-)  # fmt: skip
-
-
-def _size(value: Any) -> Any:
-    """Read the size of images as the loader does."""
-    return None if value is None else parse_size(value)
 
 
 class Budget(BaseModel):
@@ -79,13 +67,13 @@ class Budget(BaseModel):
         return {name: value for name, value in wanted.items() if value is not None and name in known}
 
 
-class Plan(BaseModel):
+class Plan(DataOptions):
     """A grid of cells: one data set and one model, attacks at each eps, bare and behind each defence.
+
+    How the data are loaded, its base says.
 
     Attributes:
         data: a known data set, or a file or folder of the user's own.
-        split, bounds, data_dir, label, group, scale, smote, without_mlii, inputs, size, immutable, integer,
-            derived, positive: how it is loaded, see ``salus.data.LoadOptions``.
         model: a built-in architecture, ``package.module:factory``, or a ``.pt2`` program; by default the
             built-in one for this kind of data.
         weights: the factory's weights, ``.safetensors`` or a ``.pt`` state dict.
@@ -114,20 +102,6 @@ class Plan(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     data: str = "breast-cancer"
-    split: str | None = None
-    bounds: tuple[float, float] | None = None
-    data_dir: Path | None = None
-    label: str | None = None
-    group: str | None = None
-    scale: bool = False
-    smote: int | None = None
-    without_mlii: Literal["v5", "drop"] | None = None
-    inputs: tuple[str, ...] = ("beat",)
-    size: Annotated[tuple[int, int] | None, BeforeValidator(_size)] = None
-    immutable: tuple[str, ...] = ()
-    integer: tuple[str, ...] = ()
-    derived: tuple[str, ...] = ()
-    positive: tuple[str, ...] = ()
     model: str | None = None
     weights: Path | None = None
     training: dict[str, Any] = Field(default_factory=dict)
@@ -166,11 +140,6 @@ class Plan(BaseModel):
         "poison",
         "defence",
         "threat_model",
-        "inputs",
-        "immutable",
-        "integer",
-        "derived",
-        "positive",
         mode="before",
     )
     @classmethod
@@ -179,7 +148,7 @@ class Plan(BaseModel):
             return tuple(str(v) if isinstance(v, (int, float)) else v for v in value)
         return (str(value),) if isinstance(value, (str, int, float)) else value
 
-    @field_validator("target", "label", "group", mode="before")
+    @field_validator("target", mode="before")
     @classmethod
     def _word(cls, value: Any) -> Any:
         return str(value) if isinstance(value, (int, float)) else value
@@ -188,11 +157,6 @@ class Plan(BaseModel):
     @classmethod
     def _weights(cls, value: Any) -> Any:
         return ",".join(f"{key}={cost}" for key, cost in value.items()) if isinstance(value, Mapping) else value
-
-    @field_validator("bounds", mode="before")
-    @classmethod
-    def _numbers(cls, value: Any) -> Any:
-        return _numbers(value)
 
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> Plan:
@@ -257,8 +221,8 @@ class Plan(BaseModel):
     @property
     def data_options(self) -> dict[str, Any]:
         """The loader's options that differ from its defaults."""
-        defaults = type(self).model_fields
-        return {name: getattr(self, name) for name in DATA_OPTIONS if getattr(self, name) != defaults[name].default}
+        values = [(option, getattr(self, option.name)) for option in options_of(DataOptions)]
+        return {option.name: value for option, value in values if value != option.default}
 
     def attacks(self, data: Dataset) -> list[Attack]:
         """Make the attacks for these data: each at its own eps, or at every eps of the sweep.

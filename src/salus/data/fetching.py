@@ -20,7 +20,7 @@ from salus.data.pinned import PinnedSet
 from salus.data.places import places
 from salus.data.published import PublishedSet, file_sha256
 from salus.data.skin_sets import SkinSet
-from salus.errors import DataError, nearest
+from salus.errors import DataError
 from salus.progress import console, progress
 
 if TYPE_CHECKING:
@@ -49,14 +49,13 @@ def fetch(
         The folder of the set; None when nothing needs to be fetched.
 
     Raises:
-        DataError: there is no such set, or a file is not the published one.
+        DataError: a file is not the published one.
+        OptionError: there is no such set.
         StoreError: the disk is full or not writable.
     """
-    if name not in SOURCES:
-        raise DataError(f"There is no data set {name!r}; {nearest(name, SOURCES)}")
-    published = SOURCES[name].published
+    published = SOURCES.find(name).published
     if published is None:
-        console.print(f"{name} comes with scikit-learn: nothing needs to be fetched.", markup=False)
+        console.print(f"{name} comes with what is installed: nothing needs to be fetched.", markup=False)
         return None
     folder = places(data_dir)[0] / name
     with _without_empty_folders(folder):
