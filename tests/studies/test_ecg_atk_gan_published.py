@@ -9,7 +9,7 @@ import pytest
 
 from salus.attacks.registry import ATTACKS as SALUS_ATTACKS
 from salus.metrics import paper_accuracy
-from salus_studies.ecg_atk_gan import (
+from salus_studies.ecg_atk_gan.published import (
     ARCHITECTURES,
     ATTACKS,
     CLASSES,

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from salus_studies.ecg_atk_gan import (
+from salus_studies.ecg_atk_gan.published import (
     ARCHITECTURES,
     CLASSES,
     CLASSIFICATION,
@@ -21,8 +21,9 @@ from salus_studies.ecg_atk_gan import (
     SIX,
     classification,
 )
-from salus_studies.ecg_atk_gan.page import write_page
+from salus_studies.ecg_atk_gan.study import STUDY
 from salus_studies.ecg_atk_gan.tables import COLUMNS, NAMES
+from salus_studies.frame.results import Results as Stored
 
 Results = dict[str, Any]
 Arrays = dict[str, NDArray[Any]]
@@ -146,7 +147,7 @@ def written(folder: Path, results: Results, beats: Arrays | None = None) -> str:
     with pytest.MonkeyPatch.context() as patch:
         if beats is None:
             patch.setattr("salus_studies.ecg_atk_gan.figures.draw", lambda results, arrays: {})
-        write_page(results, beats or {}, page)
+        STUDY.write_page(Stored(results, beats or {}), page)
     return page.read_text(encoding="utf-8")
 
 

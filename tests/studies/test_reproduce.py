@@ -18,12 +18,13 @@ from salus.attacks import FGSM, PGD, Boundary
 from salus.cli import main
 from salus.errors import StoreError
 from salus_studies.ecg_atk_gan import honest, trainings
-from salus_studies.ecg_atk_gan import reproduce as room
+from salus_studies.ecg_atk_gan import protocol as room
 from salus_studies.ecg_atk_gan.attacked import COLUMNS
 from salus_studies.ecg_atk_gan.honest import Planned
-from salus_studies.ecg_atk_gan.reproduce import reproduce
-from salus_studies.ecg_atk_gan.trainings import ARCHITECTURES, SCALES
-from salus_studies.frame.steps import Outcome
+from salus_studies.ecg_atk_gan.scales import SCALES
+from salus_studies.ecg_atk_gan.study import STUDY
+from salus_studies.ecg_atk_gan.trainings import ARCHITECTURES
+from salus_studies.frame.folder import Reproduction
 
 SPACING = 400
 
@@ -104,13 +105,13 @@ def two_by_two(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     return trained
 
 
-def run(out: Path, records: Path, **options: Any) -> tuple[Outcome, dict[str, Any]]:
-    outcome = reproduce(out, **{"scale": "smoke", "data": str(records), **options})
+def run(out: Path, records: Path, **options: Any) -> tuple[Reproduction, dict[str, Any]]:
+    outcome = STUDY.reproduce(out, **{"scale": "smoke", "data": str(records), **options})
     return outcome, json.loads((out / "results.json").read_text())
 
 
 ALL = [("proposed", "none"), ("acharya", "none"), ("proposed", "fgsm"), ("acharya", "fgsm")]
-PUBLISHED = {"protocols": ["as-published"]}
+PUBLISHED = {"protocol": ["as-published"]}
 
 
 @pytest.mark.slow
@@ -146,7 +147,7 @@ def test_every_cell_of_both_protocols_is_done_and_done_once(records: Path, tmp_p
 def test_what_the_time_does_not_allow_is_listed_and_done_later(
     records: Path, tmp_path: Path, two_by_two: list[tuple[str, str]]
 ) -> None:
-    outcome, results = run(tmp_path / "run", records, minutes=1e-9, **PUBLISHED)
+    outcome, results = run(tmp_path / "run", records, time=1e-9, **PUBLISHED)
     assert two_by_two == [] and outcome.not_run == 4
     assert {(cell["architecture"], cell["attack"]) for cell in results["cells"]} == set(ALL)
     for cell in results["cells"]:
@@ -207,7 +208,7 @@ def test_what_is_lost_or_damaged_is_done_again(
 def test_a_protocol_that_is_not_asked_for_is_listed_as_such(
     records: Path, tmp_path: Path, two_by_two: list[tuple[str, str]]
 ) -> None:
-    outcome, results = run(tmp_path / "run", records, protocols=["honest"], splits=["beats"], minutes=1e-9)
+    outcome, results = run(tmp_path / "run", records, protocol=["honest"], split=["beats"], time=1e-9)
     assert two_by_two == [] and outcome.not_run == 4
     reasons = {cell["attack"]: cell["reason"] for cell in results["cells"]}
     assert set(reasons) == {"none", "fgsm"} and reasons["fgsm"] == "not reached in the time that was given"
@@ -217,9 +218,9 @@ def test_a_protocol_that_is_not_asked_for_is_listed_as_such(
 def test_a_folder_of_another_reproduction_is_refused(
     records: Path, tmp_path: Path, two_by_two: list[tuple[str, str]]
 ) -> None:
-    run(tmp_path / "run", records, minutes=1e-9, **PUBLISHED)
+    run(tmp_path / "run", records, time=1e-9, **PUBLISHED)
     with pytest.raises(StoreError, match="another seed"):
-        run(tmp_path / "run", records, minutes=1e-9, seed=1, **PUBLISHED)
+        run(tmp_path / "run", records, time=1e-9, seed=1, **PUBLISHED)
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,24 +28,25 @@ from salus_studies.frame.markdown import (
     find,
     present,
 )
+from salus_studies.frame.page import Picture, png
 
 
-def draw(results: Record, arrays: Mapping[str, NDArray[Any]]) -> dict[str, bytes]:
-    """Draw every figure for which there is something stored, by name."""
-    pictures: dict[str, bytes] = {}
+def draw(results: Record, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Picture]:
+    """List every figure for which there is something stored, by name."""
+    pictures: dict[str, Picture] = {}
     for split in SPLITS:
         if any(row.get("split") == split and done(row) for row in results.get("cells") or ()):
-            pictures[f"accuracy-{split}"] = accuracy_picture(results, split)
+            pictures[f"accuracy-{split}"] = Picture(partial(accuracy_picture, results, split))
     overlays = results.get("overlays")
     for name, other, words in (
         ("attacked", "overlay_attacked", ("clean", "attacked")),
         ("generated", "overlay_generated", ("original", "generated")),
     ):
         if overlays and "overlay_clean" in arrays and other in arrays:
-            pictures[name] = overlay_picture(arrays["overlay_clean"], arrays[other], overlays, words)
+            pictures[name] = Picture(partial(overlay_picture, arrays["overlay_clean"], arrays[other], overlays, words))
     for split in SPLITS:
         if any(done(row) for row in bare(results, split)):
-            pictures[f"robust-{split}"] = robust_picture(results, split)
+            pictures[f"robust-{split}"] = Picture(partial(robust_picture, results, split))
     return pictures
 
 
@@ -89,7 +90,7 @@ def accuracy_picture(results: Record, split: str) -> bytes:
             y = 0.8 - 0.18 * height
             legend.plot(0.08, y, mark, color=colour, markerfacecolor=face, markersize=7, transform=legend.transAxes)
             legend.text(0.16, y, words, transform=legend.transAxes, va="center")
-        return _png(figure)
+        return png(figure)
 
 
 def overlay_picture(beats: NDArray[Any], others: NDArray[Any], overlays: Record, words: tuple[str, str]) -> bytes:
@@ -107,7 +108,7 @@ def overlay_picture(beats: NDArray[Any], others: NDArray[Any], overlays: Record,
                     ax.set_ylabel(column_name(attack))
         handles = panels[0, 0].get_lines()[:2]
         figure.legend(handles, words, loc="outside lower center", ncols=2, frameon=False)
-        return _png(figure)
+        return png(figure)
 
 
 def _overlay(ax: Axes, beat: NDArray[Any], other: NDArray[Any]) -> None:
@@ -157,14 +158,8 @@ def robust_picture(results: Record, split: str) -> bytes:
         words = [f"trained on {trained_name(name)}" for name in trained]
         handles = [panels[0].plot([], [], "o", color=colours[name])[0] for name in trained]
         figure.legend(handles, words, loc="outside lower center", ncols=4, frameon=False)
-        return _png(figure)
+        return png(figure)
 
 
 def _label(row: Record) -> str:
     return attack_name(row) + (f", eps {row['eps']:g}" if present(row.get("eps")) else "")
-
-
-def _png(figure: Figure) -> bytes:
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=130, metadata={"Software": None})
-    return content.getvalue()

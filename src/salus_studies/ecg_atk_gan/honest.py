@@ -11,7 +11,8 @@ from salus.data import Dataset
 from salus.detectors import AttackedHead
 from salus.guard import Guard
 from salus_studies.ecg_atk_gan.attacked import EPS
-from salus_studies.ecg_atk_gan.trainings import Scale, Trained
+from salus_studies.ecg_atk_gan.scales import GANScale
+from salus_studies.ecg_atk_gan.trainings import Trained
 
 #: What the models whose robustness is looked at were trained on: nothing, and the papers' strongest attack.
 TRAINED_ON = ("none", "pgd")
@@ -30,7 +31,7 @@ class Planned:
     beats: int | None
 
 
-def planned(architecture: str, scale: Scale, seed: int) -> Iterator[Planned]:
+def planned(architecture: str, scale: GANScale, seed: int) -> Iterator[Planned]:
     """List the cells of one trained model, the cheap ones first."""
     yield Planned(None, None, False, None)
     pgd = PGD(eps=EPS, steps=40, restarts=5, seed=seed)

@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-
-from numpy.typing import NDArray
-
 from salus_studies.ecg_atk_gan import figures, tables
 from salus_studies.ecg_atk_gan.published import (
     PAPERS,
@@ -25,7 +19,6 @@ from salus_studies.ecg_atk_gan.sentences import (
 from salus_studies.ecg_atk_gan.tables import (
     SPLITS,
 )
-from salus_studies.frame import page as pages
 from salus_studies.frame.markdown import (
     NOT_STORED,
     Record,
@@ -35,7 +28,8 @@ from salus_studies.frame.markdown import (
     number,
     percent,
 )
-from salus_studies.frame.page import Show
+from salus_studies.frame.page import Page, Show, compose
+from salus_studies.frame.results import Results
 
 HEAD = """\
 # ECG-ATK-GAN, the papers beside Salus
@@ -94,26 +88,15 @@ CAVEATS = """\
 """
 
 
-def write_page(results: Record, arrays: Mapping[str, NDArray[Any]], page: Path) -> None:
-    """Write the page, and its figures into a folder of its name beside it, from stored results alone.
-
-    The same results give the same bytes. Figures come first, so that a page never shows one that is not there.
-
-    Args:
-        results: what ``salus reproduce ecg-atk-gan`` stored as results.json.
-        arrays: example beats ``overlay_clean``, ``overlay_attacked`` and ``overlay_generated`` ``[A, K, L]``, in
-            the order of ``results["overlays"]``; without them those figures are left out, and the page says so.
-        page: the Markdown file.
-
-    Raises:
-        StoreError: the disk is full, or the place is not writable.
-    """
+def page(results: Results, folder: str) -> Page:
+    """Make the page, whose figures lie in ``folder``, from results alone."""
+    values = results.values
 
     def parts(show: Show) -> list[str]:
-        return [head(results), "## In short\n", bullets(summary(results)), *as_published(results, show),
-                *honest(results, show), *about(results)]  # fmt: skip
+        return [head(values), "## In short\n", bullets(summary(values)), *as_published(values, show),
+                *honest(values, show), *about(values)]  # fmt: skip
 
-    pages.write(page, figures.draw(results, arrays), parts)
+    return compose(figures.draw(values, results.arrays), folder, parts)
 
 
 def head(results: Record) -> str:

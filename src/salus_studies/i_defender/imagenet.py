@@ -11,7 +11,7 @@ from salus.data import load as load_data
 from salus.models.factories import load_weights
 from salus.models.registry import build_model
 from salus.training import FlipsAndShifts
-from salus_studies.i_defender.bench import Bench, Material, drawn
+from salus_studies.i_defender.bench import Bench, Material, NetworkPlan, drawn
 from salus_studies.i_defender.choice import Layer, Setting
 from salus_studies.i_defender.published import IMAGENET, IMAGENET_LINES
 from salus_studies.i_defender.twins import Twins
@@ -54,16 +54,22 @@ def _network(bench: Bench, folder: Path, splits: Splits, role: str, apart: int) 
     """Take the weights that lie in the folder, or train."""
     chosen = bench.scale.imagenet
     name, options = str(chosen["network"]), dict(chosen["options"])
-    held = next((folder / f"{role}{suffix}" for suffix in _WEIGHTS if (folder / f"{role}{suffix}").is_file()), None)
-    if held is None:
-        return bench.network(
-            f"imagenet-{role}", name, options, splits, chosen["training"], apart=apart, recipe=FlipsAndShifts()
+    weights = next((folder / f"{role}{suffix}" for suffix in _WEIGHTS if (folder / f"{role}{suffix}").is_file()), None)
+    if weights is None:
+        plan = NetworkPlan(
+            role=f"imagenet-{role}",
+            network=name,
+            options=options,
+            training=chosen["training"],
+            apart=apart,
+            recipe=FlipsAndShifts(),
         )
+        return bench.network(plan, splits)
     classes, shape = splits.test.classes, tuple(splits.test.x.shape[1:])
     module = build_model(name, shape, len(classes), options)
-    load_weights(module, held)
+    load_weights(module, weights)
+    architecture = {"name": name, "options": options}
     classifier = Classifier(
-        module, classes, shape=shape, bounds=splits.test.bounds, name=name,
-        architecture={"name": name, "options": options},
-    )  # fmt: skip
+        module, classes, shape=shape, bounds=splits.test.bounds, name=name, architecture=architecture
+    )
     return classifier.to(bench.device)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from salus_studies.frame import page as pages
 from salus_studies.frame.markdown import NOT_STORED, Record, bullets, circumstances, markdown
-from salus_studies.frame.page import Show
+from salus_studies.frame.page import Page, Show, compose
+from salus_studies.frame.results import Results
 from salus_studies.i_defender import figures, tables, tables_effort, tables_gray
 from salus_studies.i_defender.published import AUTHORS, BLACK_BOX, REMARKS, STRONGEST, TITLE, VENUE
 from salus_studies.i_defender.sentences import summary
@@ -72,26 +70,22 @@ DIFFERS = """\
 """
 
 
-def write_page(results: Record, page: Path) -> None:
-    """Write the page, and its figures into a folder of its name beside it, from stored results alone.
-
-    The same results give the same bytes. Figures come first, so that a page never shows one that is not there.
-
-    Args:
-        results: what ``salus reproduce i-defender`` stored as results.json.
-        page: the Markdown file.
-
-    Raises:
-        StoreError: the disk is full, or the place is not writable.
-    """
+def page(results: Results, folder: str) -> Page:
+    """Make the page, whose figures lie in ``folder``, from results alone."""
+    values = results.values
 
     def parts(show: Show) -> list[str]:
         return [
-            HEAD, circumstances(results.get("meta") or {}), "## In short\n", bullets(summary(results)),
-            *black_box(results, show), *cifar(results), *about(results),
-        ]  # fmt: skip
+            HEAD,
+            circumstances(values.get("meta") or {}),
+            "## In short\n",
+            bullets(summary(values)),
+            *black_box(values, show),
+            *cifar(values),
+            *about(values),
+        ]
 
-    pages.write(page, figures.draw(results), parts)
+    return compose(figures.draw(values), folder, parts)
 
 
 def black_box(results: Record, show: Show) -> list[str]:

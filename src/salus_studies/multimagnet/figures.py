@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from salus.figures.style import BLUE, GREEN, INK, MUTED, ORANGE, RULE, SKY, VERMILION, style
 from salus_studies.frame.markdown import Record, done, find, present
+from salus_studies.frame.page import Picture, png
 from salus_studies.multimagnet.attacked import STRENGTHS
 from salus_studies.multimagnet.published import ATTACKS, DATASETS, DEFENCES, detection
 from salus_studies.multimagnet.tables import comparable, data_name, row
@@ -20,16 +21,16 @@ from salus_studies.multimagnet.tables import comparable, data_name, row
 _FIGURES = {"accuracy": "ACC", "ppv": "PPV (legitimate accepted)", "npv": "NPV (attacked rejected)"}
 
 
-def draw(results: Record, arrays: Mapping[str, NDArray[Any]]) -> dict[str, bytes]:
-    """Draw every figure for which there is something stored, by name."""
-    pictures: dict[str, bytes] = {}
+def draw(results: Record, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Picture]:
+    """List every figure for which there is something stored, by name."""
+    pictures: dict[str, Picture] = {}
     for dataset in DATASETS:
         if any(one.get("dataset") == dataset and done(one) for one in results.get("rows") or ()):
-            pictures[f"detection-{dataset}"] = detection_picture(results, dataset)
+            pictures[f"detection-{dataset}"] = Picture(partial(detection_picture, results, dataset))
         if any(key.startswith(f"grid|{dataset}-") for key in arrays):
-            pictures[f"grid-{dataset}"] = grid_picture(results, arrays, dataset)
+            pictures[f"grid-{dataset}"] = Picture(partial(grid_picture, results, arrays, dataset))
         if any(key.startswith(f"picture|{dataset}-") for key in arrays):
-            pictures[f"images-{dataset}"] = images_picture(results, arrays, dataset)
+            pictures[f"images-{dataset}"] = Picture(partial(images_picture, results, arrays, dataset))
     return pictures
 
 
@@ -68,7 +69,7 @@ def detection_picture(results: Record, dataset: str) -> bytes:
         ]
         words = ("paper", f"ours, {data_name(results, dataset)}, at the strength nearest to Table 6")
         figure.legend(handles, words, loc="outside lower center", ncols=2, frameon=False)
-        return _png(figure)
+        return png(figure)
 
 
 def _point(ax: Axes, mean: float, deviation: float, height: float, colour: str, mark: str) -> None:
@@ -111,7 +112,7 @@ def grid_picture(results: Record, arrays: Mapping[str, NDArray[Any]], dataset: s
         )  # fmt: skip
         handles = [panels[0].plot([], [], mark, color=colour, markersize=6)[0] for mark, colour, _ in marks]
         figure.legend(handles, [words for *_, words in marks], loc="outside lower center", ncols=5, frameon=False)
-        return _png(figure)
+        return png(figure)
 
 
 def images_picture(results: Record, arrays: Mapping[str, NDArray[Any]], dataset: str) -> bytes:
@@ -147,7 +148,7 @@ def images_picture(results: Record, arrays: Mapping[str, NDArray[Any]], dataset:
                 eps = find(results.get("attacks"), dataset=dataset, attack=attack, strength=strength)
                 radius = f", eps {eps['eps']:.2g}" if eps is not None and present(eps.get("eps")) else ""
                 panels[0, place].set_title(f"{ATTACKS[attack]}{radius}", fontsize=8.5)
-        return _png(figure)
+        return png(figure)
 
 
 def _key(results: Record, dataset: str, attack: str, what: str) -> str:
@@ -163,9 +164,3 @@ def _image(ax: Axes, image: NDArray[Any]) -> None:
     ax.set_xticks([])
     ax.set_yticks([])
     ax.spines[:].set_visible(False)
-
-
-def _png(figure: Figure) -> bytes:
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=130, metadata={"Software": None})
-    return content.getvalue()

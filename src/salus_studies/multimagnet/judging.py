@@ -12,7 +12,7 @@ from salus.errors import CalibrationError
 from salus_studies.multimagnet.draws import Side, experiments
 from salus_studies.multimagnet.observed import first
 from salus_studies.multimagnet.published import SIZES, chosen
-from salus_studies.multimagnet.scales import Scale
+from salus_studies.multimagnet.scales import MagNetScale
 
 #: Configurations, in the order of the tables: as the paper does it, then what stands beside it.
 CONFIGURATIONS = {
@@ -44,7 +44,14 @@ class Asked:
 
 
 def judged(
-    asked: Asked, legitimate: Measured, validation: Measured, drawn: Side, attacked: Side, scale: Scale, *, seed: int
+    asked: Asked,
+    legitimate: Measured,
+    validation: Measured,
+    drawn: Side,
+    attacked: Side,
+    scale: MagNetScale,
+    *,
+    seed: int,
 ) -> tuple[Calibration, dict[str, Any]]:
     """Choose the best combination for this attack, draw ensembles by every configuration, and count.
 

@@ -12,6 +12,7 @@ from salus.data import Dataset, Splits
 from salus.detectors.multimagnet_grid import Grid
 from salus.generative import RepositoryOptions
 from salus.training import FlipsAndShifts, Recipe, TrainingOptions
+from salus_studies.frame.scales import Scale
 from salus_studies.multimagnet import published
 
 
@@ -41,7 +42,7 @@ class Setting:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scale:
+class MagNetScale(Scale):
     """How much of the experiments is done.
 
     Attributes:
@@ -77,8 +78,8 @@ _CIFAR10 = Setting(
     recipe=FlipsAndShifts(),
 )
 
-SCALES: dict[str, Scale] = {
-    "smoke": Scale(
+SCALES: dict[str, MagNetScale] = {
+    "smoke": MagNetScale(
         settings={
             "mnist": Setting(
                 network="small-cnn",
@@ -107,7 +108,7 @@ SCALES: dict[str, Scale] = {
         adaptive_steps=2,
         grid=Grid(sizes=(3,), temperatures=(1.0, 10.0), drop_rates=(0.01, 0.1)),
     ),
-    "small": Scale(
+    "small": MagNetScale(
         settings={
             "mnist": replace(_MNIST, repository=RepositoryOptions(precision="bfloat16")),
             "cifar10": replace(
@@ -123,7 +124,7 @@ SCALES: dict[str, Scale] = {
         adaptive=30,
         adaptive_steps=20,
     ),
-    "full": Scale(settings={"mnist": replace(_MNIST, training=_training(20)), "cifar10": _CIFAR10}),
+    "full": MagNetScale(settings={"mnist": replace(_MNIST, training=_training(20)), "cifar10": _CIFAR10}),
 }
 
 
@@ -144,7 +145,7 @@ class Dealt:
     drawn: Dataset
 
 
-def deal(splits: Splits, scale: Scale, setting: Setting, seed: int) -> Dealt:
+def deal(splits: Splits, scale: MagNetScale, setting: Setting, seed: int) -> Dealt:
     """Deal 5,000 images to V_leg and 45,000 to training, and draw 2,000 of the test images; fewer if there are fewer.
 
     Validation images decide nothing here, so they fill V_leg up, and the training part after it. Each part is in

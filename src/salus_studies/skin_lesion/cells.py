@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from salus.attacks import FGSM, PGD, UAP, Attack, AutoAttack
 from salus_studies.skin_lesion import published
-from salus_studies.skin_lesion.scales import Scale
+from salus_studies.skin_lesion.scales import LesionScale
 
 #: Purifiers by their names here: the options of ``low-level``.
 PURIFIERS = {
@@ -98,7 +98,7 @@ def cases(*, hardened: bool) -> list[Case]:
     return [*found, *(Case(model, None, "auto-attack", KNOWS) for model in models)]
 
 
-def engine(case: Case, scale: Scale, uap_eps: float, seed: int) -> Attack | None:
+def engine(case: Case, scale: LesionScale, uap_eps: float, seed: int) -> Attack | None:
     """Make the attack of a cell."""
     if case.attack == "fgsm":
         return FGSM(eps=published.FGSM_EPS, seed=seed)
@@ -118,7 +118,7 @@ def universal(eps: float, seed: int) -> UAP:
     return UAP(eps=eps, fooling_rate=1.0, seed=seed)
 
 
-def images(case: Case, scale: Scale) -> int | None:
+def images(case: Case, scale: LesionScale) -> int | None:
     """Say how many test images a cell takes; None for all."""
     if case.attack == "auto-attack":
         return scale.ensemble

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from salus.figures.style import BLUE, GREEN, INK, MUTED, ORANGE, VERMILION, style
 from salus_studies.frame.markdown import Record, done, find, present
+from salus_studies.frame.page import Picture, png
 from salus_studies.skin_lesion import measured
 from salus_studies.skin_lesion.cells import KNOWS
 from salus_studies.skin_lesion.measured import confusion, printed, value
@@ -44,22 +45,22 @@ _LINES = {
 _PICTURES = {"fgsm": "FGSM", "uap": "UAP", "pgd": "PGD-40"}
 
 
-def draw(results: Record, arrays: Arrays) -> dict[str, bytes]:
-    """Draw every figure for which there is something stored, by name."""
-    pictures: dict[str, bytes] = {}
+def draw(results: Record, arrays: Arrays) -> dict[str, Picture]:
+    """List every figure for which there is something stored, by name."""
+    pictures: dict[str, Picture] = {}
     if any(done(record) for record in results.get("cells") or ()):
         for attack in ("fgsm", "uap"):
-            pictures[f"recap-{attack}"] = recap_picture(results, attack)
-        pictures["confusion"] = confusion_picture(results)
+            pictures[f"recap-{attack}"] = Picture(partial(recap_picture, results, attack))
+        pictures["confusion"] = Picture(partial(confusion_picture, results))
     if any(done(record) for record in results.get("poisoning") or ()):
-        pictures["poisoning"] = poisoning_picture(results)
+        pictures["poisoning"] = Picture(partial(poisoning_picture, results))
     if any(name.startswith("picture|") for name in arrays):
-        pictures["lesions"] = lesions_picture(results, arrays)
+        pictures["lesions"] = Picture(partial(lesions_picture, results, arrays))
     if any(name.startswith("perturbation|") for name in arrays):
-        pictures["perturbation"] = perturbation_picture(results, arrays)
+        pictures["perturbation"] = Picture(partial(perturbation_picture, results, arrays))
     held = [record for record in results.get("thresholds") or () if done(record)]
     if held:
-        pictures["thresholds"] = thresholds_picture(held)
+        pictures["thresholds"] = Picture(partial(thresholds_picture, held))
     return pictures
 
 
@@ -91,7 +92,7 @@ def recap_picture(results: Record, attack: str) -> bytes:
         ]
         names = ("thesis", "ours, counted as in the thesis", "ours, accuracy under the attacker who knows the defence")
         figure.legend(handles, names, loc="outside lower center", ncols=3, frameon=False)
-        return _png(figure)
+        return png(figure)
 
 
 def _line(ax: Axes, values: list[float | None], colour: str, dash: str, mark: str, label: str | None) -> None:
@@ -138,7 +139,7 @@ def poisoning_picture(results: Record) -> bytes:
             if ax.get_legend_handles_labels()[0]:
                 ax.legend(frameon=False, fontsize=8, loc="lower left")
         panels[0].set_ylabel("%")
-        return _png(figure)
+        return png(figure)
 
 
 def confusion_picture(results: Record) -> bytes:
@@ -166,7 +167,7 @@ def confusion_picture(results: Record) -> bytes:
                 ax.tick_params(length=0)
                 ax.set_xlabel("answer")
                 ax.set_ylabel("true class")
-        return _png(figure)
+        return png(figure)
 
 
 def lesions_picture(results: Record, arrays: Arrays) -> bytes:
@@ -204,7 +205,7 @@ def lesions_picture(results: Record, arrays: Arrays) -> bytes:
             if number == 0:
                 short = "Inception" if network == "inception-v3" else "ResNet"
                 panels[0, place].set_title(f"{short}, {_PICTURES[attack]}", fontsize=8)
-        return _png(figure)
+        return png(figure)
 
 
 def perturbation_picture(results: Record, arrays: Arrays) -> bytes:
@@ -221,7 +222,7 @@ def perturbation_picture(results: Record, arrays: Arrays) -> bytes:
             ax.set_xticks([])
             ax.set_yticks([])
             ax.spines[:].set_visible(False)
-        return _png(figure)
+        return png(figure)
 
 
 def thresholds_picture(records: Sequence[Record]) -> bytes:
@@ -241,7 +242,7 @@ def thresholds_picture(records: Sequence[Record]) -> bytes:
         ax.grid()
         ax.set_axisbelow(True)
         ax.legend(frameon=False)
-        return _png(figure)
+        return png(figure)
 
 
 @contextmanager
@@ -249,9 +250,3 @@ def _paper(size: tuple[float, float]) -> Iterator[Figure]:
     """Give a figure in the page's style, on a white ground."""
     with style(**{"savefig.transparent": False}):
         yield Figure(figsize=size, layout="constrained")
-
-
-def _png(figure: Figure) -> bytes:
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=130, metadata={"Software": None})
-    return content.getvalue()

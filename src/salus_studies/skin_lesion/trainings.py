@@ -21,7 +21,7 @@ from salus.storage import digest
 from salus.training import Recipe, TrainingOptions, fit_classifier
 from salus_studies.frame.steps import Steps
 from salus_studies.skin_lesion import published
-from salus_studies.skin_lesion.scales import Scale
+from salus_studies.skin_lesion.scales import LesionScale
 
 Made = tuple[Classifier, dict[str, Any]]
 
@@ -38,7 +38,9 @@ class Trainings:
         device: where to train.
     """
 
-    def __init__(self, network: str, splits: Splits, scale: Scale, steps: Steps, *, seed: int, device: str) -> None:
+    def __init__(
+        self, network: str, splits: Splits, scale: LesionScale, steps: Steps, *, seed: int, device: str
+    ) -> None:
         self.network, self.splits, self.scale, self.steps = network, splits, scale, steps
         self.seed, self.device = seed, device
         self.spec = scale.networks[network]

@@ -1,12 +1,11 @@
-"""``salus reproduce ecg-atk-gan``: trainings and cells one after the other, each stored, within a budget of time."""
+"""The order of the steps of ECG-ATK-GAN: trainings and cells one after the other, each stored, within a time."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,108 +15,65 @@ from torch import Tensor
 from salus import atomic
 from salus.data import Dataset, Splits
 from salus.data import load as load_data
-from salus.errors import OptionError, nearest
 from salus.progress import console, progress
-from salus.storage import Store, find_device
+from salus.storage import find_device
 from salus_studies.ecg_atk_gan import as_published, honest
 from salus_studies.ecg_atk_gan.attacked import COLUMNS, describe_change
 from salus_studies.ecg_atk_gan.honest import Planned
-from salus_studies.ecg_atk_gan.trainings import ARCHITECTURES, SCALES, Scale, Trained, train_column
-from salus_studies.frame.steps import Outcome, Steps
-
-PROTOCOLS = ("as-published", "honest")
-SPLITS = ("beats", "patients")
-
-#: Changes whenever a step's content would: stored steps of older versions are then done again.
-VERSION = 1
+from salus_studies.ecg_atk_gan.scales import SCALES
+from salus_studies.ecg_atk_gan.study import STUDY, ECGATKGANOptions
+from salus_studies.ecg_atk_gan.trainings import ARCHITECTURES, Trained, train_column
+from salus_studies.frame.folder import Folder
+from salus_studies.frame.results import Results
+from salus_studies.frame.steps import Steps
 
 
-def reproduce(
-    out: Path,
-    *,
-    protocols: Sequence[str] = PROTOCOLS,
-    scale: str = "small",
-    splits: Sequence[str] = SPLITS,
-    minutes: float | None = None,
-    page: Path | None = None,
-    seed: int = 0,
-    device: str = "cpu",
-    data: str = "mitdb",
-    data_dir: Path | None = None,
-    command: str = "",
-) -> Outcome:
-    """Train, attack and count what the two papers did, and write the page.
+def run(options: ECGATKGANOptions, folder: Folder) -> Results:
+    """Train, attack and count what the two papers did.
 
-    Every step is stored; run again, with more time, it goes on where it was. A protocol that is not named keeps what
-    is stored of it.
-
-    Args:
-        out: folder of this reproduction, new, empty, or of the same one.
-        protocols: ``as-published`` (the papers' own attack data and unit, split ``beats``), ``honest`` (attacks at
-            full strength on the trained models, on both splits).
-        scale: ``smoke``, ``small`` (two cores) or ``full`` (100 epochs, 5 folds: a GPU).
-        splits: those that ``honest`` runs on.
-        minutes: begin no step that is not likely to end within so many; what is left is listed as not run.
-        page: the Markdown page; ``ecg-atk-gan.md`` in the folder when not given.
-        seed: of every draw.
-        device: where to train and attack.
-        data: MIT-BIH, or a folder of WFDB records.
-        data_dir: the first place where downloaded data are looked for.
-        command: how to repeat it, for the page.
+    A protocol that is not named keeps what is stored of it.
 
     Raises:
         SalusError: an option, the data or the folder cannot be used.
     """
-    for given, known in ((protocols, PROTOCOLS), (splits, SPLITS), ((scale,), SCALES)):
-        for word in given:
-            if word not in known:
-                raise OptionError(f"There is no {word!r} here; {nearest(word, known)}")
-    find_device(device)
-    store = Store(out, "reproduction")
-    store.check_free()
-    loaded = {
-        split: load_data(data, split=split, seed=seed, **({} if data_dir is None else {"data_dir": data_dir}))
-        for split in dict.fromkeys(("beats", *splits))
-    }
-    with store.locked():
-        identity = {
-            "paper": "ecg-atk-gan", "scale": scale, "seed": seed, "data": loaded["beats"].test.fingerprint(),
-        }  # fmt: skip
-        store.claim(identity, {"data": data, "device": device})
-        runner = _Runner(store, SCALES[scale], loaded, seed, device, minutes)
-        runner.announce(scale, protocols)
-        runner.speed()
-        if "as-published" in protocols:
-            runner.as_published(loaded["beats"])
-        if "honest" in protocols:
-            for split in splits:
-                runner.honest(split, loaded[split])
-        results = runner.results(protocols, scale, command)
-        atomic.write_json(out / "results.json", results)
-        arrays = runner.arrays(results)
-        page = page or out / "ecg-atk-gan.md"
-        from salus_studies.ecg_atk_gan.page import write_page
-
-        write_page(results, arrays, page)
-    return runner.steps.outcome(page)
+    find_device(options.device)
+    names: dict[str, None] = dict.fromkeys(("beats", *options.split))
+    loaded = {split: load_data(options.data, split=split, seed=options.seed, **options.place) for split in names}
+    identity = {"scale": options.scale, "seed": options.seed, "data": loaded["beats"].test.fingerprint()}
+    steps = folder.claim(identity, {"data": options.data, "device": options.device}, options.time)
+    order = GANOrder(options, steps, loaded)
+    order.announce()
+    order.speed()
+    if "as-published" in options.protocol:
+        order.as_published(loaded["beats"])
+    if "honest" in options.protocol:
+        for split in options.split:
+            order.honest(split, loaded[split])
+    values = order.results()
+    return Results(values, order.arrays(values))
 
 
-class _Runner:
-    """The steps of one reproduction, and what they left."""
+class GANOrder:
+    """The order of the steps, and what they left.
 
-    def __init__(
-        self, store: Store, scale: Scale, loaded: dict[str, Splits], seed: int, device: str, minutes: float | None
-    ) -> None:
-        self.store, self.scale, self.loaded, self.seed, self.device = store, scale, loaded, seed, device
-        self.steps = Steps(store.folder, VERSION, minutes)
+    Args:
+        options: what was asked for.
+        steps: where steps are stored.
+        loaded: the data, by split.
+    """
+
+    def __init__(self, options: ECGATKGANOptions, steps: Steps, loaded: dict[str, Splits]) -> None:
+        self.options, self.steps, self.loaded = options, steps, loaded
+        self.scale, self.seed, self.device = SCALES[options.scale], options.seed, options.device
+        self.folder = steps.folder
         self.unattacked: list[tuple[str, str, str]] = []  # split, architecture and column of models without a training
 
-    def announce(self, scale: str, protocols: Sequence[str]) -> None:
+    def announce(self) -> None:
         """Say what is to come and how long it may take."""
         minutes = self.steps.minutes
         limit = "no limit of time" if minutes is None else f"at most about {minutes:g} minutes"
         console.print(
-            f"Reproducing ECG-ATK-GAN, {' and '.join(protocols)}, scale {scale}, {limit}: "
+            f"Reproducing ECG-ATK-GAN, {' and '.join(self.options.protocol)}, scale {self.options.scale}, {limit}: "
             f"{len(COLUMNS)} columns, {len(ARCHITECTURES)} architectures. What does not fit is listed as not run."
         )
 
@@ -154,7 +110,7 @@ class _Runner:
             if trained.generator is not None:
                 found["generator"] = as_published.resemblance(trained.generator, test, shown, seed=self.seed)
                 drawn = as_published.examples(trained.generator, test, shown)
-                atomic.write_tensors(self.store.folder / "examples" / f"{column}.safetensors", drawn)
+                atomic.write_tensors(self.folder / "examples" / f"{column}.safetensors", drawn)
             return found
 
         self.steps.do(
@@ -169,7 +125,7 @@ class _Runner:
         if column == "none":
             return test.x
         released = self.scale.released(column, self.seed)
-        place = self.store.folder / "attacked" / f"{column}.safetensors"
+        place = self.folder / "attacked" / f"{column}.safetensors"
 
         def make() -> dict[str, Any]:
             x_adv = released(test.x, test.y)
@@ -223,7 +179,7 @@ class _Runner:
     def training(self, split: str, splits: Splits, architecture: str, column: str) -> Trained | None:
         """Train, or load, one architecture for one column; None where the time does not allow it."""
         name = f"{split}-{architecture}-{column}"
-        folder = self.store.folder / "models" / name
+        folder = self.folder / "models" / name
         blank = {"split": split, "architecture": architecture, "attack": column}
         made: list[Trained] = []
 
@@ -236,7 +192,7 @@ class _Runner:
             )  # fmt: skip
             return blank | {key: value for key, value in made[0].facts.items() if key != "losses"}
 
-        key = [VERSION, asdict(self.scale), splits.train.fingerprint(), self.seed, name]
+        key = [STUDY.version, asdict(self.scale), splits.train.fingerprint(), self.seed, name]
         if not (folder / "training.json").exists():
             self.steps.forget(f"training-{name}")
         record = self.steps.do(f"training-{name}", f"training {architecture}", key, train, blank=blank)
@@ -248,7 +204,7 @@ class _Runner:
 
     # What is stored, in one page of values.
 
-    def results(self, protocols: Sequence[str], scale: str, command: str) -> dict[str, Any]:
+    def results(self) -> dict[str, Any]:
         """Gather all steps into ``results.json``."""
         steps = self.steps.contents()
         trainings = [content for name, content in steps.items() if name.startswith("training-")]
@@ -274,12 +230,12 @@ class _Runner:
             if name.startswith("attacked-")
         ]
         attack_data.sort(key=lambda row: COLUMNS.index(row["attack"]))
-        done = [path.stem for path in (self.store.folder / "examples").glob("*.safetensors")]
+        done = [path.stem for path in (self.folder / "examples").glob("*.safetensors")]
         options = self.scale.options(self.seed)
         return {
             "meta": {
-                **self.steps.meta(command=command, scale=scale, seed=self.seed, device=self.device),
-                "protocols": list(protocols),
+                **self.steps.meta(scale=self.options.scale, seed=self.seed, device=self.device),
+                "protocols": list(self.options.protocol),
                 "settings": {
                     **asdict(options),
                     "test_beats": self.scale.test_beats or len(self.loaded["beats"].test),
@@ -328,7 +284,7 @@ class _Runner:
 
     def arrays(self, results: dict[str, Any]) -> dict[str, Any]:
         """Read the example beats that the figures show, ``[A, K, L]``."""
-        folder = self.store.folder / "examples"
+        folder = self.folder / "examples"
         held = [
             load_safetensors((folder / f"{column}.safetensors").read_bytes())
             for column in results["overlays"]["attacks"]

@@ -1,4 +1,4 @@
-"""``salus reproduce i-defender``: trainings and cells one after the other, each stored, within a budget of time."""
+"""The order of the steps of I-defender: trainings and cells one after the other, each stored, within a time."""
 
 from __future__ import annotations
 
@@ -6,27 +6,25 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from salus import atomic
 from salus.classifier import Classifier
 from salus.data import Splits
 from salus.data import load as load_data
-from salus.errors import DataError, OptionError, nearest
+from salus.errors import DataError
 from salus.progress import console
-from salus.storage import Store, find_device
+from salus.storage import find_device
 from salus.training import FlipsAndShifts
-from salus_studies.frame.steps import Outcome, Steps
-from salus_studies.i_defender.bench import Bench, Material, drawn
+from salus_studies.frame.folder import Folder
+from salus_studies.frame.results import Results
+from salus_studies.i_defender.bench import Bench, Material, NetworkPlan, drawn
 from salus_studies.i_defender.black_box import FromEToF, attacks
 from salus_studies.i_defender.choice import WIDE_RESNET, Choice, Setting
 from salus_studies.i_defender.defense_gan import Rival, runs
 from salus_studies.i_defender.imagenet import judge_imagenet
 from salus_studies.i_defender.published import ALPHAS, BLACK_BOX, GRAY_BOX, SEMI_WHITE_BOX
 from salus_studies.i_defender.scales import SCALES, wide_name
+from salus_studies.i_defender.study import IDefenderOptions
 from salus_studies.i_defender.supervised import LAYERS, SemiWhiteBox
 from salus_studies.i_defender.twins import OWN, THREATS, Twins
-
-#: Changes whenever a step's content would: stored steps of older versions are then done again.
-VERSION = 1
 
 CIFAR = "cifar10"
 
@@ -34,72 +32,35 @@ CIFAR = "cifar10"
 _E, _TARGET, _SOURCE = 1, 0, 1
 
 
-def reproduce(
-    out: Path,
-    *,
-    scale: str = "small",
-    minutes: float | None = None,
-    page: Path | None = None,
-    seed: int = 0,
-    device: str = "cpu",
-    data: str | None = None,
-    data_dir: Path | None = None,
-    command: str = "",
-) -> Outcome:
-    """Train, attack and count what the I-defender paper did, and write the page.
+def run(options: IDefenderOptions, folder: Folder) -> Results:
+    """Train, attack and count what the I-defender paper did.
 
-    Every step is stored; run again, with more time, it goes on where it was. Of MNIST, Fashion-MNIST and CIFAR-10
-    those that are not on this machine are listed as not run.
-
-    Args:
-        out: folder of this reproduction, new, empty, or of the same one.
-        scale: ``smoke``, ``small`` (two cores, smaller wide residual networks) or ``full`` (WRN-34-8, WRN-46-8, a
-            generator of 1,000 epochs: a GPU).
-        minutes: begin no step that is not likely to end within so many; what is left is listed as not run.
-        page: the Markdown page; ``i-defender.md`` in the folder when not given.
-        seed: of every draw.
-        device: where to train and attack.
-        data: a folder in ImageNet's layout, for Table 9, which is not run without it; see
-            :func:`salus_studies.i_defender.imagenet.judge_imagenet`.
-        data_dir: the first place where downloaded data are looked for.
-        command: how to repeat it, for the page.
+    Of MNIST, Fashion-MNIST and CIFAR-10 those that are not on this machine are listed as not run.
 
     Raises:
         SalusError: an option, the data or the folder cannot be used.
     """
-    if scale not in SCALES:
-        raise OptionError(f"There is no {scale!r} here; {nearest(scale, SCALES)}")
-    find_device(device)
-    store = Store(out, "reproduction")
-    store.check_free()
-    if data is not None and not Path(data).is_dir():
-        raise DataError(f"There is no folder {data!r}; --data is a folder in ImageNet's layout, train/CLASS/*.")
-    loaded, missing = _load(data_dir, seed, SCALES[scale].train_images)
-    with store.locked():
-        store.claim({"paper": "i-defender", "scale": scale, "seed": seed}, {"data": data, "device": device})
-        steps = Steps(out, VERSION, minutes)
-        bench = Bench(out, steps, SCALES[scale], seed, device)
-        limit = "no limit of time" if minutes is None else f"at most about {minutes:g} minutes"
-        console.print(f"Reproducing I-defender, scale {scale}, {limit}. What does not fit is listed as not run.")
-        _Run(bench, loaded, missing).all(data)
-        results: dict[str, Any] = {
-            "meta": {
-                **steps.meta(command=command, scale=scale, seed=seed, device=device),
-                "settings": asdict(SCALES[scale]),
-                "data": {name: splits.describe() for name, splits in loaded.items()},
-                "missing": missing,
-            },
-            **bench.sections,
-        }
-        atomic.write_json(out / "results.json", results)
-        page = page or out / "i-defender.md"
-        from salus_studies.i_defender.page import write_page
-
-        write_page(results, page)
-    return steps.outcome(page)
+    find_device(options.device)
+    scale = SCALES[options.scale]
+    if options.data is not None and not Path(options.data).is_dir():
+        raise DataError(f"There is no folder {options.data!r}; --data is a folder in ImageNet's layout, train/CLASS/*.")
+    loaded, missing = _load(options, scale.train_images)
+    identity = {"scale": options.scale, "seed": options.seed}
+    steps = folder.claim(identity, {"data": options.data, "device": options.device}, options.time)
+    bench = Bench(folder.path, steps, scale, options.seed, options.device)
+    limit = "no limit of time" if options.time is None else f"at most about {options.time:g} minutes"
+    console.print(f"Reproducing I-defender, scale {options.scale}, {limit}. What does not fit is listed as not run.")
+    DefenderOrder(bench, loaded, missing).all(options.data)
+    meta = {
+        **steps.meta(scale=options.scale, seed=options.seed, device=options.device),
+        "settings": asdict(scale),
+        "data": {name: splits.describe() for name, splits in loaded.items()},
+        "missing": missing,
+    }
+    return Results({"meta": meta, **bench.sections})
 
 
-def _load(data_dir: Path | None, seed: int, most: int | None) -> tuple[dict[str, Splits], dict[str, str]]:
+def _load(options: IDefenderOptions, most: int | None) -> tuple[dict[str, Splits], dict[str, str]]:
     """Load the paper's data sets; say of those that cannot be why.
 
     Raises:
@@ -108,8 +69,8 @@ def _load(data_dir: Path | None, seed: int, most: int | None) -> tuple[dict[str,
     loaded, missing = {}, {}
     for name in (*BLACK_BOX, CIFAR):
         try:
-            splits = load_data(name, seed=seed, **({} if data_dir is None else {"data_dir": data_dir}))
-            loaded[name] = replace(splits, train=drawn(splits.train, most, seed))
+            splits = load_data(name, seed=options.seed, **options.place)
+            loaded[name] = replace(splits, train=drawn(splits.train, most, options.seed))
         except DataError as error:
             missing[name] = f"no data: {error}"
             console.print(f"{name} is left out: {error}")
@@ -118,8 +79,14 @@ def _load(data_dir: Path | None, seed: int, most: int | None) -> tuple[dict[str,
     return loaded, missing
 
 
-class _Run:
-    """The order of the steps: what is short comes first, generators and deeper networks last."""
+class DefenderOrder:
+    """The order of the steps: what is short comes first, generators and deeper networks last.
+
+    Args:
+        bench: where they are stored.
+        loaded: the data there are, by name.
+        missing: why the others are not there.
+    """
 
     def __init__(self, bench: Bench, loaded: dict[str, Splits], missing: dict[str, str]) -> None:
         self.bench, self.missing = bench, missing
@@ -140,8 +107,11 @@ class _Run:
             reason = self.missing[name]
         else:
             material, training = self.material[name], self.bench.scale.small_networks
-            e = self.bench.network("model-e", "model-e", {}, material.splits, training, apart=_E)
-            f = self.bench.network("model-f", "model-f", {}, material.splits, training)
+            plans = (
+                NetworkPlan(role="model-e", network="model-e", training=training, apart=_E),
+                NetworkPlan(role="model-f", network="model-f", training=training),
+            )
+            e, f = (self.bench.network(plan, material.splits) for plan in plans)
             if e is not None and f is not None:
                 box = FromEToF(self.bench, material, e, f)
                 box.judge()
@@ -197,11 +167,10 @@ class _Run:
 
     def wide(self, role: str, options: dict[str, Any], apart: int) -> Classifier | None:
         """Train a wide residual network, mirrored and shifted images among them."""
-        title = f"{wide_name(options).lower()}-{role}"
-        splits = self.material[CIFAR].splits
-        return self.bench.network(
-            title, "wrn", options, splits, self.bench.scale.wide, apart=apart, recipe=FlipsAndShifts()
-        )
+        role = f"{wide_name(options).lower()}-{role}"
+        training, recipe = self.bench.scale.wide, FlipsAndShifts()
+        plan = NetworkPlan(role=role, network="wrn", options=options, training=training, apart=apart, recipe=recipe)
+        return self.bench.network(plan, self.material[CIFAR].splits)
 
     def _no_table_6(self, reason: str) -> None:
         for column in SEMI_WHITE_BOX:
