@@ -57,7 +57,7 @@ def run(options: DefencesOptions, folder: Folder) -> Results:
             rows = [row for guard in purifiers(folder.path / data) for row in attack_again(steps, data, guard)]
             facts = {"data": data, "command": folder.command, "samples": _SAMPLES, "steps": _STEPS}
             attempts.append({**facts, "rows": rows})
-    return Results(rounded({"audits": audits, "attempts": attempts}))
+    return Results({"audits": rounded(audits), "attempts": attempts})
 
 
 def audit_twice(plan: Path, out: Path, wider: int, place: Mapping[str, Any]) -> Iterator[Record]:

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from salus_studies.defences.catalogue import catalogue
 from salus_studies.defences.measured import breaker, find_cell, measured_cells, under_attack
 from salus_studies.frame.markdown import Record, markdown, number, percent, rate
-from salus_studies.heartbeats.goals import attacked
-from salus_studies.heartbeats.measured import SPLITS
+from salus_studies.heartbeats.measured import SPLITS, attacked
 
 #: How harmless changes head their columns.
 CONTROLS = {

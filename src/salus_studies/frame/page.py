@@ -92,11 +92,14 @@ def stale(page: Page, place: Path, folder: str, stamp: str) -> Iterator[Path]:
             yield path
 
 
-def png(figure: Figure) -> bytes:
+def png(figure: Figure, dpi: int = 130) -> bytes:
     """Turn a figure into a PNG that the same results give byte for byte; within the style that it is drawn in."""
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=130, metadata={"Software": None})
-    return content.getvalue()
+    content, packed = io.BytesIO(), io.BytesIO()
+    figure.savefig(content, format="png", dpi=dpi, metadata={"Software": None})
+    with Image.open(content) as picture:  # matplotlib packs loosely, and with transparency where there is none
+        opaque = picture.getextrema()[-1] == (255, 255)
+        (picture.convert("RGB") if opaque else picture).save(packed, format="png", optimize=True)
+    return packed.getvalue()
 
 
 def _stamp(picture: Picture, whole: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from salus_studies.frame.markdown import Record
-from salus_studies.heartbeats.measured import attacked, lowest_sensitivities, sensitivities, count_test
+from salus_studies.heartbeats.measured import attacked, count_test, lowest_sensitivities, sensitivities
 
 Status = Literal["met", "missed", "not finished", "not run"]
 

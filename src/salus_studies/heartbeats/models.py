@@ -1,4 +1,4 @@
-"""What goes into the two networks, how large eps is, how they were split and trained: sentences that follow the data."""
+"""Sentences on the two networks: how large eps is for them, how they were split and how trained."""
 
 from __future__ import annotations
 

@@ -96,10 +96,8 @@ class _Heartbeats:
         place = TrainingFolder(self.out / "plain", "plain classifier")
         training = TrainingOptions(seed=self.options.seed)
 
-        def work() -> tuple[Classifier, dict[str, Any]]:
-            classifier, _ = fit_classifier(
-                "ecg-cnn", splits.train, splits.validation, training, checkpoint=place.checkpoint
-            )
+        def work(checkpoint: Path) -> tuple[Classifier, dict[str, Any]]:
+            classifier, _ = fit_classifier("ecg-cnn", splits.train, splits.validation, training, checkpoint=checkpoint)
             return classifier, {}
 
         return place.once(work)[0]

@@ -172,8 +172,8 @@ def judged_setting(settings: Sequence[Record]) -> str | None:
     if number is None:
         return None
     return (
-        f"The model judged on this page is setting {number}, not the chosen one: it had been trained, and judged on the "
-        "test beats, before the settings were compared. None of the others was judged on the test beats."
+        f"The model judged on this page is setting {number}, not the chosen one: it had been trained, and judged on "
+        "the test beats, before the settings were compared. None of the others was judged on the test beats."
     )
 
 

@@ -1,60 +1,35 @@
-"""Print the tables of docs/results.md from the results.json of audits.
-
-Run: python docs/results_table.py RUN [RUN ...]
-"""
+"""The tables of docs/results.md."""
 
 from __future__ import annotations
 
-import json
-import sys
-from pathlib import Path
-from typing import Any
+from salus_studies.frame.markdown import Record, number, rate
+
+_HEADER = """\
+| guard | attack | eps | attacker | clean % | robust % | attack success % | rejected % | AUC, fooled |
+|---|---|---|---|---|---|---|---|---|
+"""
 
 
-def main() -> None:
-    """Print one section for each run."""
-    for folder in sys.argv[1:]:
-        results = json.loads((Path(folder) / "results.json").read_text(encoding="utf-8"))
-        meta = results["meta"]
-        print(f"```\n{meta['command']}\n```\n")
-        print(
-            f"{meta['data']['name']}, {meta['split']}. "
-            f"{meta['samples']} attacked samples, seed {meta['seed']}, one run, "
-            f"{meta['device']}, {meta['threads']} thread(s), torch {meta['versions']['torch']}. "
-            f"Clean accuracy on the whole test side {_rate(meta['model'], 'clean_accuracy')}.\n"
-        )
-        print("| guard | attack | eps | attacker | clean % | robust % | attack success % | rejected % | AUC, fooled |")
-        print("|---|---|---|---|---|---|---|---|---|")
-        for cell in results["cells"]:
-            print(f"| {' | '.join(_row(cell))} |")
-        print()
-        for sentence in (*meta["verdict"], *(f"Warning: {warning}" for warning in meta["warnings"])):
-            print(f"- {sentence}")
-        print()
+def audit_table(audit: Record) -> str:
+    """Show every cell of an audit."""
+    return _HEADER + "".join(f"| {' | '.join(_cells(cell))} |\n" for cell in audit["cells"])
 
 
-def _row(cell: dict[str, Any]) -> list[str]:
-    clean = cell["attack"] is None
-    steps = "" if clean else cell["attack_options"].get("steps")
-    name = "none (clean)" if clean else f"{cell['attack'].upper()}{f'-{steps}' if steps else ''}"
+def _cells(cell: Record) -> list[str]:
+    attack = cell.get("attack")
+    steps = (cell.get("attack_options") or {}).get("steps")
     return [
         "bare" if cell["guard"] == "none" else cell["guard"],
-        name,
-        "" if clean else f"{cell['eps']:g}",
-        cell["threat_model"] or "",
+        "none (clean)" if attack is None else f"{attack.upper()}{f'-{steps}' if steps else ''}",
+        "" if attack is None else f"{cell['eps']:g}",
+        cell.get("threat_model") or "",
         _rate(cell, "clean_accuracy"),
         _rate(cell, "robust_accuracy"),
         _rate(cell, "attack_success_rate"),
-        "" if cell["guard"] == "none" else _rate(cell, "rejected_clean" if clean else "rejected_adversarial"),
-        "" if cell["detection_auc"] is None else f"{cell['detection_auc']:.3f}",
+        "" if cell["guard"] == "none" else _rate(cell, "rejected_clean" if attack is None else "rejected_adversarial"),
+        number(cell["detection_auc"], ".3f") if cell.get("detection_auc") is not None else "",
     ]
 
 
-def _rate(record: dict[str, Any], name: str) -> str:
-    if record[name] is None:
-        return ""
-    return f"{100 * record[name]:.1f} ({100 * record[f'{name}_low']:.1f}–{100 * record[f'{name}_high']:.1f})"
-
-
-if __name__ == "__main__":
-    main()
+def _rate(cell: Record, name: str) -> str:
+    return "" if cell.get(name) is None else rate(cell, name)
