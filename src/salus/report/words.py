@@ -6,6 +6,12 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from salus.metrics import wording
+from salus.metrics.wording import NOTHING
+
+#: As everywhere in Salus; here shares carry their sign.
+percent, interval = wording.percentage, wording.interval
+
 BARE = "bare classifier"
 
 _ATTACKS = {
@@ -32,20 +38,10 @@ THREATS = {
 }
 
 
-def percent(value: float | None) -> str:
-    """Write a share as a percentage with one decimal; a dash for none."""
-    return "–" if value is None else f"{100 * value:.1f}%"
-
-
-def interval(low: float | None, high: float | None) -> str:
-    """Write a 95% interval of a share."""
-    return "" if low is None or high is None else f"{100 * low:.1f}–{100 * high:.1f}"
-
-
 def number(value: float | None) -> str:
     """Write a count or a cost to read, not to compute with."""
     if value is None:
-        return "–"
+        return NOTHING
     if value == int(value) and abs(value) < 1e15:
         return f"{int(value):,}"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
@@ -54,7 +50,7 @@ def number(value: float | None) -> str:
 def epsilon(value: float | None, kind: str) -> str:
     """Write an attack's radius; of images in their own 255ths where it is a whole number of them."""
     if value is None:
-        return "–"
+        return NOTHING
     steps = value * 255
     if kind == "image" and round(steps) >= 1 and abs(steps - round(steps)) < 1e-4 and steps < 64:
         return f"{round(steps)}/255"
@@ -63,7 +59,7 @@ def epsilon(value: float | None, kind: str) -> str:
 
 def norm(name: str | None) -> str:
     """Name a norm as the field writes it."""
-    return "–" if name is None else _NORMS.get(name, name)
+    return NOTHING if name is None else _NORMS.get(name, name)
 
 
 def attack(name: str | None) -> str:

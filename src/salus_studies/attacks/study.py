@@ -20,7 +20,8 @@ class AttacksOptions(Options):
     """What the study of attacks takes."""
 
     benchmark: Annotated[
-        Path | None, "Folder where benchmarks/attacks.py --out put results.json.  [default: this study's, where it does]"
+        Path | None,
+        "Folder where benchmarks/attacks.py --out put results.json.  [default: this study's own]",
     ] = None
 
 

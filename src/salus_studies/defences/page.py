@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from salus.metrics.wording import rate
 from salus_studies.defences import tables
 from salus_studies.defences.measured import attack_title, by_data, find_cell, measured_cells
 from salus_studies.defences.sentences import ATTEMPTS, HARDENING, HEAD, MEANINGS, REMARKS
-from salus_studies.frame.markdown import Record, rate
+from salus_studies.frame.markdown import Record
 from salus_studies.frame.page import Page, Show, compose
 from salus_studies.frame.results import Results
 

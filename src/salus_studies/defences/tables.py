@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from salus.metrics.wording import number, percent, rate
 from salus_studies.defences.catalogue import catalogue
 from salus_studies.defences.measured import breaker, find_cell, measured_cells, under_attack
-from salus_studies.frame.markdown import Record, markdown, number, percent, rate
+from salus_studies.frame.markdown import Record, markdown
 from salus_studies.heartbeats.measured import SPLITS, attacked
 
 #: How harmless changes head their columns.

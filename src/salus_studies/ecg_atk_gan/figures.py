@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from salus.figures.style import BLUE, INK, MUTED, PALETTE, RULE, VERMILION, style
+from salus.metrics.wording import present
 from salus_studies.ecg_atk_gan.published import ARCHITECTURES, FOUR, SIX, classification
 from salus_studies.ecg_atk_gan.tables import (
     COLUMNS,
@@ -22,12 +23,7 @@ from salus_studies.ecg_atk_gan.tables import (
     column_name,
     trained_name,
 )
-from salus_studies.frame.markdown import (
-    Record,
-    done,
-    find,
-    present,
-)
+from salus_studies.frame.markdown import Record, done, find
 from salus_studies.frame.page import Picture, png
 
 

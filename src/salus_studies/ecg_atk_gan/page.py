@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from salus.metrics.wording import number, percent
 from salus_studies.ecg_atk_gan import figures, tables
 from salus_studies.ecg_atk_gan.published import (
     PAPERS,
@@ -19,15 +20,7 @@ from salus_studies.ecg_atk_gan.sentences import (
 from salus_studies.ecg_atk_gan.tables import (
     SPLITS,
 )
-from salus_studies.frame.markdown import (
-    NOT_STORED,
-    Record,
-    bullets,
-    circumstances,
-    not_run,
-    number,
-    percent,
-)
+from salus_studies.frame.markdown import NOT_STORED, Record, bullets, circumstances, not_run
 from salus_studies.frame.page import Page, Show, compose
 from salus_studies.frame.results import Results
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from salus.metrics.wording import number, percent, present, rate, signed
 from salus_studies.ecg_atk_gan import tables
 from salus_studies.ecg_atk_gan.published import (
     ARCHITECTURES,
@@ -23,18 +24,7 @@ from salus_studies.ecg_atk_gan.tables import (
     column_name,
     trained_name,
 )
-from salus_studies.frame.markdown import (
-    NOT_STORED,
-    Record,
-    done,
-    find,
-    not_run,
-    number,
-    percent,
-    present,
-    rate,
-    signed,
-)
+from salus_studies.frame.markdown import NOT_STORED, Record, done, find, not_run
 
 #: A column counts as reached from this many points under the six-attack paper's accuracy upwards.
 CLOSE = 1.5

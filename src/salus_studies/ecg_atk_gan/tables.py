@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from salus.metrics.wording import NOTHING, estimate, number, percent, present, rate, signed
 from salus_studies.ecg_atk_gan.published import (
     ARCHITECTURES,
     ATTACKS,
@@ -24,20 +25,7 @@ from salus_studies.ecg_atk_gan.published import (
     classification,
     generator,
 )
-from salus_studies.frame.markdown import (
-    NOTHING,
-    Record,
-    done,
-    find,
-    interval,
-    markdown,
-    not_run,
-    number,
-    percent,
-    present,
-    rate,
-    signed,
-)
+from salus_studies.frame.markdown import Record, done, find, markdown, not_run
 
 #: Columns of the papers' tables: their key in stored results, and the paper's name of the attack.
 COLUMNS: dict[str, str | None] = {"none": None, **{name.lower(): name for name in PAPERS[SIX].attacked}}
@@ -152,7 +140,7 @@ def score_auc_table(results: Record, split: str) -> str:
                 areas = [not_run(cell), *[NOTHING] * (len(CLASSES) - 1)]
             else:
                 stored = cell.get("score_auc") or {}
-                areas = [interval(*(stored.get(name) or (None, None, None))) for name in CLASSES]
+                areas = [estimate(*(stored.get(name) or (None, None, None))) for name in CLASSES]
             rows.append([column_name(column), NAMES[architecture], *areas])
     return markdown(["attack", "architecture", *CLASSES], rows, left=2)
 

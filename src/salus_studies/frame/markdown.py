@@ -1,51 +1,17 @@
-"""What the pages of all papers are written with: numbers, tables and lists as Markdown."""
+"""What the pages of all studies are written with: tables and lists as Markdown."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from math import isfinite
-from typing import Any, TypeGuard
+from typing import Any
+
+from salus.metrics.wording import present
 
 Record = Mapping[str, Any]
 Cells = Sequence[str]
 
 #: What stands where nothing was stored.
 NOT_STORED = "not stored"
-
-#: What stands where a number is undefined, or where a paper prints none.
-NOTHING = "–"
-
-
-def present(value: Any) -> TypeGuard[float]:
-    """Whether there is a number to print."""
-    return value is not None and isfinite(value)
-
-
-def percent(value: float | None, decimals: int = 1) -> str:
-    """Print a fraction in percent, by default with one decimal, as the papers do."""
-    return f"{100 * value:.{decimals}f}" if present(value) else NOTHING
-
-
-def interval(value: float | None, low: float | None, high: float | None) -> str:
-    """Print a fraction in percent with its 95% interval."""
-    ends = f" ({percent(low)}–{percent(high)})" if present(value) and present(low) and present(high) else ""
-    return percent(value) + ends
-
-
-def rate(record: Record, name: str) -> str:
-    """Print a rate of a flat record, which has ``name``, ``name_low`` and ``name_high``."""
-    return interval(record.get(name), record.get(f"{name}_low"), record.get(f"{name}_high"))
-
-
-def number(value: float | None, form: str = ".3g") -> str:
-    """Print a plain number."""
-    return format(value, form) if present(value) else NOTHING
-
-
-def signed(points: float, digits: int = 1) -> str:
-    """Print a difference in points with its sign, a true minus, and no sign for nothing."""
-    shown = f"{points:+.{digits}f}"
-    return shown.replace("-", "−") if float(shown) else shown[1:]
 
 
 def words(text: object) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from salus.metrics.wording import percentage
 from salus_studies.frame.markdown import Record
 from salus_studies.heartbeats.measured import attacked, count_test, lowest_sensitivities, sensitivities
 
@@ -73,7 +74,7 @@ def _macro_f1(words: str, bar: float, part_name: str) -> Rule:
             return Verdict(words, bar, "not run", share=False)
         status = _status(part["macro_f1"] >= bar, part["n"], count_test(result))
         row = min(part["per_class"], key=f1)
-        sensitivity, predictivity = (_percent(row[key]) for key in ("sensitivity", "positive_predictivity"))
+        sensitivity, predictivity = (percentage(row[key]) for key in ("sensitivity", "positive_predictivity"))
         binds = (
             f"{row['class']} is lowest: F1 {f1(row):.2f}, sensitivity {sensitivity}, positive predictivity "
             f"{predictivity}"
@@ -92,7 +93,7 @@ def _every_class(words: str, bar: float) -> Rule:
         name, value = _lowest(lowest)
         status = _status(value >= bar, part["n"], count_test(result))
         clean = sensitivities(result["clean"]).get(name)
-        binds = f"{name} is lowest, at {_percent(clean)} before any attack"
+        binds = f"{name} is lowest, at {percentage(clean)} before any attack"
         others = [other for other, share in lowest.items() if share < bar and other != name]
         binds += f"; below the goal too: {', '.join(others)}" if others else ""
         row = next(row for row in part["per_class"] if row["class"] == name)
@@ -170,8 +171,4 @@ def _lost(result: Record, part: Record, bar: float, part_name: str) -> str:
     if part_name == "clean":
         return words
     before = 1 - result["clean"]["accuracy"]
-    return f"{words}; clean errors ({_percent(before, 2)}) use up {before / (1 - bar):.0%} of what the goal allows"
-
-
-def _percent(value: float | None, digits: int = 1) -> str:
-    return "–" if value is None else f"{100 * value:.{digits}f}%"
+    return f"{words}; clean errors ({percentage(before, 2)}) use up {before / (1 - bar):.0%} of what the goal allows"

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from salus.metrics.wording import percentage
 from salus_studies.frame.markdown import Record, bullets
 from salus_studies.heartbeats.measured import (
     CLASSES,
@@ -17,7 +18,6 @@ from salus_studies.heartbeats.measured import (
     measured_splits,
     trained_share,
 )
-from salus_studies.heartbeats.sentences import share
 
 #: The channels that show, or are made of, a beat's neighbours.
 NEIGHBOURS = ("previous", "next", "strip", "usual", "difference")
@@ -40,14 +40,14 @@ def _sizes(eps: float, inputs: set[str]) -> Iterator[str]:
     waves = [f"`{name}`" for name in ("beat", "usual", "previous", "next") if name in inputs]
     if waves:
         yield (
-            f"{', '.join(waves)}: {share(eps, 0)} of the beat's height from its lowest to its highest point: "
+            f"{', '.join(waves)}: {percentage(eps, 0)} of the beat's height from its lowest to its highest point: "
             f"{eps * HEIGHT:.3f} mV where that is {HEIGHT} mV, "
             f"{eps * HEIGHT / 0.005:.0f} steps of the recorder (0.005 mV)"
         )
     if "difference" in inputs:
         yield f"`difference`: its scale is twice the height, so {2 * eps * HEIGHT:.3f} mV for the same beat"
     if "strip" in inputs:
-        yield f"`strip`: {share(eps, 0)} of the height of all 4.7 s"
+        yield f"`strip`: {percentage(eps, 0)} of the height of all 4.7 s"
     if "rhythm" in inputs:
         yield (
             f"`rhythm`: {2 * eps:.0%} of the usual interval ({2 * eps * INTERVAL:.0f} ms of {INTERVAL} ms), "
@@ -92,7 +92,7 @@ def _by_beats(beats: Record) -> str:
         return words
     return (
         f"{words} The channels {', '.join(near)} show, or are made of, neighbouring beats as well; each neighbour of "
-        f"a test beat stands in training with a chance of {share(trained_share(beats), 0)}."
+        f"a test beat stands in training with a chance of {percentage(trained_share(beats), 0)}."
     )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from salus_studies.frame.markdown import NOTHING, Record, percent, present
+from salus.metrics.wording import percentage
+from salus_studies.frame.markdown import Record
 from salus_studies.heartbeats.goals import NATURAL, ON_VALIDATION, Verdict, judge
 from salus_studies.heartbeats.measured import SPLITS, attacked, measured_splits
 
@@ -82,11 +83,6 @@ are classifiers for engineers to study; neither is a medical device.
 """
 
 
-def share(value: float | None, digits: int = 1) -> str:
-    """Write a share with its sign of percent."""
-    return f"{percent(value, digits)}%" if present(value) else NOTHING
-
-
 def summary(results: Record) -> Iterator[str]:
     """Say in one line for each split what came out."""
     for split, words in SPLITS.items():
@@ -97,12 +93,12 @@ def summary(results: Record) -> Iterator[str]:
 def _outcome(split: str, result: Record) -> str:
     clean, strong = result["clean"], attacked(result, "pgd")
     if strong is None:
-        return f"{share(clean['accuracy'])} right, attack not run; goals met: not run"
+        return f"{percentage(clean['accuracy'])} right, attack not run; goals met: not run"
     verdicts = judge(split, result)
     met = sum(verdict.status == "met" for verdict in verdicts)
     unfinished = sum(verdict.status not in ("met", "missed") for verdict in verdicts)
     return (
-        f"{share(clean['accuracy'])} right, {share(strong['accuracy'])} under attack "
+        f"{percentage(clean['accuracy'])} right, {percentage(strong['accuracy'])} under attack "
         f"(macro-F1 {clean['macro_f1']:.2f} and {strong['macro_f1']:.2f}); goals met: {met} of {len(verdicts)}"
         f"{f', {unfinished} not measured to the end' if unfinished else ''}"
     )
@@ -187,9 +183,9 @@ def second_opinions(results: Record) -> Iterator[str]:
         difference = 100 * (both["ours"] - both["pyautoattack"])
         within = "within" if abs(difference) <= 1 + 1e-9 else "**not within**"
         yield (
-            f"Split {words}: the library pyautoattack, which is not ours, leaves {share(both['pyautoattack'])} of "
-            f"{both['n']} beats right, Salus's AutoAttack {share(both['ours'])} of the same: {difference:+.1f} points, "
-            f"{within} 1 point."
+            f"Split {words}: the library pyautoattack, which is not ours, leaves {percentage(both['pyautoattack'])} of "
+            f"{both['n']} beats right, Salus's AutoAttack {percentage(both['ours'])} of the same: {difference:+.1f} "
+            f"points, {within} 1 point."
         )
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from salus.data.context import CHANNELS
-from salus_studies.frame.markdown import NOTHING, Record, percent, present, rate
+from salus.metrics.wording import NOTHING, interval, percent, percentage, rate
+from salus_studies.frame.markdown import Record
 from salus_studies.heartbeats.goals import Verdict, judge
 from salus_studies.heartbeats.measured import (
     CLASSES,
@@ -17,7 +18,6 @@ from salus_studies.heartbeats.measured import (
     measured_splits,
     under_auto_attack,
 )
-from salus_studies.heartbeats.sentences import share
 
 
 def channels_table(results: Record) -> str:
@@ -95,7 +95,8 @@ def _measured(verdict: Verdict) -> str:
     if not verdict.share:
         return _apart(verdict.value, verdict.bar, 2)
     words = f"{_apart(100 * verdict.value, 100 * verdict.bar, 1)}%"
-    return f"{words} ({percent(verdict.low)}–{percent(verdict.high)})" if present(verdict.low) else words
+    ends = interval(verdict.low, verdict.high)
+    return f"{words} ({ends})" if ends else words
 
 
 def _apart(value: float, bar: float, digits: int) -> str:
@@ -131,11 +132,11 @@ def settings_table(settings: Sequence[Record]) -> str:
             [
                 str(number),
                 f"`{setting['setting']}`",
-                share(setting["clean_accuracy"]),
-                share(setting["robust_accuracy"]),
+                percentage(setting["clean_accuracy"]),
+                percentage(setting["robust_accuracy"]),
                 f"{setting['clean_macro_f1']:.3f}",
                 f"{setting['robust_macro_f1']:.3f}",
-                " / ".join(share(setting["sensitivity_attacked"].get(name)) for name in CLASSES),
+                " / ".join(percentage(setting["sensitivity_attacked"].get(name)) for name in CLASSES),
                 " ".join(words for words, marked in marks.items() if marked),
             ]
         )

@@ -7,7 +7,8 @@ from functools import partial
 from matplotlib.figure import Figure
 
 from salus.figures.style import INK, MUTED, PALETTE, RULE, style
-from salus_studies.frame.markdown import Record, done, find, present
+from salus.metrics.wording import present
+from salus_studies.frame.markdown import Record, done, find
 from salus_studies.frame.page import Picture, png
 from salus_studies.i_defender.published import BLACK_BOX, EPSILONS
 from salus_studies.i_defender.tables import attack_title, black_box, chosen

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from salus_studies.frame.markdown import NOT_STORED, Record, done, find, not_run, number, percent, present, rate
+from salus.metrics.wording import number, percent, present, rate
+from salus_studies.frame.markdown import NOT_STORED, Record, done, find, not_run
 from salus_studies.i_defender.published import (
     ALPHAS,
     BLACK_BOX,

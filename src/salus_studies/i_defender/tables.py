@@ -2,18 +2,8 @@
 
 from __future__ import annotations
 
-from salus_studies.frame.markdown import (
-    NOTHING,
-    Record,
-    done,
-    find,
-    markdown,
-    not_run,
-    number,
-    percent,
-    present,
-    rate,
-)
+from salus.metrics.wording import NOTHING, number, percent, present, rate
+from salus_studies.frame.markdown import Record, done, find, markdown, not_run
 from salus_studies.i_defender.published import ATTACK_NAMES, BLACK_BOX, EPSILONS, STRONGEST
 
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from salus_studies.frame.markdown import NOTHING, Record, done, markdown, not_run, number, percent
+from salus.metrics.wording import NOTHING, number, percent
+from salus_studies.frame.markdown import Record, done, markdown, not_run
 from salus_studies.i_defender.scales import SCALES
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from salus_studies.frame.markdown import NOTHING, Record, done, find, markdown, not_run, number, percent, rate
+from salus.metrics.wording import NOTHING, number, percent, rate
+from salus_studies.frame.markdown import Record, done, find, markdown, not_run
 from salus_studies.i_defender.published import (
     ALPHAS,
     DETECTION,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from salus_studies.frame.markdown import Record, percent
+from salus.metrics.wording import percent
+from salus_studies.frame.markdown import Record
 from salus_studies.lesions.measured import DEFENCES, bare, health, network, thresholds, under, verdict
 from salus_studies.skin_lesion.published import NETWORKS
 from salus_studies.skin_lesion.sentences import TIMES

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from salus_studies.frame.markdown import NOTHING, Record, find, interval, markdown, percent, rate
+from salus.metrics.wording import NOTHING, estimate, percent, rate
+from salus_studies.frame.markdown import Record, find, markdown
 from salus_studies.lesions.measured import (
     DEFENCES,
     bare,
@@ -109,4 +110,4 @@ def _right(record: Record | None) -> str:
 def _missed(figures: Record | None) -> str:
     if figures is None:
         return "not run"
-    return interval(figures["fnr"], figures.get("fnr_low"), figures.get("fnr_high"))
+    return estimate(figures["fnr"], figures.get("fnr_low"), figures.get("fnr_high"))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from salus_studies.frame.markdown import Record, bullets, rate
+from salus.metrics.wording import rate
+from salus_studies.frame.markdown import Record, bullets
 from salus_studies.frame.page import Page, Show, compose
 from salus_studies.frame.results import Results
 from salus_studies.measured.sentences import HEAD, REST

@@ -44,8 +44,10 @@ Two networks trained against attacks, one for each split, their accuracy under a
 
 | what | measured | limit | command |
 |---|---|---|---|
-| PGD-40 over its 40 bare forward and backward passes, `ecg-cnn`'s shape, batch 128, 2 threads | 0.97 (1.03 with the final judgement) | 1.05 | `python benchmarks/pgd.py --repeats 7` |
-| I-defender over the forward pass of `ecg-cnn`, batch 128, 1 thread | 15.0% | 15% | `python benchmarks/idefender.py`, with `THREADS = 1` |
+| PGD-40 over its 40 bare forward and backward passes, `ecg-cnn`'s shape, batch 128, 2 threads | \
+0.97 (1.03 with the final judgement) | 1.05 | `python benchmarks/pgd.py --repeats 7` |
+| I-defender over the forward pass of `ecg-cnn`, batch 128, 1 thread | 15.0% | 15% | \
+`python benchmarks/idefender.py`, with `THREADS = 1` |
 | the same, 2 threads | 19 to 21%: **above the limit** | 15% | `python benchmarks/idefender.py` |
 | `import salus` | 0.01 s | 2 s | `python benchmarks/import_time.py` |
 | loading `mitdb`, 48 records, cold / cached | 3.6 s / 0.6 s | 15 s | `salus data show mitdb` |

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from salus_studies.frame.markdown import Record, number, rate
+from salus.metrics.wording import number, rate
+from salus_studies.frame.markdown import Record
 
 _HEADER = """\
 | guard | attack | eps | attacker | clean % | robust % | attack success % | rejected % | AUC, fooled |

@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from salus.figures.style import BLUE, GREEN, INK, MUTED, ORANGE, RULE, SKY, VERMILION, style
-from salus_studies.frame.markdown import Record, done, find, present
+from salus.metrics.wording import present
+from salus_studies.frame.markdown import Record, done, find
 from salus_studies.frame.page import Picture, png
 from salus_studies.multimagnet.attacked import STRENGTHS
 from salus_studies.multimagnet.published import ATTACKS, DATASETS, DEFENCES, detection

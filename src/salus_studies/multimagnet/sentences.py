@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from salus_studies.frame.markdown import NOT_STORED, Record, done, find, not_run, number, percent, present, rate, signed
+from salus.metrics.wording import number, percent, present, rate, signed
+from salus_studies.frame.markdown import NOT_STORED, Record, done, find, not_run
 from salus_studies.multimagnet.attacked import AS_PRINTED, CLOSE, RETUNED, STRENGTHS
 from salus_studies.multimagnet.published import ATTACKS, CLASSIFIER_ACCURACY, DATASETS, UNDEFENDED, detection
 from salus_studies.multimagnet.tables import comparable, data_name, row, strengths

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from salus.detectors.multimagnet_grid import Outcome, literal_eq9
-from salus_studies.frame.markdown import NOTHING, Record, done, find, markdown, not_run, number, percent, present, rate
+from salus.metrics.wording import NOTHING, number, percent, present, rate
+from salus_studies.frame.markdown import Record, done, find, markdown, not_run
 from salus_studies.multimagnet.attacked import AS_PRINTED, STRENGTHS
 from salus_studies.multimagnet.judging import CONFIGURATIONS
 from salus_studies.multimagnet.published import (

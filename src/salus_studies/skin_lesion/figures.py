@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from salus.figures.style import BLUE, GREEN, INK, MUTED, ORANGE, VERMILION, style
-from salus_studies.frame.markdown import Record, done, find, present
+from salus.metrics.wording import present
+from salus_studies.frame.markdown import Record, done, find
 from salus_studies.frame.page import Picture, png
 from salus_studies.skin_lesion import measured
 from salus_studies.skin_lesion.cells import KNOWS

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from salus_studies.frame.markdown import NOT_STORED, Record, done, find, not_run, percent, rate, signed
+from salus.metrics.wording import percent, rate, signed
+from salus_studies.frame.markdown import NOT_STORED, Record, done, find, not_run
 from salus_studies.skin_lesion import claims
 from salus_studies.skin_lesion.cells import KNOWS
 from salus_studies.skin_lesion.measured import cell, confusion, ours, printed, value

@@ -6,19 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from salus.metrics import implied
-from salus_studies.frame.markdown import (
-    NOTHING,
-    Cells,
-    Record,
-    done,
-    find,
-    interval,
-    markdown,
-    not_run,
-    number,
-    percent,
-    rate,
-)
+from salus.metrics.wording import NOTHING, estimate, number, percent, rate
+from salus_studies.frame.markdown import Cells, Record, done, find, markdown, not_run
 from salus_studies.skin_lesion import claims, published
 from salus_studies.skin_lesion.cells import COPY, KNOWS
 from salus_studies.skin_lesion.measured import Source, cell, ours, printed, spelled
@@ -86,7 +75,7 @@ def _printed(network: str, experiment: Experiment, figure: str) -> str:
 
 def _spelled(record: Record, figure: str, health_map: str = "thesis") -> str:
     found = spelled(record, figure, health_map)
-    return NOTHING if found is None else interval(*found)
+    return NOTHING if found is None else estimate(*found)
 
 
 def strong_table(results: Record) -> str:
