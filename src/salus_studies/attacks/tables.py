@@ -18,7 +18,7 @@ from salus_studies.attacks.measured import (
     success_rate,
     title,
 )
-from salus_studies.frame.markdown import Record
+from salus_studies.frame.markdown import Record, ruled_table
 
 KNOWLEDGE = {"gradients": "gradients", "logits": "logits", "answers": "answers alone"}
 SIGNS = {True: "met", False: "**missed**", None: "–"}
@@ -42,8 +42,10 @@ def attacks_table(results: Record) -> str:
                 cost(cls.__name__, results),
             ]
         )
-    header = "attack | command line | asks for | finds | norms | paper | ATLAS | NIST AI 100-2 | measured cost a sample"
-    return table(header, "---|" * 9, rows)
+    header = (
+        "attack | command line | asks for | finds | norms | paper | ATLAS | NIST AI 100-2 | measured cost a sample |"
+    )
+    return ruled_table(header, "---|" * 9, rows)
 
 
 def classes() -> list[type[Attack]]:
@@ -67,17 +69,17 @@ def bars_table(records: Sequence[Record]) -> str:
     rows = [
         [title(record), bar["bar"], bar["found"], SIGNS[bar["met"]]] for record in records for bar in record["bars"]
     ]
-    return table("attack | what it must show | found |", "---|" * 4, rows)
+    return ruled_table("attack | what it must show | found | |", "---|" * 4, rows)
 
 
 def record_table(record: Record) -> str:
     """Show a row of the benchmark."""
     header = (
         f"library | settings | samples | success % | median {NORMS[record['norm']]} | queries | backward | ms | CPU ms "
-        "| of bare | of Salus"
+        "| of bare | of Salus |"
     )
     own = own_result(record)
-    return table(header, "---|---|" + "---:|" * 9, [_cells(result, own) for result in record["results"]])
+    return ruled_table(header, "---|---|" + "---:|" * 9, [_cells(result, own) for result in record["results"]])
 
 
 def _cells(result: Result, own: Result | None) -> list[str]:
@@ -102,10 +104,4 @@ def _cells(result: Result, own: Result | None) -> list[str]:
 def streaming_table(run: Record) -> str:
     """Show what memory and time attacking from disk to disk took."""
     rows = [[f"{mark['beats']:,}", f"{mark['peak']:.0f}", f"{mark['rate']:.0f}"] for mark in run["marks"]]
-    return table("beats | peak memory, MiB | beats a second", "---:|" * 3, rows)
-
-
-def table(header: str, rule: str, rows: Sequence[Sequence[str]]) -> str:
-    """Write a table under a header and a rule of its own."""
-    lines = [f"| {header} |", f"|{rule}", *(f"| {' | '.join(cells)} |" for cells in rows)]
-    return "\n".join(lines) + "\n"
+    return ruled_table("beats | peak memory, MiB | beats a second |", "---:|" * 3, rows)

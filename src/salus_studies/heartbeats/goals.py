@@ -17,7 +17,7 @@ NATURAL = 2000
 
 
 @dataclass(frozen=True)
-class Verdict:
+class GoalVerdict:
     """What became of a goal.
 
     Attributes:
@@ -46,32 +46,32 @@ class Verdict:
         return 0.0 if self.status != "missed" or self.value is None else self.bar - self.value
 
 
-Rule = Callable[[Record | None], Verdict]
+Rule = Callable[[Record | None], GoalVerdict]
 
 
-def judge(split: str, result: Record | None) -> list[Verdict]:
+def judge(split: str, result: Record | None) -> list[GoalVerdict]:
     """Judge every goal of a split."""
     return [rule(result) for rule in GOALS[split]]
 
 
 def _accuracy(words: str, bar: float, part_name: str) -> Rule:
-    def rule(result: Record | None) -> Verdict:
+    def rule(result: Record | None) -> GoalVerdict:
         part = _part(result, part_name)
         if result is None or part is None:
-            return Verdict(words, bar, "not run")
+            return GoalVerdict(words, bar, "not run")
         expected = min(NATURAL, count_test(result)) if part_name == "autoattack" else count_test(result)
         status = _status(part["accuracy"] >= bar, part["n"], expected)
         binds = _lost(result, part, bar, part_name) if status == "missed" else ""
-        return Verdict(words, bar, status, part["accuracy"], part["accuracy_low"], part["accuracy_high"], binds)
+        return GoalVerdict(words, bar, status, part["accuracy"], part["accuracy_low"], part["accuracy_high"], binds)
 
     return rule
 
 
 def _macro_f1(words: str, bar: float, part_name: str) -> Rule:
-    def rule(result: Record | None) -> Verdict:
+    def rule(result: Record | None) -> GoalVerdict:
         part = _part(result, part_name)
         if result is None or part is None:
-            return Verdict(words, bar, "not run", share=False)
+            return GoalVerdict(words, bar, "not run", share=False)
         status = _status(part["macro_f1"] >= bar, part["n"], count_test(result))
         row = min(part["per_class"], key=f1)
         sensitivity, predictivity = (percentage(row[key]) for key in ("sensitivity", "positive_predictivity"))
@@ -79,16 +79,16 @@ def _macro_f1(words: str, bar: float, part_name: str) -> Rule:
             f"{row['class']} is lowest: F1 {f1(row):.2f}, sensitivity {sensitivity}, positive predictivity "
             f"{predictivity}"
         )
-        return Verdict(words, bar, status, part["macro_f1"], binds=binds if status == "missed" else "", share=False)
+        return GoalVerdict(words, bar, status, part["macro_f1"], binds=binds if status == "missed" else "", share=False)
 
     return rule
 
 
 def _every_class(words: str, bar: float) -> Rule:
-    def rule(result: Record | None) -> Verdict:
+    def rule(result: Record | None) -> GoalVerdict:
         part = attacked(result, "pgd")
         if result is None or part is None:
-            return Verdict(words, bar, "not run")
+            return GoalVerdict(words, bar, "not run")
         lowest = lowest_sensitivities(result)
         name, value = _lowest(lowest)
         status = _status(value >= bar, part["n"], count_test(result))
@@ -100,22 +100,22 @@ def _every_class(words: str, bar: float) -> Rule:
         low, high = (row[f"sensitivity_{end}"] for end in ("low", "high"))
         if value != row["sensitivity"]:  # AutoAttack's, which has no interval of its own when pooled
             low = high = None
-        return Verdict(words, bar, status, value, low, high, binds if status == "missed" else "")
+        return GoalVerdict(words, bar, status, value, low, high, binds if status == "missed" else "")
 
     return rule
 
 
 def _no_class_lost(words: str) -> Rule:
-    def rule(result: Record | None) -> Verdict:
+    def rule(result: Record | None) -> GoalVerdict:
         part = attacked(result, "pgd")
         if result is None or part is None:
-            return Verdict(words, 0.0, "not run")
+            return GoalVerdict(words, 0.0, "not run")
         lowest = lowest_sensitivities(result)
         clean = sensitivities(result["clean"])
         gone = [name for name, share in clean.items() if not share or not lowest.get(name, 1)]
         status = _status(not gone, part["n"], count_test(result))
         binds = f"no beat of {', '.join(gone)} is answered rightly" if status == "missed" else ""
-        return Verdict(words, 0.0, status, _lowest(lowest)[1], binds=binds)
+        return GoalVerdict(words, 0.0, status, _lowest(lowest)[1], binds=binds)
 
     return rule
 

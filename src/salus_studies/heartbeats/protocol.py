@@ -32,7 +32,7 @@ from salus_studies.heartbeats.measured import SPLITS
 from salus_studies.heartbeats.settings import (
     JUDGED_ON,
     SETTINGS,
-    Setting,
+    HardeningSetting,
     choose,
     judge_held_out,
     judged_setting,
@@ -115,7 +115,7 @@ class _Heartbeats:
                 )
         return choose(rows) if rows else []
 
-    def _held_out(self, split: str, setting: Setting, classifier: Classifier | None) -> dict[str, Any]:
+    def _held_out(self, split: str, setting: HardeningSetting, classifier: Classifier | None) -> dict[str, Any]:
         splits = self.load(split, setting.inputs)
         classifier = train(setting, split, splits, self.options.seed) if classifier is None else classifier
         figures = judge_held_out(classifier, splits, self.options.seed)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from salus.metrics.wording import percentage
 from salus_studies.frame.markdown import Record
-from salus_studies.heartbeats.goals import NATURAL, ON_VALIDATION, Verdict, judge
+from salus_studies.heartbeats.goals import NATURAL, ON_VALIDATION, GoalVerdict, judge
 from salus_studies.heartbeats.measured import SPLITS, attacked, measured_splits
 
 HEAD = """\
@@ -112,7 +112,7 @@ def missed_goals(results: Record) -> Iterator[str]:
                 yield f"Split {words}, {_bound(verdict)}"
 
 
-def _bound(verdict: Verdict) -> str:
+def _bound(verdict: GoalVerdict) -> str:
     if not verdict.bar:
         return f"{verdict.words}: {verdict.binds}."
     short = f"{100 * verdict.short_by:.2g} points" if verdict.share else f"{verdict.short_by:.2g}"

@@ -41,7 +41,7 @@ JUDGED_ON = {"patients": "six patients of DS1 held out", "beats": "held-out beat
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setting:
+class HardeningSetting:
     """What a network reads, how large it is, and how it is trained.
 
     Attributes:
@@ -69,30 +69,30 @@ _SMALL = {"widths": [16, 32, 64], "positions": 4, "hidden": 64, "dropout": 0.4}
 _DIFFERENCE = ("difference", "rhythm")
 _EVERYTHING = ("beat", "usual", "difference", "previous", "next", "strip", "rhythm")
 
-SETTINGS: dict[str, tuple[Setting, ...]] = {
+SETTINGS: dict[str, tuple[HardeningSetting, ...]] = {
     "patients": (
-        Setting(name="beat, rhythm", inputs=("beat", "rhythm"), sizes=_SMALL),
-        Setting(name="beat, difference, rhythm", inputs=("beat", *_DIFFERENCE), sizes=_SMALL),
-        Setting(name="difference, rhythm", inputs=_DIFFERENCE, sizes=_SMALL),
-        Setting(
+        HardeningSetting(name="beat, rhythm", inputs=("beat", "rhythm"), sizes=_SMALL),
+        HardeningSetting(name="beat, difference, rhythm", inputs=("beat", *_DIFFERENCE), sizes=_SMALL),
+        HardeningSetting(name="difference, rhythm", inputs=_DIFFERENCE, sizes=_SMALL),
+        HardeningSetting(
             name="difference, rhythm; prior shift 0.8",
             inputs=_DIFFERENCE,
             sizes=_SMALL,
             changes={"prior_shift": 0.8},
             judged=True,
         ),
-        Setting(
+        HardeningSetting(
             name="difference, rhythm; 2 epochs", inputs=_DIFFERENCE, sizes=_SMALL, changes={"epochs": 2, "patience": 2}
         ),
     ),
     "beats": (
-        Setting(name="beat, rhythm", inputs=("beat", "rhythm")),
-        Setting(name="beat, difference, rhythm", inputs=("beat", *_DIFFERENCE)),
-        Setting(name="all seven", inputs=_EVERYTHING),
-        Setting(
+        HardeningSetting(name="beat, rhythm", inputs=("beat", "rhythm")),
+        HardeningSetting(name="beat, difference, rhythm", inputs=("beat", *_DIFFERENCE)),
+        HardeningSetting(name="all seven", inputs=_EVERYTHING),
+        HardeningSetting(
             name="all seven; eps 0.015, prior shift 0.8", inputs=_EVERYTHING, eps=0.015, changes={"prior_shift": 0.8}
         ),
-        Setting(
+        HardeningSetting(
             name="all seven; wider, 24 epochs, prior shift 0.6",
             inputs=_EVERYTHING,
             sizes={"widths": [24, 48, 96, 128]},
@@ -103,12 +103,12 @@ SETTINGS: dict[str, tuple[Setting, ...]] = {
 }
 
 
-def judged_setting(split: str) -> Setting:
+def judged_setting(split: str) -> HardeningSetting:
     """Find the setting whose model the page judges."""
     return next(setting for setting in SETTINGS[split] if setting.judged)
 
 
-def train(setting: Setting, split: str, splits: Splits, seed: int) -> Classifier:
+def train(setting: HardeningSetting, split: str, splits: Splits, seed: int) -> Classifier:
     """Train under a setting."""
     classifier, _ = fit_classifier(
         "ecg-context",

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from salus.data.context import CHANNELS
 from salus.metrics.wording import NOTHING, interval, percent, percentage, rate
-from salus_studies.frame.markdown import Record
-from salus_studies.heartbeats.goals import Verdict, judge
+from salus_studies.frame.markdown import Record, ruled_table
+from salus_studies.heartbeats.goals import GoalVerdict, judge
 from salus_studies.heartbeats.measured import (
     CLASSES,
     HEIGHT,
@@ -28,7 +28,7 @@ def channels_table(results: Record) -> str:
         readers = [SPLITS[split] for split, names in inputs.items() if name in names]
         if readers or not inputs:
             rows.append([f"`{name}`", words, " and ".join(readers) or "not run"])
-    return table("channel | what it shows | read by |", "---|---|---|", rows)
+    return ruled_table("channel | what it shows | read by |", "---|---|---|", rows)
 
 
 def results_table(results: Record) -> str:
@@ -43,7 +43,7 @@ def results_table(results: Record) -> str:
             else:
                 rows.append([words, title, f"{part['n']:,}", rate(part, "accuracy"), f"{part['macro_f1']:.3f}"])
     header = "split | beats as they are, or under | beats | accuracy | macro-F1 |"
-    return table(header, "---|---|---:|---:|---:|", rows)
+    return ruled_table(header, "---|---|---:|---:|---:|", rows)
 
 
 def classes_table(result: Record) -> str:
@@ -69,7 +69,7 @@ def classes_table(result: Record) -> str:
         "class | beats | patients | sensitivity | under PGD-40x5 | under AutoAttack (beats) | positive predictivity "
         "| under PGD-40x5 |"
     )
-    return table(header, "---|---:|---:|---:|---:|---:|---:|---:|", rows)
+    return ruled_table(header, "---|---:|---:|---:|---:|---:|---:|---:|", rows)
 
 
 def goals_table(results: Record) -> str:
@@ -79,16 +79,16 @@ def goals_table(results: Record) -> str:
         for verdict in judge(split, results.get(split)):
             status = verdict.status if verdict.status in ("met", "not run") else f"**{verdict.status}**"
             rows.append([words, _goal(verdict), _measured(verdict), status])
-    return table("split | goal | found | |", "---|---|---|---|", rows)
+    return ruled_table("split | goal | found | |", "---|---|---|---|", rows)
 
 
-def _goal(verdict: Verdict) -> str:
+def _goal(verdict: GoalVerdict) -> str:
     if not verdict.bar:
         return verdict.words
     return f"{verdict.words} ≥ {100 * verdict.bar:g}%" if verdict.share else f"{verdict.words} ≥ {verdict.bar:.2f}"
 
 
-def _measured(verdict: Verdict) -> str:
+def _measured(verdict: GoalVerdict) -> str:
     """Write what was measured, with as many digits as tell it from the bar."""
     if verdict.value is None:
         return "not run"
@@ -120,7 +120,9 @@ def curve_table(results: Record) -> str:
                 cells += [rate(point, "accuracy"), f"{point['macro_f1']:.3f}", f"{point['n']:,}"]
         rows.append(cells)
     heads = " | ".join(f"{words}: accuracy | macro-F1 | beats" for words in SPLITS.values())
-    return table(f"eps | of a {HEIGHT} mV beat, mV | {heads} |", "---:|---:|" + "---:|---:|---:|" * len(SPLITS), rows)
+    return ruled_table(
+        f"eps | of a {HEIGHT} mV beat, mV | {heads} |", "---:|---:|" + "---:|---:|---:|" * len(SPLITS), rows
+    )
 
 
 def settings_table(settings: Sequence[Record]) -> str:
@@ -144,7 +146,7 @@ def settings_table(settings: Sequence[Record]) -> str:
         "| setting | clean accuracy | under attack | clean macro-F1 | under attack "
         "| sensitivity under attack, N / S / V / F | |"
     )
-    return table(header, "---:|---|---:|---:|---:|---:|---|---|", rows)
+    return ruled_table(header, "---:|---|---:|---:|---:|---:|---|---|", rows)
 
 
 def ec57_table(records: Sequence[Record]) -> str:
@@ -160,15 +162,9 @@ def ec57_table(records: Sequence[Record]) -> str:
             ]
         rows.append(cells)
     heads = " | ".join(f"{name} | Se | +P" for name in CLASSES)
-    return table(f"record | beats | {heads} |", "---|---:|" + "---:|---:|---:|" * len(CLASSES), rows)
+    return ruled_table(f"record | beats | {heads} |", "---|---:|" + "---:|---:|---:|" * len(CLASSES), rows)
 
 
 def _arrow(clean: float | None, under: float | None) -> str:
     """Write a share in percent, clean and under attack."""
     return NOTHING if clean is None and under is None else f"{percent(clean)} → {percent(under)}"
-
-
-def table(header: str, rule: str, rows: Sequence[Sequence[str]]) -> str:
-    """Write a table under a header and a rule of its own."""
-    lines = [f"| {header}", f"|{rule}", *(f"| {' | '.join(cells)} |" for cells in rows)]
-    return "\n".join(lines) + "\n"
