@@ -21,7 +21,6 @@ from salus.generative import RepositoryOptions
 from salus.training import TrainingOptions
 from salus_studies.frame.folder import Reproduction
 from salus_studies.multimagnet import experiments as room
-from salus_studies.multimagnet import trainings
 from salus_studies.multimagnet.judging import CONFIGURATIONS
 from salus_studies.multimagnet.published import ATTACKS
 from salus_studies.multimagnet.scales import SCALES, deal
@@ -190,16 +189,3 @@ def test_images_are_dealt_as_in_the_paper_and_nobody_twice(data_dir: Path) -> No
     assert {row.numpy().tobytes() for row in splits.calibration.x} <= {x.numpy().tobytes() for x in dealt.legitimate.x}
     # In random order: the first of V_leg, which are attacked, are not all of the first classes.
     assert len(set(dealt.legitimate.y[:20].tolist())) > 5
-
-
-def test_a_classifier_is_read_back_only_where_it_was_trained_so(data_dir: Path, tmp_path: Path) -> None:
-    smoke = SCALES["smoke"]
-    setting = smoke.settings["mnist"]
-    dealt = deal(load("mnist", data_dir=data_dir), smoke, setting, 0)
-    prints = []
-    for epochs in (1, 1, 2):
-        asked = replace(setting, training=replace(setting.training, epochs=epochs))
-        made = trainings.classifier(dealt, asked, tmp_path, seed=0, device="cpu")
-        prints.append(made.fingerprint())
-        assert trainings.classifier_facts(made, dealt, tmp_path)["epochs"] == epochs
-    assert prints[0] == prints[1] != prints[2]

@@ -55,7 +55,7 @@ def test_its_tables_agree_with_themselves_where_they_are_arithmetic() -> None:
     off = []
     for experiment in published.EXPERIMENTS:
         for network in published.NETWORKS:
-            line = experiment.of(network)
+            line = experiment.figures[network]
             if line.fooling is not None and abs(100 - line.accuracy - line.fooling) > 0.051:
                 off.append((experiment.tables[0], network))
             if abs(100 - line.health_sensitivity - line.fnr) > 0.051:
@@ -80,7 +80,7 @@ def test_a_copied_number_is_the_printed_one() -> None:
         for names in (("accuracy", "recall", "specificity", "fooling"),
                       ("health_accuracy", "health_sensitivity", "npv", "fnr")):  # fmt: skip
             for network in published.NETWORKS:
-                values = [getattr(experiment.of(network), name) for name in names]
+                values = [getattr(experiment.figures[network], name) for name in names]
                 ours.append([value for value in values if value is not None])
     assert ours == found
 

@@ -57,8 +57,9 @@ def accuracy_picture(results: Record, split: str) -> bytes:
             ax.set_axisbelow(True)
             for height, architecture in enumerate(ARCHITECTURES):
                 four, six = (classification(paper, attack, architecture) for paper in (FOUR, SIX))
-                cell = find(results.get("cells"), protocol="as-published", split=split, architecture=architecture,
-                            attack=column)  # fmt: skip
+                cell = find(
+                    results.get("cells"), protocol="as-published", split=split, architecture=architecture, attack=column
+                )
                 assert six is not None  # noqa: S101 - the six-attack paper has all of these rows
                 if cell is not None and done(cell):
                     ours = 100 * cell["paper_accuracy"]
@@ -80,9 +81,12 @@ def accuracy_picture(results: Record, split: str) -> bytes:
         legend = panels[7]
         legend.set_axis_off()
         for height, (mark, colour, face, words) in enumerate(
-            (("o", INK, "none", "four-attack paper"), ("o", BLUE, BLUE, "six-attack paper"),
-             ("D", VERMILION, VERMILION, f"ours, split {SPLITS[split]}"))
-        ):  # fmt: skip
+            (
+                ("o", INK, "none", "four-attack paper"),
+                ("o", BLUE, BLUE, "six-attack paper"),
+                ("D", VERMILION, VERMILION, f"ours, split {SPLITS[split]}"),
+            )
+        ):
             y = 0.8 - 0.18 * height
             legend.plot(0.08, y, mark, color=colour, markerfacecolor=face, markersize=7, transform=legend.transAxes)
             legend.text(0.16, y, words, transform=legend.transAxes, va="center")

@@ -12,7 +12,7 @@ from salus.detectors import AttackedHead
 from salus.guard import Guard
 from salus_studies.ecg_atk_gan.attacked import EPS
 from salus_studies.ecg_atk_gan.scales import GANScale
-from salus_studies.ecg_atk_gan.trainings import Trained
+from salus_studies.ecg_atk_gan.trainings import TrainedColumn
 
 #: What the models whose robustness is looked at were trained on: nothing, and the papers' strongest attack.
 TRAINED_ON = ("none", "pgd")
@@ -56,10 +56,10 @@ def planned(architecture: str, scale: GANScale, seed: int) -> Iterator[Planned]:
         yield Planned(attack, "decision-only", False, scale.query_beats)
 
 
-def guards(trained: Trained, calibration: Dataset, *, seed: int) -> tuple[Guard, Guard | None]:
+def guards(trained: TrainedColumn, calibration: Dataset, *, seed: int) -> tuple[Guard, Guard | None]:
     """Make the bare classifier and, where it has the head for it, the guard by its attacked/clean head."""
     bare = Guard(trained.classifier, name="none")
-    if trained.generator is None:
+    if trained.gan is None:
         return bare, None
     head = AttackedHead().fit(trained.classifier, calibration.x, calibration.y)
     head.calibrate(calibration.x, FALSE_ALARM_RATE, seed=seed)

@@ -86,8 +86,14 @@ def page(results: Results, folder: str) -> Page:
     values = results.values
 
     def parts(show: Show) -> list[str]:
-        return [head(values), "## In short\n", bullets(summary(values)), *as_published(values, show),
-                *honest(values, show), *about(values)]  # fmt: skip
+        return [
+            head(values),
+            "## In short\n",
+            bullets(summary(values)),
+            *as_published(values, show),
+            *honest(values, show),
+            *about(values),
+        ]
 
     return compose(figures.draw(values, results.arrays), folder, parts)
 

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,16 +14,17 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
 from salus import atomic
+from salus.classifier import Classifier
 from salus.data import Dataset, Splits
 from salus.data import load as load_data
 from salus.progress import console, progress
-from salus.storage import find_device
+from salus.storage import TrainingFolder, find_device
 from salus_studies.ecg_atk_gan import as_published, honest
 from salus_studies.ecg_atk_gan.attacked import COLUMNS, describe_change
 from salus_studies.ecg_atk_gan.honest import Planned
 from salus_studies.ecg_atk_gan.scales import SCALES
 from salus_studies.ecg_atk_gan.study import STUDY, ECGATKGANOptions
-from salus_studies.ecg_atk_gan.trainings import ARCHITECTURES, Trained, train_column
+from salus_studies.ecg_atk_gan.trainings import ARCHITECTURES, TrainedColumn, read_gan, train_column
 from salus_studies.frame.folder import Folder
 from salus_studies.frame.results import Results
 from salus_studies.frame.steps import Steps
@@ -100,16 +102,16 @@ class GANOrder:
                         self.judged(trained, test, architecture, column)
                     advance(1)
 
-    def judged(self, trained: Trained, test: Dataset, architecture: str, column: str) -> None:
+    def judged(self, trained: TrainedColumn, test: Dataset, architecture: str, column: str) -> None:
         """Count one cell of Table 1, and the generator's row of Table 3 where there is one."""
 
         def count() -> dict[str, Any]:
             shown = self.attacked(test, column)
             record = {"architecture": architecture, "attack": column} | as_published.judge(trained, test, shown)
             found: dict[str, Any] = {"cell": record}
-            if trained.generator is not None:
-                found["generator"] = as_published.resemblance(trained.generator, test, shown, seed=self.seed)
-                drawn = as_published.examples(trained.generator, test, shown)
+            if trained.gan is not None:
+                found["generator"] = as_published.resemblance(trained.gan, test, shown, seed=self.seed)
+                drawn = as_published.examples(trained.gan, test, shown)
                 atomic.write_tensors(self.folder / "examples" / f"{column}.safetensors", drawn)
             return found
 
@@ -157,9 +159,16 @@ class GANOrder:
                 advance(1)
 
     def attack(
-        self, split: str, architecture: str, on: str, plan: Planned, bare: Any, guarded: Any, whole: Dataset,
+        self,
+        split: str,
+        architecture: str,
+        on: str,
+        plan: Planned,
+        bare: Any,
+        guarded: Any,
+        whole: Dataset,
         advance: Callable[..., None],
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Compute one honest cell."""
         data = whole if plan.beats is None else _drawn(whole, plan.beats, self.seed)
         data = replace(data, x=data.x.to(self.device), y=data.y.to(self.device))
@@ -176,31 +185,33 @@ class GANOrder:
         kind = f"{'guarded ' if plan.guarded else ''}{plan.attack.name if plan.attack else 'clean'} {plan.threat_model}"
         self.steps.do(f"honest-{slug}", kind, [cell.key()], count, blank=blank)
 
-    def training(self, split: str, splits: Splits, architecture: str, column: str) -> Trained | None:
+    def training(self, split: str, splits: Splits, architecture: str, column: str) -> TrainedColumn | None:
         """Train, or load, one architecture for one column; None where the time does not allow it."""
         name = f"{split}-{architecture}-{column}"
         folder = self.folder / "models" / name
-        blank = {"split": split, "architecture": architecture, "attack": column}
-        made: list[Trained] = []
 
-        def train() -> dict[str, Any]:
-            made.append(
-                train_column(
-                    splits, architecture, column, self.scale, folder, seed=self.seed, device=self.device,
-                    log=lambda line: None if line.startswith("epoch") else console.print(line),
-                )
-            )  # fmt: skip
-            return blank | {key: value for key, value in made[0].facts.items() if key != "losses"}
+        def train(checkpoint: Path) -> tuple[Classifier, dict[str, Any]]:
+            return train_column(
+                splits,
+                architecture,
+                column,
+                self.scale,
+                folder,
+                seed=self.seed,
+                device=self.device,
+                log=lambda line: None if line.startswith("epoch") else console.print(line),
+            )
 
         key = [STUDY.version, asdict(self.scale), splits.train.fingerprint(), self.seed, name]
-        if not (folder / "training.json").exists():
-            self.steps.forget(f"training-{name}")
-        record = self.steps.do(f"training-{name}", f"training {architecture}", key, train, blank=blank)
-        if record["status"] != "done":
+        blank = {"split": split, "architecture": architecture, "attack": column}
+        classifier, _ = self.steps.train(
+            f"training-{name}", f"training {architecture}", key, TrainingFolder(folder, name), train, blank=blank
+        )
+        if classifier is None:
             return None
-        return made[0] if made else train_column(
-            splits, architecture, column, self.scale, folder, seed=self.seed, device=self.device, log=console.print
-        )  # fmt: skip
+        for path in (folder / "working").glob("*.checkpoint"):  # the GAN's own; all is kept now
+            path.unlink()
+        return TrainedColumn(classifier, read_gan(folder, classifier))
 
     # What is stored, in one page of values.
 
@@ -215,8 +226,11 @@ class GANOrder:
                 found = steps.get(f"beats-{architecture}-{column}-judged", {})
                 training = state.get(("beats", architecture, column), {})
                 base = {
-                    "protocol": "as-published", "split": "beats", "architecture": architecture, "attack": column,
-                }  # fmt: skip
+                    "protocol": "as-published",
+                    "split": "beats",
+                    "architecture": architecture,
+                    "attack": column,
+                }
                 if "cell" in found:
                     cells.append({**base, **found["cell"], "status": "done", "reason": None})
                 else:

@@ -128,14 +128,19 @@ def order(results: Record, split: str) -> list[str]:
 
 def explained(results: Record, split: str, short: bool = False) -> str:
     """Say whether what the attack data are explains what the columns show."""
-    rows = [row for row in results.get("attack_data") or ()
-            if row.get("split") == split and row.get("part") == "test" and done(row)]  # fmt: skip
+    rows = [
+        row
+        for row in results.get("attack_data") or ()
+        if row.get("split") == split and row.get("part") == "test" and done(row)
+    ]
     if not rows:
         return f"Attacked test beats, split {SPLITS[split]}: {not_run(find(results.get('attack_data'), split=split))}."
 
     def means(name: str) -> dict[str, float]:
-        of = {column: [row[name] for row in rows if row["attack"] == column and present(row.get(name))]
-              for column in COLUMNS}  # fmt: skip
+        of = {
+            column: [row[name] for row in rows if row["attack"] == column and present(row.get(name))]
+            for column in COLUMNS
+        }
         return {column: float(np.mean(values)) for column, values in of.items() if values}
 
     length, unchanged, kept = means("l2_mean"), means("unchanged"), means("label_kept")
@@ -167,10 +172,12 @@ def explained(results: Record, split: str, short: bool = False) -> str:
         shown = [f"{value:.2f}" if present(value) else "undefined" for value in found]
         strength = min(value for value in found if present(value))
         verdict = (
-            "so the size of the change explains the order of the columns" if strength >= _EXPLAINS
-            else "so the size of the change explains a part of the order of the columns" if strength >= _PARTLY
+            "so the size of the change explains the order of the columns"
+            if strength >= _EXPLAINS
+            else "so the size of the change explains a part of the order of the columns"
+            if strength >= _PARTLY
             else "so the size of the change does not explain the columns"
-        )  # fmt: skip
+        )
         parts.append(
             f"The mean L2 length of an attack's change, and the points that its column falls below that of no attack, "
             f"have a rank correlation of {shown[0]} with the published columns and {shown[1]} with ours (means over "
@@ -330,8 +337,12 @@ def smaller(meta: Record) -> str:
     """Say which settings of this run fall short of the six-attack paper's."""
     settings, paper = meta.get("settings") or {}, TRAINING[SIX]
     tested = sum(COUNTS_AS_THE_TEXT_HAS_THEM.test.values())
-    asked = {"epochs": ("epochs", paper.epochs), "per_class": ("beats a class", paper.beats_per_class),
-             "folds_trained": ("folds", paper.folds), "test_beats": ("test beats", tested)}  # fmt: skip
+    asked = {
+        "epochs": ("epochs", paper.epochs),
+        "per_class": ("beats a class", paper.beats_per_class),
+        "folds_trained": ("folds", paper.folds),
+        "test_beats": ("test beats", tested),
+    }
     less = [
         f"{settings[key]:,} of {theirs:,} {name}"
         for key, (name, theirs) in asked.items()

@@ -78,8 +78,9 @@ def accuracy_table(results: Record, split: str) -> str:
     rows = []
     for column, attack in COLUMNS.items():
         for architecture in ARCHITECTURES:
-            cell = find(results.get("cells"), protocol="as-published", split=split, architecture=architecture,
-                        attack=column)  # fmt: skip
+            cell = find(
+                results.get("cells"), protocol="as-published", split=split, architecture=architecture, attack=column
+            )
             four, six = (classification(paper, attack, architecture) for paper in (FOUR, SIX))
             assert six is not None  # noqa: S101 - the six-attack paper has all of these rows
             papers = [NOTHING if four is None else f"{four.accuracy:.1f}", f"{six.accuracy:.1f}"]
@@ -87,15 +88,29 @@ def accuracy_table(results: Record, split: str) -> str:
                 ours = [not_run(cell), NOTHING, f"{six.true_accuracy:.1f}", NOTHING, NOTHING]
             else:
                 difference = signed(100 * cell["paper_accuracy"] - six.accuracy)
-                ours = [percent(cell["paper_accuracy"]), difference, f"{six.true_accuracy:.1f}",
-                        rate(cell, "accuracy"), percent(cell.get("macro_f1"))]  # fmt: skip
+                ours = [
+                    percent(cell["paper_accuracy"]),
+                    difference,
+                    f"{six.true_accuracy:.1f}",
+                    rate(cell, "accuracy"),
+                    percent(cell.get("macro_f1")),
+                ]
             rows.append([column_name(column), NAMES[architecture], *papers, *ours])
     return markdown(
-        ["attack", "architecture", "four attacks", "six attacks", "**ours, as they count**", "ours − six attacks",
-         "six attacks: right answers", "**ours: right answers** (95%)", "ours: macro-F1"],
+        [
+            "attack",
+            "architecture",
+            "four attacks",
+            "six attacks",
+            "**ours, as they count**",
+            "ours − six attacks",
+            "six attacks: right answers",
+            "**ours: right answers** (95%)",
+            "ours: macro-F1",
+        ],
         rows,
         left=2,
-    )  # fmt: skip
+    )
 
 
 def per_class_table(results: Record, split: str, figure: str) -> str:
@@ -110,8 +125,9 @@ def per_class_table(results: Record, split: str, figure: str) -> str:
     rows = []
     for column, attack in COLUMNS.items():
         for architecture in ARCHITECTURES:
-            cell = find(results.get("cells"), protocol="as-published", split=split, architecture=architecture,
-                        attack=column)  # fmt: skip
+            cell = find(
+                results.get("cells"), protocol="as-published", split=split, architecture=architecture, attack=column
+            )
             line = [f"{column_name(column)}, {NAMES[architecture]}"]
             for index, name in enumerate(CLASSES):
                 printed = [
@@ -134,8 +150,9 @@ def score_auc_table(results: Record, split: str) -> str:
     rows = []
     for column in COLUMNS:
         for architecture in ARCHITECTURES:
-            cell = find(results.get("cells"), protocol="as-published", split=split, architecture=architecture,
-                        attack=column)  # fmt: skip
+            cell = find(
+                results.get("cells"), protocol="as-published", split=split, architecture=architecture, attack=column
+            )
             if cell is None or not done(cell):
                 areas = [not_run(cell), *[NOTHING] * (len(CLASSES) - 1)]
             else:
@@ -168,9 +185,14 @@ def order_table(results: Record, split: str) -> str:
         cells = {
             key: cell
             for key in ARCHITECTURES
-            if (cell := find(results.get("cells"), protocol="as-published", split=split, architecture=key,
-                             attack=column)) is not None and done(cell)
-        }  # fmt: skip
+            if (
+                cell := find(
+                    results.get("cells"), protocol="as-published", split=split, architecture=key, attack=column
+                )
+            )
+            is not None
+            and done(cell)
+        }
 
         def apart(one: str, other: str, cells: Mapping[str, Record] = cells) -> bool:
             low, high = cells[one].get("accuracy_low"), cells[other].get("accuracy_high")
@@ -210,7 +232,7 @@ def attack_data_table(results: Record, split: str) -> str:
         ["attack", "architecture", "part", "beats", "unchanged", "answer kept", "mean L∞", "largest L∞", "mean L2"],
         rows or [["all", "all", "all", not_run(None), *[NOTHING] * 5]],
         left=3,
-    )  # fmt: skip
+    )
 
 
 def changed_table(results: Record, split: str) -> str:
@@ -218,8 +240,9 @@ def changed_table(results: Record, split: str) -> str:
     rows = []
     for column in list(COLUMNS)[1:]:
         for architecture in ARCHITECTURES:
-            cell = find(results.get("cells"), protocol="as-published", split=split, architecture=architecture,
-                        attack=column)  # fmt: skip
+            cell = find(
+                results.get("cells"), protocol="as-published", split=split, architecture=architecture, attack=column
+            )
             if cell is None or not done(cell):
                 figures = [not_run(cell), NOTHING, NOTHING]
             else:
@@ -250,11 +273,17 @@ def generator_table(results: Record, dataset: str = "MIT-BIH") -> str:
             for key, against in (("input", "its input"), ("clean", "the clean beat")):
                 source = f"**ours**, {SPLITS.get(split, split)}, against {against}"
                 row = found.get(key) if found is not None and done(found) else None
-                figures = [not_run(found), *[NOTHING] * 4] if row is None else [
-                    number(row.get("mse"), ".2e"), percent(row.get("ssim"), 2), percent(row.get("ssim_range_2"), 2),
-                    percent(row.get("cross_correlation"), 2),
-                    number(row.get("nrmse"), ".4f"),
-                ]  # fmt: skip
+                figures = (
+                    [not_run(found), *[NOTHING] * 4]
+                    if row is None
+                    else [
+                        number(row.get("mse"), ".2e"),
+                        percent(row.get("ssim"), 2),
+                        percent(row.get("ssim_range_2"), 2),
+                        percent(row.get("cross_correlation"), 2),
+                        number(row.get("nrmse"), ".4f"),
+                    ]
+                )
                 rows.append([column_name(column), source, *figures])
     return markdown(["attack", "source", "MSE", "SSIM", "SSIM, range 2", "cross-correlation", "NRMSE"], rows, 2)
 
@@ -281,9 +310,8 @@ def ptb_table(results: Record) -> str:
 def bare(results: Record, split: str) -> list[Record]:
     """Honest records of bare networks, those trained on clean beats first, in the order of the papers."""
     rows = [
-        row for row in results.get("honest") or ()
-        if row.get("split") == split and row.get("guard") in (None, "none")
-    ]  # fmt: skip
+        row for row in results.get("honest") or () if row.get("split") == split and row.get("guard") in (None, "none")
+    ]
     return sorted(
         rows, key=lambda row: (_place(ARCHITECTURES, row["architecture"]), _place(COLUMNS, row["trained_on"]))
     )
@@ -292,9 +320,10 @@ def bare(results: Record, split: str) -> list[Record]:
 def guarded(results: Record, split: str) -> list[Record]:
     """Honest records of networks behind their attacked/clean head."""
     return [
-        row for row in results.get("honest") or ()
+        row
+        for row in results.get("honest") or ()
         if row.get("split") == split and row.get("guard") not in (None, "none")
-    ]  # fmt: skip
+    ]
 
 
 def _place(order: Iterable[str], name: str) -> int:
@@ -319,11 +348,20 @@ def honest_table(results: Record, split: str) -> str:
         if not any(row["architecture"] == name for row in stored):
             rows.append([NAMES[name], *[NOTHING] * 4, not_run(None), *[NOTHING] * 3])
     return markdown(
-        ["architecture", "trained on", "attack", "eps", "beats", "clean accuracy (95%)", "robust accuracy (95%)",
-         "macro-F1", "median distance"],
+        [
+            "architecture",
+            "trained on",
+            "attack",
+            "eps",
+            "beats",
+            "clean accuracy (95%)",
+            "robust accuracy (95%)",
+            "macro-F1",
+            "median distance",
+        ],
         rows,
         left=3,
-    )  # fmt: skip
+    )
 
 
 def honest_classes_table(results: Record, split: str) -> str:
@@ -344,19 +382,32 @@ def head_table(results: Record, split: str) -> str:
     rows = []
     for row in guarded(results, split):
         radius = f", eps {row['eps']:g}" if present(row.get("eps")) else ""
-        whose = [network_name(row), trained_name(row["trained_on"]),
-                 attack_name(row) + radius, row.get("threat_model") or NOTHING]  # fmt: skip
+        whose = [
+            network_name(row),
+            trained_name(row["trained_on"]),
+            attack_name(row) + radius,
+            row.get("threat_model") or NOTHING,
+        ]
         if not done(row):
             rows.append([*whose, not_run(row), *[NOTHING] * 4])
             continue
         names = ("rejected_clean", "rejected_adversarial", "detection_auc", "robust_accuracy")
         rows.append([*whose, f"{row['n']:,}", *(rate(row, name) for name in names)])
     return markdown(
-        ["architecture", "trained on", "attack", "attacker", "beats", "clean rejected", "attacked rejected",
-         "detection AUC", "robust accuracy"],
+        [
+            "architecture",
+            "trained on",
+            "attack",
+            "attacker",
+            "beats",
+            "clean rejected",
+            "attacked rejected",
+            "detection AUC",
+            "robust accuracy",
+        ],
         rows or [[NAMES["proposed"], NOTHING, NOTHING, NOTHING, not_run(None), *[NOTHING] * 4]],
         left=4,
-    )  # fmt: skip
+    )
 
 
 def trainings_table(results: Record, split: str) -> str:
@@ -370,8 +421,15 @@ def trainings_table(results: Record, split: str) -> str:
                 rows.append([*whose, not_run(row), *[NOTHING] * 3])
                 continue
             seconds, parameters = row.get("seconds"), row.get("parameters")
-            rows.append([*whose, number(row.get("epochs"), "d"), number(parameters, ",d"), number(seconds, ",.0f"),
-                         number(row.get("beats_per_second"), ",.0f")])  # fmt: skip
+            rows.append(
+                [
+                    *whose,
+                    number(row.get("epochs"), "d"),
+                    number(parameters, ",d"),
+                    number(seconds, ",.0f"),
+                    number(row.get("beats_per_second"), ",.0f"),
+                ]
+            )
     return markdown(["architecture", "trained on", "epochs", "parameters", "seconds", "beats a second"], rows, 2)
 
 

@@ -25,12 +25,11 @@ ARCHITECTURES = ("proposed", "shaker", "kachuee", "acharya")
 
 
 @dataclass(frozen=True, eq=False)
-class Trained:
-    """A training's result, as stored."""
+class TrainedColumn:
+    """What a training left: the classifier, and with ECG-ATK-GAN alone its generator."""
 
     classifier: Classifier
-    generator: ECGATKGAN | None  # with ECG-ATK-GAN alone
-    facts: dict[str, Any]
+    gan: ECGATKGAN | None
 
 
 def train_column(
@@ -43,68 +42,71 @@ def train_column(
     seed: int,
     device: str,
     log: Log,
-) -> Trained:
-    """Train one architecture for one column, or load it where it was trained before; killed, it goes on.
+) -> tuple[Classifier, dict[str, Any]]:
+    """Train one architecture for one column; killed, it goes on.
+
+    A generator is written to ``generator.safetensors``, the course of the losses to ``losses.json``.
 
     Args:
         splits: the data; attacked copies are made of the training part.
         architecture: one of :data:`ARCHITECTURES`.
         column: one of ``COLUMNS``; ``none`` trains on clean beats alone.
         scale: how much.
-        folder: where the result and its checkpoints are kept.
+        folder: where checkpoints, generator and losses are kept.
         seed: of the training; each column's own, so that columns are independent repeats.
         device: where to train.
         log: receives remarks.
+
+    Returns:
+        The classifier, and what is to be told of it.
     """
-    if (folder / "training.json").exists():
-        return _load(folder)
     released = None if column == "none" else scale.released(column, seed)
     own = seed + COLUMNS.index(column)
     began = time.monotonic()
-    generator = None
     if architecture == "proposed":
         options = scale.options(own, attacked=released is not None)
-        made = train_ecg_atk_gan(splits.train, released, options, folder=folder / "working", device=device, log=log)
-        classifier, generator = made.classifier, made
-        last = made.history.epochs[-1]
+        gan = train_ecg_atk_gan(splits.train, released, options, folder=folder / "working", device=device, log=log)
+        classifier, epochs = gan.classifier, gan.history.epochs
         beats = options.per_class * len(splits.train.classes) if options.per_class else len(splits.train)
         facts: dict[str, Any] = {
             "epochs": options.epochs,
-            "fold": made.history.fold,
-            "beats_per_second": (2 if released else 1) * beats / last.seconds,
-            "losses": [asdict(epoch) for epoch in made.history.epochs],
+            "fold": gan.history.fold,
+            "beats_per_second": (2 if released else 1) * beats / epochs[-1].seconds,
         }
+        losses = [asdict(epoch) for epoch in epochs]
+        atomic.write_tensors(folder / "generator.safetensors", gan.generator.state_dict())
     else:
         train = _balanced(splits.train, architecture, scale, seed, folder.parent, device, log)
         if released is not None:
             copies = released(train.x, train.y)
             train = replace(train, x=torch.cat([train.x, copies]), y=torch.cat([train.y] * 2), groups=None)
-        training = replace(scale.baseline, seed=own)
         classifier, history = fit_classifier(
             architecture,
             train,
             splits.validation,
-            training,
-            checkpoint=folder / "working" / "training.checkpoint",
+            replace(scale.baseline, seed=own),
+            checkpoint=folder / "training.checkpoint",
             device=device,
             log=log,
         )
         facts = {
             "epochs": len(history.epochs),
             "beats_per_second": len(train) / history.epochs[-1].seconds,
-            "losses": [asdict(epoch) for epoch in history.epochs],
         }
-    facts |= {
-        "seconds": round(time.monotonic() - began, 1),
-        "parameters": sum(weight.numel() for weight in classifier.parameters()),
-    }
-    classifier.save(folder)
-    if generator is not None:
-        atomic.write_tensors(folder / "generator.safetensors", generator.generator.state_dict())
-    atomic.write_json(folder / "training.json", facts)
-    for path in (folder / "working").glob("*.checkpoint"):
-        path.unlink()
-    return Trained(classifier, generator, facts)
+        losses = [asdict(epoch) for epoch in history.epochs]
+    atomic.write_json(folder / "losses.json", losses)
+    weights = sum(weight.numel() for weight in classifier.parameters())
+    return classifier, {**facts, "seconds": round(time.monotonic() - began, 1), "parameters": weights}
+
+
+def read_gan(folder: Path, classifier: Classifier) -> ECGATKGAN | None:
+    """Read the generator that was trained with a classifier; None where there was none."""
+    path = folder / "generator.safetensors"
+    if not path.exists():
+        return None
+    generator = Generator(len(classifier.classes), classifier.shape[0], skip="sda")
+    generator.load_state_dict(load_safetensors(path.read_bytes()))
+    return ECGATKGAN(classifier, generator.eval(), GANHistory())
 
 
 def _balanced(
@@ -115,21 +117,8 @@ def _balanced(
         return smote(train, scale.per_class, seed=seed)
     place = folder / "shaker-augmented.safetensors"
     if place.exists():
-        held = load_safetensors(place.read_bytes())
-        return replace(train, x=held["x"], y=held["y"], groups=None)
-    made = augment(train, scale.per_class, epochs=scale.dc_gan_epochs, seed=seed, device=device, log=log)
-    atomic.write_tensors(place, {"x": made.x, "y": made.y})
-    return replace(made, groups=None)
-
-
-def _load(folder: Path) -> Trained:
-    import json
-
-    facts = json.loads((folder / "training.json").read_text(encoding="utf-8"))
-    classifier = Classifier.load(folder)
-    made = None
-    if (folder / "generator.safetensors").exists():
-        generator = Generator(len(classifier.classes), classifier.shape[0], skip="sda")
-        generator.load_state_dict(load_safetensors((folder / "generator.safetensors").read_bytes()))
-        made = ECGATKGAN(classifier, generator.eval(), GANHistory())
-    return Trained(classifier, made, facts)
+        kept = load_safetensors(place.read_bytes())
+        return replace(train, x=kept["x"], y=kept["y"], groups=None)
+    augmented = augment(train, scale.per_class, epochs=scale.dc_gan_epochs, seed=seed, device=device, log=log)
+    atomic.write_tensors(place, {"x": augmented.x, "y": augmented.y})
+    return replace(augmented, groups=None)

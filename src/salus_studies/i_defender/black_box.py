@@ -79,10 +79,17 @@ class FromEToF:
                 self.bench.leave_out("black_box", "no time left for the choice of its layer", blank)
                 continue
             key = [
-                self.e.fingerprint(), self.f.fingerprint(), self.test.fingerprint(), asdict(attack),
-                [one.describe() for one in self.settings], self.chosen.key, self.bench.scale.fitting,
-                self.bench.scale.projected, self.material.splits.train.fingerprint(), self.bench.seed,
-            ]  # fmt: skip
+                self.e.fingerprint(),
+                self.f.fingerprint(),
+                self.test.fingerprint(),
+                asdict(attack),
+                [one.describe() for one in self.settings],
+                self.chosen.key,
+                self.bench.scale.fitting,
+                self.bench.scale.projected,
+                self.material.splits.train.fingerprint(),
+                self.bench.seed,
+            ]
             self.bench.record(
                 "black_box", f"black-box-{data}-{name}", "black-box", key, partial(self._one, name), blank
             )

@@ -54,9 +54,14 @@ class Setting:
     def fit(self, classifier: Classifier, material: Material, samples: int, seed: int) -> IDefender:
         """Fit it, with the paper's rule for the thresholds."""
         detector = IDefender(
-            layers=(self.layer.name,), components=self.components, covariance=self.covariance,
-            dimensions=self.dimensions, threshold="id-95", max_samples=samples, seed=seed,
-        )  # fmt: skip
+            layers=(self.layer.name,),
+            components=self.components,
+            covariance=self.covariance,
+            dimensions=self.dimensions,
+            threshold="id-95",
+            max_samples=samples,
+            seed=seed,
+        )
         return detector.fit(classifier, material.train.x, material.train.y)
 
     def describe(self) -> dict[str, Any]:
@@ -129,16 +134,26 @@ class Choice:
     def _layer(self, layer: Layer) -> dict[str, Any]:
         scale = self.bench.scale
         key = [
-            self.classifier.fingerprint(), self.material.splits.train.fingerprint(), layer.name, scale.components,
-            scale.choosing, scale.validation_images, self.bench.seed,
-        ]  # fmt: skip
+            self.classifier.fingerprint(),
+            self.material.splits.train.fingerprint(),
+            layer.name,
+            scale.components,
+            scale.choosing,
+            scale.validation_images,
+            self.bench.seed,
+        ]
 
         def measure() -> dict[str, Any]:
             train, y, validation, y_validation = self._seen()
             found = candidates(
-                train[layer.name], y, validation[layer.name], y_validation, self.classifier.classes, scale.components,
+                train[layer.name],
+                y,
+                validation[layer.name],
+                y_validation,
+                self.classifier.classes,
+                scale.components,
                 self.bench.seed,
-            )  # fmt: skip
+            )
             return {"width": train[layer.name].shape[1], **found}
 
         blank = {"data": self._data, "layer": layer.name, "title": layer.title}
@@ -156,9 +171,11 @@ class Choice:
             validation = first(self.material.validation, scale.validation_images)
             names = tuple(self.layers)
             self._states = (
-                hidden(self.classifier, names, fitted.x), fitted.y.cpu(),
-                hidden(self.classifier, names, validation.x), validation.y.cpu(),
-            )  # fmt: skip
+                hidden(self.classifier, names, fitted.x),
+                fitted.y.cpu(),
+                hidden(self.classifier, names, validation.x),
+                validation.y.cpu(),
+            )
         return self._states
 
 
@@ -171,9 +188,14 @@ def hidden(classifier: Classifier, layers: Sequence[str], x: Tensor) -> dict[str
 
 
 def candidates(
-    train: Tensor, y: Tensor, validation: Tensor, y_validation: Tensor, classes: Sequence[str],
-    components: Sequence[int], seed: int,
-) -> dict[str, Any]:  # fmt: skip
+    train: Tensor,
+    y: Tensor,
+    validation: Tensor,
+    y_validation: Tensor,
+    classes: Sequence[str],
+    components: Sequence[int],
+    seed: int,
+) -> dict[str, Any]:
     """Fit every candidate to states ``[N, D]`` and compare the likelihoods of validation states ``[M, D]``.
 
     Returns:
@@ -187,9 +209,13 @@ def candidates(
     for covariance in COVARIANCES:
         for count in components:
             detector = IDefender(
-                layers=("logits",), components=count, covariance=covariance,
-                dimensions=min(DIMENSIONS, train.shape[1]), max_samples=len(train), seed=seed,
-            ).fit(states, train, y)  # fmt: skip
+                layers=("logits",),
+                components=count,
+                covariance=covariance,
+                dimensions=min(DIMENSIONS, train.shape[1]),
+                max_samples=len(train),
+                seed=seed,
+            ).fit(states, train, y)
             dimensions = int(detector.learnt_["logits|project"].shape[1])
             with torch.no_grad():
                 scores = detector.layer_scores("logits", validation)  # [M, K]
@@ -197,6 +223,8 @@ def candidates(
             tried.append({"components": count, "covariance": covariance, "likelihood": likelihood})
     best = max(tried, key=lambda one: float(one["likelihood"]))
     return {
-        "candidates": tried, "best": best, "dimensions": dimensions,
+        "candidates": tried,
+        "best": best,
+        "dimensions": dimensions,
         "per_component": best["likelihood"] / dimensions,
-    }  # fmt: skip
+    }

@@ -71,9 +71,14 @@ def layers_picture(records: list[Record], data: str) -> bytes:
             mark = " (chosen)" if one["key"] == records[0]["chosen"] else ""
             gaussians = f"{one['components']}, {one['covariance']}, {one['kept']} components"
             ax.plot(
-                sizes, areas, "s--" if fixed else "o-", color=colours[one["layer"]], markersize=4.5,
-                linewidth=2.4 if mark else 1.3, label=f"{one['title']}: {gaussians}{mark}",
-            )  # fmt: skip
+                sizes,
+                areas,
+                "s--" if fixed else "o-",
+                color=colours[one["layer"]],
+                markersize=4.5,
+                linewidth=2.4 if mark else 1.3,
+                label=f"{one['title']}: {gaussians}{mark}",
+            )
         ax.set_xticks(sizes)
         ax.set_xlabel("eps of FGSM")
         ax.set_ylabel("AUC, all attacked images")

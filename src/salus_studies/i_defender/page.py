@@ -92,10 +92,15 @@ def black_box(results: Record, show: Show) -> list[str]:
     """Tables 2 to 5, Figures 2 to 5, and the layers."""
     networks = markdown(
         ["model E", "model F"],
-        [["FC(200)", "Conv(64, 8×8, 2)"], ["ReLU", "ReLU"], ["FC(200)", "Conv(128, 6×6, 2)"], ["ReLU", "ReLU"],
-         ["FC(10) + Softmax", "FC(10) + Softmax"]],
+        [
+            ["FC(200)", "Conv(64, 8×8, 2)"],
+            ["ReLU", "ReLU"],
+            ["FC(200)", "Conv(128, 6×6, 2)"],
+            ["ReLU", "ReLU"],
+            ["FC(10) + Softmax", "FC(10) + Softmax"],
+        ],
         left=2,
-    )  # fmt: skip
+    )
     parts = [
         "## Black-box: attacks on model E, judged on model F\n",
         "### Table 1\n",
@@ -133,8 +138,10 @@ def black_box(results: Record, show: Show) -> list[str]:
         *((name, paper.title) for name, paper in BLACK_BOX.items()),
         (_cifar_name(results), "CIFAR-10"),
     ):
-        parts += [f"{title}, mean log-likelihood of clean validation images in nats:\n",
-                  tables.choice_table(results, data)]  # fmt: skip
+        parts += [
+            f"{title}, mean log-likelihood of clean validation images in nats:\n",
+            tables.choice_table(results, data),
+        ]
     return parts
 
 

@@ -111,7 +111,9 @@ SCALES: dict[str, DefenderScale] = {
         gray_images=300,
         own_images=50,
         imagenet={
-            "network": "vgg19", "options": {}, "size": 224,
+            "network": "vgg19",
+            "options": {},
+            "size": 224,
             "training": TrainingOptions(epochs=10, precision="bfloat16"),
         },
     ),
@@ -120,8 +122,10 @@ SCALES: dict[str, DefenderScale] = {
         wide=TrainingOptions(epochs=100, patience=100, learning_rate=1e-3, weight_decay=5e-4, precision="bfloat16"),
         generator=WGANOptions(epochs=1000, precision="bfloat16"),
         imagenet={
-            "network": "vgg19", "options": {}, "size": 224,
+            "network": "vgg19",
+            "options": {},
+            "size": 224,
             "training": TrainingOptions(epochs=90, precision="bfloat16"),
         },
     ),
-}  # fmt: skip
+}

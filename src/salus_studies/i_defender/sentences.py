@@ -42,8 +42,11 @@ def strengths(results: Record, data: str) -> list[str]:
     """Compare I-defender's areas with the paper's at every eps, and say which layer comes nearest."""
     paper = BLACK_BOX[data]
     records = [black_box(results, data, f"fgsm-{line.eps:g}") for line in paper.strengths]
-    ours = {line.eps: own["auc"] for line, record in zip(paper.strengths, records, strict=True)
-            if (own := chosen(record)) is not None and present(own["auc"])}  # fmt: skip
+    ours = {
+        line.eps: own["auc"]
+        for line, record in zip(paper.strengths, records, strict=True)
+        if (own := chosen(record)) is not None and present(own["auc"])
+    }
     if not ours:
         return [f"{paper.title}, I-defender: {not_run(records[0])}."]
     theirs = {line.eps: line.i_defender for line in paper.strengths if line.eps in ours}
@@ -56,7 +59,7 @@ def strengths(results: Record, data: str) -> list[str]:
         f"{paper.title}, model E to F under FGSM: the I-defender chosen on clean validation likelihood ({own['title']};"
         f" Gaussians a class: {own['components']}, {own['covariance']} covariance) has an AUC of {listed}. It reaches "
         f"the paper, to {CLOSE:g}, at {hits} of {len(ours)} sizes."
-    ]  # fmt: skip
+    ]
     reaching = []
     for one in first["detectors"]:
         areas = [
@@ -78,8 +81,15 @@ def strengths(results: Record, data: str) -> list[str]:
 def rival(results: Record, data: str) -> str:
     """Compare Defense-GAN's areas with those that the paper copied."""
     paper = BLACK_BOX[data]
-    rows = [(line, find(results.get("defense_gan"), data=data, restarts=line.restarts, iterations=line.iterations,
-                        eps=STRONGEST)) for line in paper.descents]  # fmt: skip
+    rows = [
+        (
+            line,
+            find(
+                results.get("defense_gan"), data=data, restarts=line.restarts, iterations=line.iterations, eps=STRONGEST
+            ),
+        )
+        for line in paper.descents
+    ]
     held = [(line, row) for line, row in rows if row is not None and done(row) and present(row["auc"])]
     if not held:
         return f"{paper.title}, Defense-GAN: {not_run(rows[0][1])}."
@@ -97,8 +107,9 @@ def _better(results: Record, data: str) -> str:
     wins = told = 0
     for line in paper.strengths:
         record = black_box(results, data, f"fgsm-{line.eps:g}")
-        other = find(results.get("defense_gan"), data=data, restarts=paper.setting[0], iterations=paper.setting[1],
-                     eps=line.eps)  # fmt: skip
+        other = find(
+            results.get("defense_gan"), data=data, restarts=paper.setting[0], iterations=paper.setting[1], eps=line.eps
+        )
         if record is None or other is None or not done(record) or not done(other):
             continue
         if present(record["first"]["auc"]) and present(other["auc"]):
@@ -140,8 +151,10 @@ def supervised(results: Record) -> str:
     whole = {method: found for method, found in values.items() if len(found) == len(SEMI_WHITE_BOX)}
     if "i-defender" not in whole:
         return f"Table 6: {not_run(rows['i-defender'][0])}."
-    told = [f"{names[method]} {percent(found[0])} and {percent(sum(found[1:]) / len(found[1:]))}"
-            for method, found in whole.items()]  # fmt: skip
+    told = [
+        f"{names[method]} {percent(found[0])} and {percent(sum(found[1:]) / len(found[1:]))}"
+        for method, found in whole.items()
+    ]
     others = [found for method, found in whole.items() if method != "i-defender"]
     own = whole["i-defender"]
     wins = sum(all(own[i] > found[i] for found in others) for i in range(1, len(own))) if others else 0
@@ -156,8 +169,11 @@ def supervised(results: Record) -> str:
 
 def gray(results: Record) -> str:
     """Compare the target with the source in Table 7."""
-    rows = [find(results.get("gray_box"), pair="shallow", column=column.key, alpha=alpha)
-            for column in GRAY_BOX for alpha in ALPHAS]  # fmt: skip
+    rows = [
+        find(results.get("gray_box"), pair="shallow", column=column.key, alpha=alpha)
+        for column in GRAY_BOX
+        for alpha in ALPHAS
+    ]
     held = [row for row in rows if row is not None and done(row)]
     known = [row for row in held if present(row["target"]["auc"]) and present(row["source"]["auc"])]
     if not known:
@@ -177,8 +193,9 @@ def deeper(results: Record) -> str:
     apart = []
     for column in GRAY_BOX:
         for alpha in ALPHAS:
-            both = [find(results.get("gray_box"), pair=pair, column=column.key, alpha=alpha)
-                    for pair in ("shallow", "deep")]  # fmt: skip
+            both = [
+                find(results.get("gray_box"), pair=pair, column=column.key, alpha=alpha) for pair in ("shallow", "deep")
+            ]
             areas = [row["target"]["auc"] for row in both if row is not None and done(row)]
             if len(areas) == 2 and all(map(present, areas)):
                 apart.append(100 * (areas[1] - areas[0]))
@@ -201,7 +218,7 @@ def own(results: Record) -> str:
         "images that were accepted and right they turn so many, in percent, into accepted and wrong: "
         f"{'; '.join(told)}. What Tables 6 to 8 show against attackers who know less is an upper bound of what the "
         "defence holds."
-    )  # fmt: skip
+    )
 
 
 def imagenet(results: Record) -> str:

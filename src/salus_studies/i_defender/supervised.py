@@ -29,8 +29,10 @@ _DEEPFOOL_STEPS = 20
 
 #: What the supervised detectors read of a wide residual network.
 LAYERS = {
-    "svm": ("penultimate",), "msvm": ("groups.0", "groups.1", "penultimate"), "subnet": ("groups.1",),
-}  # fmt: skip
+    "svm": ("penultimate",),
+    "msvm": ("groups.0", "groups.1", "penultimate"),
+    "subnet": ("groups.1",),
+}
 
 
 def attack_of(column: Column, eps: float, seed: int) -> Attack:
@@ -105,8 +107,15 @@ class SemiWhiteBox:
             eps, reached = min(tried, key=lambda one: abs(one[1] - wanted))
             return {"eps": eps, "norm": norm, "reached": reached, "images": len(few), "tried": tried}
 
-        key = [self.classifier.fingerprint(), few.fingerprint(), asdict(column), _REACH[norm], scale.halvings,
-               _DEEPFOOL_STEPS, self.bench.seed]  # fmt: skip
+        key = [
+            self.classifier.fingerprint(),
+            few.fingerprint(),
+            asdict(column),
+            _REACH[norm],
+            scale.halvings,
+            _DEEPFOOL_STEPS,
+            self.bench.seed,
+        ]
         done = self.bench.record(
             "tuned", f"tuned-{column.key}", f"tuning {column.attack}", key, search, {"column": column.key}
         )
@@ -114,10 +123,18 @@ class SemiWhiteBox:
 
     def _cell(self, column: Column, eps: float, first_eps: float, method: str, blank: dict[str, Any]) -> None:
         key = [
-            self.classifier.fingerprint(), self.test.fingerprint(), column.key, eps, first_eps, method,
-            self.setting.describe(), self.bench.scale.fitting, self.bench.scale.supervised, self.bench.seed,
+            self.classifier.fingerprint(),
+            self.test.fingerprint(),
+            column.key,
+            eps,
+            first_eps,
+            method,
+            self.setting.describe(),
+            self.bench.scale.fitting,
+            self.bench.scale.supervised,
+            self.bench.seed,
             self.material.splits.train.fingerprint(),
-        ]  # fmt: skip
+        ]
         name = f"table-6-{method}-{column.key}"
         if method == "i-defender":
             self.bench.record(

@@ -63,8 +63,15 @@ def descents_table(results: Record, data: str) -> str:
         row = _rival(results, data, line.restarts, line.iterations, STRONGEST)
         setting = [str(line.restarts), _iterations(row, line.iterations)]
         rows.append(["Defense-GAN", f"{line.auc:g}", *_rival_cells(row), *setting])
-    header = ["method", "paper: AUC", "**ours: AUC** (95%)", "ours, fooled images alone", "images", "GD runs",
-              "iterations in each"]  # fmt: skip
+    header = [
+        "method",
+        "paper: AUC",
+        "**ours: AUC** (95%)",
+        "ours, fooled images alone",
+        "images",
+        "GD runs",
+        "iterations in each",
+    ]
     return markdown(header, rows)
 
 
@@ -84,14 +91,27 @@ def strengths_table(results: Record, data: str) -> str:
         if found is None or own is None:
             cells += [not_run(found), NOTHING, NOTHING, NOTHING]
         else:
-            cells += [fraction(own), fraction(own, "auc_fooled"), f"{found['fooled']:,} of {found['n']:,}",
-                      percent(found["adversarial_accuracy"])]  # fmt: skip
+            cells += [
+                fraction(own),
+                fraction(own, "auc_fooled"),
+                f"{found['fooled']:,} of {found['n']:,}",
+                percent(found["adversarial_accuracy"]),
+            ]
         rows.append(cells)
     return markdown(
-        ["eps", "Defense-GAN: paper", "**Defense-GAN: ours** (95%)", "fooled images alone", "I-defender: paper",
-         "**I-defender: ours** (95%)", "fooled images alone", "fooled", "model F's accuracy, %"],
+        [
+            "eps",
+            "Defense-GAN: paper",
+            "**Defense-GAN: ours** (95%)",
+            "fooled images alone",
+            "I-defender: paper",
+            "**I-defender: ours** (95%)",
+            "fooled images alone",
+            "fooled",
+            "model F's accuracy, %",
+        ],
         rows,
-    )  # fmt: skip
+    )
 
 
 def attacks_table(results: Record, data: str) -> str:
@@ -113,8 +133,13 @@ def attacks_table(results: Record, data: str) -> str:
                 fraction(own, "auc_fooled"),
             ]
         )
-    header = ["attack on model E", "model F's accuracy, % (95%)", "fooled", "AUC, all images (95%)",
-              "AUC, fooled images alone"]  # fmt: skip
+    header = [
+        "attack on model E",
+        "model F's accuracy, % (95%)",
+        "fooled",
+        "AUC, all images (95%)",
+        "AUC, fooled images alone",
+    ]
     return markdown(header, rows or [["all", not_run(None), *[NOTHING] * 3]])
 
 
@@ -122,8 +147,14 @@ def layers_table(results: Record, data: str) -> str:
     """What each layer would have given, at each eps; over all images / over fooled images."""
     found = [black_box(results, data, f"fgsm-{eps:g}") for eps in EPSILONS]
     first = next((one for one in found if one is not None and done(one)), None)
-    header = ["layer of model F", "setting", "Gaussians a class", "covariance", "components",
-              *(f"eps {eps:g}" for eps in EPSILONS)]  # fmt: skip
+    header = [
+        "layer of model F",
+        "setting",
+        "Gaussians a class",
+        "covariance",
+        "components",
+        *(f"eps {eps:g}" for eps in EPSILONS),
+    ]
     if first is None:
         return markdown(header, [["all", not_run(found[0]), *[NOTHING] * 8]], left=2)
     rows = []
@@ -182,6 +213,10 @@ def speed_table(results: Record) -> str:
 
 
 def _time(seconds: float) -> str:
-    return f"{1e6 * seconds:,.0f} µs" if seconds < 1e-3 else f"{1e3 * seconds:,.1f} ms" if seconds < 1 else (
-        f"{seconds:,.1f} s"
-    )  # fmt: skip
+    return (
+        f"{1e6 * seconds:,.0f} µs"
+        if seconds < 1e-3
+        else f"{1e3 * seconds:,.1f} ms"
+        if seconds < 1
+        else (f"{seconds:,.1f} s")
+    )

@@ -46,16 +46,22 @@ class Twins:
     """
 
     def __init__(
-        self, bench: Bench, material: Material, pair: str, networks: Sequence[Classifier | None],
+        self,
+        bench: Bench,
+        material: Material,
+        pair: str,
+        networks: Sequence[Classifier | None],
         setting: Setting | None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.bench, self.material, self.pair, self.setting = bench, material, pair, setting
         self.source, self.target = networks
         self.why_not = (
-            "no time left for its networks" if self.source is None or self.target is None
-            else "no time left for the choice of its layer" if setting is None
+            "no time left for its networks"
+            if self.source is None or self.target is None
+            else "no time left for the choice of its layer"
+            if setting is None
             else None
-        )  # fmt: skip
+        )
 
     def judge(self, section: str, columns: Sequence[Column], alphas: Sequence[float], images: int | None) -> None:
         """Attack the source by Eq. 6 with every alpha, and judge both.
@@ -75,9 +81,13 @@ class Twins:
                     continue
                 name = f"{section}-{self.pair}-{column.key}-{alpha:g}"
                 self.bench.record(
-                    section, name, f"{self.pair} {column.attack}", [*self._key(test), asdict(column), alpha],
-                    partial(self._eq6, test, column, alpha), blank,
-                )  # fmt: skip
+                    section,
+                    name,
+                    f"{self.pair} {column.attack}",
+                    [*self._key(test), asdict(column), alpha],
+                    partial(self._eq6, test, column, alpha),
+                    blank,
+                )
 
     def own(self, images: int) -> None:
         """Let Salus's own attackers loose on the target: they show what Eq. 6 leaves standing."""
@@ -88,9 +98,13 @@ class Twins:
                 self.bench.leave_out("own", self.why_not, blank)
                 continue
             self.bench.record(
-                "own", f"own-{self.pair}-{threat}", f"own {threat}", [*self._key(test), threat],
-                partial(self._own, test, threat), blank,
-            )  # fmt: skip
+                "own",
+                f"own-{self.pair}-{threat}",
+                f"own {threat}",
+                [*self._key(test), threat],
+                partial(self._own, test, threat),
+                blank,
+            )
 
     @cached_property
     def guards(self) -> tuple[Guard, Guard]:
@@ -111,17 +125,20 @@ class Twins:
         assert self.target is not None  # noqa: S101
         assert self.setting is not None  # noqa: S101
         return [
-            self.source.fingerprint(), self.target.fingerprint(), self.setting.describe(), test.fingerprint(),
-            self.bench.scale.fitting, self.bench.seed, self.material.splits.train.fingerprint(),
-        ]  # fmt: skip
+            self.source.fingerprint(),
+            self.target.fingerprint(),
+            self.setting.describe(),
+            test.fingerprint(),
+            self.bench.scale.fitting,
+            self.bench.seed,
+            self.material.splits.train.fingerprint(),
+        ]
 
     def _eq6(self, test: Dataset, column: Column, alpha: float) -> dict[str, Any]:
         source, target = self.guards
         attack = full_strength(attack_of(column, self.bench.seed))
         x_adv = attack(Eq6(source, alpha=alpha), test.x, test.y)
-        return {
-            side: _judged(guard, test, x_adv) for side, guard in (("source", source), ("target", target))
-        }  # fmt: skip
+        return {side: _judged(guard, test, x_adv) for side, guard in (("source", source), ("target", target))}
 
     def _own(self, test: Dataset, threat: str) -> dict[str, Any]:
         source, target = self.guards
@@ -129,9 +146,11 @@ class Twins:
         if threat == "oblivious":
             x_adv = oblivious(attack, target, test.x, test.y).x_adv
         else:
-            made = gray_box(attack, source, test.x, test.y) if threat == "gray-box" else adaptive(
-                attack, target, test.x, test.y
-            )  # fmt: skip
+            made = (
+                gray_box(attack, source, test.x, test.y)
+                if threat == "gray-box"
+                else adaptive(attack, target, test.x, test.y)
+            )
             x_adv = made.x_adv
         return _judged(target, test, x_adv)
 

@@ -70,8 +70,11 @@ def experiments(
     rng = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(y), generator=rng)
     values, reformed_right, right, is_attacked = (
-        values[order], (labels == y[:, None])[order], right[order], is_attacked[order]
-    )  # fmt: skip
+        values[order],
+        (labels == y[:, None])[order],
+        right[order],
+        is_attacked[order],
+    )
     whole, batches = [], []
     for own in torch.randint(2**62, (count,), generator=rng).tolist():
         draws = MemberDraws(own, INPUTS_PER_ENSEMBLE)

@@ -21,7 +21,7 @@ from salus.detectors.multimagnet_grid import Calibration
 from salus.generative import Repository
 from salus.guard import Guard
 from salus.progress import progress
-from salus.storage import digest
+from salus.storage import TrainingFolder, digest
 from salus_studies.frame.steps import Steps
 from salus_studies.multimagnet import attacked as attacks
 from salus_studies.multimagnet import observed, trainings
@@ -67,8 +67,13 @@ class MagNetExperiments:
         self.reason = "not reached"  # why the last step that was not run was not
         self.arrays: dict[str, Tensor] = {}
         self.records: dict[str, list[dict[str, Any]]] = {
-            "classifiers": [], "repositories": [], "attacks": [], "rows": [], "chosen": [], "adaptive": [],
-        }  # fmt: skip
+            "classifiers": [],
+            "repositories": [],
+            "attacks": [],
+            "rows": [],
+            "chosen": [],
+            "adaptive": [],
+        }
 
     def run(self) -> dict[str, list[dict[str, Any]]]:
         """Do all that there is time for; returns the records."""
@@ -99,45 +104,46 @@ class MagNetExperiments:
 
     def classifier(self) -> Classifier | None:
         """Train, or read, the classifier; None where the time does not allow it."""
-        folder = self.folder / "classifiers" / self.name
-        made: list[Classifier] = []
-
-        def train() -> dict[str, Any]:
-            made.append(trainings.classifier(self.dealt, self.setting, folder, seed=self.seed, device=self.device))
-            return trainings.classifier_facts(made[0], self.dealt, folder)
-
-        key = [self.prints, asdict(self.setting.training), self.setting.network, dict(self.setting.network_options),
-               self.setting.recipe.describe(), self.seed]  # fmt: skip
-        if not (folder / "training.json").exists():
-            self.steps.forget(f"{self.name}-classifier")
-        record = self.do("classifier", "classifier", key, train)
+        setting = self.setting
+        key = [
+            self.prints,
+            asdict(setting.training),
+            setting.network,
+            dict(setting.network_options),
+            setting.recipe.describe(),
+            self.seed,
+        ]
+        classifier, record = self.steps.train(
+            f"{self.name}-classifier",
+            f"{self.name} classifier",
+            key,
+            TrainingFolder(self.folder / "classifiers" / self.name),
+            lambda checkpoint: trainings.train_classifier(
+                self.dealt, setting, checkpoint, seed=self.seed, device=self.device
+            ),
+            blank={},
+        )
         self.record("classifiers", record)
-        if record["status"] != "done":
+        if classifier is None:
+            self.reason = record["reason"]
             return None
-        return made[0] if made else trainings.classifier(
-            self.dealt, self.setting, folder, seed=self.seed, device=self.device
-        )  # fmt: skip
+        return classifier.to(self.device)
 
     def repository(self) -> Repository | None:
         """Train, or read, the autoencoders; None where the time does not allow it."""
         folder = self.folder / "autoencoders" / self.name
-        made: list[Repository] = []
 
         def read() -> Repository:
-            return trainings.repository(self.dealt, self.setting, folder, seed=self.seed, device=self.device)
-
-        def train() -> dict[str, Any]:
-            made.append(read())
-            return trainings.repository_facts(made[0], self.dealt, self.device)
+            return trainings.train_members(self.dealt, self.setting, folder, seed=self.seed, device=self.device)
 
         if not (folder / "repository.json").exists():
             self.steps.forget(f"{self.name}-autoencoders")
         key = [self.prints, asdict(self.setting.repository), self.seed]
-        record = self.do("autoencoders", "autoencoders", key, train)
+        record = self.do(
+            "autoencoders", "autoencoders", key, lambda: trainings.members_facts(read(), self.dealt, self.device)
+        )
         self.record("repositories", record)
-        if record["status"] != "done":
-            return None
-        return made[0] if made else read()
+        return read() if record["status"] == "done" else None
 
     # What members measure.
 
@@ -191,9 +197,13 @@ class MagNetExperiments:
     # What is attacked.
 
     def attack(
-        self, name: str, classifier: Classifier, repository: Repository, sides: tuple[Measured, Side] | None,
+        self,
+        name: str,
+        classifier: Classifier,
+        repository: Repository,
+        sides: tuple[Measured, Side] | None,
         general: Calibration | None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Attack as Table 1 has it and, where Table 6 is not met, retuned; then calibrate, draw and count."""
         engine = attacks.as_printed(self.name, name, iterations=self.setting.iterations, seed=self.seed)
         printed = self.attacked(name, AS_PRINTED, engine, classifier)
@@ -269,9 +279,15 @@ class MagNetExperiments:
         return float(record["eps"]) if record["status"] == "done" else None
 
     def seen(
-        self, name: str, strength: str, validation: Attacked, test: Attacked, classifier: Classifier,
-        repository: Repository, engine: Attack,
-    ) -> _Fooled | None:  # fmt: skip
+        self,
+        name: str,
+        strength: str,
+        validation: Attacked,
+        test: Attacked,
+        classifier: Classifier,
+        repository: Repository,
+        engine: Attack,
+    ) -> _Fooled | None:
         """Let the members measure the attacked images of both parts."""
         of = [engine.name, asdict(engine)]
         parts = {"validation": validation, "test": test}
@@ -285,9 +301,14 @@ class MagNetExperiments:
         return _Fooled(validation, test, first, second)
 
     def held(
-        self, name: str, eps: float, printed: _Fooled | None, classifier: Classifier, repository: Repository,
+        self,
+        name: str,
+        eps: float,
+        printed: _Fooled | None,
+        classifier: Classifier,
+        repository: Repository,
         sides: tuple[Measured, Side],
-    ) -> _Fooled | None:  # fmt: skip
+    ) -> _Fooled | None:
         """Hold a closest attack to a length; what was measured on the clean images stands for those that stay."""
         if printed is None:
             return None
@@ -312,9 +333,13 @@ class MagNetExperiments:
     # What is counted.
 
     def judge(
-        self, name: str, strength: str, fooled: _Fooled | None, sides: tuple[Measured, Side],
+        self,
+        name: str,
+        strength: str,
+        fooled: _Fooled | None,
+        sides: tuple[Measured, Side],
         general: Calibration | None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Calibrate on validation images, draw ensembles for the test images, and count."""
         if fooled is None:
             self.absent(name, self.reason, strength)
@@ -389,9 +414,15 @@ class MagNetExperiments:
     # Bookkeeping.
 
     def do(
-        self, name: str, kind: str, key: Any, work: Callable[[], dict[str, Any]], *,
-        blank: dict[str, Any] | None = None, always: bool = False,
-    ) -> dict[str, Any]:  # fmt: skip
+        self,
+        name: str,
+        kind: str,
+        key: Any,
+        work: Callable[[], dict[str, Any]],
+        *,
+        blank: dict[str, Any] | None = None,
+        always: bool = False,
+    ) -> dict[str, Any]:
         """Do a step of this set of data, and remember why one is not run."""
         content = self.steps.do(f"{self.name}-{name}", f"{self.name} {kind}", key, work, blank=blank, always=always)
         if content["status"] != "done":

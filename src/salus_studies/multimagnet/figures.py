@@ -108,9 +108,12 @@ def grid_picture(results: Record, arrays: Mapping[str, NDArray[Any]], dataset: s
         panels[0].set_xlim(-2, 102)
         panels[0].set_ylim(-2, 102)
         marks = (
-            (".", SKY, "grid, RE"), (".", ORANGE, "grid, JSD"), ("o", BLUE, "paper"),
-            ("D", VERMILION, "chosen for the attack"), ("s", GREEN, "chosen on clean images"),
-        )  # fmt: skip
+            (".", SKY, "grid, RE"),
+            (".", ORANGE, "grid, JSD"),
+            ("o", BLUE, "paper"),
+            ("D", VERMILION, "chosen for the attack"),
+            ("s", GREEN, "chosen on clean images"),
+        )
         handles = [panels[0].plot([], [], mark, color=colour, markersize=6)[0] for mark, colour, _ in marks]
         figure.legend(handles, [words for *_, words in marks], loc="outside lower center", ncols=5, frameon=False)
         return png(figure)
@@ -135,8 +138,13 @@ def images_picture(results: Record, arrays: Mapping[str, NDArray[Any]], dataset:
             change = shown["attacked"] - shown["clean"]
             size = float(np.abs(change).max())
             shown["change"] = 0.5 + change / (2 * size) if size else np.full_like(change, 0.5)
-            answers = dict(zip(("clean", "attacked", "reformed"),
-                               arrays[_key(results, dataset, attack, "answers")][:, number], strict=True))  # fmt: skip
+            answers = dict(
+                zip(
+                    ("clean", "attacked", "reformed"),
+                    arrays[_key(results, dataset, attack, "answers")][:, number],
+                    strict=True,
+                )
+            )
             for height, what in enumerate(lines):
                 ax = panels[height, place]
                 _image(ax, shown[what])

@@ -78,11 +78,13 @@ def judged(
         "multimagnet": best.best.combination,
         "magnet-own": single.best.combination,
         "table-4": Combination(
-            metric=printed.metric, temperature=printed.temperature or 1.0, drop_rate=printed.drop_rate,
+            metric=printed.metric,
+            temperature=printed.temperature or 1.0,
+            drop_rate=printed.drop_rate,
             approach=printed.approach,
         ),
         "clean": asked.general,
-    }  # fmt: skip
+    }
     rows = []
     for name, combination in combinations.items():
         sizes = tuple(size for size in SIZES if size <= len(legitimate.members)) if name == "table-4" else ()

@@ -95,18 +95,23 @@ def _settings(scale: MagNetScale) -> dict[str, Any]:
         "tried": scale.tried,
         "combinations": len(list(scale.grid.combinations())),
         "datasets": {
-            name: {"attacked": setting.attacked, "iterations": setting.iterations, "images": setting.images,
-                   "autoencoder_epochs": setting.repository.epochs}
+            name: {
+                "attacked": setting.attacked,
+                "iterations": setting.iterations,
+                "images": setting.images,
+                "autoencoder_epochs": setting.repository.epochs,
+            }
             for name, setting in scale.settings.items()
         },
-    }  # fmt: skip
+    }
 
 
 def _grids(folder: Path) -> dict[str, Any]:
     """Read how every combination of each grid scored: PPV, NPV and whether by divergence, ``[R, 3]``."""
     arrays = {}
-    for name in (f"{data}-{attack}-{strength}" for data in DATASETS for attack in ATTACKS
-                 for strength in (AS_PRINTED, RETUNED)):  # fmt: skip
+    for name in (
+        f"{data}-{attack}-{strength}" for data in DATASETS for attack in ATTACKS for strength in (AS_PRINTED, RETUNED)
+    ):
         path = folder / "calibrations" / f"{name}.json"
         if path.exists():
             rows = Calibration.load(path).grid

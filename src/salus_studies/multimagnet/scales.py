@@ -17,7 +17,7 @@ from salus_studies.multimagnet import published
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setting:
+class DataSetting:
     """What is done on one of the two sets of data.
 
     Attributes:
@@ -56,7 +56,7 @@ class MagNetScale(Scale):
         grid: of the calibration stage.
     """
 
-    settings: Mapping[str, Setting]
+    settings: Mapping[str, DataSetting]
     legitimate: int = published.LEGITIMATE
     tested: int = published.TESTED
     experiments: int = published.EXPERIMENTS
@@ -70,8 +70,8 @@ def _training(epochs: int, **more: Any) -> TrainingOptions:
     return TrainingOptions(epochs=epochs, keep="last", **more)
 
 
-_MNIST = Setting(network="mnist-cnn", training=_training(10))
-_CIFAR10 = Setting(
+_MNIST = DataSetting(network="mnist-cnn", training=_training(10))
+_CIFAR10 = DataSetting(
     network="all-cnn",
     network_options={"batch_norm": True},
     training=_training(120, precision="bfloat16", weight_decay=0.01),
@@ -81,7 +81,7 @@ _CIFAR10 = Setting(
 SCALES: dict[str, MagNetScale] = {
     "smoke": MagNetScale(
         settings={
-            "mnist": Setting(
+            "mnist": DataSetting(
                 network="small-cnn",
                 network_options={"widths": [4, 8], "hidden": 16},
                 training=_training(4, batch_size=16, learning_rate=1e-2),
@@ -90,7 +90,7 @@ SCALES: dict[str, MagNetScale] = {
                 attacked=40,
                 iterations=5,
             ),
-            "cifar10": Setting(
+            "cifar10": DataSetting(
                 network="small-cnn",
                 network_options={"widths": [8, 16], "hidden": 32},
                 training=_training(2, batch_size=32, learning_rate=1e-2),
@@ -145,7 +145,7 @@ class Dealt:
     drawn: Dataset
 
 
-def deal(splits: Splits, scale: MagNetScale, setting: Setting, seed: int) -> Dealt:
+def deal(splits: Splits, scale: MagNetScale, setting: DataSetting, seed: int) -> Dealt:
     """Deal 5,000 images to V_leg and 45,000 to training, and draw 2,000 of the test images; fewer if there are fewer.
 
     Validation images decide nothing here, so they fill V_leg up, and the training part after it. Each part is in

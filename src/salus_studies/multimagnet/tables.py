@@ -45,8 +45,11 @@ def row(results: Record, dataset: str, attack: str, strength: str, configuration
 
 def strengths(results: Record, dataset: str, attack: str) -> list[str]:
     """List how strong an attack was run, Table 1's strength in any case."""
-    run = {one.get("strength") for one in results.get("rows") or ()
-           if (one.get("dataset"), one.get("attack")) == (dataset, attack)}  # fmt: skip
+    run = {
+        one.get("strength")
+        for one in results.get("rows") or ()
+        if (one.get("dataset"), one.get("attack")) == (dataset, attack)
+    }
     return [strength for strength in STRENGTHS if strength == AS_PRINTED or strength in run]
 
 
@@ -101,15 +104,30 @@ def undefended_table(results: Record) -> str:
                 rows.append([*whose, not_run(found), *[NOTHING] * 4])
                 continue
             rows.append(
-                [*whose, percent(found["accuracy_test"], 2), percent(found["accuracy_validation"], 2),
-                 percent(found["unchanged_test"]), number(found["linf_test"]), number(found["l2_test"])]
-            )  # fmt: skip
+                [
+                    *whose,
+                    percent(found["accuracy_test"], 2),
+                    percent(found["accuracy_validation"], 2),
+                    percent(found["unchanged_test"]),
+                    number(found["linf_test"]),
+                    number(found["l2_test"]),
+                ]
+            )
     return markdown(
-        ["data", "attack", "strength", "paper", "**ours**", "on validation images", "unchanged images", "median L∞",
-         "median L2"],
+        [
+            "data",
+            "attack",
+            "strength",
+            "paper",
+            "**ours**",
+            "on validation images",
+            "unchanged images",
+            "median L∞",
+            "median L2",
+        ],
         rows,
         3,
-    )  # fmt: skip
+    )
 
 
 def detection_table(results: Record, dataset: str) -> str:
@@ -161,8 +179,13 @@ def chosen_table(results: Record) -> str:
         for attack, name in ATTACKS.items():
             rows.append([title, name, "paper", *_choice(chosen(dataset, attack)), NOTHING])
             for strength in strengths(results, dataset, attack):
-                found = find(results.get("chosen"), dataset=dataset, attack=attack, strength=strength,
-                             configuration="multimagnet")  # fmt: skip
+                found = find(
+                    results.get("chosen"),
+                    dataset=dataset,
+                    attack=attack,
+                    strength=strength,
+                    configuration="multimagnet",
+                )
                 absent = row(results, dataset, attack, strength, "multimagnet")
                 source = f"**ours**, {STRENGTHS[strength]}"
                 rows.append([title, name, source, *_ours(found, absent)])
@@ -182,8 +205,14 @@ def _ours(found: Record | None, absent: Record | None) -> list[str]:
     if found is None or not done(found):
         return [not_run(found or absent), *[NOTHING] * 5]
     scored = percent(found["accuracy"], 2) if found.get("attack") else NOTHING
-    return [f"{found['drop_rate']:g}", found["approach"], found["metric"].upper(), number(found["temperature"]),
-            str(found["n"]), scored]  # fmt: skip
+    return [
+        f"{found['drop_rate']:g}",
+        found["approach"],
+        found["metric"].upper(),
+        number(found["temperature"]),
+        str(found["n"]),
+        scored,
+    ]
 
 
 def scenarios_table(results: Record, dataset: str) -> str:
@@ -216,11 +245,18 @@ def cost_table(results: Record, dataset: str) -> str:
                 figures = ("kept", "kept_reformed", "fallen", "fallen_reformed")
                 rows.append([*whose, *(percent((found[figure] or {}).get("mean"), 2) for figure in figures)])
     return markdown(
-        ["attack", "strength", "defence", "legitimate, accepted and right", "the same, reformed",
-         "attacked, accepted and wrong", "the same, reformed"],
+        [
+            "attack",
+            "strength",
+            "defence",
+            "legitimate, accepted and right",
+            "the same, reformed",
+            "attacked, accepted and wrong",
+            "the same, reformed",
+        ],
         rows,
         3,
-    )  # fmt: skip
+    )
 
 
 def eq9_table(results: Record) -> str:
@@ -235,9 +271,11 @@ def eq9_table(results: Record) -> str:
     what = f"{DATASETS[found['dataset']]}, {ATTACKS[found['attack']]}, validation images"
     return markdown(
         [what, "ACC", "PPV", "NPV"],
-        [["Eq. 8 and 9 to the letter", *(percent(value, 2) for value in literal)],
-         ["as Tables 2 and 3 use them", *(percent(value, 2) for value in tables)]],
-    )  # fmt: skip
+        [
+            ["Eq. 8 and 9 to the letter", *(percent(value, 2) for value in literal)],
+            ["as Tables 2 and 3 use them", *(percent(value, 2) for value in tables)],
+        ],
+    )
 
 
 def _chosen_done(results: Record) -> Iterator[Record]:
@@ -258,15 +296,32 @@ def classifiers_table(results: Record) -> str:
             continue
         options = "".join(f", {key.replace('_', ' ')} {value}" for key, value in (found.get("options") or {}).items())
         rows.append(
-            [*whose, found["network"] + options, percent(found["accuracy"], 2), percent(found["accuracy_drawn"], 2),
-             f"{found['epochs']}", f"{found['images']:,}", f"{found['parameters']:,}", number(found["seconds"], ",.0f")]
-        )  # fmt: skip
+            [
+                *whose,
+                found["network"] + options,
+                percent(found["accuracy"], 2),
+                percent(found["accuracy_drawn"], 2),
+                f"{found['epochs']}",
+                f"{found['images']:,}",
+                f"{found['parameters']:,}",
+                number(found["seconds"], ",.0f"),
+            ]
+        )
     return markdown(
-        ["data", "source", "network", "accuracy on all test images", "on those drawn", "epochs", "training images",
-         "parameters", "seconds"],
+        [
+            "data",
+            "source",
+            "network",
+            "accuracy on all test images",
+            "on those drawn",
+            "epochs",
+            "training images",
+            "parameters",
+            "seconds",
+        ],
         rows,
         3,
-    )  # fmt: skip
+    )
 
 
 def repository_table(results: Record, dataset: str) -> str:
@@ -275,16 +330,32 @@ def repository_table(results: Record, dataset: str) -> str:
     if found is None or not done(found):
         return not_run(found) + "\n"
     rows = [
-        [member["name"], " ".join(member["structure"]), member["activation"], f"{member['noise']:g}", member["loss"],
-         f"{member['parameters']:,}", number(member["training_error"], ".2e"), number(member["error"], ".2e")]
+        [
+            member["name"],
+            " ".join(member["structure"]),
+            member["activation"],
+            f"{member['noise']:g}",
+            member["loss"],
+            f"{member['parameters']:,}",
+            number(member["training_error"], ".2e"),
+            number(member["error"], ".2e"),
+        ]
         for member in found["members"]
-    ]  # fmt: skip
+    ]
     return markdown(
-        ["member", "encoder", "activation", "noise", "loss", "parameters", "error on training images",
-         "on legitimate images"],
+        [
+            "member",
+            "encoder",
+            "activation",
+            "noise",
+            "loss",
+            "parameters",
+            "error on training images",
+            "on legitimate images",
+        ],
         rows,
         3,
-    )  # fmt: skip
+    )
 
 
 def adaptive_table(results: Record) -> str:
@@ -300,11 +371,18 @@ def adaptive_table(results: Record) -> str:
             figures = ("clean_accuracy", "robust_accuracy", "rejected_clean", "rejected_adversarial")
             rows.append([*whose, f"{found['n']}", *(rate(found, name) for name in figures)])
     return markdown(
-        ["data", "attacker", "images", "clean accuracy (95%)", "robust accuracy (95%)", "clean rejected",
-         "attacked rejected"],
+        [
+            "data",
+            "attacker",
+            "images",
+            "clean accuracy (95%)",
+            "robust accuracy (95%)",
+            "clean rejected",
+            "attacked rejected",
+        ],
         rows,
         2,
-    )  # fmt: skip
+    )
 
 
 def settings_table(results: Record) -> str:
@@ -315,8 +393,9 @@ def settings_table(results: Record) -> str:
 
     def each(name: str) -> str:
         values = {dataset: own.get(name) for dataset, own in sets.items()}
-        shown = {DATASETS[dataset]: "as many as suit" if value is None else f"{value:,}"
-                 for dataset, value in values.items()}  # fmt: skip
+        shown = {
+            DATASETS[dataset]: "as many as suit" if value is None else f"{value:,}" for dataset, value in values.items()
+        }
         if len(set(shown.values())) == 1:
             return next(iter(shown.values()))
         return ", ".join(f"{dataset} {value}" for dataset, value in shown.items()) or "not stored"

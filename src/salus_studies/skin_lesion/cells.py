@@ -64,9 +64,13 @@ class Case:
     def record(self) -> dict[str, str | None]:
         """Say what it is, for a record."""
         return {
-            "model": self.model, "purifier": self.purifier, "attack": self.attack, "attacker": self.attacker,
-            "defence": self.defence, "threat_model": self.threat_model,
-        }  # fmt: skip
+            "model": self.model,
+            "purifier": self.purifier,
+            "attack": self.attack,
+            "attacker": self.attacker,
+            "defence": self.defence,
+            "threat_model": self.threat_model,
+        }
 
 
 def cases(*, hardened: bool) -> list[Case]:

@@ -211,9 +211,13 @@ class LesionExperiments:
                 x_adv = torch.cat([part["x_adv"] for part in parts])
                 _write_pictures(path, data, x_adv, clean.answers, labels)
             figures = thesis_figures(
-                data.y, labels, data.classes, published.POSITIVE,
-                clean_labels=None if cell.attack is None else clean.answers, groups=data.groups,
-            )  # fmt: skip
+                data.y,
+                labels,
+                data.classes,
+                published.POSITIVE,
+                clean_labels=None if cell.attack is None else clean.answers,
+                groups=data.groups,
+            )
             kept = ("robust_accuracy", "attack_success_rate", "eps", "queries", "passes", "distance_median", "variants")
             return {"figures": figures, **{name: record.get(name) for name in kept}, "n": len(data)}
 
@@ -239,12 +243,24 @@ class LesionExperiments:
 
         def work() -> dict[str, Any]:
             return under_thresholds(
-                classifier, self.validation, self.test, published.POSITIVE["medical"], eps=published.FGSM_EPS,
-                steps=self.scale.steps, restarts=self.scale.restarts, seed=self.seed,
-            )  # fmt: skip
+                classifier,
+                self.validation,
+                self.test,
+                published.POSITIVE["medical"],
+                eps=published.FGSM_EPS,
+                steps=self.scale.steps,
+                restarts=self.scale.restarts,
+                seed=self.seed,
+            )
 
-        key = [classifier.fingerprint(), self.test.fingerprint(), self.validation.fingerprint(), self.scale.steps,
-               self.scale.restarts, self.seed]  # fmt: skip
+        key = [
+            classifier.fingerprint(),
+            self.test.fingerprint(),
+            self.validation.fingerprint(),
+            self.scale.steps,
+            self.scale.restarts,
+            self.seed,
+        ]
         found = self.steps.do(f"{self.network}-{name}-thresholds", f"{self.network} {name} thresholds", key, work)
         self.record("thresholds", {"model": name, **found})
 
@@ -285,6 +301,11 @@ def _write_pictures(path: Path, data: Dataset, x_adv: Tensor, before: Tensor, af
     fooled = (before == data.y) & (after != data.y)
     missed = fooled & torch.isin(data.y, ill) & ~torch.isin(after, ill)
     rows = torch.cat([missed.nonzero()[:, 0], (fooled & ~missed).nonzero()[:, 0]])[:PICTURES]
-    kept = {"clean": data.x[rows], "attacked": x_adv[rows], "y": data.y[rows], "before": before[rows],
-            "after": after[rows]}  # fmt: skip
+    kept = {
+        "clean": data.x[rows],
+        "attacked": x_adv[rows],
+        "y": data.y[rows],
+        "before": before[rows],
+        "after": after[rows],
+    }
     atomic.write_tensors(path, {name: value.cpu().contiguous() for name, value in kept.items()})

@@ -42,7 +42,7 @@ _LINES = {
         "health_sensitivity": ("sensitivity", ORANGE),
         "npv": ("NPV", GREEN),
     },
-}  # fmt: skip
+}
 _PICTURES = {"fgsm": "FGSM", "uap": "UAP", "pgd": "PGD-40"}
 
 
@@ -131,8 +131,11 @@ def poisoning_picture(results: Record) -> bytes:
                 ax.plot(
                     [100 * record["share"] for record in cleaned],
                     [100 * (value(record, "accuracy") or np.nan) for record in cleaned],
-                    "X", color=VERMILION, markersize=7, label="accuracy, flips looked for and dropped",
-                )  # fmt: skip
+                    "X",
+                    color=VERMILION,
+                    markersize=7,
+                    label="accuracy, flips looked for and dropped",
+                )
             ax.set_title(f"{title}, clean test images")
             ax.set_xlabel("NV labelled BKL, %")
             ax.grid(axis="y")
@@ -184,15 +187,18 @@ def lesions_picture(results: Record, arrays: Arrays) -> bytes:
     with _paper((0.7 + 1.25 * max(len(columns), 1), 4.6)) as figure:
         panels = figure.subplots(len(rows), max(len(columns), 1), squeeze=False)
         for place, (network, attack, number) in enumerate(columns):
-            held = {name: arrays[f"picture|{network}-{attack}|{name}"][number]
-                    for name in ("clean", "attacked", "y", "before", "after")}  # fmt: skip
+            held = {
+                name: arrays[f"picture|{network}-{attack}|{name}"][number]
+                for name in ("clean", "attacked", "y", "before", "after")
+            }
             change = held["attacked"] - held["clean"]
             size = float(np.abs(change).max()) or 1.0
             shown = {"clean": held["clean"], "attacked": held["attacked"], "change": 0.5 + change / (2 * size)}
             words = {
-                "clean": f"{classes[int(held['before'])]}", "attacked": f"{classes[int(held['after'])]}",
+                "clean": f"{classes[int(held['before'])]}",
+                "attacked": f"{classes[int(held['after'])]}",
                 "change": f"largest {255 * size:.0f}/255",
-            }  # fmt: skip
+            }
             for height, name in enumerate(rows):
                 ax = panels[height, place]
                 ax.imshow(shown[name].transpose(1, 2, 0).clip(0, 1), interpolation="nearest")

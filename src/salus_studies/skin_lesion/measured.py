@@ -24,7 +24,7 @@ Source = Callable[[str, str, str, str], "float | None"]
 
 def printed(network: str, attack: str, defence: str, figure: str) -> float | None:
     """Look up what the thesis prints, in percent."""
-    value: float | None = getattr(published.experiment(attack, defence).of(network), figure)
+    value: float | None = getattr(published.experiment(attack, defence).figures[network], figure)
     return value
 
 

@@ -87,9 +87,14 @@ def _training(epochs: int, **more: Any) -> TrainingOptions:
 
 #: Five of the thesis's epochs go to the last layer, before all of the pretrained weights learn.
 _TRANSFER = TransferOptions(
-    head_epochs=5, epochs=published.EPOCHS - 5, patience=published.EPOCHS, batch_size=published.BATCH_SIZE,
-    learning_rate=3e-4, balance="weights", precision="bfloat16",
-)  # fmt: skip
+    head_epochs=5,
+    epochs=published.EPOCHS - 5,
+    patience=published.EPOCHS,
+    batch_size=published.BATCH_SIZE,
+    learning_rate=3e-4,
+    balance="weights",
+    precision="bfloat16",
+)
 
 
 def _hardened(network: str, training: TrainingOptions, *, steps: int, eps: float = 3 / 255) -> Hardened:

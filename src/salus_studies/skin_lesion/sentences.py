@@ -162,9 +162,8 @@ def thresholds(results: Record) -> list[str]:
         return []
     met = [row for row in record["rows"] if row["fnr"] and row["fnr_attacked"] <= TIMES * row["fnr"]]
     told = "; ".join(
-        f"clean {rate(row, 'fnr')}%, attacked {rate(row, 'fnr_attacked')}%"
-        for row in (met or record["rows"][-1:])
-    )  # fmt: skip
+        f"clean {rate(row, 'fnr')}%, attacked {rate(row, 'fnr_attacked')}%" for row in (met or record["rows"][-1:])
+    )
     words = f"at {len(met)} of {len(record['rows'])} thresholds" if met else "at none of the thresholds tried"
     return [
         f"Malignant lesions that the hardened model misses under an attacker who wants just that are at most "
@@ -182,8 +181,10 @@ def poisoning(results: Record) -> list[str]:
         if not poisoned or start is None or not done(start):
             continue
         last = poisoned[-1]
-        drops = {name: 100 * ((value(last, name) or 0) - (value(start, name) or 0))
-                 for name in ("accuracy", "recall", "specificity")}  # fmt: skip
+        drops = {
+            name: 100 * ((value(last, name) or 0) - (value(start, name) or 0))
+            for name in ("accuracy", "recall", "specificity")
+        }
         told = ", ".join(f"{name} {signed(points)}" for name, points in drops.items())
         words = f"With {last['share']:.0%} of NV labelled BKL, {title} on clean test images (points): {told}"
         cleaned = [record for record in rows if record["model"] == "cleaned"]

@@ -84,9 +84,11 @@ def under_thresholds(
         missed, alarmed = ~called | ~attacked, called | attacked
         row: dict[str, Any] = {"allowed": allowed, "threshold": threshold}
         for name, hits, of in (
-            ("fnr", ~called, ill), ("fnr_attacked", missed, ill),
-            ("specificity", ~called, ~ill), ("specificity_attacked", ~alarmed, ~ill),
-        ):  # fmt: skip
+            ("fnr", ~called, ill),
+            ("fnr_attacked", missed, ill),
+            ("specificity", ~called, ~ill),
+            ("specificity_attacked", ~alarmed, ~ill),
+        ):
             row |= proportion(hits, of, test.groups).named(name)
         rows.append(row)
     return {"rows": rows, "eps": eps, "steps": steps, "restarts": restarts, "n": len(test), "ill": int(ill.sum())}
