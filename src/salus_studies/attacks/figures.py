@@ -25,7 +25,8 @@ from salus_studies.attacks.measured import (
     title,
 )
 from salus_studies.frame.markdown import Record
-from salus_studies.frame.page import Picture, png
+from salus_studies.frame.page import Picture
+from salus_studies.frame.png import png
 
 COLOURS = {
     "salus": "#c8102e",

@@ -24,7 +24,8 @@ from salus_studies.ecg_atk_gan.tables import (
     trained_name,
 )
 from salus_studies.frame.markdown import Record, done, find
-from salus_studies.frame.page import Picture, png
+from salus_studies.frame.page import Picture
+from salus_studies.frame.png import png
 
 
 def draw(results: Record, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Picture]:

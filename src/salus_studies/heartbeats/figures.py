@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 
 from salus.figures.style import BLUE, INK, MUTED, RULE, VERMILION, style
 from salus_studies.frame.markdown import Record
-from salus_studies.frame.page import Picture, png
+from salus_studies.frame.page import Picture
+from salus_studies.frame.png import png
 from salus_studies.heartbeats.goals import ON_VALIDATION
 from salus_studies.heartbeats.measured import SPLITS, curves
 

@@ -15,7 +15,8 @@ from PIL import Image
 
 from salus.figures.style import BLUE, INK, MUTED, VERMILION, style
 from salus_studies.frame.markdown import Record
-from salus_studies.frame.page import Picture, png
+from salus_studies.frame.page import Picture
+from salus_studies.frame.png import png
 from salus_studies.lesions.measured import ATTACKERS, DEFENCES, missed
 
 #: Changes when a figure is drawn otherwise.
