@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from matplotlib.figure import Figure
+from PIL import Image
 
 import salus_studies
 from salus.cli import main
@@ -21,7 +23,8 @@ from salus.errors import OptionError, StoreError
 from salus_studies import STUDIES
 from salus_studies.frame.folder import Folder
 from salus_studies.frame.options import TrainingStudyOptions
-from salus_studies.frame.page import Page, Picture, Show, compose, png
+from salus_studies.frame.page import Page, Picture, Show, compose
+from salus_studies.frame.png import describe, description, pack, png
 from salus_studies.frame.results import Results
 from salus_studies.frame.study import Study
 from salus_studies.frame.unstored import UNSTORED
@@ -171,12 +174,31 @@ def test_every_study_says_what_it_is() -> None:
         assert (study.room / "study.py").exists(), name
 
 
-def test_every_stored_page_is_what_its_results_give_and_the_others_are_listed() -> None:
-    for name in STUDIES:
-        study: Any = find_study(name)
-        if name in UNSTORED:
-            assert study.stored() is None, f"results of {name} are stored: take it off the list UNSTORED"
-        else:
-            assert study.check() == ""
-            assert (study.room / "results.json").stat().st_size < 1_000_000, name
+@pytest.mark.parametrize("transparent", [True, False])
+@pytest.mark.parametrize("lines", [True, False])
+def test_a_picture_is_packed_without_loss(transparent: bool, lines: bool) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 4)).astype(np.uint8)
+    if lines:
+        pixels[:] = (255, 255, 255, 255)
+        pixels[::7, :, 0] = 9
+    pixels[..., 3] = np.where(pixels[..., 1] > 100, 255, 128 if transparent else 255)
+    pixels[0, 0, 3] = 0 if transparent else 255
+    content = describe(pack(Image.fromarray(pixels)), "of this")
+    with Image.open(io.BytesIO(content)) as picture:
+        assert picture.mode == ("RGBA" if transparent else "RGB")
+        assert np.array_equal(np.asarray(picture.convert("RGBA")), pixels)
+    assert description(content) == "of this"
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_stored_page_is_what_its_results_give(name: str) -> None:
+    study: Any = find_study(name)
+    if name in UNSTORED:
+        assert study.stored() is None, f"results of {name} are stored: take it off the list UNSTORED"
+    else:
+        assert study.check() == ""
+        assert (study.room / "results.json").stat().st_size < 1_000_000
+
+
+def test_only_studies_are_listed_as_not_stored() -> None:
     assert set(UNSTORED) <= set(STUDIES)

@@ -17,7 +17,8 @@ from salus_studies.ecg_atk_gan.naming import COLUMNS, NAMES, SPLITS, attack_name
 from salus_studies.ecg_atk_gan.published import ARCHITECTURES, FOUR, classification, six_row
 from salus_studies.ecg_atk_gan.tables_honest import bare
 from salus_studies.frame.markdown import Record, done, find
-from salus_studies.frame.page import Picture, png
+from salus_studies.frame.page import Picture
+from salus_studies.frame.png import png
 
 
 def draw(results: Record, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Picture]:

@@ -25,6 +25,12 @@ def markdown(header: Cells, rows: Iterable[Cells], left: int = 1) -> str:
     return "\n".join(f"| {' | '.join(map(words, cells))} |" for cells in (header, rule, *rows)) + "\n"
 
 
+def ruled_table(header: str, rule: str, rows: Iterable[Cells]) -> str:
+    """Write a table under a header and a rule of its own, both as they stand behind the first ``|``."""
+    lines = [f"| {header}", f"|{rule}", *(f"| {' | '.join(cells)} |" for cells in rows)]
+    return "\n".join(lines) + "\n"
+
+
 def done(record: Record | None) -> bool:
     """Whether there is something measured."""
     return record is not None and record.get("status", "done") == "done" and not record.get("error")

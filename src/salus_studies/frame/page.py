@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import io
-import struct
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
-from PIL import Image
-
 from salus import atomic
 from salus.storage import digest
+from salus_studies.frame.png import describe, description
 
 #: Shows a figure by its name, or says in words that there is none.
 Show = Callable[[str, str], str]
@@ -78,7 +73,7 @@ def write(page: Page, place: Path, folder: str, stamp: str) -> None:
         StoreError: the disk is full, or the place is not writable.
     """
     for name, picture in page.pictures.items():
-        atomic.write_bytes(place.parent / folder / f"{name}.png", _stamped(picture.draw(), _stamp(picture, stamp)))
+        atomic.write_bytes(place.parent / folder / f"{name}.png", describe(picture.draw(), _stamp(picture, stamp)))
     atomic.write_text(place, page.text)
 
 
@@ -92,27 +87,9 @@ def stale(page: Page, place: Path, folder: str, stamp: str) -> Iterator[Path]:
             yield path
 
 
-def png(figure: Figure) -> bytes:
-    """Turn a figure into a PNG that the same results give byte for byte; within the style that it is drawn in."""
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=130, metadata={"Software": None})
-    return content.getvalue()
-
-
 def _stamp(picture: Picture, whole: str) -> str:
     return whole if picture.drawn_from is None else digest(picture.drawn_from)
 
 
-def _stamped(content: bytes, stamp: str) -> bytes:
-    """Put a description into a PNG, behind its header."""
-    text = b"tEXtDescription\0" + stamp.encode("ascii")
-    chunk = struct.pack(">I", len(text) - 4) + text + struct.pack(">I", zlib.crc32(text))
-    header = 8 + 25  # the signature, and the chunk IHDR
-    return content[:header] + chunk + content[header:]
-
-
 def _carried(path: Path) -> str:
-    if not path.exists():
-        return ""
-    with Image.open(path) as picture:
-        return str(picture.info.get("Description", ""))
+    return description(path.read_bytes()) if path.exists() else ""

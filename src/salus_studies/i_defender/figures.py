@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from salus.figures.style import INK, MUTED, PALETTE, RULE, style
 from salus.metrics.wording import present
 from salus_studies.frame.markdown import Record, done, find
-from salus_studies.frame.page import Picture, png
+from salus_studies.frame.page import Picture
+from salus_studies.frame.png import png
 from salus_studies.i_defender.published import BLACK_BOX, EPSILONS
 from salus_studies.i_defender.tables import attack_title, black_box, chosen
 

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from salus.figures.style import BLUE, GREEN, INK, MUTED, ORANGE, RULE, SKY, VERMILION, style
 from salus.metrics.wording import present
 from salus_studies.frame.markdown import Record, done, find
-from salus_studies.frame.page import Picture, png
+from salus_studies.frame.page import Picture
+from salus_studies.frame.png import png
 from salus_studies.multimagnet.attacked import STRENGTHS
 from salus_studies.multimagnet.published import ATTACKS, DATASETS, DEFENCES, detection
 from salus_studies.multimagnet.tables import comparable, data_name, row

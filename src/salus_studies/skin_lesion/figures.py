@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from salus.figures.style import BLUE, GREEN, INK, MUTED, ORANGE, VERMILION, style
 from salus.metrics.wording import present
 from salus_studies.frame.markdown import Record, done, find
-from salus_studies.frame.page import Picture, png
+from salus_studies.frame.page import Picture
+from salus_studies.frame.png import png
 from salus_studies.skin_lesion import measured
 from salus_studies.skin_lesion.cells import KNOWS
 from salus_studies.skin_lesion.measured import confusion, printed, value
