@@ -44,6 +44,11 @@ class Words:
 
 
 @dataclass(frozen=True)
+class Repeated:
+    """Says in an option's annotation that the command line takes it several times, each time one value."""
+
+
+@dataclass(frozen=True)
 class Option:
     """One option, as it was declared.
 
@@ -64,6 +69,11 @@ class Option:
         """What it may be: "a whole number from 1 to 16"."""
         choices = _choices(self.annotation)
         return choices[0] if len(choices) == 1 else f"{', '.join(choices[:-1])} or {choices[-1]}"
+
+    @property
+    def repeated(self) -> bool:
+        """Whether the command line takes it several times."""
+        return any(isinstance(extra, Repeated) for extra in _extras(self.annotation))
 
     def check(self, value: Any, title: str = "") -> Any:
         """Return the value as the type has it: text is read, a list becomes a tuple, a path a ``Path``.
@@ -316,7 +326,7 @@ def _range(limits: Sequence[Any]) -> str:
 
 
 def _plain(number: Any) -> str:
-    return f"{number:g}" if isinstance(number, (int, float)) and math.isfinite(number) else str(number)
+    return f"{number:g}" if isinstance(number, float) and math.isfinite(number) else str(number)
 
 
 def _capital(what: str) -> str:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import Field, fields
 from importlib import import_module
 from pathlib import Path
-from types import NoneType
-from typing import Any, Literal, Protocol, get_args, get_origin, get_type_hints
+from typing import Any, Protocol
 
 import click
 
-from salus.cli.options import command_line
+from salus.cli.options import click_option, command_line
 from salus.errors import OptionError, nearest
+from salus.options import options_of
+from salus.registry import Registry
 
 
 class Reproducible(Protocol):
@@ -32,22 +32,28 @@ class Reproducible(Protocol):
         """Say what is wrong with its page in the repository."""
 
 
-def known_studies() -> dict[str, str]:
-    """Say where the object of each study lies, ``module:name``, by the study's name.
-
-    Raises:
-        OptionError: there are no studies here.
-    """
+def _own() -> dict[str, Reproducible]:
+    """Import the studies of a checkout; there are none beside an installed wheel."""
     try:
-        studies: dict[str, str] = import_module("salus_studies").STUDIES
+        places: dict[str, str] = import_module("salus_studies").STUDIES
     except ModuleNotFoundError as error:
         if error.name != "salus_studies":
             raise
-        raise OptionError(
-            "Studies come with a checkout of the repository, not with the wheel: clone it, and install Salus from it "
-            "with pip install -e .[dev]."
-        ) from error
-    return studies
+        return {}
+    own = {}
+    for name, place in places.items():
+        module, _, attribute = place.partition(":")
+        own[name] = getattr(import_module(module), attribute)
+    return own
+
+
+def _suits(thing: Any) -> str | None:
+    wants = ("name", "summary", "options", "reproduce", "rebuild", "check")
+    return None if all(hasattr(thing, word) for word in wants) else "is no study"
+
+
+#: Studies by name, other packages' too.
+STUDIES: Registry[Reproducible] = Registry("study", "salus.studies", _own, _suits)
 
 
 def find_study(name: str) -> Reproducible:
@@ -56,24 +62,23 @@ def find_study(name: str) -> Reproducible:
     Raises:
         OptionError: there is no such study, or there are none here.
     """
-    studies = known_studies()
-    if name not in studies:
-        raise OptionError(f"There is no study {name!r}; {nearest(name, studies)}")
-    module, _, attribute = studies[name].partition(":")
-    study: Reproducible = getattr(import_module(module), attribute)
-    return study
+    if name not in STUDIES and not STUDIES.own:
+        raise OptionError(
+            "Studies come with a checkout of the repository, not with the wheel: clone it, and install Salus from it "
+            "with pip install -e .[dev]."
+        )
+    return STUDIES.find(name)
 
 
 class _Studies(click.Group):
     """A command a study, each with the options that the study declares."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(known_studies())
+        return sorted(STUDIES)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
         study = find_study(cmd_name)
-        annotations = get_type_hints(study.options, include_extras=True)
-        own = [_option(field, annotations[field.name]) for field in fields(study.options)]
+        own = [click_option(option) for option in options_of(study.options)]
         return _StudyCommand(
             study.name,
             params=[*own, *_COMMON],
@@ -84,8 +89,7 @@ class _Studies(click.Group):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Let options stand before the study's name too."""
         if args and args[0].startswith("-") and args[0] not in ctx.help_option_names:
-            names = known_studies()
-            places = [place for place, word in enumerate(args) if word in names]
+            places = [place for place, word in enumerate(args) if word in STUDIES]
             if places:
                 args = [args.pop(places[0]), *args]
         return super().parse_args(ctx, args)
@@ -143,28 +147,3 @@ def _run(study: Reproducible, out: Path | None, page: Path | None, check: bool, 
         f"{outcome.computed} steps done, {outcome.stored} stored before, {outcome.not_run} not run.\n"
         f"Page: {outcome.page}"
     )
-
-
-def _option(field: Field[Any], annotation: Any) -> click.Option:
-    """Turn a field of a study's options into an option of the command line."""
-    kind, words = get_args(annotation)  # Annotated[kind, words]
-    several = get_origin(kind) is tuple
-    kind = next((part for part in get_args(kind) if part is not NoneType), kind) if several or _optional(kind) else kind
-    default: Any = field.default
-    if several:
-        default = ", ".join(default)
-    shown = words if default in (None, "") or default is False else f"{words}  [default: {default}]"
-    flag = f"--{field.name.replace('_', '-')}"
-    if kind is bool:
-        return click.Option([flag], is_flag=True, help=shown)
-    return click.Option(
-        [flag],
-        type=click.Path(path_type=Path) if kind is Path else kind if kind in (int, float) else str,
-        metavar=f"[{'|'.join(get_args(kind))}]" if get_origin(kind) is Literal else None,
-        multiple=several,
-        help=shown,
-    )
-
-
-def _optional(kind: Any) -> bool:
-    return NoneType in get_args(kind)

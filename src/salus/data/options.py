@@ -5,23 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationInfo,
-    ValidatorFunctionWrapHandler,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from salus.data.context import check_inputs
+from salus.declared import DeclaredModel
 from salus.errors import OptionError, nearest
-from salus.options import REQUIRED, Option, Words, named, options_of, parse_value
+from salus.options import Words, named, options_of, parse_value
 
 #: Options that every kind of data takes: the draw, and where downloaded sets are looked for.
 UNIVERSAL = frozenset({"name", "seed", "data_dir"})
@@ -64,10 +55,8 @@ Pixels = Annotated[int, Field(ge=1)]
 Size = Annotated[tuple[Pixels, Pixels], BeforeValidator(_sides), Words("a number of pixels, HEIGHTxWIDTH")]
 
 
-class DataOptions(BaseModel):
+class DataOptions(DeclaredModel):
     """How data are to be loaded, whichever they are; a plan and a loader take these over.
-
-    Fields that have a line of help are options: read, and refused, as Salus's other options are.
 
     Attributes:
         split: how samples are dealt, where there is a choice (``beats``, ``patients``, ``ds1-ds2``; ``lesions``,
@@ -91,8 +80,6 @@ class DataOptions(BaseModel):
     Raises:
         OptionError: an option is none of what it may be.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     split: Annotated[
         str | None,
@@ -124,23 +111,6 @@ class DataOptions(BaseModel):
     positive: Annotated[
         Names, Field(description="classes that mean disease; of skin lesions also malignant or thesis")
     ] = ()
-
-    @classmethod
-    def declared_options(cls) -> tuple[Option, ...]:
-        """List the fields that have a line of help; see ``salus.options.options_of``."""
-        hints = get_type_hints(cls, include_extras=True)
-        return tuple(
-            Option(name, hints[name], REQUIRED if field.is_required() else field.default, field.description)
-            for name, field in cls.model_fields.items()
-            if field.description
-        )
-
-    @field_validator("*", mode="wrap")
-    @classmethod
-    def _read(cls, value: Any, check: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
-        """Read and check an option as all options are, and any other field as pydantic does."""
-        option = next((option for option in options_of(cls) if option.name == info.field_name), None)
-        return check(value) if option is None else option.check(value)
 
     @model_validator(mode="after")
     def _together(self) -> DataOptions:

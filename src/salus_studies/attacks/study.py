@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+from pydantic import Field
+
 from salus_studies.frame.options import Options
 from salus_studies.frame.study import Study
 
@@ -21,7 +23,7 @@ class AttacksOptions(Options):
 
     benchmark: Annotated[
         Path | None,
-        "Folder where benchmarks/attacks.py --out put results.json.  [default: this study's own]",
+        Field(description="folder where benchmarks/attacks.py --out put results.json.  [default: this study's own]"),
     ] = None
 
 

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
+from pydantic import Field
+
+from salus.options import Repeated
 from salus_studies.frame.options import Options
 from salus_studies.frame.study import Study
 
@@ -19,8 +22,11 @@ if TYPE_CHECKING:
 class DefencesOptions(Options):
     """What the study of defences takes."""
 
-    data: Annotated[tuple[Literal["mitdb", "ham10000"], ...], "What to audit on."] = ("mitdb", "ham10000")
-    data_dir: Annotated[Path | None, "Where downloaded sets lie."] = None
+    data: Annotated[tuple[Literal["mitdb", "ham10000"], ...], Repeated(), Field(description="what to audit on")] = (
+        "mitdb",
+        "ham10000",
+    )
+    data_dir: Annotated[Path | None, Field(description="where downloaded sets lie")] = None
 
 
 def _run(options: DefencesOptions, folder: Folder) -> Results:

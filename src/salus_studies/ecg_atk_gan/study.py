@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
+from pydantic import Field
+
+from salus.options import Repeated
 from salus_studies.frame.options import TrainingStudyOptions
 from salus_studies.frame.study import Study
 
@@ -20,10 +23,16 @@ class ECGATKGANOptions(TrainingStudyOptions):
 
     protocol: Annotated[
         tuple[Literal["as-published", "honest"], ...],
-        "as-published (the papers' attack data and unit) or honest (attacks at full strength).",
+        Repeated(),
+        Field(description="as-published (the papers' attack data and unit) or honest (attacks at full strength)"),
     ] = ("as-published", "honest")
-    split: Annotated[tuple[Literal["beats", "patients"], ...], "Those that honest runs on."] = ("beats", "patients")
-    data: Annotated[str, "MIT-BIH, or a folder of WFDB records."] = "mitdb"
+    split: Annotated[
+        tuple[Literal["beats", "patients"], ...], Repeated(), Field(description="those that honest runs on")
+    ] = (
+        "beats",
+        "patients",
+    )
+    data: Annotated[str, Field(description="MIT-BIH, or a folder of WFDB records")] = "mitdb"
 
 
 def _run(options: ECGATKGANOptions, folder: Folder) -> Results:

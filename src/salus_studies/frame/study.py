@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from salus.errors import StoreError
+from salus.options import Option, options_of
 from salus_studies.frame.options import Options
 from salus_studies.frame.unstored import UNSTORED
 
@@ -50,6 +51,10 @@ class Study(Generic[O]):
     compose: Callable[[Results, str], Page]
     page: str
     figures: str = ""
+
+    def declared_options(self) -> tuple[Option, ...]:
+        """List its options; see ``salus.options.options_of``."""
+        return options_of(self.options)
 
     @property
     def room(self) -> Path:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+from pydantic import Field
+
 from salus_studies.frame.options import Options
 from salus_studies.frame.study import Study
 
@@ -19,12 +21,14 @@ if TYPE_CHECKING:
 class HeartbeatsOptions(Options):
     """What the study of heartbeats takes."""
 
-    beats: Annotated[Path | None, "Folder of salus harden with the network by beats, trained here if not given."] = None
-    patients: Annotated[Path | None, "The same by patients."] = None
-    plain: Annotated[Path | None, "Folder of an ecg-cnn that was trained as usual, likewise."] = None
-    time: Annotated[float | None, "Begin nothing that would not end within so many minutes."] = None
-    data_dir: Annotated[Path | None, "Where downloaded sets lie."] = None
-    seed: Annotated[int, "Of every random draw."] = 0
+    beats: Annotated[
+        Path | None, Field(description="folder of salus harden with the network by beats, trained here if not given")
+    ] = None
+    patients: Annotated[Path | None, Field(description="the same by patients")] = None
+    plain: Annotated[Path | None, Field(description="folder of an ecg-cnn that was trained as usual, likewise")] = None
+    time: Annotated[float | None, Field(description="begin nothing that would not end within so many minutes")] = None
+    data_dir: Annotated[Path | None, Field(description="where downloaded sets lie")] = None
+    seed: Annotated[int, Field(description="of every random draw")] = 0
 
 
 def _run(options: HeartbeatsOptions, folder: Folder) -> Results:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
+from pydantic import Field
+
 from salus_studies.frame.options import TrainingStudyOptions
 from salus_studies.frame.study import Study
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 class IDefenderOptions(TrainingStudyOptions):
     """What the study of I-defender takes."""
 
-    data: Annotated[str | None, "A folder in ImageNet's layout, train/CLASS/*, for Table 9."] = None
+    data: Annotated[str | None, Field(description="A folder in ImageNet's layout, train/CLASS/*, for Table 9")] = None
 
 
 def _run(options: IDefenderOptions, folder: Folder) -> Results:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+from pydantic import Field
+
 from salus_studies.frame.options import Options
 from salus_studies.frame.study import Study
 
@@ -19,8 +21,8 @@ if TYPE_CHECKING:
 class LesionsOptions(Options):
     """What the study of skin lesions takes."""
 
-    run: Annotated[Path, "Folder of salus reproduce skin-lesion, whose results are told here."] = Path(
-        "runs/skin-lesion"
+    run: Annotated[Path, Field(description="folder of salus reproduce skin-lesion, whose results are told here")] = (
+        Path("runs/skin-lesion")
     )
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+from pydantic import Field
+
 from salus_studies.frame.options import Options
 from salus_studies.frame.study import Study
 
@@ -19,8 +21,8 @@ if TYPE_CHECKING:
 class MeasuredOptions(Options):
     """What the study of measured figures takes."""
 
-    data_dir: Annotated[Path | None, "Where downloaded sets lie."] = None
-    seed: Annotated[int, "Of every random draw."] = 0
+    data_dir: Annotated[Path | None, Field(description="where downloaded sets lie")] = None
+    seed: Annotated[int, Field(description="of every random draw")] = 0
 
     @property
     def place(self) -> dict[str, Path]:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
+from pydantic import Field
+
 from salus.errors import OptionError
+from salus.options import Repeated
 from salus_studies.frame.options import TrainingStudyOptions
 from salus_studies.frame.study import Study
 
@@ -21,9 +24,10 @@ class SkinLesionOptions(TrainingStudyOptions):
 
     split: Annotated[
         tuple[Literal["lesions", "images"], ...],
-        "lesions, two pictures of one lesion on one side; or images, at random as in the thesis.",
+        Repeated(),
+        Field(description="lesions, two pictures of one lesion on one side; or images, at random as in the thesis"),
     ] = ("lesions",)
-    data: Annotated[Literal["ham10000", "isic2018"], "The same images, twice."] = "ham10000"
+    data: Annotated[Literal["ham10000", "isic2018"], Field(description="the same images, twice")] = "ham10000"
 
     def __post_init__(self) -> None:
         if len(self.split) != 1:
