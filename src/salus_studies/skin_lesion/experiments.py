@@ -103,11 +103,13 @@ class LesionExperiments:
         models: dict[str, Classifier | None] = {}
         for attack in ("fgsm", "uap"):
             name = f"retrained-{attack}"
-            engine = cells.engine(Case(name, None, attack, COPY), self.scale, eps or 0.0, self.seed) if eps else None
+            engine = None if eps is None else cells.engine(Case(name, None, attack, COPY), self.scale, eps, self.seed)
+            if plain is None or engine is None:
+                models[name] = None
+                continue
             if isinstance(engine, UAP):
                 engine = replace(engine, epochs=self.scale.uap_epochs)
-            ready = plain is not None and engine is not None
-            models[name] = self.trainings.retrained(attack, engine, plain) if ready else None  # type: ignore[arg-type]
+            models[name] = self.trainings.retrained(attack, engine, plain)
         if self.scale.hardened.network == self.network:
             models["hardened"] = self.trainings.hardened()
         return models
