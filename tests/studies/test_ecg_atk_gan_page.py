@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from salus_studies.ecg_atk_gan.naming import COLUMNS, NAMES
 from salus_studies.ecg_atk_gan.published import (
     ARCHITECTURES,
     CLASSES,
@@ -22,7 +23,6 @@ from salus_studies.ecg_atk_gan.published import (
     classification,
 )
 from salus_studies.ecg_atk_gan.study import STUDY
-from salus_studies.ecg_atk_gan.tables import COLUMNS, NAMES
 from salus_studies.frame.results import Results as Stored
 
 Results = dict[str, Any]

@@ -54,8 +54,8 @@ def resemblance(gan: ECGATKGAN, test: Dataset, shown: Tensor, *, seed: int) -> d
     synthetic = gan.synthesize(shown, test.y, seed=seed)
 
     def means(other: Tensor) -> dict[str, float]:
-        found = {name: float(values.nanmean()) for name, values in similarities(other, synthetic).items()}
-        return {**found, "ssim_range_2": float(ssim(other, synthetic, data_range=2.0).mean())}
+        figures = {name: float(values.nanmean()) for name, values in similarities(other, synthetic).items()}
+        return {**figures, "ssim_range_2": float(ssim(other, synthetic, data_range=2.0).mean())}
 
     return {"n": len(test), "input": means(shown), "clean": means(test.x)}
 

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 from salus.metrics.wording import number, percent
-from salus_studies.ecg_atk_gan import figures, tables
+from salus_studies.ecg_atk_gan import figures, tables, tables_effort, tables_generator, tables_honest
+from salus_studies.ecg_atk_gan.naming import SPLITS
 from salus_studies.ecg_atk_gan.published import (
     PAPERS,
     REMARKS,
 )
-from salus_studies.ecg_atk_gan.sentences import (
-    explained,
-    few_patients,
-    head_alone,
-    prevalence,
-    smaller,
-    splits_of,
-    summary,
-)
-from salus_studies.ecg_atk_gan.tables import (
-    SPLITS,
-)
+from salus_studies.ecg_atk_gan.sentences import summary
+from salus_studies.ecg_atk_gan.sentences_data import few_patients, prevalence, smaller
+from salus_studies.ecg_atk_gan.sentences_honest import head_alone
+from salus_studies.ecg_atk_gan.sentences_published import explained, splits_of
 from salus_studies.frame.markdown import NOT_STORED, Record, bullets, circumstances, not_run
 from salus_studies.frame.page import Page, Show, compose
 from salus_studies.frame.results import Results
@@ -155,12 +148,12 @@ def as_published(results: Record, show: Show) -> list[str]:
         "clean beat; the papers do not say which of the two they mean. Beats span 0 to 1, so the range of SSIM is 1; "
         "“range 2” is what the usual library, scikit-image, took for floating-point numbers unless told otherwise "
         "when the papers were written, and says more. Nor do the papers say which of those they used.\n",
-        tables.generator_table(results),
+        tables_generator.generator_table(results),
         show("generated", "Originals (red) under what the generator makes of them (blue)"),
         "### PTB: Table 2 of six attacks\n",
-        tables.ptb_table(results),
+        tables_generator.ptb_table(results),
         "The generator on PTB, Table 3 of six attacks:\n",
-        tables.generator_table(results, "PTB"),
+        tables_generator.generator_table(results, "PTB"),
     ]
 
 
@@ -174,10 +167,10 @@ def honest(results: Record, show: Show) -> list[str]:
     for split, title in SPLITS.items():
         parts += [
             f"### Bare networks, split {title}\n",
-            tables.honest_table(results, split),
+            tables_honest.honest_table(results, split),
             show(f"robust-{split}", f"Robust accuracy of each architecture under each attack, split {title}"),
             f"Sensitivity of each class, split {title}:\n",
-            tables.honest_classes_table(results, split),
+            tables_honest.honest_classes_table(results, split),
         ]
     parts += [
         "### The attacked/clean head alone\n",
@@ -186,7 +179,7 @@ def honest(results: Record, show: Show) -> list[str]:
         bullets(head_alone(results)),
     ]
     for split, title in SPLITS.items():
-        parts += [f"Split {title}:\n", tables.head_table(results, split)]
+        parts += [f"Split {title}:\n", tables_honest.head_table(results, split)]
     return parts
 
 
@@ -203,14 +196,14 @@ def about(results: Record) -> list[str]:
         "## What differs and why\n",
         WHY.format(remarks=remarks),
         smaller(meta) + "\n",
-        tables.settings_table(meta),
+        tables_effort.settings_table(meta),
         "### Beats of each class\n",
-        tables.counts_table(meta.get("data") or {}),
+        tables_effort.counts_table(meta.get("data") or {}),
     ]
     for split, title in SPLITS.items():
         parts.append(f"### What was trained, split {title}\n")
         stored = any(row.get("split") == split for row in results.get("trainings") or ())
-        parts.append(tables.trainings_table(results, split) if stored else not_run(None) + "\n")
+        parts.append(tables_effort.trainings_table(results, split) if stored else not_run(None) + "\n")
     speed = results.get("speed")
     if speed:
         parts.append(

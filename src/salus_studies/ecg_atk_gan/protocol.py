@@ -108,12 +108,12 @@ class GANOrder:
         def count() -> dict[str, Any]:
             shown = self.attacked(test, column)
             record = {"architecture": architecture, "attack": column} | as_published.judge(trained, test, shown)
-            found: dict[str, Any] = {"cell": record}
+            content: dict[str, Any] = {"cell": record}
             if trained.gan is not None:
-                found["generator"] = as_published.resemblance(trained.gan, test, shown, seed=self.seed)
+                content["generator"] = as_published.resemblance(trained.gan, test, shown, seed=self.seed)
                 drawn = as_published.examples(trained.gan, test, shown)
                 atomic.write_tensors(self.folder / "examples" / f"{column}.safetensors", drawn)
-            return found
+            return content
 
         self.steps.do(
             f"beats-{architecture}-{column}-judged",
@@ -145,9 +145,9 @@ class GANOrder:
         whole = _drawn(splits.test, self.scale.honest_beats, self.seed)
         models = [(one, on) for on in honest.TRAINED_ON for one in ARCHITECTURES]
         with progress(f"honest, {name}", 2 * len(models)) as advance:
-            made = {model: self.training(name, splits, *model) for model in models}
+            trainings = {model: self.training(name, splits, *model) for model in models}
             for asking, (architecture, on) in product((False, True), models):
-                trained = made[architecture, on]
+                trained = trainings[architecture, on]
                 if trained is not None:
                     trained.classifier.to(self.device)
                     bare, guarded = honest.guards(trained, splits.calibration, seed=self.seed)
@@ -223,7 +223,7 @@ class GANOrder:
         cells, generator = [], []
         for column in COLUMNS:
             for architecture in ARCHITECTURES:
-                found = steps.get(f"beats-{architecture}-{column}-judged", {})
+                judged = steps.get(f"beats-{architecture}-{column}-judged", {})
                 training = state.get(("beats", architecture, column), {})
                 base = {
                     "protocol": "as-published",
@@ -231,13 +231,13 @@ class GANOrder:
                     "architecture": architecture,
                     "attack": column,
                 }
-                if "cell" in found:
-                    cells.append({**base, **found["cell"], "status": "done", "reason": None})
+                if "cell" in judged:
+                    cells.append({**base, **judged["cell"], "status": "done", "reason": None})
                 else:
-                    reason = found.get("reason") or training.get("reason") or "not reached in the time that was given"
+                    reason = judged.get("reason") or training.get("reason") or "not reached in the time that was given"
                     cells.append({**base, "status": "not run", "reason": reason})
-                if "generator" in found:
-                    generator.append({"split": "beats", "attack": column, **found["generator"]})
+                if "generator" in judged:
+                    generator.append({"split": "beats", "attack": column, **judged["generator"]})
         attack_data = [
             {"split": "beats", "architecture": "all", "attack": name.removeprefix("attacked-"), **content}
             for name, content in steps.items()
@@ -299,14 +299,14 @@ class GANOrder:
     def arrays(self, results: dict[str, Any]) -> dict[str, Any]:
         """Read the example beats that the figures show, ``[A, K, L]``."""
         folder = self.folder / "examples"
-        held = [
+        examples = [
             load_safetensors((folder / f"{column}.safetensors").read_bytes())
             for column in results["overlays"]["attacks"]
         ]
-        if not held:
+        if not examples:
             return {}
         return {
-            f"overlay_{name}": torch.stack([one[name] for one in held]).numpy()
+            f"overlay_{name}": torch.stack([one[name] for one in examples]).numpy()
             for name in ("clean", "attacked", "generated")
         }
 

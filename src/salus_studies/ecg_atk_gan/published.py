@@ -402,13 +402,25 @@ GENERATOR: tuple[SimilarityRow, ...] = (
 )
 
 
+_BY_PLACE = {(row.paper, row.attack, row.architecture): row for row in CLASSIFICATION}
+_GENERATOR_BY_PLACE = {(row.paper, row.attack, row.dataset): row for row in GENERATOR}
+
+
 def classification(paper: PaperName, attack: str | None, architecture: str = "proposed") -> ClassesRow | None:
     """The row of a paper's MIT-BIH table, ``attack`` None for clean beats; None where the paper has no such row."""
-    asked = (paper, attack, architecture)
-    return next((row for row in CLASSIFICATION if (row.paper, row.attack, row.architecture) == asked), None)
+    return _BY_PLACE.get((paper, attack, architecture))
+
+
+def six_row(attack: str | None, architecture: str) -> ClassesRow:
+    """The row of the six-attack paper's MIT-BIH table, which has one of every attack and architecture."""
+    return _BY_PLACE[SIX, attack, architecture]
 
 
 def generator(paper: PaperName, attack: str | None, dataset: str = "MIT-BIH") -> SimilarityRow | None:
     """The row of a paper's table on the generator, as printed; None where the paper has no such row."""
-    asked = (paper, attack, dataset)
-    return next((row for row in GENERATOR if (row.paper, row.attack, row.dataset) == asked), None)
+    return _GENERATOR_BY_PLACE.get((paper, attack, dataset))
+
+
+def six_generator(attack: str | None, dataset: str) -> SimilarityRow:
+    """The row of the six-attack paper's table on the generator, which has one of every attack and data."""
+    return _GENERATOR_BY_PLACE[SIX, attack, dataset]

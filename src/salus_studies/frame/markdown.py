@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from salus.metrics.wording import present
+from salus.metrics.wording import percent, present
 
 Record = Mapping[str, Any]
 Cells = Sequence[str]
@@ -45,10 +45,21 @@ def not_run(record: Record | None) -> str:
     return f"not run: {record.get('reason') or 'no reason was stored'}"
 
 
-def find(rows: Iterable[Record] | None, **asked: Any) -> Record | None:
+def find(rows: Iterable[Record] | None, **values: Any) -> Record | None:
     """Return the first record with these values, a measured one before one that was not run."""
-    matching = [row for row in rows or () if all(row.get(name) == value for name, value in asked.items())]
+    matching = [row for row in rows or () if all(row.get(name) == value for name, value in values.items())]
     return next((row for row in matching if done(row)), matching[0] if matching else None)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Write names one after the other, "and" before the last."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}" if names else ""
+
+
+def span(shares: Sequence[float]) -> str:
+    """Write the lowest and the highest of some shares in percent; one where both read the same."""
+    low, high = percent(min(shares)), percent(max(shares))
+    return f"{low}%" if low == high else f"{low}% to {high}%"
 
 
 def bullets(sentences: Iterable[str]) -> str:

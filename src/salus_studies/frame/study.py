@@ -79,12 +79,12 @@ class Study(Generic[O]):
         from salus.storage import Store
         from salus_studies.frame.folder import Folder
 
-        asked = build(self.options, options, f"study {self.name!r}")
+        typed = build(self.options, options, f"study {self.name!r}")
         store = Store(out, "reproduction")
         store.check_free()
         with store.locked():
             folder = Folder(store, self.name, self.version, command)
-            results = self.run(asked, folder)
+            results = self.run(typed, folder)
             results.write(out)
             page = page or out / f"{self.name}.md"
             self.write_page(results, page)

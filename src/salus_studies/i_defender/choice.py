@@ -37,7 +37,7 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Setting:
+class StateModel:
     """An I-defender: what of a classifier it models, and how."""
 
     layer: Layer
@@ -85,14 +85,14 @@ WIDE_RESNET = (
 
 #: Set beside the choice, whatever it is.
 FIXED = (
-    Setting(MODEL_F[0], "bic", "full", None, "fixed"),
-    Setting(MODEL_F[1], 1, "diag", None, "fixed"),
-    Setting(MODEL_F[2], 5, "full", None, "fixed"),
-    Setting(MODEL_F[3], "bic", "full", None, "fixed"),
+    StateModel(MODEL_F[0], "bic", "full", None, "fixed"),
+    StateModel(MODEL_F[1], 1, "diag", None, "fixed"),
+    StateModel(MODEL_F[2], 5, "full", None, "fixed"),
+    StateModel(MODEL_F[3], "bic", "full", None, "fixed"),
 )
 
 
-class Choice:
+class LayerChoice:
     """The choice for one classifier.
 
     Args:
@@ -107,7 +107,7 @@ class Choice:
         self.layers = {layer.name: layer for layer in layers}
         self._states: tuple[dict[str, Tensor], Tensor, dict[str, Tensor], Tensor] | None = None
 
-    def within_layers(self) -> list[Setting] | None:
+    def within_layers(self) -> list[StateModel] | None:
         """Choose within each layer; None where the time does not allow one of them."""
         settings = []
         for layer in self.layers.values():
@@ -115,11 +115,11 @@ class Choice:
             if done["status"] == "done":
                 best = done["best"]
                 settings.append(
-                    Setting(layer, best["components"], best["covariance"], done["dimensions"], "by likelihood")
+                    StateModel(layer, best["components"], best["covariance"], done["dimensions"], "by likelihood")
                 )
         return settings if len(settings) == len(self.layers) else None
 
-    def of_all(self, settings: Sequence[Setting]) -> Setting:
+    def of_all(self, settings: Sequence[StateModel]) -> StateModel:
         """Choose between the layers."""
         records = {one["layer"]: one for one in self.bench.sections["choices"] if one["data"] == self._data}
         chosen = max(settings, key=lambda one: float(records[one.layer.name]["per_component"]))
@@ -145,7 +145,7 @@ class Choice:
 
         def measure() -> dict[str, Any]:
             train, y, validation, y_validation = self._seen()
-            found = candidates(
+            fits = candidates(
                 train[layer.name],
                 y,
                 validation[layer.name],
@@ -154,7 +154,7 @@ class Choice:
                 scale.components,
                 self.bench.seed,
             )
-            return {"width": train[layer.name].shape[1], **found}
+            return {"width": train[layer.name].shape[1], **fits}
 
         blank = {"data": self._data, "layer": layer.name, "title": layer.title}
         name = f"choice-{self._data}-{layer.name.replace('/', '-')}"

@@ -98,12 +98,12 @@ class Rival:
                 self.bench.sections["defense_gan"].append({**blank, "status": "not run", "reason": reason})
                 continue
             nearest, other = (one["distances"][:, :restarts].amin(1) for one in (clean, attacked))
-            found = scored.areas(nearest, other, attacked["fooled"].bool())
+            areas = scored.areas(nearest, other, attacked["fooled"].bool())
             record = {
                 **blank,
                 "steps": self.bench.scale.iterations(length),
                 "n": len(nearest),
-                **found,
+                **areas,
                 "status": "done",
                 "reason": None,
                 "distance_clean": float(nearest.double().mean()),
@@ -122,9 +122,9 @@ class Rival:
         def descend() -> dict[str, Any]:
             x, y = self.images.x, self.images.y
             shown = x if eps is None else box.attacked(f"fgsm-{eps:g}", x, y)
-            found = self._detector(generator, restarts, steps).project(shown).distances
+            distances = self._detector(generator, restarts, steps).project(shown).distances
             before, after = (box.f.predict(one).argmax(1).cpu() for one in (x, shown))
-            kept = {"distances": found.cpu(), "fooled": scored.fooled(before, after, y).to(torch.uint8)}
+            kept = {"distances": distances.cpu(), "fooled": scored.fooled(before, after, y).to(torch.uint8)}
             atomic.write_tensors(place, kept)
             return {"n": len(x)}
 

@@ -67,7 +67,10 @@ def layers_picture(records: list[Record], data: str) -> bytes:
         colours = dict(zip(layers, PALETTE, strict=False))
         for one in records[0]["detectors"]:
             own = [find(record["detectors"], key=one["key"]) for record in records]
-            areas = [found["auc"] if found is not None and present(found["auc"]) else float("nan") for found in own]
+            areas = [
+                detector["auc"] if detector is not None and present(detector["auc"]) else float("nan")
+                for detector in own
+            ]
             fixed = one["how"] == "fixed"
             mark = " (chosen)" if one["key"] == records[0]["chosen"] else ""
             gaussians = f"{one['components']}, {one['covariance']}, {one['kept']} components"

@@ -12,12 +12,12 @@ from salus.models.factories import load_weights
 from salus.models.registry import build_model
 from salus.training import FlipsAndShifts
 from salus_studies.i_defender.bench import Bench, Material, NetworkPlan, drawn
-from salus_studies.i_defender.choice import Layer, Setting
+from salus_studies.i_defender.choice import Layer, StateModel
 from salus_studies.i_defender.published import IMAGENET, IMAGENET_LINES
-from salus_studies.i_defender.twins import Twins
+from salus_studies.i_defender.twins import Twins, pair_of
 
 #: VGG19 has fully connected hidden layers; the last of them is the one meant by the paper's words.
-SETTING = Setting(Layer("penultimate", "last hidden fully connected layer"), 1, "full", None, "as the text has it")
+SETTING = StateModel(Layer("penultimate", "last hidden fully connected layer"), 1, "full", None, "as the text has it")
 
 _WEIGHTS = (".safetensors", ".pth")
 
@@ -46,7 +46,7 @@ def judge_imagenet(bench: Bench, data: str | None) -> None:
     splits = load_data(data, seed=bench.seed, size=bench.scale.imagenet["size"])
     splits = replace(splits, train=drawn(splits.train, bench.scale.train_images, bench.seed))
     networks = [_network(bench, Path(data), splits, role, apart) for apart, role in ((1, "source"), (0, "target"))]
-    twins = Twins(bench, Material(splits, bench.device), "imagenet", networks, SETTING)
+    twins = Twins(bench, Material(splits, bench.device), "imagenet", pair_of(networks, SETTING))
     twins.judge("imagenet", IMAGENET, tuple(IMAGENET_LINES), bench.scale.gray_images)
 
 

@@ -153,8 +153,8 @@ def _cifar_name(results: Record) -> str:
 
 def cifar(results: Record) -> list[str]:
     """Tables 6 to 9, and Salus's own attackers."""
-    held = (results.get("meta") or {}).get("data") or {}
-    again = str((held.get("cifar10") or {}).get("name", "")).endswith("jpeg")
+    data = (results.get("meta") or {}).get("data") or {}
+    again = str((data.get("cifar10") or {}).get("name", "")).endswith("jpeg")
     note = ["The images are CIFAR-10 encoded again as JPEG: close to the original, not equal.\n"] if again else []
     return [
         "## Semi-white-box: Table 6, CIFAR-10\n",

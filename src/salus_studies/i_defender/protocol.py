@@ -17,14 +17,14 @@ from salus_studies.frame.folder import Folder
 from salus_studies.frame.results import Results
 from salus_studies.i_defender.bench import Bench, Material, NetworkPlan, drawn
 from salus_studies.i_defender.black_box import FromEToF, attacks
-from salus_studies.i_defender.choice import WIDE_RESNET, Choice, Setting
+from salus_studies.i_defender.choice import WIDE_RESNET, LayerChoice, StateModel
 from salus_studies.i_defender.defense_gan import Rival, runs
 from salus_studies.i_defender.imagenet import judge_imagenet
 from salus_studies.i_defender.published import ALPHAS, BLACK_BOX, GRAY_BOX, SEMI_WHITE_BOX
 from salus_studies.i_defender.scales import SCALES, wide_name
 from salus_studies.i_defender.study import IDefenderOptions
 from salus_studies.i_defender.supervised import LAYERS, SemiWhiteBox
-from salus_studies.i_defender.twins import OWN, THREATS, Twins
+from salus_studies.i_defender.twins import OWN, THREATS, Twins, pair_of
 
 CIFAR = "cifar10"
 
@@ -133,7 +133,7 @@ class DefenderOrder:
             blank = {"data": name, "restarts": restarts, "iterations": length, "eps": eps}
             self.bench.leave_out("defense_gan", box, blank)
 
-    def cifar(self) -> Setting | None:
+    def cifar(self) -> StateModel | None:
         """Run Tables 6 and 7; give I-defender's setting."""
         scale = self.bench.scale
         if CIFAR not in self.material:
@@ -143,7 +143,7 @@ class DefenderOrder:
         target = self.wide("target", dict(scale.shallow), _TARGET)
         setting = None
         if target is not None:
-            choice = Choice(self.bench, material, target, WIDE_RESNET)
+            choice = LayerChoice(self.bench, material, target, WIDE_RESNET)
             within = choice.within_layers()
             setting = None if within is None else choice.of_all(within)
         if target is not None and setting is not None:
@@ -151,18 +151,18 @@ class DefenderOrder:
         else:
             self._no_table_6("no time left for its network, or for the choice of its layer")
         source = self.wide("source", dict(scale.shallow), _SOURCE)
-        twins = Twins(self.bench, material, "shallow", (source, target), setting)
+        twins = Twins(self.bench, material, "shallow", pair_of((source, target), setting))
         twins.judge("gray_box", GRAY_BOX, ALPHAS, scale.gray_images)
         twins.own(scale.own_images)
         return setting
 
-    def deep(self, setting: Setting | None) -> None:
+    def deep(self, setting: StateModel | None) -> None:
         """Run the other half of Table 8."""
         if CIFAR not in self.material:
             return
         options = dict(self.bench.scale.deep)
         networks = [self.wide(f"deep-{role}", options, n) for role, n in (("source", _SOURCE), ("target", _TARGET))]
-        twins = Twins(self.bench, self.material[CIFAR], "deep", networks, setting)
+        twins = Twins(self.bench, self.material[CIFAR], "deep", pair_of(networks, setting))
         twins.judge("gray_box", GRAY_BOX, ALPHAS, self.bench.scale.gray_images)
 
     def wide(self, role: str, options: dict[str, Any], apart: int) -> Classifier | None:

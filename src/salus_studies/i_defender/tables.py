@@ -50,12 +50,12 @@ def _rival_cells(row: Record | None) -> list[str]:
 def descents_table(results: Record, data: str) -> str:
     """Table 2 or 4: detection AUC at eps 0.3, Defense-GAN with different restarts and iterations."""
     paper = BLACK_BOX[data]
-    found = black_box(results, data, f"fgsm-{STRONGEST:g}")
-    own = chosen(found)
-    rows = [["I-defender", f"{paper.i_defender:g}", not_run(found), NOTHING, NOTHING, "N/A", "N/A"]]
-    if found is not None and own is not None:
-        rows[0][2:5] = [fraction(own), fraction(own, "auc_fooled"), f"{found['n']:,}"]
-        few = [fraction(found["first"]), fraction(found["first"], "auc_fooled")]
+    record = black_box(results, data, f"fgsm-{STRONGEST:g}")
+    own = chosen(record)
+    rows = [["I-defender", f"{paper.i_defender:g}", not_run(record), NOTHING, NOTHING, "N/A", "N/A"]]
+    if record is not None and own is not None:
+        rows[0][2:5] = [fraction(own), fraction(own, "auc_fooled"), f"{record['n']:,}"]
+        few = [fraction(record["first"]), fraction(record["first"], "auc_fooled")]
         images = next((row["n"] for row in results.get("defense_gan") or () if row["data"] == data and done(row)), None)
         if images is not None:
             rows.append(["I-defender, on Defense-GAN's images", NOTHING, *few, f"{images:,}", "N/A", "N/A"])
@@ -85,17 +85,17 @@ def strengths_table(results: Record, data: str) -> str:
     paper = BLACK_BOX[data]
     rows = []
     for line in paper.strengths:
-        found = black_box(results, data, f"fgsm-{line.eps:g}")
-        own, rival = chosen(found), _rival(results, data, *paper.setting, line.eps)
+        record = black_box(results, data, f"fgsm-{line.eps:g}")
+        own, rival = chosen(record), _rival(results, data, *paper.setting, line.eps)
         cells = [f"{line.eps:g}", f"{line.defense_gan:g}", *_rival_cells(rival)[:2], f"{line.i_defender:g}"]
-        if found is None or own is None:
-            cells += [not_run(found), NOTHING, NOTHING, NOTHING]
+        if record is None or own is None:
+            cells += [not_run(record), NOTHING, NOTHING, NOTHING]
         else:
             cells += [
                 fraction(own),
                 fraction(own, "auc_fooled"),
-                f"{found['fooled']:,} of {found['n']:,}",
-                percent(found["adversarial_accuracy"]),
+                f"{record['fooled']:,} of {record['n']:,}",
+                percent(record["adversarial_accuracy"]),
             ]
         rows.append(cells)
     return markdown(
@@ -145,8 +145,8 @@ def attacks_table(results: Record, data: str) -> str:
 
 def layers_table(results: Record, data: str) -> str:
     """What each layer would have given, at each eps; over all images / over fooled images."""
-    found = [black_box(results, data, f"fgsm-{eps:g}") for eps in EPSILONS]
-    first = next((one for one in found if one is not None and done(one)), None)
+    records = [black_box(results, data, f"fgsm-{eps:g}") for eps in EPSILONS]
+    first = next((one for one in records if one is not None and done(one)), None)
     header = [
         "layer of model F",
         "setting",
@@ -156,11 +156,11 @@ def layers_table(results: Record, data: str) -> str:
         *(f"eps {eps:g}" for eps in EPSILONS),
     ]
     if first is None:
-        return markdown(header, [["all", not_run(found[0]), *[NOTHING] * 8]], left=2)
+        return markdown(header, [["all", not_run(records[0]), *[NOTHING] * 8]], left=2)
     rows = []
     for one in first["detectors"]:
         cells = []
-        for record in found:
+        for record in records:
             own = find(record["detectors"], key=one["key"]) if record is not None and done(record) else None
             areas = [number(own.get(name) if own else None, ".3f") for name in ("auc", "auc_fooled")]
             cells.append(" / ".join(areas) if own is not None else not_run(record))

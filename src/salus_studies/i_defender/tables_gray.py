@@ -109,12 +109,12 @@ def strengths_of_attacks_table(results: Record) -> str:
     for column in SEMI_WHITE_BOX:
         row = find(results.get("tuned"), column=column.key)
         test = semi_white_box(results, column, "i-defender")
-        wanted = [column.title, f"{column.adversarial_accuracy:g}"]
+        whose = [column.title, f"{column.adversarial_accuracy:g}"]
         if row is None or not done(row):
-            rows.append([*wanted, not_run(row), NOTHING, NOTHING])
+            rows.append([*whose, not_run(row), NOTHING, NOTHING])
             continue
         on_test = rate(test, "adversarial_accuracy") if test is not None and done(test) else not_run(test)
-        rows.append([*wanted, f"{number(row['eps'], '.3g')} ({row['norm']})", percent(row["reached"], 2), on_test])
+        rows.append([*whose, f"{number(row['eps'], '.3g')} ({row['norm']})", percent(row["reached"], 2), on_test])
     header = [
         "attack",
         "paper: Adv Acc, %",

@@ -16,6 +16,7 @@ from salus.detectors.multimagnet_calibration import Measured
 from salus.detectors.multimagnet_grid import Combination
 from salus.detectors.votes import shared
 from salus.generative.member_draws import MemberDraws
+from salus_studies.multimagnet.observed import labels_of
 from salus_studies.multimagnet.published import INPUTS_PER_ENSEMBLE
 
 
@@ -63,7 +64,7 @@ def experiments(
         attacked images that are accepted and wrong.
     """
     values = torch.cat([side.measured.values[combination.measure] for side in (legitimate, attacked)]).cpu()
-    labels = torch.cat([_labels(side) for side in (legitimate, attacked)]).cpu()
+    labels = torch.cat([labels_of(side.measured) for side in (legitimate, attacked)]).cpu()
     right = torch.cat([side.right for side in (legitimate, attacked)]).cpu()
     y = torch.cat([side.y for side in (legitimate, attacked)]).cpu()
     is_attacked = torch.arange(len(y)) >= len(legitimate.y)
@@ -135,11 +136,6 @@ def figures(columns: Mapping[str, Tensor]) -> dict[str, float | None]:
 def _share(hit: Tensor, among: Tensor) -> float | None:
     total = int(among.sum())
     return int((hit & among).sum()) / total if total else None
-
-
-def _labels(side: Side) -> Tensor:
-    assert side.measured.labels is not None  # noqa: S101 - the grid has divergences
-    return side.measured.labels
 
 
 def _sizes(inputs: int, n: int, sizes: Sequence[int], rng: torch.Generator) -> Tensor:

@@ -25,9 +25,9 @@ from salus.storage import TrainingFolder, digest
 from salus_studies.frame.steps import Steps
 from salus_studies.multimagnet import attacked as attacks
 from salus_studies.multimagnet import observed, trainings
-from salus_studies.multimagnet.attacked import AS_PRINTED, RETUNED, Attacked
+from salus_studies.multimagnet.attacked import AS_PRINTED, RETUNED, AttackedImages
 from salus_studies.multimagnet.draws import Side
-from salus_studies.multimagnet.judging import CONFIGURATIONS, FALSE_ALARM_RATE, Asked, judged
+from salus_studies.multimagnet.judging import CONFIGURATIONS, FALSE_ALARM_RATE, JudgingPlan, judged
 from salus_studies.multimagnet.published import ATTACKS, PARAMETERS
 from salus_studies.multimagnet.scales import Dealt, MagNetScale
 
@@ -41,8 +41,8 @@ _ARRAYS = ("x", "changed", "right")
 class _Fooled:
     """One attack at one strength: the attacked images of both parts, and what the members made of them."""
 
-    validation: Attacked
-    test: Attacked
+    validation: AttackedImages
+    test: AttackedImages
     measured: Measured  # the validation images
     tested: Measured  # the test images
 
@@ -150,15 +150,15 @@ class MagNetExperiments:
     def observe(self, name: str, x: Tensor, classifier: Classifier, repository: Repository, of: Any) -> Measured | None:
         """Let every member see these images once, or read what they measured; ``of`` tells the images apart."""
         path = self.folder / "measured" / f"{self.name}-{name}.safetensors"
-        asked = observed.measures(self.scale.grid)
+        measures = observed.measures(self.scale.grid)
 
         def look() -> dict[str, Any]:
-            observed.write(path, measure(classifier, repository, x, asked))
+            observed.write(path, measure(classifier, repository, x, measures))
             return {"n": len(x)}
 
         if not path.exists():
             self.steps.forget(f"{self.name}-measured-{name}")
-        record = self.do(f"measured-{name}", "measuring", [self.print, self.prints, asked, of], look)
+        record = self.do(f"measured-{name}", "measuring", [self.print, self.prints, measures, of], look)
         return observed.read(path, self.members) if record["status"] == "done" else None
 
     def clean_sides(self, classifier: Classifier, repository: Repository) -> tuple[Measured, Side] | None:
@@ -179,9 +179,9 @@ class MagNetExperiments:
             return None
 
         def choose() -> dict[str, Any]:
-            found = choose_on_clean(legitimate, blended, self.scale.grid, false_alarm_rate=FALSE_ALARM_RATE)
-            found.save(path)
-            return {"configuration": "clean", "attack": None, "strength": None, **found.best.row()}
+            calibration = choose_on_clean(legitimate, blended, self.scale.grid, false_alarm_rate=FALSE_ALARM_RATE)
+            calibration.save(path)
+            return {"configuration": "clean", "attack": None, "strength": None, **calibration.best.row()}
 
         if not path.exists():
             self.steps.forget(f"{self.name}-calibrated-clean")
@@ -219,7 +219,7 @@ class MagNetExperiments:
             self.absent(name, self.reason, RETUNED)
             return
         if attacks.closest(name):
-            fooled = self.held(name, eps, fooled, classifier, repository, sides)
+            fooled = self.hold(name, eps, fooled, classifier, repository, sides)
         else:
             engine = attacks.with_eps(engine, eps)
             retuned = self.attacked(name, RETUNED, engine, classifier)
@@ -230,17 +230,17 @@ class MagNetExperiments:
 
     def attacked(
         self, name: str, strength: str, engine: Attack, classifier: Classifier
-    ) -> tuple[Attacked, Attacked] | None:
+    ) -> tuple[AttackedImages, AttackedImages] | None:
         """Attack validation and test images, or read what came of it."""
         title = f"attacked-{name}-{strength}"
         path = self.folder / "attacked" / f"{self.name}-{name}-{strength}.safetensors"
         parts = self.parts
 
         def make() -> dict[str, Any]:
-            made = {part: attacks.run(engine, classifier, data) for part, data in parts.items()}
-            tensors = {f"{part}|{what}": getattr(one, what) for part, one in made.items() for what in _ARRAYS}
+            copies = {part: attacks.run(engine, classifier, data) for part, data in parts.items()}
+            tensors = {f"{part}|{what}": getattr(one, what) for part, one in copies.items() for what in _ARRAYS}
             atomic.write_tensors(path, tensors)
-            return attacks.describe(made, self.parts) | {
+            return attacks.describe(copies, self.parts) | {
                 "attack": name,
                 "strength": strength,
                 "eps": engine.eps,
@@ -254,8 +254,10 @@ class MagNetExperiments:
         self.record("attacks", record)
         if record["status"] != "done":
             return None
-        held = load_safetensors(path.read_bytes())
-        first, second = (Attacked(*(held[f"{part}|{what}"].to(self.device) for what in _ARRAYS)) for part in parts)
+        tensors = load_safetensors(path.read_bytes())
+        first, second = (
+            AttackedImages(*(tensors[f"{part}|{what}"].to(self.device) for what in _ARRAYS)) for part in parts
+        )
         return first, second
 
     @property
@@ -263,7 +265,7 @@ class MagNetExperiments:
         """The images that are attacked: of V_leg, and the legitimate half of D."""
         return {"validation": self.validation, "test": self.dealt.drawn}
 
-    def fitted(self, name: str, engine: Attack, printed: Attacked, classifier: Classifier) -> float | None:
+    def fitted(self, name: str, engine: Attack, printed: AttackedImages, classifier: Classifier) -> float | None:
         """Find the eps, or the length, that Table 6 asks for, on validation data."""
         data = self.validation
 
@@ -282,8 +284,8 @@ class MagNetExperiments:
         self,
         name: str,
         strength: str,
-        validation: Attacked,
-        test: Attacked,
+        validation: AttackedImages,
+        test: AttackedImages,
         classifier: Classifier,
         repository: Repository,
         engine: Attack,
@@ -300,7 +302,7 @@ class MagNetExperiments:
         self.picture(name, strength, test, classifier, repository)
         return _Fooled(validation, test, first, second)
 
-    def held(
+    def hold(
         self,
         name: str,
         eps: float,
@@ -314,18 +316,18 @@ class MagNetExperiments:
             return None
         legitimate, drawn = sides
         data = self.parts
-        made, kept = {}, {}
+        weakened, kept = {}, {}
         for part, one in {"validation": printed.validation, "test": printed.test}.items():
             right = attacks.is_right(classifier, data[part].x, data[part].y)
-            made[part], changed = attacks.held(one, eps, data[part].x, right)
+            weakened[part], changed = attacks.hold_to(one, eps, data[part].x, right)
             kept[part] = changed.cpu()
         few = observed.first(legitimate, len(self.validation))
-        record = {"attack": name, "strength": RETUNED, **attacks.describe(made, data)}
+        record = {"attack": name, "strength": RETUNED, **attacks.describe(weakened, data)}
         self.record("attacks", record | {"eps": eps, "parameters": {"eps": eps}, "status": "done", "reason": None})
-        self.picture(name, RETUNED, made["test"], classifier, repository)
+        self.picture(name, RETUNED, weakened["test"], classifier, repository)
         return _Fooled(
-            made["validation"],
-            made["test"],
+            weakened["validation"],
+            weakened["test"],
             observed.mixed(kept["validation"], printed.measured, few),
             observed.mixed(kept["test"], printed.tested, drawn.measured),
         )
@@ -348,12 +350,12 @@ class MagNetExperiments:
         attacked = Side(fooled.tested, fooled.test.right.cpu(), drawn.y)
         path = self.folder / "calibrations" / f"{self.name}-{name}-{strength}.json"
 
-        asked = Asked(self.name, name, None if general is None else general.best.combination, self.reason)
+        plan = JudgingPlan(self.name, name, None if general is None else general.best.combination, self.reason)
 
         def count() -> dict[str, Any]:
-            best, found = judged(asked, legitimate, fooled.measured, drawn, attacked, self.scale, seed=self.seed)
+            best, rows = judged(plan, legitimate, fooled.measured, drawn, attacked, self.scale, seed=self.seed)
             best.save(path)
-            return found
+            return rows
 
         if not path.exists():
             self.steps.forget(f"{self.name}-judged-{name}-{strength}")
@@ -396,7 +398,9 @@ class MagNetExperiments:
 
     # Pictures.
 
-    def picture(self, name: str, strength: str, test: Attacked, classifier: Classifier, repository: Repository) -> None:
+    def picture(
+        self, name: str, strength: str, test: AttackedImages, classifier: Classifier, repository: Repository
+    ) -> None:
         """Keep a few images that were right and are fooled: clean, attacked, and reformed by one member."""
         data = self.dealt.drawn
         wrong = (~test.right).nonzero()[: 20 * PICTURES, 0]

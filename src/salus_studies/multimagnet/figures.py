@@ -49,9 +49,9 @@ def detection_picture(results: Record, dataset: str) -> bytes:
             for height, (attack, defence) in enumerate(lines):
                 printed = getattr(detection(dataset, defence, attack), name)
                 _point(ax, printed.mean, printed.deviation, height - 0.17, BLUE, "o")
-                found = row(results, dataset, attack, comparable(results, dataset, attack), defence)
-                ours = (found or {}).get(name) or {}
-                if found is not None and done(found) and present(ours.get("mean")):
+                record = row(results, dataset, attack, comparable(results, dataset, attack), defence)
+                ours = (record or {}).get(name) or {}
+                if record is not None and done(record) and present(ours.get("mean")):
                     _point(ax, 100 * ours["mean"], 100 * ours["batches"], height + 0.17, VERMILION, "D")
                 else:
                     ax.text(1, height + 0.17, "not run", color=MUTED, va="center", fontsize=7.5)
@@ -101,9 +101,9 @@ def grid_picture(results: Record, arrays: Mapping[str, NDArray[Any]], dataset: s
             printed = detection(dataset, "multimagnet", attack)
             ax.plot(100 - printed.ppv.mean, printed.npv.mean, "o", color=BLUE, markersize=7, clip_on=False)
             for configuration, colour, mark in (("multimagnet", VERMILION, "D"), ("clean", GREEN, "s")):
-                found = row(results, dataset, attack, strength, configuration)
-                if found is not None and done(found):
-                    place = 100 * (1 - found["ppv"]["mean"]), 100 * found["npv"]["mean"]
+                record = row(results, dataset, attack, strength, configuration)
+                if record is not None and done(record):
+                    place = 100 * (1 - record["ppv"]["mean"]), 100 * record["npv"]["mean"]
                     ax.plot(*place, mark, color=colour, markersize=6, clip_on=False, zorder=4)
         panels[0].set_ylabel("attacked rejected, %")
         panels[0].set_xlim(-2, 102)

@@ -156,10 +156,10 @@ def deal(splits: Splits, scale: MagNetScale, setting: DataSetting, seed: int) ->
         part.subset(torch.randperm(len(part), generator=rng))
         for part in (splits.calibration, splits.validation, splits.train, splits.test)
     )
-    held = _joined(calibration, validation)
-    legitimate = _between(held, 0, scale.legitimate)
-    if len(held) > scale.legitimate and len(train) < setting.images:
-        train = _joined(train, _between(held, scale.legitimate, len(held)))
+    reserve = _joined(calibration, validation)
+    legitimate = _between(reserve, 0, scale.legitimate)
+    if len(reserve) > scale.legitimate and len(train) < setting.images:
+        train = _joined(train, _between(reserve, scale.legitimate, len(reserve)))
     return Dealt(_between(train, 0, setting.images), legitimate, test, _between(test, 0, scale.tested))
 
 

@@ -75,31 +75,31 @@ class Case:
 
 def cases(*, hardened: bool) -> list[Case]:
     """List all cells of a network, those that the thesis has first."""
-    found = [Case("plain")]
-    found += [Case("plain", None, attack, KNOWS) for attack in ("fgsm", "uap")]
+    todo = [Case("plain")]
+    todo += [Case("plain", None, attack, KNOWS) for attack in ("fgsm", "uap")]
     for attack in ("fgsm", "uap"):
         retrained = f"retrained-{attack}"
-        found += [
+        todo += [
             Case(retrained, None, attack, COPY),
             Case("plain", "low-level", attack, COPY),
             Case(retrained, "low-level", attack, COPY),
         ]
-    found += [Case("plain", purifier, attack, COPY) for purifier in ("webp", "flip") for attack in ("fgsm", "uap")]
+    todo += [Case("plain", purifier, attack, COPY) for purifier in ("webp", "flip") for attack in ("fgsm", "uap")]
     # What the thesis did not test: what the defences do to clean images, and the attacker who knows them.
-    found += [Case("plain", purifier) for purifier in PURIFIERS]
+    todo += [Case("plain", purifier) for purifier in PURIFIERS]
     for attack in ("fgsm", "uap"):
         retrained = f"retrained-{attack}"
-        found += [Case(retrained), Case(retrained, "low-level")]
-        found += [Case("plain", purifier, attack, KNOWS) for purifier in PURIFIERS]
-        found += [Case(retrained, None, attack, KNOWS), Case(retrained, "low-level", attack, KNOWS)]
-    found += [Case("plain", None, "pgd", KNOWS), *(Case("plain", "low-level", a, KNOWS) for a in ("pgd", "pgd-4"))]
+        todo += [Case(retrained), Case(retrained, "low-level")]
+        todo += [Case("plain", purifier, attack, KNOWS) for purifier in PURIFIERS]
+        todo += [Case(retrained, None, attack, KNOWS), Case(retrained, "low-level", attack, KNOWS)]
+    todo += [Case("plain", None, "pgd", KNOWS), *(Case("plain", "low-level", a, KNOWS) for a in ("pgd", "pgd-4"))]
     for attack in ("fgsm", "uap"):
-        found += [Case(f"retrained-{attack}", purifier, "pgd", KNOWS) for purifier in (None, "low-level")]
+        todo += [Case(f"retrained-{attack}", purifier, "pgd", KNOWS) for purifier in (None, "low-level")]
     models = ["plain", "retrained-fgsm", "retrained-uap"]
     if hardened:
         models.append("hardened")
-        found += [Case("hardened"), *(Case("hardened", None, attack, KNOWS) for attack in ("fgsm", "uap", "pgd"))]
-    return [*found, *(Case(model, None, "auto-attack", KNOWS) for model in models)]
+        todo += [Case("hardened"), *(Case("hardened", None, attack, KNOWS) for attack in ("fgsm", "uap", "pgd"))]
+    return [*todo, *(Case(model, None, "auto-attack", KNOWS) for model in models)]
 
 
 def engine(case: Case, scale: LesionScale, uap_eps: float, seed: int) -> Attack | None:

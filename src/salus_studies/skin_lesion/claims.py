@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from salus_studies.skin_lesion.measured import Source
+from salus_studies.skin_lesion.measured import Lookup
 from salus_studies.skin_lesion.published import NETWORKS
 
 #: What a rule finds: whether the sentence holds (None: there is no number to tell by), and the numbers.
 Finding = tuple["bool | None", str]
-Rule = Callable[[Source], Finding]
+Rule = Callable[[Lookup], Finding]
 Stage = tuple[str, str]  # attack, defence
 
 #: Points within which numbers are "close", in the sentences that say so.
@@ -42,28 +42,28 @@ def verdict(finding: Finding) -> str:
 
 
 def _each(
-    source: Source, looks: Iterable[tuple[str, str, str, str]], holds: Callable[[list[float]], bool], width: int = 2
+    source: Lookup, looks: Iterable[tuple[str, str, str, str]], holds: Callable[[list[float]], bool], width: int = 2
 ) -> Finding:
     """Try a rule on tuples of figures, ``width`` at a time; all must be there."""
-    asked = list(looks)
-    values = [source(*look) for look in asked]
+    places = list(looks)
+    values = [source(*look) for look in places]
     if any(each is None for each in values):
         return None, ""
     numbers = [each for each in values if each is not None]
-    told, good = [], True
-    for first in range(0, len(asked), width):
+    clauses, good = [], True
+    for first in range(0, len(places), width):
         part = numbers[first : first + width]
         good &= holds(part)
-        network, attack = asked[first][:2]
+        network, attack = places[first][:2]
         under = f" under {attack.upper()}" if width == 1 and attack != "none" else ""
-        told.append(f"{NETWORKS[network]}{under} {' → '.join(f'{number:.1f}' for number in part)}")
-    return good, "; ".join(told)
+        clauses.append(f"{NETWORKS[network]}{under} {' → '.join(f'{number:.1f}' for number in part)}")
+    return good, "; ".join(clauses)
 
 
 def _compared(figure: str, before: Stage, after: Stage, holds: Callable[[float, float], bool]) -> Rule:
     """Compare one figure of two experiments, on both networks."""
 
-    def test(source: Source) -> Finding:
+    def test(source: Lookup) -> Finding:
         looks = [(network, *each, figure) for network in NETWORKS for each in (before, after)]
         return _each(source, looks, lambda pair: holds(pair[0], pair[1]))
 
@@ -73,12 +73,12 @@ def _compared(figure: str, before: Stage, after: Stage, holds: Callable[[float, 
 def _joined(*tests: tuple[str, Rule]) -> Rule:
     """Ask for all of several rules."""
 
-    def test(source: Source) -> Finding:
-        found = [(words, rule(source)) for words, rule in tests]
-        if any(holds is None for _, (holds, _) in found):
+    def test(source: Lookup) -> Finding:
+        findings = [(words, rule(source)) for words, rule in tests]
+        if any(holds is None for _, (holds, _) in findings):
             return None, ""
-        told = "; ".join(f"{words}: {numbers}" for words, (_, numbers) in found)
-        return all(holds for _, (holds, _) in found), told
+        numbers = "; ".join(f"{words}: {numbers}" for words, (_, numbers) in findings)
+        return all(holds for _, (holds, _) in findings), numbers
 
     return test
 
@@ -86,7 +86,7 @@ def _joined(*tests: tuple[str, Rule]) -> Rule:
 def _within(low: float, high: float, figure: str, attacks: tuple[str, ...], defence: str) -> Rule:
     """Ask for one figure to lie in a range."""
 
-    def test(source: Source) -> Finding:
+    def test(source: Lookup) -> Finding:
         looks = [(network, attack, defence, figure) for attack in attacks for network in NETWORKS]
         return _each(source, looks, lambda one: low <= one[0] <= high, 1)
 
@@ -104,23 +104,23 @@ def _more(before: float, after: float) -> bool:
 _PLAIN = ("none", "none")
 
 
-def _best(source: Source) -> Finding:
-    told, good = [], True
+def _best(source: Lookup) -> Finding:
+    clauses, good = [], True
     for network, title in NETWORKS.items():
         for attack in ("fgsm", "uap"):
-            found = {
+            accuracies = {
                 defence: source(network, attack, defence, "accuracy") for defence in ("retraining", "low-level", "both")
             }
-            misses = {defence: source(network, attack, defence, "fnr") for defence in found}
-            numbers = [*found.values(), *misses.values()]
+            misses = {defence: source(network, attack, defence, "fnr") for defence in accuracies}
+            numbers = [*accuracies.values(), *misses.values()]
             if any(each is None for each in numbers):
                 return None, ""
-            right = max(found, key=lambda defence: found[defence] or 0.0)
+            right = max(accuracies, key=lambda defence: accuracies[defence] or 0.0)
             missed = min(misses, key=lambda defence: misses[defence] or 0.0)
             good &= right == missed == "both"
             if (right, missed) != ("both", "both"):
-                told.append(f"{title} under {attack.upper()}: best accuracy by {right}, lowest FNR by {missed}")
-    return good, "; ".join(told)
+                clauses.append(f"{title} under {attack.upper()}: best accuracy by {right}, lowest FNR by {missed}")
+    return good, "; ".join(clauses)
 
 
 CLAIMS = (

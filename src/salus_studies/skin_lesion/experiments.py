@@ -97,24 +97,28 @@ class LesionExperiments:
 
     def hard(self, plain: Classifier | None, eps: float | None) -> dict[str, Classifier | None]:
         """Retrain against both attacks, and train the hardened model."""
-        made: dict[str, Classifier | None] = {}
+        models: dict[str, Classifier | None] = {}
         for attack in ("fgsm", "uap"):
             name = f"retrained-{attack}"
-            engine = cells.engine(Case(name, None, attack, COPY), self.scale, eps or 0.0, self.seed) if eps else None
+            engine = None if eps is None else cells.engine(Case(name, None, attack, COPY), self.scale, eps, self.seed)
+            if plain is None or engine is None:
+                models[name] = None
+                continue
             if isinstance(engine, UAP):
                 engine = replace(engine, epochs=self.scale.uap_epochs)
-            ready = plain is not None and engine is not None
-            made[name] = self.trainings.retrained(attack, engine, plain) if ready else None  # type: ignore[arg-type]
+            models[name] = self.trainings.retrained(attack, engine, plain)
         if self.scale.hardened.network == self.network:
-            made["hardened"] = self.trainings.hardened()
-        return made
+            models["hardened"] = self.trainings.hardened()
+        return models
 
     def poisoning(self, advance: Callable[..., None]) -> None:
         """Flip labels, train, and judge on clean test images; then look for the flipped ones."""
         for share in self.scale.poisoned:
             advance(0, note=f"{share:.0%} poisoned")
-            made, data = self.trainings.poisoned(share)
-            self.record("poisoning", {"share": share, "model": "poisoned", **self.judged(f"poisoned-{share:g}", made)})
+            classifier, data = self.trainings.poisoned(share)
+            self.record(
+                "poisoning", {"share": share, "model": "poisoned", **self.judged(f"poisoned-{share:g}", classifier)}
+            )
             advance(1)
             if share not in self.scale.cleaned or self.network != "resnet50":
                 continue
@@ -122,8 +126,8 @@ class LesionExperiments:
             facts = {name: value for name, value in finds.items() if name not in ("flagged", "seconds")}
             if "flagged" in finds:
                 facts["flagged"] = len(finds["flagged"])
-            found = self.judged(f"cleaned-{share:g}", cleaned)
-            self.record("poisoning", {"share": share, "model": "cleaned", **facts, **found})
+            record = self.judged(f"cleaned-{share:g}", cleaned)
+            self.record("poisoning", {"share": share, "model": "cleaned", **facts, **record})
             advance(1)
 
     def judged(self, name: str, classifier: Classifier | None) -> dict[str, Any]:
@@ -194,8 +198,8 @@ class LesionExperiments:
             fit=self.fit if case.attack == "uap" else None,
         )
         pictures = (case.model, case.purifier) == ("plain", None) and case.attack in ("fgsm", "uap", "pgd")
-        found = self.counted(case.name, cell, shown=case.attack if pictures else None)
-        self.record("cells", {**case.record(), **found})
+        record = self.counted(case.name, cell, shown=case.attack if pictures else None)
+        self.record("cells", {**case.record(), **record})
 
     def counted(self, name: str, cell: Cell, *, shown: str | None = None) -> dict[str, Any]:
         """Compute a cell, and the thesis's figures of its answers; ``shown`` keeps a few of its images to be drawn."""
@@ -261,8 +265,8 @@ class LesionExperiments:
             self.scale.restarts,
             self.seed,
         ]
-        found = self.steps.do(f"{self.network}-{name}-thresholds", f"{self.network} {name} thresholds", key, work)
-        self.record("thresholds", {"model": name, **found})
+        record = self.steps.do(f"{self.network}-{name}-thresholds", f"{self.network} {name} thresholds", key, work)
+        self.record("thresholds", {"model": name, **record})
 
     # Bookkeeping.
 

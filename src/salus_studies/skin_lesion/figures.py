@@ -60,9 +60,9 @@ def draw(results: Record, arrays: Arrays) -> dict[str, Picture]:
         pictures["lesions"] = Picture(partial(lesions_picture, results, arrays))
     if any(name.startswith("perturbation|") for name in arrays):
         pictures["perturbation"] = Picture(partial(perturbation_picture, results, arrays))
-    held = [record for record in results.get("thresholds") or () if done(record)]
-    if held:
-        pictures["thresholds"] = Picture(partial(thresholds_picture, held))
+    records = [record for record in results.get("thresholds") or () if done(record)]
+    if records:
+        pictures["thresholds"] = Picture(partial(thresholds_picture, records))
     return pictures
 
 
@@ -106,9 +106,9 @@ def _known(ax: Axes, results: Record, network: str, attack: str, figure_name: st
     for place, (_, hit, defence) in enumerate(_STAGES):
         if not hit or defence == "none":
             continue
-        found = value(measured.cell(results, network, attack, defence, attacker=KNOWS), figure_name)
-        if present(found):
-            ax.plot(place, 100 * found, "X", color=VERMILION, markersize=7, clip_on=False, zorder=4)
+        share = value(measured.cell(results, network, attack, defence, attacker=KNOWS), figure_name)
+        if present(share):
+            ax.plot(place, 100 * share, "X", color=VERMILION, markersize=7, clip_on=False, zorder=4)
 
 
 def poisoning_picture(results: Record) -> bytes:
@@ -188,22 +188,22 @@ def lesions_picture(results: Record, arrays: Arrays) -> bytes:
     with _paper((0.7 + 1.25 * max(len(columns), 1), 4.6)) as figure:
         panels = figure.subplots(len(rows), max(len(columns), 1), squeeze=False)
         for place, (network, attack, number) in enumerate(columns):
-            held = {
+            images = {
                 name: arrays[f"picture|{network}-{attack}|{name}"][number]
                 for name in ("clean", "attacked", "y", "before", "after")
             }
-            change = held["attacked"] - held["clean"]
+            change = images["attacked"] - images["clean"]
             size = float(np.abs(change).max()) or 1.0
-            shown = {"clean": held["clean"], "attacked": held["attacked"], "change": 0.5 + change / (2 * size)}
+            shown = {"clean": images["clean"], "attacked": images["attacked"], "change": 0.5 + change / (2 * size)}
             words = {
-                "clean": f"{classes[int(held['before'])]}",
-                "attacked": f"{classes[int(held['after'])]}",
+                "clean": f"{classes[int(images['before'])]}",
+                "attacked": f"{classes[int(images['after'])]}",
                 "change": f"largest {255 * size:.0f}/255",
             }
             for height, name in enumerate(rows):
                 ax = panels[height, place]
                 ax.imshow(shown[name].transpose(1, 2, 0).clip(0, 1), interpolation="nearest")
-                wrong = name == "attacked" and int(held["after"]) != int(held["y"])
+                wrong = name == "attacked" and int(images["after"]) != int(images["y"])
                 ax.set_xlabel(words[name], fontsize=8, color=VERMILION if wrong else INK)
                 ax.set_xticks([])
                 ax.set_yticks([])
@@ -218,9 +218,9 @@ def lesions_picture(results: Record, arrays: Arrays) -> bytes:
 
 def perturbation_picture(results: Record, arrays: Arrays) -> bytes:
     """Draw the universal perturbation of each network, its channels as colours."""
-    found = [network for network in NETWORKS if f"perturbation|{network}" in arrays]
-    with _paper((3.1 * len(found), 3.4)) as figure:
-        for ax, network in zip(np.atleast_1d(figure.subplots(1, len(found))), found, strict=True):
+    networks = [network for network in NETWORKS if f"perturbation|{network}" in arrays]
+    with _paper((3.1 * len(networks), 3.4)) as figure:
+        for ax, network in zip(np.atleast_1d(figure.subplots(1, len(networks))), networks, strict=True):
             delta = arrays[f"perturbation|{network}"]
             size = float(np.abs(delta).max()) or 1.0
             ax.imshow((0.5 + delta / (2 * size)).transpose(1, 2, 0).clip(0, 1), interpolation="nearest")

@@ -28,7 +28,7 @@ class Network:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hardened:
+class HardenedModel:
     """The hardened model: adversarial training from the start.
 
     Attributes:
@@ -78,7 +78,7 @@ class LesionScale(Scale):
     ensemble: int | None = None
     steps: int = 40
     restarts: int = 5
-    hardened: Hardened
+    hardened: HardenedModel
 
 
 def _training(epochs: int, **more: Any) -> TrainingOptions:
@@ -97,8 +97,10 @@ _TRANSFER = TransferOptions(
 )
 
 
-def _hardened(network: str, training: TrainingOptions, *, steps: int, eps: float = 3 / 255) -> Hardened:
-    return Hardened(network=network, recipe=madry(eps, steps=steps, augmentation=FlipsAndShifts()), training=training)
+def _hardened(network: str, training: TrainingOptions, *, steps: int, eps: float = 3 / 255) -> HardenedModel:
+    return HardenedModel(
+        network=network, recipe=madry(eps, steps=steps, augmentation=FlipsAndShifts()), training=training
+    )
 
 
 SCALES: dict[str, LesionScale] = {

@@ -10,7 +10,7 @@ from salus.metrics.wording import NOTHING, estimate, number, percent, rate
 from salus_studies.frame.markdown import Cells, Record, done, find, markdown, not_run
 from salus_studies.skin_lesion import claims, published
 from salus_studies.skin_lesion.cells import COPY, KNOWS
-from salus_studies.skin_lesion.measured import Source, cell, ours, printed, spelled
+from salus_studies.skin_lesion.measured import Lookup, cell, ours, printed, spelled
 from salus_studies.skin_lesion.published import ATTACKS, EXPERIMENTS, NETWORKS, Experiment
 
 _PERFORMANCE = {"accuracy": "accuracy", "recall": "recall", "specificity": "specificity", "fooling": "1 − accuracy"}
@@ -74,8 +74,8 @@ def _printed(network: str, experiment: Experiment, figure: str) -> str:
 
 
 def _spelled(record: Record, figure: str, health_map: str = "thesis") -> str:
-    found = spelled(record, figure, health_map)
-    return NOTHING if found is None else estimate(*found)
+    interval = spelled(record, figure, health_map)
+    return NOTHING if interval is None else estimate(*interval)
 
 
 def strong_table(results: Record) -> str:
@@ -167,16 +167,16 @@ def poisoning_table(results: Record) -> str:
             if not done(record):
                 lines.append([title, share, model, not_run(record), "", "", "", "", ""])
                 continue
-            found = ["", ""]
+            finds = ["", ""]
             if model == "cleaned" and record.get("flagged") is not None:
-                found = [rate(record, "recall"), rate(record, "precision")]
+                finds = [rate(record, "recall"), rate(record, "precision")]
             lines.append(
                 [
                     title,
                     share,
                     model,
                     *(_spelled(record, name) for name in ("accuracy", "recall", "specificity", "fnr")),
-                    *found,
+                    *finds,
                 ]
             )
     header = [
@@ -232,7 +232,7 @@ def _times(after: float | None, before: float | None) -> str:
 
 def claims_table(results: Record) -> str:
     """Every sentence tried, by the thesis's tables and by ours."""
-    measured: Source = ours(results)
+    measured: Lookup = ours(results)
     lines = [
         [
             f"“{claim.sentence}” ({claim.place})",
@@ -251,17 +251,17 @@ def arithmetic_table() -> str:
     for experiment in EXPERIMENTS:
         for network, title in NETWORKS.items():
             line = experiment.figures[network]
-            found = implied(_CANCEROUS, line.health_accuracy / 100, line.health_sensitivity / 100, line.npv / 100)
+            fit = implied(_CANCEROUS, line.health_accuracy / 100, line.health_sensitivity / 100, line.npv / 100)
             lines.append(
                 [
                     experiment.tables[1],
                     title,
                     *(
                         f"{100 * part[0]:.1f} ({100 * part[1]:.1f} to {100 * part[2]:.1f})"
-                        for part in (found.by_accuracy, found.by_npv)
+                        for part in (fit.by_accuracy, fit.by_npv)
                     ),
-                    percent(found.prevalence[0]),
-                    "yes" if found.possible else "**no**",
+                    percent(fit.prevalence[0]),
+                    "yes" if fit.possible else "**no**",
                 ]
             )
     header = ["table", "network", "specificity by accuracy", "by NPV", "share that fits both", "can be"]
@@ -278,13 +278,13 @@ def classifiers_table(results: Record) -> str:
             continue
         rounds = record.get("rounds")
         epochs = f"{len(rounds)} rounds" if rounds else f"{record['epochs']}, the {record['best']}. kept"
-        held = rounds[-1]["accuracy"] if rounds else record["validation_accuracy"]
+        validation = rounds[-1]["accuracy"] if rounds else record["validation_accuracy"]
         lines.append(
             [
                 *name,
                 f"{record['parameters']:,}",
                 epochs,
-                percent(held),
+                percent(validation),
                 percent(record.get("test_accuracy")),
                 f"{record['seconds'] / 60:.1f}",
             ]
