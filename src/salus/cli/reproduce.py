@@ -79,6 +79,7 @@ class _Studies(click.Group):
             params=[*own, *_COMMON],
             callback=lambda **given: _run(study, **given),
             help=study.summary,
+            short_help=study.summary,
         )
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -115,7 +116,7 @@ _COMMON = [
 ]
 
 
-@click.group(cls=_Studies, subcommand_metavar="NAME --out FOLDER [OPTIONS]")
+@click.group(cls=_Studies, options_metavar="", subcommand_metavar="NAME --out FOLDER [OPTIONS]")
 def reproduce() -> None:
     """Work through a study, a paper's or one of our own, and print its numbers beside ours.
 

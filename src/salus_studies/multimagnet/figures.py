@@ -17,8 +17,8 @@ from salus_studies.frame.markdown import Record, done, find
 from salus_studies.frame.page import Picture
 from salus_studies.frame.png import png
 from salus_studies.multimagnet.attacked import STRENGTHS
+from salus_studies.multimagnet.measured import comparable, data_name, row
 from salus_studies.multimagnet.published import ATTACKS, DATASETS, DEFENCES, detection
-from salus_studies.multimagnet.tables import comparable, data_name, row
 
 _FIGURES = {"accuracy": "ACC", "ppv": "PPV (legitimate accepted)", "npv": "NPV (attacked rejected)"}
 

@@ -16,7 +16,8 @@ from salus_studies.frame.folder import Folder
 from salus_studies.frame.results import Results
 from salus_studies.frame.steps import Steps
 from salus_studies.multimagnet.attacked import AS_PRINTED, RETUNED, STRENGTHS
-from salus_studies.multimagnet.experiments import MagNetExperiments
+from salus_studies.multimagnet.bench import MagNetBench
+from salus_studies.multimagnet.experiments import run_experiments
 from salus_studies.multimagnet.judging import CONFIGURATIONS
 from salus_studies.multimagnet.published import ATTACKS, DATASETS
 from salus_studies.multimagnet.scales import SCALES, MagNetScale, deal
@@ -66,9 +67,10 @@ def _both(
             counts = {part: len(getattr(dealt, part)) for part in ("train", "legitimate", "test", "drawn")}
             data[name] = {**splits.describe(), "dealt": counts}
             del splits  # in memory once, not twice
-            experiments = MagNetExperiments(name, dealt, scale, steps, seed=options.seed, device=options.device)
-            parts = experiments.run()
-            arrays |= {key: values.numpy() for key, values in experiments.arrays.items()}
+            bench = MagNetBench(name, dealt, scale, steps, seed=options.seed, device=options.device)
+            run_experiments(bench)
+            parts = bench.records
+            arrays |= {key: values.numpy() for key, values in bench.arrays.items()}
         for kind, records in parts.items():
             all_records.setdefault(kind, []).extend(records)
     if len(missing) == len(DATASETS):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from salus.metrics.wording import number, percent, present, rate, signed
 from salus_studies.frame.markdown import NOT_STORED, Record, done, find, not_run
 from salus_studies.multimagnet.attacked import AS_PRINTED, CLOSE, RETUNED, STRENGTHS
+from salus_studies.multimagnet.measured import comparable, data_name, row, strengths
 from salus_studies.multimagnet.published import ATTACKS, CLASSIFIER_ACCURACY, DATASETS, UNDEFENDED, detection
-from salus_studies.multimagnet.tables import comparable, data_name, row, strengths
 
 #: On CIFAR-10 the classifier is to be at least this good, in percent, when there is a GPU.
 WANTED = 89.0

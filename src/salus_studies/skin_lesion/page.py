@@ -5,7 +5,7 @@ from __future__ import annotations
 from salus_studies.frame.markdown import Record, bullets, circumstances
 from salus_studies.frame.page import Page, Show, compose
 from salus_studies.frame.results import Results
-from salus_studies.skin_lesion import figures, tables
+from salus_studies.skin_lesion import figures, tables, tables_effort
 from salus_studies.skin_lesion.published import ATTACKS, AUTHORS, DEFENCES, EXPERIMENTS, REMARKS, TITLE, VENUE
 from salus_studies.skin_lesion.sentences import summary
 
@@ -63,7 +63,10 @@ def measured(results: Record, show: Show) -> list[str]:
         ):
             parts += [f"**Table {number}**: {caption}\n", table(results, experiment)]
         if (experiment.attack, experiment.defence) == ("none", "none"):
-            parts += ["Dealt by image, as in the thesis, the same classifiers reach:\n", tables.split_table(results)]
+            parts += [
+                "Dealt by image, as in the thesis, the same classifiers reach:\n",
+                tables_effort.split_table(results),
+            ]
         if (experiment.attack, experiment.defence) == ("uap", "none"):
             parts += [
                 "The eps of UAP is the smallest that changes at least 60% of the answers on validation images:\n",
@@ -110,7 +113,7 @@ def about(results: Record) -> list[str]:
         "What the thesis leaves out, gets wrong, or says twice:\n",
         bullets(REMARKS),
         "What this run does otherwise:\n",
-        tables.settings_table(results),
+        tables_effort.settings_table(results),
         "## Whether its health tables can be\n",
         "If 1,085 of 1,256 test images are cancerous (12.5% of each class, rounded up, by the thesis's map), accuracy "
         "and sensitivity leave one specificity, and so do NPV and sensitivity; by rounding each lies in the range in "
@@ -118,5 +121,5 @@ def about(results: Record) -> list[str]:
         "are one. The thesis does not give the number of its test images.\n",
         tables.arithmetic_table(),
         "## What was trained\n",
-        tables.classifiers_table(results),
+        tables_effort.classifiers_table(results),
     ]
