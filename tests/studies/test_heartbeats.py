@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import shlex
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,18 +15,21 @@ import torch
 from torch import nn
 
 from salus.attacks import FGSM, PGD
+from salus.audit import Plan
 from salus.classifier import Classifier
 from salus.data import Dataset, Provenance
+from salus.training import TrainingOptions
 from salus_studies.frame.results import Results
 from salus_studies.frame.rounding import rounded
 from salus_studies.frame.steps import Steps
 from salus_studies.heartbeats import sentences
 from salus_studies.heartbeats.goals import judge
 from salus_studies.heartbeats.judging import Effort, Judge, folded
-from salus_studies.heartbeats.measured import lowest_sensitivities
+from salus_studies.heartbeats.measured import SPLITS, lowest_sensitivities
 from salus_studies.heartbeats.page import page
-from salus_studies.heartbeats.protocol import slim
+from salus_studies.heartbeats.protocol import harden, slim
 from salus_studies.heartbeats.settings import SETTINGS, choose
+from salus_studies.heartbeats.study import STUDY
 
 CLASSES = ("N", "S", "V", "F")
 FIGURES = ("beats-hardened", "beats-plain", "curve", "frontier")
@@ -274,3 +280,25 @@ def test_what_is_kept_of_a_network_is_what_the_page_shows() -> None:
     before = text_of(values)
     values["beats"] = slim(values["beats"])
     assert "versions" not in values["beats"]["hardening"] and text_of(values) == before
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_network_is_hardened_by_the_command_that_the_page_shows(
+    split: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_hardening(spec: str, plan: Plan, out: Path, command: str) -> SimpleNamespace:
+        return SimpleNamespace(classifier=plan, facts={"spec": spec, "command": command, "out": out})
+
+    def options(command: str) -> dict[str, set[str]]:
+        words = shlex.split(command)
+        return {flag: set(value.split(",")) for flag, value in pairwise(words) if flag[:2] == "--" and flag != "--out"}
+
+    monkeypatch.setattr("salus_studies.heartbeats.protocol.run_hardening", run_hardening)
+    plan, facts = harden(split, tmp_path / f"robust-{split}", 0, {})
+    stored = Results.read(STUDY.room).values[split]["hardening"]
+    assert facts["spec"] == stored["spec"] and facts["out"] == tmp_path / f"robust-{split}"
+    assert options(facts["command"]) == options(stored["command"])
+    trained = TrainingOptions(**plan.training)
+    for name, value in stored["model"]["training"].items():
+        assert name == "recipe" or getattr(trained, name) == value, name
+    assert list(plan.inputs) == stored["data"]["options"]["inputs"]

@@ -91,7 +91,8 @@ def curves(results: Record) -> dict[str, list[dict[str, Any]]]:
 
 def channels(result: Record) -> tuple[str, ...]:
     """List what a model reads."""
-    return tuple(result["hardening"]["data"].get("options", {}).get("inputs", ("beat",)))
+    names: tuple[str, ...] = tuple(result["hardening"]["data"].get("options", {}).get("inputs", ("beat",)))
+    return names
 
 
 def trained_eps(result: Record) -> float | None:

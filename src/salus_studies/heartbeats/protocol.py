@@ -28,7 +28,7 @@ from salus_studies.frame.rounding import rounded
 from salus_studies.frame.steps import Steps
 from salus_studies.heartbeats.examples import examples
 from salus_studies.heartbeats.judging import EPS, Effort, Judge
-from salus_studies.heartbeats.measured import SPLITS
+from salus_studies.heartbeats.measured import SPLITS, channels
 from salus_studies.heartbeats.settings import (
     JUDGED_ON,
     SETTINGS,
@@ -57,15 +57,15 @@ def run(options: HeartbeatsOptions, folder: Folder) -> Results:
         strong=PGD(eps=EPS, steps=40, restarts=5, seed=options.seed), standard=AutoAttack(eps=EPS, seed=options.seed)
     )
     for split, (classifier, facts) in networks.items():
-        test = study.load(split, judged_setting(split).inputs).test
+        test = study.load(split, channels({"hardening": facts})).test
         counts = Judge(split, classifier, test, steps, effort, options.seed).judge()
         versions = {"torch": torch.__version__, "numpy": np.__version__}
         values[split] = slim({"hardening": facts, **counts, **versions, "command": folder.command})
     values["frontier"] = [row for split in SPLITS for row in study.compare(split, networks[split][0])]
     values = rounded(values)
-    example_inputs = judged_setting("beats").inputs
     shown = {"hardened": networks["beats"][0], "plain": study.plain()}
-    values["examples"] = examples(shown, example_inputs, EPS, seed=options.seed, **study.place)
+    inputs = channels({"hardening": networks["beats"][1]})
+    values["examples"] = examples(shown, inputs, EPS, seed=options.seed, **study.place)
     return Results(values)
 
 
