@@ -59,7 +59,7 @@ class AttackedFigures(ClassFigures):
     positive_predictivity_attacked: float | None
 
 
-class AttackedEC57Row(TypedDict):
+class AttackedRow(TypedDict):
     """One line of the table with clean and attacked figures side by side; as ``EC57Row`` otherwise."""
 
     kind: Literal["record", "gross", "average"]
@@ -131,7 +131,7 @@ def ec57_under_attack(
     attacked_labels: Values,
     records: Values,
     classes: Sequence[str] = ("N", "S", "V", "F"),
-) -> list[AttackedEC57Row]:
+) -> list[AttackedRow]:
     """The table of ``ec57_table`` on clean beats and on the same beats under attack, side by side.
 
     Args:
@@ -141,7 +141,7 @@ def ec57_under_attack(
         records: the record, or the patient, of each beat ``[N]``.
         classes: class names.
     """
-    table: list[AttackedEC57Row] = []
+    table: list[AttackedRow] = []
     rows = zip(ec57_table(y, labels, records, classes), ec57_table(y, attacked_labels, records, classes), strict=True)
     for clean, attacked in rows:
         figures: dict[str, AttackedFigures] = {
