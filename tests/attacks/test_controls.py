@@ -155,7 +155,7 @@ def test_data_of_another_kind_are_refused(name: str) -> None:
         ("gaussian-noise", "needs eps"),
         ("mains-hum:hz=200", "below half the sample rate"),
         ("muscle-noise:fs=30", "fs must be a number above 40, not 30"),
-        ("baseline-wander:snr=nan", "Control 'baseline-wander': snr must be a number, not nan"),
+        ("baseline-wander:snr=nan", "Control 'baseline-wander': snr must be a number, not 'nan'"),
         ("baseline-wander:fs=0", "fs must be a number above 0, not 0"),
         ("time-shift:ms=0", "ms must be a number above 0, not 0"),
         ("blur:sigma=0", "sigma must be a number above 0, not 0"),

@@ -140,7 +140,7 @@ def test_integer_features_stay_whole() -> None:
         ("label-flips", "needs share"),
         ("label-flips:share=0", "Poison 'label-flips': share must be a number above 0 and up to 1, not 0"),
         ("label-flips:share=1.5", "share must be a number above 0 and up to 1, not 1.5"),
-        ("label-flips:share=nan", "share must be a number above 0 and up to 1, not nan"),
+        ("label-flips:share=nan", "share must be a number above 0 and up to 1, not 'nan'"),
         ("label-flips:share=0.1,from=a", "has no option 'from'"),
         ("backdoor:share=0.1", "needs target"),
         ("backdoor:share=0.1,target=a,size=0", "Poison 'backdoor': size must be a number above 0 and up to 1, not 0"),
