@@ -128,12 +128,12 @@ class Guard:
         self.detectors = tuple(detectors)
         self.purifier = purifier
         self.name = name
-        seen: Counter[str] = Counter()
+        counts: Counter[str] = Counter()
         for detector in self.detectors:
             if detector.classifier_ not in (None, classifier):
                 raise ModelError(f"{detector.name} was fitted to another classifier than this guard's.")
-            detector.twins = seen[detector.name]
-            seen[detector.name] += 1
+            detector.twins = counts[detector.name]
+            counts[detector.name] += 1
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -141,9 +141,20 @@ class Guard:
         return self.classifier.bounds
 
     @property
+    def bare(self) -> bool:
+        """Whether the classifier stands alone."""
+        return not self.detectors and self.purifier is None
+
+    @property
     def layers(self) -> tuple[str, ...]:
         """All layers that the detectors read, each once."""
         return tuple(dict.fromkeys(layer for detector in self.detectors for layer in detector.layers))
+
+    def on(self, classifier: Classifier) -> Guard:
+        """Put a loaded guard's defences on the classifier in hand, so that both are one object."""
+        for detector in self.detectors:
+            detector.classifier_ = classifier
+        return Guard(classifier, self.detectors, self.purifier, name=self.name)
 
     def fit(
         self,
@@ -184,8 +195,8 @@ class Guard:
         rejected = {key: ~(scores[key] <= detector.threshold_) for key, detector in self._named().items()}
         logits = states.logits if self.purifier is None else self.classifier(self.purifier.purify(x))
         accepted = torch.ones(len(x), dtype=torch.bool, device=x.device)
-        for one in rejected.values():
-            accepted = accepted & ~one
+        for flags in rejected.values():
+            accepted = accepted & ~flags
         thresholds = {key: detector.threshold_ for key, detector in self._named().items()}
         return Verdict(logits.argmax(1), logits.softmax(1), accepted, rejected, scores, thresholds)
 
@@ -196,8 +207,8 @@ class Guard:
         logits = draws[0] if len(draws) == 1 else draws.log_softmax(2).logsumexp(0) - math.log(len(draws))
         if not self.detectors:
             return View(draws, logits, states.logits, states.hidden, None, None, {}, {})
-        shown = {key: detector.for_attackers(states) for key, detector in self._named().items()}
-        accepting = {key: acceptance for key, (acceptance, _) in shown.items()}
+        evidence = {key: detector.for_attackers(states) for key, detector in self._named().items()}
+        accepting = {key: acceptance for key, (acceptance, _) in evidence.items()}
         class_acceptance = torch.stack(list(accepting.values())).amin(0)  # [N, K]
         # Detectors judge the class that the classifier gives the raw input, as in a verdict.
         raw = states.logits.argmax(1, keepdim=True)
@@ -209,7 +220,7 @@ class Guard:
             class_acceptance.gather(1, raw)[:, 0],
             class_acceptance,
             accepting,
-            {key: scores for key, (_, scores) in shown.items()},
+            {key: scores for key, (_, scores) in evidence.items()},
         )
 
     @torch.no_grad()
@@ -330,10 +341,10 @@ class Guard:
         try:
             hashes = {str(file): str(value) for file, value in content["sha256"].items()}
             parts = [*content["detectors"], *([content["purifier"]] if content["purifier"] is not None else [])]
-            named = [str(part["file"]) for part in parts]
+            files = [str(part["file"]) for part in parts]
         except (KeyError, TypeError, AttributeError) as error:
             raise BundleError(f"{folder / 'guard.json'} does not list its files.") from error
-        for file in {*hashes, *named}:
+        for file in {*hashes, *files}:
             # Names come from a file that may be hostile: only plain names in this folder.
             if Path(file).name != file or file not in hashes or not (folder / file).is_file():
                 raise BundleError(f"The guard in {folder} lacks its file {file!r}; copy the whole folder again.")

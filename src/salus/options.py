@@ -44,6 +44,11 @@ class Words:
 
 
 @dataclass(frozen=True)
+class Repeated:
+    """Says in an option's annotation that the command line takes it several times, each time one value."""
+
+
+@dataclass(frozen=True)
 class Option:
     """One option, as it was declared.
 
@@ -65,11 +70,16 @@ class Option:
         choices = _choices(self.annotation)
         return choices[0] if len(choices) == 1 else f"{', '.join(choices[:-1])} or {choices[-1]}"
 
-    def check(self, value: Any, title: str) -> Any:
+    @property
+    def repeated(self) -> bool:
+        """Whether the command line takes it several times."""
+        return any(isinstance(extra, Repeated) for extra in _extras(self.annotation))
+
+    def check(self, value: Any, title: str = "") -> Any:
         """Return the value as the type has it: text is read, a list becomes a tuple, a path a ``Path``.
 
         Raises:
-            OptionError: it is none of what the option may be; ``title`` is whose option it is.
+            OptionError: it is none of what the option may be; ``title`` is whose option it is, where that must be said.
         """
         adapter = _adapter(self.annotation)
         for reading in _readings(self.annotation, value):
@@ -77,7 +87,8 @@ class Option:
                 return adapter.validate_python(reading)
             except ValidationError:
                 continue
-        raise OptionError(f"{title}: {self.name} must be {self.words}, not {value!r}.")
+        which = f"{title}: {self.name}" if title else f"Option {self.name}"
+        raise OptionError(f"{which} must be {self.words}, not {value!r}.")
 
 
 @functools.cache
@@ -315,7 +326,7 @@ def _range(limits: Sequence[Any]) -> str:
 
 
 def _plain(number: Any) -> str:
-    return f"{number:g}" if isinstance(number, (int, float)) and math.isfinite(number) else str(number)
+    return f"{number:g}" if isinstance(number, float) and math.isfinite(number) else str(number)
 
 
 def _capital(what: str) -> str:

@@ -30,15 +30,24 @@ class Registry(Mapping[str, T], Generic[T]):
     Args:
         kind: what one of them is called in sentences, ``attack``.
         group: the group of entry points.
-        own: Salus's own, by name.
+        own: Salus's own, by name, or what imports them when they are first asked for.
         suits: says of what an entry point holds what is wrong with it, or nothing.
     """
 
     def __init__(
-        self, kind: str, group: str, own: Mapping[str, T], suits: Callable[[Any], str | None] | type[Any]
+        self,
+        kind: str,
+        group: str,
+        own: Mapping[str, T] | Callable[[], Mapping[str, T]],
+        suits: Callable[[Any], str | None] | type[Any],
     ) -> None:
-        self.kind, self.group, self.own = kind, group, dict(own)
+        self.kind, self.group, self._own = kind, group, own
         self._suits = _subclass_of(suits) if inspect.isclass(suits) else suits
+
+    @cached_property
+    def own(self) -> Mapping[str, T]:
+        """Salus's own, by name."""
+        return dict(self._own() if callable(self._own) else self._own)
 
     def __getitem__(self, name: str) -> T:
         return self.own[name] if name in self.own else self._plugins[name][0]

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from salus.audit import Plan, run_audit
-from salus.audit.model import parse_model
+from salus.audit.model import Network, parse_model
 from salus.classifier import Classifier
 from salus.data.base import Dataset, Provenance
 from salus.errors import BundleError, ModelError, OptionError, StoreError
@@ -323,9 +323,9 @@ def test_a_checkpoint_of_other_pretrained_weights_is_not_continued(pretrained: P
     "path", ["resnet50.pth", "/my nets/1e5_v2+b.safetensors", "../a: b #2.pt", "~/nets/2/5.pth", "C:\\nets\\x=1.pth"]
 )
 def test_a_path_survives_the_command_line(path: str) -> None:
-    assert parse_model(f"resnet50:width=0.5,pretrained={path},stem-stride=1").options == {
-        "width": 0.5, "pretrained": path, "stem_stride": 1,
-    }  # fmt: skip
+    network = parse_model(f"resnet50:width=0.5,pretrained={path},stem-stride=1")
+    assert isinstance(network, Network)
+    assert network.options == {"width": 0.5, "pretrained": path, "stem_stride": 1}
 
 
 def test_an_audit_goes_by_the_content_of_the_weights_and_not_by_where_they_lie(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from salus.detectors.base import Detector
 from salus.detectors.divergence import jensen_shannon, log_probabilities, reconstruction_error
 from salus.errors import CalibrationError
 from salus.generative import Repository
-from salus.generative.autoencoder_choice import Autoencoders
+from salus.generative.autoencoder_choice import AutoencoderChoice
 
 R = TypeVar("R", bound="ReconstructionDetector")
 
@@ -38,7 +38,7 @@ class ReconstructionDetector(Detector):
     #: The method's name in sentences.
     title: ClassVar[str]
 
-    def __init__(self, choice: Autoencoders, threshold: Rule) -> None:
+    def __init__(self, choice: AutoencoderChoice, threshold: Rule) -> None:
         super().__init__()
         self.choice = choice
         self.threshold = threshold

@@ -9,8 +9,7 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
-from salus.attacks import Attack
-from salus.attacks.registry import known_options, parse_attack, split_attack
+from salus.attacks import Attack, parse_attack
 from salus.classifier import Classifier
 from salus.detectors.hidden import HiddenStateDetector, Layers, Seed
 from salus.errors import CalibrationError, OptionError
@@ -51,9 +50,7 @@ class SupervisedDetector(HiddenStateDetector):
     def _attack(self, bounds: tuple[float, float]) -> Attack:
         # A comma would end the option on the command line, so a plus may stand before the attack's next option.
         spec = re.sub(r"\+(?=[\w-]+=)", ",", self.attack)
-        known = known_options(split_attack(spec)[0])
-        defaults = {"bounds": bounds, "seed": self.seed, "early_stop": False}
-        return parse_attack(spec, **{option: value for option, value in defaults.items() if option in known})
+        return parse_attack(spec, bounds=bounds, seed=self.seed, early_stop=False)
 
     def pairs(self, classifier: Classifier, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Attack training samples x ``[N, ...]`` with labels y ``[N]``; return clean ones and copies that fool.

@@ -43,7 +43,7 @@ TrainingSeed = Annotated[
 _MOST = 5000  # clean samples that say what is normal: as many as MultiMagNet's V_leg
 
 
-class Autoencoders:
+class AutoencoderChoice:
     """The choice of autoencoders, read when it is made; found, or trained, when the defence is fitted.
 
     Args:
@@ -73,8 +73,8 @@ class Autoencoders:
         return repository_for(self.repository, classifier, x, y, options=self.options, folder=folder)
 
 
-class OneAutoencoder(Autoencoders):
-    """The choice of one autoencoder, by its number from 0 or its name; otherwise see :class:`Autoencoders`."""
+class OneAutoencoder(AutoencoderChoice):
+    """The choice of one autoencoder, by its number from 0 or its name; otherwise see :class:`AutoencoderChoice`."""
 
     def __init__(
         self, title: str, member: int | str, repository: Repository | Path | str | None, epochs: int | None, seed: int
@@ -101,7 +101,7 @@ class OneAutoencoder(Autoencoders):
         return repository_for(self.repository, classifier, x, y).only(self.member)
 
 
-class SeveralAutoencoders(Autoencoders):
+class SeveralAutoencoders(AutoencoderChoice):
     """The choice of a whole repository, of ``least`` members at least; ten are trained where none is given."""
 
     def __init__(
@@ -150,12 +150,12 @@ def repository_for(
         repository.check_suits(classifier.shape, classifier.bounds)
         return repository
     options = options or RepositoryOptions(seed=seed)
-    kept, held_out = (rows.to(x.device) for rows in hold_out(len(x), options.seed))
+    learn, held_out = (rows.to(x.device) for rows in hold_out(len(x), options.seed))
     data = Dataset(x, y, classifier.classes, Provenance("training data of a defence", ""), bounds=classifier.bounds)
-    train, validation = data.subset(kept), data.subset(held_out)
+    train, validation = data.subset(learn), data.subset(held_out)
     if folder is not None:  # members of one training lie together, whichever are asked for
-        shared = replace(options, size=10, members=())
-        key = hashlib.sha256(repr((asdict(shared), train.fingerprint())).encode()).hexdigest()
+        common = replace(options, size=10, members=())
+        key = hashlib.sha256(repr((asdict(common), train.fingerprint())).encode()).hexdigest()
         folder = folder / f"autoencoders-{key[:8]}"
     return train_repository(train, validation, options, folder=folder, device=x.device)
 

@@ -254,15 +254,15 @@ class OntoRange:
 
         Only the descent that came nearest counts: which one that is changes with x, but not gradually.
         """
-        made: Tensor = _Nearest.apply(x, self)  # type: ignore[no-untyped-call]
-        return made
+        points: Tensor = _Nearest.apply(x, self)  # type: ignore[no-untyped-call]
+        return points
 
     def back_to(self, x: Tensor, distances: Tensor, slope: Tensor) -> Tensor:
         """Carry a gradient at what :meth:`project` finds for x back to x, both ``[N, ...]``."""
         generator, starts = self.generator.to(x.device), self._starts(x.device)[_winners(distances)]  # [N, latent]
         low, high = generator.bounds
         parts = zip(*(each.split(self._rows(x)) for each in ((x - low) / (high - low), starts, slope)), strict=True)
-        found = [
+        gradients = [
             pulled_back(
                 generator.module,
                 *part,
@@ -272,7 +272,7 @@ class OntoRange:
             )
             for part in parts
         ]
-        return torch.cat(found)
+        return torch.cat(gradients)
 
     def _starts(self, device: torch.device) -> Tensor:
         latent = self.generator.latent
@@ -306,8 +306,8 @@ class OntoRange:
         Raises:
             BundleError: the generator cannot be rebuilt from them.
         """
-        own = {name.partition("|")[2]: value for name, value in weights.items() if name.startswith("generator|")}
-        return {**made_with, "generator": Generator.restore(made_with["generator"], own)}
+        tensors = {name.partition("|")[2]: value for name, value in weights.items() if name.startswith("generator|")}
+        return {**made_with, "generator": Generator.restore(made_with["generator"], tensors)}
 
 
 def _winners(distances: Tensor) -> Tensor:
@@ -320,10 +320,10 @@ class _Nearest(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, onto: OntoRange) -> Tensor:
-        found = onto.project(x)
+        projection = onto.project(x)
         ctx.onto = onto
-        ctx.save_for_backward(x, found.distances)
-        return found.x
+        ctx.save_for_backward(x, projection.distances)
+        return projection.x
 
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None]:

@@ -134,25 +134,25 @@ def train_generator(
             history.epochs.append(result)
             if store is not None and folder is not None:
                 store.save(game.parts(), [asdict(one) for one in history.epochs])
-                game.made(bounds, history.epochs, facts).save(folder)
+                game.result(bounds, history.epochs, facts).save(folder)
                 game.show(Path(folder))
             advance(0, note=f"distance {distance:.3f}")
             means = f"distance {distance:.3f}, penalty {penalty:.4f}"
             say(f"epoch {epoch}/{options.epochs}: {means}, {result.seconds:.0f} s")
             if on_epoch is not None:
                 on_epoch(result)
-    return game.made(bounds, history.epochs, facts), history
+    return game.result(bounds, history.epochs, facts), history
 
 
 def _resume(store: Checkpoint, game: _Game) -> WGANHistory:
     """Continue from the file, if it is whole and of this training."""
-    stored = store.load()
-    if stored is None or isinstance(stored, str):
-        return WGANHistory(remarks=[] if stored is None else [stored])
-    game.both.load_state_dict(stored.parts["weights"])
+    snapshot = store.load()
+    if snapshot is None or isinstance(snapshot, str):
+        return WGANHistory(remarks=[] if snapshot is None else [snapshot])
+    game.both.load_state_dict(snapshot.parts["weights"])
     for name, optimizer in game.optimizers.items():
-        restore_optimizer(optimizer, stored.parts.get(name, {}))
-    epochs = [WGANEpoch(**epoch) for epoch in stored.facts]
+        restore_optimizer(optimizer, snapshot.parts.get(name, {}))
+    epochs = [WGANEpoch(**epoch) for epoch in snapshot.facts]
     return WGANHistory(epochs, [f"Training continues after epoch {len(epochs)}, from {store.path}."])
 
 
@@ -190,11 +190,11 @@ class _Game:
 
     def teach_critic(self, real: Tensor) -> Tensor:
         """Take a step of the critic; return the distance and the penalty before it, ``[2]``."""
-        with torch.no_grad(), self._mixed():
+        with torch.no_grad(), self._precision():
             fake = self.generator(self._latents(len(real))).float()
         share = torch.rand(len(real), *(1,) * (real.ndim - 1), device=real.device)
         between = (share * real + (1 - share) * fake).requires_grad_()  # x-hat of Algorithm 1
-        with self._mixed():
+        with self._precision():
             on_real, on_fake = self.critic(torch.cat([real, fake])).float().chunk(2)
             on_between = self.critic(between).float()
         (slopes,) = torch.autograd.grad(on_between.sum(), between, create_graph=True)
@@ -206,9 +206,9 @@ class _Game:
     def teach_generator(self, count: int) -> None:
         """Take a step of the generator, through the critic, whose weights are held."""
         self.critic.requires_grad_(False)
-        with self._mixed():
-            judged = self.critic(self.generator(self._latents(count))).float()
-        self._step("generator", -judged.mean())
+        with self._precision():
+            scores = self.critic(self.generator(self._latents(count))).float()
+        self._step("generator", -scores.mean())
         self.critic.requires_grad_(True)
 
     def _step(self, name: str, loss: Tensor) -> None:
@@ -220,17 +220,17 @@ class _Game:
     def _latents(self, count: int) -> Tensor:
         return torch.randn(count, self.options.latent, device=self.device)
 
-    def _mixed(self) -> torch.autocast:
+    def _precision(self) -> torch.autocast:
         kind = torch.device(self.device).type
         return torch.autocast(kind, torch.bfloat16, enabled=self.options.precision == "bfloat16")
 
-    def made(
+    def result(
         self, bounds: tuple[float, float], epochs: Sequence[WGANEpoch], facts: Mapping[str, Any] | None
     ) -> Generator:
         """Copy the generator as it is now, on the CPU."""
         options = {**asdict(self.options), "epochs": len(epochs), "betas": list(self.options.betas)}
-        told = {"options": options, "samples": len(self.x), "distance": epochs[-1].distance, **(facts or {})}
-        return Generator(copy.deepcopy(self.generator).cpu(), width=self.options.width, bounds=bounds, facts=told)
+        details = {"options": options, "samples": len(self.x), "distance": epochs[-1].distance, **(facts or {})}
+        return Generator(copy.deepcopy(self.generator).cpu(), width=self.options.width, bounds=bounds, facts=details)
 
     def parts(self) -> dict[str, dict[str, Tensor]]:
         """Name all that the next epoch depends on."""
@@ -247,8 +247,8 @@ class _Game:
     @torch.no_grad()
     def show(self, folder: Path) -> None:
         """Draw what the generator makes of the same latents as ever; tables have no picture."""
-        from salus.figures.training import made_picture
+        from salus.figures.training import grid_picture
 
         if self.x.ndim > 2:
             z = torch.randn(64, self.options.latent, generator=torch.Generator().manual_seed(0)).to(self.device)
-            atomic.write_bytes(folder / "samples.png", made_picture(self.generator(z).cpu().numpy()))
+            atomic.write_bytes(folder / "samples.png", grid_picture(self.generator(z).cpu().numpy()))

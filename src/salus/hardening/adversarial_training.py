@@ -74,11 +74,15 @@ class AdversarialTraining(Recipe):
 
     def validation_inputs(self, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         """Attack validation samples by a short PGD at the full eps, whatever training attacks with."""
-        assert self.attack.eps is not None  # noqa: S101 - checked above
         judge = PGD(
-            eps=self.attack.eps, norm=self.attack.norm, bounds=self.attack.bounds, mask=self.attack.mask,
-            units=self.attack.units, steps=VALIDATION_STEPS, early_stop=False,
-        )  # fmt: skip
+            eps=self.attack.radius,
+            norm=self.attack.norm,
+            bounds=self.attack.bounds,
+            mask=self.attack.mask,
+            units=self.attack.units,
+            steps=VALIDATION_STEPS,
+            early_stop=False,
+        )
         return judge(model, x, y)
 
     def describe(self) -> str:

@@ -240,10 +240,10 @@ def without(data: Dataset, finds: LabelFinds, action: Action = "drop") -> Datase
         return replace(data, y=y, provenance=replace(origin, changes=(*origin.changes, change)))
     if bool(finds.flags.all()):
         raise DataError(f"Data {origin.name!r}: every label looks wrong to {finds.method}, so that no sample is left.")
-    kept = data.subset((~finds.flags).nonzero()[:, 0])
+    clean = data.subset((~finds.flags).nonzero()[:, 0])
     drop = Drop("training samples", int(finds.flags.sum()), f"their labels look wrong to {finds.method}")
-    changes = tuple(_moved(change, finds.flags) for change in origin.changes)
-    return replace(kept, provenance=replace(origin, dropped=(*origin.dropped, drop), changes=changes))
+    changes = tuple(_at_new_positions(change, finds.flags) for change in origin.changes)
+    return replace(clean, provenance=replace(origin, dropped=(*origin.dropped, drop), changes=changes))
 
 
 CLEANINGS: Registry[type[LabelCleaning]] = Registry(
@@ -251,7 +251,7 @@ CLEANINGS: Registry[type[LabelCleaning]] = Registry(
 )
 
 
-def _moved(change: Change, dropped: Tensor) -> Change:
+def _at_new_positions(change: Change, dropped: Tensor) -> Change:
     """Say what a change did to the samples that are left, at the positions where they are now."""
     rows, labels = torch.tensor(change.indices, dtype=torch.int64), torch.tensor(change.labels, dtype=torch.int64)
     stay, place = ~dropped[rows], (~dropped).cumsum(0) - 1

@@ -64,9 +64,15 @@ class Rounds:
     def training(self, number: int) -> TrainingOptions:
         """Return how the round of this number trains; the thesis keeps what the last epoch leaves."""
         return TrainingOptions(
-            epochs=self.epochs, batch_size=self.batch_size, learning_rate=self.learning_rate, balance=self.balance,
-            patience=self.epochs, keep="last", precision=self.precision, seed=self.seed + number,
-        )  # fmt: skip
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            balance=self.balance,
+            patience=self.epochs,
+            keep="last",
+            precision=self.precision,
+            seed=self.seed + number,
+        )
 
 
 def retrain(
@@ -103,34 +109,39 @@ def retrain(
         StoreError: the disk is full, or the folder is not writable.
     """
     say = log or (lambda line: None)
-    made = copy.deepcopy(classifier).to(device)
+    hardened = copy.deepcopy(classifier).to(device)
     origin = _digest(
         [classifier.fingerprint(), repr(attack), asdict(options), splits.train.fingerprint()],
         splits.validation.fingerprint(),
     )
-    told: list[dict[str, Any]] = []
+    records: list[dict[str, Any]] = []
     for number in range(1, options.rounds + 1):
         place = folder / f"round-{number}"
-        done = _read(place / "round.json", origin)
-        if done is not None:
-            load_weights(made.module, place / "model.safetensors")
-            told.append(done)
+        record = _read(place / "round.json", origin)
+        if record is not None:
+            load_weights(hardened.module, place / "model.safetensors")
+            records.append(record)
             continue
         say(f"round {number}/{options.rounds}: attacking {options.share:.0%} of the samples by {attack.title}")
-        joined, facts = _copies(made, splits, attack, options, number, place, origin)
-        made.module.requires_grad_(True)
+        augmented, facts = _copies(hardened, splits, attack, options, number, place, origin)
+        hardened.module.requires_grad_(True)
         history = train(
-            made.module, joined["train"], joined["validation"], options.training(number),
-            checkpoint=place / "training.checkpoint", device=device, log=log,
-        )  # fmt: skip
-        made.eval()
-        write_tensors(place / "model.safetensors", made.module.state_dict())
-        told.append({"round": number, **facts, **_last(history)})
-        write_json(place / "round.json", {"origin": origin, "facts": told[-1]})
-        del joined
-        for spent in (*place.glob("*.floats"), place / "copies.json", place / "training.checkpoint"):
-            spent.unlink(missing_ok=True)
-    return made.to(classifier.device).eval(), told
+            hardened.module,
+            augmented["train"],
+            augmented["validation"],
+            options.training(number),
+            checkpoint=place / "training.checkpoint",
+            device=device,
+            log=log,
+        )
+        hardened.eval()
+        write_tensors(place / "model.safetensors", hardened.module.state_dict())
+        records.append({"round": number, **facts, **_last(history)})
+        write_json(place / "round.json", {"origin": origin, "facts": records[-1]})
+        del augmented
+        for file in (*place.glob("*.floats"), place / "copies.json", place / "training.checkpoint"):
+            file.unlink(missing_ok=True)
+    return hardened.to(classifier.device).eval(), records
 
 
 def _copies(
@@ -139,27 +150,27 @@ def _copies(
     """Join both parts with the attacked copies of a share of them, or map what an earlier run left of that."""
     place.mkdir(parents=True, exist_ok=True)
     parts = {"train": splits.train, "validation": splits.validation}
-    drawn = {name: _draw(part, options, number, name) for name, part in parts.items()}
+    draws = {name: _draw(part, options, number, name) for name, part in parts.items()}
     facts = _read(place / "copies.json", origin)
-    fooled, moved = 0, None if facts else _mover(attack, classifier, splits.train, drawn["train"])
-    joined = {}
+    fooled, mover = 0, None if facts else _mover(attack, classifier, splits.train, draws["train"])
+    augmented = {}
     for name, part in parts.items():
-        rows = drawn[name]
-        x = _mapped(place / f"{name}.floats", (len(part) + len(rows), *part.x.shape[1:]))
-        if moved is not None:
+        rows = draws[name]
+        x = _map_file(place / f"{name}.floats", (len(part) + len(rows), *part.x.shape[1:]))
+        if mover is not None:
             for first, piece in _pieces(part.x, torch.arange(len(part))):
                 x[first : first + len(piece)] = part.x[piece]
             for first, piece in _pieces(part.x, rows):
-                changed = moved(part.x[piece], part.y[piece])
-                fooled += int((classifier.predict(changed).argmax(1) != part.y[piece]).sum())
-                x[len(part) + first : len(part) + first + len(piece)] = changed
+                x_adv = mover(part.x[piece], part.y[piece])
+                fooled += int((classifier.predict(x_adv).argmax(1) != part.y[piece]).sum())
+                x[len(part) + first : len(part) + first + len(piece)] = x_adv
         groups = None if part.groups is None else torch.cat([part.groups, part.groups[rows]])
-        joined[name] = replace(part, x=x, y=torch.cat([part.y, part.y[rows]]), groups=groups)
+        augmented[name] = replace(part, x=x, y=torch.cat([part.y, part.y[rows]]), groups=groups)
     if facts is None:
-        total = sum(len(rows) for rows in drawn.values())
-        facts = {"copies": len(drawn["train"]), "fooled": fooled / total}
+        total = sum(len(rows) for rows in draws.values())
+        facts = {"copies": len(draws["train"]), "fooled": fooled / total}
         write_json(place / "copies.json", {"origin": origin, "facts": facts})
-    return joined, facts
+    return augmented, facts
 
 
 def _mover(attack: Attack, classifier: Classifier, data: Dataset, rows: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
@@ -185,7 +196,7 @@ def _pieces(x: Tensor, rows: Tensor) -> Iterator[tuple[int, Tensor]]:
         first += len(piece)
 
 
-def _mapped(path: Path, shape: tuple[int, ...]) -> Tensor:
+def _map_file(path: Path, shape: tuple[int, ...]) -> Tensor:
     """Map a file of floats, made where there is none, as a tensor of this shape."""
     return torch.from_file(str(path), shared=True, size=torch.Size(shape).numel(), dtype=torch.float32).view(shape)
 
@@ -199,8 +210,8 @@ def _last(history: History) -> dict[str, Any]:
 def _read(path: Path, origin: str) -> dict[str, Any] | None:
     """Read facts that were stored for this retraining; None where there are none."""
     try:
-        held = json.loads(path.read_text(encoding="utf-8"))
-        return held["facts"] if held["origin"] == origin else None
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return content["facts"] if content["origin"] == origin else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -17,7 +17,7 @@ from salus.models.signal import conv, conv_block, spread, together
 SkipBlock = Literal["sdc", "sda"]
 
 
-class Judgement(NamedTuple):
+class HeadLogits(NamedTuple):
     """What the discriminator's heads say of N beats."""
 
     real: Tensor  # [N] logits: a recorded beat, not a synthesized one
@@ -55,10 +55,10 @@ class Discriminator(nn.Module):
         self.attacked = nn.Linear(self.trunk.size, 2)
         self.classes = nn.Linear(self.trunk.size, classes)
 
-    def judge(self, x: Tensor) -> Judgement:
+    def judge(self, x: Tensor) -> HeadLogits:
         """Let all heads judge ``x [N, C, L]``."""
         states = self.dropout(self.trunk(x))
-        return Judgement(self.real(states)[:, 0], self.attacked(states), self.classes(states))
+        return HeadLogits(self.real(states)[:, 0], self.attacked(states), self.classes(states))
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute class logits ``[N, K]``; the other heads run too, so that detectors can read them."""
@@ -110,13 +110,13 @@ class Generator(nn.Module):
         """
         label = nn.functional.one_hot(y, self.n_classes).to(x.dtype)[:, :, None].expand(-1, -1, x.shape[2])
         states = spread(torch.cat([x, label, z], dim=1))  # [N, C + K + 1, 1, L]
-        joined = []
+        stages = []
         for residual, down, skip in zip(self.residual, self.down, self.skip, strict=True):
             states = residual(states)
-            joined.append(skip(states))
+            stages.append(skip(states))
             states = down(states)  # [N, width, 1, L / 2]
         for up in self.up:
-            beside = joined.pop()
+            beside = stages.pop()
             states = up(states)[..., : beside.shape[-1]] + beside
         beats: Tensor = self.out(states).sigmoid().squeeze(2)
         return beats

@@ -22,8 +22,8 @@ class Trunk(nn.Sequential):
     def __init__(self, channels: int, length: int, widths: Sequence[int], kernels: Sequence[int]) -> None:
         stages: list[nn.Module] = []
         for before, after in zip((channels, *widths[:-1]), widths, strict=True):
-            wide, halving = kernels[0], kernels[-1]
-            stages.append(nn.Sequential(conv_block(before, after, wide), conv_block(after, after, halving, stride=2)))
+            kernel, halving = kernels[0], kernels[-1]
+            stages.append(nn.Sequential(conv_block(before, after, kernel), conv_block(after, after, halving, stride=2)))
             length = (length + 2 * ((halving - 1) // 2) - halving) // 2 + 1
         super().__init__(*stages)
         self.size = widths[-1] * length

@@ -45,7 +45,7 @@ def check_images(name: str, channels: int, height: int, width: int, smallest: in
         )
 
 
-def scaled(channels: int, width: float, name: str) -> int:
+def scale_channels(channels: int, width: float, name: str) -> int:
     """Say how many channels a layer of a network has that is so many times as wide as published.
 
     Raises:

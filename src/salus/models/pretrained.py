@@ -97,9 +97,9 @@ def _take(module: nn.Module, name: str, shape: Sequence[int], file: Path) -> Non
     weights = fitting(module, read_weights(file))
     head = last_layer(module.eval(), torch.zeros(1, *shape))
     module.train()
-    for key, own in module.state_dict().items():
-        if key.startswith(f"{head}.") and key in weights and weights[key].shape[:1] != own.shape[:1]:
-            weights[key] = own
+    for key, value in module.state_dict().items():
+        if key.startswith(f"{head}.") and key in weights and weights[key].shape[:1] != value.shape[:1]:
+            weights[key] = value
     if reason := misfit(module, weights):
         raise ModelError(f"The pretrained weights {file} do not fit {name!r} with these options: {reason}")
     module.load_state_dict(weights)

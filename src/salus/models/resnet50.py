@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, channels_last, nn
 
-from salus.models.imagenet import Colours, check_images, check_stem_stride, scaled
+from salus.models.imagenet import Colours, check_images, check_stem_stride, scale_channels
 from salus.models.signal import together
 from salus.models.torchvision_ops import load_torchvision
 
@@ -43,7 +43,7 @@ class ResNet50(nn.Module):
         super().__init__()
         check_images(NAME, channels, rows, columns, SMALLEST)
         check_stem_stride(NAME, stem_stride)
-        narrow, *inner = (scaled(number, width, NAME) for number in (64, 64, 128, 256, 512))
+        narrow, *inner = (scale_channels(number, width, NAME) for number in (64, 64, 128, 256, 512))
         self.colours = Colours()
         self.conv1 = nn.Conv2d(3, narrow, 7, stem_stride, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(narrow)

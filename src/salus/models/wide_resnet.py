@@ -75,6 +75,6 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         states = self.first(x)
-        kept = x if self.shortcut is None else self.shortcut(states)
-        summed: Tensor = kept + self.residual(states)
+        skip = x if self.shortcut is None else self.shortcut(states)
+        summed: Tensor = skip + self.residual(states)
         return summed

@@ -50,8 +50,8 @@ class FlipsAndShifts(Recipe):
         rows = down + torch.arange(height, device=x.device)  # [N, H]
         columns = right + torch.arange(width, device=x.device)  # [N, W]
         image = torch.arange(count, device=x.device)[:, None, None]
-        moved = pad(x, [self.shift] * 4)[image, :, rows[:, :, None], columns[:, None, :]]  # [N, H, W, C]
-        return moved.permute(0, 3, 1, 2)
+        shifted = pad(x, [self.shift] * 4)[image, :, rows[:, :, None], columns[:, None, :]]  # [N, H, W, C]
+        return shifted.permute(0, 3, 1, 2)
 
     def describe(self) -> str:
         """Say what decides the steps; see :class:`salus.training.loop.Recipe`."""

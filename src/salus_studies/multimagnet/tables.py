@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from salus.detectors.multimagnet_grid import Outcome, literal_eq9
-from salus_studies.frame.markdown import NOTHING, Record, done, find, markdown, not_run, number, percent, present, rate
+from salus.metrics.wording import NOTHING, number, percent, present, rate
+from salus_studies.frame.markdown import Record, done, find, markdown, not_run
 from salus_studies.multimagnet.attacked import AS_PRINTED, STRENGTHS
 from salus_studies.multimagnet.judging import CONFIGURATIONS
 from salus_studies.multimagnet.published import (
@@ -38,14 +39,17 @@ FIGURES = {
 
 def row(results: Record, dataset: str, attack: str, strength: str, configuration: str) -> Record | None:
     """Find what the experiments of one configuration came to."""
-    asked = {"dataset": dataset, "attack": attack, "strength": strength, "configuration": configuration}
-    return find(results.get("rows"), **asked)
+    place = {"dataset": dataset, "attack": attack, "strength": strength, "configuration": configuration}
+    return find(results.get("rows"), **place)
 
 
 def strengths(results: Record, dataset: str, attack: str) -> list[str]:
     """List how strong an attack was run, Table 1's strength in any case."""
-    run = {one.get("strength") for one in results.get("rows") or ()
-           if (one.get("dataset"), one.get("attack")) == (dataset, attack)}  # fmt: skip
+    run = {
+        one.get("strength")
+        for one in results.get("rows") or ()
+        if (one.get("dataset"), one.get("attack")) == (dataset, attack)
+    }
     return [strength for strength in STRENGTHS if strength == AS_PRINTED or strength in run]
 
 
@@ -79,14 +83,16 @@ def attacks_table(results: Record) -> str:
         whose = [DATASETS[dataset], ATTACKS[attack]]
         rows.append([*whose, "paper", _options(printed)])
         for strength in strengths(results, dataset, attack):
-            found = find(results.get("attacks"), dataset=dataset, attack=attack, strength=strength)
-            what = not_run(found) if found is None or not done(found) else _options(found.get("parameters") or {})
+            record = find(results.get("attacks"), dataset=dataset, attack=attack, strength=strength)
+            what = not_run(record) if record is None or not done(record) else _options(record.get("parameters") or {})
             rows.append([*whose, f"**ours**, {STRENGTHS[strength]}", what])
     return markdown(["data", "attack", "source", "parameters"], rows, 4)
 
 
-def _options(given: Record) -> str:
-    return ", ".join(f"{name.replace('_', ' ')} {number(value, '.4g')}" for name, value in given.items()) or NOTHING
+def _options(parameters: Record) -> str:
+    return (
+        ", ".join(f"{name.replace('_', ' ')} {number(value, '.4g')}" for name, value in parameters.items()) or NOTHING
+    )
 
 
 def undefended_table(results: Record) -> str:
@@ -94,21 +100,36 @@ def undefended_table(results: Record) -> str:
     rows = []
     for (dataset, attack), printed in UNDEFENDED.items():
         for strength in strengths(results, dataset, attack):
-            found = find(results.get("attacks"), dataset=dataset, attack=attack, strength=strength)
+            record = find(results.get("attacks"), dataset=dataset, attack=attack, strength=strength)
             whose = [data_name(results, dataset), ATTACKS[attack], STRENGTHS[strength], f"{printed:.2f}"]
-            if found is None or not done(found):
-                rows.append([*whose, not_run(found), *[NOTHING] * 4])
+            if record is None or not done(record):
+                rows.append([*whose, not_run(record), *[NOTHING] * 4])
                 continue
             rows.append(
-                [*whose, percent(found["accuracy_test"], 2), percent(found["accuracy_validation"], 2),
-                 percent(found["unchanged_test"]), number(found["linf_test"]), number(found["l2_test"])]
-            )  # fmt: skip
+                [
+                    *whose,
+                    percent(record["accuracy_test"], 2),
+                    percent(record["accuracy_validation"], 2),
+                    percent(record["unchanged_test"]),
+                    number(record["linf_test"]),
+                    number(record["l2_test"]),
+                ]
+            )
     return markdown(
-        ["data", "attack", "strength", "paper", "**ours**", "on validation images", "unchanged images", "median L∞",
-         "median L2"],
+        [
+            "data",
+            "attack",
+            "strength",
+            "paper",
+            "**ours**",
+            "on validation images",
+            "unchanged images",
+            "median L∞",
+            "median L2",
+        ],
         rows,
         3,
-    )  # fmt: skip
+    )
 
 
 def detection_table(results: Record, dataset: str) -> str:
@@ -120,15 +141,15 @@ def detection_table(results: Record, dataset: str) -> str:
             shown = map(_published, (printed.accuracy, printed.ppv, printed.npv))
             rows.append([title, name, "paper", *shown])
             for strength in strengths(results, dataset, attack):
-                found = row(results, dataset, attack, strength, defence)
-                rows.append([title, name, f"**ours**, {STRENGTHS[strength]}", *_detected(found)])
+                record = row(results, dataset, attack, strength, defence)
+                rows.append([title, name, f"**ours**, {STRENGTHS[strength]}", *_detected(record)])
     return markdown(["attack", "defence", "source", "ACC", "PPV", "NPV"], rows, 3)
 
 
-def _detected(found: Record | None) -> list[str]:
-    if found is None or not done(found):
-        return [not_run(found), NOTHING, NOTHING]
-    return [spread(found, name) for name in ("accuracy", "ppv", "npv")]
+def _detected(record: Record | None) -> list[str]:
+    if record is None or not done(record):
+        return [not_run(record), NOTHING, NOTHING]
+    return [spread(record, name) for name in ("accuracy", "ppv", "npv")]
 
 
 def configurations_table(results: Record, dataset: str) -> str:
@@ -137,9 +158,9 @@ def configurations_table(results: Record, dataset: str) -> str:
     for attack, title in ATTACKS.items():
         for strength in strengths(results, dataset, attack):
             for name, words in CONFIGURATIONS.items():
-                found = row(results, dataset, attack, strength, name)
-                what = settings(found["combination"]) if found is not None and done(found) else NOTHING
-                rows.append([title, STRENGTHS[strength], words, what, *_detected(found)])
+                record = row(results, dataset, attack, strength, name)
+                what = settings(record["combination"]) if record is not None and done(record) else NOTHING
+                rows.append([title, STRENGTHS[strength], words, what, *_detected(record)])
     return markdown(["attack", "strength", "defence", "configuration", "ACC", "PPV", "NPV"], rows, 4)
 
 
@@ -160,13 +181,18 @@ def chosen_table(results: Record) -> str:
         for attack, name in ATTACKS.items():
             rows.append([title, name, "paper", *_choice(chosen(dataset, attack)), NOTHING])
             for strength in strengths(results, dataset, attack):
-                found = find(results.get("chosen"), dataset=dataset, attack=attack, strength=strength,
-                             configuration="multimagnet")  # fmt: skip
+                record = find(
+                    results.get("chosen"),
+                    dataset=dataset,
+                    attack=attack,
+                    strength=strength,
+                    configuration="multimagnet",
+                )
                 absent = row(results, dataset, attack, strength, "multimagnet")
                 source = f"**ours**, {STRENGTHS[strength]}"
-                rows.append([title, name, source, *_ours(found, absent)])
-        found = find(results.get("chosen"), dataset=dataset, configuration="clean")
-        rows.append([title, "any", "**ours**, clean images alone", *_ours(found, None)])
+                rows.append([title, name, source, *_ours(record, absent)])
+        record = find(results.get("chosen"), dataset=dataset, configuration="clean")
+        rows.append([title, "any", "**ours**, clean images alone", *_ours(record, None)])
     return markdown(
         ["data", "attack", "source", "drop rate", "thresholds", "metric", "K", "n", "ACC when chosen"], rows, 3
     )
@@ -177,12 +203,18 @@ def _choice(printed: Chosen) -> list[str]:
     return [f"{printed.drop_rate:g}", printed.approach, printed.metric.upper(), number(printed.temperature), sizes]
 
 
-def _ours(found: Record | None, absent: Record | None) -> list[str]:
-    if found is None or not done(found):
-        return [not_run(found or absent), *[NOTHING] * 5]
-    scored = percent(found["accuracy"], 2) if found.get("attack") else NOTHING
-    return [f"{found['drop_rate']:g}", found["approach"], found["metric"].upper(), number(found["temperature"]),
-            str(found["n"]), scored]  # fmt: skip
+def _ours(record: Record | None, absent: Record | None) -> list[str]:
+    if record is None or not done(record):
+        return [not_run(record or absent), *[NOTHING] * 5]
+    scored = percent(record["accuracy"], 2) if record.get("attack") else NOTHING
+    return [
+        f"{record['drop_rate']:g}",
+        record["approach"],
+        record["metric"].upper(),
+        number(record["temperature"]),
+        str(record["n"]),
+        scored,
+    ]
 
 
 def scenarios_table(results: Record, dataset: str) -> str:
@@ -193,8 +225,8 @@ def scenarios_table(results: Record, dataset: str) -> str:
         for strength in strengths(results, dataset, attack):
             cells = []
             for configuration, figure in FIGURES.values():
-                found = row(results, dataset, attack, strength, configuration)
-                cells.append(not_run(found) if found is None or not done(found) else spread(found, figure))
+                record = row(results, dataset, attack, strength, configuration)
+                cells.append(not_run(record) if record is None or not done(record) else spread(record, figure))
             if len(set(cells)) == 1 and cells[0].startswith("not run"):
                 cells[1:] = [NOTHING] * (len(cells) - 1)
             rows.append([title, f"**ours**, {STRENGTHS[strength]}", *cells])
@@ -207,36 +239,45 @@ def cost_table(results: Record, dataset: str) -> str:
     for attack, title in ATTACKS.items():
         for strength in strengths(results, dataset, attack):
             for name in ("magnet", "multimagnet", "clean"):
-                found = row(results, dataset, attack, strength, name)
+                record = row(results, dataset, attack, strength, name)
                 whose = [title, STRENGTHS[strength], CONFIGURATIONS[name]]
-                if found is None or not done(found):
-                    rows.append([*whose, not_run(found), *[NOTHING] * 3])
+                if record is None or not done(record):
+                    rows.append([*whose, not_run(record), *[NOTHING] * 3])
                     continue
                 figures = ("kept", "kept_reformed", "fallen", "fallen_reformed")
-                rows.append([*whose, *(percent((found[figure] or {}).get("mean"), 2) for figure in figures)])
+                rows.append([*whose, *(percent((record[figure] or {}).get("mean"), 2) for figure in figures)])
     return markdown(
-        ["attack", "strength", "defence", "legitimate, accepted and right", "the same, reformed",
-         "attacked, accepted and wrong", "the same, reformed"],
+        [
+            "attack",
+            "strength",
+            "defence",
+            "legitimate, accepted and right",
+            "the same, reformed",
+            "attacked, accepted and wrong",
+            "the same, reformed",
+        ],
         rows,
         3,
-    )  # fmt: skip
+    )
 
 
 def eq9_table(results: Record) -> str:
     """The literal Eq. 9 of one choice, beside the tables' reading of it."""
-    found = next(_chosen_done(results), None)
-    if found is None:
+    record = next(_chosen_done(results), None)
+    if record is None:
         return not_run(None) + "\n"
     names = ("accepted_clean", "rejected_clean", "accepted_adversarial", "rejected_adversarial")
-    outcome = Outcome(**{name: found[name] for name in names})
+    outcome = Outcome(**{name: record[name] for name in names})
     literal = literal_eq9(outcome)
     tables = (outcome.accuracy, outcome.ppv, outcome.npv)
-    what = f"{DATASETS[found['dataset']]}, {ATTACKS[found['attack']]}, validation images"
+    what = f"{DATASETS[record['dataset']]}, {ATTACKS[record['attack']]}, validation images"
     return markdown(
         [what, "ACC", "PPV", "NPV"],
-        [["Eq. 8 and 9 to the letter", *(percent(value, 2) for value in literal)],
-         ["as Tables 2 and 3 use them", *(percent(value, 2) for value in tables)]],
-    )  # fmt: skip
+        [
+            ["Eq. 8 and 9 to the letter", *(percent(value, 2) for value in literal)],
+            ["as Tables 2 and 3 use them", *(percent(value, 2) for value in tables)],
+        ],
+    )
 
 
 def _chosen_done(results: Record) -> Iterator[Record]:
@@ -250,40 +291,73 @@ def classifiers_table(results: Record) -> str:
     rows = []
     for dataset, title in DATASETS.items():
         rows.append([title, "paper", CLASSIFIER[dataset], f"{CLASSIFIER_ACCURACY[dataset]:.2f}", *[NOTHING] * 5])
-        found = find(results.get("classifiers"), dataset=dataset)
+        record = find(results.get("classifiers"), dataset=dataset)
         whose = [data_name(results, dataset), "**ours**"]
-        if found is None or not done(found):
-            rows.append([*whose, not_run(found), *[NOTHING] * 6])
+        if record is None or not done(record):
+            rows.append([*whose, not_run(record), *[NOTHING] * 6])
             continue
-        options = "".join(f", {key.replace('_', ' ')} {value}" for key, value in (found.get("options") or {}).items())
+        options = "".join(f", {key.replace('_', ' ')} {value}" for key, value in (record.get("options") or {}).items())
         rows.append(
-            [*whose, found["network"] + options, percent(found["accuracy"], 2), percent(found["accuracy_drawn"], 2),
-             f"{found['epochs']}", f"{found['images']:,}", f"{found['parameters']:,}", number(found["seconds"], ",.0f")]
-        )  # fmt: skip
+            [
+                *whose,
+                record["network"] + options,
+                percent(record["accuracy"], 2),
+                percent(record["accuracy_drawn"], 2),
+                f"{record['epochs']}",
+                f"{record['images']:,}",
+                f"{record['parameters']:,}",
+                number(record["seconds"], ",.0f"),
+            ]
+        )
     return markdown(
-        ["data", "source", "network", "accuracy on all test images", "on those drawn", "epochs", "training images",
-         "parameters", "seconds"],
+        [
+            "data",
+            "source",
+            "network",
+            "accuracy on all test images",
+            "on those drawn",
+            "epochs",
+            "training images",
+            "parameters",
+            "seconds",
+        ],
         rows,
         3,
-    )  # fmt: skip
+    )
 
 
 def repository_table(results: Record, dataset: str) -> str:
     """The autoencoders and their errors; the paper's lie below 0.001 on training images."""
-    found = find(results.get("repositories"), dataset=dataset)
-    if found is None or not done(found):
-        return not_run(found) + "\n"
+    record = find(results.get("repositories"), dataset=dataset)
+    if record is None or not done(record):
+        return not_run(record) + "\n"
     rows = [
-        [member["name"], " ".join(member["structure"]), member["activation"], f"{member['noise']:g}", member["loss"],
-         f"{member['parameters']:,}", number(member["training_error"], ".2e"), number(member["error"], ".2e")]
-        for member in found["members"]
-    ]  # fmt: skip
+        [
+            member["name"],
+            " ".join(member["structure"]),
+            member["activation"],
+            f"{member['noise']:g}",
+            member["loss"],
+            f"{member['parameters']:,}",
+            number(member["training_error"], ".2e"),
+            number(member["error"], ".2e"),
+        ]
+        for member in record["members"]
+    ]
     return markdown(
-        ["member", "encoder", "activation", "noise", "loss", "parameters", "error on training images",
-         "on legitimate images"],
+        [
+            "member",
+            "encoder",
+            "activation",
+            "noise",
+            "loss",
+            "parameters",
+            "error on training images",
+            "on legitimate images",
+        ],
         rows,
         3,
-    )  # fmt: skip
+    )
 
 
 def adaptive_table(results: Record) -> str:
@@ -291,44 +365,52 @@ def adaptive_table(results: Record) -> str:
     rows = []
     for dataset in DATASETS:
         stored = [one for one in results.get("adaptive") or () if one.get("dataset") == dataset]
-        for found in stored or [{"status": "not run", "reason": "not in the stored results"}]:
-            whose = [data_name(results, dataset), found.get("threat_model") or "both"]
-            if not done(found):
-                rows.append([*whose, not_run(found), *[NOTHING] * 4])
+        for record in stored or [{"status": "not run", "reason": "not in the stored results"}]:
+            whose = [data_name(results, dataset), record.get("threat_model") or "both"]
+            if not done(record):
+                rows.append([*whose, not_run(record), *[NOTHING] * 4])
                 continue
             figures = ("clean_accuracy", "robust_accuracy", "rejected_clean", "rejected_adversarial")
-            rows.append([*whose, f"{found['n']}", *(rate(found, name) for name in figures)])
+            rows.append([*whose, f"{record['n']}", *(rate(record, name) for name in figures)])
     return markdown(
-        ["data", "attacker", "images", "clean accuracy (95%)", "robust accuracy (95%)", "clean rejected",
-         "attacked rejected"],
+        [
+            "data",
+            "attacker",
+            "images",
+            "clean accuracy (95%)",
+            "robust accuracy (95%)",
+            "clean rejected",
+            "attacked rejected",
+        ],
         rows,
         2,
-    )  # fmt: skip
+    )
 
 
 def settings_table(results: Record) -> str:
     """The paper's sizes and ours."""
     meta = results.get("meta") or {}
-    held: dict[str, Any] = meta.get("settings") or {}
-    sets: dict[str, Any] = held.get("datasets") or {}
+    settings: dict[str, Any] = meta.get("settings") or {}
+    sets: dict[str, Any] = settings.get("datasets") or {}
 
     def each(name: str) -> str:
         values = {dataset: own.get(name) for dataset, own in sets.items()}
-        shown = {DATASETS[dataset]: "as many as suit" if value is None else f"{value:,}"
-                 for dataset, value in values.items()}  # fmt: skip
+        shown = {
+            DATASETS[dataset]: "as many as suit" if value is None else f"{value:,}" for dataset, value in values.items()
+        }
         if len(set(shown.values())) == 1:
             return next(iter(shown.values()))
         return ", ".join(f"{dataset} {value}" for dataset, value in shown.items()) or "not stored"
 
     rows = [
         ["training images", "45,000", each("images")],
-        ["legitimate images, V_leg", "5,000", number(held.get("legitimate"), ",d")],
+        ["legitimate images, V_leg", "5,000", number(settings.get("legitimate"), ",d")],
         ["attacked validation images, V_atk", "2,000", each("attacked")],
-        ["legitimate test images, and as many attacked", "2,000", number(held.get("tested"), ",d")],
-        ["experiments", "40", number(held.get("experiments"), "d")],
+        ["legitimate test images, and as many attacked", "2,000", number(settings.get("tested"), ",d")],
+        ["experiments", "40", number(settings.get("experiments"), "d")],
         ["inputs that one ensemble serves", "100", "100"],
-        ["combinations of the calibration stage", "not given", number(held.get("combinations"), ",d")],
+        ["combinations of the calibration stage", "not given", number(settings.get("combinations"), ",d")],
         ["epochs of an autoencoder", "not given", each("autoencoder_epochs")],
-        ["images on which FGSM and BIM are fitted to Table 6", NOTHING, number(held.get("tried"), ",d")],
+        ["images on which FGSM and BIM are fitted to Table 6", NOTHING, number(settings.get("tried"), ",d")],
     ]
     return markdown(["setting", "paper", "here"], rows, 1)

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-
-from numpy.typing import NDArray
-
-from salus_studies.frame import page as pages
 from salus_studies.frame.markdown import Record, bullets, circumstances
-from salus_studies.frame.page import Show
+from salus_studies.frame.page import Page, Show, compose
+from salus_studies.frame.results import Results
 from salus_studies.skin_lesion import figures, tables
 from salus_studies.skin_lesion.published import ATTACKS, AUTHORS, DEFENCES, EXPERIMENTS, REMARKS, TITLE, VENUE
 from salus_studies.skin_lesion.sentences import summary
@@ -31,25 +25,14 @@ small changes (BPDA), every class tried, and then, but not by FGSM and UAP, Squa
 """
 
 
-def write_page(results: Record, arrays: Mapping[str, NDArray[Any]], page: Path) -> None:
-    """Write the page, and its figures into a folder of its name beside it, from stored results alone.
-
-    The same results give the same bytes. Figures come first, so that a page never shows one that is not there.
-
-    Args:
-        results: what ``salus reproduce skin-lesion`` stored as results.json.
-        arrays: ``perturbation|NETWORK`` ``[C, H, W]``, and ``picture|NETWORK-ATTACK|WHAT`` with ``WHAT`` clean and
-            attacked ``[P, C, H, W]``, and y, before and after ``[P]``.
-        page: the Markdown file.
-
-    Raises:
-        StoreError: the disk is full, or the place is not writable.
-    """
+def page(results: Results, folder: str) -> Page:
+    """Make the page, whose figures lie in ``folder``, from results alone."""
+    values = results.values
 
     def parts(show: Show) -> list[str]:
-        return [*head(results), *measured(results, show), *about(results)]
+        return [*head(values), *measured(values, show), *about(values)]
 
-    pages.write(page, figures.draw(results, arrays), parts)
+    return compose(figures.draw(values, results.arrays), folder, parts)
 
 
 def head(results: Record) -> list[str]:

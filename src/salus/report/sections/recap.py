@@ -36,7 +36,10 @@ def recap(run: Run) -> dict[str, Any] | None:
             first = next(iter(figures.values()))
             figure = recap_curves(
                 stages,
-                {word: [None if cell is None else read(cell) for cell in row] for word, read in figures.items()},
+                {
+                    word: [None if cell is None else figure_of(cell) for cell in row]
+                    for word, figure_of in figures.items()
+                },
                 [None, None, *(None if cell is None else first(cell) for cell in knowing)],
                 key=f"recap{len(panels)}",
                 alt=f"{title}, {name}, from stage to stage",
@@ -52,14 +55,14 @@ def _strongest(run: Run) -> dict[str, list[Record]]:
         if cell.get("robust_accuracy") is not None:
             kind = (cell["attack"], words.option_text(words.options(cell)), cell["norm"] or "")
             kinds.setdefault(kind, []).append(cell)
-    found: dict[str, list[Record]] = {}
+    attacks: dict[str, list[Record]] = {}
     for (_, options, _), cells in kinds.items():
         radii = [cell["eps"] for cell in cells if cell["guard"] == "none" and cell["eps"] is not None]
-        chosen = [cell for cell in cells if cell["eps"] == max(radii, default=None)]
-        if chosen:
-            title = words.title({**chosen[0], "threat_model": ""}, run.kind)
-            found[f"{title}, {options}" if title in found else title] = chosen
-    return found
+        strongest = [cell for cell in cells if cell["eps"] == max(radii, default=None)]
+        if strongest:
+            title = words.title({**strongest[0], "threat_model": ""}, run.kind)
+            attacks[f"{title}, {options}" if title in attacks else title] = strongest
+    return attacks
 
 
 def _of(cells: Sequence[Record], guard: str, threats: Sequence[str]) -> Record | None:
@@ -69,7 +72,7 @@ def _of(cells: Sequence[Record], guard: str, threats: Sequence[str]) -> Record |
 
 def _panels(row: Sequence[Record | None]) -> dict[str, Mapping[str, Figure]]:
     """Choose the figures: of all classes, and of disease where some class means it."""
-    chosen: dict[str, Mapping[str, Figure]] = {
+    panels: dict[str, Mapping[str, Figure]] = {
         "all classes": {
             "Accuracy": _accuracy,
             "Mean sensitivity": lambda cell: _mean(cell, "sensitivity"),
@@ -77,12 +80,12 @@ def _panels(row: Sequence[Record | None]) -> dict[str, Mapping[str, Figure]]:
         }
     }
     if any(cell and cell.get("health") for cell in row):
-        chosen["ill or healthy"] = {
+        panels["ill or healthy"] = {
             "Sensitivity": lambda cell: _health(cell, "sensitivity"),
             "Accuracy": lambda cell: _health(cell, "accuracy"),
             "NPV": lambda cell: _health(cell, "npv"),
         }
-    return chosen
+    return panels
 
 
 def _accuracy(cell: Record) -> float | None:
