@@ -36,7 +36,10 @@ Drawn = Annotated[
     Words("an odd number of members (1, 3, 5, ...)"),
 ]
 Temperature = Annotated[
-    Annotated[float, Field(ge=1)] | None, Field(description="of the softmaxes that jsd compares; none with re")
+    # A whole number stays one: a saved guard's fingerprint is made of it.
+    Annotated[int | float, Field(ge=1)] | None,
+    Words("a number from 1 up"),
+    Field(description="of the softmaxes that jsd compares; none with re"),
 ]
 
 Measure = tuple[Metric, float | None]  # a metric and, of jsd, the temperature

@@ -182,7 +182,11 @@ class OntoRange:
         ] = None,
         restarts: Annotated[int, Field(ge=1, description="descents for each input")] = 10,
         iterations: Annotated[int, Field(ge=1, description="steps of each descent")] = 200,
-        learning_rate: Annotated[float, Field(gt=0, description="of the descents, for values from 0 to 1")] = 10.0,
+        learning_rate: Annotated[
+            int | float,  # a whole number stays one: a saved guard's fingerprint is made of it
+            Words("a number above 0"),
+            Field(gt=0, description="of the descents, for values from 0 to 1"),
+        ] = 10.0,
         precision: Annotated[
             Literal["float32", "bfloat16"], Field(description="bfloat16 descends in mixed precision")
         ] = "float32",
