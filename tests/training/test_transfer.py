@@ -171,11 +171,11 @@ def test_patience_does_not_end_the_first_phase_and_counts_from_the_second_on() -
 
 
 def test_options_that_make_no_sense_are_refused() -> None:
-    with pytest.raises(OptionError, match="head_epochs=-1 will not do; it must be 0 or more"):
+    with pytest.raises(OptionError, match="Training: head_epochs must be a whole number from 0 up, not -1"):
         TransferOptions(head_epochs=-1)
-    with pytest.raises(OptionError, match=r"head_learning_rate=0\.0 will not do"):
+    with pytest.raises(OptionError, match=r"Training: head_learning_rate must be a number above 0, not 0\.0"):
         TransferOptions(head_learning_rate=0.0)
-    with pytest.raises(OptionError, match="epochs=0"):
+    with pytest.raises(OptionError, match="Training: epochs must be a whole number from 1 up or none, not 0"):
         TransferOptions(epochs=0)
 
 

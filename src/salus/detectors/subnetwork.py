@@ -71,7 +71,7 @@ class Subnetwork(SupervisedDetector):
         clean, attacked = (self._joined(self.hidden(part)) for part in self.pairs(classifier, x, y))  # [P, D] each
         self.learnt_ = {"mean": clean.mean(0), "deviation": clean.std(0, correction=0).clamp_min(1e-6)}
         held_out = torch.arange(len(clean)) % _HELD_OUT == 0
-        network = seeded_module(lambda: MLP(clean.shape[1], 2, self.widths), self.seed)
+        network = seeded_module(lambda: MLP(clean.shape[1], 2, hidden=self.widths), self.seed)
         history = train(
             network,
             self._told_apart(clean[~held_out], attacked[~held_out]),

@@ -202,7 +202,7 @@ class _Fold:
         self.held_out = _AttackedBeats.of(train.subset(held_out), attacked, low, high)
         channels, length = train.x.shape[1:]
         with seeded(options.seed, 1000 * number):
-            self.discriminator = Discriminator(len(train.classes), channels, length, options.widths).to(device)
+            self.discriminator = Discriminator(len(train.classes), channels, length, widths=options.widths).to(device)
             self.generator = Generator(len(train.classes), channels, skip=options.skip).to(device)
         self.optimizer = torch.optim.Adam(  # it passes over the network that has no gradients
             [*self.discriminator.parameters(), *self.generator.parameters()], options.learning_rate, options.betas

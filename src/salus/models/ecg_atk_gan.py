@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from salus.models.ecg_cnn import Trunk
+from salus.models.options import Dropout, Widths
 from salus.models.signal import conv, conv_block, spread, together
+from salus.options import checked
 
 SkipBlock = Literal["sdc", "sda"]
 
@@ -40,13 +42,15 @@ class Discriminator(nn.Module):
         dropout: share of the trunk's values that training drops before the heads (the released code's 0.2).
     """
 
+    @checked
     def __init__(
         self,
         classes: int,
         channels: int = 1,
         length: int = 280,
-        widths: Sequence[int] = (32, 64, 128, 256),
-        dropout: float = 0.2,
+        *,
+        widths: Widths = (32, 64, 128, 256),
+        dropout: Dropout = 0.2,
     ) -> None:
         super().__init__()
         self.trunk = Trunk(channels, length, widths, kernels=(3, 3))

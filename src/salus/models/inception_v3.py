@@ -7,9 +7,11 @@ from typing import Any
 
 from torch import Tensor, channels_last, nn
 
-from salus.models.imagenet import Colours, check_images, check_stem_stride, scale_channels
+from salus.models.imagenet import Colours, Scale, StemStride, check_images, scale_channels
+from salus.models.options import Dropout
 from salus.models.signal import together
 from salus.models.torchvision_ops import load_torchvision
+from salus.options import checked
 
 NAME = "inception-v3"
 SMALLEST = {2: 75, 1: 39}  # pixels, by the stride of the stem: one is left at the end
@@ -24,7 +26,7 @@ class InceptionV3(nn.Module):
     layers to look at: ``maxpool1``, ``maxpool2``, ``Mixed_5d``, ``Mixed_6e``, ``Mixed_7c``, and ``avgpool``, whose
     states are also ``penultimate``.
 
-    Small images are not scaled up; the stem's stride is lowered, as in networks for CIFAR. At 64 pixels that leaves
+    Small images are not scale_channels up; the stem's stride is lowered, as in networks for CIFAR. At 64 pixels that leaves
     2x2 positions at the end, where scaling up to 75 leaves one from no more detail, in half the time.
 
     Args:
@@ -46,18 +48,19 @@ class InceptionV3(nn.Module):
 
     spare_weights = ("AuxLogits.",)  # that published files hold beside the network's own
 
+    @checked
     def __init__(
         self,
         channels: int,
         rows: int,
         columns: int,
         classes: int,
-        width: float = 1.0,
-        stem_stride: int = 2,
-        dropout: float = 0.5,
+        *,
+        width: Scale = 1.0,
+        stem_stride: StemStride = 2,
+        dropout: Dropout = 0.5,
     ) -> None:
         super().__init__()
-        check_stem_stride(NAME, stem_stride)
         remedy = f" ({SMALLEST[1]}x{SMALLEST[1]} with stem_stride=1)" if stem_stride == 2 else ""
         check_images(NAME, channels, rows, columns, SMALLEST[stem_stride], remedy)
         self.colours = Colours(HALF, HALF)
