@@ -92,7 +92,7 @@ class Option:
 
 
 @functools.cache
-def options_of(declaring: Callable[..., Any]) -> tuple[Option, ...]:
+def options_of(declaring: Any) -> tuple[Option, ...]:
     """List the options that a dataclass or a constructor declares, or those that its ``declared_options()`` names."""
     return tuple(declaring.declared_options()) if hasattr(declaring, "declared_options") else written_options(declaring)
 
@@ -126,8 +126,7 @@ def check_fields(instance: Any, title: str) -> None:
     Raises:
         OptionError: a value is none of what its option may be.
     """
-    cls: Callable[..., Any] = type(instance)
-    for option in options_of(cls):
+    for option in options_of(type(instance)):
         value = getattr(instance, option.name)
         if option.annotation is Any or (value is option.default and not isinstance(value, list)):
             continue

@@ -68,7 +68,7 @@ def test_the_options_reach_the_trained_model_and_what_is_stored_of_it(saved: Pat
 
 def test_a_wrong_option_of_a_network_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     for model, words in (("mlp:hiden=3", "hidden"), ("mlp:hidden=a+b", "whole numbers")):
-        with pytest.raises(ModelError, match=words):
+        with pytest.raises(OptionError, match=words):
             run_audit(Plan.of({**QUICK, "model": model}), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

@@ -15,7 +15,8 @@ from salus.data import Dataset
 from salus.errors import BundleError, ModelError, OptionError, nearest
 from salus.models import MODELS
 from salus.models.pretrained import architecture, initial_model, pretrained_digest
-from salus.options import parse_value, split_spec
+from salus.models.registry import read_options
+from salus.options import split_spec
 
 
 @dataclass(frozen=True)
@@ -153,8 +154,7 @@ def parse_model(text: str, weights: Path | None = None) -> Network | ReadyModel:
             raise OptionError(
                 f"--weights goes with a model of your own (package.module:factory); {name!r} is trained here."
             )
-        options = split_spec(text, "model")[1]
-        return Network(text, name, {key.replace("-", "_"): several(v) for key, v in options.items()})
+        return Network(text, name, _network_options(name, split_spec(text, "model")[1]))
     if text.endswith(".pt2"):
         return Program(text, weights)
     if Path(text).is_dir():
@@ -173,12 +173,11 @@ def parse_model(text: str, weights: Path | None = None) -> Network | ReadyModel:
     )
 
 
-def several(value: Any) -> Any:
-    """Read numbers joined by plus, ``16+32``, as a list."""
-    if not isinstance(value, str) or "+" not in value:
-        return value
-    parts = [parse_value(part) for part in value.split("+")]
-    return parts if all(type(part) in (int, float) for part in parts) else value
+def _network_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Read a network's options, and the file of pretrained weights among them, as plain values."""
+    file = {key: value for key, value in options.items() if key == "pretrained"}
+    values = read_options(name, {key: value for key, value in options.items() if key not in file})
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()} | file
 
 
 def saved_classifier(folder: Path, data: Dataset) -> Classifier:

@@ -26,7 +26,7 @@ class InceptionV3(nn.Module):
     layers to look at: ``maxpool1``, ``maxpool2``, ``Mixed_5d``, ``Mixed_6e``, ``Mixed_7c``, and ``avgpool``, whose
     states are also ``penultimate``.
 
-    Small images are not scale_channels up; the stem's stride is lowered, as in networks for CIFAR. At 64 pixels that leaves
+    Small images are not scaled up; the stem's stride is lowered, as in networks for CIFAR. At 64 pixels that leaves
     2x2 positions at the end, where scaling up to 75 leaves one from no more detail, in half the time.
 
     Args:

@@ -21,7 +21,7 @@ from salus.attacks import PGD, Attack, AutoAttack
 from salus.classifier import Classifier
 from salus.data import Dataset
 from salus.metrics import ec57_under_attack, macro_f1, per_class, proportion
-from salus.metrics.ec57 import AttackedEC57Row
+from salus.metrics.ec57 import AttackedRow
 from salus.progress import console
 from salus_studies.frame.steps import Steps
 from salus_studies.heartbeats.goals import NATURAL
@@ -178,7 +178,7 @@ class Judge:
             "per_class": per_class(y, final, self.test.classes, groups),
         }
 
-    def by_record(self, answers: Answers | None) -> list[AttackedEC57Row]:
+    def by_record(self, answers: Answers | None) -> list[AttackedRow]:
         """Count in the manner of EC57, once every beat was attacked."""
         if answers is None or len(answers.rows) < len(self.test) or self.test.groups is None:
             return []
