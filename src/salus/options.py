@@ -91,9 +91,13 @@ class Option:
         raise OptionError(f"{which} must be {self.words}, not {value!r}.")
 
 
-@functools.cache
 def options_of(declaring: Any) -> tuple[Option, ...]:
     """List the options that a dataclass or a constructor declares, or those that its ``declared_options()`` names."""
+    return _declared_by(declaring)
+
+
+@functools.cache
+def _declared_by(declaring: Any) -> tuple[Option, ...]:
     return tuple(declaring.declared_options()) if hasattr(declaring, "declared_options") else written_options(declaring)
 
 

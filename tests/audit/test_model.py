@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from salus.audit import Plan, run_audit
-from salus.audit.model import Factory, Network, Program, SavedModel, parse_model
+from salus.audit.model import Factory, ModelFolder, Network, Program, parse_model
 from salus.classifier import Classifier
 from salus.errors import BundleError, ModelError, OptionError, StoreError
 from salus.guard import Guard
@@ -42,7 +42,7 @@ def test_a_networks_name_goes_before_a_folders(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "mlp").mkdir()
     monkeypatch.chdir(tmp_path)
     assert isinstance(parse_model("mlp"), Network)
-    assert isinstance(parse_model("./mlp"), SavedModel)
+    assert isinstance(parse_model("./mlp"), ModelFolder)
 
 
 @pytest.mark.parametrize(

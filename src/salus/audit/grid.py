@@ -9,7 +9,7 @@ import torch
 from salus.attacks import PGD
 from salus.attacks.poisoning import Trigger
 from salus.audit.cell import Attempt, Cell
-from salus.audit.setup import Bench, Setup
+from salus.audit.setup import Setup, Workbench
 from salus.data import Dataset
 from salus.guard import Guard
 from salus.storage import digest
@@ -24,7 +24,7 @@ _UNIVERSAL_SAMPLES = 2000
 
 
 @dataclass(frozen=True, eq=False)
-class Grid:
+class CellGrid:
     """All cells of an audit.
 
     Attributes:
@@ -42,7 +42,7 @@ class Grid:
     left_out: tuple[str, ...]
 
 
-def lay_out(setup: Setup, bench: Bench) -> Grid:
+def lay_out(setup: Setup, bench: Workbench) -> CellGrid:
     """Lay out the cells: clean ones, then each attack under each threat model on each guard that it faces."""
     plan, test = setup.plan, bench.splits.test
     indices = _drawn(len(test), plan.samples, plan.seed)
@@ -70,7 +70,7 @@ def lay_out(setup: Setup, bench: Bench) -> Grid:
         f"Left out of the threat model {threat.name}: {', '.join(dict.fromkeys(titles))}, {threat.unsuited}."
         for threat, titles in unsuited.items()
     )
-    return Grid(data, indices, tuple(cells), _check(data, bench.bare, plan.seed, probe), left_out)
+    return CellGrid(data, indices, tuple(cells), _check(data, bench.bare, plan.seed, probe), left_out)
 
 
 def _check(data: Dataset, bare: Guard, seed: int, probe: str) -> Cell:

@@ -124,7 +124,7 @@ class Program(Factory):
         return None
 
 
-class SavedModel(ReadyModel):
+class ModelFolder(ReadyModel):
     """The model in a folder that an audit, a guard or a hardening left."""
 
     def identity(self, test: Dataset) -> dict[str, Any]:
@@ -160,7 +160,7 @@ def parse_model(text: str, weights: Path | None = None) -> Network | ReadyModel:
     if Path(text).is_dir():
         if weights is not None:
             raise OptionError(f"--weights goes with package.module:factory; the model in {text!r} has its own.")
-        return SavedModel(text)
+        return ModelFolder(text)
     if colon and "=" not in rest:
         return Factory(text, weights)
     if Path(text).is_file():

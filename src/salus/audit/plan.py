@@ -20,7 +20,8 @@ from salus.declared import DeclaredModel
 from salus.errors import OptionError, nearest
 from salus.hardening.label_cleaning import CLEANINGS, LabelCleaning
 from salus.options import Repeated, Words, option_names, options_of, parse_value, split_spec
-from salus.threats import THREAT_MODELS, ThreatModel, find_threat
+from salus.threats import THREAT_MODELS, ThreatModel, WhiteBox, find_threat
+from salus.threats.models import Adaptive, Oblivious
 
 #: The sweep for attacks that name no eps, by kind of data; in the units of x.
 DEFAULT_EPS = {
@@ -160,9 +161,9 @@ class Plan(DataOptions):
     )
     false_alarm_rate: Annotated[float, Field(gt=0, lt=1, description="clean inputs a guard may reject")] = 0.01
     threat_model: Annotated[Specs, Field(description=f"what the attacker knows: {', '.join(THREAT_MODELS)}")] = (
-        "white-box",
-        "oblivious",
-        "adaptive",
+        WhiteBox.name,
+        Oblivious.name,
+        Adaptive.name,
     )
     substitute: Annotated[str, Field(description="what a transfer attacker trains on: data, split or queries")] = "data"
     target: Annotated[str | None, Field(description="the class that targeted attacks aim for")] = None

@@ -15,8 +15,8 @@ import torch
 import salus
 from salus.atomic import tensor_rows, write_json, write_text
 from salus.attacks.poisoning import POISONS
-from salus.audit.grid import Grid
-from salus.audit.setup import Bench, Setup
+from salus.audit.grid import CellGrid
+from salus.audit.setup import Setup, Workbench
 from salus.audit.summary import verdict, warnings
 from salus.batches import rows_held
 from salus.classifier import Classifier
@@ -29,7 +29,7 @@ Record = dict[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
-class Results:
+class AuditResults:
     """A finished audit.
 
     Attributes:
@@ -42,8 +42,8 @@ class Results:
     """
 
     setup: Setup
-    bench: Bench
-    grid: Grid
+    bench: Workbench
+    grid: CellGrid
     records: Sequence[Record]
     check: Record
     harm: Record | None
@@ -99,7 +99,7 @@ class Results:
         }
 
 
-def write_results(folder: Path, meta: Record, results: Results) -> None:
+def write_results(folder: Path, meta: Record, results: AuditResults) -> None:
     """Write ``results.json``, ``results.csv`` and the samples under attack."""
     _write_samples(folder, results.grid)
     write_json(folder / "results.json", {"meta": meta, "cells": results.records})
@@ -118,7 +118,7 @@ def _text(guard: Guard) -> str:
     return "; then ".join(parts)
 
 
-def _write_samples(folder: Path, grid: Grid) -> None:
+def _write_samples(folder: Path, grid: CellGrid) -> None:
     """Store the attacked samples: ``indices`` among the test samples, ``x`` and ``y``."""
     data, size = grid.data, rows_held(grid.data.x, len(grid.data))
     columns = (column.split(size) for column in (grid.indices, data.x, data.y))

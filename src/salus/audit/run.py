@@ -14,8 +14,8 @@ from salus.audit.grid import lay_out
 from salus.audit.harm import count_harm
 from salus.audit.measure import measure_cell
 from salus.audit.plan import Plan
-from salus.audit.results import Results, write_results
-from salus.audit.setup import Bench, Setup
+from salus.audit.results import AuditResults, write_results
+from salus.audit.setup import Setup, Workbench
 from salus.errors import StoreError
 from salus.guard import Verdict
 from salus.progress import Advance, console, progress
@@ -56,13 +56,13 @@ def run_audit(plan: Plan, out: Path | str, *, command: str = "") -> Outcome:
     setup = Setup.of(plan)
     with store.locked():
         store.claim(setup.subject.identity(), plan.model_dump(mode="json"))
-        bench = Bench(setup, store.folder)
+        bench = Workbench(setup, store.folder)
         grid = lay_out(setup, bench)
         with _computing(store, len(grid.cells) + 1) as compute:
             records = [compute(cell) for cell in grid.cells]
             check = compute(grid.check)
         harm = count_harm(store, grid.data, records, setup.harm)
-        results = Results(setup, bench, grid, records, check, harm)
+        results = AuditResults(setup, bench, grid, records, check, harm)
         meta = results.meta(command, time.perf_counter() - started)
         write_results(store.folder, meta, results)
     failed = sum(record["error"] is not None for record in records)

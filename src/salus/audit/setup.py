@@ -16,7 +16,7 @@ from salus.audit.defence import Defence
 from salus.audit.harm import parse_harm
 from salus.audit.plan import Plan
 from salus.audit.subject import Loaded, Subject, Trained, load_splits
-from salus.audit.substitutes import Recipe, SubstituteSource, parse_substitute
+from salus.audit.substitutes import SubstituteRecipe, SubstituteSource, parse_substitute
 from salus.data import Splits
 from salus.errors import OptionError, nearest
 from salus.guard import Guard
@@ -95,7 +95,7 @@ class Setup:
         return self.subject.plan
 
 
-class Bench:
+class Workbench:
     """What a setup's cells stand on, each trained or fitted once into the audit's folder, or read where it was.
 
     Attributes:
@@ -148,7 +148,7 @@ class Bench:
             for defence in self.setup.defences
         ]
 
-    def _recipe(self) -> Recipe:
+    def _recipe(self) -> SubstituteRecipe:
         """Say what an attacker trains who wants a classifier like the audited one."""
         setup, victim = self.setup, self.trained.classifier
         known: Mapping[str, Any] = victim.architecture or {}
@@ -157,7 +157,7 @@ class Bench:
         model = setup.subject.model
         public = {} if isinstance(model, Loaded) else model.options  # pretrained weights are public
         training = setup.subject.training
-        return Recipe(
+        return SubstituteRecipe(
             network=str(known["name"]),
             sizes={**known.get("options", {}), **public},
             training=replace(training, seed=training.seed + SEEDS_APART),

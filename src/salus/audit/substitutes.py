@@ -30,7 +30,7 @@ QUERY_SEEDS = 150
 
 
 @dataclass(frozen=True, eq=False)
-class Recipe:
+class SubstituteRecipe:
     """What an attacker trains who wants a classifier like the audited one, and from what.
 
     Attributes:
@@ -74,7 +74,7 @@ class SubstituteSource(ABC):
         return train, None
 
     @abstractmethod
-    def train(self, recipe: Recipe, theirs: Dataset | None) -> StandIn:
+    def train(self, recipe: SubstituteRecipe, theirs: Dataset | None) -> StandIn:
         """Train the classifier, or load it; ``theirs`` are the samples that the attacker was dealt."""
 
 
@@ -84,7 +84,7 @@ class SameData(SubstituteSource):
 
     name: ClassVar[str] = "data"
 
-    def train(self, recipe: Recipe, theirs: Dataset | None) -> StandIn:
+    def train(self, recipe: SubstituteRecipe, theirs: Dataset | None) -> StandIn:
         """Train it."""
         return StandIn(recipe.again(), recipe.splits.train, {"kind": self.name})
 
@@ -99,7 +99,7 @@ class OwnShare(SubstituteSource):
         """Deal each a half."""
         return attackers_share(train, seed=seed)
 
-    def train(self, recipe: Recipe, theirs: Dataset | None) -> StandIn:
+    def train(self, recipe: SubstituteRecipe, theirs: Dataset | None) -> StandIn:
         """Train it on the attacker's half."""
         samples = recipe.splits.train if theirs is None else theirs
 
@@ -129,7 +129,7 @@ class FromAnswers(SubstituteSource):
     engine: JacobianAugmentation
     seeds: int
 
-    def train(self, recipe: Recipe, theirs: Dataset | None) -> StandIn:
+    def train(self, recipe: SubstituteRecipe, theirs: Dataset | None) -> StandIn:
         """Question the victim about a few samples, whose labels it alone tells, and train."""
         validation, victim = recipe.splits.validation, recipe.victim
         order = torch.randperm(len(validation), generator=torch.Generator().manual_seed(recipe.seed))
@@ -176,7 +176,7 @@ def parse_substitute(spec: str, seed: int) -> SubstituteSource:
 
 
 def _kept(
-    spec: str, recipe: Recipe, samples: Dataset, fit: Callable[[Path], tuple[Classifier, dict[str, Any]]]
+    spec: str, recipe: SubstituteRecipe, samples: Dataset, fit: Callable[[Path], tuple[Classifier, dict[str, Any]]]
 ) -> StandIn:
     """Read the substitute that was kept, or train it and keep it."""
     place = recipe.folder / f"substitute-{slug(spec)}-{digest(spec)[:8]}"

@@ -11,7 +11,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from salus.atomic import write_text
 from salus.errors import BundleError
 from salus.figures.style import plain
-from salus.report import words
 from salus.report.run_folder import Run
 from salus.report.sections.about import about
 from salus.report.sections.accuracy import accuracy
@@ -26,6 +25,7 @@ from salus.report.sections.reach import reach
 from salus.report.sections.recap import recap
 from salus.report.sections.smallest import smallest
 from salus.report.tables import Glossary
+from salus.threats import FIXED, THREAT_MODELS, threat_named
 
 
 def write_report(run: Path) -> Path:
@@ -89,7 +89,7 @@ def _warnings(run: Run) -> list[str]:
     for guard in run.guards:
         rows = [cell for cell in run.attacked if cell["guard"] == guard and guard != "none"]
         said = any(guard in sentence and "upper bound" in sentence for sentence in warnings)
-        if rows and not said and all(cell["threat_model"] != "adaptive" for cell in rows):
+        if rows and not said and not any(threat_named(cell["threat_model"]).knows_guard for cell in rows):
             warnings.append(f"Guard {guard!r} was not attacked by anyone who knows it: its figures are an upper bound.")
     count = len(failures(run))
     if count:
@@ -101,7 +101,7 @@ def _warnings(run: Run) -> list[str]:
 
 def _threats(run: Run) -> list[tuple[str, str]]:
     used = {cell["threat_model"] for cell in run.cells}
-    return [(name, meaning) for name, meaning in words.THREATS.items() if name in used]
+    return [(name, threat.summary) for name, threat in {**THREAT_MODELS, **FIXED}.items() if name in used]
 
 
 @cache

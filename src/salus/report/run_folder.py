@@ -16,14 +16,12 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from salus.errors import BundleError
+from salus.threats import threat_named
 
 Record = dict[str, Any]
 
 #: Values of an array that are read together.
 _VALUES = 2**22
-
-#: The threat model of harmless changes, which are no attacks.
-CONTROL = "control"
 
 
 @dataclass(frozen=True)
@@ -150,12 +148,12 @@ class Run:
     @property
     def attacked(self) -> list[Record]:
         """Finished cells of attacks, without controls."""
-        return [c for c in self.finished if c["attack"] is not None and c["threat_model"] != CONTROL]
+        return [c for c in self.finished if c["attack"] is not None and threat_named(c["threat_model"]).attacks]
 
     @property
     def controls(self) -> list[Record]:
         """Finished cells of harmless changes."""
-        return [cell for cell in self.finished if cell["threat_model"] == CONTROL]
+        return [c for c in self.finished if c["attack"] is not None and not threat_named(c["threat_model"]).attacks]
 
     @property
     def finished(self) -> list[Record]:

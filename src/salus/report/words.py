@@ -19,18 +19,6 @@ BARE = "bare classifier"
 
 _NORMS = {"linf": "L∞", "l2": "L2", "l1": "L1", "l0": "L0"}
 
-THREATS = {
-    "white-box": "The attack is computed on the bare classifier and judged on it.",
-    "transfer": "The attacker knows only a substitute that was trained apart.",
-    "oblivious": "The attacker knows the classifier, but not that a guard stands before it.",
-    "gray-box": "The attacker knows the same architectures and defence, trained apart with another seed.",
-    "adaptive": "The attacker knows the whole guard and aims for inputs that it accepts and gets wrong: "
-    "the worst result per sample over all variants and the oblivious attack.",
-    "decision-only": "The attacker sees only the guard's final answers, and every question is counted.",
-    "backdoor": "The attacker poisoned the training data, and stamps the trigger on the input.",
-    "control": "No attacker: a harmless change of the kind that inputs meet every day.",
-}
-
 
 def number(value: float | None) -> str:
     """Write a count or a cost to read, not to compute with."""

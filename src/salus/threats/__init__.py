@@ -11,7 +11,7 @@ from salus.threats.base import AttackedSamples, Samples, StandIn, ThreatModel, W
 from salus.threats.engines import decision_only, full_strength, oblivious, transfer
 from salus.threats.gray_box import gray_box
 from salus.threats.latent import LatentSearch
-from salus.threats.models import FIXED, THREAT_MODELS, WhiteBox, find_threat
+from salus.threats.models import FIXED, THREAT_MODELS, WhiteBox, find_threat, threat_named
 from salus.threats.objectives import ClassConsistent, Eq6, FeatureMatching, GuardObjective, Orthogonal
 from salus.threats.universal import adaptive_universal, universal_variants
 from salus.threats.worst import AdaptiveResult
@@ -39,6 +39,7 @@ __all__ = [
     "full_strength",
     "gray_box",
     "oblivious",
+    "threat_named",
     "transfer",
     "universal_variants",
 ]

@@ -96,6 +96,8 @@ class ThreatModel(ABC):
     deals: ClassVar[bool] = False
     #: Why attacks are left out that do not go with it.
     unsuited: ClassVar[str] = ""
+    #: There is an attacker.
+    attacks: ClassVar[bool] = True
     #: The attacker knows the whole guard.
     knows_guard: ClassVar[bool] = False
 

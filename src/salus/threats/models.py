@@ -281,6 +281,7 @@ class Harmless(OnAClassifier):
     """Nobody."""
 
     name = "control"
+    attacks = False
     summary = "No attacker: a harmless change of the kind that inputs meet every day."
 
 
@@ -291,6 +292,11 @@ THREAT_MODELS: dict[str, type[ThreatModel]] = {
 
 #: Those of attacks that go with one alone, which no plan names.
 FIXED: dict[str, type[ThreatModel]] = {model.name: model for model in (Poisoner, Harmless)}
+
+
+def threat_named(name: str) -> type[ThreatModel]:
+    """Return the threat model of this name in stored records."""
+    return {**THREAT_MODELS, **FIXED}[name]
 
 
 def find_threat(name: str) -> type[ThreatModel]:

@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from salus.figures.style import INK, MUTED, PALETTE, axes, inline, shorten, spread, style
 from salus.report import words
 from salus.report.run_folder import Line, Record
+from salus.threats.models import GrayBox, Oblivious, Transfer
 
-_DASHES = {"transfer": (0, (1.2, 1.2)), "oblivious": (0, (4, 1.6)), "gray-box": (0, (4, 1.2, 1, 1.2))}
+_DASHES = {Transfer.name: (0, (1.2, 1.2)), Oblivious.name: (0, (4, 1.6)), GrayBox.name: (0, (4, 1.2, 1, 1.2))}
 #: Radii further apart than this are drawn on a scale of ratios.
 _WIDE = 20.0
 

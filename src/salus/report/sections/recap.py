@@ -12,9 +12,11 @@ from typing import Any
 from salus.report import words
 from salus.report.figures.recap import recap_curves
 from salus.report.run_folder import Record, Run
+from salus.threats import ThreatModel
+from salus.threats.models import Adaptive, DecisionOnly, Oblivious, Transfer, WhiteBox
 
 #: Threat models of the bare classifier, and of a guard that the attacker does not know.
-_BARE, _UNAWARE = ("white-box", "transfer", "decision-only"), ("oblivious", "transfer")
+_BARE, _UNAWARE, _KNOWING = (WhiteBox, Transfer, DecisionOnly), (Oblivious, Transfer), (Adaptive,)
 
 #: Reads a figure of a cell.
 Figure = Callable[[Record], "float | None"]
@@ -27,7 +29,7 @@ def recap(run: Run) -> dict[str, Any] | None:
     for title, cells in _strongest(run).items():
         bare = _of(cells, "none", _BARE)
         unaware = [_of(cells, guard, _UNAWARE) for guard in guards]
-        knowing = [_of(cells, guard, ("adaptive",)) for guard in guards]
+        knowing = [_of(cells, guard, _KNOWING) for guard in guards]
         if bare is None or not any(unaware + knowing):
             continue
         stages = ["clean", "attacked", *guards]
@@ -65,9 +67,9 @@ def _strongest(run: Run) -> dict[str, list[Record]]:
     return attacks
 
 
-def _of(cells: Sequence[Record], guard: str, threats: Sequence[str]) -> Record | None:
+def _of(cells: Sequence[Record], guard: str, threats: Sequence[type[ThreatModel]]) -> Record | None:
     rows = [cell for cell in cells if cell["guard"] == guard]
-    return next((cell for threat in threats for cell in rows if cell["threat_model"] == threat), None)
+    return next((cell for threat in threats for cell in rows if cell["threat_model"] == threat.name), None)
 
 
 def _panels(row: Sequence[Record | None]) -> dict[str, Mapping[str, Figure]]:

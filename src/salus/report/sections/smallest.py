@@ -11,6 +11,7 @@ from salus.report import words
 from salus.report.figures.distances import DistanceCurve, distance_curves
 from salus.report.run_folder import Record, Run
 from salus.report.tables import Glossary, Table, TableCell, head, heads, text
+from salus.threats import WhiteBox
 
 
 def smallest(run: Run, glossary: Glossary) -> dict[str, Any] | None:
@@ -46,7 +47,7 @@ def _curve(run: Run, cell: Record) -> DistanceCurve | None:
     pairs = zip(arrays.pieces("x_adv"), samples.pieces("x"), strict=True)
     distances = np.concatenate([_distance(x_adv, x, cell["norm"]) for x_adv, x in pairs])
     distances = distances[good & arrays["reached"].astype(bool)]
-    name = words.attack(cell["attack"]) + ("" if cell["threat_model"] == "white-box" else f", {cell['threat_model']}")
+    name = words.attack(cell["attack"]) + ("" if cell["threat_model"] == WhiteBox.name else f", {cell['threat_model']}")
     return DistanceCurve(name, np.sort(distances), int(good.sum()), len(good))
 
 
