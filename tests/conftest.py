@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import runpy
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 import torch
+from hypothesis import settings
 from torch import Tensor, nn
 
 from salus.classifier import Classifier
 from salus.data import Dataset, Provenance
 from salus.detectors import IDefender
 from salus.guard import Guard
+
+# How many examples a fuzzed test takes: here a few, in `make soak` the full count (pytest --hypothesis-profile=soak).
+settings.register_profile("suite", deadline=None, max_examples=60)
+settings.register_profile("soak", deadline=None, max_examples=2000)
+settings.load_profile("suite")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what soaks wherever ``-m`` does not speak of it, with ``-m "not slow"`` too."""
+    if "soak" not in config.getoption("markexpr"):
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("soak")])
+        items[:] = [item for item in items if not item.get_closest_marker("soak")]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -32,6 +48,24 @@ def mitdb_folder() -> Path:
     if not (folder / "RECORDS").is_file():
         pytest.skip("SALUS_DATA holds no mitdb")
     return folder
+
+
+@pytest.fixture
+def run_script(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., CompletedProcess[str]]:
+    """Run a script as ``python SCRIPT WORDS`` would, in this process: another one imports torch for seconds."""
+
+    def run(script: Path, *words: str | Path) -> CompletedProcess[str]:
+        command = [str(script), *map(str, words)]
+        monkeypatch.syspath_prepend(str(script.parent))
+        monkeypatch.setattr(sys, "argv", command)
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            runpy.run_path(str(script), run_name="__main__")
+        return CompletedProcess(command, int(end.value.code or 0), *capsys.readouterr())
+
+    return run
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +15,19 @@ import pytest
 
 from salus.attacks import ATTACKS
 
+WritePage = Callable[..., subprocess.CompletedProcess[str]]
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = DOCS / "attacks.md"
 
 
-def write_page(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(DOCS / "attacks_page.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+@pytest.fixture
+def write_page(run_script: Callable[..., subprocess.CompletedProcess[str]]) -> WritePage:
+    return partial(run_script, DOCS / "attacks_page.py")
 
 
 def test_the_page_and_its_figures_are_not_stale() -> None:
-    done = write_page("--check")
+    command = [sys.executable, str(DOCS / "attacks_page.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -64,7 +68,7 @@ def result(library: str, success: str, seconds: float, error: str = "") -> dict[
     return head if error else head | ran
 
 
-def test_results_become_tables_bars_and_figures_that_go_stale_with_them(tmp_path: Path) -> None:
+def test_results_become_tables_bars_and_figures_that_go_stale_with_them(tmp_path: Path, write_page: WritePage) -> None:
     results = [
         result("salus", "1110", 0.5),
         result("foolbox", "1100", 1.0),

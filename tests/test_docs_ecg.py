@@ -6,12 +6,15 @@ import copy
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
+WritePage = Callable[..., subprocess.CompletedProcess[str]]
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE, STORED = DOCS / "ecg.md", DOCS / "ecg-results.json"
 CLASSES = ("N", "S", "V", "F")
@@ -19,9 +22,9 @@ FIGURES = ("beats-hardened", "beats-plain", "curve", "frontier")
 BEATS = {"N": 1800, "S": 100, "V": 60, "F": 40}
 
 
-def write_page(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(DOCS / "ecg_page.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+@pytest.fixture
+def write_page(run_script: Callable[..., subprocess.CompletedProcess[str]]) -> WritePage:
+    return partial(run_script, DOCS / "ecg_page.py")
 
 
 @pytest.fixture
@@ -117,11 +120,14 @@ def whole() -> dict[str, Any]:
 
 @pytest.mark.skipif(not (PAGE.exists() and STORED.exists()), reason="not measured yet")
 def test_the_page_and_its_figures_are_not_stale() -> None:
-    done = write_page("--check")
+    command = [sys.executable, str(DOCS / "ecg_page.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_page_and_figures_come_out_the_same_twice_and_go_stale_with_the_results(tmp_path: Path) -> None:
+def test_page_and_figures_come_out_the_same_twice_and_go_stale_with_the_results(
+    tmp_path: Path, write_page: WritePage
+) -> None:
     stored, pages = tmp_path / "stored.json", [tmp_path / name / "ecg.md" for name in ("one", "two")]
     stored.write_text(json.dumps(whole()))
     for page in pages:
@@ -211,7 +217,7 @@ def test_sentences_follow_the_numbers(generator: ModuleType) -> None:
     assert "98.0 → 50.0" in text and "98.0 → –" in text and "<details>" in text
 
 
-def test_results_are_gathered_from_the_judged_folders(tmp_path: Path) -> None:
+def test_results_are_gathered_from_the_judged_folders(tmp_path: Path, write_page: WritePage) -> None:
     judged_beats, frontier, out = tmp_path / "beats", tmp_path / "frontier.json", tmp_path / "ecg-results.json"
     judged_beats.mkdir()
     result = judged("beats")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,6 +17,7 @@ from safetensors.numpy import save_file
 
 from salus_studies.skin_lesion.cells import COPY, KNOWS, Case
 
+WritePage = Callable[..., subprocess.CompletedProcess[str]]
 DOCS = Path(__file__).parents[1] / "docs"
 CLASSES = ["MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC"]
 
@@ -85,12 +88,14 @@ def generator(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return imaging_page
 
 
-def write_page(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(DOCS / "imaging_page.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+@pytest.fixture
+def write_page(run_script: Callable[..., subprocess.CompletedProcess[str]]) -> WritePage:
+    return partial(run_script, DOCS / "imaging_page.py")
 
 
-def test_a_run_becomes_a_page_that_goes_stale_with_its_results(run: Path, tmp_path: Path) -> None:
+def test_a_run_becomes_a_page_that_goes_stale_with_its_results(
+    run: Path, tmp_path: Path, write_page: WritePage
+) -> None:
     stored, page = tmp_path / "stored.json", tmp_path / "imaging.md"
     arguments = ("--stored", stored, "--page", page)
     made = write_page("--collect", run, *arguments)
@@ -132,7 +137,8 @@ def test_a_purifier_that_gradients_only_guess_is_never_said_to_hold(
 
 
 def test_the_page_and_its_figures_are_not_stale() -> None:
-    done = write_page("--check")
+    command = [sys.executable, str(DOCS / "imaging_page.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
