@@ -2,6 +2,7 @@
 # make test    every test, the slow ones too
 # make soak    what takes longer: full counts of fuzzing, load, faults; the result lands in benchmarks/soak.json
 # make lint    style, types, and which room may import which
+# make docs    the pages of docs/ as a site, and the reference from the docstrings; begins at build/docs/index.html
 # make bench   speed against the floor
 # make clean   remove the virtual environment and all caches; runs/ stays
 
@@ -16,7 +17,7 @@ CHECK := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 10))
 PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13 python3.10; do \
 	"$$python" -c '$(CHECK)' >/dev/null 2>&1 && { echo "$$python"; break; }; done)
 
-.PHONY: demo test soak lint bench clean
+.PHONY: demo test soak lint docs bench clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -34,14 +35,19 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/mypy --strict
 	$(BIN)/lint-imports
 
+# Every page anew (-E -a), as pages that did not change are not warned of again; every warning an error (-W).
+docs: $(VENV)/.installed-docs
+	rm -rf build/docs
+	$(BIN)/python -m sphinx -E -a -W --keep-going -q -d build/doctrees -c docs . build/docs
+
 bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/import_time.py
 	$(BIN)/python benchmarks/pgd.py
 	$(BIN)/python benchmarks/idefender.py
 
 clean:
-	rm -rf $(VENV) build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
-	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf $(VENV) build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache docs/reference/salus*.md
+	find src tests benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.made:
 	@test -n "$(PYTHON)" || { echo "Salus needs Python 3.10 or newer with venv; found none on the PATH." >&2; exit 2; }
@@ -54,4 +60,8 @@ $(VENV)/.installed: $(VENV)/.made pyproject.toml $(CONSTRAINTS)
 
 $(VENV)/.installed-dev: $(VENV)/.made pyproject.toml $(CONSTRAINTS)
 	$(BIN)/python -m pip install -c $(CONSTRAINTS) -e '.[images,dev]'
+	touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-docs: $(VENV)/.made pyproject.toml $(CONSTRAINTS)
+	$(BIN)/python -m pip install -c $(CONSTRAINTS) -e '.[docs]'
 	touch $@ $(VENV)/.installed

@@ -18,7 +18,7 @@ ONE_PERCENT = 1.01
 
 
 @dataclass(frozen=True)
-class Verdict:
+class BarVerdict:
     """Whether a bar is met; ``met`` is None where no peer ran to compare with."""
 
     bar: str
@@ -26,50 +26,50 @@ class Verdict:
     met: bool | None
 
 
-Bar = Callable[[Record], Iterator[Verdict]]
+Bar = Callable[[Record], Iterator[BarVerdict]]
 
 
-def no_weaker(record: Record) -> Iterator[Verdict]:
+def no_weaker(record: Record) -> Iterator[BarVerdict]:
     """Success no more than half a point under the best peer's, on the samples that the peer attacked."""
     peers = _peers(record)
     for own in _own(record):
         worst = max(peers, key=lambda peer: _success(peer) - _success(own, peer), default=None)
         if worst is None:
-            yield Verdict("success", "no peer ran", None)
+            yield BarVerdict("success", "no peer ran", None)
             continue
         reached, theirs = _success(own, worst), _success(worst)
         found = f"{reached:.1%}, {_name(worst)} {theirs:.1%}"
         bar = f"{_of(own)}success no more than half a point under the best peer's"
-        yield Verdict(bar, found, reached >= theirs - HALF_A_POINT)
+        yield BarVerdict(bar, found, reached >= theirs - HALF_A_POINT)
 
 
-def no_farther(record: Record) -> Iterator[Verdict]:
+def no_farther(record: Record) -> Iterator[BarVerdict]:
     """Median distance at most 1.01 times the best peer's, at no more passes; failures count as infinitely far."""
     (own,) = _own(record)
     peers = _peers(record)
     if not peers:
-        yield Verdict("distance", "no peer ran", None)
+        yield BarVerdict("distance", "no peer ran", None)
         return
     best = _nearest(peers, own)
     mine, theirs, cost = _median(own, best), _median(best), "backward" if best["backward"] else "queries"
     found = f"{mine:.4g} in {own[cost]:.0f}, {_name(best)} {theirs:.4g} in {best[cost]:.0f} ({_words(cost)})"
     bar = f"median distance at most {ONE_PERCENT:g} times the best peer's at no more {_words(cost)}"
-    yield Verdict(bar, found, mine <= ONE_PERCENT * theirs and own[cost] <= best[cost])
+    yield BarVerdict(bar, found, mine <= ONE_PERCENT * theirs and own[cost] <= best[cost])
 
 
 def fewer_passes(share: float) -> Bar:
     """Forward and backward passes a sample, as a share of the best peer's: the nearest one's."""
 
-    def bar(record: Record) -> Iterator[Verdict]:
+    def bar(record: Record) -> Iterator[BarVerdict]:
         (own,) = _own(record)
         peers = _peers(record)
         if not peers:
-            yield Verdict("passes", "no peer ran", None)
+            yield BarVerdict("passes", "no peer ran", None)
             return
         best = _nearest(peers, own)
         found = f"{own['backward']:.0f}, {_name(best)} {best['backward']:.0f}"
         met = own["backward"] <= share * best["backward"]
-        yield Verdict(f"at most {share:g} of the best peer's backward passes", found, met)
+        yield BarVerdict(f"at most {share:g} of the best peer's backward passes", found, met)
 
     return bar
 
@@ -77,9 +77,9 @@ def fewer_passes(share: float) -> Bar:
 def of_nominal(limit: float, settings: str) -> Bar:
     """Time over that of the bare forward and backward passes."""
 
-    def bar(record: Record) -> Iterator[Verdict]:
+    def bar(record: Record) -> Iterator[BarVerdict]:
         for own in _own(record, settings):
-            yield Verdict(
+            yield BarVerdict(
                 f"{settings}: at most {limit:g} of the bare passes", f"{own['of_bare']:.2f}", own["of_bare"] <= limit
             )
 
@@ -89,7 +89,7 @@ def of_nominal(limit: float, settings: str) -> Bar:
 def faster(factor: float, than: str | None = None, settings: str | None = None, *, per_query: bool = False) -> Bar:
     """Time a sample (or a query), so many times less than a library's, or than the fastest peer that does as well."""
 
-    def bar(record: Record) -> Iterator[Verdict]:
+    def bar(record: Record) -> Iterator[BarVerdict]:
         (own,) = _own(record, settings)
         rivals = [peer for peer in _peers(record) if than in (None, peer["library"])]
         if than is None:
@@ -101,7 +101,7 @@ def faster(factor: float, than: str | None = None, settings: str | None = None, 
         else:
             name = f"{_of(own)}{factor:g} times {whom}{', a query' if per_query else ''}"
         if not rivals:
-            yield Verdict(name, "it did not run" if than else "no peer ran", None)
+            yield BarVerdict(name, "it did not run" if than else "no peer ran", None)
             return
         # A time bar holds where it holds by the clock and in processor seconds.
         ratios = [
@@ -112,7 +112,7 @@ def faster(factor: float, than: str | None = None, settings: str | None = None, 
         # What is left when Salus's own time is taken away: its forward and backward passes alone.
         most = own["of_bare"] * _cost(rivals[worst], "seconds", per_query) / _cost(own, "seconds", per_query)
         found = f"{ratios[worst]:.2f} times {_name(rivals[worst])}; its passes alone would make it {most:.2f} times"
-        yield Verdict(name, found, ratios[worst] >= factor)
+        yield BarVerdict(name, found, ratios[worst] >= factor)
 
     return bar
 
@@ -122,10 +122,10 @@ def at_largest(bar: Bar) -> Bar:
     return lambda record: bar(record) if record["largest"] else iter(())
 
 
-def judge(bars: Iterable[Bar], record: Record) -> list[Verdict]:
+def judge(bars: Iterable[Bar], record: Record) -> list[BarVerdict]:
     """Hold a record against the bars of its row."""
     if not _own(record):
-        return [Verdict("Salus runs", _why(record), False)]
+        return [BarVerdict("Salus runs", _why(record), False)]
     return [verdict for bar in bars for verdict in bar(record)]
 
 

@@ -85,7 +85,6 @@ def judged(model: nn.Module, x_adv: Tensor, x: Tensor, y: Tensor, task: Task, *,
         fallen = (model(x_adv.float()).argmax(1) != y) & allowed
     return {
         "samples": len(x),
-        "outside": int((~allowed).sum()),
         "success": "".join("1" if won else "0" for won in fallen.tolist()),
         "distance": [float(f"{value:.5g}") for value in distance.nan_to_num(1e9).tolist()],
     }
@@ -126,7 +125,6 @@ def summarise(result: Result) -> None:
     """Put medians in the place of the repeats."""
     repeats = result.pop("repeats")
     if repeats and not result["error"]:
-        result["runs"] = len(repeats)
         result |= {name: float(f"{median(repeat[name] for repeat in repeats):.5g}") for name in repeats[0]}
 
 

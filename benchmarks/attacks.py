@@ -5,7 +5,8 @@ Run: pip install -e '.[bench]'; pip install --no-deps adv-lib==0.2.8
 
 All libraries attack the same samples of the same network in one run, in turn. Passes and queries are counted by one
 module around the network, success and distance are judged on the bare network. Each row is stored as soon as it is
-done, and replaces the row of an earlier run. Ends with 1 where a bar is missed.
+done, and replaces the row of an earlier run; `salus reproduce attacks --rebuild` makes docs/attacks.md of them. Ends
+with 1 where a bar is missed.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from attack_rows import ROWS
 from attack_runs import SLOW, Repeat, bare_passes, list_contenders, new_result, run, summarise
 from bench_data import Bench, bench, write
 
-STORED = Path(__file__).parents[1] / "docs" / "attacks-benchmark.json"
+STORED = Path(__file__).parents[1] / "src" / "salus_studies" / "attacks" / "results.json"
 
 
 def main() -> int:
@@ -80,8 +81,6 @@ def run_row(name: str, eps: float | None, samples: Bench, options: argparse.Name
         "norm": row.norm,
         "samples": len(task.x),
         "threads": options.threads,
-        "load": round(os.getloadavg()[0], 2),
-        "bare": {unit: median(repeat[unit] for repeat in bare) for unit in bare[0]},
         "accuracy": samples.accuracy,
         "command": shlex.join(["python", "benchmarks/attacks.py", *sys.argv[1:]]),
         "results": results,

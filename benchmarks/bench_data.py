@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,7 +96,5 @@ def read_idx(path: Path) -> Tensor:
 
 
 def write(path: Path, content: dict[str, Any]) -> None:
-    """Write results, a list of numbers on one line."""
-    text = json.dumps(content, indent=1, ensure_ascii=False)
-    text = re.sub(r"\[[^\[\]{}\"]*\]", lambda numbers: " ".join(numbers[0].split()), text)
-    atomic.write_bytes(path, f"{text}\n".encode())
+    """Write results, as compact as studies store them."""
+    atomic.write_text(path, json.dumps(content, separators=(",", ":"), ensure_ascii=False) + "\n")

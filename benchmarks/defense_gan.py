@@ -151,7 +151,7 @@ def idefender_seconds(x: Tensor) -> float:
     """Time I-defender's score of an image beside the classifier's forward pass."""
     classifier = Classifier(build_model("small-cnn", (1, 28, 28), 10, {}), list("0123456789"), shape=(1, 28, 28))
     train, y = torch.rand(500, 1, 28, 28), torch.arange(500) % 10
-    detector = IDefender(components=1, layers="logits").fit(classifier, train, y)
+    detector = IDefender(components=1, layers=("logits",)).fit(classifier, train, y)
     with torch.no_grad():
         states = classifier.states(x, detector.layers)
         times = []

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import os
-import runpy
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from subprocess import CompletedProcess
 
 import pytest
 import torch
@@ -48,24 +45,6 @@ def mitdb_folder() -> Path:
     if not (folder / "RECORDS").is_file():
         pytest.skip("SALUS_DATA holds no mitdb")
     return folder
-
-
-@pytest.fixture
-def run_script(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., CompletedProcess[str]]:
-    """Run a script as ``python SCRIPT WORDS`` would, in this process: another one imports torch for seconds."""
-
-    def run(script: Path, *words: str | Path) -> CompletedProcess[str]:
-        command = [str(script), *map(str, words)]
-        monkeypatch.syspath_prepend(str(script.parent))
-        monkeypatch.setattr(sys, "argv", command)
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as end:
-            runpy.run_path(str(script), run_name="__main__")
-        return CompletedProcess(command, int(end.value.code or 0), *capsys.readouterr())
-
-    return run
 
 
 @dataclass(frozen=True)

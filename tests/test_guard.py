@@ -74,7 +74,7 @@ def test_what_guards_train_is_kept_so_that_equal_ones_train_once_and_a_stopped_f
     from salus.purifiers import DefenseGANPurifier, MultiMagNetReformer, Reformer
 
     trained: list[str] = []
-    train, play = training._Run.train, _Game.play
+    train, play = training._RepositoryTraining.train, _Game.play
     stops = ["after two"]
 
     def counted(run, spec, advance):
@@ -94,7 +94,7 @@ def test_what_guards_train_is_kept_so_that_equal_ones_train_once_and_a_stopped_f
         return fitted(MultiMagNet(epochs=1, draw_seed=0), MultiMagNetReformer(epochs=1, draw_seed=0), folder)
 
     alone = several(None)
-    monkeypatch.setattr(training._Run, "train", counted)
+    monkeypatch.setattr(training._RepositoryTraining, "train", counted)
     monkeypatch.setattr(_Game, "play", epoch)
     with pytest.raises(KeyboardInterrupt):
         several(tmp_path)

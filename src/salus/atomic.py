@@ -40,7 +40,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         StoreError: the disk is full, or the place is not writable.
     """
-    with _replaced(path) as place, storage_errors(path):
+    with _replacement(path) as place, storage_errors(path):
         place.write_bytes(content)
 
 
@@ -56,7 +56,7 @@ def write_json(path: Path, content: Any) -> None:
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write tensors as safetensors, whole or not at all."""
-    with _replaced(path) as place, storage_errors(path):
+    with _replacement(path) as place, storage_errors(path):
         try:
             save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, place)
         except SafetensorError as error:  # it wraps what the operating system says, in words alone
@@ -81,7 +81,7 @@ def tensor_rows(path: Path, count: int) -> Iterator[Callable[[Mapping[str, Tenso
     """
     starts: dict[str, int] = {}
     done = 0
-    with _replaced(path) as place:
+    with _replacement(path) as place:
         with storage_errors(path):
             file = place.open("wb")
 
@@ -108,8 +108,10 @@ def _begin(file: IO[bytes], rows: Mapping[str, Tensor], count: int) -> dict[str,
     for name, part in sorted(rows.items(), key=lambda item: (-item[1].element_size(), item[0])):
         starts[name], end = end, end + count * part[0].nbytes
         header[name] = {
-            "dtype": _TYPES[part.dtype], "shape": [count, *part.shape[1:]], "data_offsets": [starts[name], end],
-        }  # fmt: skip
+            "dtype": _TYPES[part.dtype],
+            "shape": [count, *part.shape[1:]],
+            "data_offsets": [starts[name], end],
+        }
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     file.write(len(text).to_bytes(8, "little") + text)
@@ -117,7 +119,7 @@ def _begin(file: IO[bytes], rows: Mapping[str, Tensor], count: int) -> dict[str,
 
 
 @contextmanager
-def _replaced(path: Path) -> Iterator[Path]:
+def _replacement(path: Path) -> Iterator[Path]:
     """Let the block write another file, and put it in the place of ``path`` once it is on the disk."""
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)

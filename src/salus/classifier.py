@@ -299,17 +299,6 @@ def check_classifier(classifier: Classifier, dataset: Dataset) -> tuple[str, ...
     return tuple(remarks)
 
 
-def admit(classifier: Classifier, dataset: Dataset) -> tuple[Classifier, tuple[str, ...]]:
-    """Check a classifier on data, and take the log of its outputs if they are probabilities.
-
-    Raises:
-        ModelError: see :func:`check_classifier`.
-    """
-    remarks = check_classifier(classifier, dataset)
-    few = dataset.subset(_some_of_each_class(dataset.y, len(dataset.classes)))
-    return (as_logits(classifier) if ends_in_softmax(classifier.predict(few.x)) else classifier), remarks
-
-
 def ends_in_softmax(logits: Tensor) -> bool:
     """Tell whether what should be logits are probabilities: no row below 0, each summing to 1."""
     return bool((logits >= 0).all() and ((logits.sum(1) - 1).abs() < 1e-3).all())
@@ -317,17 +306,17 @@ def ends_in_softmax(logits: Tensor) -> bool:
 
 def _some_of_each_class(y: Tensor, classes: int, most: int = 2048) -> Tensor:
     """Choose up to ``most`` positions, as many of each class, evenly spaced."""
-    chosen = []
+    parts = []
     for label in range(classes):
         rows = (y == label).nonzero()[:, 0]
         count = min(len(rows), -(-most // classes))
-        chosen.append(rows[torch.linspace(0, len(rows) - 1, count).long()] if count else rows)
-    return torch.cat(chosen).sort().values
+        parts.append(rows[torch.linspace(0, len(rows) - 1, count).long()] if count else rows)
+    return torch.cat(parts).sort().values
 
 
-def _refuse_chance(name: str, predicted: Tensor, y: Tensor, classes: int) -> None:
+def _refuse_chance(name: str, answers: Tensor, y: Tensor, classes: int) -> None:
     """Refuse a classifier that guesses: its labels or its inputs are not what it was trained on."""
-    confusion = torch.zeros(classes, classes).index_put_((y, predicted), torch.ones(len(y)), accumulate=True)
+    confusion = torch.zeros(classes, classes).index_put_((y, answers), torch.ones(len(y)), accumulate=True)
     confusion = confusion[confusion.sum(1) > 0] / confusion.sum(1, keepdim=True)[confusion.sum(1) > 0]
     present = torch.unique(y)
     accuracy = float(confusion[torch.arange(len(present)), present].mean())
@@ -336,9 +325,9 @@ def _refuse_chance(name: str, predicted: Tensor, y: Tensor, classes: int) -> Non
     from scipy.optimize import linear_sum_assignment
 
     row, column = linear_sum_assignment(confusion.numpy(), maximize=True)
-    reordered = float(confusion[torch.as_tensor(row), torch.as_tensor(column)].mean())
-    if reordered > max(0.5, 1 / classes + 0.2):
-        cause = f"with its classes in another order it would be {reordered:.1%}: check the order of the classes"
+    best = float(confusion[torch.as_tensor(row), torch.as_tensor(column)].mean())
+    if best > max(0.5, 1 / classes + 0.2):
+        cause = f"with its classes in another order it would be {best:.1%}: check the order of the classes"
     else:
         cause = "check that its weights are loaded, and that the data are scaled as it was trained"
     raise ModelError(

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -22,8 +22,11 @@ from salus.batches import in_batches
 from salus.classifier import Classifier, States
 from salus.data.base import Dataset
 from salus.detectors import DETECTORS, Detector, calibrate_together
-from salus.errors import BundleError, ModelError
+from salus.errors import BundleError, ModelError, OptionError
 from salus.purifiers import PURIFIERS, Purifier
+from salus.registry import Registry
+
+T = TypeVar("T")
 
 _FORMAT = "salus-guard-2"
 
@@ -125,12 +128,12 @@ class Guard:
         self.detectors = tuple(detectors)
         self.purifier = purifier
         self.name = name
-        seen: Counter[str] = Counter()
+        counts: Counter[str] = Counter()
         for detector in self.detectors:
             if detector.classifier_ not in (None, classifier):
                 raise ModelError(f"{detector.name} was fitted to another classifier than this guard's.")
-            detector.twins = seen[detector.name]
-            seen[detector.name] += 1
+            detector.twins = counts[detector.name]
+            counts[detector.name] += 1
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -138,9 +141,20 @@ class Guard:
         return self.classifier.bounds
 
     @property
+    def bare(self) -> bool:
+        """Whether the classifier stands alone."""
+        return not self.detectors and self.purifier is None
+
+    @property
     def layers(self) -> tuple[str, ...]:
         """All layers that the detectors read, each once."""
         return tuple(dict.fromkeys(layer for detector in self.detectors for layer in detector.layers))
+
+    def on(self, classifier: Classifier) -> Guard:
+        """Put a loaded guard's defences on the classifier in hand, so that both are one object."""
+        for detector in self.detectors:
+            detector.classifier_ = classifier
+        return Guard(classifier, self.detectors, self.purifier, name=self.name)
 
     def fit(
         self,
@@ -181,8 +195,8 @@ class Guard:
         rejected = {key: ~(scores[key] <= detector.threshold_) for key, detector in self._named().items()}
         logits = states.logits if self.purifier is None else self.classifier(self.purifier.purify(x))
         accepted = torch.ones(len(x), dtype=torch.bool, device=x.device)
-        for one in rejected.values():
-            accepted = accepted & ~one
+        for flags in rejected.values():
+            accepted = accepted & ~flags
         thresholds = {key: detector.threshold_ for key, detector in self._named().items()}
         return Verdict(logits.argmax(1), logits.softmax(1), accepted, rejected, scores, thresholds)
 
@@ -193,8 +207,8 @@ class Guard:
         logits = draws[0] if len(draws) == 1 else draws.log_softmax(2).logsumexp(0) - math.log(len(draws))
         if not self.detectors:
             return View(draws, logits, states.logits, states.hidden, None, None, {}, {})
-        shown = {key: detector.for_attackers(states) for key, detector in self._named().items()}
-        accepting = {key: acceptance for key, (acceptance, _) in shown.items()}
+        evidence = {key: detector.for_attackers(states) for key, detector in self._named().items()}
+        accepting = {key: acceptance for key, (acceptance, _) in evidence.items()}
         class_acceptance = torch.stack(list(accepting.values())).amin(0)  # [N, K]
         # Detectors judge the class that the classifier gives the raw input, as in a verdict.
         raw = states.logits.argmax(1, keepdim=True)
@@ -206,7 +220,7 @@ class Guard:
             class_acceptance.gather(1, raw)[:, 0],
             class_acceptance,
             accepting,
-            {key: scores for key, (_, scores) in shown.items()},
+            {key: scores for key, (_, scores) in evidence.items()},
         )
 
     @torch.no_grad()
@@ -292,12 +306,18 @@ class Guard:
         for i, detector in enumerate(self.detectors):
             file = f"detector-{i}.safetensors"
             write_tensors(folder / file, detector.tensors())
-            content["detectors"].append({"name": detector.name, "settings": detector.settings(), "file": file})
+            content["detectors"].append(
+                {**_name_of(detector, DETECTORS), "settings": detector.settings(), "file": file}
+            )
             hashes[file] = _sha256(folder / file)
         if self.purifier is not None:
             file = "purifier.safetensors"
             write_tensors(folder / file, self.purifier.tensors())
-            content["purifier"] = {"name": self.purifier.name, "settings": self.purifier.settings(), "file": file}
+            content["purifier"] = {
+                **_name_of(self.purifier, PURIFIERS),
+                "settings": self.purifier.settings(),
+                "file": file,
+            }
             hashes[file] = _sha256(folder / file)
         hashes["model.json"] = _sha256(folder / "model.json")
         content["sha256"] = hashes
@@ -321,10 +341,10 @@ class Guard:
         try:
             hashes = {str(file): str(value) for file, value in content["sha256"].items()}
             parts = [*content["detectors"], *([content["purifier"]] if content["purifier"] is not None else [])]
-            named = [str(part["file"]) for part in parts]
+            files = [str(part["file"]) for part in parts]
         except (KeyError, TypeError, AttributeError) as error:
             raise BundleError(f"{folder / 'guard.json'} does not list its files.") from error
-        for file in {*hashes, *named}:
+        for file in {*hashes, *files}:
             # Names come from a file that may be hostile: only plain names in this folder.
             if Path(file).name != file or file not in hashes or not (folder / file).is_file():
                 raise BundleError(f"The guard in {folder} lacks its file {file!r}; copy the whole folder again.")
@@ -333,7 +353,7 @@ class Guard:
         classifier = Classifier.load(folder, factory=factory)
         try:
             detectors = [
-                DETECTORS[part["name"]].restore(
+                _class_of(part, DETECTORS, folder).restore(
                     classifier,
                     part["settings"],
                     load_safetensors((folder / Path(part["file"]).name).read_bytes()),
@@ -344,10 +364,35 @@ class Guard:
             if content["purifier"] is not None:
                 part = content["purifier"]
                 learnt = load_safetensors((folder / Path(part["file"]).name).read_bytes())
-                purifier = PURIFIERS[part["name"]].restore(classifier, part["settings"], learnt)
+                purifier = _class_of(part, PURIFIERS, folder).restore(classifier, part["settings"], learnt)
         except (KeyError, TypeError, ValueError, AttributeError, OSError, SafetensorError) as error:
             raise BundleError(f"The guard in {folder} was made by another version of Salus ({error}).") from error
         return cls(classifier, detectors, purifier, name=str(content["name"]))
+
+
+def _name_of(defence: Detector | Purifier, registry: Registry[Any]) -> dict[str, str]:
+    """Name a defence, and the package that brings it where that is not Salus."""
+    name = defence.name
+    if name in registry.own or registry.get(name) is not type(defence):
+        return {"name": name}
+    return {"name": name, "package": registry.origin(name)}
+
+
+def _class_of(part: Mapping[str, Any], registry: Registry[T], folder: Path) -> T:
+    """Find the class of a defence that a bundle names.
+
+    Raises:
+        BundleError: no package that is installed brings it.
+    """
+    name = str(part["name"])
+    try:
+        return registry.find(name)
+    except OptionError as error:
+        package = part.get("package")
+        remedy = "install the package that brings it" if package is None else f"install {package}, which brings it"
+        raise BundleError(
+            f"The guard in {folder} has a defence {name!r} that Salus does not know; {remedy}."
+        ) from error
 
 
 def _read(path: Path) -> Mapping[str, Any]:

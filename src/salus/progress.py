@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -44,3 +45,16 @@ def progress(title: str, total: float, *, done: float = 0) -> Iterator[Advance]:
             bar.update(task, advance=amount, note=note)
 
         yield advance
+
+
+def spaced(say: Callable[[str], None], seconds: float = 5.0) -> Callable[[str], None]:
+    """Let a line through every few seconds, for logs; on a terminal the progress bar says it all."""
+    last = time.monotonic()
+
+    def log(line: str) -> None:
+        nonlocal last
+        if not line.startswith("epoch") or (time.monotonic() - last > seconds and not sys.stderr.isatty()):
+            say(line)
+            last = time.monotonic()
+
+    return log

@@ -1,32 +1,17 @@
-"""The papers that Salus reproduces, each in a room of its own: its published tables as data beside what is measured."""
+"""How papers and questions of our own were worked through: a room a study, all on one frame.
 
-from __future__ import annotations
+Salus finds a study by its name here, and never imports this package by a statement: it is no part of what is installed.
+"""
 
-import inspect
-from importlib import import_module
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from salus.errors import OptionError
-
-if TYPE_CHECKING:
-    from salus_studies.frame.steps import Outcome
-
-#: By the name on the command line.
-PAPERS = ("ecg-atk-gan", "i-defender", "multimagnet", "skin-lesion")
-
-
-def reproduce(paper: str, out: Path, **options: Any) -> Outcome:
-    """Run ``reproduce`` of a paper's room, whose docstring says what the options are; those that are None are left out.
-
-    Raises:
-        OptionError: this paper has no such option.
-        SalusError: an option, the data or the folder cannot be used.
-    """
-    run = import_module(f"salus_studies.{paper.replace('-', '_')}.reproduce").reproduce
-    given = {name: value for name, value in options.items() if value is not None}
-    for name in given:
-        if name not in inspect.signature(run).parameters:
-            raise OptionError(f"The reproduction of {paper} has no option {name!r}; leave it out.")
-    outcome: Outcome = run(out, **given)
-    return outcome
+#: Where the object of each study lies, by the study's name on the command line.
+STUDIES = {
+    "attacks": "salus_studies.attacks.study:STUDY",
+    "defences": "salus_studies.defences.study:STUDY",
+    "ecg-atk-gan": "salus_studies.ecg_atk_gan.study:STUDY",
+    "heartbeats": "salus_studies.heartbeats.study:STUDY",
+    "i-defender": "salus_studies.i_defender.study:STUDY",
+    "lesions": "salus_studies.lesions.study:STUDY",
+    "measured": "salus_studies.measured.study:STUDY",
+    "multimagnet": "salus_studies.multimagnet.study:STUDY",
+    "skin-lesion": "salus_studies.skin_lesion.study:STUDY",
+}

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from salus.attacks import ATTACKS, BIM, FGSM, PGD, Attack, LogitObjective
 from salus.errors import DataError, ModelError, OptionError
 
+#: Other packages' attacks too, where they are installed: they are held to the same.
 EVERY = sorted(ATTACKS)
 SHAPES = [(1,), (7,), (1, 12), (2, 9), (1, 5, 4), (3, 4, 4)]
 BOUNDS = [(0.0, 1.0), (-2.3, 5.1), (-1.0, 0.1), (0.1, 0.7), (100.0, 100.5)]
@@ -428,7 +429,7 @@ def test_options_that_do_not_fit_the_samples_are_refused(
 @pytest.mark.parametrize("cls", [BIM, PGD])
 @pytest.mark.parametrize("options", [{"steps": 0}, {"step_size": 0.0}, {"step_size": float("nan")}])
 def test_steps_that_make_no_sense_are_refused(cls: type[Attack], options: dict[str, Any]) -> None:
-    with pytest.raises(OptionError, match=next(iter(options))):
+    with pytest.raises(OptionError, match=rf": {next(iter(options))} must be "):
         cls(eps=0.1, **options)
     with pytest.raises(OptionError, match="restarts"):
         PGD(eps=0.1, restarts=0)

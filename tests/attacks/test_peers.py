@@ -17,14 +17,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from salus.attacks import FGSM, Attack, parse_attack
+from salus.attacks import ATTACKS, FGSM, Attack, parse_attack
 from salus.attacks.objective import DecisionObjective
 from salus.attacks.peers import PeerAttack, peer_class, split_peer
-from salus.attacks.peers.names import _made
-from salus.attacks.peers.victim import Victim, View
-from salus.attacks.registry import build_attack, known_options
+from salus.attacks.peers.names import _adapter_class
+from salus.attacks.peers.victim import PeerView, Victim
 from salus.errors import ModelError, OptionError
-from salus.threats import refusal
+from salus.options import option_names
+from salus.threats import THREAT_MODELS
 
 LIBRARIES = ("art", "foolbox", "torchattacks")
 
@@ -77,18 +77,18 @@ class MadeHere(PeerAttack):
 
     @classmethod
     def facts(cls, theirs: Any, takes: frozenset[str]) -> dict[str, Any]:
-        return {"norms": ("linf", "l2"), "knowledge": "gradients", "told": True, "closest": False}
+        return {"norms": ("linf", "l2"), "knowledge": "gradients", "takes_eps": True, "closest": False}
 
     def generate(self, victim: Victim, seen: Tensor, y: Tensor, *, targeted: bool, seed: int) -> Tensor:
         eps = None if self.eps is None else self.eps / self._width
-        attack = self.constructed(self.settings(eps=eps, norm=self.norm), victim)
+        attack = self.construct(self.settings(eps=eps, norm=self.norm), victim)
         MadeHere.seen_options.update(attack.got)
         return Obedient.made(victim, seen, y)
 
 
 def obedient(made: Callable[[Victim, Tensor, Tensor], Tensor], **options: Any) -> Attack:
     Obedient.made = staticmethod(made)  # type: ignore[assignment]
-    return _made(MadeHere, "here:Obedient", Obedient)(**options)
+    return _adapter_class(MadeHere, "here:Obedient", Obedient)(**options)
 
 
 def test_our_words_reach_the_library_in_its_own_words_and_units(trained: Any) -> None:
@@ -252,15 +252,15 @@ def test_a_view_shows_images_and_reads_them_back(
     shape: tuple[int, ...], folded: bool, bounds: tuple[float, float], make_x: Callable[..., Tensor]
 ) -> None:
     x = make_x(5, shape, bounds)
-    view = View(shape, bounds, folded)
+    view = PeerView(shape, bounds, folded)
     seen = view.show(x)
     assert seen.ndim == 4 and seen.dtype == torch.float32 and float(seen.min()) >= 0 and float(seen.max()) <= 1
     assert tuple(seen.shape[1:]) == view.image
     if folded and len(shape) < 3:
         assert seen.shape[2] == seen.shape[3]
     torch.testing.assert_close(view.read(seen, torch.float32), x)
-    assert torch.equal(view.moved(x, seen, seen), x)
-    torch.testing.assert_close(view.moved(x, seen, 1 - seen), bounds[0] + bounds[1] - x)
+    assert torch.equal(view.move(x, seen, seen), x)
+    torch.testing.assert_close(view.move(x, seen, 1 - seen), bounds[0] + bounds[1] - x)
 
 
 def test_settings_are_fields_and_so_part_of_what_tells_attacks_apart() -> None:
@@ -293,10 +293,10 @@ def test_named_attacks_are_made_like_ours(library: str) -> None:
     assert isinstance(attack, PeerAttack) and attack.eps == 0.05 and attack.seed == 3
     assert attack.name == PGD[library].rpartition(":")[0] == attack.title
     assert attack.paper.split()[-1][0].isdigit()
-    assert attack == build_attack(attack.name, {f.name: getattr(attack, f.name) for f in fields(attack) if f.init})
+    assert attack == ATTACKS.build(attack.name, {f.name: getattr(attack, f.name) for f in fields(attack) if f.init})
     assert pickle.loads(pickle.dumps(attack)) == attack and hash(attack) == hash(replace(attack))
-    assert {"eps", "norm", "steps", "queries", "time_limit"} <= known_options(attack.name)
-    assert refusal(attack, "adaptive") is not None
+    assert {"eps", "norm", "steps", "queries", "time_limit"} <= set(option_names(type(attack)))
+    assert THREAT_MODELS["adaptive"].refusal(attack) is not None
 
 
 def test_names_may_be_short_and_say_what_the_attack_needs_and_measures() -> None:
@@ -339,9 +339,9 @@ def test_every_attack_of_a_library_can_be_made(library: str) -> None:
         ("foolbox", "foolbox:Xyzzy", "it has .*, such as LinfPGD"),
         ("torchattacks", "torchattacks:", "Unknown attack 'torchattacks:'; it has"),
         ("art", "art:HopSkipJump:max_itr=3", "no option 'max_itr'; did you mean 'max_iter'"),
-        ("art", "art:HopSkipJump:max_iter=many", "max_iter='many' will not do"),
+        ("art", "art:HopSkipJump:max_iter=many", "Attack 'art:HopSkipJump': max_iter must be a number, not 'many'"),
         ("art", "art:DeepFool:norm=inf", "norm must be 'l2', not 'linf'"),
-        ("art", "art:HopSkipJump:norm=7", "norm='7' will not do"),
+        ("art", "art:HopSkipJump:norm=7", "norm must be 'l2' or 'linf', not '7'"),
         ("art", "art:HopSkipJump,10", "'10' is not an option"),
         ("foolbox", "foolbox:VirtualAdversarialAttack", "needs steps: write steps=VALUE"),
     ],

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from salus.attacks.poisoning import Availability, Backdoor, LabelFlips, Poison, Trigger, parse_poison, triggers
+from salus.attacks.poisoning import POISONS, Availability, Backdoor, LabelFlips, Poison, Trigger, triggers
 from salus.data import Dataset, Provenance
 from salus.errors import DataError, OptionError
 
@@ -39,7 +39,7 @@ def right(net: nn.Module, x: Tensor, y: Tensor) -> float:
     return float((net(x).argmax(1) == y).float().mean())
 
 
-POISONS = [
+MADE = [
     LabelFlips(share=0.3),
     LabelFlips(share=0.5, source="a", target="b"),
     LabelFlips(share=0.5, target="b"),
@@ -48,7 +48,7 @@ POISONS = [
 ]
 
 
-@pytest.mark.parametrize("poison", POISONS, ids=lambda poison: f"{poison.name}-{poison.share}")
+@pytest.mark.parametrize("poison", MADE, ids=lambda poison: f"{poison.name}-{poison.share}")
 @pytest.mark.parametrize("shape", [(12,), (2, 40), (1, 14, 14)])
 def test_what_was_changed_is_in_the_provenance_and_nothing_else_was(poison: Poison, shape: tuple[int, ...]) -> None:
     data = dataset(shape, groups=torch.arange(300) // 10)
@@ -138,17 +138,17 @@ def test_integer_features_stay_whole() -> None:
     [
         ("label-flip:share=0.1", "did you mean 'label-flips'"),
         ("label-flips", "needs share"),
-        ("label-flips:share=0", "share must be above 0"),
-        ("label-flips:share=1.5", "share must be above 0 and at most 1"),
-        ("label-flips:share=nan", "share must be"),
+        ("label-flips:share=0", "Poison 'label-flips': share must be a number above 0 and up to 1, not 0"),
+        ("label-flips:share=1.5", "share must be a number above 0 and up to 1, not 1.5"),
+        ("label-flips:share=nan", "share must be a number above 0 and up to 1, not 'nan'"),
         ("label-flips:share=0.1,from=a", "has no option 'from'"),
         ("backdoor:share=0.1", "needs target"),
-        ("backdoor:share=0.1,target=a,size=0", "size must be above 0"),
+        ("backdoor:share=0.1,target=a,size=0", "Poison 'backdoor': size must be a number above 0 and up to 1, not 0"),
     ],
 )
 def test_what_makes_no_sense_is_refused(spec: str, sentence: str) -> None:
     with pytest.raises(OptionError, match=sentence):
-        parse_poison(spec)
+        POISONS.parse(spec)
 
 
 def test_what_does_not_fit_the_data_is_refused() -> None:
@@ -166,6 +166,6 @@ def test_what_does_not_fit_the_data_is_refused() -> None:
 
 
 def test_class_names_that_look_like_numbers_stay_words() -> None:
-    assert parse_poison("label-flips:share=0.2,source=4,target=9", seed=3) == LabelFlips(
+    assert POISONS.parse("label-flips:share=0.2,source=4,target=9", seed=3) == LabelFlips(
         share=0.2, source="4", target="9", seed=3
     )

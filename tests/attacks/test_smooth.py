@@ -91,7 +91,7 @@ def test_its_gradient_is_that_through_the_smoothing(make_x: Any) -> None:
         change, weight = make_x(3, shape).double().requires_grad_(), make_x(3, shape, seed=1).double()
         attack = SmoothPGD(eps=0.1)
         (slope,) = torch.autograd.grad((attack.smooth(change) * weight).sum(), change)
-        torch.testing.assert_close(attack.pulled(everywhere, weight), slope)
+        torch.testing.assert_close(attack.pull(everywhere, weight), slope)
 
 
 def test_a_constant_change_stays_what_it_is_away_from_the_rim() -> None:
@@ -141,11 +141,11 @@ def test_tables_are_refused_with_a_sentence(make_net: Any, make_x: Any) -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"sizes": ()}, "sizes"),
-        ({"sizes": (4,)}, "odd"),
-        ({"sizes": (-3,)}, "sizes"),
-        ({"sigmas": ()}, "sigmas"),
-        ({"sigmas": (0.0,)}, "sigmas"),
+        ({"sizes": ()}, "sizes must be odd numbers from 1 up, joined by"),
+        ({"sizes": (4,)}, "sizes must be odd numbers from 1 up, joined by"),
+        ({"sizes": (-3,)}, "sizes must be odd numbers from 1 up, joined by"),
+        ({"sigmas": ()}, "sigmas must be numbers above 0, joined by"),
+        ({"sigmas": (0.0,)}, "sigmas must be numbers above 0, joined by"),
     ],
 )
 def test_kernels_that_make_no_sense_are_refused(options: dict[str, Any], sentence: str) -> None:

@@ -11,7 +11,7 @@ from torch.nn.functional import avg_pool2d
 
 from salus.attacks import Patch, SparseRS, parse_attack
 from salus.attacks.patch import worst_place
-from salus.attacks.sparse_rs import moved
+from salus.attacks.sparse_rs import move
 from salus.audit.plan import Plan
 from salus.data import load
 from salus.errors import DataError, OptionError
@@ -63,7 +63,7 @@ def test_sparse_rs_uses_places_better_the_more_it_asks() -> None:
 @pytest.mark.parametrize(("k", "count", "free"), [(1, 1, 2), (5, 2, 40), (5, 5, 7), (8, 3, 8), (3, 3, 400)])
 def test_an_exchange_keeps_places_apart(k: int, count: int, free: int) -> None:
     changed = torch.stack([torch.randperm(free)[:k] for _ in range(64)])
-    after, gone, come = moved(changed, count, free, 0, torch.arange(64), 2)
+    after, gone, come = move(changed, count, free, 0, torch.arange(64), 2)
     for old, new, out, taken in zip(changed.tolist(), after.tolist(), gone.tolist(), come.tolist(), strict=True):
         assert len(set(new)) == k and min(new) >= 0 and max(new) < free
         if k < free:
@@ -75,7 +75,7 @@ def test_an_exchange_keeps_places_apart(k: int, count: int, free: int) -> None:
 
 def test_every_free_place_comes_up() -> None:
     changed = torch.arange(3).repeat(5000, 1)
-    _, _, come = moved(changed, 2, 12, 0, torch.arange(5000), 2)
+    _, _, come = move(changed, 2, 12, 0, torch.arange(5000), 2)
     counts = torch.bincount(come.flatten(), minlength=12)
     assert int(counts[:3].sum()) == 0 and int(counts[3:].min()) > 0.5 * 10000 / 9
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from salus.attacks import Evaluation, Objective, Square
 from salus.attacks.ball import ball
-from salus.attacks.square import Choices, bumps, profile, repaint, shift, stripes, window
+from salus.attacks.square import Proposals, bumps, profile, repaint, shift, stripes, window
 from salus.errors import OptionError
 
 SHAPES = [(40,), (1, 60), (3, 30), (1, 12, 12), (3, 9, 14), (1, 4, 5, 6)]
@@ -40,10 +40,10 @@ def needed(net: nn.Module, x: Tensor, y: Tensor, norm: str) -> Tensor:
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("share", [1.0, 0.8, 0.1, 1e-6])
 def test_windows_are_stretches_squares_or_groups_of_the_asked_size(shape: tuple[int, ...], share: float) -> None:
-    x, choices = torch.zeros(50, *shape), Choices(0, torch.arange(50), shape)
+    x, proposals = torch.zeros(50, *shape), Proposals(0, torch.arange(50), shape)
     covered = torch.zeros(50, *([1] if len(shape) > 1 else []), *shape[1:] or shape)
     for step in range(200):
-        choice = choices.of(torch.arange(50), step)
+        choice = proposals.of(torch.arange(50), step)
         drawn = window(x, share, choice.here, choice.order)
         inside = drawn.inside
         covered += inside
@@ -63,10 +63,11 @@ def test_windows_are_stretches_squares_or_groups_of_the_asked_size(shape: tuple[
 
 
 def test_places_come_round_almost_without_replacement() -> None:
-    x, choices = torch.zeros(30, 1, 280), Choices(0, torch.arange(30), (1, 280))
+    x, proposals = torch.zeros(30, 1, 280), Proposals(0, torch.arange(30), (1, 280))
     rows = torch.arange(30)
     parts = [
-        window(x, 1e-6, choice.here, choice.order).inside for choice in (choices.of(rows, step) for step in range(280))
+        window(x, 1e-6, choice.here, choice.order).inside
+        for choice in (proposals.of(rows, step) for step in range(280))
     ]
     seen = torch.stack(parts).any(0).double().mean((1, 2))
     assert float(seen.min()) > 0.8  # independent places: 0.63
@@ -76,11 +77,11 @@ def test_places_come_round_almost_without_replacement() -> None:
 def test_a_window_always_changes_something_and_goes_to_the_rim(shape: tuple[int, ...]) -> None:
     x = torch.rand(20, *shape, generator=torch.Generator().manual_seed(0))
     region = ball("linf", x, 0.1, (0.0, 1.0))
-    choices, rows = Choices(0, torch.arange(20), shape), torch.arange(20)
+    proposals, rows = Proposals(0, torch.arange(20), shape), torch.arange(20)
     point = stripes(region, 0, rows)
     assert bool(((point == region.low) | (point == region.high)).all())
     for step in range(50):
-        changed = repaint(region, point, 0.8 / 2 ** (step // 5), choices.of(rows, step))
+        changed = repaint(region, point, 0.8 / 2 ** (step // 5), proposals.of(rows, step))
         assert bool((changed != point).flatten(1).any(1).all())
         assert bool(((changed == region.low) | (changed == region.high)).all())
         point = changed
@@ -90,11 +91,11 @@ def test_a_window_always_changes_something_and_goes_to_the_rim(shape: tuple[int,
 def test_in_l2_every_point_uses_the_whole_radius(shape: tuple[int, ...]) -> None:
     x = torch.full((20, *shape), 0.5, dtype=torch.float64)
     region = ball("l2", x, 0.3, (0.0, 1.0))
-    choices, rows = Choices(0, torch.arange(20), shape), torch.arange(20)
+    proposals, rows = Proposals(0, torch.arange(20), shape), torch.arange(20)
     point = bumps(region, 0, rows)
     for step in range(50):
         torch.testing.assert_close(region.distance(point), torch.full((20,), 0.3).double(), rtol=1e-6, atol=0)
-        changed = shift(region, point, 0.8 / 2 ** (step // 5), choices.of(rows, step))
+        changed = shift(region, point, 0.8 / 2 ** (step // 5), proposals.of(rows, step))
         assert bool((changed != point).flatten(1).any(1).all())
         point = changed
 
@@ -191,7 +192,7 @@ def test_no_result_depends_on_the_batch(make_net: Callable[..., nn.Module], make
 
 @pytest.mark.parametrize("options", [{"queries": None}, {"queries": 0}, {"p_init": 0.0}, {"p_init": 1.1}])
 def test_options_that_make_no_sense_are_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(OptionError, match=next(iter(options))):
+    with pytest.raises(OptionError, match=rf": {next(iter(options))} must be "):
         Square(eps=0.1, **options)
 
 

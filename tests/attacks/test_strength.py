@@ -12,10 +12,10 @@ from salus.attacks import APGD, ATTACKS, FGSM, PGD, Attack, AutoAttack
 
 Victim = tuple[nn.Module, Tensor, Tensor]
 SHAPES = {"table": (20,), "signal": (1, 40), "image": (1, 10, 10)}
-MINIMAL = sorted(name for name, cls in ATTACKS.items() if cls.closest)
+MINIMAL = sorted(name for name, cls in ATTACKS.own.items() if cls.closest)
 #: What SmoothPGD may do says nothing about classes that differ in fine detail alone; it has tests of its own.
 BOUNDED = sorted(
-    name for name, cls in ATTACKS.items() if not cls.closest and "linf" in cls.norms and name != "smooth-pgd"
+    name for name, cls in ATTACKS.own.items() if not cls.closest and "linf" in cls.norms and name != "smooth-pgd"
 )
 #: Enough for these small networks.
 QUICK: dict[str, dict[str, Any]] = {

@@ -281,12 +281,12 @@ def test_progress_counts_every_epoch(trained: Trained) -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"inner": "pdg"}, "inner must be"),
-        ({"inner_steps": 0}, "inner_steps must be at least 1"),
-        ({"epochs": 0}, "epochs must be at least 1"),
-        ({"fooling_rate": 0.0}, "fooling_rate must be above 0"),
-        ({"fooling_rate": 1.1}, "fooling_rate must be above 0"),
-        ({"step_size": 0.0}, "step_size must be above 0"),
+        ({"inner": "pdg"}, "UAP: inner must be 'pgd', 'fgsm' or 'deepfool', not 'pdg'"),
+        ({"inner_steps": 0}, "inner_steps must be a whole number from 1 up, not 0"),
+        ({"epochs": 0}, "epochs must be a whole number from 1 up, not 0"),
+        ({"fooling_rate": 0.0}, r"fooling_rate must be a number above 0 and up to 1, not 0\.0"),
+        ({"fooling_rate": 1.1}, r"fooling_rate must be a number above 0 and up to 1, not 1\.1"),
+        ({"step_size": 0.0}, "step_size must be a number above 0 or none, not"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(options: dict[str, Any], sentence: str) -> None:

@@ -254,7 +254,7 @@ def test_marked_features_are_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_guard_that_rejects_everything_scores_zero(toy) -> None:
-    from salus.audit.cell import count
+    from salus.audit.measure import count
 
     guard = toy.guard(0.05)
     guard.detectors[0].threshold_ = -1e9
@@ -369,12 +369,13 @@ def test_a_sweep_is_as_wide_as_its_norm_needs() -> None:
 
 
 def test_layers_and_defences_are_both_joined_by_plus() -> None:
-    from salus.audit.plan import guard_parts
+    from salus.audit.defence import Defence
 
-    assert guard_parts("i-defender:layers=logits+penultimate,components=2+bit-depth:bits=4") == [
-        "i-defender:layers=logits+penultimate,components=2",
-        "bit-depth:bits=4",
-    ]
+    defence = Defence.parse("i-defender:layers=logits+penultimate,components=2+bit-depth:bits=4", 0.01)
+    assert defence.parts == (
+        ("i-defender", {"layers": "logits+penultimate", "components": 2}),
+        ("bit-depth", {"bits": 4}),
+    )
 
 
 def test_changed_code_of_ones_own_model_is_noticed(tmp_path: Path, monkeypatch) -> None:

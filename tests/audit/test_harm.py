@@ -51,7 +51,7 @@ def test_a_table_may_have_its_classes_in_any_order_and_a_cost_of_rejection(tmp_p
         ("mised=10", "no option 'mised'; did you mean 'missed'"),
         ("missed=10,false-alarm", "'false-alarm' is not an option"),
         ("missed=-1", "from 0 up"),
-        ("missed=much", "missed='much' will not do"),
+        ("missed=much", "Harm: missed must be a number from 0 up, not 'much'"),
         ("missed=0", "All weights of harm are 0"),
         ("missed=nan", "from 0 up"),
         ("nowhere.csv", "no table of weights 'nowhere.csv'"),

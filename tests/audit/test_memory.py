@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,8 @@ from salus import batches
 from salus.attacks import FGSM, PGD, UAP, Attack, DeepFool, HopSkipJump, Square
 from salus.attacks.controls import GaussianNoise
 from salus.audit import Plan, run_audit
-from salus.audit.cell import Cell
+from salus.audit.cell import Attempt, Cell
+from salus.audit.measure import measure_cell
 from salus.classifier import Classifier
 from salus.data import load, packed
 from salus.errors import DataError
@@ -28,6 +29,7 @@ from salus.models import build_model
 from salus.purifiers import BitDepth
 from salus.report import run_folder, write_report
 from salus.storage import Store
+from salus.threats import FIXED, THREAT_MODELS, StandIn, WhiteBox
 
 if TYPE_CHECKING:
     from conftest import Toy
@@ -107,16 +109,16 @@ class Watch:
                 yield append_watched
             self.kept = []
 
-        read = run_folder.Stored.rows
+        read = run_folder.ArrayFile.rows
 
-        def read_few(stored: run_folder.Stored, name: str, rows: slice) -> Any:
+        def read_few(stored: run_folder.ArrayFile, name: str, rows: slice) -> Any:
             found = read(stored, name, rows)
             assert found.ndim == 1 or len(found) <= BATCH, "a report reads all inputs"
             self.read += found.ndim > 1
             return found
 
         monkeypatch.setattr(run_folder, "_VALUES", BATCH * 3 * 8 * 8)
-        monkeypatch.setattr(run_folder.Stored, "rows", read_few)
+        monkeypatch.setattr(run_folder.ArrayFile, "rows", read_few)
         monkeypatch.setattr(packed, "_floats", counted)
         monkeypatch.setattr(Store, "cell_rows", watched)
 
@@ -192,6 +194,20 @@ ATTACKS: dict[str, tuple[Attack, str]] = {
 }
 
 
+@dataclass(frozen=True)
+class Bench:
+    """What attackers have."""
+
+    own: StandIn
+    guards: dict[str, Guard]
+
+    def substitute(self) -> StandIn:
+        return self.own
+
+    def twins(self) -> dict[str, Guard]:
+        return self.guards
+
+
 @pytest.mark.parametrize("name", ATTACKS)
 def test_parts_come_to_the_same_as_the_whole(name: str, toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
     attack, threat = ATTACKS[name]
@@ -202,15 +218,15 @@ def test_parts_come_to_the_same_as_the_whole(name: str, toy: Toy, monkeypatch: p
         other[1].bias.copy_(torch.tensor([0.1, 0.0, -0.1]))
     substitute = Classifier(other, toy.classifier.classes, shape=(8,))
     data, fit = (part.subset(torch.arange(70)) for part in (toy.test, toy.train))
-    cell = Cell(data, guard, replace(attack, batch_size=8), threat, substitute, None, None, fit)
-    if threat == "gray-box":
-        cell = replace(cell, twin=Guard(substitute, purifier=BitDepth(bits=3)))
+    bench = Bench(StandIn(substitute, fit, {}), {guard.name: Guard(substitute, purifier=BitDepth(bits=3))})
+    attempt = Attempt(replace(attack, batch_size=8), {**THREAT_MODELS, **FIXED}[threat].equip(bench), fit=fit)
+    cell = Cell(data, guard, attempt)
     monkeypatch.setitem(batches.MOST_VALUES, "cpu", 8 * 8)
     found: list[tuple[dict[str, Any], dict[str, Tensor], int]] = []
     for held in (10**6, 2):
         monkeypatch.setattr(batches, "_HELD", held)
         kept: list[Mapping[str, Tensor]] = []
-        record = cell.compute(guard(data.x), lambda note: None, kept.append)
+        record = measure_cell(cell, guard(data.x), lambda note: None, kept.append)
         stored = {key: torch.cat([rows[key] for rows in kept]) for key in kept[0]}
         found.append(({**record, "seconds": None}, stored, len(kept)))
     (whole, at_once, one), (parts, bit_by_bit, several) = found
@@ -235,8 +251,7 @@ def test_a_budget_of_time_is_dealt_to_the_parts(toy: Toy, monkeypatch: pytest.Mo
     monkeypatch.setattr(FGSM, "run", watched)
     data = toy.test.subset(torch.arange(48))
     guard = Guard(toy.classifier)
-    cell = Cell(data, guard, FGSM(eps=0.1, time_limit=60), "white-box")
-    cell.compute(guard(data.x), lambda note: None)
+    measure_cell(Cell(data, guard, Attempt(FGSM(eps=0.1, time_limit=60), WhiteBox())), guard(data.x), lambda note: None)
     assert given == pytest.approx([40, 20])
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from salus.audit import Plan, run_audit
-from salus.audit.model import parse_model
+from salus.audit.model import Factory, ModelFolder, Network, Program, parse_model
 from salus.classifier import Classifier
 from salus.errors import BundleError, ModelError, OptionError, StoreError
 from salus.guard import Guard
@@ -32,17 +32,17 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_options_of_a_network_are_read_and_numbers_joined_by_plus_are_a_list() -> None:
     spec = parse_model("ecg-cnn:widths=16+32+64+128,kernels=7+5,dropout=0.1")
-    assert (spec.kind, spec.name) == ("network", "ecg-cnn")
+    assert isinstance(spec, Network) and spec.name == "ecg-cnn"
     assert spec.options == {"widths": [16, 32, 64, 128], "kernels": [7, 5], "dropout": 0.1}
-    assert parse_model("ward.models:build").kind == "factory"
-    assert parse_model("ward.pt2").kind == "program"
+    assert isinstance(parse_model("ward.models:build"), Factory)
+    assert isinstance(parse_model("ward.pt2"), Program)
 
 
 def test_a_networks_name_goes_before_a_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mlp").mkdir()
     monkeypatch.chdir(tmp_path)
-    assert parse_model("mlp").kind == "network"
-    assert parse_model("./mlp").kind == "folder"
+    assert isinstance(parse_model("mlp"), Network)
+    assert isinstance(parse_model("./mlp"), ModelFolder)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_the_options_reach_the_trained_model_and_what_is_stored_of_it(saved: Pat
 
 def test_a_wrong_option_of_a_network_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     for model, words in (("mlp:hiden=3", "hidden"), ("mlp:hidden=a+b", "whole numbers")):
-        with pytest.raises(ModelError, match=words):
+        with pytest.raises(OptionError, match=words):
             run_audit(Plan.of({**QUICK, "model": model}), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

@@ -16,7 +16,7 @@ from salus.data import fetch
 from salus.data.download import Patience
 from salus.data.load import SOURCES
 from salus.data.published import MITDB, PublishedSet, parse_sums
-from salus.errors import DataError, StoreError
+from salus.errors import DataError, OptionError, StoreError
 
 if TYPE_CHECKING:
     from conftest import Home
@@ -37,7 +37,7 @@ def _listing(files: dict[str, bytes]) -> bytes:
 
 def _publish(monkeypatch: pytest.MonkeyPatch, listing: bytes) -> None:
     published = replace(MITDB, sums_sha256=hashlib.sha256(listing).hexdigest(), max_file_bytes=10**6)
-    monkeypatch.setitem(SOURCES, "mitdb", replace(SOURCES["mitdb"], published=published))
+    monkeypatch.setitem(SOURCES.own, "mitdb", replace(SOURCES["mitdb"], published=published))
 
 
 @pytest.fixture(autouse=True)
@@ -303,7 +303,7 @@ def test_embedded_sets_need_no_fetching_and_unknown_ones_are_refused(
 ) -> None:
     assert fetch("digits") is None
     assert "nothing needs to be fetched" in capsys.readouterr().err
-    with pytest.raises(DataError, match="no data set 'mitbd'; did you mean 'mitdb'"):
+    with pytest.raises(OptionError, match="Unknown data set 'mitbd'; did you mean 'mitdb'"):
         fetch("mitbd")
 
 
@@ -328,7 +328,7 @@ def test_the_real_list_is_the_pinned_one(mitdb_folder: Path) -> None:
 def test_the_real_set_is_copied_and_verified(
     mitdb_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(SOURCES, "mitdb", replace(SOURCES["mitdb"], published=MITDB))
+    monkeypatch.setitem(SOURCES.own, "mitdb", replace(SOURCES["mitdb"], published=MITDB))
     folder = fetch("mitdb", source=mitdb_folder, data_dir=tmp_path)
     assert folder is not None
     assert len(list(folder.iterdir())) == 48 * 3 + 2

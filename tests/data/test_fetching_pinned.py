@@ -54,7 +54,7 @@ def small(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     )
     for published in (mnist, cifar):
         name = published.name
-        monkeypatch.setitem(SOURCES, name, replace(SOURCES[name], published=published))
+        monkeypatch.setitem(SOURCES.own, name, replace(SOURCES[name], published=published))
     patience = Patience(tries=3, backoff=0, read=5)
     monkeypatch.setattr(importlib.import_module("salus.data.fetching"), "PATIENCE", patience)
 

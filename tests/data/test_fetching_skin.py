@@ -60,7 +60,7 @@ def small(skin: SkinFiles, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     home.files = {**ham, **_isic_archives(skin)}
     sums = [replace(remote, md5=hashlib.md5(ham[remote.path]).hexdigest()) for remote in HAM10000.files]
     published = replace(HAM10000, files=tuple(sums))
-    monkeypatch.setitem(SOURCES, "ham10000", replace(SOURCES["ham10000"], published=published))
+    monkeypatch.setitem(SOURCES.own, "ham10000", replace(SOURCES["ham10000"], published=published))
     monkeypatch.setattr(
         importlib.import_module("salus.data.fetching"), "PATIENCE", Patience(tries=3, backoff=0, read=5)
     )

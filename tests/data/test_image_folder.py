@@ -221,7 +221,7 @@ def test_a_size_crops_the_middle_and_squeezes_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [0, -3, "8x", "8x8x8", 2.5, True, (1, 2, 3), "big"])
 def test_a_size_that_is_none_is_refused(place: Path, size: object) -> None:
-    with pytest.raises(OptionError, match="Option size must be a number of pixels, or HEIGHTxWIDTH"):
+    with pytest.raises(OptionError, match="Option size must be a number of pixels, HEIGHTxWIDTH or none"):
         load(place, size=size)
 
 

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from salus.attacks import FGSM
 from salus.classifier import Classifier
 from salus.data import Dataset, load
-from salus.detectors import DefenseGAN, build_detector, projection
+from salus.detectors import DefenseGAN, build_detector
 from salus.errors import CalibrationError, ModelError, OptionError
+from salus.generative import projection
 from salus.generative.generator import Generator
 from salus.generative.wgan import WGANOptions, train_generator
 from salus.guard import Guard

@@ -122,7 +122,7 @@ def test_it_says_that_it_is_not_fitted(toy, name: str) -> None:
 
 @pytest.mark.parametrize("name", OF_LAYERS)
 def test_layers_that_are_none_are_refused(toy, name: str) -> None:
-    with pytest.raises(OptionError, match="layers must name at least one"):
+    with pytest.raises(OptionError, match=r"layers must be names, joined by \+, not"):
         build_detector(name, {**OPTIONS[name], "layers": ()})
     with pytest.raises(ModelError, match="no layer 'penultimat'; did you mean 'penultimate'"):
         build_detector(name, {**OPTIONS[name], "layers": "penultimat"}).fit(toy.classifier, toy.train.x, toy.train.y)

@@ -83,7 +83,7 @@ def test_a_drop_rate_that_drops_nobody_is_refused_with_the_smallest_that_would(t
         ({"metric": "mse"}, "'re' or 'jsd'"),
         ({"norm": 3}, "norm must be 1 or 2"),
         ({"temperature": 0}, "a number above 0"),
-        ({"drop_rate": 1}, "between 0 and 1"),
+        ({"drop_rate": 1}, "a number between 0 and 1, not 1"),
         ({"threshold": "none"}, "'conformal' or 'drop-rate'"),
         ({"member": -1}, "from 0 up"),
     ],

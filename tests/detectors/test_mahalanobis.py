@@ -76,5 +76,5 @@ def test_directions_that_do_not_vary_are_left_out() -> None:
 
 
 def test_dimensions_that_make_no_sense_are_refused() -> None:
-    with pytest.raises(OptionError, match="Mahalanobis: dimensions must be a whole number from 1 up, not 0"):
+    with pytest.raises(OptionError, match="Mahalanobis: dimensions must be a whole number from 1 up or none, not 0"):
         Mahalanobis(dimensions=0)

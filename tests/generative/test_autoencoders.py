@@ -103,7 +103,7 @@ class KilledError(Exception):
 def test_killed_after_any_epoch_it_goes_on_to_the_weights_it_would_have_had(
     quick: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epochs_before: int
 ) -> None:
-    run_epoch, begun = loop._Run._epoch, []
+    run_epoch, begun = loop._RepositoryTraining._epoch, []
 
     def counted(*args: object) -> float:
         begun.append(args[4])
@@ -111,7 +111,7 @@ def test_killed_after_any_epoch_it_goes_on_to_the_weights_it_would_have_had(
             raise KilledError
         return run_epoch(*args)
 
-    monkeypatch.setattr(loop._Run, "_epoch", counted)
+    monkeypatch.setattr(loop._RepositoryTraining, "_epoch", counted)
     limit = epochs_before
     with pytest.raises(KilledError):
         train_repository(TRAIN, HELD_OUT, QUICK, folder=tmp_path)
@@ -210,7 +210,7 @@ def test_a_member_that_dies_is_trained_again_more_slowly_and_goes_on_after_a_kil
     made = train_repository(TRAIN, HELD_OUT, options, log=lines.append)
     assert "answers the same whatever it sees, so it is trained again, at a rate of 0.33" in lines[0]
     assert float(made.reconstruct(0, HELD_OUT.x).std(0).mean()) > 0.5 * float(HELD_OUT.x.std(0).mean())
-    finished = loop._Run._epoch
+    finished = loop._RepositoryTraining._epoch
 
     def killed(*args: object) -> float:
         if args[5] != pytest.approx(1.0):
@@ -218,7 +218,7 @@ def test_a_member_that_dies_is_trained_again_more_slowly_and_goes_on_after_a_kil
         return finished(*args)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop._Run, "_epoch", killed)
+        patch.setattr(loop._RepositoryTraining, "_epoch", killed)
         with pytest.raises(KilledError):
             train_repository(TRAIN, HELD_OUT, options, folder=tmp_path)
     assert same_weights(made, train_repository(TRAIN, HELD_OUT, options, folder=tmp_path))

@@ -186,7 +186,7 @@ def test_nothing_is_left_behind() -> None:
     "options",
     [
         {"restarts": 0}, {"iterations": 0.5}, {"epochs": True}, {"width": 0}, {"seed": -1}, {"learning_rate": 0},
-        {"learning_rate": math.inf}, {"learning_rate": "fast"}, {"precision": "half"}, {"generator": 3},
+        {"learning_rate": math.inf}, {"learning_rate": "fast"}, {"precision": "half"}, {"generator": True},
     ],
 )  # fmt: skip
 def test_options_that_make_no_sense_are_refused(options: dict[str, object]) -> None:

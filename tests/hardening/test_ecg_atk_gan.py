@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from salus.data import Dataset, Provenance
 from salus.errors import DataError, ModelError, OptionError
 from salus.hardening import ECGATKGAN, PRESETS, GANOptions, preset, train_ecg_atk_gan
-from salus.hardening.ecg_atk_gan import Attacked, GANEpoch, _Fold, gan_step
+from salus.hardening.ecg_atk_gan import AttackCopies, GANEpoch, _Fold, gan_step
 from salus.models.ecg_atk_gan import Discriminator, smooth_noise
 from salus.training import seeded
 
@@ -47,7 +47,7 @@ def zigzag(x: Tensor, y: Tensor) -> Tensor:
 
 
 def trained(
-    options: GANOptions = ONE, attacked: Attacked | None = zigzag, train: Dataset | None = None, **more: Any
+    options: GANOptions = ONE, attacked: AttackCopies | None = zigzag, train: Dataset | None = None, **more: Any
 ) -> ECGATKGAN:
     return train_ecg_atk_gan(train or beats(), attacked, options, **more)
 

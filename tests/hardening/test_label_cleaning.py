@@ -17,7 +17,7 @@ from salus.data import Dataset, Provenance
 from salus.errors import DataError, OptionError
 from salus.hardening import folds
 from salus.hardening.folds import OutOfFold, deal_folds, out_of_fold
-from salus.hardening.label_cleaning import ConfidentLearning, HighLoss, LabelFinds, parse_cleaning, without
+from salus.hardening.label_cleaning import CLEANINGS, ConfidentLearning, HighLoss, LabelFinds, without
 from salus.hardening.label_judgement import judge
 from salus.metrics import wilson
 from salus.training import TrainingOptions
@@ -246,21 +246,21 @@ def test_without_cleanlab_the_sentence_names_the_extra(monkeypatch: pytest.Monke
     [
         ("confident", "'confident'; did you mean 'confident-learning'"),
         ("confident-learning:fold=3", "no option 'fold'; did you mean 'folds'"),
-        ("confident-learning:folds=1", "folds must be 2 or more"),
-        ("confident-learning:filter_by=margin", "filter_by='margin' will not do"),
-        ("confident-learning:action=hide", "action='hide' will not do"),
+        ("confident-learning:folds=1", "folds must be a whole number from 2 up, not 1"),
+        ("confident-learning:filter_by=margin", "filter_by must be 'prune_by_noise_rate', .* not 'margin'"),
+        ("confident-learning:action=hide", "action must be 'drop' or 'relabel', not 'hide'"),
         ("high-loss", "needs share"),
-        ("high-loss:share=1", "share must be above 0 and below 1"),
-        ("high-loss:share=nan", "share must be above 0 and below 1"),
+        ("high-loss:share=1", "share must be a number between 0 and 1, not 1"),
+        ("high-loss:share=nan", "share must be a number between 0 and 1, not 'nan'"),
     ],
 )
 def test_what_makes_no_sense_is_refused(spec: str, sentence: str) -> None:
     with pytest.raises(OptionError, match=sentence):
-        parse_cleaning(spec)
+        CLEANINGS.parse(spec)
 
 
 def test_options_are_read() -> None:
-    read = parse_cleaning("high-loss:share=1/10,folds=3,action=relabel", seed=4)
+    read = CLEANINGS.parse("high-loss:share=1/10,folds=3,action=relabel", seed=4)
     assert read == HighLoss(share=0.1, folds=3, action="relabel", seed=4)
     assert read.settings() == {"folds": 3, "action": "relabel", "seed": 4, "share": 0.1}
 

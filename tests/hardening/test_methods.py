@@ -18,7 +18,7 @@ from salus.classifier import Classifier
 from salus.cli import main
 from salus.data import load
 from salus.errors import OptionError
-from salus.hardening.methods import METHODS, build_method
+from salus.hardening import METHODS, build_method
 from salus.jobs import run_hardening
 from salus.models.ecg_atk_gan import Generator
 from salus.training.checkpoint import Checkpoint

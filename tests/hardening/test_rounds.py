@@ -141,7 +141,12 @@ def test_a_universal_perturbation_is_one_change_for_both_parts(
 
 
 @pytest.mark.parametrize(
-    ("option", "words"), [({"rounds": 0}, "rounds=0"), ({"share": 0.0}, "share=0"), ({"epochs": 0}, "epochs=0")]
+    ("option", "words"),
+    [
+        ({"rounds": 0}, "Adversarial retraining: rounds must be a whole number from 1 up, not 0"),
+        ({"share": 0.0}, "Adversarial retraining: share must be a number above 0 and up to 1, not 0.0"),
+        ({"epochs": 0}, "Adversarial retraining: epochs must be a whole number from 1 up, not 0"),
+    ],
 )
 def test_numbers_that_make_no_sense_are_refused(option: dict[str, Any], words: str) -> None:
     with pytest.raises(OptionError, match=words):

@@ -58,5 +58,5 @@ def test_mistakes_are_told_before_anything_is_written(waves: Path, tmp_path: Pat
         run_generator(str(waves), tmp_path / "out", training={"wdth": 3})
     result = salus("generator", "--data", waves, "--epochs", 0, "--out", tmp_path / "out")
     assert result.exit_code == 2
-    assert "WGAN: epochs=0 will not do" in result.output
+    assert "Training: epochs must be a whole number from 1 up, not 0" in result.output
     assert not (tmp_path / "out").exists()

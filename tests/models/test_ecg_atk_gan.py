@@ -79,7 +79,7 @@ def test_noise_is_smooth_over_a_distance_that_sigma_sets() -> None:
 
 
 def test_the_discriminator_judges_by_three_heads_and_classifies_by_one() -> None:
-    network = Discriminator(4, 2, 41, (4, 8)).eval()
+    network = Discriminator(4, 2, 41, widths=(4, 8)).eval()
     x = torch.rand(5, 2, 41)
     judged = network.judge(x)
     assert [tuple(part.shape) for part in judged] == [(5,), (5, 2), (5, 4)]
@@ -103,7 +103,7 @@ def test_a_beat_without_its_rhythm_is_refused() -> None:
 
 
 def test_a_perturbation_of_one_figure_moves_its_mean_alone() -> None:
-    network = seeded_module(lambda: ECGContext(4, 2, 280, (4, 8), hidden=8), 0).eval()
+    network = seeded_module(lambda: ECGContext(4, 2, 280, widths=(4, 8), hidden=8), 0).eval()
     read: list[Tensor] = []
     network.rhythm.register_forward_pre_hook(lambda module, given: read.append(given[0]))  # type: ignore[union-attr]
     rng = torch.Generator().manual_seed(0)

@@ -126,7 +126,7 @@ def test_a_detector_on_stages_sees_images_unlike_those_it_was_fitted_to() -> Non
         ((3, 64, 64), {}, "of 75x75 or more (39x39 with stem_stride=1), not 3 channels of 64x64"),
         ((3, 64, 38), {"stem_stride": 1}, "of 39x39 or more, not 3 channels of 64x38"),
         ((3, 80, 80), {"width": 0.1}, "width=0.1 will not do: 32 channels times it are no whole number"),
-        ((3, 80, 80), {"dropout": 1.0}, "dropout=1.0 will not do; it must be a number from 0 to below 1"),
+        ((3, 80, 80), {"dropout": 1.0}, "dropout must be a number from 0 to below 1, not 1.0"),
     ],
 )
 def test_what_will_not_do_is_refused_in_one_sentence(

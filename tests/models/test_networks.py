@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from salus.errors import ModelError
+from salus.classifier import Classifier
+from salus.errors import ModelError, OptionError
 from salus.models import ECGCNN, MODELS, build_model, default_model, load_torchvision
 from salus.models.layers import last_layer
+from salus.models.pretrained import architecture
+from salus.registry import PluginWarning
 from salus.training import seeded
+from salus.training.checkpoint import weights_digest
 
 FITTING = {
     "mlp": (5,),
@@ -43,7 +48,7 @@ def _need_torchvision(name: str) -> None:
         pytest.skip("torchvision is not installed")
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", MODELS.own)
 def test_every_network_returns_logits_for_its_kind_of_data(name: str) -> None:
     _need_torchvision(name)
     with torch.device("meta" if name in LARGE else "cpu"):
@@ -51,7 +56,7 @@ def test_every_network_returns_logits_for_its_kind_of_data(name: str) -> None:
         assert module(torch.rand(3, *FITTING[name])).shape == (3, 4)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", MODELS.own)
 def test_the_last_layer_of_every_network_is_the_one_that_knows_the_classes(name: str) -> None:
     _need_torchvision(name)
     with torch.device("meta" if name in LARGE else "cpu"):
@@ -61,11 +66,11 @@ def test_the_last_layer_of_every_network_is_the_one_that_knows_the_classes(name:
     assert {key.rpartition(".")[0] for key in differing} == {last}
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", MODELS.own)
 def test_every_network_can_be_built_with_its_own_options(name: str) -> None:
     _need_torchvision(name)
     with torch.device("meta" if name in LARGE else "cpu"):
-        build_model(name, FITTING[name], 4, MODELS[name].options)
+        build_model(name, FITTING[name], 4, {option.name: option.default for option in MODELS.options(name)})
 
 
 def test_the_ecg_network_is_the_papers_trunk_under_one_head() -> None:
@@ -173,14 +178,83 @@ def test_a_network_for_other_data_names_the_right_one(name: str, shape: tuple[in
     ("options", "message"),
     [
         ({"widht": [8]}, "has no option 'widht'"),
-        ({"widths": [8, 0]}, "positive whole numbers"),
-        ({"widths": "wide"}, "positive whole numbers"),
-        ({"dropout": 1.5}, "from 0 to below 1"),
+        ({"widths": [8, 0]}, r"Model 'ecg-cnn': widths must be whole numbers from 1 up, joined by \+, not \[8, 0\]\."),
+        ({"widths": "wide"}, r"Model 'ecg-cnn': widths must be whole numbers from 1 up, joined by \+, not 'wide'\."),
+        ({"widths": []}, r"widths must be whole numbers from 1 up, joined by \+, not \[\]\."),
+        ({"dropout": 1.5}, r"Model 'ecg-cnn': dropout must be a number from 0 to below 1, not 1\.5\."),
     ],
 )
 def test_an_option_that_will_not_do_is_named(options: dict[str, object], message: str) -> None:
     with pytest.raises(ModelError, match=message):
         build_model("ecg-cnn", (1, 40), 3, options)
+
+
+def test_options_are_read_from_text_as_from_python() -> None:
+    with seeded(0, 0):
+        one = build_model("ecg-cnn", (1, 40), 3, {"widths": "4+8", "dropout": "1/4"})
+    with seeded(0, 0):
+        other = ECGCNN(3, 1, 40, widths=(4, 8), dropout=0.25)
+    assert weights_digest(one) == weights_digest(other)
+    text, plain = {"widths": "4+8", "kernels": 3}, {"widths": [4, 8], "kernels": 3}
+    assert architecture("ecg-cnn", text) == architecture("ecg-cnn", plain) == {"name": "ecg-cnn", "options": plain}
+    with pytest.raises(OptionError, match="ECGCNN: dropout must be a number from 0 to below 1, not 2"):
+        ECGCNN(3, dropout=2)
+
+
+def test_every_option_of_every_network_has_a_line_of_help() -> None:
+    for name, network in MODELS.own.items():
+        assert all(option.help and option.words for option in MODELS.options(name)) and network.summary.endswith(".")
+
+
+PACKAGE = """
+from typing import Annotated
+
+from pydantic import Field
+from torch import nn
+
+from salus.models import Architecture
+from salus.options import checked
+
+class Ridge(nn.Module):
+    'One wide layer.'
+
+    @checked
+    def __init__(self, features: int, classes: int, *, width: Annotated[int, Field(ge=1, description="its width")] = 4):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(features, width), nn.Linear(width, classes))
+
+    def forward(self, x):
+        return self.layers(x)
+
+RIDGE = Architecture(Ridge, "table", ("features",))
+"""
+
+
+def test_another_package_brings_a_network_that_is_built_refused_and_loaded_as_ours_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "our_ridge.py").write_text(PACKAGE)
+    place = tmp_path / "our_ridge-1.0.dist-info"
+    place.mkdir()
+    (place / "METADATA").write_text("Name: our-ridge\nVersion: 1.0\n")
+    (place / "entry_points.txt").write_text("[salus.models]\nridge = our_ridge:RIDGE\nwrong = our_ridge:Ridge\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(vars(MODELS), "_loaded", raising=False)
+    with pytest.warns(PluginWarning, match="'wrong' of our-ridge 1.0 is left out: our_ridge:Ridge is no salus.models"):
+        assert MODELS.origin("ridge") == "our-ridge 1.0"
+    try:
+        module = build_model("ridge", (5,), 2, {"width": "3"})
+        assert MODELS["ridge"].summary == "One wide layer." and module(torch.rand(4, 5)).shape == (4, 2)
+        with pytest.raises(ModelError, match="Model 'ridge': width must be a whole number from 1 up, not 0"):
+            build_model("ridge", (5,), 2, {"width": 0})
+        with pytest.raises(ModelError, match="Model 'ridge' takes tables"):
+            build_model("ridge", (1, 280), 2)
+        Classifier(module, ["a", "b"], shape=(5,), architecture=architecture("ridge", {"width": 3})).save(
+            tmp_path / "m"
+        )
+        assert Classifier.load(tmp_path / "m").architecture == {"name": "ridge", "options": {"width": 3}}
+    finally:
+        del vars(MODELS)["_loaded"]
 
 
 def test_images_below_8x8_are_refused() -> None:

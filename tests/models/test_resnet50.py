@@ -117,13 +117,9 @@ def test_an_answer_does_not_depend_on_the_batch() -> None:
         ((2, 64, 64), {}, "not 2 channels of 64x64"),
         ((3, 64, 64), {"width": 0.3}, "width=0.3 will not do: 64 channels times it are no whole number; 0.5"),
         ((3, 64, 64), {"width": 0.001}, "width=0.001 will not do"),
-        ((3, 64, 64), {"width": 0}, "width=0 will not do; it must be a number above 0"),
-        ((3, 64, 64), {"width": "wide"}, "width='wide' will not do; it must be a number above 0"),
-        (
-            (3, 64, 64),
-            {"stem_stride": 3},
-            "stem_stride=3 will not do; it must be 2, as published, or 1 for small images",
-        ),
+        ((3, 64, 64), {"width": 0}, "width must be a number above 0, not 0."),
+        ((3, 64, 64), {"width": "wide"}, "width must be a number above 0, not 'wide'."),
+        ((3, 64, 64), {"stem_stride": 3}, "stem_stride must be 1 or 2, not 3."),
         ((3, 64, 64), {"dropout": 0.5}, "has no option 'dropout'"),
     ],
 )

@@ -174,4 +174,4 @@ def test_a_bundle_keeps_it(tmp_path: Path) -> None:
 
 def test_the_command_line_knows_it() -> None:
     plan = Plan.of({"data": "digits", "defence": "low-level:quality=50,flip=true"})
-    assert plan.defences == ("low-level:quality=50,flip=true",)
+    assert [defence.parts for defence in plan.defences()] == [(("low-level", {"quality": 50, "flip": True}),)]

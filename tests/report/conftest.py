@@ -18,6 +18,7 @@ from safetensors.numpy import save_file
 from salus.attacks.taxonomy import taxonomy
 from salus.metrics import auc, confusion, health, per_class, proportion, roc
 from salus.report import write_report
+from salus.threats import FIXED, THREAT_MODELS
 
 HOSTILE = ("<script>alert(1)</script>", "a\"b' onload=x", "$\\frac{", "心房 {{ 7 * 7 }}\x07")
 
@@ -78,7 +79,7 @@ class Maker:
             "norm": norm if attack else None, "threat_model": threat, "n": n, "error": error,
         }  # fmt: skip
         seen: Any = {"hop-skip-jump": "answers", "baseline-wander": "nothing"}.get(attack or "", "gradients")
-        named = taxonomy(seen, threat)
+        named = {**THREAT_MODELS, **FIXED}[threat].taxonomy(seen) if threat else taxonomy(seen)
         record |= {"nist": named.nist, "atlas": named.atlas} if attack else {"nist": None, "atlas": None}
         record |= {f"{rate}{end}": None for rate in RATES for end in ("", "_low", "_high")}  # fmt: skip
         record |= dict.fromkeys(

@@ -9,7 +9,7 @@ import pytest
 
 from salus.attacks.registry import ATTACKS as SALUS_ATTACKS
 from salus.metrics import paper_accuracy
-from salus_studies.ecg_atk_gan import (
+from salus_studies.ecg_atk_gan.published import (
     ARCHITECTURES,
     ATTACKS,
     CLASSES,
@@ -24,7 +24,7 @@ from salus_studies.ecg_atk_gan import (
     REMARKS,
     SIX,
     TRAINING,
-    Row,
+    ClassesRow,
     classification,
     generator,
 )
@@ -34,13 +34,13 @@ ROUNDING = 0.1 + 1e-9  # of printed figures with one decimal that are added
 AS_TEXT, AS_TABLES = COUNTS_AS_THE_TEXT_HAS_THEM.test, COUNTS_AS_THE_TABLES_HAVE_THEM.test
 
 
-def row(paper: str, attack: str | None, architecture: str = "proposed") -> Row:
+def row(paper: str, attack: str | None, architecture: str = "proposed") -> ClassesRow:
     found = classification(paper, attack, architecture)
     assert found is not None
     return found
 
 
-def published_accuracy(of: Row, counts: Mapping[str, int]) -> float:
+def published_accuracy(of: ClassesRow, counts: Mapping[str, int]) -> float:
     """Percent, by ``paper_accuracy``, of answers with the printed sensitivities."""
     total = sum(counts.values())
     right = round(of.recomputed_accuracy(counts) / 100 * total)

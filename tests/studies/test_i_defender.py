@@ -14,11 +14,11 @@ from click.testing import CliRunner
 
 from salus.cli import main
 from salus.errors import DataError, OptionError, StoreError
-from salus_studies import reproduce
-from salus_studies.frame.steps import Outcome
+from salus_studies.frame.folder import Reproduction
 from salus_studies.i_defender import black_box, published
 from salus_studies.i_defender.published import ALPHAS, BLACK_BOX, GRAY_BOX, IMAGENET, IMAGENET_LINES, SEMI_WHITE_BOX
 from salus_studies.i_defender.scales import SCALES
+from salus_studies.i_defender.study import STUDY
 
 TRAIN, TEST = 480, 60
 SECTIONS = {
@@ -81,8 +81,8 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     return
 
 
-def run(out: Path, sets: Path, **options: Any) -> tuple[Outcome, dict[str, Any]]:
-    outcome = reproduce("i-defender", out, **{"scale": "smoke", "data_dir": sets, "command": "salus", **options})
+def run(out: Path, sets: Path, **options: Any) -> tuple[Reproduction, dict[str, Any]]:
+    outcome = STUDY.reproduce(out, **{"scale": "smoke", "data_dir": sets, "command": "salus", **options})
     return outcome, json.loads((out / "results.json").read_text())
 
 
@@ -156,10 +156,10 @@ def test_killed_in_the_middle_it_goes_on_to_the_same_numbers(
     with monkeypatch.context() as patch:
         judge = black_box.FromEToF._one
 
-        def stop(self: Any, name: str) -> dict[str, Any]:
+        def stop(self: Any, own: str, name: str) -> dict[str, Any]:
             if name == "fgsm-0.2":
                 raise KeyboardInterrupt
-            return judge(self, name)
+            return judge(self, own, name)
 
         patch.setattr(black_box.FromEToF, "_one", stop)
         with pytest.raises(KeyboardInterrupt):
@@ -177,7 +177,7 @@ def test_killed_in_the_middle_it_goes_on_to_the_same_numbers(
 
 
 def test_what_the_time_does_not_allow_is_listed(only_mnist: Path, tmp_path: Path) -> None:
-    outcome, results = run(tmp_path / "run", only_mnist, minutes=1e-9)
+    outcome, results = run(tmp_path / "run", only_mnist, time=1e-9)
     assert outcome.computed == 0
     reason = "no time left within the budget of 1e-09 minutes"
     assert [row["reason"] for row in results["trainings"]] == [reason] * 2
@@ -194,9 +194,9 @@ def test_what_the_time_does_not_allow_is_listed(only_mnist: Path, tmp_path: Path
 
 
 def test_a_folder_of_another_reproduction_is_refused(only_mnist: Path, tmp_path: Path) -> None:
-    run(tmp_path / "run", only_mnist, minutes=1e-9)
+    run(tmp_path / "run", only_mnist, time=1e-9)
     with pytest.raises(StoreError, match="another seed"):
-        run(tmp_path / "run", only_mnist, minutes=1e-9, seed=1)
+        run(tmp_path / "run", only_mnist, time=1e-9, seed=1)
 
 
 def test_bad_options_are_one_sentence_and_leave_nothing(only_mnist: Path, tmp_path: Path) -> None:
@@ -206,7 +206,7 @@ def test_bad_options_are_one_sentence_and_leave_nothing(only_mnist: Path, tmp_pa
         ({"device": "abacus"}, OptionError, "abacus"),
         ({"data": "nowhere"}, DataError, "ImageNet's layout"),
         ({"data_dir": tmp_path / "empty"}, DataError, "salus data fetch"),
-        ({"protocols": ("honest",)}, OptionError, "no option 'protocols'"),
+        ({"protocol": ("honest",)}, OptionError, "no option 'protocol'"),
     ):
         with pytest.raises(error, match=words):
             run(out, only_mnist, **options)

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from salus_studies.frame.markdown import words
+from salus_studies.frame.results import Results as Stored
 from salus_studies.i_defender.defense_gan import runs
-from salus_studies.i_defender.page import write_page
 from salus_studies.i_defender.published import (
     ALPHAS,
     BLACK_BOX,
@@ -24,6 +24,7 @@ from salus_studies.i_defender.published import (
     SHALLOW_AND_DEEP,
     TARGET_AND_SOURCE,
 )
+from salus_studies.i_defender.study import STUDY
 
 Results = dict[str, Any]
 DONE = {"status": "done", "reason": None, "seconds": 60.0}
@@ -139,7 +140,7 @@ def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def page_of(results: Results, folder: Path) -> str:
     page = folder / "i-defender.md"
-    write_page(results, page)
+    STUDY.write_page(Stored(results), page)
     return page.read_text(encoding="utf-8")
 
 

@@ -19,13 +19,12 @@ from salus.detectors.multimagnet_grid import Calibration, Grid
 from salus.errors import DataError, OptionError, StoreError
 from salus.generative import RepositoryOptions
 from salus.training import TrainingOptions
-from salus_studies.frame.steps import Outcome
-from salus_studies.multimagnet import protocol as room
-from salus_studies.multimagnet import trainings
+from salus_studies.frame.folder import Reproduction
+from salus_studies.multimagnet import experiments as room
 from salus_studies.multimagnet.judging import CONFIGURATIONS
 from salus_studies.multimagnet.published import ATTACKS
-from salus_studies.multimagnet.reproduce import reproduce
 from salus_studies.multimagnet.scales import SCALES, deal
+from salus_studies.multimagnet.study import STUDY
 
 pytestmark = pytest.mark.slow
 
@@ -77,8 +76,8 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
 
 
-def run(out: Path, data_dir: Path, **options: Any) -> tuple[Outcome, dict[str, Any]]:
-    outcome = reproduce(out, scale="smoke", data_dir=data_dir, **options)
+def run(out: Path, data_dir: Path, **options: Any) -> tuple[Reproduction, dict[str, Any]]:
+    outcome = STUDY.reproduce(out, scale="smoke", data_dir=data_dir, **options)
     return outcome, json.loads((out / "results.json").read_text())
 
 
@@ -158,7 +157,7 @@ def test_what_the_time_does_not_allow_is_listed_and_done_later(
     data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(room, "ATTACKS", ("fgsm",))
-    outcome, results = run(tmp_path / "run", data_dir, minutes=1e-9)
+    outcome, results = run(tmp_path / "run", data_dir, time=1e-9)
     assert outcome.computed == 0 and outcome.not_run == 1
     reason = "no time left within the budget of 1e-09 minutes"
     assert {one["reason"] for one in results["rows"] if one["dataset"] == "mnist"} == {reason}
@@ -168,14 +167,14 @@ def test_what_the_time_does_not_allow_is_listed_and_done_later(
 
 
 def test_options_and_data_that_will_not_do_are_refused(data_dir: Path, tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match=r"There is no 'tiny' here"):
-        reproduce(tmp_path / "run", scale="tiny", data_dir=data_dir)
+    with pytest.raises(OptionError, match=r"scale='tiny' will not do.*'small'"):
+        STUDY.reproduce(tmp_path / "run", scale="tiny", data_dir=data_dir)
     with pytest.raises(DataError, match="not on this machine"):
-        reproduce(tmp_path / "none", scale="smoke", data_dir=tmp_path)
+        STUDY.reproduce(tmp_path / "none", scale="smoke", data_dir=tmp_path)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "mine.txt").write_text("mine")
     with pytest.raises(StoreError):
-        reproduce(tmp_path / "other", scale="smoke", data_dir=data_dir)
+        STUDY.reproduce(tmp_path / "other", scale="smoke", data_dir=data_dir)
 
 
 def test_images_are_dealt_as_in_the_paper_and_nobody_twice(data_dir: Path) -> None:
@@ -190,16 +189,3 @@ def test_images_are_dealt_as_in_the_paper_and_nobody_twice(data_dir: Path) -> No
     assert {row.numpy().tobytes() for row in splits.calibration.x} <= {x.numpy().tobytes() for x in dealt.legitimate.x}
     # In random order: the first of V_leg, which are attacked, are not all of the first classes.
     assert len(set(dealt.legitimate.y[:20].tolist())) > 5
-
-
-def test_a_classifier_is_read_back_only_where_it_was_trained_so(data_dir: Path, tmp_path: Path) -> None:
-    smoke = SCALES["smoke"]
-    setting = smoke.settings["mnist"]
-    dealt = deal(load("mnist", data_dir=data_dir), smoke, setting, 0)
-    prints = []
-    for epochs in (1, 1, 2):
-        asked = replace(setting, training=replace(setting.training, epochs=epochs))
-        made = trainings.classifier(dealt, asked, tmp_path, seed=0, device="cpu")
-        prints.append(made.fingerprint())
-        assert trainings.classifier_facts(made, dealt, tmp_path)["epochs"] == epochs
-    assert prints[0] == prints[1] != prints[2]

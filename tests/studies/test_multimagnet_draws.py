@@ -12,7 +12,7 @@ from salus.attacks import BIM, FGSM, CarliniWagnerL2
 from salus.detectors.multimagnet_calibration import Measured
 from salus.detectors.multimagnet_grid import Combination
 from salus.detectors.votes import rejection_probability
-from salus_studies.multimagnet.attacked import Attacked, agrees, as_printed, fit_length, held, with_eps
+from salus_studies.multimagnet.attacked import AttackedImages, agrees, as_printed, fit_length, hold_to, with_eps
 from salus_studies.multimagnet.draws import Side, experiments, figures, votes
 from salus_studies.multimagnet.observed import mixed, read, write
 
@@ -115,11 +115,11 @@ def test_a_closest_attack_is_held_to_the_length_that_leaves_table_6s_accuracy() 
     clean = torch.zeros(1000, 2)
     order = torch.randperm(1000, generator=torch.Generator().manual_seed(0))
     changed = (order + 1).double() / 100
-    attacked = Attacked(clean + 1, changed, torch.zeros(1000, dtype=torch.bool))
+    attacked = AttackedImages(clean + 1, changed, torch.zeros(1000, dtype=torch.bool))
     right = torch.ones(1000, dtype=torch.bool)
     right[order < 10] = False  # those with the shortest changes were wrong before
     eps = fit_length("mnist", "cw", attacked, right)
-    left, kept = held(attacked, eps, clean, right)
+    left, kept = hold_to(attacked, eps, clean, right)
     assert left.accuracy == pytest.approx(0.638)
     assert int(kept.sum()) == 362 and torch.equal(kept, changed <= eps)
     assert torch.equal(left.x, clean + kept[:, None]) and bool((left.changed[~kept] == 0).all())

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from salus_studies.frame.results import Results as Stored
 from salus_studies.multimagnet import sentences
 from salus_studies.multimagnet.judging import CONFIGURATIONS
-from salus_studies.multimagnet.page import write_page
 from salus_studies.multimagnet.published import (
     ATTACKS,
     DATASETS,
@@ -22,6 +22,7 @@ from salus_studies.multimagnet.published import (
     UNDEFENDED,
     detection,
 )
+from salus_studies.multimagnet.study import STUDY
 
 Results = dict[str, Any]
 
@@ -89,7 +90,7 @@ def lines(results: Results, words: str) -> list[str]:
 
 
 def test_every_published_number_stands_on_the_page(results: Results, tmp_path: Path) -> None:
-    write_page(results, {}, tmp_path / "page.md")
+    STUDY.write_page(Stored(results, {}), tmp_path / "page.md")
     page = (tmp_path / "page.md").read_text()
     for printed in DETECTION:
         cells = [f"{one.mean:.2f} ± {one.deviation:.2f}" for one in (printed.accuracy, printed.ppv, printed.npv)]
@@ -110,7 +111,7 @@ def test_every_published_number_stands_on_the_page(results: Results, tmp_path: P
 
 
 def test_ours_stand_beside_with_both_deviations(results: Results, tmp_path: Path) -> None:
-    write_page(results, {}, tmp_path / "page.md")
+    STUDY.write_page(Stored(results, {}), tmp_path / "page.md")
     page = (tmp_path / "page.md").read_text()
     assert (
         "| FGSM | MultiMagNet | **ours**, retuned to Table 6 | 99.00 ± 3.21 (0.12) | 75.00 ± 3.21 (0.12) | "
@@ -167,7 +168,7 @@ def test_figures_are_drawn_from_what_is_stored_and_the_same_again(results: Resul
         arrays[f"picture|mnist-fgsm-retuned|{what}"] = rng.random((2, 1, 28, 28)).astype(np.float32)
     arrays["picture|mnist-fgsm-retuned|answers"] = np.array([[1, 2], [3, 4], [1, 4]])
     for place in ("one", "two"):
-        write_page(results, arrays, tmp_path / place / "page.md")
+        STUDY.write_page(Stored(results, arrays), tmp_path / place / "page.md")
     names = {path.name for path in (tmp_path / "one" / "page").iterdir()}
     assert names == {"detection-mnist.png", "grid-mnist.png", "images-mnist.png"}
     for path in (tmp_path / "one").rglob("*.*"):
@@ -178,7 +179,7 @@ def test_figures_are_drawn_from_what_is_stored_and_the_same_again(results: Resul
 
 
 def test_nothing_stored_at_all_still_makes_a_page(tmp_path: Path) -> None:
-    write_page({}, {}, tmp_path / "page.md")
+    STUDY.write_page(Stored({}, {}), tmp_path / "page.md")
     page = (tmp_path / "page.md").read_text()
     assert page.count("not in the stored results") > len(DATASETS) * len(ATTACKS)
 

@@ -16,15 +16,16 @@ from torch import nn
 from salus.classifier import Classifier
 from salus.data import Dataset, Provenance, Splits
 from salus.errors import DataError, OptionError
+from salus_studies.frame.results import Results
 from salus_studies.skin_lesion import cells, published
-from salus_studies.skin_lesion import reproduce as room
+from salus_studies.skin_lesion import protocol as room
 from salus_studies.skin_lesion.cells import COPY, KNOWS, Case
 from salus_studies.skin_lesion.claims import CLAIMS
+from salus_studies.skin_lesion.experiments import drawn
 from salus_studies.skin_lesion.measured import printed
-from salus_studies.skin_lesion.page import write_page
-from salus_studies.skin_lesion.protocol import drawn
 from salus_studies.skin_lesion.scales import SCALES
 from salus_studies.skin_lesion.sentences import masked, purified
+from salus_studies.skin_lesion.study import STUDY
 from salus_studies.skin_lesion.tables import arithmetic_table
 from salus_studies.skin_lesion.thresholds import PositiveOrNot, probability, under_thresholds
 
@@ -54,7 +55,7 @@ def test_its_tables_agree_with_themselves_where_they_are_arithmetic() -> None:
     off = []
     for experiment in published.EXPERIMENTS:
         for network in published.NETWORKS:
-            line = experiment.of(network)
+            line = experiment.figures[network]
             if line.fooling is not None and abs(100 - line.accuracy - line.fooling) > 0.051:
                 off.append((experiment.tables[0], network))
             if abs(100 - line.health_sensitivity - line.fnr) > 0.051:
@@ -79,7 +80,7 @@ def test_a_copied_number_is_the_printed_one() -> None:
         for names in (("accuracy", "recall", "specificity", "fooling"),
                       ("health_accuracy", "health_sensitivity", "npv", "fnr")):  # fmt: skip
             for network in published.NETWORKS:
-                values = [getattr(experiment.of(network), name) for name in names]
+                values = [getattr(experiment.figures[network], name) for name in names]
                 ours.append([value for value in values if value is not None])
     assert ours == found
 
@@ -197,7 +198,7 @@ def small(monkeypatch: pytest.MonkeyPatch, splits: Splits) -> Iterator[list[str]
     """Make smoke smaller still, on images of our own; gives the splits that are asked for."""
     asked: list[str] = []
 
-    def load(data: str, size: int, split: str, *more: Any) -> Splits:
+    def load(options: Any, scale: Any, size: int, split: str) -> Splits:
         asked.append(split)
         return splits
 
@@ -222,7 +223,7 @@ def plain(content: Any) -> Any:
 
 
 def run(out: Path, **options: Any) -> tuple[Any, dict[str, Any]]:
-    outcome = room.reproduce(out, scale="smoke", **options)
+    outcome = STUDY.reproduce(out, scale="smoke", **options)
     return outcome, json.loads((out / "results.json").read_text())
 
 
@@ -253,19 +254,19 @@ def test_all_of_it_is_done_and_done_once(small: list[str], tmp_path: Path) -> No
 def test_killed_in_the_middle_it_goes_on_to_the_same_numbers(
     small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from salus_studies.skin_lesion import protocol
+    from salus_studies.skin_lesion import experiments
 
     _, whole = run(tmp_path / "whole")
-    real = protocol.under_thresholds
+    real = experiments.under_thresholds
 
     def stop(*given: Any, **named: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(protocol, "under_thresholds", stop)
+    monkeypatch.setattr(experiments, "under_thresholds", stop)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "run")
     assert not (tmp_path / "run" / "results.json").exists()
-    monkeypatch.setattr(protocol, "under_thresholds", real)
+    monkeypatch.setattr(experiments, "under_thresholds", real)
     torch.rand(7)  # whatever else the new process drew
     outcome, results = run(tmp_path / "run")
     assert outcome.stored > 0 and outcome.computed > 0
@@ -273,7 +274,7 @@ def test_killed_in_the_middle_it_goes_on_to_the_same_numbers(
 
 
 def test_what_the_time_does_not_allow_is_listed(small: list[str], tmp_path: Path) -> None:
-    outcome, results = run(tmp_path / "run", minutes=1e-9)
+    outcome, results = run(tmp_path / "run", time=1e-9)
     assert outcome.computed == 0
     reason = "no time left within the budget of 1e-09 minutes"
     assert {record["reason"] for record in results["cells"]} == {reason}
@@ -281,7 +282,7 @@ def test_what_the_time_does_not_allow_is_listed(small: list[str], tmp_path: Path
 
 
 def test_a_page_of_nothing_stored_says_so(tmp_path: Path) -> None:
-    write_page({}, {}, tmp_path / "page.md")
+    STUDY.write_page(Results(), tmp_path / "page.md")
     page = (tmp_path / "page.md").read_text()
     assert page.count("not run") > 30 and "nan" not in page.lower().split() and "None" not in page
     assert not (tmp_path / "page").exists()
@@ -289,12 +290,12 @@ def test_a_page_of_nothing_stored_says_so(tmp_path: Path) -> None:
 
 def test_options_and_data_that_will_not_do_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SALUS_DATA", raising=False)
-    with pytest.raises(OptionError, match="There is no 'tiny' here"):
-        room.reproduce(tmp_path / "run", scale="tiny")
+    with pytest.raises(OptionError, match="scale='tiny' will not do"):
+        STUDY.reproduce(tmp_path / "run", scale="tiny")
     with pytest.raises(OptionError, match="takes one split"):
-        room.reproduce(tmp_path / "run", splits=("lesions", "images"))
-    with pytest.raises(OptionError, match="takes ham10000 or isic2018"):
-        room.reproduce(tmp_path / "run", data="mnist")
+        STUDY.reproduce(tmp_path / "run", split=("lesions", "images"))
+    with pytest.raises(OptionError, match="'ham10000' or 'isic2018'"):
+        STUDY.reproduce(tmp_path / "run", data="mnist")
     with pytest.raises(DataError, match="not on this machine"):
-        room.reproduce(tmp_path / "run", data_dir=tmp_path)
+        STUDY.reproduce(tmp_path / "run", data_dir=tmp_path)
     assert not (tmp_path / "run").exists()

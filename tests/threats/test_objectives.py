@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import pytest
 import torch
 
@@ -14,7 +17,7 @@ from salus.threats import (
     GuardObjective,
     Orthogonal,
     adaptive,
-    check_threat,
+    find_threat,
     gray_box,
     oblivious,
 )
@@ -114,9 +117,6 @@ def test_targeted_attacks_have_to_reach_their_target_and_be_accepted(toy) -> Non
 
 @pytest.mark.parametrize("engine", [adaptive, gray_box])
 def test_an_attack_without_an_adaptive_form_refuses(toy, engine) -> None:
-    from dataclasses import dataclass
-    from typing import ClassVar
-
     @dataclass(frozen=True, kw_only=True)
     class Blind(FGSM):
         adaptive: ClassVar[bool] = False
@@ -127,7 +127,7 @@ def test_an_attack_without_an_adaptive_form_refuses(toy, engine) -> None:
 
 def test_an_unknown_threat_model_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(OptionError, match="'adaptive'"):
-        check_threat("adaptve")
+        find_threat("adaptve")
 
 
 def test_the_same_seed_gives_the_same_attack(toy) -> None:

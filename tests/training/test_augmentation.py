@@ -43,7 +43,7 @@ def test_images_of_one_batch_are_not_mixed() -> None:
 def test_without_flips_and_shifts_nothing_changes() -> None:
     x = torch.rand(4, 1, 8, 8)
     assert torch.equal(FlipsAndShifts(flips=False, shift=0).augment(x), x)
-    with pytest.raises(OptionError, match="shift=-1 will not do"):
+    with pytest.raises(OptionError, match="Augmentation: shift must be a whole number from 0 up, not -1"):
         FlipsAndShifts(shift=-1)
 
 

@@ -20,6 +20,7 @@ from salus.classifier import Classifier
 from salus.data.base import Dataset, Provenance
 from salus.errors import ModelError, OptionError
 from salus.models import build_model
+from salus.options import options_of
 from salus.training import Epoch, Mixed, Recipe, TrainingOptions, evaluate, fit_classifier, seeded_module, train
 
 OPTIONS = TrainingOptions(epochs=5, batch_size=16, seed=3)
@@ -301,8 +302,17 @@ def test_a_module_that_does_not_suit_the_data_is_said() -> None:
      {"precision": "float16"}],
 )  # fmt: skip
 def test_options_that_make_no_sense_are_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(OptionError, match=next(iter(options))):
+    [(name, value)] = options.items()
+    with pytest.raises(OptionError) as error:
         TrainingOptions(**options)
+    words = next(option.words for option in options_of(TrainingOptions) if option.name == name)
+    assert str(error.value) == f"Training: {name} must be {words}, not {value!r}."
+
+
+def test_training_options_say_what_they_may_be() -> None:
+    said = {option.name: option.words for option in options_of(TrainingOptions)}
+    assert said["epochs"] == "a whole number from 1 up or none" and said["prior_shift"] == "a number from 0 to 2"
+    assert said["balance"] == "'none', 'weights', 'sampling' or none" and said["averaging"].endswith("to below 1")
 
 
 def test_a_last_batch_of_one_sample_does_not_disturb_batch_normalisation() -> None:

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from salus.audit import Plan, run_audit
-from salus.audit.model import parse_model
+from salus.audit.model import Network, parse_model
 from salus.classifier import Classifier
 from salus.data.base import Dataset, Provenance
 from salus.errors import BundleError, ModelError, OptionError, StoreError
-from salus.hardening.retraining import single_step
+from salus.hardening.adversarial_training import single_step
 from salus.models import build_model
 from salus.models.pretrained import initial_model
 from salus.training import (
@@ -171,11 +171,11 @@ def test_patience_does_not_end_the_first_phase_and_counts_from_the_second_on() -
 
 
 def test_options_that_make_no_sense_are_refused() -> None:
-    with pytest.raises(OptionError, match="head_epochs=-1 will not do; it must be 0 or more"):
+    with pytest.raises(OptionError, match="Training: head_epochs must be a whole number from 0 up, not -1"):
         TransferOptions(head_epochs=-1)
-    with pytest.raises(OptionError, match=r"head_learning_rate=0\.0 will not do"):
+    with pytest.raises(OptionError, match=r"Training: head_learning_rate must be a number above 0, not 0\.0"):
         TransferOptions(head_learning_rate=0.0)
-    with pytest.raises(OptionError, match="epochs=0"):
+    with pytest.raises(OptionError, match="Training: epochs must be a whole number from 1 up or none, not 0"):
         TransferOptions(epochs=0)
 
 
@@ -323,9 +323,9 @@ def test_a_checkpoint_of_other_pretrained_weights_is_not_continued(pretrained: P
     "path", ["resnet50.pth", "/my nets/1e5_v2+b.safetensors", "../a: b #2.pt", "~/nets/2/5.pth", "C:\\nets\\x=1.pth"]
 )
 def test_a_path_survives_the_command_line(path: str) -> None:
-    assert parse_model(f"resnet50:width=0.5,pretrained={path},stem-stride=1").options == {
-        "width": 0.5, "pretrained": path, "stem_stride": 1,
-    }  # fmt: skip
+    network = parse_model(f"resnet50:width=0.5,pretrained={path},stem-stride=1")
+    assert isinstance(network, Network)
+    assert network.options == {"width": 0.5, "pretrained": path, "stem_stride": 1}
 
 
 def test_an_audit_goes_by_the_content_of_the_weights_and_not_by_where_they_lie(tmp_path: Path) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from salus.attacks.base import Attack
 from salus.attacks.objective import Evaluation
 from salus.attacks.search import Goal, Look, Search
+from salus.attacks.settings import EarlyStop, Eps, Restarts, Steps, Targets
 from salus.errors import OptionError
 
 
@@ -37,24 +39,18 @@ class APGD(Attack):
     name: ClassVar[str] = "apgd"
     paper: ClassVar[str] = "Croce and Hein, 2020"
 
-    eps: float
-    loss: Literal["ce", "dlr"] = "ce"
-    steps: int = 100
-    restarts: int = 1
-    targets: int | None = None
-    rho: float = 0.75
-    early_stop: bool = True
+    eps: Eps
+    loss: Annotated[Literal["ce", "dlr"], Field(description="cross-entropy, or difference of logits ratio")] = "ce"
+    steps: Steps = 100
+    restarts: Restarts = 1
+    targets: Targets = None
+    rho: Annotated[
+        float, Field(gt=0, le=1, description="the step is halved where less than this share of steps raised the loss")
+    ] = 0.75
+    early_stop: EarlyStop = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.loss not in ("ce", "dlr"):
-            raise OptionError(f"{self.title}: loss must be 'ce' or 'dlr', not {self.loss!r}.")
-        for option in ("steps", "restarts", "targets"):
-            value = getattr(self, option)
-            if value is not None and value < 1:
-                raise OptionError(f"{self.title}: {option} must be at least 1, not {value}.")
-        if not 0 < self.rho <= 1:
-            raise OptionError(f"{self.title}: rho must be above 0 and at most 1, not {self.rho}.")
         if self.targets is not None and (self.loss != "dlr" or self.targeted):
             raise OptionError(f"{self.title}: targets are tried in turn by an untargeted attack with loss='dlr' alone.")
 

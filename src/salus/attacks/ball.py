@@ -63,12 +63,12 @@ class Ball(ABC):
         """Round integer features to whole units away from x, without leaving the ball."""
         if self.steps is None:
             return point
-        whole, x = self.steps > 0, self.x.double()
-        unit = torch.where(whole, self.steps, 1.0)
+        integer, x = self.steps > 0, self.x.double()
+        unit = torch.where(integer, self.steps, 1.0)
         away = (point.double() - x) / unit  # in units, [N, F]
 
         def walk(units: Tensor) -> Tensor:
-            return torch.where(whole, (x + units * unit).to(point.dtype), point)
+            return torch.where(integer, (x + units * unit).to(point.dtype), point)
 
         inward = walk(away.trunc())
         # Rounding may carry even the inward one past the point, and so out of the ball: one unit less then.
@@ -164,11 +164,11 @@ class L0Ball(Ball):
     def project(self, point: Tensor) -> Tensor:
         """Clamp to the bounds and take back all but the eps places that moved most."""
         point = point.clamp(self.low, self.high)
-        moved = by_place((point.double() - self.x.double()).abs()).amax(1)  # [N, P]
-        most = places(self.eps, moved.shape[1])
-        kept = torch.zeros_like(moved, dtype=torch.bool)
-        kept.scatter_(1, moved.argsort(dim=1, descending=True, stable=True)[:, :most], value=True)
-        return torch.where(in_shape(kept, point), point, self.x)
+        change = by_place((point.double() - self.x.double()).abs()).amax(1)  # [N, P]
+        most = places(self.eps, change.shape[1])
+        mask = torch.zeros_like(change, dtype=torch.bool)
+        mask.scatter_(1, change.argsort(dim=1, descending=True, stable=True)[:, :most], value=True)
+        return torch.where(in_shape(mask, point), point, self.x)
 
     def steepest(self, gradient: Tensor) -> Tensor:
         """Return the sign at the one place where the gradient is largest; zero where it vanishes."""
@@ -180,12 +180,12 @@ class L0Ball(Ball):
         """Draw eps places, and any values inside the bounds there."""
         count = by_place(self.x).shape[2]
         order = draws.uniform(seed, samples, (count,), 2 * stream).argsort(dim=1, stable=True)
-        chosen = torch.zeros_like(order, dtype=torch.bool)
-        chosen.scatter_(1, order[:, : places(self.eps, count)], value=True)
+        mask = torch.zeros_like(order, dtype=torch.bool)
+        mask.scatter_(1, order[:, : places(self.eps, count)], value=True)
         values = self.low + (self.high - self.low) * draws.uniform(
             seed, samples, tuple(self.x.shape[1:]), 2 * stream + 1
         )
-        return torch.where(in_shape(chosen, self.x), values.clamp(self.low, self.high), self.x)
+        return torch.where(in_shape(mask, self.x), values.clamp(self.low, self.high), self.x)
 
     def distance(self, point: Tensor) -> Tensor:
         """Count the places that differ."""
@@ -228,10 +228,10 @@ def ball(
     lowest, highest = _floats_within(bounds, x.dtype)
     low, high = torch.full_like(x, lowest), torch.full_like(x, highest)
     if norm == "linf":
-        wide = x.double()
-        left, right = (wide - eps).to(x.dtype), (wide + eps).to(x.dtype)
-        left = torch.where(wide - left.double() > eps, torch.nextafter(left, x), left)
-        right = torch.where(right.double() - wide > eps, torch.nextafter(right, x), right)
+        x64 = x.double()
+        left, right = (x64 - eps).to(x.dtype), (x64 + eps).to(x.dtype)
+        left = torch.where(x64 - left.double() > eps, torch.nextafter(left, x), left)
+        right = torch.where(right.double() - x64 > eps, torch.nextafter(right, x), right)
         low, high = torch.maximum(low, left), torch.minimum(high, right)
     if mask is not None:
         low, high = torch.where(mask, low, x), torch.where(mask, high, x)
@@ -243,8 +243,8 @@ def ball(
 
 def _floats_within(bounds: tuple[float, float], dtype: torch.dtype) -> tuple[float, float]:
     """Return the lowest and the highest number of this type that are inside the bounds."""
-    wide = torch.tensor(bounds, dtype=torch.float64)
-    near = wide.to(dtype)
-    outside = torch.stack([near[0].double() < wide[0], near[1].double() > wide[1]])
+    limits = torch.tensor(bounds, dtype=torch.float64)
+    near = limits.to(dtype)
+    outside = torch.stack([near[0].double() < limits[0], near[1].double() > limits[1]])
     low, high = torch.where(outside, torch.nextafter(near, near.flip(0)), near).tolist()
     return low, high

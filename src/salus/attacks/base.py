@@ -7,18 +7,31 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from salus.attacks.ball import NormName, ball, by_place
 from salus.attacks.objective import LogitObjective, Model, Objective, frozen
 from salus.attacks.search import BudgetSpent, Search
+from salus.attacks.settings import (
+    BatchSize,
+    Bounds,
+    LargestEps,
+    Mask,
+    Norm,
+    Queries,
+    Seed,
+    TimeLimit,
+    Units,
+)
 from salus.attacks.taxonomy import Knowledge
 from salus.batches import give_back, rows_at_once
 from salus.errors import DataError, ModelError, OptionError
+from salus.options import Option, check_fields, written_options
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +96,8 @@ class Attack(ABC):
     knowledge: ClassVar[Knowledge] = "gradients"
     #: Who published it, and where our papers use it.
     paper: ClassVar[str] = ""
+    #: How reports write its name, where not as the class's own.
+    label: ClassVar[str] = ""
     #: The norms that it knows.
     norms: ClassVar[tuple[NormName, ...]] = ("linf", "l2")
     #: It looks for the smallest change, and keeps the nearest success.
@@ -92,26 +107,30 @@ class Attack(ABC):
     #: The attack reads its objective's loss or margin alone, so threat models can turn it on a guard.
     adaptive: ClassVar[bool] = True
 
-    eps: float | None
-    norm: NormName = "linf"
-    bounds: tuple[float, float] = (0.0, 1.0)
-    seed: int = 0
-    targeted: bool = False
-    mask: Any = field(default=None, repr=False)
-    units: tuple[float, ...] | None = field(default=None, repr=False)
-    batch_size: int = 256
-    queries: int | None = None
-    time_limit: float | None = None
+    eps: LargestEps
+    norm: Norm = "linf"
+    bounds: Bounds = (0.0, 1.0)
+    seed: Seed = 0
+    targeted: Annotated[bool, Field(description="y is the class to reach, not the one to leave")] = False
+    mask: Mask = field(default=None, repr=False)
+    units: Units = field(default=None, repr=False)
+    batch_size: BatchSize = 256
+    queries: Queries = None
+    time_limit: TimeLimit = None
+
+    @classmethod
+    def declared_options(cls) -> tuple[Option, ...]:
+        """List the options as the fields declare them, the norm as one of those that this attack knows."""
+        known: Any = Literal[cls.norms]
+        return tuple(
+            replace(option, annotation=known) if option.name == "norm" else option for option in written_options(cls)
+        )
 
     def __post_init__(self) -> None:
-        if self.norm not in self.norms:
-            raise OptionError(f"{self.title}: norm must be {' or '.join(map(repr, self.norms))}, not {self.norm!r}.")
-        object.__setattr__(self, "bounds", tuple(self.bounds))
-        if len(self.bounds) != 2 or not self.bounds[0] < self.bounds[1]:
+        check_fields(self, self.title)
+        if not self.bounds[0] < self.bounds[1]:
             raise OptionError(f"{self.title}: bounds must be (lowest, highest), not {self.bounds!r}.")
         width = self.bounds[1] - self.bounds[0]
-        if self.eps is not None and not (math.isfinite(self.eps) and self.eps >= 0):
-            raise OptionError(f"{self.title}: eps must be a number from 0 up, not {self.eps}.")
         if self.norm == "linf" and self.eps is not None and self.eps > width:
             raise OptionError(
                 f"{self.title}: eps={self.eps:g} is more than the whole range of values, {width:g} wide; "
@@ -122,18 +141,8 @@ class Attack(ABC):
                 f"{self.title}: eps counts the pixels, moments or features that may change, so it must be a whole "
                 f"number, not {self.eps:g}; give it its own, as in '{self.name}:eps=24'."
             )
-        if self.batch_size < 1:
-            raise OptionError(f"{self.title}: batch_size must be at least 1, not {self.batch_size}.")
-        if self.queries is not None and self.queries < 1:
-            raise OptionError(f"{self.title}: queries must be at least 1, not {self.queries}.")
-        if self.time_limit is not None and not 0 < self.time_limit < math.inf:
-            raise OptionError(f"{self.title}: time_limit must be above 0 seconds, not {self.time_limit}.")
         if self.mask is not None:
             object.__setattr__(self, "mask", _tuples(self.mask))
-        if self.units is not None:
-            object.__setattr__(self, "units", tuple(map(float, self.units)))
-            if not all(math.isfinite(unit) and unit >= 0 for unit in self.units):
-                raise OptionError(f"{self.title}: units must be numbers from 0 up, not {self.units}.")
 
     @property
     def title(self) -> str:
@@ -274,10 +283,10 @@ class Attack(ABC):
     def _check(
         self, objective: Objective, x: Tensor, y: Tensor, start: Tensor | None, samples: Tensor | None = None
     ) -> None:
-        stated = objective.bounds
-        if stated is not None and not _same(stated, self.bounds):
+        bounds = objective.bounds
+        if bounds is not None and not _same(bounds, self.bounds):
             raise ModelError(
-                f"{self.title} has bounds {self.bounds}, but the model says {stated}; give the attack the model's."
+                f"{self.title} has bounds {self.bounds}, but the model says {bounds}; give the attack the model's."
             )
         if x.ndim < 2 or x.numel() == 0 or x.dtype not in (torch.float32, torch.float64):
             raise DataError(f"{self.title}: x must be float32 [N, ...] with N > 0, not {x.dtype} {list(x.shape)}.")
@@ -293,8 +302,8 @@ class Attack(ABC):
             sample = place if samples is None else int(samples[place])
             raise DataError(f"{self.title}: sample {sample} has values outside the bounds {self.bounds}, or NaN.")
         if samples is not None and (samples.shape != y.shape or samples.dtype != torch.int64):
-            given = f"{samples.dtype} {list(samples.shape)}"
-            raise DataError(f"{self.title}: samples must be int64 [{len(x)}], not {given}.")
+            description = f"{samples.dtype} {list(samples.shape)}"
+            raise DataError(f"{self.title}: samples must be int64 [{len(x)}], not {description}.")
         if start is not None and (start.shape != x.shape or bool(start.isnan().any())):
             raise DataError(f"{self.title}: start must be shaped like x, {list(x.shape)}, without NaN.")
         diagonal = (self.bounds[1] - self.bounds[0]) * math.sqrt(x[0].numel())
@@ -330,9 +339,9 @@ def _usable(part: Tensor) -> Tensor:
     return part.clone() if part.is_inference() else part.detach()
 
 
-def _same(stated: tuple[float, float], given: tuple[float, float]) -> bool:
+def _same(bounds: tuple[float, float], others: tuple[float, float]) -> bool:
     # Models often keep their bounds in a float32 buffer.
-    return torch.equal(torch.tensor(stated, dtype=torch.float32), torch.tensor(given, dtype=torch.float32))
+    return torch.equal(torch.tensor(bounds, dtype=torch.float32), torch.tensor(others, dtype=torch.float32))
 
 
 def _tuples(mask: Any) -> Any:

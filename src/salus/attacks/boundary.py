@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from salus.attacks import draws
 from salus.attacks.ball import NormName
 from salus.attacks.decision import DecisionAttack
 from salus.attacks.search import Search
-from salus.errors import OptionError
 
 #: The share of sideways steps that should succeed.
 _AIM = 0.3
@@ -37,26 +37,22 @@ class Boundary(DecisionAttack):
         spherical_step: first length of a sideways step, as a share of the distance from x.
         source_step: first length of a step towards x, likewise.
         adaptation: factor by which a sideways step that succeeded lengthens the next.
-
-    Raises:
-        OptionError: an option makes no sense.
     """
 
     name: ClassVar[str] = "boundary"
     paper: ClassVar[str] = "Brendel et al., 2018"
     norms: ClassVar[tuple[NormName, ...]] = ("l2",)
 
-    spherical_step: float = 0.1
-    source_step: float = 0.1
-    adaptation: float = 1.2
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name, most in (("spherical_step", _SPHERICAL_MOST), ("source_step", _SOURCE_MOST)):
-            if not 0 < getattr(self, name) <= most:
-                raise OptionError(f"{self.title}: {name} must be above 0 and at most {most}.")
-        if not (math.isfinite(self.adaptation) and self.adaptation > 1):
-            raise OptionError(f"{self.title}: adaptation must be above 1, not {self.adaptation}.")
+    spherical_step: Annotated[
+        float,
+        Field(gt=0, le=_SPHERICAL_MOST, description="first step sideways, as a share of the distance from x"),
+    ] = 0.1
+    source_step: Annotated[
+        float, Field(gt=0, le=_SOURCE_MOST, description="first step towards x, as a share of the distance from it")
+    ] = 0.1
+    adaptation: Annotated[
+        float, Field(gt=1, description="factor by which a step sideways that succeeded lengthens the next")
+    ] = 1.2
 
     def perturb(self, search: Search, start: Tensor | None) -> None:
         """Walk until the queries are spent; the search keeps the nearest success."""
@@ -81,9 +77,9 @@ class Boundary(DecisionAttack):
                 noise = draws.normal(self.seed, search.batch_samples[rows], (block, *shape), (1 << 32) + first)
                 noise = torch.where((region.high > region.low)[:, None], noise.to(point.dtype), 0)  # [A, block, ...]
             away = point - region.x
-            turned = sideways(away, noise[:, step % block], delta)
+            sidestep = sideways(away, noise[:, step % block], delta)
             proposal = region.project(
-                region.x + torch.where(_column(inward, away), away * _column(1 - epsilon, away), turned)
+                region.x + torch.where(_column(inward, away), away * _column(1 - epsilon, away), sidestep)
             )
             won = search.ask(proposal, rows)
             point = torch.where(_column(won, point), proposal, point)
@@ -103,8 +99,8 @@ def sideways(away: Tensor, noise: Tensor, delta: Tensor) -> Tensor:
     noise = noise - (noise * unit).sum(1, keepdim=True) * unit
     noise = noise / noise.norm(dim=1, keepdim=True).clamp_min(tiny)
     slope = delta[:, None]
-    turned: Tensor = (flat + slope * length * noise) / (1 + slope.square()).sqrt()
-    return turned.reshape(away.shape)
+    way: Tensor = (flat + slope * length * noise) / (1 + slope.square()).sqrt()
+    return way.reshape(away.shape)
 
 
 def _column(values: Tensor, x: Tensor) -> Tensor:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from salus.attacks.ball import NormName
@@ -17,7 +17,7 @@ from salus.attacks.base import Attack
 from salus.attacks.objective import Evaluation, Objective
 from salus.attacks.plane import cross
 from salus.attacks.search import Search
-from salus.errors import OptionError
+from salus.attacks.settings import Candidates, LargestEps, Norm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,19 +36,11 @@ class _CarliniWagner(Attack):
     paper: ClassVar[str] = "Carlini and Wagner, 2017"
     closest: ClassVar[bool] = True
 
-    eps: float | None = None
-    steps: int = 100
-    searches: int = 9
-    candidates: int = 3
-    confidence: float = 0.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for option in ("steps", "searches", "candidates"):
-            if getattr(self, option) < 1:
-                raise OptionError(f"{self.title}: {option} must be at least 1, not {getattr(self, option)}.")
-        if not (math.isfinite(self.confidence) and self.confidence >= 0):
-            raise OptionError(f"{self.title}: confidence must be a number from 0 up, not {self.confidence}.")
+    eps: LargestEps = None
+    steps: Annotated[int, Field(ge=1, description="most steps of a search")] = 100
+    searches: Annotated[int, Field(ge=1, description="most searches, each with more force")] = 9
+    candidates: Candidates = 3
+    confidence: Annotated[float, Field(ge=0, description="how far beyond the boundary the margin must be, kappa")] = 0.0
 
     @property
     def reads_loss(self) -> bool:
@@ -78,8 +70,8 @@ class _CarliniWagner(Attack):
     def _descend(self, search: Search, point: Tensor, classes: Tensor, force: float) -> None:
         """Search by way of these classes ``[N]``, until each sample has come as far as it will."""
 
-        def goal(seen: Evaluation, rows: Tensor) -> Tensor:
-            return -seen.class_margins.gather(1, classes[rows, None])[:, 0]
+        def goal(evaluation: Evaluation, rows: Tensor) -> Tensor:
+            return -evaluation.class_margins.gather(1, classes[rows, None])[:, 0]
 
         reached = torch.full((len(search), 2), torch.inf, dtype=torch.float64, device=point.device)
         before = reached  # the nearest success and the lowest margin of this search
@@ -129,8 +121,9 @@ class CarliniWagnerL2(_CarliniWagner):
 
     name: ClassVar[str] = "carlini-wagner-l2"
     norms: ClassVar[tuple[NormName, ...]] = ("l2",)
+    label: ClassVar[str] = "C&W L2"
 
-    norm: NormName = "l2"
+    norm: Norm = "l2"
 
     def _move(self, search: Search, place: _Place, state: list[Tensor], step: int) -> tuple[Tensor, list[Tensor]]:
         """Cross the averaged plane by the smallest change of x."""
@@ -157,8 +150,9 @@ class CarliniWagnerLinf(_CarliniWagner):
 
     name: ClassVar[str] = "carlini-wagner-linf"
     norms: ClassVar[tuple[NormName, ...]] = ("linf",)
+    label: ClassVar[str] = "C&W L∞"
 
-    norm: NormName = "linf"
+    norm: Norm = "linf"
 
     def _move(self, search: Search, place: _Place, state: list[Tensor], step: int) -> tuple[Tensor, list[Tensor]]:
         """Cross the plane inside the box of half-width tau."""
@@ -230,15 +224,15 @@ class _Sure(Objective):
 
     def evaluate(self, x: Tensor, y: Tensor) -> Evaluation:
         """Raise the margins; success is what falls all the same."""
-        seen = self.objective.evaluate(x, y)
-        margin = seen.margin + self.confidence
+        evaluation = self.objective.evaluate(x, y)
+        margin = evaluation.margin + self.confidence
         return Evaluation(
             None,
             y,
-            targeted=seen.targeted,
+            targeted=evaluation.targeted,
             margin=margin,
-            success=seen.success & (margin <= 0),
-            class_margins=seen.class_margins + self.confidence,
+            success=evaluation.success & (margin <= 0),
+            class_margins=evaluation.class_margins + self.confidence,
         )
 
 

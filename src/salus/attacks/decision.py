@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from salus.attacks import draws
-from salus.attacks.ball import Ball, NormName, ball
+from salus.attacks.ball import Ball, ball
 from salus.attacks.base import Attack
 from salus.attacks.objective import DecisionObjective, Model, Objective
 from salus.attacks.search import Search
+from salus.attacks.settings import LargestEps, Norm, Queries
 from salus.attacks.taxonomy import Knowledge
 from salus.errors import OptionError
 
@@ -37,26 +39,22 @@ class DecisionAttack(Attack):
             does not fool the model. For a target class random points will hardly do: give ``start``.
 
     Raises:
-        OptionError: neither queries nor steps are limited, or one of them makes no sense.
+        OptionError: neither queries nor steps are limited.
     """
 
     knowledge: ClassVar[Knowledge] = "answers"
     closest: ClassVar[bool] = True
 
-    eps: float | None = None
-    norm: NormName = "l2"
-    queries: int | None = 2500
-    steps: int | None = None
-    start_tries: int = 100
+    eps: LargestEps = None
+    norm: Norm = "l2"
+    queries: Queries = 2500
+    steps: Annotated[int | None, Field(ge=0, description="most steps; none for as many as the queries allow")] = None
+    start_tries: Annotated[int, Field(ge=0, description="most random points that are tried as the start")] = 100
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.queries is None and self.steps is None:
             raise OptionError(f"{self.title}: queries or steps must be limited, or the attack would never end.")
-        if self.steps is not None and self.steps < 0:
-            raise OptionError(f"{self.title}: steps must be a number from 0 up, not {self.steps}.")
-        if self.start_tries < 0:
-            raise OptionError(f"{self.title}: start_tries must be a number from 0 up, not {self.start_tries}.")
 
     @property
     def radius(self) -> float:
@@ -91,26 +89,26 @@ class DecisionAttack(Attack):
         point = region.x.clone()
         nearest = torch.full_like(search.distance, torch.inf)
         rows = search.rows[~search.ask(region.x[search.rows], search.rows)]
-        wanted = torch.zeros_like(search.success).index_fill(0, rows, True)  # those without a start
+        missing = torch.zeros_like(search.success).index_fill(0, rows, True)  # those without a start
         if start is not None:
             rows = rows[search.left(rows) > 0]
             rows = rows[search.ask(start[rows], rows)]
-            point[rows], nearest[rows], wanted[rows] = start[rows], 0.0, False
+            point[rows], nearest[rows], missing[rows] = start[rows], 0.0, False
         sizes = _block_sizes(tuple(region.x.shape[1:]))
         for trial in range(self.start_tries):
             search.check_time()
-            rows = (wanted & (search.left() > 0)).nonzero()[:, 0]
+            rows = (missing & (search.left() > 0)).nonzero()[:, 0]
             if len(rows) == 0:
                 break
             size, pure = sizes[trial % len(sizes)], trial // len(sizes) % 2 == 0
             around = region.select(rows)
-            tried = _noise(around, self.seed, search.batch_samples[rows], size, trial)
-            tried = around.project(tried if pure else (tried + around.x) / 2)
-            distance = around.distance(tried)
-            better = search.ask(tried, rows) & (distance < nearest[rows])
-            point[rows[better]], nearest[rows[better]] = tried[better], distance[better]
+            candidate = _noise(around, self.seed, search.batch_samples[rows], size, trial)
+            candidate = around.project(candidate if pure else (candidate + around.x) / 2)
+            distance = around.distance(candidate)
+            better = search.ask(candidate, rows) & (distance < nearest[rows])
+            point[rows[better]], nearest[rows[better]] = candidate[better], distance[better]
             if trial % _ROUND == _ROUND - 1:
-                wanted &= nearest.isinf()
+                missing &= nearest.isinf()
         rows = nearest.isfinite().nonzero()[:, 0]
         return rows, point[rows]
 
@@ -145,11 +143,11 @@ class DecisionAttack(Attack):
         for _ in range(bisections(theta)):
             search.check_time()
             middle = (before + beyond) / 2
-            asked = (search.left(rows) > 0).nonzero()[:, 0]
+            active = (search.left(rows) > 0).nonzero()[:, 0]
             won = torch.zeros_like(rows, dtype=torch.bool)
-            won[asked] = search.ask(back(middle)[asked], rows[asked])
+            won[active] = search.ask(back(middle)[active], rows[active])
             failed = torch.zeros_like(won)
-            failed[asked] = ~won[asked]
+            failed[active] = ~won[active]
             beyond, before = torch.where(won, middle, beyond), torch.where(failed, middle, before)
         return back(beyond)
 

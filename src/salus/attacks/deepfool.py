@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
-from salus.attacks.ball import NormName
 from salus.attacks.base import Attack
 from salus.attacks.search import Search
-from salus.errors import OptionError
+from salus.attacks.settings import Candidates, LargestEps, Norm, Steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,23 +40,16 @@ class DeepFool(Attack):
     paper: ClassVar[str] = "Moosavi-Dezfooli et al., 2016"
     closest: ClassVar[bool] = True
 
-    eps: float | None = None
-    norm: NormName = "l2"
-    steps: int = 100
-    overshoot: float = 0.02
-    candidates: int = 5
-    line_search: int = 0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.steps < 1:
-            raise OptionError(f"{self.title}: steps must be at least 1, not {self.steps}.")
-        if not (math.isfinite(self.overshoot) and self.overshoot >= 0):
-            raise OptionError(f"{self.title}: overshoot must be a number from 0 up, not {self.overshoot}.")
-        if self.candidates < 1:
-            raise OptionError(f"{self.title}: candidates must be at least 1, not {self.candidates}.")
-        if self.line_search < 0:
-            raise OptionError(f"{self.title}: line_search must be at least 0, not {self.line_search}.")
+    eps: LargestEps = None
+    norm: Norm = "l2"
+    steps: Steps = 100
+    overshoot: Annotated[
+        float, Field(ge=0, description="how far beyond the linearised boundary, as a share of the step")
+    ] = 0.02
+    candidates: Candidates = 5
+    line_search: Annotated[
+        int, Field(ge=0, description="how often the way back from the first crossing to x is halved")
+    ] = 0
 
     @property
     def reads_loss(self) -> bool:
@@ -109,11 +101,11 @@ class DeepFool(Attack):
         for _ in range(self.line_search):
             search.check_time()
             share = (missed + hit) / 2
-            asked = search.left(rows) > 0
+            active = search.left(rows) > 0
             point = region.project(region.x + share.reshape(-1, *[1] * (way.ndim - 1)) * way)
-            won = torch.zeros_like(asked)
-            won[asked] = search.ask(point[asked], rows[asked])
-            missed, hit = torch.where(asked & ~won, share, missed), torch.where(won, share, hit)
+            won = torch.zeros_like(active)
+            won[active] = search.ask(point[active], rows[active])
+            missed, hit = torch.where(active & ~won, share, missed), torch.where(won, share, hit)
 
 
 #: Added to each step, as a share of the value range, so that rounding does not stop it short of the boundary.

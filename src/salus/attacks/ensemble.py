@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
+from pydantic import Field
 from torch import Tensor
 
 from salus.attacks.apgd import APGD
 from salus.attacks.base import Attack
 from salus.attacks.fab import FAB
 from salus.attacks.search import Search
+from salus.attacks.settings import Eps
 from salus.attacks.square import Square
-from salus.errors import OptionError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,17 +35,11 @@ class AutoAttack(Attack):
     #: A part that fools a sample leaves nothing to do for the next.
     early_stop: ClassVar[bool] = True
 
-    eps: float
-    steps: int = 100
-    restarts: int = 1
-    targets: int = 9
-    square_queries: int = 5000
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for option in ("steps", "restarts", "targets", "square_queries"):
-            if getattr(self, option) < 1:
-                raise OptionError(f"{self.title}: {option} must be at least 1, not {getattr(self, option)}.")
+    eps: Eps
+    steps: Annotated[int, Field(ge=1, description="steps of APGD and FAB, from each start")] = 100
+    restarts: Annotated[int, Field(ge=1, description="random starts of APGD and FAB")] = 1
+    targets: Annotated[int, Field(ge=1, description="how many other classes APGD-T and FAB-T try")] = 9
+    square_queries: Annotated[int, Field(ge=1, description="most forward passes a sample that Square takes")] = 5000
 
     @property
     def parts(self) -> tuple[Attack, ...]:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from salus.attacks import draws
 from salus.attacks.base import Attack
 from salus.attacks.plane import cross
 from salus.attacks.search import Search
-from salus.errors import OptionError
+from salus.attacks.settings import LargestEps, Restarts, Steps, Targets
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,25 +44,13 @@ class FAB(Attack):
     paper: ClassVar[str] = "Croce and Hein, 2020"
     closest: ClassVar[bool] = True
 
-    eps: float | None = None
-    steps: int = 100
-    restarts: int = 1
-    targets: int | None = None
-    alpha_max: float = 0.1
-    eta: float = 1.05
-    beta: float = 0.9
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for option in ("steps", "restarts", "targets"):
-            value = getattr(self, option)
-            if value is not None and value < 1:
-                raise OptionError(f"{self.title}: {option} must be at least 1, not {value}.")
-        for option in ("alpha_max", "beta"):
-            if not 0 <= getattr(self, option) <= 1:
-                raise OptionError(f"{self.title}: {option} must be from 0 to 1, not {getattr(self, option)}.")
-        if not (math.isfinite(self.eta) and self.eta >= 1):
-            raise OptionError(f"{self.title}: eta must be a number from 1 up, not {self.eta}.")
+    eps: LargestEps = None
+    steps: Steps = 100
+    restarts: Restarts = 1
+    targets: Targets = None
+    alpha_max: Annotated[float, Field(ge=0, le=1, description="most weight of the projection of x")] = 0.1
+    eta: Annotated[float, Field(ge=1, description="how far beyond the plane, 1 for onto it")] = 1.05
+    beta: Annotated[float, Field(ge=0, le=1, description="what is left of the way from x after pulling back")] = 0.9
 
     @property
     def reads_loss(self) -> bool:
@@ -106,8 +94,8 @@ class FAB(Attack):
         w = gradients.flatten(2)  # [A, M, D]
         length = w.abs().sum(2) if self.norm == "linf" else w.norm(dim=2)  # the dual norm
         distance = torch.where(length > 0, margins.abs() / length, torch.inf)
-        picked = torch.arange(len(w), device=w.device), distance.argmin(1)  # the nearest boundary
-        w, margin = w[picked], torch.where(distance.isfinite(), margins, 0)[picked]
+        nearest = torch.arange(len(w), device=w.device), distance.argmin(1)  # the nearest boundary
+        w, margin = w[nearest], torch.where(distance.isfinite(), margins, 0)[nearest]
 
         x, low, high = (part.flatten(1) for part in (search.ball.x, search.ball.low, search.ball.high))
         here = point.flatten(1)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from salus.attacks.ball import Ball
 from salus.attacks.base import Attack
 from salus.attacks.search import Search
+from salus.attacks.settings import EarlyStop, Eps, RandomStart, Restarts, Steps
 from salus.errors import OptionError
 
 
@@ -28,7 +29,7 @@ class FGSM(Attack):
     name: ClassVar[str] = "fgsm"
     paper: ClassVar[str] = "Goodfellow et al., 2015"
 
-    eps: float
+    eps: Eps
 
     def perturb(self, search: Search, start: Tensor | None) -> None:
         """Take one step of length eps."""
@@ -52,21 +53,17 @@ class _Iterative(Attack):
             Without it every sample takes every step, which is what a transfer attack wants.
     """
 
-    eps: float
-    steps: int = 10
-    step_size: float | None = None
-    momentum: float = 0.0
-    nesterov: bool = False
-    early_stop: bool = True
+    eps: Eps
+    steps: Steps = 10
+    step_size: Annotated[float | None, Field(gt=0, description="length of a step; none for 2.5 eps / steps")] = None
+    momentum: Annotated[
+        float, Field(ge=0, le=1, description="share of the earlier directions that is added to each gradient")
+    ] = 0.0
+    nesterov: Annotated[bool, Field(description="take each gradient where the momentum leads")] = False
+    early_stop: EarlyStop = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.steps < 1:
-            raise OptionError(f"{self.title}: steps must be at least 1, not {self.steps}.")
-        if self.step_size is not None and not (math.isfinite(self.step_size) and self.step_size > 0):
-            raise OptionError(f"{self.title}: step_size must be above 0, not {self.step_size}.")
-        if not 0 <= self.momentum <= 1:
-            raise OptionError(f"{self.title}: momentum must be from 0 to 1, not {self.momentum}.")
         if self.nesterov and self.momentum == 0:
             raise OptionError(f"{self.title}: nesterov looks where the momentum leads; give a momentum above 0.")
 
@@ -82,8 +79,8 @@ class _Iterative(Attack):
             ahead = x_adv
             if self.nesterov and velocity is not None:
                 ahead = self.room(search.ball).project(x_adv.add(velocity, alpha=self.momentum * self.stride))
-            look = search.look(self.shown(search.ball, ahead))
-            x_adv, direction = look.of(x_adv), self.pulled(search.ball, look.gradient)
+            look = search.look(self.show(search.ball, ahead))
+            x_adv, direction = look.of(x_adv), self.pull(search.ball, look.gradient)
             if len(search) == 0:
                 break
             room = self.room(search.ball)
@@ -98,11 +95,11 @@ class _Iterative(Attack):
         """Return where the climb may go."""
         return ball
 
-    def shown(self, ball: Ball, point: Tensor) -> Tensor:
+    def show(self, ball: Ball, point: Tensor) -> Tensor:
         """Return what the model is to see of where the climb stands."""
         return point
 
-    def pulled(self, ball: Ball, gradient: Tensor) -> Tensor:
+    def pull(self, ball: Ball, gradient: Tensor) -> Tensor:
         """Return the gradient in where the climb stands, given that in what the model saw."""
         return gradient
 
@@ -145,14 +142,9 @@ class PGD(_Iterative):
     name: ClassVar[str] = "pgd"
     paper: ClassVar[str] = "Madry et al., 2018"
 
-    steps: int = 40
-    restarts: int = 1
-    random_start: bool = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.restarts < 1:
-            raise OptionError(f"{self.title}: restarts must be at least 1, not {self.restarts}.")
+    steps: Steps = 40
+    restarts: Restarts = 1
+    random_start: RandomStart = True
 
     def perturb(self, search: Search, start: Tensor | None) -> None:
         """Climb from each start; ``start``, when given, takes the place of the first."""
@@ -168,7 +160,7 @@ class PGD(_Iterative):
             else:
                 x_adv = search.ball.x
             x_adv = self.climb(search, x_adv)
-            x_adv = self.shown(search.ball, x_adv)
+            x_adv = self.show(search.ball, x_adv)
             if self.early_stop or self.restarts > 1:
                 search.record(x_adv)
             else:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from salus.attacks import draws
@@ -38,25 +39,23 @@ class HopSkipJump(DecisionAttack):
             (``1 / d``), which drown in the rounding of large images.
 
     Raises:
-        OptionError: an option makes no sense.
+        OptionError: the first step has more probes than any may have.
     """
 
     name: ClassVar[str] = "hop-skip-jump"
     paper: ClassVar[str] = "Chen et al., 2020"
 
-    initial_evaluations: int = 25
-    max_evaluations: int = 10_000
-    probe: float = 0.1
+    initial_evaluations: Annotated[int, Field(ge=1, description="probes of the first step")] = 25
+    max_evaluations: Annotated[int, Field(ge=1, description="most probes of one step")] = 10_000
+    probe: Annotated[float, Field(gt=0, lt=1, description="length of a probe, as a share of the distance from x")] = 0.1
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 1 <= self.initial_evaluations <= self.max_evaluations:
+        if self.initial_evaluations > self.max_evaluations:
             raise OptionError(
-                f"{self.title}: initial_evaluations must be from 1 to max_evaluations={self.max_evaluations}, "
+                f"{self.title}: initial_evaluations must be at most max_evaluations={self.max_evaluations}, "
                 f"not {self.initial_evaluations}."
             )
-        if not 0 < self.probe < 1:
-            raise OptionError(f"{self.title}: probe must be between 0 and 1, not {self.probe}.")
 
     def perturb(self, search: Search, start: Tensor | None) -> None:
         """Walk until the queries are spent; the search keeps the nearest success."""
@@ -74,9 +73,9 @@ class HopSkipJump(DecisionAttack):
             if len(rows) == 0:
                 break
             direction = self.estimate(search, rows, point, probes, step)
-            hopped, moved = self.hop(search, rows, point, direction, step)
-            hopped[moved] = self.to_boundary(search, rows[moved], hopped[moved], theta)
-            point = hopped
+            ahead, moved = self.hop(search, rows, point, direction, step)
+            ahead[moved] = self.to_boundary(search, rows[moved], ahead[moved], theta)
+            point = ahead
 
     def estimate(self, search: Search, rows: Tensor, point: Tensor, probes: Tensor, step: int) -> Tensor:
         """Estimate the steepest way into the region where the model is fooled (Eq. 16), ``[A, ...]``.
@@ -97,17 +96,17 @@ class HopSkipJump(DecisionAttack):
         most, chunk = int(probes.max()), max(_CHUNK // shape.numel(), 1)
         for first in range(0, most, chunk):
             search.check_time()
-            asked = torch.arange(first, min(first + chunk, most), device=rows.device) < probes[:, None]  # [A, B]
+            mask = torch.arange(first, min(first + chunk, most), device=rows.device) < probes[:, None]  # [A, B]
             noise = draws.normal(
-                self.seed, search.batch_samples[rows], (asked.shape[1], shape.numel()), (step << 32) + first
+                self.seed, search.batch_samples[rows], (mask.shape[1], shape.numel()), (step << 32) + first
             ).to(point.dtype)  # [A, B, D]
             noise = torch.where(free, noise, 0)
             noise *= radius / noise.norm(dim=2, keepdim=True).clamp_min(1e-30)
-            probed = (at + noise).clamp_(low, high)
-            noise = torch.where(asked[:, :, None], probed - at, 0)
-            signs = torch.zeros(asked.shape, dtype=torch.int64, device=rows.device)
-            whose = rows[:, None].expand_as(asked)[asked]
-            signs[asked] = search.ask(probed[asked].reshape(-1, *shape), whose).long() * 2 - 1
+            points = (at + noise).clamp_(low, high)
+            noise = torch.where(mask[:, :, None], points - at, 0)
+            signs = torch.zeros(mask.shape, dtype=torch.int64, device=rows.device)
+            whose = rows[:, None].expand_as(mask)[mask]
+            signs[mask] = search.ask(points[mask].reshape(-1, *shape), whose).long() * 2 - 1
             spread += noise.sum(1, dtype=torch.float64)
             along += noise.mul_(signs[:, :, None]).sum(1, dtype=torch.float64)
             balance += signs.sum(1)
@@ -131,9 +130,9 @@ class HopSkipJump(DecisionAttack):
             if len(trying) == 0:
                 break
             length = stride[trying].to(point.dtype).reshape(-1, *[1] * (point.ndim - 1))
-            tried = region.select(trying).project(point[trying] + length * direction[trying])
-            won = search.ask(tried, rows[trying])
-            point[trying[won]] = tried[won]
+            candidate = region.select(trying).project(point[trying] + length * direction[trying])
+            won = search.ask(candidate, rows[trying])
+            point[trying[won]] = candidate[won]
             moved[trying[won]] = True
             stride = stride / 2
         return point, moved

@@ -46,8 +46,8 @@ class Evaluation:
         self._logits = logits
         self.y = y
         self.targeted = targeted
-        given = {"loss": loss, "margin": margin, "success": success, "class_margins": class_margins}
-        self.__dict__ |= {name: value for name, value in given.items() if value is not None}
+        parts = {"loss": loss, "margin": margin, "success": success, "class_margins": class_margins}
+        self.__dict__ |= {name: value for name, value in parts.items() if value is not None}
 
     @property
     def logits(self) -> Tensor:
@@ -212,9 +212,9 @@ def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
     that of u times ``1 - p_y``, which rounds to 0 when the model is very sure, by nature or to mask its
     gradients. Here the gradient is that of u itself: the same direction, and never zero for want of digits.
     """
-    wide = logits.double().clamp(-1e300, 1e300)  # infinities would make inf - inf
-    own = wide.gather(1, y[:, None])[:, 0]
-    others = wide.scatter(1, y[:, None], -torch.inf)
+    finite = logits.double().clamp(-1e300, 1e300)  # infinities would make inf - inf
+    own = finite.gather(1, y[:, None])[:, 0]
+    others = finite.scatter(1, y[:, None], -torch.inf)
     u = others.logsumexp(1) - own
     return nn.functional.softplus(u).detach() + (u - u.detach())
 

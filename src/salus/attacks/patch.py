@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import avg_pool1d, avg_pool2d
 
@@ -14,8 +15,9 @@ from salus.attacks import draws
 from salus.attacks.ball import NormName
 from salus.attacks.base import Attack
 from salus.attacks.search import Search
+from salus.attacks.settings import EarlyStop, Norm
 from salus.attacks.square import window
-from salus.errors import DataError, OptionError
+from salus.errors import DataError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +37,7 @@ class Patch(Attack):
         early_stop: let each sample go as soon as it has fallen; otherwise its margin is lowered to the end.
 
     Raises:
-        OptionError: eps is no whole number, or an option makes no sense.
+        OptionError: eps is no whole number.
 
     Example:
         >>> x_adv = Patch(eps=64)(model, x, y)  # a square of 8 x 8 pixels  # doctest: +SKIP
@@ -44,20 +46,16 @@ class Patch(Attack):
     name: ClassVar[str] = "patch"
     paper: ClassVar[str] = "Karmon et al., 2018"
     norms: ClassVar[tuple[NormName, ...]] = ("l0",)
+    label: ClassVar[str] = "patch"
 
-    eps: float
-    norm: NormName = "l0"
-    steps: int = 40
-    restarts: int = 5
-    step_size: float | None = None
-    early_stop: bool = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.steps < 1 or self.restarts < 1:
-            raise OptionError(f"{self.title}: steps and restarts must be at least 1.")
-        if self.step_size is not None and not (math.isfinite(self.step_size) and self.step_size > 0):
-            raise OptionError(f"{self.title}: step_size must be above 0, not {self.step_size}.")
+    eps: Annotated[float, Field(ge=0, description="most pixels or moments that the patch may cover")]
+    norm: Norm = "l0"
+    steps: Annotated[int, Field(ge=1, description="gradient steps at each place")] = 40
+    restarts: Annotated[int, Field(ge=1, description="places that are tried")] = 5
+    step_size: Annotated[
+        float | None, Field(gt=0, description="length of the first step; none for a tenth of the range of values")
+    ] = None
+    early_stop: EarlyStop = True
 
     def perturb(self, search: Search, start: Tensor | None) -> None:
         """Paint at one place after the other, for the samples that still stand."""
@@ -95,8 +93,8 @@ class Patch(Attack):
                 return
             inside, x = look.of(inside), search.ball.x
             size = first * (1 - step / self.steps)
-            moved = look.of(point) + size * look.gradient.sign()
-            point = torch.where(inside, moved.clamp(search.ball.low, search.ball.high), x)
+            ahead = look.of(point) + size * look.gradient.sign()
+            point = torch.where(inside, ahead.clamp(search.ball.low, search.ball.high), x)
         search.record(point)
 
 

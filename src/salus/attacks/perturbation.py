@@ -132,9 +132,9 @@ class Perturbation:
         if names and len(names) != len(values):
             raise OptionError(f"There are {len(names)} names for {len(values)} features or channels.")
         figure = Figure(figsize=(6.4, 3.2), layout="constrained")
-        known = figure.canvas.get_supported_filetypes()
-        if path.suffix[1:] not in known:
-            raise OptionError(f"Cannot draw {path}: its suffix must be one of {', '.join(sorted(known))}.")
+        formats = figure.canvas.get_supported_filetypes()
+        if path.suffix[1:] not in formats:
+            raise OptionError(f"Cannot draw {path}: its suffix must be one of {', '.join(sorted(formats))}.")
         title = f"{self.norm} {self.eps:g}, fools {self.fooling_rate:.1%} of {self.samples}"
         if values.ndim == 3:
             _heat_maps(figure, values, names, title)
@@ -165,10 +165,10 @@ def _heat_maps(figure: Any, values: Tensor, names: Sequence[str], title: str) ->
     size = float(values.abs().max()) or 1.0
     axes = figure.subplots(1, len(values), squeeze=False)[0]
     for channel, (ax, picture) in enumerate(zip(axes, values.tolist(), strict=True)):
-        drawn = ax.imshow(picture, cmap="RdBu_r", vmin=-size, vmax=size)
+        heat_map = ax.imshow(picture, cmap="RdBu_r", vmin=-size, vmax=size)
         ax.set(xticks=[], yticks=[], xlabel=names[channel] if names else f"channel {channel}")
     figure.suptitle(title, fontsize="medium")
-    figure.colorbar(drawn, ax=list(axes), label="change, in units of x")
+    figure.colorbar(heat_map, ax=list(axes), label="change, in units of x")
 
 
 def _digest(tensors: dict[str, Tensor]) -> str:

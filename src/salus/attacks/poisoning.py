@@ -6,17 +6,20 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from salus.attacks.base import Attack
 from salus.attacks.search import Search
+from salus.attacks.settings import LargestEps, Seed
 from salus.attacks.taxonomy import Knowledge
 from salus.data.base import Change, Dataset
 from salus.errors import DataError, OptionError, nearest
-from salus.options import build, split_spec
+from salus.options import check_fields
+from salus.registry import Registry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,19 +31,23 @@ class Poison(ABC):
         seed: decides which.
 
     Raises:
-        OptionError: the share is none.
+        OptionError: an option has a value that makes no sense.
     """
 
     name: ClassVar[str]
-    paper: ClassVar[str]
+    paper: ClassVar[str] = ""
     knowledge: ClassVar[Knowledge] = "training data"
 
-    share: float
-    seed: int = 0
+    share: Annotated[float, Field(gt=0, le=1, description="share of the samples that are changed, or added")]
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
-        if not 0 < self.share <= 1:
-            raise OptionError(f"Poison {self.name!r}: share must be above 0 and at most 1, not {self.share}.")
+        check_fields(self, self.title)
+
+    @property
+    def title(self) -> str:
+        """The poisoning's name in sentences."""
+        return f"Poison {self.name!r}"
 
     @abstractmethod
     def __call__(self, data: Dataset) -> Dataset:
@@ -51,10 +58,10 @@ class Poison(ABC):
             DataError: there is nothing to change.
         """
 
-    def _draw(self, data: Dataset, among: Tensor, what: str) -> Tensor:
+    def _draw(self, data: Dataset, among: Tensor, kind: str) -> Tensor:
         """Choose this share of the samples at these positions, at least one."""
         if len(among) == 0:
-            raise DataError(f"Poison {self.name!r}: data {data.provenance.name!r} have no sample {what}.")
+            raise DataError(f"{self.title}: data {data.provenance.name!r} have no sample {kind}.")
         count = max(1, round(self.share * len(among)))
         order = torch.randperm(len(among), generator=self._draws()).to(among.device)
         return among[order[:count]].sort().values
@@ -65,14 +72,13 @@ class Poison(ABC):
     def _class(self, data: Dataset, word: str) -> int:
         if word not in data.classes:
             raise OptionError(
-                f"Poison {self.name!r}: data {data.provenance.name!r} have no class {word!r}; "
-                f"{nearest(word, data.classes)}"
+                f"{self.title}: data {data.provenance.name!r} have no class {word!r}; {nearest(word, data.classes)}"
             )
         return data.classes.index(word)
 
-    def _changed(self, data: Dataset, indices: Tensor, was: Tensor, what: str) -> Dataset:
+    def _with_change(self, data: Dataset, indices: Tensor, was: Tensor, summary: str) -> Dataset:
         """Write down what was changed."""
-        change = Change(self.name, asdict(self), tuple(indices.tolist()), tuple(was.tolist()), what)
+        change = Change(self.name, asdict(self), tuple(indices.tolist()), tuple(was.tolist()), summary)
         provenance = replace(data.provenance, changes=(*data.provenance.changes, change))
         return replace(data, provenance=provenance)
 
@@ -89,13 +95,13 @@ class LabelFlips(Poison):
     name: ClassVar[str] = "label-flips"
     paper: ClassVar[str] = "Biggio et al., 2012"
 
-    source: str | None = None
-    target: str | None = None
+    source: Annotated[str | None, Field(description="class whose labels are flipped; none for all")] = None
+    target: Annotated[str | None, Field(description="class that they are given; none for any other")] = None
 
     def __call__(self, data: Dataset) -> Dataset:
         """Flip labels."""
         if self.source is not None and self.source == self.target:
-            raise OptionError(f"Poison {self.name!r}: source and target are both {self.target!r}; they must differ.")
+            raise OptionError(f"{self.title}: source and target are both {self.target!r}; they must differ.")
         may = torch.ones_like(data.y, dtype=torch.bool)
         if self.source is not None:
             may &= data.y == self._class(data, self.source)
@@ -108,7 +114,7 @@ class LabelFlips(Poison):
         else:
             away = torch.randint(1, len(data.classes), rows.shape, generator=self._draws()).to(y.device)
             y[rows] = (was + away) % len(data.classes)
-        return self._changed(replace(data, y=y), rows, was, f"{len(rows)} labels flipped")
+        return self._with_change(replace(data, y=y), rows, was, f"{len(rows)} labels flipped")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,17 +133,9 @@ class Backdoor(Poison):
     name: ClassVar[str] = "backdoor"
     paper: ClassVar[str] = "Gu et al., 2017"
 
-    target: str
-    size: float = 0.1
-    strength: float = 1.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for option in ("size", "strength"):
-            if not 0 < getattr(self, option) <= 1:
-                raise OptionError(
-                    f"Poison {self.name!r}: {option} must be above 0 and at most 1, not {getattr(self, option)}."
-                )
+    target: Annotated[str, Field(description="class that the trigger is to call for")]
+    size: Annotated[float, Field(gt=0, le=1, description="size of the trigger, as a share of the whole")] = 0.1
+    strength: Annotated[float, Field(gt=0, le=1, description="how far it lifts values towards the upper bound")] = 1.0
 
     def __call__(self, data: Dataset) -> Dataset:
         """Stamp and relabel."""
@@ -146,7 +144,7 @@ class Backdoor(Poison):
         x, y, was = data.x.clone(), data.y.clone(), data.y[rows]
         x[rows] = self.trigger(x[rows], data.bounds)
         y[rows] = target
-        return self._changed(replace(data, x=x, y=y), rows, was, f"{len(rows)} samples stamped as {self.target!r}")
+        return self._with_change(replace(data, x=x, y=y), rows, was, f"{len(rows)} samples stamped as {self.target!r}")
 
     def trigger(self, x: Tensor, bounds: tuple[float, float] = (0.0, 1.0)) -> Tensor:
         """Stamp samples ``[N, ...]``; the result stays inside the bounds."""
@@ -186,17 +184,17 @@ class Availability(Poison):
     name: ClassVar[str] = "availability"
     paper: ClassVar[str] = "Mozaffari-Kermani et al., 2015"
 
-    attacked: str
-    label: str
+    attacked: Annotated[str, Field(description="class whose statistics are matched")]
+    label: Annotated[str, Field(description="class that the new samples are given")]
 
     def __call__(self, data: Dataset) -> Dataset:
         """Make up samples and append them."""
         attacked, label = self._class(data, self.attacked), self._class(data, self.label)
         if attacked == label:
-            raise OptionError(f"Poison {self.name!r}: attacked and label are both {self.label!r}; they must differ.")
+            raise OptionError(f"{self.title}: attacked and label are both {self.label!r}; they must differ.")
         like = data.x[data.y == attacked]
         if len(like) < 2:
-            raise DataError(f"Poison {self.name!r}: class {self.attacked!r} has {len(like)} samples; it needs two.")
+            raise DataError(f"{self.title}: class {self.attacked!r} has {len(like)} samples; it needs two.")
         count = max(1, round(self.share * len(data)))
         x = _alike(like, count, self._draws()).clamp(*data.bounds)
         if data.steps:  # features that take whole numbers
@@ -208,9 +206,9 @@ class Availability(Poison):
         groups = data.groups
         if groups is not None:  # nobody's patients
             groups = torch.cat([groups, int(groups.max()) + 1 + torch.arange(count, device=groups.device)])
-        made = replace(data, x=torch.cat([data.x, x]), y=torch.cat([data.y, y]), groups=groups)
+        poisoned = replace(data, x=torch.cat([data.x, x]), y=torch.cat([data.y, y]), groups=groups)
         rows = torch.arange(len(data), len(data) + count)
-        return self._changed(made, rows, y, f"{count} samples like {self.attacked!r} added as {self.label!r}")
+        return self._with_change(poisoned, rows, y, f"{count} samples like {self.attacked!r} added as {self.label!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,8 +225,8 @@ class Trigger(Attack):
     threat_model: ClassVar[str | None] = "backdoor"
     adaptive: ClassVar[bool] = False
 
-    eps: float | None = None
-    backdoor: Backdoor
+    eps: LargestEps = None
+    backdoor: Annotated[Backdoor, Field(description="the poisoning that the classifier was trained with")]
 
     def perturb(self, search: Search, start: Tensor | None) -> None:
         """Stamp every sample."""
@@ -238,21 +236,10 @@ class Trigger(Attack):
 #: Samples of a class that are enough to know its covariance by.
 _MOST = 2000
 
-POISONS: dict[str, type[Poison]] = {cls.name: cls for cls in (LabelFlips, Backdoor, Availability)}
-
-
-def parse_poison(spec: str, **defaults: Any) -> Poison:
-    """Make a poisoning from ``label-flips:share=0.2,source=MEL,target=NV``; ``defaults`` hold where it is silent.
-
-    Raises:
-        OptionError: it or an option is unknown (the nearest names are given), or a value makes no sense.
-    """
-    name, options = split_spec(spec, "poison")
-    if name not in POISONS:
-        raise OptionError(f"Unknown poison {name!r}; {nearest(name, POISONS)}")
-    words = {key: str(value) if key in ("source", "target", "attacked", "label") else value
-             for key, value in options.items()}  # fmt: skip
-    return build(POISONS[name], {**defaults, **words}, f"poison {name!r}")
+#: Poisonings by name, other packages' too: ``POISONS.parse("label-flips:share=0.2,source=MEL,target=NV")``.
+POISONS: Registry[type[Poison]] = Registry(
+    "poison", "salus.poisons", {cls.name: cls for cls in (LabelFlips, Backdoor, Availability)}, Poison
+)
 
 
 def triggers(poisons: Sequence[Poison], **options: Any) -> list[Trigger]:
@@ -270,5 +257,5 @@ def _alike(like: Tensor, count: int, draws: torch.Generator) -> Tensor:
     mean = like.mean(0)
     deviations = (like - mean).flatten(1)  # [M, D]
     weights = torch.randn(count, len(like), generator=draws).to(like) / math.sqrt(len(like))
-    made: Tensor = mean + (weights @ deviations).reshape(count, *like.shape[1:])
-    return made
+    samples: Tensor = mean + (weights @ deviations).reshape(count, *like.shape[1:])
+    return samples

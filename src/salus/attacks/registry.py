@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Iterable
 from typing import Any
 
 from salus.attacks.apgd import APGD
@@ -21,59 +20,57 @@ from salus.attacks.smooth import SmoothPGD
 from salus.attacks.sparse_rs import SparseRS
 from salus.attacks.square import Square
 from salus.attacks.universal import UAP
-from salus.errors import OptionError, nearest
-from salus.options import build, split_spec
+from salus.registry import Registry
 
-ATTACKS: dict[str, type[Attack]] = {
-    cls.name: cls
-    for cls in (
-        FGSM, BIM, PGD, APGD, SmoothPGD,
-        CarliniWagnerL2, CarliniWagnerLinf, DeepFool, FAB,
-        UAP,
-        Square,
-        SparseRS, Patch,
-        Boundary, HopSkipJump,
-        AutoAttack,
-    )
-}  # fmt: skip
+_OWN: tuple[type[Attack], ...] = (
+    FGSM,
+    BIM,
+    PGD,
+    APGD,
+    SmoothPGD,
+    CarliniWagnerL2,
+    CarliniWagnerLinf,
+    DeepFool,
+    FAB,
+    UAP,
+    Square,
+    SparseRS,
+    Patch,
+    Boundary,
+    HopSkipJump,
+    AutoAttack,
+)
+
+
+class _Attacks(Registry[type[Attack]]):
+    """Attacks by name: Salus's own, those of plug-ins, and those of other libraries, ``art:HopSkipJump``.
+
+    The last are found by name alone; to list them, their library would have to be imported.
+    """
+
+    def find(self, name: str, others: Iterable[str] = ()) -> type[Attack]:
+        return peer_class(name) if _of_library(name) else super().find(name, others)
+
+    def split(self, spec: str) -> tuple[str, dict[str, Any]]:
+        return split_peer(spec) if _of_library(spec) else super().split(spec)
+
+    def origin(self, name: str) -> str:
+        return peer_class(name).paper if _of_library(name) else super().origin(name)
+
+
+ATTACKS = _Attacks("attack", "salus.attacks", {cls.name: cls for cls in _OWN}, Attack)
 
 
 def parse_attack(spec: str, **defaults: Any) -> Attack:
-    """Make an attack from ``pgd:eps=0.01,steps=40``; ``defaults`` hold where the text is silent.
+    """Make an attack from ``pgd:eps=0.01,steps=40``; ``defaults`` hold where it has them and the text is silent.
 
     Raises:
         OptionError: the attack or an option is unknown (the nearest names are given), or a value makes no
             sense.
     """
-    name, options = split_attack(spec)
-    return build_attack(name, {**defaults, **options})
+    attack: Attack = ATTACKS.parse(spec, **defaults)
+    return attack
 
 
-def build_attack(name: str, options: Mapping[str, Any]) -> Attack:
-    """Make the attack of this name with these options."""
-    return build(attack_class(name), options, f"attack {name!r}")
-
-
-def split_attack(spec: str) -> tuple[str, dict[str, Any]]:
-    """Split an attack's name from its options; those of other libraries are named ``art:HopSkipJump``."""
-    if spec.partition(":")[0].strip() in LIBRARIES:
-        return split_peer(spec)
-    return split_spec(spec, "attack")
-
-
-def attack_class(name: str) -> type[Attack]:
-    """Find the class of the attack of this name.
-
-    Raises:
-        OptionError: there is none; the nearest names are given.
-    """
-    if name.partition(":")[0] in LIBRARIES:
-        return peer_class(name)
-    if name not in ATTACKS:
-        raise OptionError(f"Unknown attack {name!r}; {nearest(name, ATTACKS)}")
-    return ATTACKS[name]
-
-
-def known_options(name: str) -> frozenset[str]:
-    """Give the names of the options that an attack has."""
-    return frozenset(field.name for field in fields(attack_class(name)) if field.init)
+def _of_library(spec: str) -> bool:
+    return spec.partition(":")[0].strip() in LIBRARIES

@@ -109,7 +109,7 @@ class Search:
         self.ball, self.y, self.samples = ball, y, samples
         self.early_stop = early_stop
         self.closest = closest
-        self.allowed = queries
+        self.budget = queries
         self.deadline = deadline
         self.batch_size = batch_size
         self.x_adv = ball.x.clone()  # [N, ...], the best point of each sample
@@ -142,31 +142,34 @@ class Search:
             ModelError: the model returned NaN, or nothing that depends on its input by torch operations.
             BudgetSpent: no more queries or time are allowed.
         """
-        landed = self.ball.land(point).detach()
+        point = self.ball.land(point).detach()
         slope, loss = None, None
-        with torch.set_grad_enabled(gradient):
-            at = landed.requires_grad_(gradient) if gradient else landed
-            evaluation = self._evaluate(at)
-            if gradient or goal is not None:
-                loss = evaluation.loss if goal is None else goal(evaluation, self.rows)
         if gradient:
-            assert loss is not None  # noqa: S101 - just computed
+            with torch.enable_grad():
+                at = point.requires_grad_()
+                evaluation = self._evaluate(at)
+                loss = evaluation.loss if goal is None else goal(evaluation, self.rows)
             self.passes[self.rows] += 1
             slope = differentiate(loss, at)
-            landed = landed.detach()
-            self._last = (self.rows, landed)
+            point = point.detach()
+            self._last = (self.rows, point)
+        else:
+            with torch.no_grad():
+                evaluation = self._evaluate(point)
+                if goal is not None:
+                    loss = goal(evaluation, self.rows)
         stay = torch.ones_like(self.y, dtype=torch.bool)
         if keep:
-            self._keep_better(evaluation, landed)
+            self._keep_better(evaluation, point)
             stay = ~evaluation.success if self.early_stop else stay
         elif (self.early_stop or self.closest) and bool(evaluation.success.any()):
             won = evaluation.success
             if self.early_stop:
-                self._keep(won, landed, evaluation, won)
+                self._keep(won, point, evaluation, won)
                 stay = ~won
             else:
-                distance = self.ball.distance(landed)
-                self._keep(won & (distance < self.distance[self.rows]), landed, evaluation, won, distance)
+                distance = self.ball.distance(point)
+                self._keep(won & (distance < self.distance[self.rows]), point, evaluation, won, distance)
         look = Look(evaluation, stay, loss, slope)
         if self.early_stop:
             self.select(stay)
@@ -192,9 +195,9 @@ class Search:
             Margins ``[A, M]`` and gradients ``[A, M, ...]``. Points are kept as :meth:`record` keeps them, but
             nobody leaves.
         """
-        landed = self.ball.land(point).detach().requires_grad_()
+        point = self.ball.land(point).detach().requires_grad_()
         with torch.enable_grad():
-            evaluation = self._evaluate(landed)
+            evaluation = self._evaluate(point)
             if isinstance(classes, int):
                 most = evaluation.class_margins.shape[1] - 1  # one class is y
                 classes = evaluation.class_margins.detach().topk(min(classes, most), largest=False).indices
@@ -203,35 +206,35 @@ class Search:
         finite = margins.detach().isfinite()
         ways = (margins if bool(finite.all()) else torch.where(finite, margins, 0)).unbind(1)
         last = len(ways) - 1
-        gradients = torch.stack([differentiate(way, landed, keep_graph=k < last) for k, way in enumerate(ways)], 1)
-        self._keep_better(evaluation, landed.detach())
+        gradients = torch.stack([differentiate(way, point, keep_graph=k < last) for k, way in enumerate(ways)], 1)
+        self._keep_better(evaluation, point.detach())
         return margins.detach(), gradients
 
     def record(self, point: Tensor) -> None:
         """Judge the active samples' points and keep each that is better than what its sample has so far."""
         if len(self) == 0:
             return
-        landed = self.ball.land(point).detach()
+        point = self.ball.land(point).detach()
         with torch.no_grad():
-            evaluation = self._evaluate(landed)
-        self._keep_better(evaluation, landed)
+            evaluation = self._evaluate(point)
+        self._keep_better(evaluation, point)
         won = evaluation.success
         if self.early_stop and bool(won.any()):
             self.select(~won)
 
-    def _keep_better(self, evaluation: Evaluation, landed: Tensor) -> None:
+    def _keep_better(self, evaluation: Evaluation, point: Tensor) -> None:
         """Keep successes before failures; of two alike the lower margin, or with ``closest`` the nearer success."""
         won, rows = evaluation.success, self.rows
         margin, before = evaluation.margin.detach().double(), self.success[rows]
         better = ~self.judged[rows] | (won & ~before)
         distance = None
         if self.closest:
-            distance = self.ball.distance(landed) if bool(won.any()) else torch.full_like(margin, torch.inf)
+            distance = self.ball.distance(point) if bool(won.any()) else torch.full_like(margin, torch.inf)
             better |= won & (distance < self.distance[rows])
             better |= ~won & ~before & (margin < self._margin[rows])
         else:
             better |= (won == before) & (margin < self._margin[rows])
-        self._keep(better, landed, evaluation, won, distance)
+        self._keep(better, point, evaluation, won, distance)
 
     def ask(self, points: Tensor, rows: Tensor) -> Tensor:
         """Find out whether points succeed; any number a sample, also of samples that are no longer active.
@@ -248,17 +251,17 @@ class Search:
         answers = []
         size = self.batch_size if points.is_cuda else min(self.batch_size, _CACHED)
         for part, whose in zip(points.split(size), rows.split(size), strict=True):
-            landed = part.detach()
+            point = part.detach()
             if self.batch_ball.steps is not None:
-                landed = self.batch_ball.select(whose).land(landed)
+                point = self.batch_ball.select(whose).land(point)
             self.queries.index_add_(0, whose, torch.ones_like(whose))
             with torch.no_grad():
-                evaluation = self._answer(landed, self.batch_y[whose], self.batch_samples[whose])
+                evaluation = self._answer(point, self.batch_y[whose], self.batch_samples[whose])
             won = evaluation.success
             answers.append(won)
             if self.closest and bool(won.any()):
-                whose, landed = whose[won], landed[won]
-                self._keep_nearest(whose, landed, self.batch_ball.select(whose).distance(landed))
+                whose, point = whose[won], point[won]
+                self._keep_nearest(whose, point, self.batch_ball.select(whose).distance(point))
         return torch.cat(answers)
 
     def answer(self, points: Tensor, rows: Tensor) -> Evaluation:
@@ -270,9 +273,9 @@ class Search:
 
     def left(self, rows: Tensor | None = None) -> Tensor:
         """Return how many more queries each sample of the batch (or those at ``rows``) may ask, int64 ``[N]``."""
-        asked = self.queries if rows is None else self.queries[rows]
-        most = torch.iinfo(torch.int64).max if self.allowed is None else self.allowed
-        return (most - asked).clamp_min(0)
+        spent = self.queries if rows is None else self.queries[rows]
+        most = torch.iinfo(torch.int64).max if self.budget is None else self.budget
+        return (most - spent).clamp_min(0)
 
     def check_time(self) -> None:
         """Stop when the time is up.
@@ -321,7 +324,7 @@ class Search:
 
     def _evaluate(self, point: Tensor) -> Evaluation:
         self.check_time()
-        if self.allowed is not None and bool((self.queries[self.rows] >= self.allowed).any()):
+        if self.budget is not None and bool((self.queries[self.rows] >= self.budget).any()):
             raise BudgetSpent
         self.queries[self.rows] += 1
         return self._answer(point, self.y, self.samples)
@@ -337,17 +340,17 @@ class Search:
             ) from error
 
     def _keep(
-        self, which: Tensor, point: Tensor, evaluation: Evaluation, won: Tensor, distance: Tensor | None = None
+        self, places: Tensor, point: Tensor, evaluation: Evaluation, won: Tensor, distance: Tensor | None = None
     ) -> None:
-        which = which.nonzero()[:, 0]  # once, not with every mask
-        if len(which) == 0:
+        places = places.nonzero()[:, 0]  # once, not with every mask
+        if len(places) == 0:
             return
-        rows = self.rows[which]
-        self.x_adv[rows] = point[which]
-        self._margin[rows] = evaluation.margin.detach()[which].double()
+        rows = self.rows[places]
+        self.x_adv[rows] = point[places]
+        self._margin[rows] = evaluation.margin.detach()[places].double()
         if distance is not None:
-            self.distance[rows] = torch.where(won, distance, torch.inf)[which]
-        self.success[rows] = won[which]
+            self.distance[rows] = torch.where(won, distance, torch.inf)[places]
+        self.success[rows] = won[places]
         self.judged[rows] = True
 
     def _keep_nearest(self, rows: Tensor, points: Tensor, distance: Tensor) -> None:

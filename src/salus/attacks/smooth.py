@@ -5,16 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from annotated_types import Predicate
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
 from salus.attacks.ball import Ball
 from salus.attacks.gradient import PGD
 from salus.attacks.search import Search
+from salus.attacks.settings import RandomStart
 from salus.errors import OptionError
+from salus.options import Words
+
+
+def _odd(size: int) -> bool:
+    return size % 2 == 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,18 +43,16 @@ class SmoothPGD(PGD):
     name: ClassVar[str] = "smooth-pgd"
     paper: ClassVar[str] = "Han et al., 2020"
 
-    random_start: bool = False
-    sizes: tuple[int, ...] = (5, 7, 11, 15, 19)
-    sigmas: tuple[float, ...] = (1.0, 3.0, 5.0, 7.0, 10.0)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        object.__setattr__(self, "sizes", tuple(self.sizes))
-        object.__setattr__(self, "sigmas", tuple(self.sigmas))
-        if not self.sizes or not all(size > 0 and size % 2 for size in self.sizes):
-            raise OptionError(f"{self.title}: sizes must be odd numbers from 1 up, not {self.sizes}.")
-        if not self.sigmas or not all(sigma > 0 for sigma in self.sigmas):
-            raise OptionError(f"{self.title}: sigmas must be above 0, not {self.sigmas}.")
+    random_start: RandomStart = False
+    sizes: Annotated[
+        tuple[Annotated[int, Field(ge=1), Predicate(_odd)], ...],
+        Words("odd numbers from 1 up, joined by +"),
+        Field(min_length=1, description="how many neighbouring values each kernel covers"),
+    ] = (5, 7, 11, 15, 19)
+    sigmas: Annotated[
+        tuple[Annotated[float, Field(gt=0)], ...],
+        Field(min_length=1, description="standard deviations of the kernels, in values"),
+    ] = (1.0, 3.0, 5.0, 7.0, 10.0)
 
     def perturb(self, search: Search, start: Tensor | None) -> None:
         """Climb as PGD does, with every point smoothed before the model sees it.
@@ -67,11 +73,11 @@ class SmoothPGD(PGD):
         low, high = (torch.where(free, ball.x + side * self.eps, ball.x) for side in (-1, 1))
         return replace(ball, low=low, high=high)
 
-    def shown(self, ball: Ball, point: Tensor) -> Tensor:
+    def show(self, ball: Ball, point: Tensor) -> Tensor:
         """Smooth the change of each point."""
         return ball.project(ball.x + self.smooth(point - ball.x))
 
-    def pulled(self, ball: Ball, gradient: Tensor) -> Tensor:
+    def pull(self, ball: Ball, gradient: Tensor) -> Tensor:
         """Smooth the gradient in what may change: symmetric kernels are their own transpose."""
         return self.smooth(torch.where(ball.low < ball.high, gradient, 0))
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from salus.attacks import draws
 from salus.attacks.ball import Ball, NormName, by_place, in_shape, places
 from salus.attacks.base import Attack
 from salus.attacks.search import Search
+from salus.attacks.settings import EarlyStop, Norm, Places, ScheduledQueries
 from salus.attacks.taxonomy import Knowledge
-from salus.errors import OptionError
 
 #: After so many of 10,000 queries the share of places that move at a time is divided by so much (the authors' code).
 _SLOWER = ((0, 2), (50, 4), (200, 5), (500, 6), (1000, 8), (2000, 10), (4000, 12), (6000, 15), (8000, 20))
@@ -33,7 +34,7 @@ class SparseRS(Attack):
         early_stop: let each sample go as soon as it has fallen; otherwise its margin is lowered to the end.
 
     Raises:
-        OptionError: eps is no whole number, queries is None, or p_init is out of its range.
+        OptionError: eps is no whole number.
 
     Example:
         >>> x_adv = SparseRS(eps=24)(model, x, y)  # doctest: +SKIP
@@ -43,19 +44,15 @@ class SparseRS(Attack):
     knowledge: ClassVar[Knowledge] = "logits"
     paper: ClassVar[str] = "Croce et al., 2022"
     norms: ClassVar[tuple[NormName, ...]] = ("l0",)
+    label: ClassVar[str] = "Sparse-RS"
 
-    eps: float
-    norm: NormName = "l0"
-    queries: int | None = 5000
-    p_init: float = 0.3
-    early_stop: bool = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.queries is None:
-            raise OptionError(f"{self.title}: queries must be a number, because the places slow down by it.")
-        if not 0 < self.p_init <= 1:
-            raise OptionError(f"{self.title}: p_init must be above 0 and at most 1, not {self.p_init}.")
+    eps: Places
+    norm: Norm = "l0"
+    queries: ScheduledQueries = 5000
+    p_init: Annotated[
+        float, Field(gt=0, le=1, description="share of the changed places that move at the first query")
+    ] = 0.3
+    early_stop: EarlyStop = True
 
     def perturb(self, search: Search, start: Tensor | None) -> None:
         """Judge x, then places at random (or ``start``), then move some of the best point's places at each query."""
@@ -65,8 +62,8 @@ class SparseRS(Attack):
         search.record(ball.x)  # what is already fooled needs no change
         if len(search) == 0 or count == 0:
             return
-        changed = draws.uniform(self.seed, search.batch_samples, (len(free),), 0).argsort(dim=1, stable=True)[:, :count]
-        best = painted(ball, ball.x, free[changed], self.seed, search.batch_samples, 1) if start is None else start
+        spots = draws.uniform(self.seed, search.batch_samples, (len(free),), 0).argsort(dim=1, stable=True)[:, :count]
+        best = paint(ball, ball.x, free[spots], self.seed, search.batch_samples, 1) if start is None else start
         best = best.clone()
         rows = search.rows
         look = search.look(best[rows], gradient=False, keep=True)
@@ -77,15 +74,15 @@ class SparseRS(Attack):
             if len(rows) == 0:
                 return
             moving = max(int(count * self.share(step)), 1)
-            after, gone, come = moved(changed[rows], moving, len(free), self.seed, search.samples, 2 * step + 2)
-            point = restored(search.ball, best[rows], free[gone])
-            point = painted(search.ball, point, free[come], self.seed, search.samples, 2 * step + 3)
+            after, old, new = move(spots[rows], moving, len(free), self.seed, search.samples, 2 * step + 2)
+            point = restore(search.ball, best[rows], free[old])
+            point = paint(search.ball, point, free[new], self.seed, search.samples, 2 * step + 3)
             look = search.look(point, gradient=False, keep=True)
             rows = rows[look.stay]
             better = look.margin.double() < margin[rows]
             rows = rows[better]
             margin[rows] = look.margin[better].double()
-            best[rows], changed[rows] = look.of(point)[better], look.of(after)[better]
+            best[rows], spots[rows] = look.of(point)[better], look.of(after)[better]
 
     def share(self, step: int) -> float:
         """Return which share of the changed places move at this step."""
@@ -94,7 +91,7 @@ class SparseRS(Attack):
         return self.p_init / slower
 
 
-def moved(
+def move(
     changed: Tensor, count: int, free: int, seed: int, samples: Tensor, stream: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Exchange some of the changed places for others, at random.
@@ -112,35 +109,35 @@ def moved(
         nearly all places are changed already, fewer are exchanged, and at the least one is only painted anew.
     """
     k = changed.shape[1]
-    drawn = draws.uniform(seed, samples, (k + count,), stream)
-    slots = drawn[:, :k].argsort(dim=1, stable=True)[:, :count]
-    gone = changed.gather(1, slots)
+    numbers = draws.uniform(seed, samples, (k + count,), stream)
+    slots = numbers[:, :k].argsort(dim=1, stable=True)[:, :count]
+    old = changed.gather(1, slots)
     count = min(count, free - k)
     if count == 0:
-        return changed, gone, gone
-    slots, gone = slots[:, :count], gone[:, :count]
+        return changed, old, old
+    slots, old = slots[:, :count], old[:, :count]
     # Distinct ranks among the places that are not changed, then the places of these ranks.
-    ranks = (drawn[:, k : k + count].double() * (free - k - count + 1)).long().sort(dim=1).values
+    ranks = (numbers[:, k : k + count].double() * (free - k - count + 1)).long().sort(dim=1).values
     ranks = ranks + torch.arange(count, device=ranks.device)
-    taken = changed.sort(dim=1).values - torch.arange(k, device=changed.device)
-    come = ranks + torch.searchsorted(taken, ranks, right=True)
-    return changed.scatter(1, slots, come), gone, come
+    occupied = changed.sort(dim=1).values - torch.arange(k, device=changed.device)
+    new = ranks + torch.searchsorted(occupied, ranks, right=True)
+    return changed.scatter(1, slots, new), old, new
 
 
-def restored(ball: Ball, point: Tensor, at: Tensor) -> Tensor:
+def restore(ball: Ball, point: Tensor, at: Tensor) -> Tensor:
     """Give points ``[A, ...]`` back the sample's own values at some places ``[A, m]``."""
-    return torch.where(in_shape(_marked(at, point), point), ball.x, point)
+    return torch.where(in_shape(_mark(at, point), point), ball.x, point)
 
 
-def painted(ball: Ball, point: Tensor, at: Tensor, seed: int, samples: Tensor, stream: int) -> Tensor:
+def paint(ball: Ball, point: Tensor, at: Tensor, seed: int, samples: Tensor, stream: int) -> Tensor:
     """Bring every value of some places ``[A, m]`` of points ``[A, ...]`` to its lowest or highest, by chance."""
     channels = by_place(point).shape[1]
     up = draws.uniform(seed, samples, (channels, at.shape[1]), stream) < 0.5  # [A, C, m]
     signs = torch.zeros_like(by_place(point), dtype=torch.bool).scatter_(2, at[:, None].expand_as(up), up)
     corner = torch.where(signs.reshape(point.shape), ball.high, ball.low)
-    return torch.where(in_shape(_marked(at, point), point), corner, point)
+    return torch.where(in_shape(_mark(at, point), point), corner, point)
 
 
-def _marked(at: Tensor, point: Tensor) -> Tensor:
+def _mark(at: Tensor, point: Tensor) -> Tensor:
     empty = torch.zeros(len(point), by_place(point).shape[2], dtype=torch.bool, device=point.device)
     return empty.scatter_(1, at, value=True)

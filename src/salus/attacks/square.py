@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import ClassVar, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from salus.attacks import draws
 from salus.attacks.ball import Ball
 from salus.attacks.base import Attack
 from salus.attacks.search import Search
+from salus.attacks.settings import EarlyStop, Eps, ScheduledQueries
 from salus.attacks.taxonomy import Knowledge
-from salus.errors import OptionError
 
 #: The shares of the queries after which the windows shrink by half (Andriushchenko et al., 2020, sec. 5).
 _SHRINK = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
@@ -37,26 +38,18 @@ class Square(Attack):
         p_init: share of the values in the first windows, above 0 and at most 1; when not given the authors' 0.8, but
             0.2 for signals and tables in L-inf, whose windows have but one edge to shrink.
         early_stop: let each sample go as soon as it has fallen; otherwise its margin is lowered to the end.
-
-    Raises:
-        OptionError: queries is None, or p_init is out of its range.
     """
 
     name: ClassVar[str] = "square"
     knowledge: ClassVar[Knowledge] = "logits"
     paper: ClassVar[str] = "Andriushchenko et al., 2020"
 
-    eps: float
-    queries: int | None = 5000
-    p_init: float | None = None
-    early_stop: bool = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.queries is None:
-            raise OptionError(f"{self.title}: queries must be a number, because the windows shrink by it.")
-        if self.p_init is not None and not 0 < self.p_init <= 1:
-            raise OptionError(f"{self.title}: p_init must be above 0 and at most 1, not {self.p_init}.")
+    eps: Eps
+    queries: ScheduledQueries = 5000
+    p_init: Annotated[
+        float | None, Field(gt=0, le=1, description="share of the values in the first windows; none for what suits x")
+    ] = None
+    early_stop: EarlyStop = True
 
     def perturb(self, search: Search, start: Tensor | None) -> None:
         """Judge x, then stripes or ``start``, then change a window of the best point at each query."""
@@ -64,21 +57,21 @@ class Square(Attack):
         ball = search.batch_ball
         search.record(search.ball.x)  # what is already fooled needs no change
         search.record((begin(ball, self.seed, search.batch_samples) if start is None else start)[search.rows])
-        choices = Choices(self.seed, search.batch_samples, tuple(ball.x.shape[1:]))
+        proposals = Proposals(self.seed, search.batch_samples, tuple(ball.x.shape[1:]))
         for step in range((self.queries or 0) - 2):
             if len(search) == 0:
                 break
-            best, choice = search.x_adv[search.rows], choices.of(search.rows, step)
-            search.record(change(search.ball, best, self.share(best, step), choice))
+            best, proposal = search.x_adv[search.rows], proposals.of(search.rows, step)
+            search.record(change(search.ball, best, self.share(best, step), proposal))
 
     def share(self, x: Tensor, step: int) -> float:
         """Return which share of the values ``[A, ...]`` the window of this step covers."""
         first = 0.8 if x.ndim > 3 or self.norm == "l2" else 0.2
-        done = step / (self.queries or 1)
-        return float((self.p_init or first) * 0.5 ** sum(done > threshold for threshold in _SHRINK))
+        progress = step / (self.queries or 1)
+        return float((self.p_init or first) * 0.5 ** sum(progress > threshold for threshold in _SHRINK))
 
 
-class Choice(NamedTuple):
+class Proposal(NamedTuple):
     """What chooses two windows in each sample.
 
     Attributes:
@@ -96,8 +89,8 @@ class Choice(NamedTuple):
     order: Tensor
 
 
-class Choices:
-    """Draws the choices of all steps; a sample's depend on the seed and its index alone.
+class Proposals:
+    """Draws the proposals of all steps; a sample's depend on the seed and its index alone.
 
     The first window's places follow an additive recurrence (Roberts' R sequence, the golden ratio in one dimension)
     from a random start: as even as without replacement. Independent places would leave a third of the values
@@ -116,14 +109,14 @@ class Choices:
         features = shape if len(shape) == 1 else (0,)
         self._order = draws.uniform(seed, samples, features, 2).argsort(stable=True, dim=1)
 
-    def of(self, rows: Tensor, step: int) -> Choice:
-        """Return the choice of this step for the samples at these places ``[A]``; steps must come in turn."""
+    def of(self, rows: Tensor, step: int) -> Proposal:
+        """Return the proposal of this step for the samples at these places ``[A]``; steps must come in turn."""
         if step % _BLOCK == 0:
             width = self._axes + 1 + self._channels
             self._block = draws.uniform(self._seed, self._samples, (_BLOCK, width), 3 + step // _BLOCK)
         there, turned, up = self._block[rows, step % _BLOCK].split([self._axes, 1, self._channels], 1)
         here = (self._first[rows] + step * self._stride) % 1
-        return Choice(here, there, turned[:, 0] < 0.5, up < 0.5, self._order[rows])
+        return Proposal(here, there, turned[:, 0] < 0.5, up < 0.5, self._order[rows])
 
 
 class Window(NamedTuple):
@@ -165,10 +158,10 @@ def stripes(ball: Ball, seed: int, samples: Tensor) -> Tensor:
     return torch.where(draws.uniform(seed, samples, shape, 0) < 0.5, ball.high, ball.low)
 
 
-def repaint(ball: Ball, best: Tensor, share: float, choice: Choice) -> Tensor:
+def repaint(ball: Ball, best: Tensor, share: float, proposal: Proposal) -> Tensor:
     """Bring a window of the points ``[A, ...]`` to the rim of an L-inf ball (Alg. 2)."""
-    inside = window(best, share, choice.here, choice.order).inside
-    up = _by_channel(choice.up, best)
+    inside = window(best, share, proposal.here, proposal.order).inside
+    up = _by_channel(proposal.up, best)
     point = torch.where(inside, torch.where(up, ball.high, ball.low), best)
     same = (point == best).flatten(1).all(1)
     if bool(same.any()):  # a query that would tell nothing
@@ -188,27 +181,27 @@ def bumps(ball: Ball, seed: int, samples: Tensor) -> Tensor:
     for axis, length in enumerate(space):
         signs = signs.repeat_interleave(edge, axis + 2).narrow(axis + 2, 0, length)
         grid = grid.narrow(axis, 0, length)
-    return _stretched(ball, torch.where(signs, grid, -grid))
+    return _stretch(ball, torch.where(signs, grid, -grid))
 
 
-def shift(ball: Ball, best: Tensor, share: float, choice: Choice) -> Tensor:
+def shift(ball: Ball, best: Tensor, share: float, proposal: Proposal) -> Tensor:
     """Give the strength of one window, and what the ball has left, to another ``[A, ...]`` (Alg. 3)."""
     space = tuple(range(2, best.ndim)) or (1,)
 
     def length(values: Tensor) -> Tensor:
         return values.square().sum(space, keepdim=True).sqrt()  # [A, C, 1, ...]
 
-    here = window(best, share, choice.here, choice.order, least=3)
-    there = window(best, share, choice.there, choice.order, least=3)
+    here = window(best, share, proposal.here, proposal.order, least=3)
+    there = window(best, share, proposal.there, proposal.order, least=3)
     delta = best - ball.x
-    left = (ball.eps**2 - delta.square().flatten(1).sum(1)).clamp_min(0)
+    room = (ball.eps**2 - delta.square().flatten(1).sum(1)).clamp_min(0)
     channels = best.shape[1] if best.ndim > 2 else 1
-    strength = _by_sample(left, best) / channels + length(delta * (here.inside | there.inside)).square()
+    strength = _by_sample(room, best) / channels + length(delta * (here.inside | there.inside)).square()
     old = delta * here.inside
-    fresh = _lookup(here, choice.turned, best) * torch.where(_by_channel(choice.up, best), 1.0, -1.0)
+    fresh = _lookup(here, proposal.turned, best) * torch.where(_by_channel(proposal.up, best), 1.0, -1.0)
     new = (fresh + old / length(old).clamp_min(1e-12)) * here.inside
     new = new / length(new).clamp_min(1e-12) * strength.sqrt()
-    return _stretched(ball, torch.where(here.inside, new, delta * ~there.inside))
+    return _stretch(ball, torch.where(here.inside, new, delta * ~there.inside))
 
 
 @lru_cache
@@ -228,9 +221,9 @@ def profile(edge: int, axes: int) -> Tensor:
             ring = ring.maximum(distance)
         bump = tail[ring]
         halves.append(sign * bump / bump.norm().clamp_min(1e-12))
-    both = torch.cat(halves)
-    whole: Tensor = both / both.norm()
-    return whole.float()
+    pair = torch.cat(halves)
+    unit: Tensor = pair / pair.norm()
+    return unit.float()
 
 
 def _lookup(here: Window, turned: Tensor, best: Tensor) -> Tensor:
@@ -242,7 +235,7 @@ def _lookup(here: Window, turned: Tensor, best: Tensor) -> Tensor:
     return torch.where(_by_sample(turned, best), values[tuple(offsets)], values[tuple(offsets[::-1])])
 
 
-def _stretched(ball: Ball, delta: Tensor) -> Tensor:
+def _stretch(ball: Ball, delta: Tensor) -> Tensor:
     """Bring a change to the ball's full length and into the bounds."""
     length = delta.double().flatten(1).square().sum(1).sqrt().clamp_min(1e-300)
     return ball.project((ball.x + delta * _by_sample(ball.eps / length, delta)).to(ball.x.dtype))

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 Knowledge = Literal["gradients", "logits", "answers", "training data", "nothing"]
 
 _EVADE, _POISON = "AML.T0015", "AML.T0020"
-_WHITE_BOX, _BLACK_BOX, _TRANSFER = "AML.T0043.000", "AML.T0043.001", "AML.T0043.002"
+WHITE_BOX, BLACK_BOX, TRANSFER = "AML.T0043.000", "AML.T0043.001", "AML.T0043.002"
 
 
 class Taxonomy(NamedTuple):
@@ -23,27 +23,17 @@ class Taxonomy(NamedTuple):
     atlas: str
 
 
-def taxonomy(knowledge: Knowledge, threat_model: str | None = None) -> Taxonomy:
-    """Place an attack that asks for this, by an attacker who knows that.
+def taxonomy(knowledge: Knowledge) -> Taxonomy:
+    """Place an attack by what it asks of its victim, whoever runs it."""
+    if knowledge == "gradients":
+        return evasion(knowledge, "white-box", WHITE_BOX)
+    return evasion(knowledge, "black-box, query", BLACK_BOX)
 
-    Args:
-        knowledge: what the attack asks of its victim.
-        threat_model: what the attacker knows; None for what the attack itself needs.
-    """
+
+def evasion(knowledge: Knowledge, kind: str, technique: str) -> Taxonomy:
+    """Place an evasion of this kind; what asks nothing is no attack, and what asks for training data is a poisoning."""
     if knowledge == "nothing":
         return Taxonomy("", "")
     if knowledge == "training data":
         return Taxonomy("poisoning", _POISON)
-    if threat_model == "gray-box":
-        nist, technique = "evasion, gray-box: the weights are unknown", _TRANSFER
-    elif threat_model == "transfer":
-        nist, technique = "evasion, black-box, transfer", _TRANSFER
-    elif threat_model == "decision-only" or knowledge != "gradients":
-        nist, technique = "evasion, black-box, query", _BLACK_BOX
-    elif threat_model == "oblivious":
-        nist, technique = "evasion, gray-box: the defence is unknown", _WHITE_BOX
-    elif threat_model == "adaptive":
-        nist, technique = "evasion, white-box, adaptive", _WHITE_BOX
-    else:
-        nist, technique = "evasion, white-box", _WHITE_BOX
-    return Taxonomy(nist, f"{_EVADE}, {technique}")
+    return Taxonomy(f"evasion, {kind}", f"{_EVADE}, {technique}")

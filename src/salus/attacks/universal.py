@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from salus.attacks import draws
@@ -18,6 +18,7 @@ from salus.attacks.base import Attack, AttackResult
 from salus.attacks.objective import Evaluation, LogitObjective, Model, Objective, frozen
 from salus.attacks.perturbation import Perturbation
 from salus.attacks.search import BudgetSpent, Search
+from salus.attacks.settings import Eps
 from salus.errors import OptionError
 
 #: Where a sample starts to count less, in median margins of the clean samples.
@@ -56,25 +57,15 @@ class UAP(Attack):
     name: ClassVar[str] = "uap"
     paper: ClassVar[str] = "Moosavi-Dezfooli et al., 2017"
 
-    eps: float
-    inner: Literal["pgd", "fgsm", "deepfool"] = "pgd"
-    inner_steps: int = 2
-    fooling_rate: float = 0.8
-    epochs: int = 10
-    step_size: float | None = None
-    batch_size: int = 32
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.inner not in ("pgd", "fgsm", "deepfool"):
-            raise OptionError(f"{self.title}: inner must be 'pgd', 'fgsm' or 'deepfool', not {self.inner!r}.")
-        for option in ("inner_steps", "epochs"):
-            if getattr(self, option) < 1:
-                raise OptionError(f"{self.title}: {option} must be at least 1, not {getattr(self, option)}.")
-        if not 0 < self.fooling_rate <= 1:
-            raise OptionError(f"{self.title}: fooling_rate must be above 0 and at most 1, not {self.fooling_rate}.")
-        if self.step_size is not None and not (math.isfinite(self.step_size) and self.step_size > 0):
-            raise OptionError(f"{self.title}: step_size must be above 0, not {self.step_size}.")
+    eps: Eps
+    inner: Annotated[Literal["pgd", "fgsm", "deepfool"], Field(description="how the samples of a mini-batch pull")] = (
+        "pgd"
+    )
+    inner_steps: Annotated[int, Field(ge=1, description="steps on a mini-batch before the next")] = 2
+    fooling_rate: Annotated[float, Field(gt=0, le=1, description="stop once this share of the samples is fooled")] = 0.8
+    epochs: Annotated[int, Field(ge=1, description="most passes over the samples")] = 10
+    step_size: Annotated[float | None, Field(gt=0, description="length of the first step; none for eps / 4")] = None
+    batch_size: Annotated[int, Field(ge=1, description="samples of a mini-batch; the result depends on it")] = 32
 
     @property
     def stride(self) -> float:
@@ -161,10 +152,10 @@ class UAP(Attack):
             crowd = _Crowd(self, objective, x, y, mask, units)
             delta = space.x if start is None else space.project((start - x).detach().mean(0, keepdim=True))
             with suppress(BudgetSpent):
-                for rows, left in crowd.batches():
+                for rows, share in crowd.batches():
                     for _ in range(1 if self.inner == "fgsm" else self.inner_steps):
                         step = space.steepest(crowd.pull(delta, rows))
-                        delta = space.project(delta + self.stride * left * step)
+                        delta = space.project(delta + self.stride * share * step)
                     if progress is not None:
                         progress(len(rows))
                     if crowd.due:
@@ -173,7 +164,7 @@ class UAP(Attack):
                             break
             if crowd.measured is not delta:  # the work or the budget ended between two measurements
                 crowd.measure(delta, counted=False)
-        found = Perturbation(
+        perturbation = Perturbation(
             delta=crowd.delta[0],
             eps=self.eps,
             norm=self.norm,
@@ -185,7 +176,7 @@ class UAP(Attack):
             samples=len(x),
             attack=repr(self),
         )
-        return found, crowd
+        return perturbation, crowd
 
 
 class _Crowd:
@@ -211,14 +202,14 @@ class _Crowd:
         self.bare = isinstance(objective, LogitObjective) and not attack.targeted
         self.since, self.promise = 0, 0.0  # samples dealt since the last measurement, share fooled of the last batch
         self.delta = self.measured = torch.zeros_like(x[:1])
-        seen = [self._see(rows, self.delta) for rows in self.rows.split(attack.batch_size)]
-        self.clean = torch.cat([self._answers(part) for part in seen])
+        evaluations = [self._see(rows, self.delta) for rows in self.rows.split(attack.batch_size)]
+        self.clean = torch.cat([self._answers(part) for part in evaluations])
         self.fooling_rate = 0.0 if self.bare else float(self.clean.double().mean())
-        self.error_rate = float(torch.cat([part.success for part in seen]).double().mean())
-        margin = torch.cat([part.margin for part in seen]).double().abs().median()
+        self.error_rate = float(torch.cat([part.success for part in evaluations]).double().mean())
+        margin = torch.cat([part.margin for part in evaluations]).double().abs().median()
         self.near = float((_NEAR * margin).clamp(1e-30, 1e30))
         if attack.inner == "deepfool":
-            margins = torch.cat([part.class_margins for part in seen])
+            margins = torch.cat([part.class_margins for part in evaluations])
             ways = 1 if attack.targeted else min(margins.shape[1] - 1, _WAYS)
             self.classes = margins.topk(ways, largest=False).indices  # [N, M]
 
@@ -249,23 +240,23 @@ class _Crowd:
         point = search.ball.project(search.ball.x + delta)
         if self.attack.inner == "deepfool":
             return self._shortest_ways(search, point).sum(0, keepdim=True)
-        look = search.look(point, lambda seen, _: self._influence(seen.margin.detach()) * seen.loss)
+        look = search.look(point, lambda evaluation, _: self._influence(evaluation.margin.detach()) * evaluation.loss)
         self.promise = float(look.success.double().mean())
         return look.gradient.sum(0, keepdim=True)
 
     def measure(self, delta: Tensor, *, counted: bool = True) -> None:
         """Count whom a perturbation fools, and keep it if the goal is reached for as many as by the best so far."""
-        seen = []
+        evaluations = []
         for rows in self.rows.split(self.attack.batch_size):
             if counted:
                 self._spend(rows)
-            seen.append(self._see(rows, delta))
+            evaluations.append(self._see(rows, delta))
         self.measured, self.since = delta, 0
-        won = torch.cat([part.success for part in seen]).double().mean()
+        won = torch.cat([part.success for part in evaluations]).double().mean()
         if won >= self.error_rate:
-            changed = torch.cat([self._answers(part) for part in seen])
-            changed = changed != self.clean if self.bare else changed
-            self.delta, self.error_rate, self.fooling_rate = delta, float(won), float(changed.double().mean())
+            answers = torch.cat([self._answers(part) for part in evaluations])
+            answers = answers != self.clean if self.bare else answers
+            self.delta, self.error_rate, self.fooling_rate = delta, float(won), float(answers.double().mean())
 
     def _influence(self, margin: Tensor) -> Tensor:
         """Weigh samples by their margin ``[B]``: full at the boundary, less beyond reach, next to none once fooled."""
@@ -292,8 +283,8 @@ class _Crowd:
         with torch.no_grad():
             return search.answer(point, search.rows)
 
-    def _answers(self, seen: Evaluation) -> Tensor:
-        return seen.logits.argmax(1) if self.bare else seen.success
+    def _answers(self, evaluation: Evaluation) -> Tensor:
+        return evaluation.logits.argmax(1) if self.bare else evaluation.success
 
     def _search(self, rows: Tensor) -> Search:
         # Made for each mini-batch: x may be bytes on disk, of which all floats would not fit into memory.
@@ -302,7 +293,7 @@ class _Crowd:
 
     def _spend(self, rows: Tensor) -> None:
         late = self.deadline is not None and time.monotonic() > self.deadline
-        allowed = self.attack.queries
-        if late or (allowed is not None and bool((self.queries[rows] >= allowed).any())):
+        budget = self.attack.queries
+        if late or (budget is not None and bool((self.queries[rows] >= budget).any())):
             raise BudgetSpent
         self.queries[rows] += 1

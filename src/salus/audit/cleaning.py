@@ -10,77 +10,58 @@ from pathlib import Path
 from typing import Any
 
 from salus.atomic import write_text
-from salus.audit import setup as build
-from salus.audit.plan import Plan
+from salus.audit.subject import Subject
 from salus.data import Dataset, Splits
-from salus.errors import OptionError
-from salus.hardening.label_cleaning import LabelFinds, without
+from salus.hardening.label_cleaning import LabelCleaning, LabelFinds, without
 from salus.hardening.label_judgement import judge
 from salus.metrics import Rate
-from salus.models import default_model
-from salus.progress import console
+from salus.progress import console, spaced
 
 #: In the folder of an audit or of a label search: the list of all labels, and what the finished folds answered.
 LIST, FOLDS = "labels.csv", "folds"
 
 
-def check_cleaning(plan: Plan, splits: Splits) -> None:
-    """Refuse a label cleaning that cannot be done, before anything is trained.
-
-    Raises:
-        DataError: the training part is too small for the folds.
-        OptionError: the model is not trained here, or a library is missing.
-    """
-    cleaning, spec = plan.cleaning(), build.model_spec(plan, splits)
-    if cleaning is None:
-        return
-    if spec.kind != "network":
-        raise OptionError(
-            f"Label cleaning trains a built-in model fold by fold, but {spec.text!r} is used as it is; name a network "
-            f"by --model, such as {default_model(splits.test.kind)}."
-        )
-    cleaning.check(splits.train)
-
-
-def cleaned(plan: Plan, splits: Splits, folder: Path) -> tuple[Splits, dict[str, Any] | None]:
+def cleaned(subject: Subject, folder: Path) -> tuple[Splits, dict[str, Any] | None]:
     """Clean the labels of the training part as the plan asks, or go on with a cleaning that was stopped.
 
     Returns:
         The data to train on, and what is to be said of it; None where the plan asks for no cleaning.
     """
-    cleaning = plan.cleaning()
-    if cleaning is None:
-        return splits, None
-    finds, facts = find_wrong(plan, splits, folder)
-    train = without(splits.train, finds, cleaning.action)
-    gone = [label for label, count in train.counts.items() if splits.train.counts[label] and not count]
-    return replace(splits, train=train), {**facts, "classes_gone": gone}
+    if subject.cleaning is None:
+        return subject.splits, None
+    finds, facts = find_wrong(subject, subject.cleaning, folder)
+    before = subject.splits.train
+    train = without(before, finds, subject.cleaning.action)
+    gone = [label for label, count in train.counts.items() if before.counts[label] and not count]
+    return replace(subject.splits, train=train), {**facts, "classes_gone": gone}
 
 
-def find_wrong(plan: Plan, splits: Splits, folder: Path) -> tuple[LabelFinds, dict[str, Any]]:
-    """Find wrong labels by the plan's method, with its network and training, and list all in ``labels.csv``.
+def find_wrong(subject: Subject, cleaning: LabelCleaning, folder: Path) -> tuple[LabelFinds, dict[str, Any]]:
+    """Find wrong labels by a method, with the subject's network and training, and list all in ``labels.csv``.
 
     Returns:
         The finds, and facts for JSON; recall and precision are None where no label is known to be flipped.
+
+    Raises:
+        OptionError: the model is not trained here.
     """
-    cleaning, spec, train = plan.cleaning(), build.model_spec(plan, splits), splits.train
-    assert cleaning is not None  # noqa: S101 - the callers have looked
+    network, splits = subject.network, subject.splits
     finds = cleaning.find(
-        train,
+        splits.train,
         splits.validation,
-        spec.name,
-        build.training_options(plan, splits),
-        model_options=spec.options,
+        network.name,
+        subject.training,
+        model_options=network.options,
         folder=folder / FOLDS,
-        device=plan.device,
-        log=build.spaced(console.print),
+        device=subject.plan.device,
+        log=spaced(console.print),
     )
-    write_text(folder / LIST, _csv(train, finds))
-    known, unknown = judge(finds, train), Rate(None, None, None, 0)
+    write_text(folder / LIST, _csv(splits.train, finds))
+    known, unknown = judge(finds, splits.train), Rate(None, None, None, 0)
     return finds, {
         "method": cleaning.name,
         "options": cleaning.settings(),
-        "samples": len(train),
+        "samples": len(splits.train),
         "found": int(finds.flags.sum()),
         "not_judged": int(finds.quality.isnan().sum()),
         "flipped": None if known is None else known.flipped,

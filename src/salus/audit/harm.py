@@ -6,7 +6,9 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from salus.data import Dataset
 from salus.errors import DataError, OptionError, nearest
@@ -28,11 +30,11 @@ class ByMap:
         rejected: cost of rejecting an input.
     """
 
-    missed: float = 0.0
-    false_alarm: float = 0.0
-    rejected: float = 0.0
+    missed: Annotated[float, Field(ge=0, description="cost of calling the ill healthy")] = 0.0
+    false_alarm: Annotated[float, Field(ge=0, description="cost of calling the healthy ill")] = 0.0
+    rejected: Annotated[float, Field(ge=0, description="cost of rejecting an input")] = 0.0
 
-    def of(self, data: Dataset) -> HarmWeights:
+    def spread(self, data: Dataset) -> HarmWeights:
         """Spread them over the classes."""
         ill = [name in data.positive for name in data.classes]
         return HarmWeights(
@@ -60,7 +62,7 @@ def parse_harm(spec: str, data: Dataset) -> HarmWeights:
             f"--harm {spec}: no class of {data.provenance.name!r} means disease; name those that do by --positive, or "
             "weigh each pair of classes in a CSV file."
         )
-    return by_map.of(data)
+    return by_map.spread(data)
 
 
 def count_harm(

@@ -2,54 +2,167 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from salus.classifier import Classifier
+from salus.classifier import Classifier, as_logits, check_classifier, load_user_model
 from salus.data import Dataset
 from salus.errors import BundleError, ModelError, OptionError, nearest
 from salus.models import MODELS
-from salus.options import parse_value, split_spec
+from salus.models.pretrained import architecture, initial_model, pretrained_digest
+from salus.models.registry import read_options
+from salus.options import split_spec
 
 
 @dataclass(frozen=True)
-class ModelSpec:
-    """What stands behind ``--model``.
+class Network:
+    """One of the networks that Salus trains.
 
     Attributes:
         text: as it was written.
-        kind: a ``network`` to train, or what is used as it is: a ``factory``, a ``program``, or a ``folder``.
         name: of the network.
         options: of the network.
     """
 
     text: str
-    kind: Literal["network", "factory", "program", "folder"]
-    name: str = ""
+    name: str
     options: Mapping[str, Any] = field(default_factory=dict)
 
+    def identity(self, test: Dataset) -> dict[str, Any]:
+        """Return what tells it from other models, as plain values; pretrained weights wherever their file lies."""
+        pretrained = pretrained_digest(self.name, self.options)
+        if pretrained is None:
+            return {"name": self.text}
+        return {**architecture(self.name, self.options), "pretrained": pretrained}
 
-def parse_model(text: str) -> ModelSpec:
+    def untrained(self, test: Dataset) -> Classifier:
+        """Build it without training, to see its layers and whether it suits the data.
+
+        Raises:
+            ModelError: it does not.
+        """
+        shape = tuple(test.x.shape[1:])
+        module = initial_model(self.name, shape, len(test.classes), self.options)
+        return Classifier(module, test.classes, shape=shape, bounds=test.bounds, name=self.name)
+
+
+@dataclass(frozen=True)
+class ReadyModel(ABC):
+    """A model that is used as it is.
+
+    Attributes:
+        text: as it was written.
+        weights: the file of its weights, where they lie apart.
+    """
+
+    text: str
+    weights: Path | None = None
+
+    def identity(self, test: Dataset) -> dict[str, Any]:
+        """Return what tells it from other models, as plain values."""
+        mine: dict[str, Any] = {"name": self.text}
+        if self.weights is not None and self.weights.is_file():
+            mine["weights"] = hashlib.sha256(self.weights.read_bytes()).hexdigest()
+        return mine
+
+    def load(self, test: Dataset) -> tuple[Classifier, tuple[str, ...]]:
+        """Load it and check it.
+
+        Returns:
+            The classifier, and what a reader should know of it.
+
+        Raises:
+            BundleError: the folder holds no whole model.
+            ModelError: it cannot be loaded, does not fit the data, or guesses.
+        """
+        classifier, remarks = self.read(test)
+        checks = check_classifier(classifier, test)
+        if any("softmax" in remark.lower() for remark in checks):
+            classifier = as_logits(classifier)
+        return classifier, (*checks, *remarks)
+
+    @abstractmethod
+    def read(self, test: Dataset) -> tuple[Classifier, tuple[str, ...]]:
+        """Read the classifier, and say what is known of it beside that."""
+
+    @property
+    def factory(self) -> str | None:
+        """The code that builds it, where it is one's own."""
+        return None
+
+
+class Factory(ReadyModel):
+    """``package.module:factory`` and its weights."""
+
+    def read(self, test: Dataset) -> tuple[Classifier, tuple[str, ...]]:
+        """Build and load it."""
+        shape = test.x.shape[1:]
+        return load_user_model(self.text, self.weights, classes=test.classes, bounds=test.bounds, shape=shape), ()
+
+    @property
+    def factory(self) -> str | None:
+        """The code that builds it."""
+        return self.text
+
+
+class Program(Factory):
+    """A ``torch.export`` program, ``FILE.pt2``."""
+
+    def identity(self, test: Dataset) -> dict[str, Any]:
+        """Return what tells it from other programs."""
+        mine, path = super().identity(test), Path(self.text)
+        return {**mine, "program": hashlib.sha256(path.read_bytes()).hexdigest()} if path.is_file() else mine
+
+    @property
+    def factory(self) -> str | None:
+        """None: a program is no code."""
+        return None
+
+
+class ModelFolder(ReadyModel):
+    """The model in a folder that an audit, a guard or a hardening left."""
+
+    def identity(self, test: Dataset) -> dict[str, Any]:
+        """Return its fingerprint, wherever it lies."""
+        return {"fingerprint": saved_classifier(Path(self.text), test).fingerprint()}
+
+    def read(self, test: Dataset) -> tuple[Classifier, tuple[str, ...]]:
+        """Load it, and say where it may have learnt from these samples."""
+        return saved_classifier(Path(self.text), test), dealt_otherwise(Path(self.text), test)
+
+
+def parse_model(text: str, weights: Path | None = None) -> Network | ReadyModel:
     """Read ``ecg-cnn:widths=16+32,dropout=0.2``, ``package.module:factory``, ``FILE.pt2`` or a folder.
 
     A network's name goes before a folder's; ``./mlp`` is the folder.
 
+    Args:
+        text: what stands behind ``--model``.
+        weights: what stands behind ``--weights``.
+
     Raises:
-        OptionError: it is none of these.
+        OptionError: it is none of these, or has no weights apart.
     """
     name, colon, rest = text.partition(":")
     if name in MODELS:
-        options = split_spec(text, "model")[1]
-        return ModelSpec(text, "network", name, {key.replace("-", "_"): several(v) for key, v in options.items()})
+        if weights is not None:
+            raise OptionError(
+                f"--weights goes with a model of your own (package.module:factory); {name!r} is trained here."
+            )
+        return Network(text, name, _network_options(name, split_spec(text, "model")[1]))
     if text.endswith(".pt2"):
-        return ModelSpec(text, "program")
+        return Program(text, weights)
     if Path(text).is_dir():
-        return ModelSpec(text, "folder")
+        if weights is not None:
+            raise OptionError(f"--weights goes with package.module:factory; the model in {text!r} has its own.")
+        return ModelFolder(text)
     if colon and "=" not in rest:
-        return ModelSpec(text, "factory")
+        return Factory(text, weights)
     if Path(text).is_file():
         raise OptionError(f"Model {text!r} is a file; name the folder in which Salus saved it, with model.json inside.")
     if Path(text).name != text and not colon:
@@ -60,12 +173,11 @@ def parse_model(text: str) -> ModelSpec:
     )
 
 
-def several(value: Any) -> Any:
-    """Read numbers joined by plus, ``16+32``, as a list."""
-    if not isinstance(value, str) or "+" not in value:
-        return value
-    parts = [parse_value(part) for part in value.split("+")]
-    return parts if all(type(part) in (int, float) for part in parts) else value
+def _network_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Read a network's options, and the file of pretrained weights among them, as plain values."""
+    file = {key: value for key, value in options.items() if key == "pretrained"}
+    values = read_options(name, {key: value for key, value in options.items() if key not in file})
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()} | file
 
 
 def saved_classifier(folder: Path, data: Dataset) -> Classifier:
@@ -76,7 +188,7 @@ def saved_classifier(folder: Path, data: Dataset) -> Classifier:
         ModelError: it takes samples of another shape, or within other bounds.
     """
     try:
-        own = Classifier.load(folder)
+        classifier = Classifier.load(folder)
     except BundleError as error:
         if "factory=" not in str(error):
             raise
@@ -85,28 +197,29 @@ def saved_classifier(folder: Path, data: Dataset) -> Classifier:
             f"name it yourself: --model package.module:factory --weights {folder / 'model.safetensors'}."
         ) from error
     name, shape = data.provenance.name, tuple(data.x.shape[1:])
-    if own.shape != shape:
+    if classifier.shape != shape:
         raise ModelError(
-            f"The model in {folder} takes samples of shape {list(own.shape)}, but those of {name!r} have {list(shape)}."
+            f"The model in {folder} takes samples of shape {list(classifier.shape)}, but those of {name!r} have "
+            f"{list(shape)}."
         )
-    if own.bounds != data.bounds:
+    if classifier.bounds != data.bounds:
         raise ModelError(
-            f"The model in {folder} takes values in {own.bounds}, but those of {name!r} lie in {data.bounds}; "
+            f"The model in {folder} takes values in {classifier.bounds}, but those of {name!r} lie in {data.bounds}; "
             "load the data as they were when it was trained (--bounds, --scale)."
         )
-    return own
+    return classifier
 
 
 def dealt_otherwise(folder: Path, test: Dataset) -> tuple[str, ...]:
     """Warn when the folder says that its model was tested on other samples, so that these may have trained it."""
     for file in ("hardening.json", "results.json"):
         try:
-            held = json.loads((folder / file).read_text(encoding="utf-8"))
-            held = held.get("meta", held)
-            trained, made = held["model"]["training"], held["data"]
-            if trained is not None and made["fingerprint"] != test.fingerprint():
+            content = json.loads((folder / file).read_text(encoding="utf-8"))
+            facts = content.get("meta", content)
+            trained, data = facts["model"]["training"], facts["data"]
+            if trained is not None and data["fingerprint"] != test.fingerprint():
                 return (
-                    f"The model was trained beside other test samples (data {made['name']}) than these; some of these "
+                    f"The model was trained beside other test samples (data {data['name']}) than these; some of these "
                     "may be among those it learnt.",
                 )
         except (OSError, ValueError, KeyError, TypeError, AttributeError):

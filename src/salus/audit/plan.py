@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from salus.attacks import Attack
+from salus.attacks import ATTACKS, Attack
 from salus.attacks.ball import by_place
 from salus.attacks.controls import Control, parse_control
-from salus.attacks.poisoning import Poison, Trigger, parse_poison, triggers
-from salus.attacks.registry import attack_class, build_attack, known_options, split_attack
-from salus.data import Dataset
-from salus.data.options import parse_size
-from salus.detectors import DETECTORS
+from salus.attacks.poisoning import POISONS, Poison, Trigger, triggers
+from salus.audit.defence import Defence
+from salus.audit.substitutes import parse_substitute
+from salus.data import DataOptions, Dataset
+from salus.declared import DeclaredModel
 from salus.errors import OptionError, nearest
-from salus.hardening.label_cleaning import LabelCleaning, parse_cleaning
-from salus.options import build, parse_value, split_spec
-from salus.purifiers import PURIFIERS
-from salus.threats import check_threat
-from salus.threats.substitute import JacobianAugmentation
+from salus.hardening.label_cleaning import CLEANINGS, LabelCleaning
+from salus.options import Repeated, Words, option_names, options_of, parse_value, split_spec
+from salus.threats import THREAT_MODELS, ThreatModel, WhiteBox, find_threat
+from salus.threats.models import Adaptive, Oblivious
 
 #: The sweep for attacks that name no eps, by kind of data; in the units of x.
 DEFAULT_EPS = {
@@ -35,25 +33,42 @@ DEFAULT_EPS = {
 #: The sweep of attacks in L0: shares of the pixels, moments or features.
 DEFAULT_PLACES = (0.002, 0.01, 0.05)
 
-#: How a transfer attacker may come by a classifier of their own.
-SUBSTITUTES = ("data", "split", "queries")
 
-#: Samples that an attacker starts from who learns from answers alone (Papernot et al., 2017, had 150).
-QUERY_SEEDS = 150
-
-#: The fields that describe the data; they are handed to the loader as they are.
-DATA_OPTIONS = (
-    "split", "bounds", "data_dir", "label", "group", "scale", "smote", "without_mlii", "inputs", "size",
-    "immutable", "integer", "derived", "positive",
-)  # fmt: skip
+def _one_or_many(value: Any) -> Any:
+    """Take one thing for a list of one; what YAML takes for a number is a word all the same."""
+    values = value if isinstance(value, (list, tuple)) else (value,)
+    return tuple(str(word) if type(word) in (int, float) else word for word in values)
 
 
-def _size(value: Any) -> Any:
-    """Read the size of images as the loader does."""
-    return None if value is None else parse_size(value)
+def _numbers(value: Any) -> Any:
+    """Read numbers separated by commas, or one alone."""
+    values = value.split(",") if isinstance(value, str) else value
+    values = values if isinstance(values, (list, tuple)) else (values,)
+    return tuple(parse_value(number.strip()) if isinstance(number, str) else number for number in values)
 
 
-class Budget(BaseModel):
+def _pairs(value: Any) -> Any:
+    """Read ``key=value`` of the command line."""
+    words = (value,) if isinstance(value, str) else value
+    return (
+        split_spec(f"training:{','.join(words)}", "training option")[1] if isinstance(words, (list, tuple)) else words
+    )
+
+
+def _harm(value: Any) -> Any:
+    return ",".join(f"{key}={cost}" for key, cost in value.items()) if isinstance(value, Mapping) else value
+
+
+Specs = Annotated[tuple[str, ...], BeforeValidator(_one_or_many), Repeated(), Words("NAME:key=value,... each")]
+Radii = Annotated[
+    tuple[Annotated[float, Field(ge=0)], ...], BeforeValidator(_numbers), Words("numbers from 0 up, comma-separated")
+]
+Pairs = Annotated[dict[str, Any], BeforeValidator(_pairs), Repeated(), Words("key=value each")]
+Harm = Annotated[str, BeforeValidator(_harm), Words("weights, or a CSV file")]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Budget(DeclaredModel):
     """What every attack may spend, whoever wrote it; what an attack names itself wins.
 
     Attributes:
@@ -66,35 +81,33 @@ class Budget(BaseModel):
         time: most seconds for one attack on all samples; an adaptive attack has as many for each variant and class.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    eps: tuple[float, ...] = ()
-    norm: Literal["linf", "l2"] = "linf"
-    steps: int | None = Field(default=None, gt=0, strict=True)
-    queries: int | None = Field(default=None, gt=0, strict=True)
-    restarts: int | None = Field(default=None, gt=0, strict=True)
-    time: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-
-    @field_validator("eps", mode="before")
-    @classmethod
-    def _numbers(cls, value: Any) -> Any:
-        return _numbers(value)
+    eps: Annotated[Radii, Field(description="radii for attacks that name none, comma-separated; 2/255 will do")] = ()
+    norm: Annotated[Literal["linf", "l2"], Field(description="the norm of attacks that name none: linf or l2")] = "linf"
+    steps: Annotated[Count | None, Field(description="steps of every attack that takes steps")] = None
+    queries: Annotated[
+        Count | None, Field(description="most forward passes on one sample, for each variant of an attack")
+    ] = None
+    restarts: Annotated[Count | None, Field(description="starts of every attack that has several")] = None
+    time: Annotated[float | None, Field(gt=0, description="most seconds for each variant of an attack")] = None
 
     def options(self, known: Collection[str]) -> dict[str, Any]:
         """Give the options of an attack that knows these, without eps and norm."""
-        wanted = {
-            "steps": self.steps, "queries": self.queries, "restarts": self.restarts, "time_limit": self.time,
-        }  # fmt: skip
-        return {name: value for name, value in wanted.items() if value is not None and name in known}
+        values = {
+            "steps": self.steps,
+            "queries": self.queries,
+            "restarts": self.restarts,
+            "time_limit": self.time,
+        }
+        return {name: value for name, value in values.items() if value is not None and name in known}
 
 
-class Plan(BaseModel):
+class Plan(DataOptions):
     """A grid of cells: one data set and one model, attacks at each eps, bare and behind each defence.
+
+    How the data are loaded, its base says.
 
     Attributes:
         data: a known data set, or a file or folder of the user's own.
-        split, bounds, data_dir, label, group, scale, smote, without_mlii, inputs, size, immutable, integer,
-            derived, positive: how it is loaded, see ``salus.data.LoadOptions``.
         model: a built-in architecture, ``package.module:factory``, or a ``.pt2`` program; by default the
             built-in one for this kind of data.
         weights: the factory's weights, ``.safetensors`` or a ``.pt`` state dict.
@@ -120,40 +133,47 @@ class Plan(BaseModel):
         device: ``cpu``, ``cuda``, ...
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    data: str = "breast-cancer"
-    split: str | None = None
-    bounds: tuple[float, float] | None = None
-    data_dir: Path | None = None
-    label: str | None = None
-    group: str | None = None
-    scale: bool = False
-    smote: int | None = None
-    without_mlii: Literal["v5", "drop"] | None = None
-    inputs: tuple[str, ...] = ("beat",)
-    size: Annotated[tuple[int, int] | None, BeforeValidator(_size)] = None
-    immutable: tuple[str, ...] = ()
-    integer: tuple[str, ...] = ()
-    derived: tuple[str, ...] = ()
-    positive: tuple[str, ...] = ()
-    model: str | None = None
-    weights: Path | None = None
-    training: dict[str, Any] = Field(default_factory=dict)
-    attack: tuple[str, ...] = ("fgsm", "pgd")
+    data: Annotated[str, Field(description="a data set (see `salus data list`), or a file or folder of your own")] = (
+        "breast-cancer"
+    )
+    model: Annotated[
+        str | None,
+        Field(
+            description="a network, NAME:key=value,... (ecg-cnn:widths=16+32, resnet50:pretrained=FILE), "
+            "package.module:factory, FILE.pt2, or a folder that Salus saved"
+        ),
+    ] = None
+    weights: Annotated[Path | None, Field(description="the factory's weights")] = None
+    training: Annotated[Pairs, Field(default_factory=dict, description="a training option, key=value (epochs=10)")]
+    attack: Annotated[Specs, Field(description="NAME:key=value,... (pgd:eps=0.01,steps=40)")] = ("fgsm", "pgd")
     budget: Budget = Field(default_factory=Budget)
-    control: tuple[str, ...] = ()
-    poison: tuple[str, ...] = ()
-    clean_labels: str | None = None
-    defence: tuple[str, ...] = ("i-defender",)
-    false_alarm_rate: float = Field(default=0.01, gt=0, lt=1)
-    threat_model: tuple[str, ...] = ("white-box", "oblivious", "adaptive")
-    substitute: str = "data"
-    target: str | None = None
-    harm: str | None = None
-    samples: int | None = Field(default=None, gt=0)
-    seed: int = Field(default=0, ge=0, lt=2**31)
-    device: str = "cpu"
+    control: Annotated[Specs, Field(description="a harmless change to try too (baseline-wander:snr=12)")] = ()
+    poison: Annotated[Specs, Field(description="poison the training data first (label-flips:share=0.2)")] = ()
+    clean_labels: Annotated[
+        str | None,
+        Field(
+            description="find wrong training labels: confident-learning:folds=5, or high-loss:share=0.1; an audit "
+            "trains without them (action=drop) or with the most probable ones (action=relabel)"
+        ),
+    ] = None
+    defence: Annotated[Specs, Field(description="NAME:key=value,...; A+B for one guard; none for none")] = (
+        "i-defender",
+    )
+    false_alarm_rate: Annotated[float, Field(gt=0, lt=1, description="clean inputs a guard may reject")] = 0.01
+    threat_model: Annotated[Specs, Field(description=f"what the attacker knows: {', '.join(THREAT_MODELS)}")] = (
+        WhiteBox.name,
+        Oblivious.name,
+        Adaptive.name,
+    )
+    substitute: Annotated[str, Field(description="what a transfer attacker trains on: data, split or queries")] = "data"
+    target: Annotated[str | None, Field(description="the class that targeted attacks aim for")] = None
+    harm: Annotated[
+        Harm | None,
+        Field(description="what wrong answers cost: missed=10,false-alarm=1,rejected=0.5, or a CSV of classes"),
+    ] = None
+    samples: Annotated[Count | None, Field(description="test samples to attack, at natural prevalence")] = None
+    seed: Annotated[int, Field(ge=0, lt=2**31, description="of every random draw")] = 0
+    device: Annotated[str, Field(description="where to compute: cpu, cuda or another of torch's names")] = "cpu"
 
     @model_validator(mode="before")
     @classmethod
@@ -163,45 +183,11 @@ class Plan(BaseModel):
             return fields
         flat = {key: value for key, value in fields.items() if key in Budget.model_fields}
         rest = {key: value for key, value in fields.items() if key not in flat}
-        given = rest.get("budget") or {}
-        given = given.model_dump() if isinstance(given, Budget) else given
-        if not isinstance(given, Mapping):
+        budget = rest.get("budget") or {}
+        budget = budget.model_dump() if isinstance(budget, Budget) else budget
+        if not isinstance(budget, Mapping):
             raise ValueError("budget must hold fields such as steps: 40")
-        return {**rest, "budget": {**given, **flat}} if flat or given else rest
-
-    @field_validator(
-        "attack",
-        "control",
-        "poison",
-        "defence",
-        "threat_model",
-        "inputs",
-        "immutable",
-        "integer",
-        "derived",
-        "positive",
-        mode="before",
-    )
-    @classmethod
-    def _one_or_many(cls, value: Any) -> Any:
-        if isinstance(value, (list, tuple)):
-            return tuple(str(v) if isinstance(v, (int, float)) else v for v in value)
-        return (str(value),) if isinstance(value, (str, int, float)) else value
-
-    @field_validator("target", "label", "group", mode="before")
-    @classmethod
-    def _word(cls, value: Any) -> Any:
-        return str(value) if isinstance(value, (int, float)) else value
-
-    @field_validator("harm", mode="before")
-    @classmethod
-    def _weights(cls, value: Any) -> Any:
-        return ",".join(f"{key}={cost}" for key, cost in value.items()) if isinstance(value, Mapping) else value
-
-    @field_validator("bounds", mode="before")
-    @classmethod
-    def _numbers(cls, value: Any) -> Any:
-        return _numbers(value)
+        return {**rest, "budget": {**budget, **flat}} if flat or budget else rest
 
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> Plan:
@@ -224,16 +210,12 @@ class Plan(BaseModel):
                 f"Plan field {place}: {first['input']!r} will not do: {first['msg'][0].lower()}{first['msg'][1:]}."
             ) from error
         for spec in plan.attack:
-            attack_class(split_attack(spec)[0])
-        plan.questions()
+            ATTACKS.find(ATTACKS.split(spec)[0])
+        parse_substitute(plan.substitute, plan.seed)
         plan.cleaning()
+        plan.defences()
         for threat in plan.threat_model:
-            check_threat(threat)
-        for spec in plan.defences:
-            for part in guard_parts(spec):
-                name, _ = split_spec(part, "defence")
-                if name not in DETECTORS and name not in PURIFIERS:
-                    raise OptionError(f"Unknown defence {name!r}; {nearest(name, [*DETECTORS, *PURIFIERS, 'none'])}")
+            find_threat(threat)
         return plan
 
     @classmethod
@@ -255,15 +237,23 @@ class Plan(BaseModel):
         return cls.of({**content, **(overrides or {})})
 
     @property
-    def defences(self) -> tuple[str, ...]:
-        """The guards to build; none when the plan says ``none``."""
-        return tuple(spec for spec in self.defence if spec != "none")
+    def threats(self) -> tuple[type[ThreatModel], ...]:
+        """What attackers know."""
+        return tuple(find_threat(name) for name in dict.fromkeys(self.threat_model))
+
+    def defences(self) -> tuple[Defence, ...]:
+        """Make the defences, one for each guard; none when the plan says ``none``.
+
+        Raises:
+            OptionError: one is unknown, or has two purifiers.
+        """
+        return tuple(Defence.parse(spec, self.false_alarm_rate) for spec in self.defence if spec != "none")
 
     @property
     def data_options(self) -> dict[str, Any]:
         """The loader's options that differ from its defaults."""
-        defaults = type(self).model_fields
-        return {name: getattr(self, name) for name in DATA_OPTIONS if getattr(self, name) != defaults[name].default}
+        values = [(option, getattr(self, option.name)) for option in options_of(DataOptions)]
+        return {option.name: value for option, value in values if value != option.default}
 
     def attacks(self, data: Dataset) -> list[Attack]:
         """Make the attacks for these data: each at its own eps, or at every eps of the sweep.
@@ -271,11 +261,11 @@ class Plan(BaseModel):
         Raises:
             OptionError: an option is unknown or makes no sense for these bounds.
         """
-        made: list[Attack] = []
+        attacks: list[Attack] = []
         for spec in self.attack:
-            name, options = split_attack(spec)
-            kind, known = attack_class(name), known_options(name)
-            options = {**self.budget.options(known), **options}
+            name, options = ATTACKS.split(spec)
+            kind = ATTACKS.find(name)
+            options = {**self.budget.options(option_names(kind)), **options}
             norm = str(
                 options.setdefault("norm", self.budget.norm if self.budget.norm in kind.norms else kind.norms[0])
             )
@@ -286,10 +276,10 @@ class Plan(BaseModel):
                 sweep = [None] if kind.closest else _default_eps(data, norm)
             for eps in sweep:
                 fixed = {"bounds": data.bounds, "seed": self.seed, "eps": eps, **options, **marks(data)}
-                attack = build_attack(name, fixed)
-                if attack not in made:
-                    made.append(attack)
-        return made
+                attack = ATTACKS.build(name, fixed)
+                if attack not in attacks:
+                    attacks.append(attack)
+        return attacks
 
     def controls(self, data: Dataset) -> list[Control]:
         """Make the controls for these data.
@@ -304,7 +294,7 @@ class Plan(BaseModel):
 
     def poisons(self) -> list[Poison]:
         """Make the poisonings of the training data."""
-        return [parse_poison(spec, seed=self.seed) for spec in self.poison]
+        return [POISONS.parse(spec, seed=self.seed) for spec in self.poison]
 
     def cleaning(self) -> LabelCleaning | None:
         """Make what looks for wrong labels in the training data.
@@ -312,51 +302,17 @@ class Plan(BaseModel):
         Raises:
             OptionError: it or an option of it is unknown, or makes no sense.
         """
-        return None if self.clean_labels is None else parse_cleaning(self.clean_labels, seed=self.seed)
+        return None if self.clean_labels is None else CLEANINGS.parse(self.clean_labels, seed=self.seed)
 
     def triggers(self, data: Dataset) -> list[Trigger]:
         """Make the attacks by which the backdoors among the poisonings are called."""
         return triggers(self.poisons(), bounds=data.bounds, seed=self.seed, **marks(data))
-
-    def questions(self) -> tuple[JacobianAugmentation, int]:
-        """Read how a substitute is trained from queries alone, and from how many samples it starts.
-
-        Raises:
-            OptionError: the substitute or one of its options is unknown, or makes no sense.
-        """
-        name, given = split_spec(self.substitute, "substitute")
-        if name not in SUBSTITUTES:
-            raise OptionError(f"Unknown substitute {name!r}; {nearest(name, SUBSTITUTES)}")
-        if given and name != "queries":
-            raise OptionError(f"Substitute {name!r} takes no options; 'queries:rounds=6,step=0.1' does.")
-        seeds = given.pop("seeds", QUERY_SEEDS)
-        if type(seeds) is not int or seeds < 2:
-            raise OptionError(f"Substitute {self.substitute!r}: seeds must be a whole number from 2 up.")
-        return build(JacobianAugmentation, {"seed": self.seed, **given}, f"substitute {name!r}"), seeds
 
 
 def marks(data: Dataset) -> dict[str, Any]:
     """Give what a table's marked features allow."""
     mask = {} if data.mask is None else {"mask": data.mask}
     return {**mask, "units": data.steps} if data.steps else mask
-
-
-def _numbers(value: Any) -> Any:
-    if isinstance(value, str):
-        value = value.split(",")
-    if isinstance(value, (int, float)):
-        value = (value,)
-    if value is None:
-        return value
-    if not isinstance(value, (list, tuple)):
-        raise ValueError("it must be numbers, in a list or separated by commas")
-    return tuple(parse_value(v.strip()) if isinstance(v, str) else v for v in value)
-
-
-def guard_parts(spec: str) -> list[str]:
-    """Split ``a:x=1+b`` where a known defence follows the plus; a plus inside an option stays (layers)."""
-    names = "|".join(map(re.escape, [*DETECTORS, *PURIFIERS]))
-    return re.split(rf"\+(?=(?:{names})(?:[:+]|$))", spec)
 
 
 def _default_eps(data: Dataset, norm: str) -> tuple[float, ...]:

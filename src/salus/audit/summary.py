@@ -8,6 +8,17 @@ from typing import Any
 from salus.attacks import ATTACKS
 from salus.audit.cleaning import in_words
 from salus.data import Splits
+from salus.threats import ThreatModel, threat_named
+from salus.threats.models import (
+    Adaptive,
+    DecisionOnly,
+    GrayBox,
+    Harmless,
+    Oblivious,
+    Poisoner,
+    Transfer,
+    WhiteBox,
+)
 
 _FEW = 100
 #: A stronger attack may come out this much weaker by chance before it counts as a sign of masked gradients.
@@ -26,7 +37,7 @@ def verdict(records: Sequence[Record], meta: Record) -> list[str]:
     """Say in plain sentences what was found, the headline first."""
     clean = _first(records, attack=None, guard="none")
     sentences: list[str] = []
-    worst = _worst(records, guard="none", threat_model="white-box")
+    worst = _worst(records, guard="none", threat_model=WhiteBox.name)
     if worst is not None:
         asr = worst["attack_success_rate"]
         how = "very easily" if asr >= 0.9 else "easily" if asr >= 0.5 else "sometimes" if asr >= 0.1 else "rarely"
@@ -45,7 +56,7 @@ def verdict(records: Sequence[Record], meta: Record) -> list[str]:
         sentences.append(
             f"Unattacked, this classifier is right on {_share(clean, 'clean_accuracy')} of {clean['n']} inputs."
         )
-    moved = _worst(records, guard="none", threat_model="transfer")
+    moved = _worst(records, guard="none", threat_model=Transfer.name)
     if moved is not None:
         sentences.append(
             f"An attacker who only has {_substitute(meta.get('substitute'))} fools it on "
@@ -53,7 +64,7 @@ def verdict(records: Sequence[Record], meta: Record) -> list[str]:
         )
     for guard in meta["guards"]:
         sentences.extend(_guarded(records, guard))
-    for record in _matching(records, threat_model="backdoor"):
+    for record in _matching(records, threat_model=Poisoner.name):
         if record["attack_success_rate"] is not None:
             where = "the bare classifier" if record["guard"] == "none" else f"the guard {record['guard']!r}"
             sentences.append(
@@ -82,9 +93,9 @@ def _substitute(facts: Record | None) -> str:
 
 def _guarded(records: Sequence[Record], guard: str) -> Iterator[str]:
     clean = _first(records, attack=None, guard=guard)
-    blind = _worst(records, guard=guard, threat_model="oblivious")
-    twin = _worst(records, guard=guard, threat_model="gray-box")
-    knowing = _worst(records, guard=guard, threat_model="adaptive")
+    blind = _worst(records, guard=guard, threat_model=Oblivious.name)
+    twin = _worst(records, guard=guard, threat_model=GrayBox.name)
+    knowing = _worst(records, guard=guard, threat_model=Adaptive.name)
     price = ""
     if clean is not None:
         price = f" at the price of rejecting {_percent(clean['rejected_clean'])} of clean inputs"
@@ -101,16 +112,14 @@ def _guarded(records: Sequence[Record], guard: str) -> Iterator[str]:
             f"accepted and wrong ({_attack(twin)})."
         )
     if knowing is not None:
-        bare = _first(
-            records, guard="none", threat_model="white-box",
-            **{key: knowing[key] for key in ("attack", "eps", "norm", "attack_options")},
-        )  # fmt: skip
+        same = {key: knowing[key] for key in ("attack", "eps", "norm", "attack_options")}
+        bare = _first(records, guard="none", threat_model=WhiteBox.name, **same)
         alone = bare["attack_success_rate"] if bare is not None else None
         yield (
             f"An attacker who knows the guard gets {_share(knowing, 'attack_success_rate')} accepted and wrong "
             f"({_attack(knowing)}): {_holds(knowing['attack_success_rate'], alone)}."
         )
-    asking = _worst(records, guard=guard, threat_model="decision-only")
+    asking = _worst(records, guard=guard, threat_model=DecisionOnly.name)
     if asking is not None:
         yield (
             f"An attacker who sees nothing but its answers gets {_share(asking, 'attack_success_rate')} accepted and "
@@ -123,7 +132,7 @@ def _guarded(records: Sequence[Record], guard: str) -> Iterator[str]:
 def _harmless(records: Sequence[Record]) -> Iterator[str]:
     """Say what harmless changes do, to the bare classifier and to each guard."""
     for guard in dict.fromkeys(r["guard"] for r in records):
-        rows = _matching(records, guard=guard, threat_model="control")
+        rows = _matching(records, guard=guard, threat_model=Harmless.name)
         clean = _first(records, attack=None, guard=guard)
         if not rows or clean is None:
             continue
@@ -151,7 +160,7 @@ def _harmful(records: Sequence[Record], asked: str) -> Iterator[str]:
     """Say what an input costs, unattacked and under the attack that costs most."""
     for guard in dict.fromkeys(r["guard"] for r in records):
         clean = _first(records, attack=None, guard=guard)
-        rows = [r for r in _matching(records, guard=guard) if r["attack"] and r["threat_model"] != "control"]
+        rows = [r for r in _matching(records, guard=guard) if r["attack"] and _threat(r).attacks]
         worst = max(rows, key=lambda r: r["harm"], default=None)
         if clean is None:
             continue
@@ -179,15 +188,13 @@ def warnings(records: Sequence[Record], meta: Record, splits: Splits) -> list[st
     found = [*poisoned, *gone, *meta["model"]["remarks"], *_samples(records, splits), *_masking(records, meta)]
     for guard in meta["guards"]:
         rows = [r for r in records if r["guard"] == guard and r["attack"] is not None]
-        if rows and not any(r["threat_model"] == "adaptive" and r["error"] is None for r in rows):
+        if rows and not any(_threat(r).knows_guard and r["error"] is None for r in rows):
             found.append(f"Guard {guard!r} was not attacked by anyone who knows it: its figures are an upper bound.")
         for row in rows:
-            if row["threat_model"] != "adaptive" or row["error"] is not None:
+            if not _threat(row).knows_guard or row["error"] is not None:
                 continue
-            twin = _first(
-                records, guard=guard, attack=row["attack"], eps=row["eps"], norm=row["norm"],
-                threat_model="oblivious", attack_options=row["attack_options"],
-            )  # fmt: skip
+            same = {key: row[key] for key in ("attack", "eps", "norm", "attack_options")}
+            twin = _first(records, guard=guard, threat_model=Oblivious.name, **same)
             if twin is not None and row["fallen_all"] < twin["fallen_all"]:
                 found.append(
                     f"The adaptive {_attack(row)} on {guard!r} is weaker than the oblivious one: a bug, please report."
@@ -224,10 +231,8 @@ def _samples(records: Sequence[Record], splits: Splits) -> Iterator[str]:
 
 def _masking(records: Sequence[Record], meta: Record) -> Iterator[str]:
     """Look for gradients that do not lead where they should (Athalye et al., 2018)."""
-    bare = [
-        r for r in records
-        if r["guard"] == "none" and r["attack"] is not None and r["error"] is None and r["eps"] is not None
-    ]  # fmt: skip
+    attacked = [r for r in _matching(records, guard="none") if r["attack"] is not None]
+    bare = [r for r in attacked if r["eps"] is not None]
     white = [r for r in bare if "white-box" in r["nist"]]
     for row in white:
         rivals = [r for r in bare if all(r[key] == row[key] for key in ("eps", "norm", "target"))]
@@ -254,7 +259,7 @@ def _masking(records: Sequence[Record], meta: Record) -> Iterator[str]:
 
 def _blind(record: Record) -> str:
     """Name an attack that never saw the model's gradients."""
-    if record["threat_model"] == "transfer":
+    if _threat(record).deals:
         return f"{_attack(record)} computed on a substitute"
     return _attack(record)
 
@@ -277,6 +282,11 @@ def _false_alarms(records: Sequence[Record], guard: str, meta: Record) -> Iterat
         )
 
 
+def _threat(record: Record) -> type[ThreatModel]:
+    """Return the threat model of an attacked cell."""
+    return threat_named(record["threat_model"])
+
+
 def _worst(records: Sequence[Record], **wanted: Any) -> Record | None:
     rows = [r for r in _matching(records, **wanted) if r["attack_success_rate"] is not None]
     # An attack without eps always gets there in the end: what it says is how far it had to go.
@@ -285,7 +295,7 @@ def _worst(records: Sequence[Record], **wanted: Any) -> Record | None:
 
 
 def _smallest_breaking(records: Sequence[Record]) -> Record | None:
-    rows = _matching(records, guard="none", threat_model="white-box")
+    rows = _matching(records, guard="none", threat_model=WhiteBox.name)
     rows = [r for r in rows if (r["attack_success_rate"] or 0) >= 0.5 and r["eps"] is not None]
     return min(rows, key=lambda r: (r["norm"] != "linf", r["eps"]), default=None)
 

@@ -8,40 +8,11 @@ from typing import Any
 
 import click
 
-from salus.cli.options import (
-    command_line,
-    data_options,
-    defence_options,
-    model_options,
-    plan_fields,
-    training_part_options,
-)
+from salus.cli.options import ATTACKS, DATA, DEFENCE, MODEL, TRAINING_PART, PlanCommand, command_line, plan_fields
 
 
-@click.command()
+@click.command(cls=PlanCommand, fields=(*MODEL, *DEFENCE, *DATA, *ATTACKS, *TRAINING_PART))
 @click.argument("plan", required=False, type=click.Path(path_type=Path))
-@model_options
-@defence_options
-@data_options
-@click.option("--attack", multiple=True, help="NAME:key=value,... (pgd:eps=0.01,steps=40).  [default: fgsm, pgd]")
-@click.option("--eps", help="Radii for attacks that name none, comma-separated; 2/255 will do.")
-@click.option("--norm", help="linf or l2, for attacks that name none.  [default: linf]")
-@click.option("--steps", type=int, help="Steps of every attack that takes steps.")
-@click.option("--queries", type=int, help="Most forward passes on one sample, for each variant of an attack.")
-@click.option("--restarts", type=int, help="Starts of every attack that has several.")
-@click.option("--time", type=float, help="Most seconds for each variant of an attack.")
-@click.option("--control", multiple=True, help="A harmless change to try too (baseline-wander:snr=12).")
-@training_part_options
-@click.option(
-    "--threat-model",
-    multiple=True,
-    help="white-box, transfer, oblivious, gray-box, adaptive, decision-only.  "
-    "[default: white-box, oblivious, adaptive]",
-)
-@click.option("--substitute", help="What a transfer attacker trains on: data, split or queries.  [default: data]")
-@click.option("--target", help="The class that targeted attacks aim for.")
-@click.option("--harm", help="What wrong answers cost: missed=10,false-alarm=1,rejected=0.5, or a CSV of classes.")
-@click.option("--samples", type=int, help="Test samples to attack, at natural prevalence.  [default: all]")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for report and results.")
 def audit(plan: Path | None, out: Path, **options: Any) -> None:
     """Attack a classifier, bare and guarded, and write a report.

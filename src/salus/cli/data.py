@@ -7,10 +7,7 @@ from typing import Any
 
 import click
 
-from salus.cli.options import (
-    data_options,
-    plan_fields,
-)
+from salus.cli.options import DATA, PlanCommand, plan_fields
 
 
 @click.group()
@@ -27,9 +24,8 @@ def data_list() -> None:
     print_catalogue(catalogue())
 
 
-@data.command("show")
+@data.command("show", cls=PlanCommand, fields=DATA)
 @click.argument("name")
-@data_options
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--picture", type=click.Path(path_type=Path), help="Where to draw it.  [default: NAME.png]")
 def data_show(name: str, seed: int, picture: Path | None, **options: Any) -> None:

@@ -7,19 +7,15 @@ from typing import Any
 
 import click
 
-from salus.cli.options import (
-    data_options,
-    plan_fields,
-)
+from salus.cli.options import DATA, PlanCommand, key_values, plan_fields
 
 
-@click.command()
+@click.command(cls=PlanCommand, fields=DATA)
 @click.option("--data", required=True, help="A data set (see `salus data list`), or a file or folder of your own.")
 @click.option("--epochs", type=int, help="Passes over the training samples.  [default: 100]")
 @click.option("--training", multiple=True, help="Another training option, key=value (width=32, precision=bfloat16).")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of every random draw.")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, ...")
-@data_options
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the generator.")
 def generator(data: str, epochs: int | None, seed: int, device: str, out: Path, **options: Any) -> None:
     """Train a generator of samples (WGAN-GP), which Defense-GAN finds an input's nearest likeness with.
@@ -34,7 +30,7 @@ def generator(data: str, epochs: int | None, seed: int, device: str, out: Path, 
     from salus.jobs import run_generator
 
     fields = plan_fields(options)
-    training = fields.pop("training", {}) | ({} if epochs is None else {"epochs": epochs})
+    training = key_values(fields.pop("training", ())) | ({} if epochs is None else {"epochs": epochs})
     made = run_generator(data, out, training=training, data_options=fields, seed=seed, device=device)
     last = made.history.epochs[-1]
     click.echo(
@@ -43,14 +39,13 @@ def generator(data: str, epochs: int | None, seed: int, device: str, out: Path, 
     )
 
 
-@click.command()
+@click.command(cls=PlanCommand, fields=DATA)
 @click.option("--data", required=True, help="A data set (see `salus data list`), or a file or folder of your own.")
 @click.option("--members", help="How many of the ten, or their names, comma-separated.  [default: 10]")
 @click.option("--epochs", type=int, help="Passes over the training samples.  [default: about 4,000 steps]")
 @click.option("--training", multiple=True, help="Another training option, key=value (precision=bfloat16).")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of every random draw.")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, ...")
-@data_options
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the repository.")
 def autoencoders(
     data: str, members: str | None, epochs: int | None, seed: int, device: str, out: Path, **options: Any
@@ -69,7 +64,7 @@ def autoencoders(
     from salus.jobs import run_autoencoders
 
     fields = plan_fields(options)
-    training = fields.pop("training", {}) | ({} if epochs is None else {"epochs": epochs})
+    training = key_values(fields.pop("training", ())) | ({} if epochs is None else {"epochs": epochs})
     made = run_autoencoders(
         data, out, members=members, training=training, data_options=fields, seed=seed, device=device
     )

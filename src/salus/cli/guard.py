@@ -8,12 +8,7 @@ from typing import Any
 
 import click
 
-from salus.cli.options import (
-    data_options,
-    defence_options,
-    model_options,
-    plan_fields,
-)
+from salus.cli.options import DATA, DEFENCE, MODEL, PlanCommand, plan_fields
 
 
 @click.group()
@@ -21,10 +16,7 @@ def guard() -> None:
     """Make guards and use them."""
 
 
-@guard.command("fit")
-@model_options
-@defence_options
-@data_options
+@guard.command("fit", cls=PlanCommand, fields=(*MODEL, *DEFENCE, *DATA))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the bundle.")
 def guard_fit(out: Path, **options: Any) -> None:
     """Train a classifier, fit its defence and save both as one bundle."""
@@ -39,12 +31,10 @@ def guard_fit(out: Path, **options: Any) -> None:
     )
 
 
-@guard.command("calibrate")
-@model_options
+@guard.command("calibrate", cls=PlanCommand, fields=(*MODEL, *DATA))
 @click.option("--repository", type=click.Path(path_type=Path), required=True, help="Folder of `salus autoencoders`.")
 @click.option("--attack", help="Calibrate against this attack (pgd:eps=0.01).  [default: clean samples alone]")
 @click.option("--false-alarm-rate", type=float, help="Clean inputs it may reject, without --attack.  [default: 0.01]")
-@data_options
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for calibration.json.")
 def guard_calibrate(repository: Path, attack: str | None, out: Path, **options: Any) -> None:
     """Choose MultiMagNet's n, metric, temperature, drop rate and approach for a classifier.

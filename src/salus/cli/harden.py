@@ -7,18 +7,11 @@ from typing import Any
 
 import click
 
-from salus.cli.options import (
-    command_line,
-    data_options,
-    model_options,
-    plan_fields,
-)
+from salus.cli.options import DATA, MODEL, PlanCommand, command_line, plan_fields
 
 
-@click.command()
+@click.command(cls=PlanCommand, fields=(*MODEL, *DATA))
 @click.argument("method")
-@model_options
-@data_options
 @click.option("--attack", help="Makes the attacked copies that a method takes.  [default: pgd:eps=0.01,steps=10]")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the hardened model.")
 def harden(method: str, attack: str | None, out: Path, **options: Any) -> None:

@@ -7,19 +7,10 @@ from typing import Any
 
 import click
 
-from salus.cli.options import (
-    command_line,
-    data_options,
-    model_options,
-    plan_fields,
-    training_part_options,
-)
+from salus.cli.options import DATA, MODEL, TRAINING_PART, PlanCommand, command_line, plan_fields
 
 
-@click.command()
-@model_options
-@data_options
-@training_part_options
+@click.command(cls=PlanCommand, fields=(*MODEL, *DATA, *TRAINING_PART))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for labels.csv.")
 def labels(out: Path, **options: Any) -> None:
     """Look for wrong labels in training data, and list all labels, the most doubtful first.

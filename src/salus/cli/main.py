@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from typing import Any
 
 import click
@@ -15,8 +16,10 @@ from salus.cli.generative import autoencoders, generator
 from salus.cli.guard import guard
 from salus.cli.harden import harden
 from salus.cli.labels import labels
+from salus.cli.listing import listing
 from salus.cli.reproduce import reproduce
 from salus.errors import SalusError
+from salus.registry import PluginWarning
 
 _WIDTH = {"max_content_width": 100, "help_option_names": ["-h", "--help"]}
 
@@ -25,6 +28,7 @@ class _Group(click.Group):
     """Turns every mistake of input into one sentence and exit code 2."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        warnings.showwarning = _show_warning
         try:
             return super().invoke(ctx)
         except SalusError as error:
@@ -35,11 +39,22 @@ class _Group(click.Group):
             sys.exit(130)
 
 
+_show_others = warnings.showwarning
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+    """Print what is wrong with another package in one line, and all other warnings as Python does."""
+    if issubclass(category, PluginWarning):
+        click.echo(f"Warning: {message}", err=True)
+    else:
+        _show_others(message, category, *where, **more)
+
+
 @click.group(cls=_Group, context_settings=_WIDTH)
 @click.version_option(__version__, prog_name="salus")
 def main() -> None:
     """Audit, harden and guard medical classifiers against adversarial inputs."""
 
 
-for command in (audit, attack, reproduce, report, harden, labels, generator, autoencoders, guard, data):
+for command in (audit, attack, reproduce, report, harden, labels, generator, autoencoders, guard, data, listing):
     main.add_command(command)

@@ -1,109 +1,125 @@
-"""Options that several commands share."""
+"""Commands whose options stand in declarations, and what else several commands share."""
 
 from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, get_args
 
 import click
 
-F = TypeVar("F", bound=Callable[..., Any])
+from salus.options import Option
+from salus.registry import plugin_names
+
+#: Names of plan fields that go together.
+MODEL = ("data", "model", "weights", "training", "seed", "device")
+DEFENCE = ("defence", "false_alarm_rate")
+TRAINING_PART = ("poison", "clean_labels")
+BUDGET = ("eps", "norm", "steps", "queries", "restarts", "time")
+ATTACKS = ("attack", *BUDGET, "control", "threat_model", "substitute", "target", "harm", "samples")
+#: Stands for all options that say how data are loaded.
+DATA = ("*",)
+
+#: Which entry points extend what an option may name.
+_GROUPS = {
+    "attack": ("salus.attacks",),
+    "control": ("salus.controls",),
+    "data": ("salus.sources",),
+    "defence": ("salus.detectors", "salus.purifiers"),
+    "model": ("salus.models",),
+    "poison": ("salus.poisons",),
+    "clean_labels": ("salus.cleaning",),
+}
 
 
-def data_options(command: F) -> F:
-    """Add the options that say which data, and how they are loaded."""
-    options = [
-        click.option(
-            "--split",
-            help="How samples are dealt: beats, patients, ds1-ds2; of skin: lesions, images; of images also all: every "
-            "one is a test image, for a model trained elsewhere and guards that learn nothing.",
-        ),
-        click.option("--bounds", help="Lowest and highest value of x, LOW,HIGH, when they are not 0,1."),
-        click.option("--data-dir", type=click.Path(path_type=Path), help="Where downloaded sets lie."),
-        click.option("--label", help="The CSV column that holds the label."),
-        click.option("--group", help="The CSV column that holds the patient."),
-        click.option("--scale", is_flag=True, default=None, help="Min-max scaling fitted on the training part."),
-        click.option("--smote", type=int, help="SMOTE to this many training samples per class."),
-        click.option("--without-mlii", help="MIT-BIH records without lead MLII: v5 or drop."),
-        click.option("--inputs", help="Channels of a heartbeat, comma-separated (beat,previous,next,rhythm)."),
-        click.option("--size", help="Pixels to which images are scaled and cropped: 224, or HEIGHTxWIDTH."),
-        click.option("--immutable", help="Features that never change, comma-separated."),
-        click.option("--integer", help="Features that take whole numbers."),
-        click.option("--derived", help="Features that follow from others."),
-        click.option("--positive", help="Classes that mean disease; of skin lesions also malignant or thesis."),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
+class PlanCommand(click.Command):
+    """A command that takes fields of a plan; they are looked up when it is run or asked for help, not before.
+
+    Args:
+        fields: which, in the order of the help.
+    """
+
+    def __init__(self, *args: Any, fields: Sequence[str], **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self._fields: Sequence[str] = fields
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Give the command's own parameters, and those declared by the plan before its options."""
+        if self._fields:
+            arguments = [each for each in self.params if isinstance(each, click.Argument)]
+            rest = [each for each in self.params if not isinstance(each, click.Argument)]
+            own = {each.name for each in rest}
+            declared = [click_option(option) for option in _declared(self._fields) if option.name not in own]
+            self.params, self._fields = [*arguments, *declared, *rest], ()
+        return super().get_params(ctx)
 
 
-def model_options(command: F) -> F:
-    """Add the options that say which data and which model."""
-    options = [
-        click.option("--data", help="A data set (see `salus data list`), or a file or folder of your own."),
-        click.option(
-            "--model",
-            help="A network, NAME:key=value,... (ecg-cnn:widths=16+32, resnet50:pretrained=FILE), "
-            "package.module:factory, FILE.pt2, or a folder that Salus saved.",
-        ),
-        click.option("--weights", type=click.Path(path_type=Path), help="The factory's weights."),
-        click.option("--training", multiple=True, help="A training option, key=value (epochs=10)."),
-        click.option("--seed", type=int, help="Of every random draw.  [default: 0]"),
-        click.option("--device", help="cpu, cuda, ...  [default: cpu]"),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
+def _declared(names: Sequence[str]) -> list[Option]:
+    from salus.audit.plan import Budget, Plan
+    from salus.data import DataOptions
+    from salus.options import options_of
+
+    known = {option.name: option for option in (*options_of(Plan), *options_of(Budget))}
+    data = [option.name for option in options_of(DataOptions)]
+    return [known[name] for each in names for name in (data if each == "*" else [each])]
 
 
-def defence_options(command: F) -> F:
-    """Add the options that say which defence."""
-    options = [
-        click.option("--defence", multiple=True, help="NAME:key=value,...; A+B for one guard; none for none."),
-        click.option("--false-alarm-rate", type=float, help="Clean inputs a guard may reject.  [default: 0.01]"),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
+def click_option(option: Option) -> click.Option:
+    """Make an option of the command line; what is typed is read by the declaration, whatever its type."""
+    return click.Option(
+        [f"--{option.name.replace('_', '-')}"],
+        multiple=option.repeated,
+        is_flag=option.words == "true or false",
+        default=None,
+        type=click.Path(path_type=Path) if _is_path(option.annotation) else str,
+        metavar=_metavar(option),
+        help=help_line(option) + _others(option.name),
+    )
 
 
-def training_part_options(command: F) -> F:
-    """Add the options that change the training part, or say what in it looks wrong."""
-    options = [
-        click.option("--poison", multiple=True, help="Poison the training data first (label-flips:share=0.2)."),
-        click.option(
-            "--clean-labels",
-            help="Find wrong training labels: confident-learning:folds=5, or high-loss:share=0.1; an audit trains "
-            "without them (action=drop) or with the most probable ones (action=relabel).",
-        ),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
+def help_line(option: Option) -> str:
+    """Say in a line what an option is, and what holds where it is not given."""
+    default = option.default
+    text = f"{option.help[:1].upper()}{option.help[1:]}."
+    if default is None or default is False or default in ((), {}):
+        return text
+    return f"{text}  [default: {', '.join(map(str, default)) if isinstance(default, tuple) else default}]"
+
+
+def _others(name: str) -> str:
+    """Name what other packages add to what an option may name."""
+    brought = {thing: package for group in _GROUPS.get(name, ()) for thing, package in plugin_names(group).items()}
+    if not brought:
+        return ""
+    return "  Also " + ", ".join(f"{thing} ({package})" for thing, package in sorted(brought.items())) + "."
+
+
+def _is_path(annotation: Any) -> bool:
+    return annotation is Path or any(_is_path(inner) for inner in get_args(annotation))
+
+
+def _metavar(option: Option) -> str | None:
+    """Name the kind of value, as click does for its own types."""
+    if option.words == "true or false":
+        return None
+    for start, name in (("a whole number", "INTEGER"), ("a number", "FLOAT"), ("a file or folder", "PATH")):
+        if option.words.startswith(start) and "pixels" not in option.words:
+            return name
+    return "TEXT"
 
 
 def plan_fields(options: dict[str, Any]) -> dict[str, Any]:
-    """Keep what was given, in the shape that plans have."""
-    fields = {key: value for key, value in options.items() if value not in (None, ())}
-    for name in ("inputs", "immutable", "integer", "derived", "positive"):
-        if name in fields:
-            fields[name] = tuple(word.strip() for word in fields[name].split(","))
-    if "bounds" in fields:
-        from salus.errors import OptionError
+    """Keep what was given."""
+    return {key: value for key, value in options.items() if value not in (None, ())}
 
-        try:
-            low, high = (float(part) for part in fields["bounds"].split(","))
-        except ValueError as error:
-            raise OptionError(f"--bounds takes two numbers, LOW,HIGH, not {fields['bounds']!r}.") from error
-        fields["bounds"] = (low, high)
-    if "training" in fields:
-        from salus.options import split_spec
 
-        _, fields["training"] = split_spec(f"training:{','.join(fields['training'])}", "training option")
-    return fields
+def key_values(words: Sequence[str]) -> dict[str, Any]:
+    """Read ``key=value`` words."""
+    from salus.options import split_spec
+
+    return split_spec(f"training:{','.join(words)}", "training option")[1]
 
 
 def command_line() -> str:

@@ -55,7 +55,7 @@ def unpack(archive: Path, folder: Path, *, max_bytes: int = MAX_BYTES, max_files
         DataError: the archive is broken, holds links, devices or unsafe names, or is too large.
         StoreError: the disk is full or not writable.
     """
-    left = max_bytes
+    budget = max_bytes
     with _broken_archive(archive):
         for count, (name, content) in enumerate(_members(archive), start=1):
             if count > max_files:
@@ -66,8 +66,8 @@ def unpack(archive: Path, folder: Path, *, max_bytes: int = MAX_BYTES, max_files
                 file = target.open("wb")
             with file, content:
                 while piece := content.read(2**16):
-                    left -= len(piece)
-                    if left < 0:
+                    budget -= len(piece)
+                    if budget < 0:
                         raise DataError(f"Archive {archive} unpacks to over {max_bytes} bytes; it is not the data set.")
                     with storage_errors(target):
                         file.write(piece)
@@ -78,23 +78,23 @@ def _members(archive: Path) -> Iterator[Member]:
 
 
 def _zip_members(archive: Path) -> Iterator[Member]:
-    with zipfile.ZipFile(archive) as opened:
-        for info in opened.infolist():
+    with zipfile.ZipFile(archive) as file:
+        for info in file.infolist():
             mode = info.external_attr >> 16
             if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
                 raise _not_plain(archive, info.filename)
             refuse_escape(info.filename, where=f"Archive {archive}")
             if not info.is_dir():
-                yield info.filename, opened.open(info)
+                yield info.filename, file.open(info)
 
 
 def _tar_members(archive: Path) -> Iterator[Member]:
-    with tarfile.open(archive) as opened:
-        for info in opened:
+    with tarfile.open(archive) as file:
+        for info in file:
             if not (info.isreg() or info.isdir()):
                 raise _not_plain(archive, info.name)
             refuse_escape(info.name, where=f"Archive {archive}")
-            content = opened.extractfile(info) if info.isreg() else None
+            content = file.extractfile(info) if info.isreg() else None
             if content is not None:
                 yield info.name, content
 

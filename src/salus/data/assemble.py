@@ -44,7 +44,7 @@ def assemble(raw: RawData, parts: Parts, *, scale: bool = False) -> Splits:
         raise DataError(f"Data {name!r} have no feature names, so that none can be marked; add `features`.")
     refuse_nonfinite(raw.x, name)
     units = np.ones(len(raw.features))
-    whole = _integer_features(raw)
+    integer = _integer_features(raw)
     if scale:
         scaler = MinMax.fit(raw.x[parts["train"]])
         x, outside = scaler(raw.x)
@@ -64,7 +64,7 @@ def assemble(raw: RawData, parts: Parts, *, scale: bool = False) -> Splits:
         positive=raw.positive,
         features=raw.features,
         marks=raw.marks,
-        steps=tuple(float(u) if w else 0.0 for u, w in zip(units, whole, strict=True)) if any(whole) else (),
+        steps=tuple(float(u) if w else 0.0 for u, w in zip(units, integer, strict=True)) if any(integer) else (),
         sample_rate=raw.sample_rate,
         names=raw.names,
     )
@@ -81,18 +81,18 @@ def refuse_nonfinite(x: NDArray[Any], what: str) -> None:
 
 def _integer_features(raw: RawData) -> list[bool]:
     """Which features are marked integer; their values must be whole numbers in their own unit."""
-    whole = [feature in raw.marks.integer for feature in raw.features]
+    integer = [feature in raw.marks.integer for feature in raw.features]
     for word in raw.marks.integer:
         if word not in raw.features:
             raise DataError(
                 f"Data {raw.provenance.name!r} has no feature {word!r} to mark; {nearest(word, raw.features)}"
             )
         column = raw.x[:, raw.features.index(word)]
-        broken = column != np.round(column)
-        if broken.any():
-            row = int(broken.argmax())
+        fractional = column != np.round(column)
+        if fractional.any():
+            row = int(fractional.argmax())
             raise DataError(
                 f"Data {raw.provenance.name!r}: feature {word!r} is marked integer, but sample {row} holds "
                 f"{column[row]:g}; give it in its own unit (with --scale) or leave the mark out."
             )
-    return whole
+    return integer

@@ -35,8 +35,8 @@ def smote(train: Dataset, per_class: int, *, seed: int) -> Dataset:
         )
         flat, made_y = sampler.fit_resample(thinned.x.flatten(1).numpy(), thinned.y.numpy())
         low, high = train.bounds
-        made = flat[len(thinned) :].astype(np.float32)  # the samples that it was given come first
-        x = torch.from_numpy(made).clamp(low, high).view(-1, *train.x.shape[1:])
+        synthetic = flat[len(thinned) :].astype(np.float32)  # the samples that it was given come first
+        x = torch.from_numpy(synthetic).clamp(low, high).view(-1, *train.x.shape[1:])
         y = torch.from_numpy(made_y[len(thinned) :].astype(np.int64))
     return fill(train, thinned, x, y, per_class, method="SMOTE")
 
@@ -54,7 +54,7 @@ def thin(train: Dataset, per_class: int, rng: np.random.Generator, *, method: st
         DataError: a class is to be filled from fewer than two samples.
     """
     y = train.y.numpy()
-    kept = []
+    rows = []
     for index, label in enumerate(train.classes):
         members = np.flatnonzero(y == index)
         if len(members) < 2 and per_class > len(members):
@@ -62,8 +62,8 @@ def thin(train: Dataset, per_class: int, rng: np.random.Generator, *, method: st
                 f"Data {train.provenance.name!r}: class {label!r} has {len(members)} training sample(s); "
                 f"{method} needs 2."
             )
-        kept.append(np.sort(rng.permutation(members)[:per_class]))
-    return train.subset(torch.from_numpy(np.concatenate(kept)))
+        rows.append(np.sort(rng.permutation(members)[:per_class]))
+    return train.subset(torch.from_numpy(np.concatenate(rows)))
 
 
 def fill(train: Dataset, thinned: Dataset, x: Tensor, y: Tensor, per_class: int, *, method: str) -> Dataset:

@@ -219,8 +219,8 @@ class Dataset:
         """SHA-256 of the samples as held, labels, class names and bounds: equal exactly when the data are."""
         digest = hashlib.sha256(repr((tuple(self.x.shape), self.classes, self.bounds, self.steps, self.marks)).encode())
         for part in self.x.split(_PIECE):
-            held = part.bytes() if isinstance(part, Packed) else part
-            digest.update(held.cpu().contiguous().numpy().tobytes())
+            values = part.bytes() if isinstance(part, Packed) else part
+            digest.update(values.cpu().contiguous().numpy().tobytes())
         digest.update(self.y.cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 

@@ -159,7 +159,7 @@ def cut_beats(
         annotations the beats belong to ``[B]``.
     """
     dropped: Drops = Counter()
-    wanted, names = [], []
+    indices, names = [], []
     for row, symbol in enumerate(symbols):
         name = _CLASS_OF.get(symbol)
         if name is None:
@@ -168,14 +168,14 @@ def cut_beats(
         elif name == "Q":
             dropped[name, UNCLASSIFIABLE] += 1
         else:
-            wanted.append(row)
+            indices.append(row)
             names.append(name)
-    rows = np.array(wanted, dtype=np.int64)
+    rows = np.array(indices, dtype=np.int64)
     x, faults = cut_windows(signal, peaks[rows])
     dropped.update((name, fault) for name, fault in zip(names, faults, strict=True) if fault)
-    kept = [CLASSES.index(name) for name, fault in zip(names, faults, strict=True) if not fault]
-    whole = np.array([not fault for fault in faults], dtype=bool)
-    return x, np.array(kept, dtype=np.int64), dropped, rows[whole]
+    labels = [CLASSES.index(name) for name, fault in zip(names, faults, strict=True) if not fault]
+    complete = np.array([not fault for fault in faults], dtype=bool)
+    return x, np.array(labels, dtype=np.int64), dropped, rows[complete]
 
 
 def cut_windows(signal: NDArray[np.float64], peaks: NDArray[np.int64]) -> tuple[NDArray[np.float32], list[str]]:
@@ -228,10 +228,10 @@ def _header(record: Path) -> Any:
         import wfdb
 
     header = _wfdb(lambda: wfdb.rdheader(str(record)), record, "hea")
-    described = len(header.sig_name or [])
-    if described != header.n_sig or not header.fs > 0:
+    leads = len(header.sig_name or [])
+    if leads != header.n_sig or not header.fs > 0:
         raise DataError(
-            f"Record {record}: its .hea file is truncated or broken (it describes {described} of {header.n_sig} leads "
+            f"Record {record}: its .hea file is truncated or broken (it describes {leads} of {header.n_sig} leads "
             f"at {header.fs:g} Hz); get the record again."
         )
     return header

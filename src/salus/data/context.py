@@ -78,36 +78,36 @@ def surroundings(
     Returns:
         ``[B, len(inputs), window]``, values in [0, 1].
     """
-    whole = np.where(np.isfinite(signal), signal, np.nanmedian(signal))
+    filled = np.where(np.isfinite(signal), signal, np.nanmedian(signal))
     half = window // 2
     reach = half * _DECIMATION
-    padded = np.pad(whole, reach, mode="edge")
-    cut = np.lib.stride_tricks.sliding_window_view(padded, window)
-    waves = cut[peaks + reach - half]  # [P, window]
+    padded = np.pad(filled, reach, mode="edge")
+    windows = np.lib.stride_tricks.sliding_window_view(padded, window)
+    waves = windows[peaks + reach - half]  # [P, window]
     place = np.arange(len(peaks))
     wants_usual = {"usual", "difference", "rhythm"} & set(inputs)
     usual = _usual(waves, rows) if wants_usual else waves[rows]  # [B, window]
     height = np.maximum(np.ptp(usual, axis=1), 1e-3)
-    made = []
+    channels = []
     for name in inputs:
         if name == "beat":
-            made.append(_scaled(waves[rows]))
+            channels.append(_scale(waves[rows]))
         elif name == "usual":
-            made.append(_scaled(usual))
+            channels.append(_scale(usual))
         elif name == "difference":
-            apart = _centred(waves[rows]) - _centred(usual)
-            made.append(np.clip(0.5 + apart / (2 * height[:, None]), 0, 1))
+            apart = _centre(waves[rows]) - _centre(usual)
+            channels.append(np.clip(0.5 + apart / (2 * height[:, None]), 0, 1))
         elif name == "previous":
-            made.append(_scaled(waves[np.maximum(place - 1, 0)][rows]))
+            channels.append(_scale(waves[np.maximum(place - 1, 0)][rows]))
         elif name == "next":
-            made.append(_scaled(waves[np.minimum(place + 1, len(place) - 1)][rows]))
+            channels.append(_scale(waves[np.minimum(place + 1, len(place) - 1)][rows]))
         elif name == "strip":
             long = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach)[peaks[rows]]  # [B, 6 window]
-            made.append(_scaled(long.reshape(len(rows), window, _DECIMATION).mean(2)))
+            channels.append(_scale(long.reshape(len(rows), window, _DECIMATION).mean(2)))
         else:
             figures = _rhythm(peaks, rows, np.ptp(waves[rows], axis=1) / height)  # [B, 14]
-            made.append(np.repeat(figures, -(-window // len(RHYTHM)), axis=1)[:, :window])
-    return np.stack(made, axis=1).astype(np.float32)
+            channels.append(np.repeat(figures, -(-window // len(RHYTHM)), axis=1)[:, :window])
+    return np.stack(channels, axis=1).astype(np.float32)
 
 
 def _usual(waves: Signal, rows: NDArray[np.int64]) -> Signal:
@@ -125,8 +125,8 @@ def _rhythm(peaks: NDArray[np.int64], rows: NDArray[np.int64], height: Signal) -
     last = len(before) - 1
     figures = []
     for row in rows:
-        near, wide = before[max(0, row - 10) : row + 11], before[max(0, row - 50) : row + 51]
-        middle, quartile = float(np.median(near)), float(np.percentile(wide, 75))
+        near, background = before[max(0, row - 10) : row + 11], before[max(0, row - 50) : row + 51]
+        middle, quartile = float(np.median(near)), float(np.percentile(background, 75))
         five = before[max(0, row - 5) : row]
         figures.append(
             (
@@ -139,7 +139,7 @@ def _rhythm(peaks: NDArray[np.int64], rows: NDArray[np.int64], height: Signal) -
                 after[row] / typical / 2,
                 0.5,
                 2 * np.std(near) / middle,
-                np.mean(wide < before[row]),
+                np.mean(background < before[row]),
                 4 * np.median(np.abs(near / middle - 1)),
                 before[row] / (np.mean(five) if len(five) else before[row]) / 2,
                 before[row] / quartile / 2,
@@ -152,12 +152,12 @@ def _rhythm(peaks: NDArray[np.int64], rows: NDArray[np.int64], height: Signal) -
     return clipped
 
 
-def _scaled(waves: Signal) -> Signal:
+def _scale(waves: Signal) -> Signal:
     low, high = waves.min(1, keepdims=True), waves.max(1, keepdims=True)
     scaled: Signal = (waves - low) / np.maximum(high - low, 1e-6)
     return scaled
 
 
-def _centred(waves: Signal) -> Signal:
+def _centre(waves: Signal) -> Signal:
     centred: Signal = waves - np.median(waves, axis=1, keepdims=True)
     return centred

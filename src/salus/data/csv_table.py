@@ -112,24 +112,24 @@ def _header(row: Sequence[str], path: Path) -> list[str]:
     return header
 
 
-def _label_column(header: Sequence[str], asked: str | None, path: Path) -> str:
-    if asked is not None:
-        return _column(header, asked, path)
-    found = [name for name in header if name.lower() in LABEL_NAMES]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise DataError(f"File {path}: columns {' and '.join(found)} could hold the label; name one with --label.")
+def _label_column(header: Sequence[str], label: str | None, path: Path) -> str:
+    if label is not None:
+        return _column(header, label, path)
+    candidates = [name for name in header if name.lower() in LABEL_NAMES]
+    if len(candidates) == 1:
+        return candidates[0]
+    if candidates:
+        raise DataError(f"File {path}: columns {' and '.join(candidates)} could hold the label; name one with --label.")
     raise DataError(
         f"File {path} has no column called {', '.join(LABEL_NAMES[:-1])} or {LABEL_NAMES[-1]}; name the one "
         f"that holds the label with --label. Columns: {', '.join(header)}."
     )
 
 
-def _column(header: Sequence[str], asked: str, path: Path) -> str:
-    if asked not in header:
-        raise DataError(f"File {path} has no column {asked!r}; {nearest(asked, header)}")
-    return asked
+def _column(header: Sequence[str], name: str, path: Path) -> str:
+    if name not in header:
+        raise DataError(f"File {path} has no column {name!r}; {nearest(name, header)}")
+    return name
 
 
 def _number(cell: str, row: int, column: str, path: Path) -> float:
@@ -138,9 +138,9 @@ def _number(cell: str, row: int, column: str, path: Path) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        what = f"holds {cell!r}, which is no number" if cell.strip() else "is empty"
+        fault = f"holds {cell!r}, which is no number" if cell.strip() else "is empty"
         raise DataError(
-            f"File {path}: row {row}, column {column!r} {what}; fill it in, or leave out the row or the column."
+            f"File {path}: row {row}, column {column!r} {fault}; fill it in, or leave out the row or the column."
         )
     return value
 

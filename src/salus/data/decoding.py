@@ -42,7 +42,7 @@ MAX_FILE_BYTES = 2**28
 
 
 @dataclass(frozen=True, eq=False)
-class Decoded:
+class DecodedImages:
     """Images that could be read.
 
     Attributes:
@@ -69,7 +69,7 @@ class _Head:
     grey: bool
 
 
-def decode_images(paths: Sequence[Path], size: tuple[int, int] | None, *, name: str) -> Decoded:
+def decode_images(paths: Sequence[Path], size: tuple[int, int] | None, *, name: str) -> DecodedImages:
     """Decode image files to one size.
 
     An image that is damaged, larger than ``MAX_PIXELS`` or of a mode without a known range is left out.
@@ -98,15 +98,15 @@ def decode_images(paths: Sequence[Path], size: tuple[int, int] | None, *, name: 
 
         def decode(path: Path) -> tuple[Pixels, bool, str]:
             content = path.read_bytes()
-            return *_decoded(content, channels, (height, width)), hashlib.sha256(content).hexdigest()
+            return *_decode_into(content, channels, (height, width)), hashlib.sha256(content).hexdigest()
 
-        digest, kept, transparent = hashlib.sha256(), [], 0
+        digest, places, transparent = hashlib.sha256(), [], 0
         with pixel_rows(len(good), shape, name=name) as rows, progress(f"Reading {name}", len(good)) as advance:
             order = list(good)
             for first in range(0, len(order), AT_ONCE):
                 some = order[first : first + AT_ONCE]
-                done = threads.map(_or_reason(decode), [paths[row] for row in some])
-                for row, image in zip(some, done, strict=True):
+                images = threads.map(_or_reason(decode), [paths[row] for row in some])
+                for row, image in zip(some, images, strict=True):
                     advance()
                     if isinstance(image, str):
                         failed[row] = image
@@ -114,15 +114,15 @@ def decode_images(paths: Sequence[Path], size: tuple[int, int] | None, *, name: 
                     rows.append(image[0])
                     transparent += image[1]
                     digest.update(f"{image[2]}  {paths[row].name}\n".encode())
-                    kept.append(row)
-            if not kept:
+                    places.append(row)
+            if not places:
                 raise DataError(
                     f"Data {name!r}: none of {len(paths)} images can be read; the first, {paths[0]}, {failed[0]}."
                 )
             x = rows.array()
-    return Decoded(
+    return DecodedImages(
         x=x,
-        kept=np.array(kept, dtype=np.int64),
+        kept=np.array(places, dtype=np.int64),
         failed=failed,
         transparent=transparent,
         checksum=digest.hexdigest(),
@@ -142,7 +142,7 @@ def _head(path: Path) -> _Head:
         return _Head((image.height, image.width), image.mode in GREY)
 
 
-def _decoded(content: bytes, channels: int, size: tuple[int, int]) -> tuple[Pixels, bool]:
+def _decode_into(content: bytes, channels: int, size: tuple[int, int]) -> tuple[Pixels, bool]:
     """Decode to ``[C, H, W]``; the second value tells whether parts were transparent."""
     from PIL import Image, ImageOps
 

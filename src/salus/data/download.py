@@ -177,7 +177,7 @@ def _continues(response: requests.Response, start: int) -> bool:
 def _append(response: requests.Response, part: Path, begin: int, max_bytes: int, url: str) -> None:
     """Write what comes, piece by piece, so that a broken connection loses nothing."""
     size = begin
-    announced = response.headers.get("Content-Length", "")
+    length = response.headers.get("Content-Length", "")
     with storage_errors(part):
         file = part.open("r+b" if begin else "wb")
     with file:
@@ -191,7 +191,7 @@ def _append(response: requests.Response, part: Path, begin: int, max_bytes: int,
             with storage_errors(part):
                 file.write(piece)
                 file.flush()
-    if announced.isdigit() and size < begin + int(announced):
+    if length.isdigit() and size < begin + int(length):
         raise _BrokenError("the connection broke off")
 
 

@@ -20,7 +20,7 @@ from salus.data.pinned import PinnedSet
 from salus.data.places import places
 from salus.data.published import PublishedSet, file_sha256
 from salus.data.skin_sets import SkinSet
-from salus.errors import DataError, nearest
+from salus.errors import DataError
 from salus.progress import console, progress
 
 if TYPE_CHECKING:
@@ -49,17 +49,16 @@ def fetch(
         The folder of the set; None when nothing needs to be fetched.
 
     Raises:
-        DataError: there is no such set, or a file is not the published one.
+        DataError: a file is not the published one.
+        OptionError: there is no such set.
         StoreError: the disk is full or not writable.
     """
-    if name not in SOURCES:
-        raise DataError(f"There is no data set {name!r}; {nearest(name, SOURCES)}")
-    published = SOURCES[name].published
+    published = SOURCES.find(name).published
     if published is None:
-        console.print(f"{name} comes with scikit-learn: nothing needs to be fetched.", markup=False)
+        console.print(f"{name} comes with what is installed: nothing needs to be fetched.", markup=False)
         return None
     folder = places(data_dir)[0] / name
-    with _kept_if_filled(folder):
+    with _without_empty_folders(folder):
         if isinstance(published, PinnedSet):
             fetch_pinned(published, folder, source, base_url or published.base_url, PATIENCE)
             return folder
@@ -88,9 +87,9 @@ def _from_home(published: PublishedSet, folder: Path, base_url: str) -> None:
     base_url = base_url.rstrip("/") + "/"
     with requests.Session() as session:
         listing = _download_listing(published, folder, base_url, session)
-        wanted = published.wanted_sums(listing, where=base_url + published.sums)
-        with progress(f"Fetching {published.name}", len(wanted)) as advance:
-            for name, checksum in wanted.items():
+        checksums = published.wanted_sums(listing, where=base_url + published.sums)
+        with progress(f"Fetching {published.name}", len(checksums)) as advance:
+            for name, checksum in checksums.items():
                 if not _is_right(folder / name, checksum):
                     download_verified(
                         base_url + quote(name),
@@ -122,8 +121,8 @@ def _from_folder(published: PublishedSet, folder: Path, source: Path) -> None:
             f"Folder {root} lacks {published.sums}, by which its files are verified; get it from {published.base_url}."
         )
     listing = (root / published.sums).read_bytes()
-    wanted = published.wanted_sums(listing, where=str(root / published.sums))
-    for name, checksum in wanted.items():
+    checksums = published.wanted_sums(listing, where=str(root / published.sums))
+    for name, checksum in checksums.items():
         if not (root / name).is_file():
             raise DataError(f"Folder {root} lacks the file {name} of {published.name} {published.version}.")
         if file_sha256(root / name) != checksum:
@@ -131,8 +130,8 @@ def _from_folder(published: PublishedSet, folder: Path, source: Path) -> None:
                 f"File {root / name} is not the published one: its SHA-256 is wrong; get it again from "
                 f"{published.base_url}."
             )
-    with progress(f"Copying {published.name}", len(wanted)) as advance:
-        for name, checksum in wanted.items():
+    with progress(f"Copying {published.name}", len(checksums)) as advance:
+        for name, checksum in checksums.items():
             if not _is_right(folder / name, checksum):
                 content = (root / name).read_bytes()
                 if hashlib.sha256(content).hexdigest() != checksum:
@@ -161,13 +160,13 @@ def _is_right(path: Path, checksum: str) -> bool:
 
 
 @contextmanager
-def _kept_if_filled(folder: Path) -> Iterator[None]:
+def _without_empty_folders(folder: Path) -> Iterator[None]:
     """Make the folder of a set; take it, and those below it, away again when nothing came into them."""
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     try:
         yield
     finally:
-        for made in (*(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink()), folder):
-            if not any(made.iterdir()):
-                made.rmdir()
+        for place in (*(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink()), folder):
+            if not any(place.iterdir()):
+                place.rmdir()

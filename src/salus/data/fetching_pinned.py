@@ -31,8 +31,8 @@ def fetch_pinned(published: PinnedSet, folder: Path, source: Path | None, base_u
 
 def _missing(published: PinnedSet, folder: Path) -> list[str]:
     """Files that are not there, packed or not, or are wrong."""
-    found = {name: published.file(folder, name) for name in published.files}
-    return [name for name, path in found.items() if path is None or not published.right(path, name)]
+    paths = {name: published.file(folder, name) for name in published.files}
+    return [name for name, path in paths.items() if path is None or not published.right(path, name)]
 
 
 def _from_home(published: PinnedSet, folder: Path, missing: list[str], base_url: str, patience: Patience) -> None:

@@ -52,9 +52,13 @@ def _from_home(published: SkinSet, folder: Path, base_url: str, patience: Patien
             target = folder / remote.name
             if not (target.is_file() and remote.right(target)):
                 download_verified(
-                    base_url + remote.path, target, remote.right,
-                    session=session, max_bytes=remote.max_bytes, patience=patience,
-                )  # fmt: skip
+                    base_url + remote.path,
+                    target,
+                    remote.right,
+                    session=session,
+                    max_bytes=remote.max_bytes,
+                    patience=patience,
+                )
             if target.suffix == ".zip":
                 archives.append(target)
                 unpack(target, folder, max_bytes=published.max_bytes, max_files=published.max_files)

@@ -16,9 +16,7 @@ from salus.errors import DataError
 
 UBYTE = 8  # the code of unsigned bytes in an IDX header
 DIGITS = tuple(str(digit) for digit in range(10))
-CLOTHES = (
-    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
-)  # fmt: skip
+CLOTHES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 
 
 def load_mnist(options: LoadOptions) -> Splits:

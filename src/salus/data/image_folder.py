@@ -107,13 +107,13 @@ def list_images(folder: Path) -> Listing:
             if place.name not in classes:
                 raise DataError(f"Folder {place} is of a class that training lacks; its classes: {_some(classes)}.")
             files = sorted(Path(root) / file for root, _, names in os.walk(place) for file in names)
-            found = [path for path in files if path.suffix.lower() in SUFFIXES]
-            others += len(files) - len(found)
-            if side == "train" and not found:
+            images = [path for path in files if path.suffix.lower() in SUFFIXES]
+            others += len(files) - len(images)
+            if side == "train" and not images:
                 raise DataError(f"Folder {place} holds no images; take it away, or add images of the class.")
-            paths += found
-            labels += [classes.index(place.name)] * len(found)
-            sides += [side] * len(found)
+            paths += images
+            labels += [classes.index(place.name)] * len(images)
+            sides += [side] * len(images)
     notes = [f"{others} files passed over that are no images by their names"] if others else []
     notes += [f"folders passed over: {_some(passed_over)}"] if passed_over else []
     return Listing(tuple(paths), np.array(labels, dtype=np.int64), tuple(sides), classes, tuple(notes))
@@ -128,31 +128,31 @@ def read_images(listing: Listing, size: tuple[int, int] | None, *, name: str) ->
     Raises:
         DataError: no image of a class can be read, or see :func:`salus.data.decoding.decode_images`.
     """
-    decoded = decode_images(listing.paths, size, name=name)
-    notes = [*listing.notes, *_lost(listing, decoded.failed, name)]
+    pictures = decode_images(listing.paths, size, name=name)
+    notes = [*listing.notes, *_lost(listing, pictures.failed, name)]
     if size is not None:
         notes.append(f"scaled to cover {size[0]}x{size[1]} pixels and cropped in the middle")
-    if decoded.transparent:
-        notes.append(f"transparent parts of {decoded.transparent} images are white")
+    if pictures.transparent:
+        notes.append(f"transparent parts of {pictures.transparent} images are white")
     names = [f"{path.parent.name}/{path.name}" for path in listing.paths]
     reasons: dict[str, list[str]] = {}
-    for row, reason in sorted(decoded.failed.items()):
+    for row, reason in sorted(pictures.failed.items()):
         reasons.setdefault(reason, []).append(names[row])
     images = Images(
-        x=decoded.x,
-        y=listing.y[decoded.kept],
+        x=pictures.x,
+        y=listing.y[pictures.kept],
         classes=listing.classes,
-        groups=None if listing.groups is None else listing.groups[decoded.kept],
-        names=tuple(names[row] for row in decoded.kept),
+        groups=None if listing.groups is None else listing.groups[pictures.kept],
+        names=tuple(names[row] for row in pictures.kept),
         provenance=Provenance(
             name=name,
             source=f"images in {name}",
-            checksum=decoded.checksum,
-            dropped=tuple(Drop("images", len(lost), f"{reason}: {_some(lost)}") for reason, lost in reasons.items()),
+            checksum=pictures.checksum,
+            dropped=tuple(Drop("images", len(files), f"{reason}: {_some(files)}") for reason, files in reasons.items()),
             notes=tuple(notes),
         ),
     )
-    return images, [listing.sides[row] for row in decoded.kept]
+    return images, [listing.sides[row] for row in pictures.kept]
 
 
 def _lost(listing: Listing, failed: Mapping[int, str], name: str) -> list[str]:
@@ -164,19 +164,19 @@ def _lost(listing: Listing, failed: Mapping[int, str], name: str) -> list[str]:
     if not failed:
         return []
     rows = sorted(failed)
-    side, left = np.array(listing.sides), np.ones(len(listing.y), dtype=bool)
-    left[rows] = False
+    side, stay = np.array(listing.sides), np.ones(len(listing.y), dtype=bool)
+    stay[rows] = False
     for index, label in enumerate(listing.classes):
         of_class = (listing.y == index) & (side == "train")
-        if of_class.any() and not (of_class & left).any():
+        if of_class.any() and not (of_class & stay).any():
             first = int(of_class.argmax())
             raise DataError(
                 f"Data {name!r}: none of the {of_class.sum()} images of class {label!r} to train on can be read; the "
                 f"first, {listing.paths[first]}, {failed[first]}."
             )
-    told = "; ".join(f"{listing.paths[row].name} {failed[row]}" for row in rows[:FEW_NAMED])
+    examples = "; ".join(f"{listing.paths[row].name} {failed[row]}" for row in rows[:FEW_NAMED])
     more = f"; and {len(rows) - FEW_NAMED} more" if len(rows) > FEW_NAMED else ""
-    warning = f"WARNING: {len(rows)} of {len(left)} images cannot be read and are left out: {told}{more}"
+    warning = f"WARNING: {len(rows)} of {len(stay)} images cannot be read and are left out: {examples}{more}"
     console.print(warning, markup=False)
     return [warning]
 
@@ -184,7 +184,7 @@ def _lost(listing: Listing, failed: Mapping[int, str], name: str) -> list[str]:
 def deal_sides(images: Images, sides: Sequence[str], *, seed: int) -> tuple[Parts, str]:
     """Deal images, of which some may be set apart for validation and test; say in words how."""
     side, name = np.array(sides), images.provenance.name
-    train, val, test = (np.flatnonzero(side == which) for which in ("train", "val", "test"))
+    train, val, test = (np.flatnonzero(side == part) for part in ("train", "val", "test"))
     if len(val) and len(test):
         # Every second image of a shuffled class: each class is halved.
         order = np.random.default_rng(seed).permutation(val)
@@ -193,9 +193,9 @@ def deal_sides(images: Images, sides: Sequence[str], *, seed: int) -> tuple[Part
         return {"train": train, **halves, "test": test}, (
             f"train and test as given, val halved by class into validation and calibration, seed {seed}"
         )
-    given = len(val) + len(test)
-    parts = deal_training(images.y, images.classes, given_test=given, seed=seed, name=name)
-    words = deal_in_words(seed, given_test=bool(given))
+    count = len(val) + len(test)
+    parts = deal_training(images.y, images.classes, given_test=count, seed=seed, name=name)
+    words = deal_in_words(seed, given_test=bool(count))
     return parts, words.replace("test part as given", "val is the test part") if len(val) else words
 
 

@@ -15,7 +15,7 @@ from salus.data.idx import load_fashion_mnist, load_mnist
 from salus.data.image_folder import is_image_folder, load_image_folder
 from salus.data.mitdb import load_mitdb
 from salus.data.npz_file import load_npz
-from salus.data.options import LoadOptions, parse_options
+from salus.data.options import UNIVERSAL, DataOptions, LoadOptions, parse_options
 from salus.data.pinned import CIFAR10, FASHION_MNIST, MNIST, PinnedSet
 from salus.data.places import find_set
 from salus.data.ptbdb import load_ptbdb
@@ -23,20 +23,44 @@ from salus.data.published import MITDB, PTBDB, PublishedSet
 from salus.data.skin_lesions import load_ham10000, load_isic2018
 from salus.data.skin_sets import HAM10000, ISIC2018, SkinSet
 from salus.data.wfdb_folder import load_wfdb_folder
-from salus.errors import DataError, nearest
+from salus.errors import DataError, OptionError
+from salus.options import Option, options_of
+from salus.registry import Registry
 
 
-@dataclass(frozen=True, kw_only=True)
+def _nothing(path: Path) -> bool:
+    return False
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Source:
-    """A kind of data: what it is, how it is loaded, and which options have a sense for it."""
+    """A data set, or a kind of data of one's own: what it is, how it is loaded, which options have a sense for it.
 
+    Attributes:
+        name: as users write it.
+        loader: loads it.
+        kind: ``table``, ``signal``, ``image``, or ``arrays`` of any of them.
+        summary: what it is, in a line.
+        licence: of a data set.
+        home: its address.
+        options: those of :class:`DataOptions` that apply, beside those that every kind of data takes.
+        reads: tells whether a file or folder is of this kind; its path is then the name in the loader's options.
+        published: what is downloaded of it; None where nothing has to be.
+    """
+
+    name: str
     loader: Callable[[LoadOptions], Splits]
     kind: str
     summary: str
     licence: str = ""
     home: str = ""
     options: frozenset[str] = frozenset()
-    published: PublishedSet | PinnedSet | SkinSet | None = None  # None: nothing has to be downloaded
+    reads: Callable[[Path], bool] = _nothing
+    published: PublishedSet | PinnedSet | SkinSet | None = None
+
+    def declared_options(self) -> tuple[Option, ...]:
+        """List the options that apply; see ``salus.options.options_of``."""
+        return tuple(option for option in options_of(DataOptions) if option.name in self.options | UNIVERSAL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,9 +77,9 @@ class CatalogueEntry:
 
 _LESION_OPTIONS = frozenset({"split", "size", "positive"})
 
-#: Every data set with a name.
-SOURCES: dict[str, Source] = {
-    "breast-cancer": Source(
+_SETS = (
+    Source(
+        name="breast-cancer",
         loader=load_breast_cancer,
         kind="table",
         summary="569 patients, 30 measurements of cell nuclei, malignant or benign",
@@ -63,7 +87,8 @@ SOURCES: dict[str, Source] = {
         home="https://archive.ics.uci.edu/dataset/17",
         options=frozenset({"immutable", "integer", "derived"}),
     ),
-    "cifar10": Source(
+    Source(
+        name="cifar10",
         loader=load_cifar10,
         kind="image",
         summary="CIFAR-10: 60,000 colour photographs, 32x32, ten classes",
@@ -71,14 +96,16 @@ SOURCES: dict[str, Source] = {
         licence="none stated",
         published=CIFAR10,
     ),
-    "digits": Source(
+    Source(
+        name="digits",
         loader=load_digits,
         kind="image",
         summary="1,797 handwritten digits of 8x8 pixels, ten classes",
         licence="CC BY 4.0",
         home="https://archive.ics.uci.edu/dataset/80",
     ),
-    "fashion-mnist": Source(
+    Source(
+        name="fashion-mnist",
         loader=load_fashion_mnist,
         kind="image",
         summary="Fashion-MNIST: 70,000 pictures of clothes, 28x28, ten classes",
@@ -86,7 +113,8 @@ SOURCES: dict[str, Source] = {
         home="https://github.com/zalandoresearch/fashion-mnist",
         published=FASHION_MNIST,
     ),
-    "ham10000": Source(
+    Source(
+        name="ham10000",
         loader=load_ham10000,
         kind="image",
         summary="HAM10000: 10,015 dermatoscopic pictures of 7,470 skin lesions, 450x600, seven classes",
@@ -95,7 +123,8 @@ SOURCES: dict[str, Source] = {
         options=_LESION_OPTIONS,
         published=HAM10000,
     ),
-    "isic2018": Source(
+    Source(
+        name="isic2018",
         loader=load_isic2018,
         kind="image",
         summary="ISIC 2018 task 3, training part: the pictures of HAM10000, labelled by ISIC's own tables",
@@ -104,7 +133,8 @@ SOURCES: dict[str, Source] = {
         options=_LESION_OPTIONS,
         published=ISIC2018,
     ),
-    "mitdb": Source(
+    Source(
+        name="mitdb",
         loader=load_mitdb,
         kind="signal",
         summary="MIT-BIH Arrhythmia Database: 101,451 heartbeats of 47 patients, classes N, S, V, F",
@@ -113,7 +143,8 @@ SOURCES: dict[str, Source] = {
         options=frozenset({"split", "smote", "without_mlii", "inputs"}),
         published=MITDB,
     ),
-    "mnist": Source(
+    Source(
+        name="mnist",
         loader=load_mnist,
         kind="image",
         summary="MNIST: 70,000 handwritten digits, 28x28, ten classes",
@@ -121,7 +152,8 @@ SOURCES: dict[str, Source] = {
         home="http://yann.lecun.com/exdb/mnist/",
         published=MNIST,
     ),
-    "ptbdb": Source(
+    Source(
+        name="ptbdb",
         loader=load_ptbdb,
         kind="signal",
         summary="PTB Diagnostic ECG Database: heartbeats of 52 healthy people and 148 with myocardial infarction",
@@ -130,27 +162,53 @@ SOURCES: dict[str, Source] = {
         options=frozenset({"split", "smote"}),
         published=PTBDB,
     ),
-}
+)
+
+
+def _suits(thing: Any) -> str | None:
+    return None if isinstance(thing, Source) else "is no salus.data.Source"
+
+
+#: Every data set with a name, and whatever else other packages read.
+SOURCES: Registry[Source] = Registry("data set", "salus.sources", {source.name: source for source in _SETS}, _suits)
 
 _TABLE_OPTIONS = frozenset({"bounds", "scale", "immutable", "integer", "derived", "positive"})
 
-#: One's own data, by what the path is.
-OWN: dict[str, Source] = {
-    ".npz": Source(loader=load_npz, kind="arrays", summary="an .npz file", options=_TABLE_OPTIONS),
-    ".csv": Source(loader=load_csv, kind="table", summary="a CSV file", options=_TABLE_OPTIONS | {"label", "group"}),
-    "folder": Source(
-        loader=load_wfdb_folder,
-        kind="signal",
-        summary="a folder of WFDB records",
-        options=frozenset({"split", "positive", "inputs"}),
+#: One's own data, by what the path is: the first that reads it.
+OWN = (
+    Source(
+        name=".npz",
+        loader=load_npz,
+        kind="arrays",
+        summary="an .npz file",
+        options=_TABLE_OPTIONS,
+        reads=lambda path: path.suffix.lower() == ".npz",
     ),
-    "images": Source(
+    Source(
+        name=".csv",
+        loader=load_csv,
+        kind="table",
+        summary="a CSV file",
+        options=_TABLE_OPTIONS | {"label", "group"},
+        reads=lambda path: path.suffix.lower() == ".csv",
+    ),
+    Source(
+        name="images",
         loader=load_image_folder,
         kind="image",
         summary="a folder of images by class",
         options=frozenset({"split", "size", "positive"}),
+        reads=is_image_folder,
     ),
-}
+    Source(
+        name="folder",
+        loader=load_wfdb_folder,
+        kind="signal",
+        summary="a folder of WFDB records",
+        options=frozenset({"split", "positive", "inputs"}),
+        reads=Path.is_dir,
+    ),
+)
 
 
 def load(name: str | Path, **options: Any) -> Splits:
@@ -170,12 +228,8 @@ def load(name: str | Path, **options: Any) -> Splits:
         torch.Size([283, 30])
     """
     asked = parse_options(name, options)
-    source = SOURCES.get(asked.name)
-    if source is None:
-        source = OWN[_own_kind(asked.name)]
-        asked.refuse_others(source.options, source.summary)
-    else:
-        asked.refuse_others(source.options, f"the data {asked.name!r}")
+    source = _source(asked.name)
+    asked.refuse_others(source.options, f"the data {source.name!r}" if source.name == asked.name else source.summary)
     return source.loader(asked)
 
 
@@ -194,17 +248,21 @@ def catalogue(data_dir: Path | None = None) -> list[CatalogueEntry]:
     ]
 
 
-def _own_kind(name: str) -> str:
-    """Say what the path is, by the keys of ``OWN``."""
+def _source(name: str) -> Source:
+    """Find a data set by its name, or what reads a file or folder."""
+    if name in SOURCES:
+        return SOURCES[name]
     path = Path(name)
-    if path.is_dir():
-        return "images" if is_image_folder(path) else "folder"
-    if path.is_file():
-        if path.suffix.lower() in OWN:
-            return path.suffix.lower()
+    reader = next((source for source in (*SOURCES.values(), *OWN) if source.reads(path)), None)
+    if path.exists():
+        if reader is not None:
+            return reader
         raise DataError(
             f"File {path} is of no kind that Salus reads; bring .npz, .csv, a folder of WFDB records or one of images."
         )
-    if path.suffix.lower() in OWN or path.name != name:
+    if reader is not None or path.name != name:
         raise DataError(f"There is no file or folder {name}; check the path.")
-    raise DataError(f"There is no data set {name!r}, nor a file or folder of that name; {nearest(name, SOURCES)}")
+    try:
+        return SOURCES.find(name)
+    except OptionError as error:
+        raise DataError(f"{error} Nor is there a file or folder of that name.") from error

@@ -30,14 +30,8 @@ SPLITS = ("beats", "patients", "ds1-ds2")
 PACED = (102, 104, 107, 217)
 
 #: The division of de Chazal et al. (2004), without the paced records.
-DS1 = (
-    101, 106, 108, 109, 112, 114, 115, 116, 118, 119, 122,
-    124, 201, 203, 205, 207, 208, 209, 215, 220, 223, 230,
-)  # fmt: skip
-DS2 = (
-    100, 103, 105, 111, 113, 117, 121, 123, 200, 202, 210,
-    212, 213, 214, 219, 221, 222, 228, 231, 232, 233, 234,
-)  # fmt: skip
+DS1 = (101, 106, 108, 109, 112, 114, 115, 116, 118, 119, 122, 124, 201, 203, 205, 207, 208, 209, 215, 220, 223, 230)
+DS2 = (100, 103, 105, 111, 113, 117, 121, 123, 200, 202, 210, 212, 213, 214, 219, 221, 222, 228, 231, 232, 233, 234)
 
 #: Records of one and the same patient: record -> the record that gives the patient's number.
 SAME_PATIENT = {202: 201}
@@ -59,8 +53,8 @@ def load_mitdb(options: LoadOptions) -> Splits:
     split = options.choose_split(SPLITS)
     folder = find_set("mitdb", MITDB.landmarks, options.data_dir)
     if folder is None:
-        looked = ", ".join(str(place) for place in places(options.data_dir))
-        raise DataError(f"Data 'mitdb' is not on this machine (looked in {looked}); run: salus data fetch mitdb.")
+        where = ", ".join(str(place) for place in places(options.data_dir))
+        raise DataError(f"Data 'mitdb' is not on this machine (looked in {where}); run: salus data fetch mitdb.")
     records = _records(folder)
     files = [f"{number}.{suffix}" for number in records for suffix in ("hea", "dat", "atr")]
     checksum, verified = MITDB.verify(folder, files)
@@ -133,12 +127,12 @@ def _cut_all(folder: Path, records: Sequence[int], inputs: Sequence[str]) -> Pre
     dropped: list[list[Any]] = []
     with progress("Reading mitdb", len(records)) as advance:
         for number in records:
-            found = beats.read_beats(folder / str(number), _choose_lead, inputs)
-            xs.append(found.x)
-            ys.append(found.y)
-            numbers.append(np.full(len(found.y), number))
-            leads[str(number)] = found.lead
-            dropped += [[number, what, why, count] for (what, why), count in sorted(found.dropped.items())]
+            cut = beats.read_beats(folder / str(number), _choose_lead, inputs)
+            xs.append(cut.x)
+            ys.append(cut.y)
+            numbers.append(np.full(len(cut.y), number))
+            leads[str(number)] = cut.lead
+            dropped += [[number, what, why, count] for (what, why), count in sorted(cut.dropped.items())]
             advance()
     arrays = {
         "x": torch.from_numpy(np.concatenate(xs)),
@@ -161,7 +155,7 @@ def _deal(split: str, y: Indices, record: Indices, seed: int) -> tuple[Parts, st
             f"Data 'mitdb': split {split!r} needs records of both DS1 and DS2; run: salus data fetch mitdb."
         )
     dealt = grouped(y[rows], record[rows], beats.CLASSES, PATIENT_SHARES, seed=seed, name="mitdb")
-    parts = {part: rows[chosen] for part, chosen in dealt.items()}
+    parts = {part: rows[members] for part, members in dealt.items()}
     parts["test"] = test
     words = (
         f"patients (de Chazal et al., 2004): test is DS2, DS1 dealt by patient, seed {seed}: "

@@ -95,10 +95,10 @@ def _deal(raw: RawData, given_test: int, seed: int) -> Parts:
     if raw.groups is None:
         parts = stratified(raw.y[:rows], raw.classes, shares, seed=seed, name=name)
     else:
-        both = np.intersect1d(raw.groups[:rows], raw.groups[rows:])
-        if len(both):
+        shared = np.intersect1d(raw.groups[:rows], raw.groups[rows:])
+        if len(shared):
             raise DataError(
-                f"Data {name!r}: {len(both)} patient{'s' * (len(both) > 1)} (the first is group {both[0]}) "
+                f"Data {name!r}: {len(shared)} patient{'s' * (len(shared) > 1)} (the first is group {shared[0]}) "
                 "are on both sides; give x, y and groups in one piece and let Salus split by patient."
             )
         parts = grouped(raw.y[:rows], raw.groups[:rows], raw.classes, shares, seed=seed, name=name)

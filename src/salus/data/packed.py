@@ -32,8 +32,8 @@ class Packed(Tensor):
         """Make a tensor without floats of its own."""
         shape = (len(rows), *levels.shape[1:])
         with torch.inference_mode(False):  # so that it is the same tensor, in whichever mode it is made
-            made: Packed = Tensor._make_wrapper_subclass(cls, shape, dtype=torch.float32, device=levels.device)
-        return made
+            wrapper: Packed = Tensor._make_wrapper_subclass(cls, shape, dtype=torch.float32, device=levels.device)
+        return wrapper
 
     def __init__(self, levels: Tensor, rows: Tensor) -> None:
         self.levels, self.rows = levels, rows
@@ -78,23 +78,23 @@ class Packed(Tensor):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         """Hand on bytes where the operation only chooses images in order; make floats for every other."""
-        given = dict(kwargs or {})
+        options = dict(kwargs or {})
         first = args[0] if args else None
         if isinstance(first, cls):
             if func._schema.is_mutable:  # type: ignore[attr-defined]
                 raise _read_only()
             if func in (_ATEN.detach.default, _ATEN.alias.default):
                 return cls(first.levels, first.rows)
-            if func is _ATEN._to_copy.default and given.get("dtype") in (None, torch.float32) and "device" in given:
-                held = first.bytes().to(given["device"])
-                return cls(held, torch.arange(len(held), device=held.device))
-            if func is _ATEN.split.Tensor and _dimension(args[2:], given) == 0:
+            if func is _ATEN._to_copy.default and options.get("dtype") in (None, torch.float32) and "device" in options:
+                levels = first.bytes().to(options["device"])
+                return cls(levels, torch.arange(len(levels), device=levels.device))
+            if func is _ATEN.split.Tensor and _dimension(args[2:], options) == 0:
                 return [cls(first.levels, part) for part in first.rows.split(args[1])]
-            if func in (_ATEN.select.int, _ATEN.slice.Tensor) and _dimension(args[1:], given) == 0:
-                return _floats(first.levels, func(first.rows, *args[1:], **given))
+            if func in (_ATEN.select.int, _ATEN.slice.Tensor) and _dimension(args[1:], options) == 0:
+                return _floats(first.levels, func(first.rows, *args[1:], **options))
             if func is _ATEN.index.Tensor and len(args[1]) == 1 and args[1][0].device == first.rows.device:
                 return _floats(first.levels, first.rows[args[1][0]])
-        return func(*tree_map_only(cls, cls.unpack, args), **tree_map_only(cls, cls.unpack, given))
+        return func(*tree_map_only(cls, cls.unpack, args), **tree_map_only(cls, cls.unpack, options))
 
 
 def take(x: Tensor, rows: Tensor) -> Tensor:
@@ -111,7 +111,7 @@ def _floats(levels: Tensor, rows: Tensor) -> Tensor:
         return levels[rows].float().div_(255)
 
 
-def _dimension(after: Sequence[Any], given: Mapping[str, Any]) -> int:
+def _dimension(after: Sequence[Any], options: Mapping[str, Any]) -> int:
     """Read along which dimension an operation goes that takes it as its next argument."""
-    dimension: int = after[0] if after else given.get("dim", 0)
+    dimension: int = after[0] if after else options.get("dim", 0)
     return dimension

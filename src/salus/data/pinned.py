@@ -55,9 +55,9 @@ class PinnedSet:
         """
         folder = find_set(self.name, self.landmarks, data_dir)
         if folder is None:
-            looked = ", ".join(str(place) for place in places(data_dir))
+            where = ", ".join(str(place) for place in places(data_dir))
             raise DataError(
-                f"Data {self.name!r} is not on this machine (looked in {looked}); run: salus data fetch {self.name}."
+                f"Data {self.name!r} is not on this machine (looked in {where}); run: salus data fetch {self.name}."
             )
         return self.within(folder)
 
@@ -89,9 +89,9 @@ class PinnedSet:
         Raises:
             DataError: the file is broken or too large.
         """
-        packed = path.name.removesuffix(".part").endswith(".gz")
+        gzipped = path.name.removesuffix(".part").endswith(".gz")
         try:
-            with gzip.open(path) if packed else path.open("rb") as file:
+            with gzip.open(path) if gzipped else path.open("rb") as file:
                 content: bytes = file.read(self.max_file_bytes + 1)
         except (OSError, EOFError, zlib.error) as error:
             raise DataError(

@@ -9,9 +9,9 @@ from pathlib import Path
 
 def cache_folder() -> Path:
     """The user's cache, or the folder that the variable SALUS_CACHE names."""
-    named = os.environ.get("SALUS_CACHE")
-    if named:
-        return Path(named)
+    folder = os.environ.get("SALUS_CACHE")
+    if folder:
+        return Path(folder)
     from platformdirs import user_cache_dir
 
     return Path(user_cache_dir("salus"))
@@ -19,9 +19,9 @@ def cache_folder() -> Path:
 
 def places(data_dir: Path | None = None) -> list[Path]:
     """Folders that may hold downloaded sets, first things first: data_dir, SALUS_DATA, the user cache."""
-    named = os.environ.get("SALUS_DATA")
-    given = [data_dir] if data_dir is not None else []
-    return [*given, *([Path(named)] if named else []), cache_folder() / "data"]
+    folder = os.environ.get("SALUS_DATA")
+    first = [data_dir] if data_dir is not None else []
+    return [*first, *([Path(folder)] if folder else []), cache_folder() / "data"]
 
 
 def find_set(name: str, landmarks: Iterable[str], data_dir: Path | None = None) -> Path | None:

@@ -32,8 +32,8 @@ def prepared(name: str, key: Mapping[str, Any], build: Callable[[], Prepared]) -
     """
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:20]
     page = cache_folder() / "prepared" / f"{name}-{digest}.json"
-    if (kept := _recall(name, page)) is not None:
-        return kept
+    if (result := _recall(name, page)) is not None:
+        return result
     tensors, facts = build()
     arrays = page.with_suffix(".safetensors")
     try:

@@ -98,8 +98,8 @@ def read_record(path: str | Path) -> Record:
     lead = beats.read_lead(path, _choose_lead)
     peaks = find_r_peaks(lead.signal)
     x, faults = beats.cut_windows(lead.signal, peaks)
-    kept = np.array([not fault for fault in faults], dtype=bool)
-    return Record(header, x, peaks[kept], Counter(fault for fault in faults if fault), lead.rate)
+    valid = np.array([not fault for fault in faults], dtype=bool)
+    return Record(header, x, peaks[valid], Counter(fault for fault in faults if fault), lead.rate)
 
 
 def read_header(path: Path) -> Header:
@@ -114,8 +114,8 @@ def read_header(path: Path) -> Header:
     label = next((name for name, reason in REASONS.items() if diagnosis.lower() == reason), None)
     if folder := re.fullmatch(r"patient(\d+)", path.absolute().parent.name):
         return Header(diagnosis, label, str(int(folder[1])), "folder")
-    named = (re.fullmatch(r"patient(?: id| number| no\.?)?:?\s*(\d+)", comment, re.IGNORECASE) for comment in comments)
-    if comment := next((match for match in named if match), None):
+    ids = (re.fullmatch(r"patient(?: id| number| no\.?)?:?\s*(\d+)", comment, re.IGNORECASE) for comment in comments)
+    if comment := next((match for match in ids if match), None):
         return Header(diagnosis, label, str(int(comment[1])), "header")
     return Header(diagnosis, label, path.name, "record name")
 
@@ -172,13 +172,13 @@ def load_ptbdb(options: LoadOptions) -> Splits:
 
 def _find(data_dir: Path | None) -> Path:
     """The first folder called ptbdb that holds records."""
-    looked = places(data_dir)
-    for place in looked:
+    folders = places(data_dir)
+    for place in folders:
         folder = place / "ptbdb"
         if (folder / PTBDB.landmark).is_file() or any(folder.glob("*.hea")) or any(folder.glob("patient*/*.hea")):
             return folder
     raise DataError(
-        f"Data 'ptbdb' is not on this machine (looked in {', '.join(map(str, looked))}); run: salus data fetch ptbdb."
+        f"Data 'ptbdb' is not on this machine (looked in {', '.join(map(str, folders))}); run: salus data fetch ptbdb."
     )
 
 

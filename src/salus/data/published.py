@@ -50,18 +50,18 @@ class PublishedSet:
         Raises:
             DataError: the list is not the published one, or names a file outside its folder.
         """
-        found = hashlib.sha256(listing).hexdigest()
-        if self.sums_sha256 not in (None, found):
+        digest = hashlib.sha256(listing).hexdigest()
+        if self.sums_sha256 not in (None, digest):
             raise DataError(
                 f"The list {where} is not the one published with {self.name} {self.version}: its SHA-256 is "
-                f"{found[:12]}..., not {str(self.sums_sha256)[:12]}...; get the set from its official home."
+                f"{digest[:12]}..., not {str(self.sums_sha256)[:12]}...; get the set from its official home."
             )
         sums = parse_sums(listing, where=where)
-        wanted = {name: sums[name] for name in sorted(sums) if re.fullmatch(self.wanted, name)}
-        if self.landmark not in wanted:
+        checksums = {name: sums[name] for name in sorted(sums) if re.fullmatch(self.wanted, name)}
+        if self.landmark not in checksums:
             raise DataError(f"The list {where} does not name {self.landmark}; get it again.")
-        wanted[self.landmark] = wanted.pop(self.landmark)  # the last of them
-        return wanted
+        checksums[self.landmark] = checksums.pop(self.landmark)  # the last of them
+        return checksums
 
     def verify(self, folder: Path, names: Sequence[str]) -> tuple[str, bool]:
         """Compare the files that a loader reads with the published sums, where the folder holds their list.
@@ -72,25 +72,25 @@ class PublishedSet:
         Raises:
             DataError: a file is missing, or is not the published one.
         """
-        published: dict[str, str] = {}
+        checksums: dict[str, str] = {}
         if (folder / self.sums).is_file():
             listing = (folder / self.sums).read_bytes()
             if self.sums_sha256 in (None, hashlib.sha256(listing).hexdigest()):
-                published = self.wanted_sums(listing, where=str(folder / self.sums))
+                checksums = self.wanted_sums(listing, where=str(folder / self.sums))
         digest = hashlib.sha256()
         with progress(f"Checking {self.name}", len(names)) as advance:
             for name in names:
                 if not (folder / name).is_file():
                     raise DataError(f"File {folder / name} is missing; run: salus data fetch {self.name}.")
-                found = file_sha256(folder / name)
-                if published.get(name, found) != found:
+                checksum = file_sha256(folder / name)
+                if checksums.get(name, checksum) != checksum:
                     raise DataError(
                         f"File {folder / name} is truncated or changed: its SHA-256 is not the published one; "
                         f"run: salus data fetch {self.name}."
                     )
-                digest.update(f"{found}  {name}\n".encode())
+                digest.update(f"{checksum}  {name}\n".encode())
                 advance()
-        whole = {*names, self.landmark} == published.keys()
+        whole = {*names, self.landmark} == checksums.keys()
         return digest.hexdigest(), whole
 
 

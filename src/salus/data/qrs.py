@@ -24,10 +24,10 @@ def find_r_peaks(signal: NDArray[np.float64]) -> NDArray[np.int64]:
     if len(signal) < WINDOW or not valid.any():
         return np.empty(0, np.int64)
     time = np.arange(len(signal))
-    whole = np.interp(time, time[valid], signal[valid])  # [T]
+    filled = np.interp(time, time[valid], signal[valid])  # [T]
     with quiet():
         from wfdb.processing import XQRS
 
-        detector = XQRS(sig=whole, fs=SAMPLE_RATE)
+        detector = XQRS(sig=filled, fs=SAMPLE_RATE)
         detector.detect(verbose=False)
     return np.asarray(detector.qrs_inds, dtype=np.int64)

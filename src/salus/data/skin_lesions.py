@@ -15,7 +15,7 @@ from salus.data.labels import encode_groups
 from salus.data.options import LoadOptions
 from salus.data.pixels import assemble_images
 from salus.data.skin_sets import HAM10000, ISIC2018, SkinSet
-from salus.data.skin_tables import CLASSES, Table
+from salus.data.skin_tables import CLASSES, SkinTable
 from salus.data.split import ALL, Indices, Parts, all_test, stratified
 from salus.errors import DataError
 
@@ -55,11 +55,11 @@ def load_isic2018(options: LoadOptions) -> Splits:
 
 def image_paths(folder: Path, images: Sequence[str]) -> tuple[Path, ...]:
     """The file of each image, wherever below the folder it lies; a path that leads nowhere where there is none."""
-    found: dict[str, Path] = {}
+    paths: dict[str, Path] = {}
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() in SUFFIXES:
-            found.setdefault(path.stem, path)
-    return tuple(found.get(image, folder / f"{image}.jpg") for image in images)
+            paths.setdefault(path.stem, path)
+    return tuple(paths.get(image, folder / f"{image}.jpg") for image in images)
 
 
 def _load(published: SkinSet, options: LoadOptions) -> Splits:
@@ -85,7 +85,7 @@ def _load(published: SkinSet, options: LoadOptions) -> Splits:
         notes=(*_strangeness(table), *_warning(split, lesions, parts), *_positive_note(options)),
         groups=lesions,
     )
-    images, kept = read_images(listing, options.size, name=name)
+    images, remaining = read_images(listing, options.size, name=name)
     provenance: Provenance = replace(
         images.provenance,
         source=published.source,
@@ -93,7 +93,7 @@ def _load(published: SkinSet, options: LoadOptions) -> Splits:
         split=_in_words(split, options.seed),
     )
     images = replace(images, provenance=provenance, positive=_positive(options), group_word="lesion")
-    side = np.array(kept)
+    side = np.array(remaining)
     return assemble_images(images, {part: np.flatnonzero(side == part) for part in parts})
 
 
@@ -105,7 +105,7 @@ def _deal(y: Indices, lesions: Indices | None, split: str, seed: int, name: str)
         return stratified(y, CLASSES, SHARES, seed=seed, name=name)
     _, first, member = np.unique(lesions, return_index=True, return_inverse=True)
     dealt = stratified(y[first], CLASSES, SHARES, seed=seed, name=name)
-    return {part: np.flatnonzero(np.isin(member, held)) for part, held in dealt.items()}
+    return {part: np.flatnonzero(np.isin(member, members)) for part, members in dealt.items()}
 
 
 def _in_words(split: str, seed: int) -> str:
@@ -127,20 +127,20 @@ def _warning(split: str, lesions: Indices | None, parts: Parts) -> list[str]:
     ]
 
 
-def _strangeness(table: Table) -> list[str]:
+def _strangeness(table: SkinTable) -> list[str]:
     """Say where the table is not that of the published 10,015 images."""
     counts = dict(zip(CLASSES, np.bincount(table.y, minlength=len(CLASSES)).tolist(), strict=True))
     lesions = None if table.lesions is None else len(set(table.lesions))
     if counts == COUNTS and lesions in (None, LESIONS):
         return []
-    held = ", ".join(f"{label} {count}" for label, count in counts.items())
+    content = ", ".join(f"{label} {count}" for label, count in counts.items())
     of = "" if lesions is None else f"; {lesions} lesions"
-    return [f"not the published table of 10,015 images of {LESIONS:,} lesions: {held}{of}"]
+    return [f"not the published table of 10,015 images of {LESIONS:,} lesions: {content}{of}"]
 
 
 def _positive(options: LoadOptions) -> tuple[str, ...]:
-    asked = options.positive or ("malignant",)
-    return HEALTH_MAPS.get(asked[0], asked) if len(asked) == 1 else asked
+    words = options.positive or ("malignant",)
+    return HEALTH_MAPS.get(words[0], words) if len(words) == 1 else words
 
 
 def _positive_note(options: LoadOptions) -> list[str]:

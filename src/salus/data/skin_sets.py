@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from salus.data.places import find_set, places
-from salus.data.skin_tables import GROUND_TRUTH, GROUPINGS, METADATA, Table, read_ham10000, read_isic2018
+from salus.data.skin_tables import GROUND_TRUTH, GROUPINGS, METADATA, SkinTable, read_ham10000, read_isic2018
 from salus.errors import DataError
 
 
@@ -62,7 +62,7 @@ class SkinSet:
     base_url: str
     files: tuple[Remote, ...]
     tables: tuple[str, ...]
-    read: Callable[[Path], Table]
+    read: Callable[[Path], SkinTable]
     verified: str
     max_bytes: int = 2**33
     max_files: int = 50_000
@@ -81,9 +81,9 @@ class SkinSet:
         """
         folder = find_set(self.name, self.landmarks, data_dir)
         if folder is None:
-            looked = ", ".join(str(place) for place in places(data_dir))
+            where = ", ".join(str(place) for place in places(data_dir))
             raise DataError(
-                f"Data {self.name!r} is not on this machine (looked in {looked}); run: salus data fetch {self.name}."
+                f"Data {self.name!r} is not on this machine (looked in {where}); run: salus data fetch {self.name}."
             )
         return folder
 

@@ -23,7 +23,7 @@ GROUPINGS = "ISIC2018_Task3_Training_LesionGroupings.csv"
 
 
 @dataclass(frozen=True, eq=False)
-class Table:
+class SkinTable:
     """Images, their classes and lesions.
 
     Attributes:
@@ -37,7 +37,7 @@ class Table:
     lesions: tuple[str, ...] | None
 
 
-def read_ham10000(folder: Path) -> Table:
+def read_ham10000(folder: Path) -> SkinTable:
     """Read ``HAM10000_metadata.csv``: columns ``lesion_id``, ``image_id`` and ``dx`` among others.
 
     Raises:
@@ -55,7 +55,7 @@ def read_ham10000(folder: Path) -> Table:
     return _table(images, y, lesions, path)
 
 
-def read_isic2018(folder: Path) -> Table:
+def read_isic2018(folder: Path) -> SkinTable:
     """Read the ground truth, a column for each class and a single 1 in each row, and the lesions where their table is.
 
     Raises:
@@ -69,13 +69,13 @@ def read_isic2018(folder: Path) -> Table:
         if sorted(marks) != [0.0] * (len(CLASSES) - 1) + [1.0]:
             raise DataError(f"File {path}: line {line} marks {images[-1]} with {marks}; one class must have a 1.")
         y.append(marks.index(1.0))
-    grouped = find_table(folder, GROUPINGS)
-    if grouped is None:
+    groupings = find_table(folder, GROUPINGS)
+    if groupings is None:
         return _table(images, y, None, path)
-    lesion = {row["image"]: row["lesion_id"] for _, row in _rows(grouped, ("image", "lesion_id"))}
+    lesion = {row["image"]: row["lesion_id"] for _, row in _rows(groupings, ("image", "lesion_id"))}
     for image in images:
         if not lesion.get(image):
-            raise DataError(f"File {grouped} names no lesion for {image}; get it again: salus data fetch isic2018.")
+            raise DataError(f"File {groupings} names no lesion for {image}; get it again: salus data fetch isic2018.")
     return _table(images, y, [lesion[image] for image in images], path)
 
 
@@ -122,7 +122,7 @@ def _number(cell: str) -> float:
         return float("nan")
 
 
-def _table(images: list[str], y: list[int], lesions: list[str] | None, path: Path) -> Table:
+def _table(images: list[str], y: list[int], lesions: list[str] | None, path: Path) -> SkinTable:
     if not images:
         raise DataError(f"File {path} names no images; get it again.")
     seen: set[str] = set()
@@ -130,4 +130,4 @@ def _table(images: list[str], y: list[int], lesions: list[str] | None, path: Pat
         if image in seen:
             raise DataError(f"File {path} names the image {image} twice; get it again.")
         seen.add(image)
-    return Table(tuple(images), np.array(y, dtype=np.int64), None if lesions is None else tuple(lesions))
+    return SkinTable(tuple(images), np.array(y, dtype=np.int64), None if lesions is None else tuple(lesions))

@@ -96,25 +96,25 @@ def grouped(
     sizes = {part: max(1, round(share * len(patients))) for part, share in shares.items() if part != "train"}
     sizes = {"train": len(patients) - sum(sizes.values()), **sizes}
     cuts = np.cumsum(list(sizes.values()))[:-1]
-    wanted = np.array([[shares[part]] for part in sizes])  # [parts, 1]
+    targets = np.array([[shares[part]] for part in sizes])  # [parts, 1]
 
     rng = np.random.default_rng(seed)
     best: tuple[int, int, float] | None = None
-    chosen: list[Indices] = []
+    choice: list[Indices] = []
     for _ in range(DEALS):
         deal = np.split(_cover_classes_first(rng.permutation(len(patients)), table), cuts)
-        held = np.stack([table[part].sum(0) for part in deal])  # [parts, K]
-        distance = float(np.abs(held / held.sum(0) - wanted).sum())
-        cost = (int((held[0] == 0).sum()), int((held == 0).sum()), distance)
+        counts = np.stack([table[part].sum(0) for part in deal])  # [parts, K]
+        distance = float(np.abs(counts / counts.sum(0) - targets).sum())
+        cost = (int((counts[0] == 0).sum()), int((counts == 0).sum()), distance)
         if best is None or cost < best:
-            best, chosen = cost, deal
-    lacking = [label for label, count in zip(classes, table[chosen[0]].sum(0), strict=True) if count == 0]
+            best, choice = cost, deal
+    lacking = [label for label, count in zip(classes, table[choice[0]].sum(0), strict=True) if count == 0]
     if lacking:
         raise DataError(
             f"Data {name!r}: {len(patients)} {word}s are too few to have every class in training "
             f"({lacking[0]!r} would be missing); bring more {word}s or fewer classes."
         )
-    return {part: np.flatnonzero(np.isin(member, held_by)) for part, held_by in zip(sizes, chosen, strict=True)}
+    return {part: np.flatnonzero(np.isin(member, held_by)) for part, held_by in zip(sizes, choice, strict=True)}
 
 
 def gaps(y: Indices, classes: Sequence[str], parts: Parts) -> list[str]:
@@ -135,11 +135,11 @@ def describe_shares(shares: Mapping[str, float]) -> str:
 
 def _cover_classes_first(order: Indices, table: NDArray[np.float64]) -> Indices:
     """Move patients who together carry every class to the front, where training takes them."""
-    carried = table[order] > 0  # [patients, K]
+    present = table[order] > 0  # [patients, K]
     first: list[int] = []
-    for label in np.argsort(carried.sum(0), kind="stable"):  # the rarest class first
-        if not carried[first, label].any():
-            first.append(int(carried[:, label].argmax()))
+    for label in np.argsort(present.sum(0), kind="stable"):  # the rarest class first
+        if not present[first, label].any():
+            first.append(int(present[:, label].argmax()))
     rest = np.delete(np.arange(len(order)), first)
-    reordered: Indices = order[np.concatenate([np.array(first, dtype=np.int64), rest])]
-    return reordered
+    result: Indices = order[np.concatenate([np.array(first, dtype=np.int64), rest])]
+    return result

@@ -24,7 +24,7 @@ SPLITS = ("patients", "beats")
 
 
 @dataclass(frozen=True, eq=False)
-class _Record:
+class _FolderRecord:
     """A record's name inside the folder, and its beats."""
 
     name: str
@@ -52,8 +52,8 @@ def load_wfdb_folder(options: LoadOptions) -> Splits:
     names = [record.name for record in records for _ in record.beats.y]
     groups = encode_groups(names, name=folder.name)
     if not all(record.name.isdecimal() for record in records):
-        numbered = dict(zip(names, groups.tolist(), strict=True))
-        notes.append("patients: " + ", ".join(f"{number} is {name}" for name, number in numbered.items()))
+        numbers = dict(zip(names, groups.tolist(), strict=True))
+        notes.append("patients: " + ", ".join(f"{number} is {name}" for name, number in numbers.items()))
     if split == "patients":
         parts = grouped(y, groups, classes, SHARES, seed=options.seed, name=folder.name)
     else:
@@ -78,28 +78,28 @@ def load_wfdb_folder(options: LoadOptions) -> Splits:
     return assemble(raw, parts)
 
 
-def _read_all(folder: Path, inputs: Sequence[str]) -> tuple[list[_Record], list[str]]:
+def _read_all(folder: Path, inputs: Sequence[str]) -> tuple[list[_FolderRecord], list[str]]:
     """Read the records that have annotations; say which have none, and which lead was read."""
     headers = {path.with_suffix("") for path in folder.rglob("*.hea")}
-    annotated = sorted(path.with_suffix("") for path in folder.rglob("*.atr"))
-    bare = sorted(headers - set(annotated))
-    if not annotated and bare:
+    paths = sorted(path.with_suffix("") for path in folder.rglob("*.atr"))
+    bare = sorted(headers - set(paths))
+    if not paths and bare:
         raise DataError(
             f"Folder {folder}: record {bare[0].name} has no annotations (the file {bare[0].name}.atr is "
             "missing), nor has any other; beats cannot be found without them."
         )
-    if not annotated:
+    if not paths:
         raise DataError(f"Folder {folder} holds no WFDB records (NAME.hea, NAME.dat and NAME.atr).")
     notes = [f"record {record.name} has no annotations (.atr) and was passed over" for record in bare]
     records = []
-    with progress(f"Reading {folder.name}", len(annotated)) as advance:
-        for record in annotated:
-            found = beats.read_beats(record, _choose_lead, inputs)
-            records.append(_Record(record.relative_to(folder).as_posix(), found))
-            if found.lead != "MLII":
-                notes.append(f"record {record.name} has no lead MLII; its first, {found.lead}, was read")
-            if found.resampled_from is not None:
-                notes.append(f"record {record.name} was resampled from {found.resampled_from:g} to 360 Hz")
+    with progress(f"Reading {folder.name}", len(paths)) as advance:
+        for record in paths:
+            cut = beats.read_beats(record, _choose_lead, inputs)
+            records.append(_FolderRecord(record.relative_to(folder).as_posix(), cut))
+            if cut.lead != "MLII":
+                notes.append(f"record {record.name} has no lead MLII; its first, {cut.lead}, was read")
+            if cut.resampled_from is not None:
+                notes.append(f"record {record.name} was resampled from {cut.resampled_from:g} to 360 Hz")
             advance()
     return records, notes
 

@@ -23,6 +23,7 @@ class AttackedHead(Detector):
     """
 
     name: ClassVar[str] = "attacked-head"
+    hardening: ClassVar[str | None] = "ecg-atk-gan"
 
     @property
     def layers(self) -> tuple[str, ...]:

@@ -35,6 +35,8 @@ class Detector(ABC):
     """
 
     name: ClassVar[str]
+    #: The hardening that trains what it reads of the classifier, where ordinary training does not.
+    hardening: ClassVar[str | None] = None
 
     def __init__(self) -> None:
         self.classifier_: Classifier | None = None
@@ -48,6 +50,14 @@ class Detector(ABC):
     @abstractmethod
     def layers(self) -> tuple[str, ...]:
         """The classifier's layers that the detector reads."""
+
+    def check_classifier(self, classifier: Classifier) -> None:
+        """Refuse a classifier that it cannot be fitted to, trained or not; any will do by default.
+
+        Raises:
+            ModelError: naming what is missing.
+        """
+        return
 
     @abstractmethod
     def fit(self: D, classifier: Classifier, x: Tensor, y: Tensor) -> D:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
-from salus.detectors.neighbours import ReferenceDetector
+from salus.detectors.hidden import Layers, Seed
+from salus.detectors.neighbours import Kept, ReferenceDetector
+from salus.options import checked
 
 
 class DeepKNN(ReferenceDetector):
@@ -30,18 +32,17 @@ class DeepKNN(ReferenceDetector):
     title: ClassVar[str] = "Deep k-NN"
     _needs: ClassVar[str] = "Give more, or fewer neighbours."
 
+    @checked
     def __init__(
         self,
         *,
-        layers: Sequence[str] | str = ("penultimate",),
-        neighbours: int = 5,
-        max_samples: int = 500,
-        seed: int = 0,
+        layers: Layers = ("penultimate",),
+        neighbours: Annotated[int, Field(ge=1, description="which neighbour's distance counts")] = 5,
+        max_samples: Kept = 500,
+        seed: Seed = 0,
     ) -> None:
-        super().__init__(layers, max_samples, seed)
         self.neighbours = neighbours
-        self.check_whole(1, neighbours=neighbours)
-        self.check_whole(self.least, max_samples=max_samples)
+        super().__init__(layers, max_samples, seed)
 
     @property
     def least(self) -> int:

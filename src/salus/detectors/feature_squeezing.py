@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from salus.classifier import Classifier, States
 from salus.detectors.fitted import FittedDetector
 from salus.errors import OptionError
-from salus.purifiers.bit_depth import BitDepth
+from salus.options import checked
+from salus.purifiers.bit_depth import BitDepth, Bits
 
 
 class FeatureSqueezing(FittedDetector):
@@ -26,19 +27,26 @@ class FeatureSqueezing(FittedDetector):
     it as if it were not there (BPDA, Athalye et al., 2018).
 
     Args:
-        bits: bit depths, 1 to 16, as a number or joined by ``+``; the paper has 1 for MNIST and 5 for photographs.
+        bits: bit depths; the paper has 1 for MNIST and 5 for photographs.
         windows: widths of the median's windows; 2 for images, as in the paper, and 3 for signals when not given.
     """
 
     name: ClassVar[str] = "feature-squeezing"
     title: ClassVar[str] = "Feature squeezing"
 
+    @checked
     def __init__(
-        self, *, bits: Sequence[int] | str | int = 5, windows: Sequence[int] | str | int | None = None
+        self,
+        *,
+        bits: Annotated[tuple[Bits, ...], Field(min_length=1, description="bit depths to round to")] = (5,),
+        windows: Annotated[
+            Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(min_length=1)] | None,
+            Field(description="widths of the sliding medians; 2 for images and 3 for signals when not given"),
+        ] = None,
     ) -> None:
         super().__init__()
-        self.bits = self.whole_numbers("bits", bits, 1, 16)
-        self.windows = None if windows is None else self.whole_numbers("windows", windows, 2)
+        self.bits = bits
+        self.windows = windows
 
     @property
     def layers(self) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import Any, ClassVar, TypeVar
 
@@ -11,7 +10,7 @@ from torch import Tensor
 from salus.classifier import Classifier
 from salus.detectors.base import Detector
 from salus.detectors.calibration import ReferenceScores
-from salus.errors import OptionError
+from salus.options import option_names
 
 F = TypeVar("F", bound="FittedDetector")
 
@@ -47,7 +46,7 @@ class FittedDetector(Detector):
 
     def options(self) -> dict[str, Any]:
         """Return the constructor's options with their values."""
-        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+        return {name: getattr(self, name) for name in option_names(type(self))}
 
     def settings(self) -> dict[str, Any]:
         """Return what rebuilds the detector beside its tensors."""
@@ -70,27 +69,3 @@ class FittedDetector(Detector):
         detector.learnt_ = {key: tensor for key, tensor in tensors.items() if not key.startswith("reference|")}
         detector.reference_ = ReferenceScores.restore(tensors, "reference")
         return detector
-
-    def check_whole(self, least: int, **numbers: int | None) -> None:
-        """Refuse options that are no whole numbers from ``least`` up; None passes.
-
-        Raises:
-            OptionError: naming the option.
-        """
-        for option, number in numbers.items():
-            if number is not None and (type(number) is not int or number < least):
-                raise OptionError(f"{self.title}: {option} must be a whole number from {least} up, not {number!r}.")
-
-    def whole_numbers(self, option: str, given: Any, least: int, most: int | None = None) -> tuple[int, ...]:
-        """Read one whole number or several, in a sequence or joined by ``+``.
-
-        Raises:
-            OptionError: it is none, or one is out of range.
-        """
-        several = given.split("+") if isinstance(given, str) else given
-        parts = list(several) if isinstance(several, (list, tuple)) else [several]
-        numbers = [int(part) if isinstance(part, str) and part.strip().isdecimal() else part for part in parts]
-        if not numbers or not all(type(n) is int and least <= n and (most is None or n <= most) for n in numbers):
-            reach = f"from {least} up" if most is None else f"from {least} to {most}"
-            raise OptionError(f"{self.title}: {option} must be whole numbers {reach}, joined by +, not {given!r}.")
-        return tuple(numbers)

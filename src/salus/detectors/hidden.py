@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from salus.batches import rows_at_once
 from salus.classifier import States
 from salus.detectors.fitted import FittedDetector
-from salus.errors import CalibrationError, OptionError
+from salus.errors import CalibrationError
+
+#: Options that detectors of hidden states share.
+Layers = Annotated[
+    tuple[Annotated[str, Field(min_length=1)], ...],
+    Field(min_length=1, description="hidden layers that are read, joined by +"),
+]
+Seed = Annotated[int, Field(ge=0, description="of every random draw")]
 
 _BATCH = 512
 
@@ -20,21 +28,14 @@ class HiddenStateDetector(FittedDetector):
     """Reads the states of named layers.
 
     Args:
-        layers: names, in a sequence or joined by ``+``; see :meth:`salus.classifier.Classifier.states`.
+        layers: names; see :meth:`salus.classifier.Classifier.states`.
         seed: of every random draw.
     """
 
-    def __init__(self, layers: Sequence[str] | str, seed: int) -> None:
+    def __init__(self, layers: Layers, seed: Seed) -> None:
         super().__init__()
-        # The modules of an nn.Sequential have numbers for names.
-        layers = str(layers) if isinstance(layers, int) else layers
-        self._layers = tuple(layers.split("+")) if isinstance(layers, str) else tuple(layers)
+        self._layers = layers
         self.seed = seed
-        if not self._layers:
-            raise OptionError(f"{self.title}: layers must name at least one layer.")
-        if not all(isinstance(layer, str) and layer for layer in self._layers):
-            raise OptionError(f"{self.title}: layers must be names joined by +, not {layers!r}.")
-        self.check_whole(0, seed=seed)
 
     @property
     def layers(self) -> tuple[str, ...]:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from salus.batches import rows_at_once
 from salus.classifier import Classifier
 from salus.data.packed import take
 from salus.detectors.calibration import ReferenceScores
-from salus.detectors.hidden import LayerwiseDetector
-from salus.errors import OptionError
+from salus.detectors.hidden import Layers, LayerwiseDetector, Seed
+from salus.options import checked
 
 Covariance = Literal["full", "tied", "diag"]
 Threshold = Literal["conformal", "id-95", "id-99"]
@@ -48,16 +49,22 @@ class IDefender(LayerwiseDetector):
     name: ClassVar[str] = "i-defender"
     title: ClassVar[str] = "I-defender"
 
+    @checked
     def __init__(
         self,
         *,
-        layers: Sequence[str] | str = ("penultimate",),
-        components: int | Literal["bic", "likelihood"] = "bic",
-        covariance: Covariance = "full",
-        dimensions: int | None = None,
-        threshold: Threshold = "conformal",
-        max_samples: int = 10_000,
-        seed: int = 0,
+        layers: Layers = ("penultimate",),
+        components: Annotated[
+            Annotated[int, Field(ge=1)] | Literal["bic", "likelihood"],
+            Field(description="Gaussians a class, or what chooses 1 to 5"),
+        ] = "bic",
+        covariance: Annotated[Covariance, Field(description="shape of the Gaussians")] = "full",
+        dimensions: Annotated[
+            Annotated[int, Field(ge=1)] | None, Field(description="principal components kept of each layer")
+        ] = None,
+        threshold: Annotated[Threshold, Field(description="conformal, or one of the paper's rules")] = "conformal",
+        max_samples: Annotated[int, Field(ge=1, description="samples of each class that are fitted to")] = 10_000,
+        seed: Seed = 0,
     ) -> None:
         super().__init__(layers, seed)
         self.components = components
@@ -65,15 +72,6 @@ class IDefender(LayerwiseDetector):
         self.dimensions = dimensions
         self.threshold = threshold
         self.max_samples = max_samples
-        if not (components in ("bic", "likelihood") or (isinstance(components, int) and components >= 1)):
-            raise OptionError(
-                f"I-defender: components must be a number from 1 up, 'bic' or 'likelihood', not {components!r}."
-            )
-        if covariance not in ("full", "tied", "diag"):
-            raise OptionError(f"I-defender: covariance must be 'full', 'tied' or 'diag', not {covariance!r}.")
-        if threshold not in ("conformal", "id-95", "id-99"):
-            raise OptionError(f"I-defender: threshold must be 'conformal', 'id-95' or 'id-99', not {threshold!r}.")
-        self.check_whole(1, dimensions=dimensions, max_samples=max_samples)
 
     def fit(self, classifier: Classifier, x: Tensor, y: Tensor) -> IDefender:
         """Fit the mixtures to clean training samples x ``[N, ...]`` with labels y ``[N]``.

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from salus.detectors.hidden import squared_distances
-from salus.detectors.neighbours import ReferenceDetector
+from salus.detectors.hidden import Layers, Seed, squared_distances
+from salus.detectors.neighbours import Kept, ReferenceDetector
+from salus.options import checked
 
 #: Bandwidths to choose from, in units of the typical distance to the nearest neighbour, a dimension.
 _FACTORS = tuple(2 ** (step / 4) for step in range(-8, 17))
@@ -34,9 +34,8 @@ class KDE(ReferenceDetector):
     title: ClassVar[str] = "KDE"
     _needs: ClassVar[str] = "Give more."
 
-    def __init__(
-        self, *, layers: Sequence[str] | str = ("penultimate",), max_samples: int = 500, seed: int = 0
-    ) -> None:
+    @checked
+    def __init__(self, *, layers: Layers = ("penultimate",), max_samples: Kept = 500, seed: Seed = 0) -> None:
         super().__init__(layers, max_samples, seed)
 
     @property

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
-from salus.detectors.neighbours import ReferenceDetector
+from salus.detectors.hidden import Layers, Seed
+from salus.detectors.neighbours import Kept, ReferenceDetector
+from salus.options import checked
 
 
 class LID(ReferenceDetector):
@@ -31,18 +33,17 @@ class LID(ReferenceDetector):
     title: ClassVar[str] = "LID"
     _needs: ClassVar[str] = "Give more."
 
+    @checked
     def __init__(
         self,
         *,
-        layers: Sequence[str] | str = ("penultimate",),
-        neighbours: int = 20,
-        max_samples: int = 500,
-        seed: int = 0,
+        layers: Layers = ("penultimate",),
+        neighbours: Annotated[int, Field(ge=2, description="nearest states that the estimate is made of")] = 20,
+        max_samples: Kept = 500,
+        seed: Seed = 0,
     ) -> None:
-        super().__init__(layers, max_samples, seed)
         self.neighbours = neighbours
-        self.check_whole(2, neighbours=neighbours)
-        self.check_whole(self.least, max_samples=max_samples)
+        super().__init__(layers, max_samples, seed)
 
     @property
     def least(self) -> int:

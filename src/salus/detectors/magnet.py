@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from salus.batches import rows_at_once
 from salus.classifier import Classifier, States
 from salus.data.packed import take
 from salus.detectors.calibration import ReferenceScores
-from salus.detectors.reconstruction import ReconstructionDetector
-from salus.errors import CalibrationError, OptionError
-from salus.generative import OneAutoencoder, Repository, hold_out
+from salus.detectors.reconstruction import DropRate, Metric, ReconstructionDetector, Rule
+from salus.errors import CalibrationError
+from salus.generative import OneAutoencoder, hold_out
+from salus.generative.autoencoder_choice import OneMember, RepositoryOrFolder, TrainingEpochs, TrainingSeed
+from salus.options import checked
 
 
 class MagNet(ReconstructionDetector):
@@ -49,32 +51,25 @@ class MagNet(ReconstructionDetector):
     name: ClassVar[str] = "magnet"
     title: ClassVar[str] = "MagNet"
 
+    @checked
     def __init__(
         self,
         *,
-        metric: Literal["re", "jsd"] = "re",
-        norm: Literal[1, 2] = 1,
-        temperature: float = 10.0,
-        member: int | str = 0,
-        repository: Repository | Path | str | None = None,
-        epochs: int | None = None,
-        threshold: Literal["conformal", "drop-rate"] = "conformal",
-        drop_rate: float = 0.001,
-        seed: int = 0,
+        metric: Metric = "re",
+        norm: Annotated[Literal[1, 2], Field(description="power in the reconstruction error")] = 1,
+        temperature: Annotated[float, Field(gt=0, description="of the softmaxes that jsd compares")] = 10.0,
+        member: OneMember = 0,
+        repository: RepositoryOrFolder = None,
+        epochs: TrainingEpochs = None,
+        threshold: Rule = "conformal",
+        drop_rate: DropRate = 0.001,
+        seed: TrainingSeed = 0,
     ) -> None:
-        super().__init__(OneAutoencoder("MagNet", member, repository, epochs, seed), threshold)
-        if metric not in ("re", "jsd"):
-            raise OptionError(f"MagNet: metric must be 're' or 'jsd', not {metric!r}.")
-        if norm not in (1, 2):
-            raise OptionError(f"MagNet: norm must be 1 or 2, not {norm!r}.")
-        if not _is_number(temperature) or not 0 < temperature < math.inf:
-            raise OptionError(f"MagNet: temperature must be a number above 0, not {temperature!r}.")
-        if not _is_number(drop_rate) or not 0 < drop_rate < 1:
-            raise OptionError(f"MagNet: drop_rate must lie between 0 and 1, not at {drop_rate!r}.")
+        super().__init__(OneAutoencoder(self.title, member, repository, epochs, seed), threshold)
         self.metric = metric
         self.norm = norm
-        self.temperature = float(temperature)
-        self.drop_rate = float(drop_rate)
+        self.temperature = temperature
+        self.drop_rate = drop_rate
 
     def fit(self, classifier: Classifier, x: Tensor, y: Tensor) -> MagNet:
         """Train the autoencoder on clean samples x ``[N, ...]``, or take the one that was given.
@@ -149,7 +144,3 @@ class MagNet(ReconstructionDetector):
         detector = super().restore(classifier, settings, tensors)
         detector.reference_ = ReferenceScores.restore(tensors, "reference")
         return detector
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)

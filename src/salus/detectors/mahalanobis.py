@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from salus.classifier import Classifier
 from salus.data.packed import take
-from salus.detectors.hidden import LayerwiseDetector, squared_distances
+from salus.detectors.hidden import Layers, LayerwiseDetector, Seed, squared_distances
+from salus.options import checked
 
 _ALL_UP_TO = 512
 _MAX_DIMENSIONS = 64
@@ -42,18 +43,21 @@ class Mahalanobis(LayerwiseDetector):
     name: ClassVar[str] = "mahalanobis"
     title: ClassVar[str] = "Mahalanobis"
 
+    @checked
     def __init__(
         self,
         *,
-        layers: Sequence[str] | str = ("penultimate",),
-        dimensions: int | None = None,
-        max_samples: int = 2000,
-        seed: int = 0,
+        layers: Layers = ("penultimate",),
+        dimensions: Annotated[
+            Annotated[int, Field(ge=1)] | None,
+            Field(description="directions of each layer that have a variance of their own"),
+        ] = None,
+        max_samples: Annotated[int, Field(ge=1, description="samples of each class that are fitted to")] = 2000,
+        seed: Seed = 0,
     ) -> None:
         super().__init__(layers, seed)
         self.dimensions = dimensions
         self.max_samples = max_samples
-        self.check_whole(1, dimensions=dimensions, max_samples=max_samples)
 
     def fit(self, classifier: Classifier, x: Tensor, y: Tensor) -> Mahalanobis:
         """Fit means and covariances to clean training samples x ``[N, ...]`` with labels y ``[N]``.

@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from salus.batches import rows_at_once
 from salus.classifier import Classifier, States
 from salus.detectors import votes
 from salus.detectors.calibration import ReferenceScores
-from salus.detectors.multimagnet_grid import Calibration, Combination, Metric
-from salus.detectors.reconstruction import ReconstructionDetector
+from salus.detectors.multimagnet_grid import Calibration, Combination, Drawn, Temperature
+from salus.detectors.reconstruction import DropRate, Metric, ReconstructionDetector, Rule
 from salus.errors import CalibrationError, OptionError
-from salus.generative import Repository
-from salus.generative.autoencoder_choice import SeveralAutoencoders
-from salus.generative.member_draws import Draws, MemberDraws
+from salus.generative.autoencoder_choice import RepositoryOrFolder, SeveralAutoencoders, TrainingEpochs, TrainingSeed
+from salus.generative.member_draws import Draws, DrawSeed, MemberDraws
+from salus.options import Words, checked
 
 
 class MultiMagNet(ReconstructionDetector):
@@ -38,7 +39,7 @@ class MultiMagNet(ReconstructionDetector):
     Args:
         n: members drawn, odd.
         metric: ``re``, the reconstruction error, or ``jsd``, the Jensen-Shannon divergence.
-        temperature: of the softmaxes that ``jsd`` compares, at least 1 (Eq. 7).
+        temperature: of the softmaxes that ``jsd`` compares (Eq. 7); None with ``re``.
         repository: trained autoencoders, or the folder that holds them; without it ``fit`` trains ten.
         epochs: of that training; None: about 4,000 steps each.
         threshold: ``conformal`` (see ``calibrate``), or ``drop-rate``: each member's threshold rejects this share of
@@ -63,21 +64,26 @@ class MultiMagNet(ReconstructionDetector):
     title: ClassVar[str] = "MultiMagNet"
     choice: SeveralAutoencoders
 
+    @checked
     def __init__(
         self,
         *,
-        n: int = 5,
+        n: Drawn = 5,
         metric: Metric = "re",
-        temperature: float = 10.0,
-        repository: Repository | Path | str | None = None,
-        epochs: int | None = None,
-        threshold: Literal["conformal", "drop-rate"] = "conformal",
-        drop_rate: float = 0.01,
+        temperature: Temperature = 10.0,
+        repository: RepositoryOrFolder = None,
+        epochs: TrainingEpochs = None,
+        threshold: Rule = "conformal",
+        drop_rate: DropRate = 0.01,
         approach: votes.Approach = "MTA",
-        calibration: Calibration | Path | str | None = None,
+        calibration: Annotated[
+            Calibration | Path | str | None,
+            Words("a file of `salus guard calibrate`"),
+            Field(description="gives n, metric, temperature, drop_rate, approach and thresholds"),
+        ] = None,
         draws: Draws = "sample",
-        draw_seed: int | None = None,
-        seed: int = 0,
+        draw_seed: DrawSeed = None,
+        seed: TrainingSeed = 0,
     ) -> None:
         asked = Combination(n=n, metric=metric, temperature=temperature, drop_rate=drop_rate, approach=approach)
         if isinstance(calibration, (str, Path)):
@@ -90,7 +96,7 @@ class MultiMagNet(ReconstructionDetector):
                     "approach, which it gives."
                 )
             asked, threshold = best, "drop-rate"
-        super().__init__(SeveralAutoencoders("MultiMagNet", asked.n, repository, epochs, seed), threshold)
+        super().__init__(SeveralAutoencoders(self.title, asked.n, repository, epochs, seed), threshold)
         self.combination = asked
         self.calibration = calibration
         self.draws = MemberDraws(draw_seed, draws)

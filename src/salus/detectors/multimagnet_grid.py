@@ -12,13 +12,36 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any
+
+from annotated_types import Predicate
+from pydantic import Field
 
 from salus.atomic import write_json
+from salus.detectors.reconstruction import DropRate, Metric
 from salus.detectors.votes import APPROACHES, Approach
 from salus.errors import BundleError, OptionError
+from salus.options import Words, check_fields
 
-Metric = Literal["re", "jsd"]
+
+def _odd(n: int) -> bool:
+    return n % 2 == 1
+
+
+#: Hyper-parameters that the detector has as options.
+Drawn = Annotated[
+    int,
+    Field(ge=1, description="members drawn for each input"),
+    Predicate(_odd),
+    Words("an odd number of members (1, 3, 5, ...)"),
+]
+Temperature = Annotated[
+    # A whole number stays one: a saved guard's fingerprint is made of it.
+    Annotated[int | float, Field(ge=1)] | None,
+    Words("a number from 1 up"),
+    Field(description="of the softmaxes that jsd compares; none with re"),
+]
+
 Measure = tuple[Metric, float | None]  # a metric and, of jsd, the temperature
 
 _FORMAT = "salus-multimagnet-1"
@@ -39,34 +62,23 @@ class Combination:
         OptionError: one of them makes no sense.
     """
 
-    n: int = 5
+    n: Drawn = 5
     metric: Metric = "re"
-    temperature: float | None = 10.0
-    drop_rate: float = 0.01
+    temperature: Temperature = 10.0
+    drop_rate: DropRate = 0.01
     approach: Approach = "MTA"
 
     def __post_init__(self) -> None:
-        if type(self.n) is not int or self.n < 1 or self.n % 2 == 0:
-            raise OptionError(f"MultiMagNet: n must be an odd number of members (1, 3, 5, ...), not {self.n!r}.")
-        if self.metric not in ("re", "jsd"):
-            raise OptionError(f"MultiMagNet: metric must be 're' or 'jsd', not {self.metric!r}.")
+        check_fields(self, "MultiMagNet")
         if self.metric == "re":
             object.__setattr__(self, "temperature", None)
-        elif not _is_number(self.temperature) or not 1 <= float(self.temperature or 0) < math.inf:
-            raise OptionError(f"MultiMagNet: temperature must be a number from 1 up, not {self.temperature!r}.")
-        if not _is_number(self.drop_rate) or not 0 < self.drop_rate < 1:
-            raise OptionError(f"MultiMagNet: drop_rate must lie between 0 and 1, not at {self.drop_rate!r}.")
-        if self.approach not in APPROACHES:
-            raise OptionError(f"MultiMagNet: approach must be 'MTA' or 'minTA', not {self.approach!r}.")
+        elif self.temperature is None:
+            raise OptionError("MultiMagNet: metric 'jsd' compares at a temperature; give one, a number from 1 up.")
 
     @property
     def measure(self) -> Measure:
         """What the members measure."""
         return self.metric, self.temperature
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True, kw_only=True)

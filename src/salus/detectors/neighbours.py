@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
-from typing import ClassVar, TypeVar
+from typing import Annotated, ClassVar, TypeVar
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from salus.classifier import Classifier
 from salus.data.packed import take
-from salus.detectors.hidden import LayerwiseDetector, squared_distances
+from salus.detectors.hidden import Layers, LayerwiseDetector, Seed, squared_distances
+from salus.errors import OptionError
 
 R = TypeVar("R", bound="ReferenceDetector")
+
+Kept = Annotated[int, Field(ge=2, description="samples kept of each class, drawn at random")]
 
 _ROWS = 1024
 
@@ -35,10 +38,13 @@ class ReferenceDetector(LayerwiseDetector):
     #: What the samples of each class are kept for, in a sentence on too few.
     _needs: ClassVar[str]
 
-    def __init__(self, layers: Sequence[str] | str, max_samples: int, seed: int) -> None:
+    def __init__(self, layers: Layers, max_samples: Kept, seed: Seed) -> None:
         super().__init__(layers, seed)
         self.max_samples = max_samples
-        self.check_whole(2, max_samples=max_samples)
+        if max_samples < self.least:
+            raise OptionError(
+                f"{self.title}: max_samples must be a whole number from {self.least} up, not {max_samples!r}."
+            )
 
     def fit(self: R, classifier: Classifier, x: Tensor, y: Tensor) -> R:
         """Keep the states of clean training samples x ``[N, ...]`` with labels y ``[N]``.

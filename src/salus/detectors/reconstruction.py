@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
+from pydantic import Field
 from torch import Tensor
 
 from salus.classifier import Classifier
 from salus.detectors.base import Detector
 from salus.detectors.divergence import jensen_shannon, log_probabilities, reconstruction_error
-from salus.errors import CalibrationError, OptionError
+from salus.errors import CalibrationError
 from salus.generative import Repository
-from salus.generative.autoencoder_choice import Autoencoders
+from salus.generative.autoencoder_choice import AutoencoderChoice
 
 R = TypeVar("R", bound="ReconstructionDetector")
+
+Metric = Annotated[Literal["re", "jsd"], Field(description="reconstruction error, or divergence of the answers")]
+Rule = Annotated[Literal["conformal", "drop-rate"], Field(description="conformal, or the paper's rule")]
+DropRate = Annotated[float, Field(gt=0, lt=1, description="share of clean samples that the paper's rule rejects")]
 
 _LEARNT = ("repository", "suspicion_threshold", "false_alarm_rate")
 
@@ -33,10 +38,8 @@ class ReconstructionDetector(Detector):
     #: The method's name in sentences.
     title: ClassVar[str]
 
-    def __init__(self, choice: Autoencoders, threshold: str) -> None:
+    def __init__(self, choice: AutoencoderChoice, threshold: Rule) -> None:
         super().__init__()
-        if threshold not in ("conformal", "drop-rate"):
-            raise OptionError(f"{self.title}: threshold must be 'conformal' or 'drop-rate', not {threshold!r}.")
         self.choice = choice
         self.threshold = threshold
         self.repository_: Repository | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,25 +18,30 @@ from salus.detectors.mahalanobis import Mahalanobis
 from salus.detectors.multimagnet import MultiMagNet
 from salus.detectors.safetynet import SafetyNet
 from salus.detectors.subnetwork import Subnetwork
-from salus.errors import OptionError, nearest
+from salus.registry import Registry
 
-DETECTORS: dict[str, type[Detector]] = {
-    cls.name: cls
-    for cls in (
-        IDefender,
-        AttackedHead,
-        MagNet,
-        MultiMagNet,
-        DefenseGAN,
-        Mahalanobis,
-        DeepKNN,
-        LID,
-        KDE,
-        FeatureSqueezing,
-        SafetyNet,
-        Subnetwork,
-    )
-}
+DETECTORS: Registry[type[Detector]] = Registry(
+    "defence",
+    "salus.detectors",
+    {
+        cls.name: cls
+        for cls in (
+            IDefender,
+            AttackedHead,
+            MagNet,
+            MultiMagNet,
+            DefenseGAN,
+            Mahalanobis,
+            DeepKNN,
+            LID,
+            KDE,
+            FeatureSqueezing,
+            SafetyNet,
+            Subnetwork,
+        )
+    },
+    Detector,
+)
 
 
 def build_detector(name: str, options: Mapping[str, Any], *, seed: int = 0) -> Detector:
@@ -46,14 +50,5 @@ def build_detector(name: str, options: Mapping[str, Any], *, seed: int = 0) -> D
     Raises:
         OptionError: the detector or an option is unknown, or a value makes no sense.
     """
-    if name not in DETECTORS:
-        raise OptionError(f"Unknown defence {name!r}; {nearest(name, DETECTORS)}")
-    cls = DETECTORS[name]
-    known = list(inspect.signature(cls).parameters)
-    for key in options:
-        if not known:
-            raise OptionError(f"Defence {name!r} takes no options; leave {key!r} out.")
-        if key.replace("-", "_") not in known:
-            raise OptionError(f"Defence {name!r} has no option {key!r}; {nearest(key, known)}")
-    given = {key.replace("-", "_"): value for key, value in options.items()}
-    return cls(**({"seed": seed, **given} if "seed" in known else given))
+    detector: Detector = DETECTORS.build(name, options, seed=seed)
+    return detector

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from salus.classifier import Classifier
-from salus.detectors.hidden import LayerwiseDetector, squared_distances
-from salus.detectors.supervised import SupervisedDetector
-from salus.errors import OptionError
+from salus.detectors.hidden import Layers, LayerwiseDetector, Seed, squared_distances
+from salus.detectors.supervised import MaxAttacked, SupervisedDetector, TaughtBy
+from salus.options import checked
 
 #: What cross-validation chooses from: the cost C, and gamma in units of 1 / (the codes' total variance).
 COSTS = (1.0, 10.0, 100.0)
@@ -36,7 +36,7 @@ class SafetyNet(SupervisedDetector, LayerwiseDetector):
         layers: named layers of the classifier: ``logits``, ``penultimate`` (input of the last layer) or
             a module's name (averaged over positions; ``NAME/flat`` keeps them).
         attack: what attacked samples are made by, see :class:`SupervisedDetector`; BIM, as in I-defender's Table 6.
-        levels: values that a code has, 2 to 16.
+        levels: values that a code has.
         max_samples: samples of each class that are attacked, drawn at random.
         seed: of the draws, and of the attack.
     """
@@ -44,19 +44,18 @@ class SafetyNet(SupervisedDetector, LayerwiseDetector):
     name: ClassVar[str] = "safetynet"
     title: ClassVar[str] = "SafetyNet"
 
+    @checked
     def __init__(
         self,
         *,
-        layers: Sequence[str] | str = ("penultimate",),
-        attack: str = "bim:eps=0.01",
-        levels: int = 4,
-        max_samples: int = 200,
-        seed: int = 0,
+        layers: Layers = ("penultimate",),
+        attack: TaughtBy = "bim:eps=0.01",
+        levels: Annotated[int, Field(ge=2, le=16, description="values that a code has")] = 4,
+        max_samples: MaxAttacked = 200,
+        seed: Seed = 0,
     ) -> None:
         super().__init__(layers, attack, max_samples, seed)
         self.levels = levels
-        if type(levels) is not int or not 2 <= levels <= 16:
-            raise OptionError(f"{self.title}: levels must be a whole number from 2 to 16, not {levels!r}.")
 
     def fit(self, classifier: Classifier, x: Tensor, y: Tensor) -> SafetyNet:
         """Attack training samples x ``[N, ...]`` with labels y ``[N]``, and fit an SVM to each layer.

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from salus.classifier import Classifier, States
 from salus.data.base import Dataset, Provenance
-from salus.detectors.supervised import SupervisedDetector
+from salus.detectors.hidden import Layers, Seed
+from salus.detectors.supervised import MaxAttacked, SupervisedDetector, TaughtBy
 from salus.models.mlp import MLP
+from salus.options import checked
 from salus.training import TrainingOptions, seeded_module, train
 
 _HELD_OUT = 5  # every fifth pair
@@ -29,7 +32,7 @@ class Subnetwork(SupervisedDetector):
         layers: named layers of the classifier: ``logits``, ``penultimate`` (input of the last layer) or
             a module's name (averaged over positions; ``NAME/flat`` keeps them).
         attack: what attacked samples are made by, see :class:`SupervisedDetector`; BIM, as in I-defender's Table 6.
-        widths: of the network's hidden layers, as a number or joined by ``+``.
+        widths: of the network's hidden layers.
         epochs: passes over the pairs at most.
         max_samples: samples of each class that are attacked, drawn at random.
         seed: of the draws, the attack, the initial weights and the order of training.
@@ -38,20 +41,23 @@ class Subnetwork(SupervisedDetector):
     name: ClassVar[str] = "subnetwork"
     title: ClassVar[str] = "Subnetwork"
 
+    @checked
     def __init__(
         self,
         *,
-        layers: Sequence[str] | str = ("penultimate",),
-        attack: str = "bim:eps=0.01",
-        widths: Sequence[int] | str | int = (64, 64),
-        epochs: int = 30,
-        max_samples: int = 1000,
-        seed: int = 0,
+        layers: Layers = ("penultimate",),
+        attack: TaughtBy = "bim:eps=0.01",
+        widths: Annotated[
+            tuple[Annotated[int, Field(ge=1)], ...],
+            Field(min_length=1, description="of the network's hidden layers, joined by +"),
+        ] = (64, 64),
+        epochs: Annotated[int, Field(ge=1, description="passes over the pairs at most")] = 30,
+        max_samples: MaxAttacked = 1000,
+        seed: Seed = 0,
     ) -> None:
         super().__init__(layers, attack, max_samples, seed)
-        self.widths = self.whole_numbers("widths", widths, 1)
+        self.widths = widths
         self.epochs = epochs
-        self.check_whole(1, epochs=epochs)
 
     def fit(self, classifier: Classifier, x: Tensor, y: Tensor) -> Subnetwork:
         """Attack training samples x ``[N, ...]`` with labels y ``[N]``, and train the network on the pairs.
@@ -65,7 +71,7 @@ class Subnetwork(SupervisedDetector):
         clean, attacked = (self._joined(self.hidden(part)) for part in self.pairs(classifier, x, y))  # [P, D] each
         self.learnt_ = {"mean": clean.mean(0), "deviation": clean.std(0, correction=0).clamp_min(1e-6)}
         held_out = torch.arange(len(clean)) % _HELD_OUT == 0
-        network = seeded_module(lambda: MLP(clean.shape[1], 2, self.widths), self.seed)
+        network = seeded_module(lambda: MLP(clean.shape[1], 2, hidden=self.widths), self.seed)
         history = train(
             network,
             self._told_apart(clean[~held_out], attacked[~held_out]),

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from typing import Annotated
 
+from pydantic import Field
 from torch import Tensor
 
-from salus.attacks import Attack
-from salus.attacks.registry import known_options, parse_attack, split_attack
+from salus.attacks import Attack, parse_attack
 from salus.classifier import Classifier
-from salus.detectors.hidden import HiddenStateDetector
+from salus.detectors.hidden import HiddenStateDetector, Layers, Seed
 from salus.errors import CalibrationError, OptionError
+from salus.options import Words
+
+TaughtBy = Annotated[
+    str,
+    Words("an attack with its options, such as bim:eps=0.01"),
+    Field(description="the attack that it learns from, its options joined by +"),
+]
+MaxAttacked = Annotated[int, Field(ge=1, description="samples of each class that are attacked, drawn at random")]
 
 _LEAST_PAIRS = 20
 
@@ -32,22 +40,17 @@ class SupervisedDetector(HiddenStateDetector):
         seed: of the draws, and of the attack.
     """
 
-    def __init__(self, layers: Sequence[str] | str, attack: str, max_samples: int, seed: int) -> None:
+    def __init__(self, layers: Layers, attack: TaughtBy, max_samples: MaxAttacked, seed: Seed) -> None:
         super().__init__(layers, seed)
         self.attack = attack
         self.max_samples = max_samples
-        self.check_whole(1, max_samples=max_samples)
-        if not isinstance(attack, str):
-            raise OptionError(f"{self.title}: attack must be text such as 'bim:eps=0.01', not {attack!r}.")
         if self._attack((-math.inf, math.inf)).targeted:
             raise OptionError(f"{self.title}: attack must be untargeted; it has no targets to aim for here.")
 
     def _attack(self, bounds: tuple[float, float]) -> Attack:
         # A comma would end the option on the command line, so a plus may stand before the attack's next option.
         spec = re.sub(r"\+(?=[\w-]+=)", ",", self.attack)
-        known = known_options(split_attack(spec)[0])
-        defaults = {"bounds": bounds, "seed": self.seed, "early_stop": False}
-        return parse_attack(spec, **{option: value for option, value in defaults.items() if option in known})
+        return parse_attack(spec, bounds=bounds, seed=self.seed, early_stop=False)
 
     def pairs(self, classifier: Classifier, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Attack training samples x ``[N, ...]`` with labels y ``[N]``; return clean ones and copies that fool.

@@ -14,14 +14,15 @@ import math
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import combinations
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from salus.errors import CalibrationError
 
-Approach = Literal["MTA", "minTA"]
+Approach = Annotated[Literal["MTA", "minTA"], Field(description="own thresholds, or the lowest of those drawn")]
 APPROACHES: tuple[Approach, ...] = ("MTA", "minTA")
 
 

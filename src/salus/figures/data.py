@@ -60,9 +60,14 @@ def _counts(figure: SubFigure, splits: Splits, classes: Sequence[str], height: f
         ax.barh(rows, counts, left=left, height=0.68, color=PALETTE[(0, 5, 4, 1)[place]])
         left += counts
         ax.text(
-            0.34 + 0.165 * place, 1 + 0.12 / max(height - 0.6, 0.3), f"■ {part}", transform=ax.transAxes,
-            color=PALETTE[(0, 5, 4, 1)[place]], va="bottom", size=8.5,
-        )  # fmt: skip
+            0.34 + 0.165 * place,
+            1 + 0.12 / max(height - 0.6, 0.3),
+            f"■ {part}",
+            transform=ax.transAxes,
+            color=PALETTE[(0, 5, 4, 1)[place]],
+            va="bottom",
+            size=8.5,
+        )
     for row, total in enumerate(left):
         ax.text(total + 0.01 * left.max(), row, f"{int(total):,}", va="center", size=8.5)
     ax.set_yticks(rows, [shorten(name) for name in classes])
@@ -79,17 +84,19 @@ def _counts(figure: SubFigure, splits: Splits, classes: Sequence[str], height: f
 def _samples(figure: SubFigure, data: Dataset, classes: Sequence[str]) -> None:
     count = 4 if data.kind == "signal" else 8
     grid = figure.subplots(
-        len(classes), count, squeeze=False,
+        len(classes),
+        count,
+        squeeze=False,
         gridspec_kw={"left": 0.2, "right": 0.985, "top": 0.97, "bottom": 0.03, "wspace": 0.08},
-    )  # fmt: skip
+    )
     low, high = data.bounds
     for index, name in enumerate(classes):
-        chosen = (data.y == index).nonzero()[:count, 0]
+        first = (data.y == index).nonzero()[:count, 0]
         for place in range(count):
             ax: Axes = grid[index, place]
             ax.set_axis_off()
-            if place < len(chosen):
-                x = data.x[chosen[place]].numpy()
+            if place < len(first):
+                x = data.x[first[place]].numpy()
                 _waveform(ax, x) if data.kind == "signal" else _image(ax, (x - low) / (high - low))
         grid[index, 0].text(-0.06, 0.5, shorten(name), transform=grid[index, 0].transAxes, ha="right", va="center")
 
@@ -100,8 +107,8 @@ def _waveform(ax: Axes, x: NDArray[Any]) -> None:
 
 
 def _image(ax: Axes, x: NDArray[Any]) -> None:
-    shown = x.transpose(1, 2, 0) if len(x) == 3 else np.repeat(x[0][..., None], 3, 2)
-    ax.imshow(np.clip(shown, 0, 1), interpolation="nearest")
+    picture = x.transpose(1, 2, 0) if len(x) == 3 else np.repeat(x[0][..., None], 3, 2)
+    ax.imshow(np.clip(picture, 0, 1), interpolation="nearest")
 
 
 def _features(figure: SubFigure, data: Dataset, classes: Sequence[str], count: int, height: float) -> None:
@@ -123,9 +130,14 @@ def _features(figure: SubFigure, data: Dataset, classes: Sequence[str], count: i
         ax.plot(middle, centre, "o", color=colour, markersize=3.2)
         if place < 6:
             ax.text(
-                0.17 * place, 1 + 0.07 / height, f"● {shorten(classes[index], 14)}", color=colour,
-                transform=ax.transAxes, va="bottom", size=8.5,
-            )  # fmt: skip
+                0.17 * place,
+                1 + 0.07 / height,
+                f"● {shorten(classes[index], 14)}",
+                color=colour,
+                transform=ax.transAxes,
+                va="bottom",
+                size=8.5,
+            )
     names = [shorten(data.features[i] if data.features else f"feature {i + 1}", 28) for i in order]
     ax.set_yticks(np.arange(count), names)
     ax.set_ylim(count - 0.45, -0.55)

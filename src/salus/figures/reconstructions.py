@@ -46,8 +46,8 @@ def reconstructions_picture(repository: Autoencoders, data: Dataset, path: Path)
     """
     x = data.x[_first_of_each_class(data, _COLUMNS[data.kind])]
     with torch.no_grad():
-        made = [x, *(repository.reconstruct(i, x) for i in range(len(repository.names)))]
-    rows = [(part.numpy() - data.bounds[0]) / (data.bounds[1] - data.bounds[0]) for part in made]
+        parts = [x, *(repository.reconstruct(i, x) for i in range(len(repository.names)))]
+    rows = [(part.numpy() - data.bounds[0]) / (data.bounds[1] - data.bounds[0]) for part in parts]
     names = ["original", *repository.names]
     notes = ["mean squared error", *(f"{error:.2g}" for error in repository.errors)]
     height = 0.3 + _HEIGHT[data.kind] * len(rows)
@@ -56,12 +56,18 @@ def reconstructions_picture(repository: Autoencoders, data: Dataset, path: Path)
         title = f"{shorten(data.provenance.name, 40)}: samples that trained no autoencoder, and what each makes of them"
         figure.text(0.012, 1 - 0.08 / height, title, va="top", weight="bold", size=9.5)
         grid = figure.subplots(
-            len(rows), len(x), squeeze=False,
+            len(rows),
+            len(x),
+            squeeze=False,
             gridspec_kw={
-                "left": 0.16, "right": 0.99, "top": 1 - 0.32 / height, "bottom": 0.05 / height,
-                "wspace": 0.06, "hspace": 0.1,
+                "left": 0.16,
+                "right": 0.99,
+                "top": 1 - 0.32 / height,
+                "bottom": 0.05 / height,
+                "wspace": 0.06,
+                "hspace": 0.1,
             },
-        )  # fmt: skip
+        )
         for row, (name, note) in enumerate(zip(names, notes, strict=True)):
             for column, ax in enumerate(grid[row]):
                 ax.set_axis_off()
@@ -79,8 +85,8 @@ def reconstructions_picture(repository: Autoencoders, data: Dataset, path: Path)
 def _draw(ax: Axes, sample: NDArray[Any], original: NDArray[Any] | None) -> None:
     """Draw one sample, values in [0, 1]; the original of a reconstructed signal or table lies behind it."""
     if sample.ndim == 3:
-        shown = sample.transpose(1, 2, 0) if len(sample) == 3 else np.repeat(sample[0][..., None], 3, 2)
-        ax.imshow(np.clip(shown, 0, 1), interpolation="nearest")
+        picture = sample.transpose(1, 2, 0) if len(sample) == 3 else np.repeat(sample[0][..., None], 3, 2)
+        ax.imshow(np.clip(picture, 0, 1), interpolation="nearest")
         return
     ax.set_ylim(-0.05, 1.05)
     table = sample.ndim == 1
@@ -93,5 +99,5 @@ def _draw(ax: Axes, sample: NDArray[Any], original: NDArray[Any] | None) -> None
 def _first_of_each_class(data: Dataset, count: int) -> Tensor:
     """Choose positions class by class: the first sample of each, then the second of each."""
     places = [(data.y == label).nonzero()[:count, 0] for label in range(len(data.classes))]
-    rounds = [int(own[turn]) for turn in range(count) for own in places if turn < len(own)]
+    rounds = [int(of_class[turn]) for turn in range(count) for of_class in places if turn < len(of_class)]
     return torch.tensor(rounds[:count])

@@ -17,10 +17,17 @@ from matplotlib.figure import Figure
 
 #: Colours that the page replaces by its own (light or dark), by the name of the page's variable.
 _VARIABLES = {
-    "#1a1c1f": "--ink", "#6a6f76": "--muted", "#d5d8dc": "--rule",
-    "#0072b2": "--blue", "#d55e00": "--vermilion", "#009e73": "--green", "#cc79a7": "--pink",
-    "#e69f00": "--orange", "#56b4e9": "--sky", "#7a5195": "--violet",
-}  # fmt: skip
+    "#1a1c1f": "--ink",
+    "#6a6f76": "--muted",
+    "#d5d8dc": "--rule",
+    "#0072b2": "--blue",
+    "#d55e00": "--vermilion",
+    "#009e73": "--green",
+    "#cc79a7": "--pink",
+    "#e69f00": "--orange",
+    "#56b4e9": "--sky",
+    "#7a5195": "--violet",
+}
 INK, MUTED, RULE, BLUE, VERMILION, GREEN, PINK, ORANGE, SKY, VIOLET = _VARIABLES
 
 #: Distinguishable also to the colour-blind (Okabe and Ito, 2008; its yellow is too pale for lines).
@@ -79,17 +86,16 @@ def inline(figure: Figure, key: str, alt: str) -> Markup:
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg, flags=re.DOTALL)
     svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", svg, count=1, flags=re.DOTALL)
-    svg = re.sub(r"<[^>]*>", lambda tag: _own(tag.group(), key), svg)
+    svg = re.sub(r"<[^>]*>", lambda tag: _page_tag(tag.group(), key), svg)
     width, height = (round(float(side) * 100) for side in figure.get_size_inches())
-    opening = re.match(r"<svg[^>]*>", svg)
-    assert opening is not None  # noqa: S101 - matplotlib wrote it
-    box = re.search(r'viewBox="[^"]*"', opening.group())
+    body = svg.index(">") + 1
+    box = re.search(r'viewBox="[^"]*"', svg[:body])
     start = (
         f'<svg role="img" aria-label="{escape(plain(alt))}" width="{width}" height="{height}" '
         f"{box.group() if box else ''}>"
     )
     # The figure's words were escaped by matplotlib, the alternative text here.
-    return Markup(start + svg[opening.end() :].rstrip())  # noqa: S704
+    return Markup(start + svg[body:].rstrip())  # noqa: S704
 
 
 def axes(figure: Figure, *, grid: str = "") -> Axes:
@@ -123,17 +129,17 @@ def margin(labels: Sequence[str], width: float) -> float:
 def spread(positions: list[float], gap: float, low: float, high: float) -> list[float]:
     """Move labels apart so that none lies within ``gap`` of another, as little as that takes."""
     order = sorted(range(len(positions)), key=positions.__getitem__)
-    placed = list(positions)
+    places = list(positions)
     for previous, index in zip([None, *order], order, strict=False):
-        floor = low if previous is None else placed[previous] + gap
-        placed[index] = max(placed[index], floor)
+        floor = low if previous is None else places[previous] + gap
+        places[index] = max(places[index], floor)
     for following, index in zip([None, *order[::-1]], order[::-1], strict=False):
-        ceiling = high if following is None else placed[following] - gap
-        placed[index] = min(placed[index], ceiling)
-    return placed
+        ceiling = high if following is None else places[following] - gap
+        places[index] = min(places[index], ceiling)
+    return places
 
 
-def _own(tag: str, key: str) -> str:
+def _page_tag(tag: str, key: str) -> str:
     """Give a tag ids of its own figure, and the page's colours."""
     tag = re.sub(r'(\bid=")', rf"\g<1>{key}-", tag)
     tag = re.sub(r"(url\(#|href=\"#)", rf"\g<1>{key}-", tag)

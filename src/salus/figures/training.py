@@ -39,39 +39,39 @@ def losses_picture(epochs: Sequence[Mapping[str, Any]]) -> bytes:
         return _png(figure)
 
 
-def samples_picture(originals: NDArray[Any], made: NDArray[Any], names: Sequence[str]) -> bytes:
+def samples_picture(originals: NDArray[Any], outputs: NDArray[Any], names: Sequence[str]) -> bytes:
     """Draw beats ``[N, C, L]`` (red) under what was made of them (blue), the papers' colours, as PNG."""
     with style(**{"savefig.transparent": False}):
         figure = Figure(figsize=(2.75 * len(names), 2.4), layout="constrained")
-        for ax, one, other, name in zip(
-            np.atleast_1d(figure.subplots(1, len(names), sharey=True)), originals, made, names, strict=True
+        for ax, original, output, name in zip(
+            np.atleast_1d(figure.subplots(1, len(names), sharey=True)), originals, outputs, names, strict=True
         ):
-            ax.plot(one[0], color=VERMILION, linewidth=2.0, label="original")
-            ax.plot(other[0], color=BLUE, linewidth=1.0, label="other")
+            ax.plot(original[0], color=VERMILION, linewidth=2.0, label="original")
+            ax.plot(output[0], color=BLUE, linewidth=1.0, label="other")
             ax.set_title(name)
             ax.tick_params(length=3, color=MUTED, labelsize=8)
         figure.legend(["original", "made of it"], loc="outside lower center", ncols=2, frameon=False)
         return _png(figure)
 
 
-def made_picture(made: NDArray[Any]) -> bytes:
+def grid_picture(samples: NDArray[Any]) -> bytes:
     """Draw signals ``[N, C, L]`` (the first channel) or images ``[N, C, H, W]``, values in [0, 1], as PNG.
 
     As many stand side by side as below one another; N is a square number.
     """
-    side = math.isqrt(len(made))
+    side = math.isqrt(len(samples))
     with style(**{"savefig.transparent": False}):
         figure = Figure(figsize=(6, 6), layout="constrained")
         ax = figure.subplots()
         ax.set_axis_off()
-        if made.ndim == 3:
-            length = made.shape[2]
-            row, column = np.divmod(np.arange(len(made)), side)
+        if samples.ndim == 3:
+            length = samples.shape[2]
+            row, column = np.divmod(np.arange(len(samples)), side)
             x = np.arange(length)[:, None] + 1.1 * length * column  # [L, N]
-            ax.plot(x, made[:, 0].T - 1.1 * row, color=BLUE, linewidth=0.8)
+            ax.plot(x, samples[:, 0].T - 1.1 * row, color=BLUE, linewidth=0.8)
         else:
-            tiles = made.reshape(side, side, *made.shape[1:]).transpose(0, 3, 1, 4, 2)  # [row, H, column, W, C]
-            page = tiles.reshape(side * made.shape[2], side * made.shape[3], made.shape[1])
+            tiles = samples.reshape(side, side, *samples.shape[1:]).transpose(0, 3, 1, 4, 2)  # [row, H, column, W, C]
+            page = tiles.reshape(side * samples.shape[2], side * samples.shape[3], samples.shape[1])
             ax.imshow(page if page.shape[2] == 3 else page[..., 0], cmap="gray", vmin=0, vmax=1)
         return _png(figure)
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from salus.classifier import Classifier
@@ -17,12 +19,32 @@ from salus.generative.autoencoder_training import RepositoryOptions, train_repos
 from salus.generative.autoencoders import Repository
 from salus.models.autoencoders import SPECS
 from salus.models.registry import KINDS
+from salus.options import Words
+
+#: Options that defences which stand on autoencoders share.
+RepositoryOrFolder = Annotated[
+    Repository | Path | str | None,
+    Words("a folder of `salus autoencoders`"),
+    Field(description="trained autoencoders; without it the defence trains its own"),
+]
+OneMember = Annotated[
+    Annotated[int, Field(ge=0)] | Annotated[str, Field(pattern="[a-z]")],
+    Words("an autoencoder's name or a whole number from 0 up"),
+    Field(description="which autoencoder, by its name or its number"),
+]
+TrainingEpochs = Annotated[
+    Annotated[int, Field(ge=1)] | None,
+    Field(description="of training the autoencoders; about 4,000 steps when not given"),
+]
+TrainingSeed = Annotated[
+    int, Field(ge=0, description="of training the autoencoders, and of which samples are held out")
+]
 
 _MOST = 5000  # clean samples that say what is normal: as many as MultiMagNet's V_leg
 
 
-class Autoencoders:
-    """The choice of autoencoders, checked when it is made; found, or trained, when the defence is fitted.
+class AutoencoderChoice:
+    """The choice of autoencoders, read when it is made; found, or trained, when the defence is fitted.
 
     Args:
         title: the defence's name in sentences.
@@ -36,13 +58,9 @@ class Autoencoders:
     """
 
     def __init__(self, title: str, repository: Repository | Path | str | None, epochs: int | None, seed: int) -> None:
-        for option, number, least in (("epochs", epochs, 1), ("seed", seed, 0)):
-            if number is not None and (type(number) is not int or number < least):
-                raise OptionError(f"{title}: {option} must be a whole number from {least} up, not {number!r}.")
         if repository is not None and epochs is not None:
             raise OptionError(f"{title}: the autoencoders of a repository are trained already; leave epochs out.")
-        # A folder may have a number for a name.
-        self.repository = Repository.load(str(repository)) if isinstance(repository, (str, Path, int)) else repository
+        self.repository = Repository.load(repository) if isinstance(repository, (str, Path)) else repository
         self.options = RepositoryOptions(epochs=epochs, seed=seed)
 
     def find(self, classifier: Classifier, x: Tensor, y: Tensor, folder: Path | None = None) -> Repository:
@@ -55,14 +73,12 @@ class Autoencoders:
         return repository_for(self.repository, classifier, x, y, options=self.options, folder=folder)
 
 
-class OneAutoencoder(Autoencoders):
-    """The choice of one autoencoder, by its number from 0 or its name; otherwise see :class:`Autoencoders`."""
+class OneAutoencoder(AutoencoderChoice):
+    """The choice of one autoencoder, by its number from 0 or its name; otherwise see :class:`AutoencoderChoice`."""
 
     def __init__(
         self, title: str, member: int | str, repository: Repository | Path | str | None, epochs: int | None, seed: int
     ) -> None:
-        if not isinstance(member, str) and (type(member) is not int or member < 0):
-            raise OptionError(f"{title}: member must be a name or a whole number from 0 up, not {member!r}.")
         super().__init__(title, repository, epochs, seed)
         if self.repository is not None:
             self.repository.index(member)
@@ -85,7 +101,7 @@ class OneAutoencoder(Autoencoders):
         return repository_for(self.repository, classifier, x, y).only(self.member)
 
 
-class SeveralAutoencoders(Autoencoders):
+class SeveralAutoencoders(AutoencoderChoice):
     """The choice of a whole repository, of ``least`` members at least; ten are trained where none is given."""
 
     def __init__(
@@ -134,12 +150,12 @@ def repository_for(
         repository.check_suits(classifier.shape, classifier.bounds)
         return repository
     options = options or RepositoryOptions(seed=seed)
-    kept, held_out = (rows.to(x.device) for rows in hold_out(len(x), options.seed))
+    learn, held_out = (rows.to(x.device) for rows in hold_out(len(x), options.seed))
     data = Dataset(x, y, classifier.classes, Provenance("training data of a defence", ""), bounds=classifier.bounds)
-    train, validation = data.subset(kept), data.subset(held_out)
+    train, validation = data.subset(learn), data.subset(held_out)
     if folder is not None:  # members of one training lie together, whichever are asked for
-        shared = replace(options, size=10, members=())
-        key = hashlib.sha256(repr((asdict(shared), train.fingerprint())).encode()).hexdigest()
+        common = replace(options, size=10, members=())
+        key = hashlib.sha256(repr((asdict(common), train.fingerprint())).encode()).hexdigest()
         folder = folder / f"autoencoders-{key[:8]}"
     return train_repository(train, validation, options, folder=folder, device=x.device)
 

@@ -7,15 +7,17 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from salus.data.base import Dataset
 from salus.errors import ModelError, OptionError, StoreError, nearest
 from salus.generative.autoencoders import CARD, Member, Repository
 from salus.models.autoencoders import SPECS, AutoencoderSpec, build_autoencoder
+from salus.options import check_fields
 from salus.progress import Advance, progress
 from salus.training import Mixed, seeded, seeded_module
 from salus.training.checkpoint import Checkpoint, optimizer_tensors, restore_optimizer, weights
@@ -47,25 +49,22 @@ class RepositoryOptions:
             others are trained.
     """
 
-    size: int = 10
-    members: tuple[str, ...] = ()
-    epochs: int | None = None
-    batch_size: int = 128
-    learning_rate: float = 1e-2
-    precision: Literal["float32", "bfloat16"] = "float32"
-    seed: int = 0
+    size: Annotated[int, Field(ge=1, le=10, description="how many of the ten for the kind of data, the first ones")] = (
+        10
+    )
+    members: Annotated[tuple[str, ...], Field(description="their names instead, joined by +")] = ()
+    epochs: Annotated[
+        Annotated[int, Field(ge=1)] | None, Field(description="passes over the data; about 4,000 steps when not given")
+    ] = None
+    batch_size: Annotated[int, Field(ge=1, description="samples a step")] = 128
+    learning_rate: Annotated[float, Field(gt=0, description="Adam's at its highest")] = 1e-2
+    precision: Annotated[Literal["float32", "bfloat16"], Field(description="bfloat16 trains in mixed precision")] = (
+        "float32"
+    )
+    seed: Annotated[int, Field(ge=0, description="of initial weights, order and noise")] = 0
 
     def __post_init__(self) -> None:
-        if not (type(self.size) is int and 1 <= self.size <= 10):
-            raise OptionError(f"Autoencoders: size must be a whole number from 1 to 10, not {self.size!r}.")
-        for name, least in {"epochs": 1, "batch_size": 1, "seed": 0}.items():
-            value = getattr(self, name)
-            if not (value is None and name == "epochs") and (type(value) is not int or value < least):
-                raise OptionError(f"Autoencoders: {name} must be a whole number from {least} up, not {value!r}.")
-        if not 0 < self.learning_rate < math.inf:
-            raise OptionError(f"Autoencoders: learning_rate={self.learning_rate} will not do; it must be above 0.")
-        if self.precision not in ("float32", "bfloat16"):
-            raise OptionError(f"Autoencoders: precision={self.precision!r} is not float32 or bfloat16.")
+        check_fields(self, "Autoencoders")
 
     def specs(self, kind: str) -> tuple[AutoencoderSpec, ...]:
         """List the autoencoders for tables, signals or images.
@@ -73,11 +72,11 @@ class RepositoryOptions:
         Raises:
             OptionError: there is none of a name.
         """
-        known = {spec.name: spec for spec in SPECS[kind]}
+        by_name = {spec.name: spec for spec in SPECS[kind]}
         for name in self.members:
-            if name not in known:
-                raise OptionError(f"There is no autoencoder {name!r} for {kind}s; {nearest(name, known)}")
-        return tuple(spec for spec in known.values() if spec.name in self.members) or SPECS[kind][: self.size]
+            if name not in by_name:
+                raise OptionError(f"There is no autoencoder {name!r} for {kind}s; {nearest(name, by_name)}")
+        return tuple(spec for spec in by_name.values() if spec.name in self.members) or SPECS[kind][: self.size]
 
 
 def train_repository(
@@ -112,20 +111,20 @@ def train_repository(
     options = options or RepositoryOptions()
     specs = options.specs(train.kind)
     place = None if folder is None else Path(folder)
-    run = _Run(train, validation, options, torch.device(device), place, log or (lambda line: None))
-    done = {} if place is None else run.stored(place, specs)
-    with progress("autoencoders", len(specs) * run.epochs, done=len(done) * run.epochs) as advance:
+    run = _RepositoryTraining(train, validation, options, torch.device(device), place, log or (lambda line: None))
+    members = {} if place is None else run.finished_members(place, specs)
+    with progress("autoencoders", len(specs) * run.epochs, done=len(members) * run.epochs) as advance:
         for spec in specs:
-            if spec.name in done:
+            if spec.name in members:
                 continue
-            done[spec.name] = run.train(spec, advance)
+            members[spec.name] = run.train(spec, advance)
             if place is not None:
-                run.repository(done).save(place, wanted=len({spec.name for spec in specs} | set(done)))
+                run.repository(members).save(place, wanted=len({spec.name for spec in specs} | set(members)))
                 (place / f"{spec.name}.checkpoint").unlink(missing_ok=True)
-    return run.repository({spec.name: done[spec.name] for spec in specs}).to(device)
+    return run.repository({spec.name: members[spec.name] for spec in specs}).to(device)
 
 
-class _Run:
+class _RepositoryTraining:
     """One training: the data, the options and the folder."""
 
     def __init__(
@@ -152,17 +151,17 @@ class _Run:
     def train(self, spec: AutoencoderSpec, advance: Advance) -> Member:
         """Train one member, or go on where a run before was stopped."""
         module, optimizer = self._begin(spec)
-        checkpoint, stored, start, died = None, None, 0, 0
+        checkpoint, snapshot, start, died = None, None, 0, 0
         if self.folder is not None:
             checkpoint = Checkpoint(self.folder / f"{spec.name}.checkpoint", self._key(spec))
-            stored = checkpoint.load()
-        if isinstance(stored, str):
-            self.say(stored)
-        elif stored is not None:
-            start, died = int(stored.facts["epoch"]), int(stored.facts.get("died", 0))
+            snapshot = checkpoint.load()
+        if isinstance(snapshot, str):
+            self.say(snapshot)
+        elif snapshot is not None:
+            start, died = int(snapshot.facts["epoch"]), int(snapshot.facts.get("died", 0))
             if start:
-                module.load_state_dict(stored.parts["model"])
-                restore_optimizer(optimizer, stored.parts["optimizer"])
+                module.load_state_dict(snapshot.parts["model"])
+                restore_optimizer(optimizer, snapshot.parts["optimizer"])
                 self.say(f"{spec.name}: training continues after epoch {start}")
             advance(start)
         epoch = start
@@ -210,7 +209,7 @@ class _Run:
             for step, rows in enumerate(torch.randperm(len(self.data)).split(self.options.batch_size)):
                 for group in optimizer.param_groups:
                     group["lr"] = rate * self._schedule((epoch - 1) * self.steps + step)
-                x = self._scaled(self.data.x[rows])
+                x = self._scale(self.data.x[rows])
                 noisy = (x + spec.noise * torch.randn_like(x)).clamp(0, 1) if spec.noise else x
                 loss = loss_of(model(noisy), x)
                 optimizer.zero_grad()
@@ -238,18 +237,18 @@ class _Run:
     @torch.no_grad()
     def _dead(self, module: nn.Module) -> bool:
         """Tell whether it answers the same whatever it sees: large steps saturated its last sigmoid, say."""
-        x = self._scaled(self.held_out.x[:512])
+        x = self._scale(self.held_out.x[:512])
         spread, answers = (values.double().var(0, correction=0).mean().sqrt() for values in (x, module(x)))
         return bool(answers < ALIVE * spread)
 
     @torch.no_grad()
     def _error(self, module: nn.Module) -> float:
         squares = [
-            (module(part) - part).square().flatten(1).mean(1) for part in map(self._scaled, self.held_out.x.split(512))
+            (module(part) - part).square().flatten(1).mean(1) for part in map(self._scale, self.held_out.x.split(512))
         ]
         return float(torch.cat(squares).mean())
 
-    def _scaled(self, x: Tensor) -> Tensor:
+    def _scale(self, x: Tensor) -> Tensor:
         low, high = self.data.bounds
         return (x.to(self.device) - low) / (high - low)
 
@@ -262,7 +261,7 @@ class _Run:
         how = {name: value for name, value in asdict(self.options).items() if name not in ("size", "members", "epochs")}
         return hashlib.sha256(repr((asdict(spec), how, self.epochs, *self.prints)).encode()).hexdigest()
 
-    def stored(self, folder: Path, specs: tuple[AutoencoderSpec, ...]) -> dict[str, Member]:
+    def finished_members(self, folder: Path, specs: tuple[AutoencoderSpec, ...]) -> dict[str, Member]:
         """Read the members that are finished.
 
         Raises:
@@ -271,9 +270,9 @@ class _Run:
         if not (folder / CARD).exists():
             return {}
         members = Repository.load(folder, unfinished=True).members
-        wanted = {spec.name: self._key(spec) for spec in (*specs, *(member.spec for member in members))}
+        keys = {spec.name: self._key(spec) for spec in (*specs, *(member.spec for member in members))}
         for member in members:
-            if member.key != wanted[member.spec.name]:
+            if member.key != keys[member.spec.name]:
                 raise StoreError(
                     f"{folder} holds autoencoders that were trained on other data or with other options; name "
                     "another folder, or give the options that they were trained with."
@@ -282,6 +281,6 @@ class _Run:
 
     def repository(self, members: Mapping[str, Member]) -> Repository:
         """Put members together, in the order of the ten."""
-        known = [spec.name for spec in SPECS[self.data.kind]]
-        ordered = sorted(members.values(), key=lambda member: known.index(member.spec.name))
+        order = [spec.name for spec in SPECS[self.data.kind]]
+        ordered = sorted(members.values(), key=lambda member: order.index(member.spec.name))
         return Repository(ordered, shape=self.shape, bounds=self.data.bounds)

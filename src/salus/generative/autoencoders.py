@@ -84,9 +84,9 @@ class Repository:
         module = self.members[member].module
         if next(module.parameters()).device != x.device:
             module.to(x.device)
-        scaled = filled_up(x) if self.bounds == (0.0, 1.0) else (filled_up(x) - low) / (high - low)
-        made: Tensor = module(scaled)[: len(x)]
-        return made if self.bounds == (0.0, 1.0) else (made * (high - low) + low).clamp(low, high)
+        unit = filled_up(x) if self.bounds == (0.0, 1.0) else (filled_up(x) - low) / (high - low)
+        output: Tensor = module(unit)[: len(x)]
+        return output if self.bounds == (0.0, 1.0) else (output * (high - low) + low).clamp(low, high)
 
     def reconstruct_drawn(self, x: Tensor, drawn: Tensor) -> Tensor:
         """Reconstruct each of x ``[N, ...]`` by the members drawn for it ``[N, n]``; returns ``[n, N, ...]``.
@@ -96,8 +96,8 @@ class Repository:
         members = drawn.T.flatten()  # [n N]
         order = members.argsort(stable=True)
         parts = x[order % max(len(x), 1)].split(members.bincount(minlength=len(self)).tolist())
-        made = torch.cat([x[:0], *(self.reconstruct(i, part) for i, part in enumerate(parts) if len(part))])
-        return made[order.argsort()].reshape(*drawn.T.shape, *x.shape[1:])
+        outputs = torch.cat([x[:0], *(self.reconstruct(i, part) for i, part in enumerate(parts) if len(part))])
+        return outputs[order.argsort()].reshape(*drawn.T.shape, *x.shape[1:])
 
     def index(self, member: int | str) -> int:
         """Find a member by its number, from 0, or its name.
@@ -147,7 +147,9 @@ class Repository:
         return {
             "shape": list(self.shape),
             "bounds": list(self.bounds),
-            "members": [{"spec": asdict(one.spec), "error": one.error, "key": one.key} for one in self.members],
+            "members": [
+                {"spec": asdict(member.spec), "error": member.error, "key": member.key} for member in self.members
+            ],
         }
 
     def tensors(self) -> dict[str, Tensor]:
@@ -170,7 +172,7 @@ class Repository:
             members = []
             for entry in settings["members"]:
                 spec = TypeAdapter(AutoencoderSpec).validate_python(entry["spec"])
-                module = _filled(shape, spec, {name.partition("|"): tensor for name, tensor in tensors.items()})
+                module = _rebuild(shape, spec, {name.partition("|"): tensor for name, tensor in tensors.items()})
                 members.append(Member(spec, module, float(entry["error"]), str(entry["key"])))
         except (KeyError, TypeError, ValueError, RuntimeError, ModelError, ValidationError) as error:
             reason = str(error).partition("\n")[0].rstrip(".:")
@@ -193,12 +195,12 @@ class Repository:
         content = {"format": _FORMAT, "wanted": wanted or len(self), **self.settings()}
         tensors, hashes = self.tensors(), {}
         for name in self.names:
-            own = {key: t.cpu().contiguous() for key, t in tensors.items() if key.partition("|")[0] == name}
-            written = safetensors.torch.save(own)
-            hashes[name] = hashlib.sha256(written).hexdigest()
+            weights = {key: t.cpu().contiguous() for key, t in tensors.items() if key.partition("|")[0] == name}
+            data = safetensors.torch.save(weights)
+            hashes[name] = hashlib.sha256(data).hexdigest()
             file = folder / f"{name}.safetensors"
             if not (file.is_file() and hashlib.sha256(file.read_bytes()).hexdigest() == hashes[name]):
-                atomic.write_bytes(file, written)
+                atomic.write_bytes(file, data)
         content["sha256"] = hashes
         atomic.write_json(folder / CARD, {**content, "checksum": _checksum(content)})
 
@@ -225,21 +227,21 @@ class Repository:
             file = folder / f"{name}.safetensors"
             try:
                 # Names come from a file that may be hostile: only plain names in this folder.
-                written = file.read_bytes() if file.parent == folder else b""
-                if hashlib.sha256(written).hexdigest() != sha256:
+                data = file.read_bytes() if file.parent == folder else b""
+                if hashlib.sha256(data).hexdigest() != sha256:
                     raise BundleError(f"{file} is not what was saved: truncated or changed; train or copy it again.")
-                tensors |= safetensors.torch.load(written)
+                tensors |= safetensors.torch.load(data)
             except (OSError, SafetensorError, ValueError) as error:
                 raise BundleError(f"The repository in {folder} lacks {file.name}, or it is unreadable.") from error
         return cls.restore(content, tensors)
 
 
-def _filled(shape: Sequence[int], spec: AutoencoderSpec, tensors: Mapping[tuple[str, str, str], Tensor]) -> nn.Module:
+def _rebuild(shape: Sequence[int], spec: AutoencoderSpec, tensors: Mapping[tuple[str, str, str], Tensor]) -> nn.Module:
     """Build a module around weights, however large a damaged file says that it is."""
     with torch.device("meta"):
         module = build_autoencoder(shape, spec)
-    own = {name: tensor.float() for (member, _, name), tensor in tensors.items() if member == spec.name}
-    module.load_state_dict(own, assign=True)
+    weights = {name: tensor.float() for (member, _, name), tensor in tensors.items() if member == spec.name}
+    module.load_state_dict(weights, assign=True)
     together(module)
     return module
 

@@ -59,8 +59,8 @@ class Generator(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         """Make samples ``[M, ...]`` from latents ``z [M, latent]``, differentiable in z."""
         low, high = self.bounds
-        made: Tensor = low + (high - low) * self.module(z)
-        return made
+        output: Tensor = low + (high - low) * self.module(z)
+        return output
 
     def check_suits(self, shape: Sequence[int], bounds: tuple[float, float]) -> None:
         """Refuse samples of another shape or other bounds.

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import secrets
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from salus.attacks.draws import uniform
-from salus.errors import OptionError
 
-Draws = Literal["sample"] | int
+Draws = Annotated[
+    Literal["sample"] | Annotated[int, Field(ge=1)],
+    Field(description="a draw for each sample, or for so many in turn"),
+]
+DrawSeed = Annotated[
+    Annotated[int, Field(ge=0)] | None,
+    Field(description="makes draws repeatable, and foreseeable; for tests and reproductions"),
+]
 
 
 class MemberDraws:
@@ -25,21 +32,9 @@ class MemberDraws:
         draws: ``sample`` for a draw of its own for each sample, or one for so many samples in turn (MultiMagNet's
             experiments: 100), counted from when this was made.
         stream: separates the draws of a detector, 0, and a reformer, 1, that share a seed.
-
-    Raises:
-        OptionError: the seed or ``draws`` makes no sense.
     """
 
-    def __init__(self, seed: int | None, draws: Draws = "sample", *, stream: int = 0) -> None:
-        if seed is not None and (type(seed) is not int or seed < 0):
-            raise OptionError(
-                f"MultiMagNet: draw_seed must be a whole number from 0 up, or left out to draw anew each time, "
-                f"not {seed!r}."
-            )
-        if draws != "sample" and (type(draws) is not int or draws < 1):
-            raise OptionError(
-                f"MultiMagNet: draws must be 'sample' or after how many samples to draw again, not {draws!r}."
-            )
+    def __init__(self, seed: DrawSeed, draws: Draws = "sample", *, stream: int = 0) -> None:
         self.seed = seed
         self.draws = draws
         self.stream = stream

@@ -12,16 +12,18 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from salus.attacks.draws import normal
 from salus.classifier import Classifier
-from salus.errors import CalibrationError, OptionError
+from salus.errors import CalibrationError
 from salus.generative.generator import Generator
 from salus.generative.wgan import WGANOptions, train_generator
+from salus.options import Words, checked
 
 #: Latents that descend together: enough to keep the processor busy, few enough for its memory.
 ROWS = {"cpu": 512, "cuda": 4096}
@@ -167,35 +169,35 @@ class OntoRange:
         OptionError: an option makes no sense.
     """
 
+    title: ClassVar[str] = "Defense-GAN"
+
+    @checked
     def __init__(
         self,
         *,
-        generator: Generator | Path | str | None = None,
-        restarts: int = 10,
-        iterations: int = 200,
-        learning_rate: float = 10.0,
-        precision: Literal["float32", "bfloat16"] = "float32",
-        epochs: int = 20,
-        width: int = 64,
-        seed: int = 0,
+        generator: Annotated[
+            Generator | Path | str | None,
+            Words("a folder of `salus generator`"),
+            Field(description="a trained generator; without it the defence trains one"),
+        ] = None,
+        restarts: Annotated[int, Field(ge=1, description="descents for each input")] = 10,
+        iterations: Annotated[int, Field(ge=1, description="steps of each descent")] = 200,
+        learning_rate: Annotated[
+            int | float,  # a whole number stays one: a saved guard's fingerprint is made of it
+            Words("a number above 0"),
+            Field(gt=0, description="of the descents, for values from 0 to 1"),
+        ] = 10.0,
+        precision: Annotated[
+            Literal["float32", "bfloat16"], Field(description="bfloat16 descends in mixed precision")
+        ] = "float32",
+        epochs: Annotated[int, Field(ge=1, description="of training the generator")] = 20,
+        width: Annotated[int, Field(ge=1, description="of the generator that is trained")] = 64,
+        seed: Annotated[int, Field(ge=0, description="of the descents' starts, and of training")] = 0,
     ) -> None:
         super().__init__()
         self.restarts, self.iterations = restarts, iterations
         self.learning_rate, self.precision = learning_rate, precision
         self.epochs, self.width, self.seed = epochs, width, seed
-        whole = {"restarts": restarts, "iterations": iterations, "epochs": epochs, "width": width, "seed": seed}
-        for option, number in whole.items():
-            least = 0 if option == "seed" else 1
-            if type(number) is not int or number < least:
-                raise OptionError(f"Defense-GAN: {option} must be a whole number from {least} up, not {number!r}.")
-        if type(learning_rate) not in (int, float) or not 0 < learning_rate < math.inf:
-            raise OptionError(f"Defense-GAN: learning_rate must be a number above 0, not {learning_rate!r}.")
-        if precision not in ("float32", "bfloat16"):
-            raise OptionError(f"Defense-GAN: precision must be 'float32' or 'bfloat16', not {precision!r}.")
-        if not isinstance(generator, (Generator, str, Path)) and generator is not None:
-            raise OptionError(
-                f"Defense-GAN: generator must be a folder that `salus generator` wrote, not {generator!r}."
-            )
         self.generator_ = Generator.load(generator) if isinstance(generator, (str, Path)) else generator
         self.trainings: Path | None = None  # see Detector and Purifier
 
@@ -252,15 +254,15 @@ class OntoRange:
 
         Only the descent that came nearest counts: which one that is changes with x, but not gradually.
         """
-        made: Tensor = _Nearest.apply(x, self)  # type: ignore[no-untyped-call]
-        return made
+        points: Tensor = _Nearest.apply(x, self)  # type: ignore[no-untyped-call]
+        return points
 
     def back_to(self, x: Tensor, distances: Tensor, slope: Tensor) -> Tensor:
         """Carry a gradient at what :meth:`project` finds for x back to x, both ``[N, ...]``."""
         generator, starts = self.generator.to(x.device), self._starts(x.device)[_winners(distances)]  # [N, latent]
         low, high = generator.bounds
         parts = zip(*(each.split(self._rows(x)) for each in ((x - low) / (high - low), starts, slope)), strict=True)
-        found = [
+        gradients = [
             pulled_back(
                 generator.module,
                 *part,
@@ -270,7 +272,7 @@ class OntoRange:
             )
             for part in parts
         ]
-        return torch.cat(found)
+        return torch.cat(gradients)
 
     def _starts(self, device: torch.device) -> Tensor:
         latent = self.generator.latent
@@ -304,8 +306,8 @@ class OntoRange:
         Raises:
             BundleError: the generator cannot be rebuilt from them.
         """
-        own = {name.partition("|")[2]: value for name, value in weights.items() if name.startswith("generator|")}
-        return {**made_with, "generator": Generator.restore(made_with["generator"], own)}
+        tensors = {name.partition("|")[2]: value for name, value in weights.items() if name.startswith("generator|")}
+        return {**made_with, "generator": Generator.restore(made_with["generator"], tensors)}
 
 
 def _winners(distances: Tensor) -> Tensor:
@@ -318,10 +320,10 @@ class _Nearest(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, onto: OntoRange) -> Tensor:
-        found = onto.project(x)
+        projection = onto.project(x)
         ctx.onto = onto
-        ctx.save_for_backward(x, found.distances)
-        return found.x
+        ctx.save_for_backward(x, projection.distances)
+        return projection.x
 
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None]:

@@ -9,18 +9,22 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from salus import atomic
-from salus.errors import DataError, ModelError, OptionError
+from salus.errors import DataError, ModelError
 from salus.generative.generator import Generator
 from salus.models.wgan import WGANCritic, WGANGenerator
+from salus.options import check_fields
 from salus.progress import Advance, progress
 from salus.training import Log, seeded
 from salus.training.checkpoint import Checkpoint, optimizer_tensors, restore_optimizer, weights, weights_digest
+
+_Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,30 +44,21 @@ class WGANOptions:
         seed: of every draw.
     """
 
-    epochs: int = 100
-    batch_size: int = 50
-    critic_steps: int = 5
-    penalty: float = 10.0
-    learning_rate: float = 1e-4
-    betas: tuple[float, float] = (0.0, 0.9)
-    latent: int = 128
-    width: int = 64
-    precision: Literal["float32", "bfloat16"] = "float32"
-    seed: int = 0
+    epochs: Annotated[int, Field(ge=1, description="passes over the samples")] = 100
+    batch_size: Annotated[int, Field(ge=1, description="samples a step")] = 50
+    critic_steps: Annotated[int, Field(ge=1, description="steps of the critic to one of the generator")] = 5
+    penalty: Annotated[float, Field(ge=0, description="weight of the gradient penalty")] = 10.0
+    learning_rate: Annotated[float, Field(gt=0, description="of Adam, for both networks")] = 1e-4
+    betas: Annotated[tuple[_Decay, _Decay], Field(description="of Adam")] = (0.0, 0.9)
+    latent: Annotated[int, Field(ge=1, description="size of a latent")] = 128
+    width: Annotated[int, Field(ge=1, description="of both networks")] = 64
+    precision: Annotated[Literal["float32", "bfloat16"], Field(description="bfloat16 trains in mixed precision")] = (
+        "float32"
+    )
+    seed: Annotated[int, Field(ge=0, description="of every draw")] = 0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "critic_steps", "latent", "width", "seed"):
-            value, least = getattr(self, name), 0 if name == "seed" else 1
-            if type(value) is not int or value < least:
-                raise OptionError(f"WGAN: {name}={value!r} will not do; it must be a whole number, {least} or more.")
-        if not 0 <= self.penalty < math.inf:
-            raise OptionError(f"WGAN: penalty={self.penalty} will not do; it must be 0 or more.")
-        if not 0 < self.learning_rate < math.inf:
-            raise OptionError(f"WGAN: learning_rate={self.learning_rate} will not do; it must be above 0.")
-        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
-            raise OptionError(f"WGAN: betas={self.betas} will not do; they must be two numbers from 0 to below 1.")
-        if self.precision not in ("float32", "bfloat16"):
-            raise OptionError(f"WGAN: precision={self.precision!r} is not float32 or bfloat16.")
+        check_fields(self, "WGAN")
 
 
 @dataclass(frozen=True)
@@ -139,25 +134,25 @@ def train_generator(
             history.epochs.append(result)
             if store is not None and folder is not None:
                 store.save(game.parts(), [asdict(one) for one in history.epochs])
-                game.made(bounds, history.epochs, facts).save(folder)
+                game.result(bounds, history.epochs, facts).save(folder)
                 game.show(Path(folder))
             advance(0, note=f"distance {distance:.3f}")
             means = f"distance {distance:.3f}, penalty {penalty:.4f}"
             say(f"epoch {epoch}/{options.epochs}: {means}, {result.seconds:.0f} s")
             if on_epoch is not None:
                 on_epoch(result)
-    return game.made(bounds, history.epochs, facts), history
+    return game.result(bounds, history.epochs, facts), history
 
 
 def _resume(store: Checkpoint, game: _Game) -> WGANHistory:
     """Continue from the file, if it is whole and of this training."""
-    stored = store.load()
-    if stored is None or isinstance(stored, str):
-        return WGANHistory(remarks=[] if stored is None else [stored])
-    game.both.load_state_dict(stored.parts["weights"])
+    snapshot = store.load()
+    if snapshot is None or isinstance(snapshot, str):
+        return WGANHistory(remarks=[] if snapshot is None else [snapshot])
+    game.both.load_state_dict(snapshot.parts["weights"])
     for name, optimizer in game.optimizers.items():
-        restore_optimizer(optimizer, stored.parts.get(name, {}))
-    epochs = [WGANEpoch(**epoch) for epoch in stored.facts]
+        restore_optimizer(optimizer, snapshot.parts.get(name, {}))
+    epochs = [WGANEpoch(**epoch) for epoch in snapshot.facts]
     return WGANHistory(epochs, [f"Training continues after epoch {len(epochs)}, from {store.path}."])
 
 
@@ -195,11 +190,11 @@ class _Game:
 
     def teach_critic(self, real: Tensor) -> Tensor:
         """Take a step of the critic; return the distance and the penalty before it, ``[2]``."""
-        with torch.no_grad(), self._mixed():
+        with torch.no_grad(), self._precision():
             fake = self.generator(self._latents(len(real))).float()
         share = torch.rand(len(real), *(1,) * (real.ndim - 1), device=real.device)
         between = (share * real + (1 - share) * fake).requires_grad_()  # x-hat of Algorithm 1
-        with self._mixed():
+        with self._precision():
             on_real, on_fake = self.critic(torch.cat([real, fake])).float().chunk(2)
             on_between = self.critic(between).float()
         (slopes,) = torch.autograd.grad(on_between.sum(), between, create_graph=True)
@@ -211,9 +206,9 @@ class _Game:
     def teach_generator(self, count: int) -> None:
         """Take a step of the generator, through the critic, whose weights are held."""
         self.critic.requires_grad_(False)
-        with self._mixed():
-            judged = self.critic(self.generator(self._latents(count))).float()
-        self._step("generator", -judged.mean())
+        with self._precision():
+            scores = self.critic(self.generator(self._latents(count))).float()
+        self._step("generator", -scores.mean())
         self.critic.requires_grad_(True)
 
     def _step(self, name: str, loss: Tensor) -> None:
@@ -225,17 +220,17 @@ class _Game:
     def _latents(self, count: int) -> Tensor:
         return torch.randn(count, self.options.latent, device=self.device)
 
-    def _mixed(self) -> torch.autocast:
+    def _precision(self) -> torch.autocast:
         kind = torch.device(self.device).type
         return torch.autocast(kind, torch.bfloat16, enabled=self.options.precision == "bfloat16")
 
-    def made(
+    def result(
         self, bounds: tuple[float, float], epochs: Sequence[WGANEpoch], facts: Mapping[str, Any] | None
     ) -> Generator:
         """Copy the generator as it is now, on the CPU."""
         options = {**asdict(self.options), "epochs": len(epochs), "betas": list(self.options.betas)}
-        told = {"options": options, "samples": len(self.x), "distance": epochs[-1].distance, **(facts or {})}
-        return Generator(copy.deepcopy(self.generator).cpu(), width=self.options.width, bounds=bounds, facts=told)
+        details = {"options": options, "samples": len(self.x), "distance": epochs[-1].distance, **(facts or {})}
+        return Generator(copy.deepcopy(self.generator).cpu(), width=self.options.width, bounds=bounds, facts=details)
 
     def parts(self) -> dict[str, dict[str, Tensor]]:
         """Name all that the next epoch depends on."""
@@ -252,8 +247,8 @@ class _Game:
     @torch.no_grad()
     def show(self, folder: Path) -> None:
         """Draw what the generator makes of the same latents as ever; tables have no picture."""
-        from salus.figures.training import made_picture
+        from salus.figures.training import grid_picture
 
         if self.x.ndim > 2:
             z = torch.randn(64, self.options.latent, generator=torch.Generator().manual_seed(0)).to(self.device)
-            atomic.write_bytes(folder / "samples.png", made_picture(self.generator(z).cpu().numpy()))
+            atomic.write_bytes(folder / "samples.png", grid_picture(self.generator(z).cpu().numpy()))

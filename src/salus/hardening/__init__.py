@@ -1,13 +1,13 @@
 """Training that makes a classifier more robust."""
 
+from salus.hardening.adversarial_training import AdversarialTraining, madry, single_step, trades
 from salus.hardening.dc_gan import augment
 from salus.hardening.ecg_atk_gan import ECGATKGAN, train_ecg_atk_gan
 from salus.hardening.folds import out_of_fold
 from salus.hardening.gan_options import PRESETS, GANOptions, preset
 from salus.hardening.label_cleaning import ConfidentLearning, HighLoss, LabelFinds, without
 from salus.hardening.label_judgement import judge
-from salus.hardening.methods import METHODS, build_method
-from salus.hardening.retraining import AdversarialTraining, madry, single_step, trades
+from salus.hardening.registry import METHODS, build_method
 from salus.hardening.rounds import Rounds, retrain
 
 __all__ = [

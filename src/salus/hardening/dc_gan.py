@@ -69,11 +69,11 @@ def augment(
             with seeded(seed, index, device=device):
                 beats = ((real - low) / (high - low)).to(device)
                 generator, losses = _fit(beats, epochs, advance, label)
-                made = _make(generator, per_class - len(real), device).to(train.x.device)
-            xs.append((low + (high - low) * made).clamp(low, high))
-            ys.append(train.y.new_full((len(made),), index))
+                synthetic = _make(generator, per_class - len(real), device).to(train.x.device)
+            xs.append((low + (high - low) * synthetic).clamp(low, high))
+            ys.append(train.y.new_full((len(synthetic),), index))
             say(
-                f"class {label!r}: {len(made)} beats made after {epochs} epochs on {len(real)}, "
+                f"class {label!r}: {len(synthetic)} beats made after {epochs} epochs on {len(real)}, "
                 f"discriminator loss {losses[0]:.3f}, generator loss {losses[1]:.3f}"
             )
     return fill(train, thinned, torch.cat(xs), torch.cat(ys), per_class, method="DC-GAN")

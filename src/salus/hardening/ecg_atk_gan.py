@@ -23,13 +23,13 @@ from salus.data.balance import smote
 from salus.data.base import Dataset
 from salus.errors import DataError, ModelError
 from salus.hardening.gan_options import PRESETS, GANOptions
-from salus.models.ecg_atk_gan import Discriminator, Generator, Judgement, smooth_noise
+from salus.models.ecg_atk_gan import Discriminator, Generator, HeadLogits, smooth_noise
 from salus.progress import Advance, progress
 from salus.training import Log, seeded
 from salus.training.checkpoint import Checkpoint, optimizer_tensors, restore_optimizer, weights, weights_digest
 
 #: Makes the attacked copy of beats ``(x [N, C, L], y [N])``.
-Attacked = Callable[[Tensor, Tensor], Tensor]
+AttackCopies = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -74,17 +74,17 @@ class ECGATKGAN:
     def synthesize(self, x: Tensor, y: Tensor, *, seed: int = 0, batch_size: int = 512) -> Tensor:
         """Generate beats ``[N, C, L]`` like those given, of their classes ``[N]``."""
         low, high = self.classifier.bounds
-        rng, made = torch.Generator().manual_seed(seed), []
+        rng, parts = torch.Generator().manual_seed(seed), []
         with evaluating(self.generator), torch.no_grad():
             for beats, labels in zip(x.split(batch_size), y.split(batch_size), strict=True):
                 z = smooth_noise(len(beats), beats.shape[2], rng).to(beats.device)
-                made.append(low + (high - low) * self.generator((beats - low) / (high - low), labels, z))
-        return torch.cat(made)
+                parts.append(low + (high - low) * self.generator((beats - low) / (high - low), labels, z))
+        return torch.cat(parts)
 
 
 def train_ecg_atk_gan(
     train: Dataset,
-    attacked: Attacked | None,
+    attacked: AttackCopies | None,
     options: GANOptions | None = None,
     *,
     folder: Path | None = None,
@@ -120,19 +120,18 @@ def train_ecg_atk_gan(
         raise DataError(f"ECG-ATK-GAN is trained on signals; data {train.provenance.name!r} are {train.kind}s.")
     say = log or (lambda line: None)
     parts = _folds(train, options)
-    chosen: tuple[float, _Pair] | None = None
     history = GANHistory()
     with progress("ECG-ATK-GAN", len(parts) * options.epochs) as advance:
-        for number, (learn, held) in enumerate(parts):
-            fold = _Fold(number, train, learn, held, attacked, options, device)
-            pair = fold.train(folder, advance, say, on_epoch)
-            history.epochs += pair.epochs
-            history.remarks += pair.remarks
-            score = max(epoch.score for epoch in pair.epochs)
-            if chosen is None or score > chosen[0]:
-                chosen, history.fold = (score, pair), number
-    assert chosen is not None  # noqa: S101 - there is a fold
-    pair = chosen[1]
+
+        def pairs() -> Iterator[_Pair]:
+            for number, (learn, held_out) in enumerate(parts):
+                fold = _Fold(number, train, learn, held_out, attacked, options, device)
+                pair = fold.train(folder, advance, say, on_epoch)
+                history.epochs += pair.epochs
+                history.remarks += pair.remarks
+                yield pair
+
+        history.fold, pair = max(enumerate(pairs()), key=lambda numbered: numbered[1].score)  # of equals the first
     classifier = Classifier(
         pair.discriminator.cpu(),
         train.classes,
@@ -155,8 +154,8 @@ def _folds(train: Dataset, options: GANOptions) -> list[tuple[Tensor, Tensor]]:
             f"{options.folds} folds."
         )
     folds = StratifiedKFold(options.folds, shuffle=True, random_state=options.seed)
-    dealt = folds.split(np.zeros(len(train)), train.y.numpy())
-    parts = [(torch.from_numpy(learn), torch.from_numpy(held)) for learn, held in dealt]
+    splits = folds.split(np.zeros(len(train)), train.y.numpy())
+    parts = [(torch.from_numpy(learn), torch.from_numpy(held_out)) for learn, held_out in splits]
     return parts[: options.folds_trained]
 
 
@@ -175,6 +174,11 @@ class _Pair:
     epochs: list[GANEpoch]
     remarks: list[str]
 
+    @property
+    def score(self) -> float:
+        """The best of its epochs."""
+        return max(epoch.score for epoch in self.epochs)
+
 
 class _Fold:
     """One training: both networks, their optimizer, and the beats they see."""
@@ -184,8 +188,8 @@ class _Fold:
         number: int,
         train: Dataset,
         learn: Tensor,
-        held: Tensor,
-        attacked: Attacked | None,
+        held_out: Tensor,
+        attacked: AttackCopies | None,
         options: GANOptions,
         device: torch.device | str,
     ) -> None:
@@ -194,11 +198,11 @@ class _Fold:
         balanced = train.subset(learn)
         if options.per_class is not None:
             balanced = smote(balanced, options.per_class, seed=options.seed)
-        self.learn = _Beats.of(balanced, attacked, low, high)
-        self.held = _Beats.of(train.subset(held), attacked, low, high)
+        self.learn = _AttackedBeats.of(balanced, attacked, low, high)
+        self.held_out = _AttackedBeats.of(train.subset(held_out), attacked, low, high)
         channels, length = train.x.shape[1:]
         with seeded(options.seed, 1000 * number):
-            self.discriminator = Discriminator(len(train.classes), channels, length, options.widths).to(device)
+            self.discriminator = Discriminator(len(train.classes), channels, length, widths=options.widths).to(device)
             self.generator = Generator(len(train.classes), channels, skip=options.skip).to(device)
         self.optimizer = torch.optim.Adam(  # it passes over the network that has no gradients
             [*self.discriminator.parameters(), *self.generator.parameters()], options.learning_rate, options.betas
@@ -210,18 +214,18 @@ class _Fold:
         epochs: list[GANEpoch] = []
         remarks: list[str] = []
         best: dict[str, Tensor] = {}
-        both = nn.ModuleDict({"discriminator": self.discriminator, "generator": self.generator})
+        networks = nn.ModuleDict({"discriminator": self.discriminator, "generator": self.generator})
         store = None
         if folder is not None:
-            store = Checkpoint(folder / f"fold-{self.number}.checkpoint", self._key(both))
-            stored = store.load()
-            if isinstance(stored, str):
-                remarks.append(stored)
-            elif stored is not None:
-                both.load_state_dict(stored.parts["weights"])
-                restore_optimizer(self.optimizer, stored.parts["optimizer"])
-                best = stored.parts["best"]
-                epochs = [GANEpoch(**epoch) for epoch in stored.facts]
+            store = Checkpoint(folder / f"fold-{self.number}.checkpoint", self._key(networks))
+            snapshot = store.load()
+            if isinstance(snapshot, str):
+                remarks.append(snapshot)
+            elif snapshot is not None:
+                networks.load_state_dict(snapshot.parts["weights"])
+                restore_optimizer(self.optimizer, snapshot.parts["optimizer"])
+                best = snapshot.parts["best"]
+                epochs = [GANEpoch(**epoch) for epoch in snapshot.facts]
                 remarks.append(f"Fold {self.number} continues after epoch {len(epochs)}, from {store.path}.")
         for remark in remarks:
             say(remark)
@@ -239,11 +243,11 @@ class _Fold:
                 self.number, epoch, real, attacked, classes, fooling, mse, score, time.monotonic() - began
             )
             if not epochs or score >= max(one.score for one in epochs):  # of equals the one that learnt longer
-                best = weights(both)
+                best = weights(networks)
             epochs.append(result)
             if store is not None and folder is not None:
                 optimizer = optimizer_tensors(self.optimizer)
-                parts = {"weights": weights(both), "best": best, "optimizer": optimizer}
+                parts = {"weights": weights(networks), "best": best, "optimizer": optimizer}
                 store.save(parts, [asdict(one) for one in epochs])
                 self._show(folder, epochs)
             advance(0, note=f"fold {self.number + 1}, held-out accuracy {score:.1%}")
@@ -254,7 +258,7 @@ class _Fold:
             )
             if on_epoch is not None:
                 on_epoch(result)
-        both.load_state_dict(best)
+        networks.load_state_dict(best)
         return _Pair(self.discriminator, self.generator, epochs, remarks)
 
     def _pass(self, epoch: int, advance: Advance) -> list[float]:
@@ -289,10 +293,10 @@ class _Fold:
         # The discriminator: recorded beats, then generated ones.
         self.optimizer.zero_grad()
         losses = []
-        for shown, target in ((beats.x, 1.0), (fake.detach(), 0.0)):
-            with self.mixed(), _unrecorded(self.discriminator, when=shown is not beats.x):
-                judged = self.discriminator.judge(shown)
-            adversarial, attacked, classes = self._losses(judged, target, beats)
+        for inputs, target in ((beats.x, 1.0), (fake.detach(), 0.0)):
+            with self.mixed(), _unrecorded(self.discriminator, when=inputs is not beats.x):
+                heads = self.discriminator.judge(inputs)
+            adversarial, attacked, classes = self._losses(heads, target, beats)
             (adversarial + options.lambda_atk * attacked + options.lambda_ary * classes).backward()
             losses.append(torch.stack([adversarial, attacked, classes]).detach().double().cpu())
         self.optimizer.step()
@@ -301,31 +305,31 @@ class _Fold:
         self.optimizer.zero_grad()
         self.discriminator.requires_grad_(False)
         with self.mixed(), _unrecorded(self.discriminator):
-            judged = self.discriminator.judge(fake)
-        fooling, attacked, classes = self._losses(judged, 1.0, beats)
+            heads = self.discriminator.judge(fake)
+        fooling, attacked, classes = self._losses(heads, 1.0, beats)
         mse = (fake - beats.clean).square().mean()  # Eq. 3
-        whole = fooling + options.lambda_atk * attacked + options.lambda_ary * classes + options.lambda_mse * mse
-        whole.backward()
+        loss = fooling + options.lambda_atk * attacked + options.lambda_ary * classes + options.lambda_mse * mse
+        loss.backward()
         self.optimizer.step()
         self.discriminator.requires_grad_(True)
         (real, on_real, classes_real), (synthetic, on_fake, classes_fake) = losses
         generator = torch.stack([fooling, mse]).detach().double().cpu()
         return torch.stack([real + synthetic, (on_real + on_fake) / 2, (classes_real + classes_fake) / 2, *generator])
 
-    def _losses(self, judged: Judgement, target: float, beats: _Batch) -> tuple[Tensor, Tensor, Tensor]:
+    def _losses(self, heads: HeadLogits, target: float, beats: _Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Compute the least-squares adversarial loss, the attack loss and the class loss.
 
         Eq. 4's target for generated beats is -1, which a sigmoid cannot reach; the released code has 0, and so
         has this.
         """
-        adversarial = (judged.real.float().sigmoid() - target).square().mean()
-        logits = judged.attacked.float()
+        adversarial = (heads.real.float().sigmoid() - target).square().mean()
+        logits = heads.attacked.float()
         if self.options.attack_loss == "mae":  # four-attack paper, Eq. 10
             attacked = (logits.softmax(1)[:, 1] - beats.attacked).abs().mean()
         else:  # six-attack paper, Eq. 1
             kappa = torch.tensor(self.options.kappa, device=logits.device)
             attacked = cross_entropy(logits, beats.attacked, weight=kappa)
-        return adversarial, attacked, cross_entropy(judged.classes.float(), beats.y)
+        return adversarial, attacked, cross_entropy(heads.classes.float(), beats.y)
 
     def mixed(self) -> torch.autocast:
         """Compute in mixed precision inside the block, where that is asked for."""
@@ -337,13 +341,13 @@ class _Fold:
         """Accuracy on the held-out beats, clean and attacked."""
         labels = []
         with evaluating(self.discriminator), self.mixed():
-            for rows in torch.arange(len(self.held)).split(1024):
-                batch = self.held.batch(rows, self.device)
+            for rows in torch.arange(len(self.held_out)).split(1024):
+                batch = self.held_out.batch(rows, self.device)
                 labels.append(self.discriminator(batch.x).argmax(1).cpu())
-        return float((torch.cat(labels) == self.held.y).double().mean())
+        return float((torch.cat(labels) == self.held_out.y).double().mean())
 
     def _key(self, both: nn.Module) -> str:
-        parts = (asdict(self.options), self.number, self.learn.fingerprint(), self.held.fingerprint())
+        parts = (asdict(self.options), self.number, self.learn.fingerprint(), self.held_out.fingerprint())
         return hashlib.sha256((repr(parts) + weights_digest(both)).encode()).hexdigest()
 
     @torch.no_grad()
@@ -360,8 +364,8 @@ class _Fold:
         atomic.write_bytes(
             folder / f"fold-{self.number}-losses.png", losses_picture([asdict(epoch) for epoch in epochs])
         )
-        firsts = [int((self.held.y == label).nonzero()[0, 0]) for label in range(len(self.classes))]
-        batch = self.held.batch(torch.tensor(firsts), self.device)
+        firsts = [int((self.held_out.y == label).nonzero()[0, 0]) for label in range(len(self.classes))]
+        batch = self.held_out.batch(torch.tensor(firsts), self.device)
         z = smooth_noise(len(firsts), batch.x.shape[2], torch.Generator().manual_seed(0)).to(self.device)
         with evaluating(self.generator):
             made = self.generator(batch.x, batch.y, z)
@@ -398,7 +402,7 @@ class _Batch:
 
 
 @dataclass(frozen=True, eq=False)
-class _Beats:
+class _AttackedBeats:
     """Clean beats and their attacked copies, scaled to (0, 1)."""
 
     x: Tensor  # [M, C, L]: the clean ones, then the copies
@@ -406,7 +410,7 @@ class _Beats:
     clean: int  # how many are clean
 
     @classmethod
-    def of(cls, beats: Dataset, attacked: Attacked | None, low: float, high: float) -> _Beats:
+    def of(cls, beats: Dataset, attacked: AttackCopies | None, low: float, high: float) -> _AttackedBeats:
         """Attack the beats and put the copies behind them."""
         x, y = beats.x, beats.y
         if attacked is not None:

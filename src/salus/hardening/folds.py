@@ -16,7 +16,7 @@ from torch import Tensor
 from salus.data.base import Dataset
 from salus.errors import DataError
 from salus.training import Log, TrainingOptions, fit_classifier
-from salus.training.checkpoint import Checkpoint, Stored
+from salus.training.checkpoint import Checkpoint, Snapshot
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,13 +70,13 @@ def deal_folds(data: Dataset, folds: int, seed: int = 0) -> Tensor:
                 f"Data {name!r}: {count} {data.group_word}s cannot be dealt to {folds} folds without having one in "
                 "two; ask for fewer folds."
             )
-    dealt = torch.empty(len(y), dtype=torch.int64)
+    fold = torch.empty(len(y), dtype=torch.int64)
     with warnings.catch_warnings():  # of classes with fewer samples than folds, which some folds then lack
         warnings.simplefilter("ignore", UserWarning)
         parts = splitter(folds, shuffle=True, random_state=seed).split(np.zeros(len(y)), y, groups)
         for number, (_, held_out) in enumerate(parts):
-            dealt[torch.from_numpy(held_out)] = number
-    return dealt
+            fold[torch.from_numpy(held_out)] = number
+    return fold
 
 
 def out_of_fold(
@@ -119,25 +119,25 @@ def out_of_fold(
     probabilities = torch.zeros(len(data), len(data.classes), dtype=torch.float64)  # [N, K]
     seen = torch.zeros(len(data), dtype=torch.bool)
     for number in range(folds):
-        held_out, learnt = (fold == number).nonzero()[:, 0], (fold != number).nonzero()[:, 0]
+        held_out, learn = (fold == number).nonzero()[:, 0], (fold != number).nonzero()[:, 0]
         if not len(held_out):
             continue  # a few large patients may leave a fold empty
-        seen[held_out] = torch.isin(data.y[held_out].cpu(), data.y[learnt].cpu())
+        seen[held_out] = torch.isin(data.y[held_out].cpu(), data.y[learn].cpu())
         store = None
         if folder is not None:
             key = hashlib.sha256(repr((*made_of, held_out.tolist())).encode()).hexdigest()
             store = Checkpoint(folder / f"fold-{number}.answers", key)
-            stored = store.load()
-            if isinstance(stored, Stored):
-                probabilities[held_out] = stored.parts["fold"]["probabilities"]
+            snapshot = store.load()
+            if isinstance(snapshot, Snapshot):
+                probabilities[held_out] = snapshot.parts["fold"]["probabilities"]
                 continue
-            if stored is not None:
-                say(stored)
-        say(f"fold {number + 1} of {folds}: learning from {len(learnt)} samples, to judge {len(held_out)}")
+            if snapshot is not None:
+                say(snapshot)
+        say(f"fold {number + 1} of {folds}: learning from {len(learn)} samples, to judge {len(held_out)}")
         training = None if folder is None else folder / f"fold-{number}.checkpoint"
         classifier, _ = fit_classifier(
             name,
-            data.subset(learnt),
+            data.subset(learn),
             validation,
             options,
             model_options=dict(model_options or {}),

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from salus.errors import OptionError, nearest
 from salus.models.ecg_atk_gan import SkipBlock
+from salus.options import check_fields
+
+_Weight = Annotated[float, Field(ge=0)]
+_Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,44 +41,44 @@ class GANOptions:
         seed: of every draw.
     """
 
-    attack_loss: Literal["cross-entropy", "mae"] = "cross-entropy"
-    kappa: tuple[float, float] = (1.0, 1.05)
-    lambda_atk: float = 10.0
-    lambda_ary: float = 10.0
-    lambda_mse: float = 1.0
-    learning_rate: float = 1e-4
-    final_rate: float = 1.0
-    betas: tuple[float, float] = (0.5, 0.999)
-    batch_size: int = 128
-    epochs: int = 100
-    folds: int = 5
-    folds_trained: int | None = None
-    per_class: int | None = 10_000
-    widths: tuple[int, ...] = (32, 64, 128, 256)
-    skip: SkipBlock = "sda"
-    precision: Literal["float32", "bfloat16"] = "float32"
-    seed: int = 0
+    attack_loss: Annotated[
+        Literal["cross-entropy", "mae"], Field(description="of the head that tells attacked from clean beats")
+    ] = "cross-entropy"
+    kappa: Annotated[
+        tuple[_Weight, _Weight], Field(description="weights of clean and attacked beats in the cross-entropy")
+    ] = (1.0, 1.05)
+    lambda_atk: Annotated[_Weight, Field(description="weight of the attacked head's loss")] = 10.0
+    lambda_ary: Annotated[_Weight, Field(description="weight of the class head's loss")] = 10.0
+    lambda_mse: Annotated[_Weight, Field(description="weight of the generator's distance from the clean beat")] = 1.0
+    learning_rate: Annotated[float, Field(gt=0, description="of Adam, for both networks")] = 1e-4
+    final_rate: Annotated[float, Field(ge=0, le=1, description="share of the rate that is left at the last step")] = 1.0
+    betas: Annotated[tuple[_Decay, _Decay], Field(description="of Adam")] = (0.5, 0.999)
+    batch_size: Annotated[int, Field(ge=1, description="beats a step")] = 128
+    epochs: Annotated[int, Field(ge=1, description="passes over the training beats")] = 100
+    folds: Annotated[int, Field(ge=2, description="parts of the cross-validation")] = 5
+    folds_trained: Annotated[
+        Annotated[int, Field(ge=1)] | None, Field(description="how many of them are trained; none for all")
+    ] = None
+    per_class: Annotated[
+        Annotated[int, Field(ge=1)] | None, Field(description="beats that SMOTE brings every class to; none for as is")
+    ] = 10_000
+    widths: Annotated[
+        tuple[Annotated[int, Field(ge=1)], ...],
+        Field(min_length=1, description="of the discriminator's stages, joined by +"),
+    ] = (32, 64, 128, 256)
+    skip: Annotated[SkipBlock, Field(description="the generator's skip blocks")] = "sda"
+    precision: Annotated[Literal["float32", "bfloat16"], Field(description="bfloat16 trains in mixed precision")] = (
+        "float32"
+    )
+    seed: Annotated[int, Field(ge=0, description="of every draw")] = 0
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "epochs"):
-            if getattr(self, name) < 1:
-                raise OptionError(f"ECG-ATK-GAN: {name}={getattr(self, name)} will not do; it must be 1 or more.")
-        if self.folds < 2 or not (self.folds_trained is None or 1 <= self.folds_trained <= self.folds):
+        check_fields(self, "ECG-ATK-GAN")
+        if self.folds_trained is not None and self.folds_trained > self.folds:
             raise OptionError(
-                f"ECG-ATK-GAN: folds={self.folds} with folds_trained={self.folds_trained} will not do; there must be "
-                "2 folds or more, of which 1 or more are trained."
+                f"ECG-ATK-GAN: of {self.folds} folds no {self.folds_trained} can be trained; ask for fewer by "
+                "folds_trained."
             )
-        for name in ("lambda_atk", "lambda_ary", "lambda_mse"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise OptionError(f"ECG-ATK-GAN: {name}={getattr(self, name)} will not do; it must be 0 or more.")
-        if not 0 < self.learning_rate < math.inf:
-            raise OptionError(f"ECG-ATK-GAN: learning_rate={self.learning_rate} will not do; it must be above 0.")
-        if not 0 <= self.final_rate <= 1:
-            raise OptionError(f"ECG-ATK-GAN: final_rate={self.final_rate} will not do; it must be from 0 to 1.")
-        if self.attack_loss not in ("cross-entropy", "mae"):
-            raise OptionError(f"ECG-ATK-GAN: attack_loss={self.attack_loss!r} is not cross-entropy or mae.")
-        if self.skip not in ("sdc", "sda"):
-            raise OptionError(f"ECG-ATK-GAN: skip={self.skip!r} is not sdc or sda.")
 
 
 #: Both papers' settings by name.

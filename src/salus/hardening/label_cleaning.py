@@ -7,15 +7,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from salus.data.base import Change, Dataset, Drop
-from salus.errors import DataError, OptionError, nearest
+from salus.errors import DataError, OptionError
 from salus.hardening.folds import OutOfFold, deal_folds, out_of_fold
-from salus.options import build, split_spec
+from salus.options import check_fields
+from salus.registry import Registry
 from salus.training import Log, TrainingOptions
 
 Action = Literal["drop", "relabel"]
@@ -55,13 +57,12 @@ class LabelCleaning(ABC):
 
     name: ClassVar[str]
 
-    folds: int = 5
-    action: Action = "drop"
-    seed: int = 0
+    folds: Annotated[int, Field(ge=2, description="classifiers that are trained, each without what it is asked")] = 5
+    action: Annotated[Action, Field(description="what becomes of a sample whose label looks wrong")] = "drop"
+    seed: Annotated[int, Field(ge=0, description="of which sample is in which fold")] = 0
 
     def __post_init__(self) -> None:
-        if self.folds < 2:
-            raise OptionError(f"Label cleaning {self.name!r}: folds must be 2 or more, not {self.folds}.")
+        check_fields(self, f"Label cleaning {self.name!r}")
 
     @abstractmethod
     def flag(self, y: Tensor, probabilities: Tensor) -> Tensor:
@@ -160,10 +161,18 @@ class ConfidentLearning(LabelCleaning):
 
     name: ClassVar[str] = "confident-learning"
 
-    filter_by: Literal[
-        "prune_by_noise_rate", "prune_by_class", "both", "confident_learning", "predicted_neq_given",
-        "low_normalized_margin", "low_self_confidence",
-    ] = "prune_by_noise_rate"  # fmt: skip
+    filter_by: Annotated[
+        Literal[
+            "prune_by_noise_rate",
+            "prune_by_class",
+            "both",
+            "confident_learning",
+            "predicted_neq_given",
+            "low_normalized_margin",
+            "low_self_confidence",
+        ],
+        Field(description="how the wrong ones are told, by cleanlab's names"),
+    ] = "prune_by_noise_rate"
 
     def check(self, data: Dataset) -> None:
         """Refuse to begin without cleanlab."""
@@ -186,17 +195,12 @@ class HighLoss(LabelCleaning):
     It always flags its share, whether or not as many labels are wrong, but never all samples of a class.
 
     Attributes:
-        share: of the samples of each given class, above 0 and below 1.
+        share: of the samples of each given class.
     """
 
     name: ClassVar[str] = "high-loss"
 
-    share: float
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 < self.share < 1:
-            raise OptionError(f"Label cleaning {self.name!r}: share must be above 0 and below 1, not {self.share}.")
+    share: Annotated[float, Field(gt=0, lt=1, description="of the samples of each class that are flagged")]
 
     def flag(self, y: Tensor, probabilities: Tensor) -> Tensor:
         """Rank within each class."""
@@ -236,29 +240,18 @@ def without(data: Dataset, finds: LabelFinds, action: Action = "drop") -> Datase
         return replace(data, y=y, provenance=replace(origin, changes=(*origin.changes, change)))
     if bool(finds.flags.all()):
         raise DataError(f"Data {origin.name!r}: every label looks wrong to {finds.method}, so that no sample is left.")
-    kept = data.subset((~finds.flags).nonzero()[:, 0])
+    clean = data.subset((~finds.flags).nonzero()[:, 0])
     drop = Drop("training samples", int(finds.flags.sum()), f"their labels look wrong to {finds.method}")
-    changes = tuple(_moved(change, finds.flags) for change in origin.changes)
-    return replace(kept, provenance=replace(origin, dropped=(*origin.dropped, drop), changes=changes))
+    changes = tuple(_at_new_positions(change, finds.flags) for change in origin.changes)
+    return replace(clean, provenance=replace(origin, dropped=(*origin.dropped, drop), changes=changes))
 
 
-#: Every way by the name that the command line uses.
-CLEANINGS: dict[str, type[LabelCleaning]] = {cls.name: cls for cls in (ConfidentLearning, HighLoss)}
+CLEANINGS: Registry[type[LabelCleaning]] = Registry(
+    "label cleaning", "salus.cleaning", {cls.name: cls for cls in (ConfidentLearning, HighLoss)}, LabelCleaning
+)
 
 
-def parse_cleaning(spec: str, **defaults: Any) -> LabelCleaning:
-    """Make a cleaning from ``high-loss:share=0.1,folds=5``; ``defaults`` hold where it is silent.
-
-    Raises:
-        OptionError: it or an option is unknown (the nearest names are given), or a value makes no sense.
-    """
-    name, options = split_spec(spec, "label cleaning")
-    if name not in CLEANINGS:
-        raise OptionError(f"Unknown label cleaning {name!r}; {nearest(name, CLEANINGS)}")
-    return build(CLEANINGS[name], {**defaults, **options}, f"label cleaning {name!r}")
-
-
-def _moved(change: Change, dropped: Tensor) -> Change:
+def _at_new_positions(change: Change, dropped: Tensor) -> Change:
     """Say what a change did to the samples that are left, at the positions where they are now."""
     rows, labels = torch.tensor(change.indices, dtype=torch.int64), torch.tensor(change.labels, dtype=torch.int64)
     stay, place = ~dropped[rows], (~dropped).cumsum(0) - 1

@@ -8,9 +8,10 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from salus.atomic import write_json, write_tensors
@@ -18,8 +19,8 @@ from salus.attacks import UAP, Attack
 from salus.batches import rows_at_once
 from salus.classifier import Classifier
 from salus.data.base import Dataset, Splits
-from salus.errors import OptionError
 from salus.models.factories import load_weights
+from salus.options import check_fields
 from salus.training import History, Log, TrainingOptions, train
 
 #: Samples that are attacked side by side.
@@ -44,28 +45,34 @@ class Rounds:
         OptionError: a number makes no sense.
     """
 
-    rounds: int = 5
-    epochs: int = 5
-    share: float = 0.5
-    learning_rate: float = 5e-4
-    batch_size: int = 32
-    balance: Literal["none", "weights", "sampling"] | None = None
-    precision: Literal["float32", "bfloat16"] = "float32"
-    seed: int = 0
+    rounds: Annotated[int, Field(ge=1, description="how often the attacked copies are made anew")] = 5
+    epochs: Annotated[int, Field(ge=1, description="of training in each round")] = 5
+    share: Annotated[float, Field(gt=0, le=1, description="of the samples that get a copy in each round")] = 0.5
+    learning_rate: Annotated[float, Field(gt=0, description="the highest of each round's schedule")] = 5e-4
+    batch_size: Annotated[int, Field(ge=1, description="samples a step")] = 32
+    balance: Annotated[
+        Literal["none", "weights", "sampling"] | None, Field(description="how rare classes are made up for")
+    ] = None
+    precision: Annotated[Literal["float32", "bfloat16"], Field(description="bfloat16 trains in mixed precision")] = (
+        "float32"
+    )
+    seed: Annotated[int, Field(ge=0, description="of which samples are attacked, and of their order")] = 0
 
     def __post_init__(self) -> None:
-        if self.rounds < 1:
-            raise OptionError(f"Adversarial retraining: rounds={self.rounds} will not do; it must be 1 or more.")
-        if not 0 < self.share <= 1:
-            raise OptionError(f"Adversarial retraining: share={self.share} is not above 0 and at most 1.")
-        self.training(1)  # refuses the others
+        check_fields(self, "Adversarial retraining")
 
     def training(self, number: int) -> TrainingOptions:
         """Return how the round of this number trains; the thesis keeps what the last epoch leaves."""
         return TrainingOptions(
-            epochs=self.epochs, batch_size=self.batch_size, learning_rate=self.learning_rate, balance=self.balance,
-            patience=self.epochs, keep="last", precision=self.precision, seed=self.seed + number,
-        )  # fmt: skip
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            balance=self.balance,
+            patience=self.epochs,
+            keep="last",
+            precision=self.precision,
+            seed=self.seed + number,
+        )
 
 
 def retrain(
@@ -102,34 +109,39 @@ def retrain(
         StoreError: the disk is full, or the folder is not writable.
     """
     say = log or (lambda line: None)
-    made = copy.deepcopy(classifier).to(device)
+    hardened = copy.deepcopy(classifier).to(device)
     origin = _digest(
         [classifier.fingerprint(), repr(attack), asdict(options), splits.train.fingerprint()],
         splits.validation.fingerprint(),
     )
-    told: list[dict[str, Any]] = []
+    records: list[dict[str, Any]] = []
     for number in range(1, options.rounds + 1):
         place = folder / f"round-{number}"
-        done = _read(place / "round.json", origin)
-        if done is not None:
-            load_weights(made.module, place / "model.safetensors")
-            told.append(done)
+        record = _read(place / "round.json", origin)
+        if record is not None:
+            load_weights(hardened.module, place / "model.safetensors")
+            records.append(record)
             continue
         say(f"round {number}/{options.rounds}: attacking {options.share:.0%} of the samples by {attack.title}")
-        joined, facts = _copies(made, splits, attack, options, number, place, origin)
-        made.module.requires_grad_(True)
+        augmented, facts = _copies(hardened, splits, attack, options, number, place, origin)
+        hardened.module.requires_grad_(True)
         history = train(
-            made.module, joined["train"], joined["validation"], options.training(number),
-            checkpoint=place / "training.checkpoint", device=device, log=log,
-        )  # fmt: skip
-        made.eval()
-        write_tensors(place / "model.safetensors", made.module.state_dict())
-        told.append({"round": number, **facts, **_last(history)})
-        write_json(place / "round.json", {"origin": origin, "facts": told[-1]})
-        del joined
-        for spent in (*place.glob("*.floats"), place / "copies.json", place / "training.checkpoint"):
-            spent.unlink(missing_ok=True)
-    return made.to(classifier.device).eval(), told
+            hardened.module,
+            augmented["train"],
+            augmented["validation"],
+            options.training(number),
+            checkpoint=place / "training.checkpoint",
+            device=device,
+            log=log,
+        )
+        hardened.eval()
+        write_tensors(place / "model.safetensors", hardened.module.state_dict())
+        records.append({"round": number, **facts, **_last(history)})
+        write_json(place / "round.json", {"origin": origin, "facts": records[-1]})
+        del augmented
+        for file in (*place.glob("*.floats"), place / "copies.json", place / "training.checkpoint"):
+            file.unlink(missing_ok=True)
+    return hardened.to(classifier.device).eval(), records
 
 
 def _copies(
@@ -138,27 +150,27 @@ def _copies(
     """Join both parts with the attacked copies of a share of them, or map what an earlier run left of that."""
     place.mkdir(parents=True, exist_ok=True)
     parts = {"train": splits.train, "validation": splits.validation}
-    drawn = {name: _draw(part, options, number, name) for name, part in parts.items()}
+    draws = {name: _draw(part, options, number, name) for name, part in parts.items()}
     facts = _read(place / "copies.json", origin)
-    fooled, moved = 0, None if facts else _mover(attack, classifier, splits.train, drawn["train"])
-    joined = {}
+    fooled, mover = 0, None if facts else _mover(attack, classifier, splits.train, draws["train"])
+    augmented = {}
     for name, part in parts.items():
-        rows = drawn[name]
-        x = _mapped(place / f"{name}.floats", (len(part) + len(rows), *part.x.shape[1:]))
-        if moved is not None:
+        rows = draws[name]
+        x = _map_file(place / f"{name}.floats", (len(part) + len(rows), *part.x.shape[1:]))
+        if mover is not None:
             for first, piece in _pieces(part.x, torch.arange(len(part))):
                 x[first : first + len(piece)] = part.x[piece]
             for first, piece in _pieces(part.x, rows):
-                changed = moved(part.x[piece], part.y[piece])
-                fooled += int((classifier.predict(changed).argmax(1) != part.y[piece]).sum())
-                x[len(part) + first : len(part) + first + len(piece)] = changed
+                x_adv = mover(part.x[piece], part.y[piece])
+                fooled += int((classifier.predict(x_adv).argmax(1) != part.y[piece]).sum())
+                x[len(part) + first : len(part) + first + len(piece)] = x_adv
         groups = None if part.groups is None else torch.cat([part.groups, part.groups[rows]])
-        joined[name] = replace(part, x=x, y=torch.cat([part.y, part.y[rows]]), groups=groups)
+        augmented[name] = replace(part, x=x, y=torch.cat([part.y, part.y[rows]]), groups=groups)
     if facts is None:
-        total = sum(len(rows) for rows in drawn.values())
-        facts = {"copies": len(drawn["train"]), "fooled": fooled / total}
+        total = sum(len(rows) for rows in draws.values())
+        facts = {"copies": len(draws["train"]), "fooled": fooled / total}
         write_json(place / "copies.json", {"origin": origin, "facts": facts})
-    return joined, facts
+    return augmented, facts
 
 
 def _mover(attack: Attack, classifier: Classifier, data: Dataset, rows: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
@@ -184,7 +196,7 @@ def _pieces(x: Tensor, rows: Tensor) -> Iterator[tuple[int, Tensor]]:
         first += len(piece)
 
 
-def _mapped(path: Path, shape: tuple[int, ...]) -> Tensor:
+def _map_file(path: Path, shape: tuple[int, ...]) -> Tensor:
     """Map a file of floats, made where there is none, as a tensor of this shape."""
     return torch.from_file(str(path), shared=True, size=torch.Size(shape).numel(), dtype=torch.float32).view(shape)
 
@@ -198,8 +210,8 @@ def _last(history: History) -> dict[str, Any]:
 def _read(path: Path, origin: str) -> dict[str, Any] | None:
     """Read facts that were stored for this retraining; None where there are none."""
     try:
-        held = json.loads(path.read_text(encoding="utf-8"))
-        return held["facts"] if held["origin"] == origin else None
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return content["facts"] if content["origin"] == origin else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

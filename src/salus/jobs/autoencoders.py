@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from salus.audit.model import several
 from salus.data import Dataset
 from salus.data import load as load_data
 from salus.generative import Repository, RepositoryOptions, train_repository
@@ -55,7 +54,7 @@ def run_autoencoders(
     which: dict[str, Any] = {}
     if members is not None:
         which = {"size": int(members)} if members.isdigit() else {"members": tuple(members.split(","))}
-    given = {"seed": seed, **{key: several(value) for key, value in (training or {}).items()}, **which}
+    given = {"seed": seed, **(training or {}), **which}
     options = build(RepositoryOptions, given, "training")
     splits = load_data(data, seed=seed, **(data_options or {}))
     splits.need_training("a repository of autoencoders")

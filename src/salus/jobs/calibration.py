@@ -9,9 +9,8 @@ from pathlib import Path
 
 import torch
 
-from salus.audit import setup as build
 from salus.audit.plan import Plan
-from salus.data import load as load_data
+from salus.audit.subject import Loaded, Subject, load_splits
 from salus.detectors.multimagnet_calibration import blends, choose_by_accuracy, choose_on_clean, measure
 from salus.detectors.multimagnet_grid import Calibration, Grid
 from salus.errors import CalibrationError, OptionError
@@ -62,19 +61,18 @@ def run_calibration(plan: Plan, repository: Path, out: Path, *, attack: str | No
     store.check_free()
     members, device = Repository.load(repository), find_device(plan.device)
     plan = plan if attack is None else plan.model_copy(update={"attack": (attack,)})
-    splits = load_data(plan.data, seed=plan.seed, **plan.data_options)
-    spec = build.model_spec(plan, splits)
+    splits = load_splits(plan)
     splits.need_training("MultiMagNet's calibration stage")
     engines = [] if attack is None else plan.attacks(splits.test)
     if len(engines) > 1:
         raise OptionError(f"Calibrate against one attack at one eps; {attack!r} has {len(engines)}. Name its eps.")
     n = min(len(splits.calibration), MOST)
     grid = _affordable(len(members), n)
-    own = build.own_classifier(plan, splits)
+    subject = Subject.of(plan, splits)
     members.check_suits(tuple(splits.test.x.shape[1:]), splits.test.bounds)
     with store.locked():
-        store.claim(build.identity(plan, splits), plan.model_dump(mode="json"))
-        classifier = build.trained_classifier(plan, splits, out)[0] if own is None else own[0]
+        store.claim(subject.identity(), plan.model_dump(mode="json"))
+        classifier = subject.classifier(out).classifier
         classifier.to(device)
         members = members.to(device)
         rows = torch.randperm(len(splits.calibration), generator=torch.Generator().manual_seed(plan.seed))[:n]
@@ -94,8 +92,10 @@ def run_calibration(plan: Plan, repository: Path, out: Path, *, attack: str | No
             against = measure(classifier, members, blends(x, labels, seed=plan.seed), grid.measures)
             made = choose_on_clean(clean, against, grid, false_alarm_rate=plan.false_alarm_rate)
         made.save(out / "calibration.json")
-    given = [spec.text] if plan.weights is None else [spec.text, "--weights", str(plan.weights)]
-    model = shlex.join([str(out)] if spec.kind == "network" else given)
+    words = [str(out)]
+    if isinstance(subject.model, Loaded):
+        words = [subject.model.source.text, *([] if plan.weights is None else ["--weights", str(plan.weights)])]
+    model = shlex.join(words)
     return Calibrated(made, out / "calibration.json", model, len(clean), len(against))
 
 

@@ -7,13 +7,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from salus.audit.model import several
-from salus.audit.setup import spaced
 from salus.data import load as load_data
 from salus.generative.generator import Generator
 from salus.generative.wgan import WGANHistory, WGANOptions, train_generator
 from salus.options import build
-from salus.progress import console
+from salus.progress import console, spaced
 from salus.storage import Store, find_device
 
 
@@ -53,7 +51,7 @@ def run_generator(
     """
     store = Store(Path(out), "training")
     store.check_free()
-    given = {"seed": seed, **{key: several(value) for key, value in (training or {}).items()}}
+    given = {"seed": seed, **(training or {})}
     options = build(WGANOptions, given, "training")
     splits = load_data(data, seed=seed, **(data_options or {}))
     splits.need_training("a generator")

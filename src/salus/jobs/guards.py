@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from salus.audit import setup as build
+from salus.audit.model import Network
 from salus.audit.plan import Plan
-from salus.data import load as load_data
+from salus.audit.subject import Subject
 from salus.errors import DataError, OptionError
 from salus.guard import Guard
 from salus.storage import Store
@@ -36,21 +36,21 @@ def fit_bundle(plan: Plan, out: Path) -> FittedBundle:
     Raises:
         SalusError: the plan, the data, the model or the folder cannot be used.
     """
-    if len(plan.defences) != 1:
-        raise OptionError(f"A bundle holds one guard; {len(plan.defences)} were named. Join parts with A+B.")
-    store = Store(out)
+    defences = plan.defences()
+    if len(defences) != 1:
+        raise OptionError(f"A bundle holds one guard; {len(defences)} were named. Join parts with A+B.")
+    defence, store = defences[0], Store(out)
     store.check_free()
-    splits = load_data(plan.data, seed=plan.seed, **plan.data_options)
-    build.model_spec(plan, splits)
-    own = build.own_classifier(plan, splits)
-    build.check_defences(plan, splits, build.untrained_classifier(plan, splits) if own is None else own[0])
+    subject = Subject.of(plan)
+    splits = subject.splits
+    defence.check(splits, subject.sketch(), plan.seed, trained_here=isinstance(subject.model, Network))
     with store.locked():
-        store.claim({**build.identity(plan, splits), "defence": plan.defences[0]}, plan.model_dump(mode="json"))
-        classifier = own[0] if own is not None else build.trained_classifier(plan, splits, out)[0]
-        guard = build.fitted_guard(plan.defences[0], plan, classifier, splits, out / "trainings")
+        store.claim({**subject.identity(), "defence": defence.spec}, plan.model_dump(mode="json"))
+        guard = defence.fit(subject.classifier(out).classifier, splits, plan.seed, out / "trainings")
         guard.save(out)
         shutil.rmtree(out / "trainings", ignore_errors=True)
-        (out / "run.json").unlink()  # both served to go on after a kill, and are not part of the bundle
+        for file in ("run.json", "training.json"):  # they served to go on after a kill, and are not part of the bundle
+            (out / file).unlink(missing_ok=True)
     verdict = guard(splits.test.x)
     right = verdict.answers == splits.test.y
     return FittedBundle(guard, len(splits.test), float((~verdict.accepted).float().mean()), float(right.float().mean()))
@@ -85,9 +85,7 @@ def judge_file(bundle: Path, inputs: Path, *, factory: str | None = None) -> str
         label = int(verdict.labels[i])
         name = guard.classifier.classes[label]
         accepted = bool(verdict.accepted[i])
-        writer.writerow(
-            [i, name if accepted else "rejected", str(accepted).lower(), name,
-             f"{float(verdict.probabilities[i, label]):.6f}",
-             *(f"{float(score[i]):.4f}" for score in verdict.scores.values())]
-        )  # fmt: skip
+        answer = [i, name if accepted else "rejected", str(accepted).lower(), name]
+        scores = (f"{float(score[i]):.4f}" for score in verdict.scores.values())
+        writer.writerow([*answer, f"{float(verdict.probabilities[i, label]):.6f}", *scores])
     return text.getvalue()

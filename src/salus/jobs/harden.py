@@ -13,19 +13,16 @@ from typing import Any
 
 import salus
 from salus.atomic import write_json
-from salus.attacks import Attack
-from salus.attacks.registry import split_attack
-from salus.audit import setup as build
-from salus.audit.model import several
+from salus.attacks import ATTACKS, Attack
 from salus.audit.plan import Plan, marks
-from salus.audit.run import whole_test
+from salus.audit.results import whole_test
+from salus.audit.subject import Loaded, Subject, load_splits
 from salus.classifier import Classifier
 from salus.data import Splits
-from salus.data import load as load_data
 from salus.errors import BundleError, OptionError
-from salus.hardening.methods import WORKING, Method, Task, build_method
-from salus.options import split_spec
-from salus.progress import console
+from salus.hardening import METHODS
+from salus.hardening.base import WORKING, Method, Task
+from salus.progress import console, spaced
 from salus.storage import Store, find_device, versions
 from salus.threats import full_strength
 
@@ -65,28 +62,25 @@ def run_hardening(spec: str, plan: Plan, out: Path | str, *, attack: str | None 
     """
     store = Store(Path(out), "hardening")
     store.check_free()
-    name, options = split_spec(spec, "hardening")
-    method = build_method(name, {key: several(value) for key, value in options.items()}, seed=plan.seed)
+    method: Method = METHODS.parse(spec, seed=plan.seed)
+    name = method.name
     if attack is not None and not method.copies:
         raise OptionError(f"--attack goes with methods that train on attacked copies; {name!r} has options of its own.")
-    splits = load_data(plan.data, seed=plan.seed, **plan.data_options)
+    splits = load_splits(plan)
     splits.need_training(f"hardening by {name!r}")
     plan = _plan_of(method, plan, attack, splits)
     find_device(plan.device)
-    task = _task(method, plan, splits)
+    subject = Subject.of(plan, splits)
+    task = _task(method, subject)
     method.check(splits, task)
-    own = build.own_classifier(plan, splits)
-    if own is None:
-        build.untrained_classifier(plan, splits)  # refuses what does not suit the data
     made_of = {"method": name, "options": method.settings(), "attack": _plain(task.attack)}
     with store.locked():
-        store.claim({**build.identity(plan, splits), **made_of}, plan.model_dump(mode="json"))
+        store.claim({**subject.identity(), **made_of}, plan.model_dump(mode="json"))
         done = _finished(store.folder)
         if done is None:
             if method.copies:
-                plain = build.trained_classifier(plan, splits, store.folder / WORKING / "plain") if own is None else own
-                task = replace(task, victim=plain[0])
-            classifier, told = method.train(splits, task, store.folder, build.spaced(console.print))
+                task = replace(task, victim=subject.classifier(store.folder / WORKING / "plain").classifier)
+            classifier, told = method.train(splits, task, store.folder, spaced(console.print))
             if classifier.name != name:
                 classifier.name = f"{classifier.name} hardened by {name}"
             classifier.save(store.folder)
@@ -100,11 +94,6 @@ def run_hardening(spec: str, plan: Plan, out: Path | str, *, attack: str | None 
 def _plan_of(method: Method, plan: Plan, attack: str | None, splits: Splits) -> Plan:
     """Complete the plan: the attack that makes the copies, and the network that they are computed on."""
     if not method.copies:
-        if build.model_spec(plan, splits).kind != "network":
-            raise OptionError(
-                f"Hardening {method.name!r} trains one of Salus's networks from the start; {plan.model!r} is used as "
-                "it is: name a network by --model, such as ecg-cnn."
-            )
         return plan.model_copy(update={"attack": ()})
     low, high = splits.train.bounds
     attack = attack or f"pgd:eps={COPIES_EPS * (high - low):g},steps=10"
@@ -113,13 +102,22 @@ def _plan_of(method: Method, plan: Plan, attack: str | None, splits: Splits) -> 
     return plan.model_copy(update={"attack": (attack,)})
 
 
-def _task(method: Method, plan: Plan, splits: Splits) -> Task:
-    training = build.training_options(plan, splits)
+def _task(method: Method, subject: Subject) -> Task:
+    plan, splits = subject.plan, subject.splits
     if method.copies:
         return Task(attack=_attack(plan, splits), device=plan.device)
-    spec = build.model_spec(plan, splits)
+    if isinstance(subject.model, Loaded):
+        raise OptionError(
+            f"Hardening {method.name!r} trains one of Salus's networks from the start; {plan.model!r} is used as it "
+            "is: name a network by --model, such as ecg-cnn."
+        )
+    network = subject.model
     return Task(
-        network=spec.name, sizes=spec.options, training=training, limits=marks(splits.train), device=plan.device
+        network=network.name,
+        sizes=network.options,
+        training=subject.training,
+        limits=marks(splits.train),
+        device=plan.device,
     )
 
 
@@ -128,7 +126,7 @@ def _attack(plan: Plan, splits: Splits) -> Attack:
     made = plan.attacks(splits.test)
     if len(made) != 1:
         raise OptionError(f"--attack {plan.attack[0]!r} names no eps; write one, such as eps=0.01.")
-    return made[0] if "early_stop" in split_attack(plan.attack[0])[1] else full_strength(made[0])
+    return made[0] if "early_stop" in ATTACKS.split(plan.attack[0])[1] else full_strength(made[0])
 
 
 def _plain(attack: Attack | None) -> Any:

@@ -9,11 +9,10 @@ from typing import Any
 
 import salus
 from salus.atomic import write_json
-from salus.audit import setup as build
-from salus.audit.cleaning import LIST, check_cleaning, find_wrong, in_words
+from salus.audit.cleaning import LIST, find_wrong, in_words
 from salus.audit.plan import Plan
-from salus.data import load as load_data
-from salus.hardening.label_cleaning import LabelFinds
+from salus.audit.subject import Subject
+from salus.hardening.label_cleaning import CLEANINGS, LabelFinds
 from salus.storage import Store, find_device, versions
 
 #: How wrong labels are found where no method is named.
@@ -52,17 +51,15 @@ def run_labels(plan: Plan, out: Path | str, *, command: str = "") -> FoundLabels
     """
     store = Store(Path(out), "label search")
     store.check_free()
-    shared = plan.model_copy(update={"clean_labels": None, "threat_model": ()})
-    plan = shared.model_copy(update={"clean_labels": plan.clean_labels or METHOD})
-    splits, _ = build.dealt(plan, load_data(plan.data, seed=plan.seed, **plan.data_options))
+    method = plan.clean_labels or METHOD
+    plan = plan.model_copy(update={"clean_labels": method, "threat_model": ()})
+    cleaning, subject = CLEANINGS.parse(method, seed=plan.seed), Subject.of(plan)
     find_device(plan.device)
-    check_cleaning(plan, splits)
-    build.own_classifier(plan, splits)  # refuses --weights
-    build.untrained_classifier(plan, splits)  # refuses what does not suit the data
-    training = build.training_options(plan, splits)
+    splits = subject.splits
     with store.locked():
-        store.claim(build.identity(shared, splits), plan.model_dump(mode="json"))
-        finds, facts = find_wrong(plan, splits, store.folder)
+        # Asked again by another method, it is the same search.
+        store.claim({**subject.identity(), "label cleaning": None}, plan.model_dump(mode="json"))
+        finds, facts = find_wrong(subject, cleaning, store.folder)
         page = {
             "salus": salus.__version__,
             "versions": versions(),
@@ -71,7 +68,7 @@ def run_labels(plan: Plan, out: Path | str, *, command: str = "") -> FoundLabels
             "seed": plan.seed,
             "device": plan.device,
             "data": {**splits.describe(), "fingerprint": splits.train.fingerprint()},
-            "model": {"name": build.model_spec(plan, splits).text, "training": asdict(training)},
+            "model": {"name": subject.network.text, "training": asdict(subject.training)},
             "poison": [change.what for change in splits.train.provenance.changes],
             "labels": facts,
         }

@@ -30,7 +30,7 @@ def flat(values: Values, name: str) -> NDArray[Any]:
     return array
 
 
-def matched(names: str, *arrays: NDArray[Any]) -> None:
+def check_lengths(names: str, *arrays: NDArray[Any]) -> None:
     """Check that arrays, named in one string for the message, have one length.
 
     Raises:

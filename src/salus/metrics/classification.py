@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from salus.errors import DataError
-from salus.metrics.arrays import Values, flat, matched
+from salus.metrics.arrays import Values, check_lengths, flat
 from salus.metrics.detection import auc
 from salus.metrics.intervals import Rate, proportion
 
@@ -128,7 +128,7 @@ def score_auc(
         )
     patients = None if groups is None else flat(groups, "groups")
     if patients is not None:
-        matched("y and groups", true, patients)
+        check_lengths("y and groups", true, patients)
     areas = {}
     for index, name in enumerate(classes):
         of_class = true == index
@@ -139,5 +139,5 @@ def score_auc(
 
 def _pair(y: Values, labels: Values) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     true, answer = flat(y, "y").astype(np.int64), flat(labels, "labels").astype(np.int64)
-    matched("y and labels", true, answer)
+    check_lengths("y and labels", true, answer)
     return true, answer

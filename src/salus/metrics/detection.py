@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from salus.errors import DataError
-from salus.metrics.arrays import Values, flat, matched
+from salus.metrics.arrays import Values, check_lengths, flat
 from salus.metrics.intervals import CONFIDENCE, Rate, wilson
 
 #: Fewer attacked inputs than this carry no AUC.
@@ -46,8 +46,8 @@ def auc(
     else:
         of_clean = flat(clean_groups, "clean groups")
         of_adversarial = flat(adversarial_groups, "adversarial groups")
-        matched("clean scores and their groups", clean, of_clean)
-        matched("adversarial scores and their groups", adversarial, of_adversarial)
+        check_lengths("clean scores and their groups", clean, of_clean)
+        check_lengths("adversarial scores and their groups", adversarial, of_adversarial)
         groups = np.concatenate([of_clean, of_adversarial])
 
     ranks = rankdata(np.concatenate([clean, adversarial]))  # ties share their middle rank
@@ -94,6 +94,6 @@ def _spread(length: NDArray[Any], points: int) -> NDArray[np.int64]:
     """Pick positions evenly along a rising length from 0 to 2, first and last among them."""
     if len(length) <= points:
         return np.arange(len(length))
-    picked = np.searchsorted(length, np.linspace(0, length[-1], max(2, points)))
-    picked[0], picked[-1] = 0, len(length) - 1
-    return np.unique(picked)
+    indices = np.searchsorted(length, np.linspace(0, length[-1], max(2, points)))
+    indices[0], indices[-1] = 0, len(length) - 1
+    return np.unique(indices)

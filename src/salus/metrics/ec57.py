@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from salus.errors import DataError
-from salus.metrics.arrays import Values, flat, matched
+from salus.metrics.arrays import Values, check_lengths, flat
 from salus.metrics.classification import REJECTED
 
 #: (class, true class) whose beats are no false positives of the class. EC57 does not count a fusion of a
@@ -31,7 +31,7 @@ class ClassFigures(TypedDict):
     positive_predictivity: float | None
 
 
-class Row(TypedDict):
+class EC57Row(TypedDict):
     """One line of the table.
 
     Attributes:
@@ -60,7 +60,7 @@ class AttackedFigures(ClassFigures):
 
 
 class AttackedRow(TypedDict):
-    """One line of the table with clean and attacked figures side by side; as ``Row`` otherwise."""
+    """One line of the table with clean and attacked figures side by side; as ``EC57Row`` otherwise."""
 
     kind: Literal["record", "gross", "average"]
     record: str
@@ -68,7 +68,7 @@ class AttackedRow(TypedDict):
     classes: dict[str, AttackedFigures]
 
 
-class _Counts(NamedTuple):
+class _ClassCounts(NamedTuple):
     """Of a class in one record."""
 
     beats: int
@@ -76,7 +76,9 @@ class _Counts(NamedTuple):
     false: int
 
 
-def ec57_table(y: Values, labels: Values, records: Values, classes: Sequence[str] = ("N", "S", "V", "F")) -> list[Row]:
+def ec57_table(
+    y: Values, labels: Values, records: Values, classes: Sequence[str] = ("N", "S", "V", "F")
+) -> list[EC57Row]:
     """Sensitivity and positive predictivity of each class in each record, then gross and average.
 
     The standard reports S (its SVEB) and V (VEB); N and F are counted alike. A fusion beat (F) answered V is
@@ -99,20 +101,20 @@ def ec57_table(y: Values, labels: Values, records: Values, classes: Sequence[str
     """
     true, answer = flat(y, "y").astype(np.int64), flat(labels, "labels").astype(np.int64)
     record = flat(records, "records")
-    matched("y, labels and records", true, answer, record)
+    check_lengths("y, labels and records", true, answer, record)
     k = len(classes)
     if len(true) and not (true.min() >= 0 and max(true.max(), answer.max()) < k and answer.min() >= REJECTED):
         raise DataError(f"y and labels must be indices of the {k} classes {', '.join(classes)}, or -1 in labels.")
     names, of_record = np.unique(record, return_inverse=True)
     # One more column for the rejected: index -1 is the last.
-    counted = np.zeros((len(names), k, k + 1), np.int64)
-    np.add.at(counted, (of_record, true, answer), 1)  # [R, K, K + 1]
+    matrices = np.zeros((len(names), k, k + 1), np.int64)
+    np.add.at(matrices, (of_record, true, answer), 1)  # [R, K, K + 1]
 
-    counts = [[_count(matrix, index, classes) for index in range(k)] for matrix in counted]
+    counts = [[_count(matrix, index, classes) for index in range(k)] for matrix in matrices]
     rows = [_row("record", str(name), classes, of_class) for name, of_class in zip(names, counts, strict=True)]
-    pooled = [_count(counted.sum(0), index, classes) for index in range(k)]
-    gross = _row("gross", "gross", classes, pooled)
-    average: Row = {"kind": "average", "record": "average", "beats": gross["beats"], "classes": {}}
+    totals = [_count(matrices.sum(0), index, classes) for index in range(k)]
+    gross = _row("gross", "gross", classes, totals)
+    average: EC57Row = {"kind": "average", "record": "average", "beats": gross["beats"], "classes": {}}
     for name in classes:
         of_records = [row["classes"][name] for row in rows]
         average["classes"][name] = {
@@ -154,18 +156,18 @@ def ec57_under_attack(
     return table
 
 
-def _count(matrix: NDArray[np.int64], index: int, classes: Sequence[str]) -> _Counts:
+def _count(matrix: NDArray[np.int64], index: int, classes: Sequence[str]) -> _ClassCounts:
     false = sum(
         int(matrix[true, index])
         for true, name in enumerate(classes)
         if true != index and (classes[index], name) not in EXEMPT
     )
-    return _Counts(int(matrix[index].sum()), int(matrix[index, index]), false)
+    return _ClassCounts(int(matrix[index].sum()), int(matrix[index, index]), false)
 
 
 def _row(
-    kind: Literal["record", "gross", "average"], record: str, classes: Sequence[str], counts: Sequence[_Counts]
-) -> Row:
+    kind: Literal["record", "gross", "average"], record: str, classes: Sequence[str], counts: Sequence[_ClassCounts]
+) -> EC57Row:
     figures: dict[str, ClassFigures] = {
         name: {
             "beats": beats,
@@ -182,5 +184,5 @@ def _share(count: int, of: int) -> float | None:
 
 
 def _mean(figures: Sequence[float | None]) -> float | None:
-    defined = [figure for figure in figures if figure is not None]
-    return float(np.mean(defined)) if defined else None
+    values = [figure for figure in figures if figure is not None]
+    return float(np.mean(values)) if values else None

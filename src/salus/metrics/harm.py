@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from salus.errors import DataError
-from salus.metrics.arrays import Values, flat, matched
+from salus.metrics.arrays import Values, check_lengths, flat
 from salus.metrics.intervals import Rate, mean_value
 
 
@@ -49,7 +49,7 @@ class HarmWeights:
     def of(self, y: Values, labels: Values) -> NDArray[np.float64]:
         """The cost of each answer ``[N]``; -1 is a rejection."""
         true, answer = flat(y, "y").astype(np.int64), flat(labels, "labels").astype(np.int64)
-        matched("y and labels", true, answer)
+        check_lengths("y and labels", true, answer)
         table = np.column_stack([np.array(self.matrix), np.array(self.rejected)])  # [K, K + 1], the answer -1 last
         costs: NDArray[np.float64] = table[true, answer]
         return costs

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from salus.metrics.arrays import Values, flat, matched
+from salus.metrics.arrays import Values, check_lengths, flat
 from salus.metrics.classification import REJECTED, confusion
 from salus.metrics.intervals import proportion
 
@@ -38,7 +38,7 @@ def health(
     if not len(positive_indices):
         return None
     true, answer = flat(y, "y"), flat(labels, "labels")
-    matched("y and labels", true, answer)
+    check_lengths("y and labels", true, answer)
     patients = None if groups is None else flat(groups, "groups")
     ill, called_ill = np.isin(true, list(positive_indices)), np.isin(answer, list(positive_indices))
     rejected = answer == REJECTED
@@ -49,14 +49,14 @@ def health(
 
 
 def _figures(
-    ill: NDArray[Any], called_ill: NDArray[Any], counted: NDArray[Any], patients: NDArray[Any] | None
+    ill: NDArray[Any], called_ill: NDArray[Any], base: NDArray[Any], patients: NDArray[Any] | None
 ) -> dict[str, Any]:
-    answers = np.where(counted, ~called_ill, REJECTED)
+    answers = np.where(base, ~called_ill, REJECTED)
     return {
-        "n": int(counted.sum()),
+        "n": int(base.sum()),
         "confusion": confusion(~ill, answers, SIDES),
-        **proportion(ill == called_ill, counted, patients).named("accuracy"),
-        **proportion(~called_ill, ill & counted, patients).named("fnr"),
-        **proportion(~ill, ~called_ill & counted, patients).named("npv"),
-        **proportion(called_ill, ill & counted, patients).named("sensitivity"),
+        **proportion(ill == called_ill, base, patients).named("accuracy"),
+        **proportion(~called_ill, ill & base, patients).named("fnr"),
+        **proportion(~ill, ~called_ill & base, patients).named("npv"),
+        **proportion(called_ill, ill & base, patients).named("sensitivity"),
     }

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from salus.errors import DataError
-from salus.metrics.arrays import Values, flat, matched
+from salus.metrics.arrays import Values, check_lengths, flat
 
 CONFIDENCE = 0.95
 
@@ -65,7 +65,7 @@ def proportion(
     """
     hit = flat(hits, "hits").astype(bool)
     base = np.ones_like(hit) if of is None else flat(of, "of").astype(bool)
-    matched("hits and of", hit, base)
+    check_lengths("hits and of", hit, base)
     n = int(base.sum())
     if n == 0:
         return Rate(None, None, None, 0)
@@ -74,7 +74,7 @@ def proportion(
         low, high = wilson(count, n)
     else:
         patients = flat(groups, "groups")
-        matched("hits and groups", hit, patients)
+        check_lengths("hits and groups", hit, patients)
         low, high = _bootstrap(hit[base], patients[base], seed, resamples)
     value = count / n
     return Rate(value, min(low, value), max(high, value), n)
@@ -115,7 +115,7 @@ def mean_value(
             f"Values from 0 to {most:g} were announced, but they reach from {value.min():g} to {value.max():g}."
         )
     patients = np.arange(n) if groups is None else flat(groups, "groups")
-    matched("values and groups", value, patients)
+    check_lengths("values and groups", value, patients)
     low, high = _bootstrap(value / most, patients, seed, resamples)
     mean = float(value.mean())
     return Rate(mean, min(low * most, mean), max(high * most, mean), n)
@@ -141,22 +141,22 @@ def mean_proportion(hits: Sequence[Values], of: Sequence[Values], groups: Values
     """
     from scipy.stats import norm
 
-    counted: list[tuple[float, float]] = []  # share, effective samples
+    shares: list[tuple[float, float]] = []  # share, effective samples
     n = 0
-    for found, whole in zip(hits, of, strict=True):
-        hit, base = flat(found, "hits").astype(bool), flat(whole, "of").astype(bool)
+    for hit_values, base_values in zip(hits, of, strict=True):
+        hit, base = flat(hit_values, "hits").astype(bool), flat(base_values, "of").astype(bool)
         patients = np.arange(len(hit)) if groups is None else flat(groups, "groups")
-        matched("hits, of and groups", hit, base, patients)
+        check_lengths("hits, of and groups", hit, base, patients)
         if base.any():
             n += int(base.sum())
-            counted.append((float(hit[base].mean()), _effective(hit[base], patients[base])))
-    if not counted:
+            shares.append((float(hit[base].mean()), _effective(hit[base], patients[base])))
+    if not shares:
         return Rate(None, None, None, 0)
-    value, size = np.array(counted).T  # [K], [K]
+    value, size = np.array(shares).T  # [K], [K]
     z = float(norm.ppf((1 + CONFIDENCE) / 2))
-    added = z * z / len(value)
-    shrunk = (value * size + added / 2) / (size + added)
-    half = z * float(np.sqrt((shrunk * (1 - shrunk) / (size + added)).sum())) / len(value)
+    extra = z * z / len(value)
+    shrunk = (value * size + extra / 2) / (size + extra)
+    half = z * float(np.sqrt((shrunk * (1 - shrunk) / (size + extra)).sum())) / len(value)
     mean, centre = float(value.mean()), float(shrunk.mean())
     return Rate(mean, min(mean, max(0.0, centre - half)), max(mean, min(1.0, centre + half)), n)
 

@@ -50,11 +50,11 @@ def ssim(original: Tensor, other: Tensor, *, data_range: float = 1.0) -> Tensor:
         raise DataError(f"Structural similarity needs signals of at least {WINDOW} samples; these have {a.shape[2]}.")
     if not data_range > 0:
         raise DataError(f"data_range must be above 0, the span of the values, but it is {data_range}.")
-    mean_a, mean_b = _windowed(a), _windowed(b)  # [N, C, L - 6]
+    mean_a, mean_b = _window_mean(a), _window_mean(b)  # [N, C, L - 6]
     unbiased = WINDOW / (WINDOW - 1)
-    var_a = unbiased * (_windowed(a * a) - mean_a * mean_a)
-    var_b = unbiased * (_windowed(b * b) - mean_b * mean_b)
-    cov = unbiased * (_windowed(a * b) - mean_a * mean_b)
+    var_a = unbiased * (_window_mean(a * a) - mean_a * mean_a)
+    var_b = unbiased * (_window_mean(b * b) - mean_b * mean_b)
+    cov = unbiased * (_window_mean(a * b) - mean_a * mean_b)
     c1, c2 = (_K1 * data_range) ** 2, (_K2 * data_range) ** 2
     luminance = (2 * mean_a * mean_b + c1) / (mean_a.square() + mean_b.square() + c1)
     structure = (2 * cov + c2) / (var_a + var_b + c2)
@@ -113,7 +113,7 @@ def similarities(original: Tensor, other: Tensor, *, data_range: float = 1.0) ->
     }
 
 
-def _windowed(signals: Tensor) -> Tensor:
+def _window_mean(signals: Tensor) -> Tensor:
     """Mean over every window that lies inside: ``[N, C, L]`` to ``[N, C, L - 6]``."""
     return signals.unfold(2, WINDOW, 1).mean(-1)
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from salus.errors import DataError, nearest
-from salus.metrics.arrays import Values, flat, matched
+from salus.metrics.arrays import Values, check_lengths, flat
 from salus.metrics.classification import REJECTED, confusion
 from salus.metrics.health import health
 from salus.metrics.intervals import Rate, mean_proportion, proportion
@@ -49,24 +49,24 @@ def thesis_figures(
         DataError: lengths differ, or a map names a class that is none.
     """
     true, answer = flat(y, "y").astype(np.int64), flat(labels, "labels").astype(np.int64)
-    matched("y and labels", true, answer)
+    check_lengths("y and labels", true, answer)
     for name, ill in positive.items():
         for word in ill:
             if word not in classes:
                 raise DataError(f"Health map {name!r} has {word!r}, which is no class; {nearest(word, classes)}")
     accepted = answer != REJECTED
     right = true == answer
-    averaged = [k for k in range(len(classes)) if bool((accepted & (true == k)).any())]
-    found, spared = [answer == k for k in averaged], [answer != k for k in averaged]
-    of_class, of_others = [accepted & (true == k) for k in averaged], [accepted & (true != k) for k in averaged]
+    present = [k for k in range(len(classes)) if bool((accepted & (true == k)).any())]
+    hits, clears = [answer == k for k in present], [answer != k for k in present]
+    of_class, of_others = [accepted & (true == k) for k in present], [accepted & (true != k) for k in present]
     return {
         "n": int(accepted.sum()),
         "rejected": int((~accepted).sum()),
         "confusion": confusion(true, answer, classes),
-        "averaged": [classes[k] for k in averaged],
+        "averaged": [classes[k] for k in present],
         **proportion(right, accepted, groups).named("accuracy"),
-        **mean_proportion(found, of_class, groups).named("macro_recall"),
-        **mean_proportion(spared, of_others, groups).named("macro_specificity"),
+        **mean_proportion(hits, of_class, groups).named("macro_recall"),
+        **mean_proportion(clears, of_others, groups).named("macro_specificity"),
         **proportion(~right, accepted, groups).named("error_rate"),
         **_fooling(answer, clean_labels, groups).named("fooling_rate"),
         "health": {
@@ -81,5 +81,5 @@ def _fooling(answer: Any, clean_labels: Values | None, groups: Values | None) ->
     if clean_labels is None:
         return Rate(None, None, None, 0)
     before = flat(clean_labels, "clean labels").astype(np.int64)
-    matched("labels and clean labels", answer, before)
+    check_lengths("labels and clean labels", answer, before)
     return proportion(answer != before, (answer != REJECTED) & (before != REJECTED), groups)

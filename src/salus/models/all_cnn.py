@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from salus.errors import ModelError
+from salus.models.options import Count, Dropout
 from salus.models.signal import together
+from salus.options import checked
 
 INPUT_DROPOUT = 0.2
 
@@ -29,17 +33,21 @@ class AllCNN(nn.Module):
         workshop 2015, arXiv:1412.6806, Tables 1 and 2.
     """
 
+    @checked
     def __init__(
         self,
         channels: int,
         classes: int,
-        widths: tuple[int, ...] = (96, 192),
-        dropout: float = 0.5,
-        batch_norm: bool = False,
+        *,
+        widths: Annotated[
+            tuple[Count, Count], Field(description="channels of the first three convolutions, and of those after them")
+        ] = (96, 192),
+        dropout: Dropout = 0.5,
+        batch_norm: Annotated[
+            bool, Field(description="batch normalisation after all convolutions but the last")
+        ] = False,
     ) -> None:
         super().__init__()
-        if len(widths) != 2:
-            raise ModelError(f"Model 'all-cnn': widths has {len(widths)} numbers; it must have two.")
         narrow, wide = widths
 
         def conv(before: int, after: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import pairwise
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from salus.errors import ModelError
+from salus.models.options import Count, Hidden
 from salus.models.signal import together
+from salus.options import Words, checked
 
 KERNELS, STRIDES = (8, 6, 5), (2, 2, 1)  # of model F's convolutions
 
@@ -30,9 +33,8 @@ class ModelE(nn.Module):
         "Defense-GAN", ICLR 2018, arXiv:1805.06605.
     """
 
-    def __init__(
-        self, channels: int, height: int, width: int, classes: int, hidden: Sequence[int] = (200, 200)
-    ) -> None:
+    @checked
+    def __init__(self, channels: int, height: int, width: int, classes: int, *, hidden: Hidden = (200, 200)) -> None:
         super().__init__()
         sizes = (channels * height * width, *hidden)
         layers = [nn.Sequential(nn.Linear(before, after), nn.ReLU()) for before, after in pairwise(sizes)]
@@ -63,10 +65,21 @@ class ModelF(nn.Module):
         See :class:`ModelE`.
     """
 
-    def __init__(self, channels: int, height: int, width: int, classes: int, widths: Sequence[int] = (64, 128)) -> None:
+    @checked
+    def __init__(
+        self,
+        channels: int,
+        height: int,
+        width: int,
+        classes: int,
+        *,
+        widths: Annotated[
+            tuple[Count, ...],
+            Field(min_length=2, max_length=3, description="channels of each convolution, joined by +"),
+            Words("two or three whole numbers from 1 up, joined by +"),
+        ] = (64, 128),
+    ) -> None:
         super().__init__()
-        if len(widths) not in (2, 3):
-            raise ModelError(f"Model 'model-f': widths has {len(widths)} numbers; it must have two or three.")
         stages: list[nn.Module] = []
         sides = [height, width]
         for i, (before, after) in enumerate(zip((channels, *widths[:-1]), widths, strict=True)):

@@ -12,12 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from salus.models.ecg_cnn import Trunk
+from salus.models.options import Dropout, Widths
 from salus.models.signal import conv, conv_block, spread, together
+from salus.options import checked
 
 SkipBlock = Literal["sdc", "sda"]
 
 
-class Judgement(NamedTuple):
+class HeadLogits(NamedTuple):
     """What the discriminator's heads say of N beats."""
 
     real: Tensor  # [N] logits: a recorded beat, not a synthesized one
@@ -40,13 +42,15 @@ class Discriminator(nn.Module):
         dropout: share of the trunk's values that training drops before the heads (the released code's 0.2).
     """
 
+    @checked
     def __init__(
         self,
         classes: int,
         channels: int = 1,
         length: int = 280,
-        widths: Sequence[int] = (32, 64, 128, 256),
-        dropout: float = 0.2,
+        *,
+        widths: Widths = (32, 64, 128, 256),
+        dropout: Dropout = 0.2,
     ) -> None:
         super().__init__()
         self.trunk = Trunk(channels, length, widths, kernels=(3, 3))
@@ -55,10 +59,10 @@ class Discriminator(nn.Module):
         self.attacked = nn.Linear(self.trunk.size, 2)
         self.classes = nn.Linear(self.trunk.size, classes)
 
-    def judge(self, x: Tensor) -> Judgement:
+    def judge(self, x: Tensor) -> HeadLogits:
         """Let all heads judge ``x [N, C, L]``."""
         states = self.dropout(self.trunk(x))
-        return Judgement(self.real(states)[:, 0], self.attacked(states), self.classes(states))
+        return HeadLogits(self.real(states)[:, 0], self.attacked(states), self.classes(states))
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute class logits ``[N, K]``; the other heads run too, so that detectors can read them."""
@@ -110,13 +114,13 @@ class Generator(nn.Module):
         """
         label = nn.functional.one_hot(y, self.n_classes).to(x.dtype)[:, :, None].expand(-1, -1, x.shape[2])
         states = spread(torch.cat([x, label, z], dim=1))  # [N, C + K + 1, 1, L]
-        joined = []
+        stages = []
         for residual, down, skip in zip(self.residual, self.down, self.skip, strict=True):
             states = residual(states)
-            joined.append(skip(states))
+            stages.append(skip(states))
             states = down(states)  # [N, width, 1, L / 2]
         for up in self.up:
-            beside = joined.pop()
+            beside = stages.pop()
             states = up(states)[..., : beside.shape[-1]] + beside
         beats: Tensor = self.out(states).sigmoid().squeeze(2)
         return beats

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from salus.models.options import Dropout, Kernels, Widths
 from salus.models.signal import conv_block, spread, together
+from salus.options import checked
 
 
 class Trunk(nn.Sequential):
@@ -22,8 +24,8 @@ class Trunk(nn.Sequential):
     def __init__(self, channels: int, length: int, widths: Sequence[int], kernels: Sequence[int]) -> None:
         stages: list[nn.Module] = []
         for before, after in zip((channels, *widths[:-1]), widths, strict=True):
-            wide, halving = kernels[0], kernels[-1]
-            stages.append(nn.Sequential(conv_block(before, after, wide), conv_block(after, after, halving, stride=2)))
+            kernel, halving = kernels[0], kernels[-1]
+            stages.append(nn.Sequential(conv_block(before, after, kernel), conv_block(after, after, halving, stride=2)))
             length = (length + 2 * ((halving - 1) // 2) - halving) // 2 + 1
         super().__init__(*stages)
         self.size = widths[-1] * length
@@ -52,14 +54,16 @@ class ECGCNN(nn.Module):
         kernels: samples that the two convolutions of a stage see.
     """
 
+    @checked
     def __init__(
         self,
         classes: int,
         channels: int = 1,
         length: int = 280,
-        widths: Sequence[int] = (16, 32, 128),
-        dropout: float = 0.2,
-        kernels: Sequence[int] = (3, 3),
+        *,
+        widths: Widths = (16, 32, 128),
+        dropout: Dropout = 0.2,
+        kernels: Kernels = (3, 3),
     ) -> None:
         super().__init__()
         self.trunk = Trunk(channels, length, widths, kernels)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool1d
 
 from salus.errors import ModelError
 from salus.models.ecg_cnn import Trunk
+from salus.models.options import Dropout, Kernels, Width, Widths
+from salus.options import checked
 
 
 class ECGContext(nn.Module):
@@ -34,17 +37,19 @@ class ECGContext(nn.Module):
         ModelError: there is no wave beside the figures.
     """
 
+    @checked
     def __init__(
         self,
         classes: int,
         channels: int = 2,
         length: int = 280,
-        widths: Sequence[int] = (16, 32, 64, 128),
-        kernels: Sequence[int] = (7, 5),
-        positions: int = 18,
-        hidden: int = 128,
-        dropout: float = 0.2,
-        figures: int = 14,
+        *,
+        widths: Widths = (16, 32, 64, 128),
+        kernels: Kernels = (7, 5),
+        positions: Annotated[int, Field(ge=1, description="positions that the last stage is averaged to")] = 18,
+        hidden: Width = 128,
+        dropout: Dropout = 0.2,
+        figures: Annotated[int, Field(ge=1, description="figures that the last channel holds")] = 14,
     ) -> None:
         super().__init__()
         if channels < 2:

@@ -80,9 +80,9 @@ def read_program(content: bytes, place: str) -> tuple[nn.Module, bytes]:
         for name, value in records.items():
             archive.write_bytes(name, value)
         archive.write_bytes("data/sample_inputs/model.pt", b"")
-    checked = buffer.getvalue()
+    package = buffer.getvalue()
     try:
-        program = load_pt2(io.BytesIO(checked)).exported_programs["model"]
+        program = load_pt2(io.BytesIO(package)).exported_programs["model"]
     except Exception as error:  # the loader of an unstable format fails in many ways
         reason = str(error).strip().rpartition("\n")[2]
         raise ModelError(
@@ -102,7 +102,7 @@ def read_program(content: bytes, place: str) -> tuple[nn.Module, bytes]:
         warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.")
         warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
         module: nn.Module = unflatten(program)
-    return module, checked
+    return module, package
 
 
 def _checked_records(content: bytes, place: str) -> dict[str, bytes]:

@@ -119,13 +119,13 @@ def fitting(module: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tenso
 
 def misfit(module: nn.Module, weights: Mapping[str, Tensor]) -> str:
     """Say in one sentence why weights do not fit a module; empty when they do."""
-    own = module.state_dict()
-    lacking, spare = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
+    needs = module.state_dict()
+    lacking, spare = sorted(needs.keys() - weights.keys()), sorted(weights.keys() - needs.keys())
     if lacking:
-        return f"the model needs {lacking[0]!r}, which they lack ({len(lacking)} of {len(own)} missing)."
+        return f"the model needs {lacking[0]!r}, which they lack ({len(lacking)} of {len(needs)} missing)."
     if spare:
         return f"they hold {spare[0]!r}, which the model does not have ({len(spare)} of {len(weights)})."
-    for name, value in own.items():
+    for name, value in needs.items():
         if isinstance(value, Tensor) and value.shape != weights[name].shape:
             return f"{name!r} has shape {list(weights[name].shape)}; the model needs {list(value.shape)}."
     return ""

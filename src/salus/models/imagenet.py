@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from salus.errors import ModelError
 
 #: Of ImageNet's colours: torchvision's weights take images from which these are subtracted and divided out.
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+Scale = Annotated[float, Field(gt=0, description="how many times as many channels as published every layer has")]
+StemStride = Annotated[
+    Literal[1, 2], Field(description="of the first convolution: 2, as published, or 1, for small images")
+]
 
 
 class Colours(nn.Module):
@@ -45,7 +54,7 @@ def check_images(name: str, channels: int, height: int, width: int, smallest: in
         )
 
 
-def scaled(channels: int, width: float, name: str) -> int:
+def scale_channels(channels: int, width: float, name: str) -> int:
     """Say how many channels a layer of a network has that is so many times as wide as published.
 
     Raises:
@@ -58,15 +67,3 @@ def scaled(channels: int, width: float, name: str) -> int:
             "0.5, 0.25 and 0.125 will."
         )
     return round(number)
-
-
-def check_stem_stride(name: str, stem_stride: int) -> None:
-    """Refuse a stride of the first convolution other than the published one and none.
-
-    Raises:
-        ModelError: it is neither 1 nor 2.
-    """
-    if stem_stride not in (1, 2):
-        raise ModelError(
-            f"Model {name!r}: stem_stride={stem_stride} will not do; it must be 2, as published, or 1 for small images."
-        )

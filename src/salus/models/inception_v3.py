@@ -7,9 +7,11 @@ from typing import Any
 
 from torch import Tensor, channels_last, nn
 
-from salus.models.imagenet import Colours, check_images, check_stem_stride, scaled
+from salus.models.imagenet import Colours, Scale, StemStride, check_images, scale_channels
+from salus.models.options import Dropout
 from salus.models.signal import together
 from salus.models.torchvision_ops import load_torchvision
+from salus.options import checked
 
 NAME = "inception-v3"
 SMALLEST = {2: 75, 1: 39}  # pixels, by the stride of the stem: one is left at the end
@@ -46,25 +48,26 @@ class InceptionV3(nn.Module):
 
     spare_weights = ("AuxLogits.",)  # that published files hold beside the network's own
 
+    @checked
     def __init__(
         self,
         channels: int,
         rows: int,
         columns: int,
         classes: int,
-        width: float = 1.0,
-        stem_stride: int = 2,
-        dropout: float = 0.5,
+        *,
+        width: Scale = 1.0,
+        stem_stride: StemStride = 2,
+        dropout: Dropout = 0.5,
     ) -> None:
         super().__init__()
-        check_stem_stride(NAME, stem_stride)
         remedy = f" ({SMALLEST[1]}x{SMALLEST[1]} with stem_stride=1)" if stem_stride == 2 else ""
         check_images(NAME, channels, rows, columns, SMALLEST[stem_stride], remedy)
         self.colours = Colours(HALF, HALF)
-        published = _published(width, dropout)
-        published.Conv2d_1a_3x3.conv.stride = (stem_stride, stem_stride)
-        published.fc = nn.Linear(scaled(2048, width, NAME), classes)
-        for name, part in published.named_children():
+        network = _torchvision_network(width, dropout)
+        network.Conv2d_1a_3x3.conv.stride = (stem_stride, stem_stride)
+        network.fc = nn.Linear(scale_channels(2048, width, NAME), classes)
+        for name, part in network.named_children():
             self.add_module(name, part)
         together(self)
 
@@ -76,17 +79,17 @@ class InceptionV3(nn.Module):
         return states
 
 
-def _published(width: float, dropout: float) -> Any:
+def _torchvision_network(width: float, dropout: float) -> Any:
     """Build torchvision's network, every convolution so many times as wide."""
     inception = load_torchvision().models.inception
 
     def convolution(before: int, after: int, **options: Any) -> nn.Module:
-        seen = before if before == 3 else scaled(before, width, NAME)  # the colours stay three
-        layer: nn.Module = inception.BasicConv2d(seen, scaled(after, width, NAME), **options)
+        channels = before if before == 3 else scale_channels(before, width, NAME)  # the colours stay three
+        layer: nn.Module = inception.BasicConv2d(channels, scale_channels(after, width, NAME), **options)
         return layer
 
-    mixed = [getattr(inception, f"Inception{letter}") for letter in "ABCDE"]
-    blocks = [convolution, *(partial(block, conv_block=convolution) for block in mixed), inception.InceptionAux]
+    kinds = [getattr(inception, f"Inception{letter}") for letter in "ABCDE"]
+    blocks = [convolution, *(partial(block, conv_block=convolution) for block in kinds), inception.InceptionAux]
     # Its own draw of weights, and no warning that it may change; the head's is PyTorch's usual one.
     return inception.Inception3(aux_logits=False, inception_blocks=blocks, init_weights=True, dropout=dropout)
 

@@ -40,8 +40,8 @@ def _is(part: nn.Module, *kinds: type[nn.Module]) -> bool:
     if isinstance(part, kinds):
         return True
     type_name = getattr(type(part), "type_name", None)
-    named = str(type_name(part) or "") if callable(type_name) else ""
-    return named.endswith(tuple(f".{kind.__module__.rpartition('.')[2]}.{kind.__name__}" for kind in kinds))
+    word = str(type_name(part) or "") if callable(type_name) else ""
+    return word.endswith(tuple(f".{kind.__module__.rpartition('.')[2]}.{kind.__name__}" for kind in kinds))
 
 
 @torch.no_grad()
@@ -78,7 +78,7 @@ def watched(module: nn.Module, layers: Sequence[str], name: str) -> Iterator[Map
         ModelError: there is no such layer.
     """
     parts = named_layers(module)
-    seen: dict[str, Tensor] = {}
+    states: dict[str, Tensor] = {}
     with ExitStack() as hooks:
         for layer in layers:
             word, slash, suffix = layer.partition("/")
@@ -86,28 +86,28 @@ def watched(module: nn.Module, layers: Sequence[str], name: str) -> Iterator[Map
             if not (word == "logits" or last or word in parts) or (slash and suffix != "flat"):
                 raise ModelError(f"Classifier {name!r} has no layer {layer!r}; {nearest(word, layer_names(module))}")
             if word == "logits":
-                hooks.callback(module.register_forward_hook(_keep_output(seen, layer, flat=True)).remove)
+                hooks.callback(module.register_forward_hook(_keep_output(states, layer, flat=True)).remove)
             elif word == "penultimate":
                 for part in last:
-                    hooks.callback(part.register_forward_pre_hook(_keep_input(seen, layer)).remove)
+                    hooks.callback(part.register_forward_pre_hook(_keep_input(states, layer)).remove)
             else:
-                keeper = _keep_output(seen, layer, flat=suffix == "flat")
+                keeper = _keep_output(states, layer, flat=suffix == "flat")
                 hooks.callback(parts[word].register_forward_hook(keeper).remove)
-        yield seen
+        yield states
 
 
-def _keep_input(seen: dict[str, Tensor], layer: str) -> Callable[..., None]:
+def _keep_input(states: dict[str, Tensor], layer: str) -> Callable[..., None]:
     """Keep the input of the layer that runs last, because each overwrites the one before."""
 
     def keep(module: nn.Module, inputs: tuple[Any, ...]) -> None:
         if inputs and isinstance(inputs[0], Tensor):
             positions = inputs[0].ndim > 2 and not _is(module, nn.Linear)  # a convolution's, to be averaged over
-            seen[layer] = inputs[0].flatten(2).mean(2) if positions else inputs[0].flatten(1)
+            states[layer] = inputs[0].flatten(2).mean(2) if positions else inputs[0].flatten(1)
 
     return keep
 
 
-def _keep_output(seen: dict[str, Tensor], layer: str, *, flat: bool) -> Callable[..., None]:
+def _keep_output(states: dict[str, Tensor], layer: str, *, flat: bool) -> Callable[..., None]:
     def keep(module: nn.Module, inputs: Any, output: Any) -> None:
         value = output[0] if isinstance(output, (tuple, list)) and output else output
         if not isinstance(value, Tensor) or value.ndim == 0:
@@ -115,6 +115,6 @@ def _keep_output(seen: dict[str, Tensor], layer: str, *, flat: bool) -> Callable
         if value.ndim > 2:
             value = value.flatten(1) if flat else value.flatten(2).mean(2)  # [N, C, ...] to [N, D]
         rows = value if value.ndim == 2 else value[:, None]
-        seen[layer] = rows.clone()  # the next layer may work in place
+        states[layer] = rows.clone()  # the next layer may work in place
 
     return keep

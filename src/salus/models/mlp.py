@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import pairwise
 
 from torch import Tensor, nn
+
+from salus.models.options import Hidden
+from salus.options import checked
 
 
 class MLP(nn.Module):
@@ -17,7 +19,8 @@ class MLP(nn.Module):
         hidden: width of each hidden layer.
     """
 
-    def __init__(self, features: int, classes: int, hidden: Sequence[int] = (64, 64)) -> None:
+    @checked
+    def __init__(self, features: int, classes: int, *, hidden: Hidden = (64, 64)) -> None:
         super().__init__()
         widths = (features, *hidden)
         layers: list[nn.Module] = []

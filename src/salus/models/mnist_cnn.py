@@ -6,7 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from salus.errors import ModelError
+from salus.models.options import Dropout
 from salus.models.signal import together
+from salus.options import checked
 
 SMALLEST = 16  # pixels: one is left after the second pooling
 WIDTHS = (32, 64)
@@ -30,7 +32,8 @@ class MNISTCNN(nn.Module):
         Meng and Chen, "MagNet", ACM CCS 2017, Table 1.
     """
 
-    def __init__(self, channels: int, height: int, width: int, classes: int, dropout: float = 0.5) -> None:
+    @checked
+    def __init__(self, channels: int, height: int, width: int, classes: int, *, dropout: Dropout = 0.5) -> None:
         super().__init__()
         if min(height, width) < SMALLEST:
             raise ModelError(f"Model 'mnist-cnn' takes images of {SMALLEST}x{SMALLEST} or more, not {height}x{width}.")

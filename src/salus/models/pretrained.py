@@ -14,7 +14,7 @@ from torch import nn
 from salus.errors import ModelError
 from salus.models.factories import fitting, misfit, read_weights
 from salus.models.layers import last_layer
-from salus.models.registry import build_model
+from salus.models.registry import build_model, read_options
 from salus.models.torchvision_ops import load_torchvision
 
 #: The networks that torchvision brings weights of ImageNet for, by its names.
@@ -42,8 +42,14 @@ def initial_model(name: str, shape: Sequence[int], classes: int, options: Mappin
 
 
 def architecture(name: str, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Say what it takes to build the network again; a saved one has its own weights, and needs no others."""
-    return {"name": name, "options": _without(options)}
+    """Say what it takes to build the network again; a saved one has its own weights, and needs no others.
+
+    Text stands there as what it means, ``16+32`` as a list, so that it counts as the same network.
+    """
+    kept = {key.replace("-", "_"): value for key, value in _without(options).items()}
+    meant = read_options(name, {key: value for key, value in kept.items() if isinstance(value, str)})
+    lists = {key: list(value) if isinstance(value, tuple) else value for key, value in meant.items()}
+    return {"name": name, "options": {**kept, **lists}}
 
 
 def pretrained_digest(name: str, options: Mapping[str, Any] | None) -> str | None:
@@ -97,9 +103,9 @@ def _take(module: nn.Module, name: str, shape: Sequence[int], file: Path) -> Non
     weights = fitting(module, read_weights(file))
     head = last_layer(module.eval(), torch.zeros(1, *shape))
     module.train()
-    for key, own in module.state_dict().items():
-        if key.startswith(f"{head}.") and key in weights and weights[key].shape[:1] != own.shape[:1]:
-            weights[key] = own
+    for key, value in module.state_dict().items():
+        if key.startswith(f"{head}.") and key in weights and weights[key].shape[:1] != value.shape[:1]:
+            weights[key] = value
     if reason := misfit(module, weights):
         raise ModelError(f"The pretrained weights {file} do not fit {name!r} with these options: {reason}")
     module.load_state_dict(weights)

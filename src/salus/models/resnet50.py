@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor, channels_last, nn
 
-from salus.models.imagenet import Colours, check_images, check_stem_stride, scaled
+from salus.models.imagenet import Colours, Scale, StemStride, check_images, scale_channels
 from salus.models.signal import together
 from salus.models.torchvision_ops import load_torchvision
+from salus.options import checked
 
 NAME = "resnet50"
 SMALLEST = 32  # pixels: one is left after five halvings
@@ -37,13 +38,20 @@ class ResNet50(nn.Module):
         halved by their 3x3 convolution, as in torchvision.
     """
 
+    @checked
     def __init__(
-        self, channels: int, rows: int, columns: int, classes: int, width: float = 1.0, stem_stride: int = 2
+        self,
+        channels: int,
+        rows: int,
+        columns: int,
+        classes: int,
+        *,
+        width: Scale = 1.0,
+        stem_stride: StemStride = 2,
     ) -> None:
         super().__init__()
         check_images(NAME, channels, rows, columns, SMALLEST)
-        check_stem_stride(NAME, stem_stride)
-        narrow, *inner = (scaled(number, width, NAME) for number in (64, 64, 128, 256, 512))
+        narrow, *inner = (scale_channels(number, width, NAME) for number in (64, 64, 128, 256, 512))
         self.colours = Colours()
         self.conv1 = nn.Conv2d(3, narrow, 7, stem_stride, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(narrow)

@@ -28,7 +28,7 @@ FIELDS = {"name": str, "classes": list, "bounds": list, "shape": list, "notes": 
 
 
 @dataclass(frozen=True, eq=False)
-class Saved:
+class SavedModel:
     """What a folder held: what ``model.json`` says, the module with its weights, its program if it is one."""
 
     card: Mapping[str, Any]
@@ -48,7 +48,7 @@ def write(folder: Path, card: Mapping[str, Any], module: nn.Module, program: byt
     atomic.write_json(folder / "model.json", {"format": FORMAT, "version": VERSION, **card, **hashes})
 
 
-def read(folder: Path, factory: str | None) -> Saved:
+def read(folder: Path, factory: str | None) -> SavedModel:
     """Read what :func:`write` wrote; the code that a file names is never imported.
 
     Raises:
@@ -65,7 +65,7 @@ def read(folder: Path, factory: str | None) -> Saved:
     if reason := misfit(module, weights):
         raise BundleError(f"The weights in {folder} do not fit the model: {reason}")
     module.load_state_dict(weights, strict=True)
-    return Saved(card, module, program)
+    return SavedModel(card, module, program)
 
 
 def _sha256(content: bytes) -> str:
@@ -134,9 +134,9 @@ def _build(folder: Path, card: Mapping[str, Any], factory: str | None) -> tuple[
     elif factory is not None:
         module = call_factory(factory)
     else:
-        known = f" ({architecture['factory']!r})" if "factory" in architecture else ""
+        hint = f" ({architecture['factory']!r})" if "factory" in architecture else ""
         raise BundleError(
-            f"The model in {folder} was built by the user's own code{known}, and Salus imports no code "
+            f"The model in {folder} was built by the user's own code{hint}, and Salus imports no code "
             "because a file names it; say which function builds it: factory='package.module:function'."
         )
     return (LogOfProbabilities(module) if architecture.get("outputs") == "probabilities" else module), program

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import pairwise
 
 from torch import Tensor, nn
 
 from salus.errors import ModelError
+from salus.models.options import Dropout, Width, Widths
+from salus.options import checked
 
 
 class Shaker(nn.Module):
@@ -31,14 +32,16 @@ class Shaker(nn.Module):
         using generative adversarial networks", IEEE Access 8:35592-35605, 2020.
     """
 
+    @checked
     def __init__(
         self,
         classes: int,
         channels: int = 1,
         length: int = 280,
-        widths: Sequence[int] = (32, 64, 128, 256),
-        hidden: int = 128,
-        dropout: float = 0.5,
+        *,
+        widths: Widths = (32, 64, 128, 256),
+        hidden: Width = 128,
+        dropout: Dropout = 0.5,
     ) -> None:
         super().__init__()
         if length < 2 ** len(widths):

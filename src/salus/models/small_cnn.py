@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from torch import Tensor, nn
+
+from salus.models.options import Width, Widths
+from salus.options import checked
 
 
 class SmallCNN(nn.Module):
@@ -17,7 +18,8 @@ class SmallCNN(nn.Module):
         hidden: width of the hidden linear layer.
     """
 
-    def __init__(self, channels: int, classes: int, widths: Sequence[int] = (32, 64, 128), hidden: int = 64) -> None:
+    @checked
+    def __init__(self, channels: int, classes: int, *, widths: Widths = (32, 64, 128), hidden: Width = 64) -> None:
         super().__init__()
         stages: list[nn.Module] = []
         for i, (before, after) in enumerate(zip((channels, *widths[:-1]), widths, strict=True)):

@@ -17,7 +17,7 @@ SCHEMAS = (
     "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
 )
 
-_kept: list[torch.library.Library] = []  # a library's definitions live as long as the object does
+_libraries: list[torch.library.Library] = []  # a library's definitions live as long as the object does
 
 
 def load_torchvision() -> ModuleType:
@@ -30,7 +30,7 @@ def load_torchvision() -> ModuleType:
         ModelError: torchvision is not installed, or cannot be imported.
     """
     try:
-        return _imported()
+        return _import()
     except ModuleNotFoundError as error:
         raise ModelError("This needs torchvision, which is not installed: pip install 'salus[images]'.") from error
     except (RuntimeError, ImportError) as error:
@@ -38,7 +38,7 @@ def load_torchvision() -> ModuleType:
             raise ModelError(f"torchvision cannot be imported: {error}.") from error
         declare_operators()
     try:
-        return _imported()
+        return _import()
     except (RuntimeError, ImportError) as error:
         raise ModelError(
             f"torchvision cannot be imported beside torch {torch.__version__}: {error}. "
@@ -53,10 +53,10 @@ def declare_operators() -> None:
         name = schema.partition("(")[0]
         if not hasattr(torch.ops.torchvision, name):
             library.define(schema)
-    _kept.append(library)
+    _libraries.append(library)
 
 
-def _imported() -> ModuleType:
+def _import() -> ModuleType:
     """Import torchvision; after a failure no half of it stays behind."""
     before = set(sys.modules)
     try:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from salus.models.imagenet import Colours, check_images
+from salus.models.options import Dropout
 from salus.models.torchvision_ops import load_torchvision
+from salus.options import checked
 
 SMALLEST = 32  # pixels: one is left after the fifth pooling
 
@@ -31,7 +33,8 @@ class VGG19(nn.Module):
         arXiv:1409.1556, configuration E.
     """
 
-    def __init__(self, channels: int, height: int, width: int, classes: int, dropout: float = 0.5) -> None:
+    @checked
+    def __init__(self, channels: int, height: int, width: int, classes: int, *, dropout: Dropout = 0.5) -> None:
         super().__init__()
         check_images("vgg19", channels, height, width, SMALLEST)
         network = load_torchvision().models.vgg19(weights=None, num_classes=classes, dropout=dropout)

@@ -43,7 +43,7 @@ class WGANGenerator(nn.Module):
         super().__init__()
         self.shape, self.latent = tuple(shape), latent
         channels, *self.size = _as_image(shape)
-        self.seed_shape = (4 * width, *_halved(self.size, 3))
+        self.seed_shape = (4 * width, *_halve(self.size, 3))
         self.seed = nn.Linear(latent, math.prod(self.seed_shape))
         widths = (4 * width, 2 * width, width)
         kernel, stride, padding = _form(self.size)
@@ -51,7 +51,7 @@ class WGANGenerator(nn.Module):
             self.doublings = nn.ModuleList(nn.Conv2d(*pair, 1) for pair in pairwise((*widths, channels)))
         else:
             spare = (stride[0] - 1, stride[1] - 1)
-            cut = [all(side > 1 and side % 2 for side in _halved(self.size, times)) for times in (2, 1)]
+            cut = [all(side > 1 and side % 2 for side in _halve(self.size, times)) for times in (2, 1)]
             self.doublings = nn.ModuleList(
                 (_Cut if odd else nn.ConvTranspose2d)(*pair, kernel, stride, padding, spare)
                 for pair, odd in zip(pairwise(widths), cut, strict=True)
@@ -64,7 +64,7 @@ class WGANGenerator(nn.Module):
         """Make samples ``[M, *shape]`` from ``z [M, latent]``."""
         states = self.seed(z).unflatten(1, self.seed_shape).contiguous(memory_format=torch.channels_last)
         for number, doubling in enumerate(self.doublings):
-            height, width = _halved(self.size, 2 - number)
+            height, width = _halve(self.size, 2 - number)
             states = doubling(states.relu())[..., :height, :width]  # [M, width, H / 4, W / 4], then / 2, then / 1
         made: Tensor = states.sigmoid().reshape(len(z), *self.shape)
         return made
@@ -84,7 +84,7 @@ class WGANCritic(nn.Module):
         kernel, stride, padding = _form(size)
         widths = (channels, width, 2 * width, 4 * width)
         self.halvings = nn.ModuleList(nn.Conv2d(*pair, kernel, stride, padding) for pair in pairwise(widths))
-        self.head = nn.Linear(widths[-1] * math.prod(_halved(size, 3)), 1)
+        self.head = nn.Linear(widths[-1] * math.prod(_halve(size, 3)), 1)
         _draw_weights(self)
         together(self)
 
@@ -111,20 +111,20 @@ class _Cut(nn.ConvTranspose2d):
         for row, column in _PARITIES:
             taps = self.weight[:, :, row::2, column::2].flip(2, 3).transpose(0, 1)  # [after, before, 3 or 2, 3 or 2]
             places.append(conv2d(x, taps, self.bias, padding=(1 - row, 1 - column)))
-        made: Tensor = _Interleaved.apply(*places)  # type: ignore[no-untyped-call]
-        return made
+        image: Tensor = _Interleave.apply(*places)  # type: ignore[no-untyped-call]
+        return image
 
 
-class _Interleaved(torch.autograd.Function):
+class _Interleave(torch.autograd.Function):
     """Lays pixels of each parity in their places. Autograd's own way back would copy all of them four times."""
 
     @staticmethod
     def forward(ctx: Any, *places: Tensor) -> Tensor:
         rows, columns = (places[0].shape[axis] + places[3].shape[axis] for axis in (2, 3))
-        made = places[0].new_empty(*places[0].shape[:2], rows, columns).contiguous(memory_format=torch.channels_last)
-        for (row, column), own in zip(_PARITIES, places, strict=True):
-            made[:, :, row::2, column::2] = own
-        return made
+        image = places[0].new_empty(*places[0].shape[:2], rows, columns).contiguous(memory_format=torch.channels_last)
+        for (row, column), pixels in zip(_PARITIES, places, strict=True):
+            image[:, :, row::2, column::2] = pixels
+        return image
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
@@ -148,9 +148,8 @@ class _ToFewChannels(nn.ConvTranspose2d):
         kernel = taps.permute(1, 3, 5, 0, 2, 4).flatten(0, 2)  # [after 2 2, before, 3, 3]
         places = conv2d(x, kernel, padding=(kernel.shape[2] // 2, kernel.shape[3] // 2))
         places = places.unflatten(1, (-1, rows, columns)).permute(0, 1, 4, 2, 5, 3)  # [M, after, H, 2, W, 2]
-        assert self.bias is not None  # noqa: S101 - made with one
-        doubled: Tensor = places.flatten(4, 5).flatten(2, 3) + self.bias[:, None, None]
-        return doubled
+        image: Tensor = places.flatten(4, 5).flatten(2, 3)
+        return image if self.bias is None else image + self.bias[:, None, None]
 
 
 def _as_image(shape: Sequence[int]) -> tuple[int, ...]:
@@ -165,7 +164,7 @@ def _form(size: Sequence[int]) -> tuple[tuple[int, int], tuple[int, int], tuple[
     return kernel, stride, padding
 
 
-def _halved(size: Sequence[int], times: int) -> list[int]:
+def _halve(size: Sequence[int], times: int) -> list[int]:
     """Halve lengths so many times, rounding up."""
     return [-(-length // 2**times) for length in size]
 

@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
+from pydantic import AfterValidator, Field
 from torch import Tensor, nn
 
-from salus.errors import ModelError
+from salus.models.options import Dropout
 from salus.models.signal import together
+from salus.options import Words, checked
 
 NARROW = (16, 32, 64)  # channels of the three groups, before they are widened
+
+
+def _six_n_plus_four(depth: int) -> int:
+    if depth < 10 or (depth - 4) % 6:
+        raise ValueError("it must be 6n + 4")
+    return depth
+
+
+Depth = Annotated[
+    int,
+    Field(description="layers with weights"),
+    AfterValidator(_six_n_plus_four),
+    Words("6n + 4: 10, 16, 22, 28, 34, 40, 46, ..."),
+]
 
 
 class WideResNet(nn.Module):
@@ -23,18 +41,21 @@ class WideResNet(nn.Module):
         width: k, how many times as wide as the narrow network.
         dropout: share of the values that training drops between the two convolutions of a block.
 
-    Raises:
-        ModelError: the depth is not 6n + 4.
-
     References:
         Zagoruyko and Komodakis, "Wide residual networks", BMVC 2016, arXiv:1605.07146.
     """
 
-    def __init__(self, channels: int, classes: int, depth: int = 34, width: int = 8, dropout: float = 0.0) -> None:
+    @checked
+    def __init__(
+        self,
+        channels: int,
+        classes: int,
+        *,
+        depth: Depth = 34,
+        width: Annotated[int, Field(ge=1, description="how many times as wide as the narrow network")] = 8,
+        dropout: Dropout = 0.0,
+    ) -> None:
         super().__init__()
-        if depth < 10 or (depth - 4) % 6:
-            near = max(10, 6 * round((depth - 4) / 6) + 4)
-            raise ModelError(f"Model 'wrn': depth={depth} will not do; it must be 6n + 4, such as {near}.")
         blocks = (depth - 4) // 6
         widths = [size * width for size in NARROW]
         self.stem = nn.Conv2d(channels, NARROW[0], 3, padding=1, bias=False)
@@ -75,6 +96,6 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         states = self.first(x)
-        kept = x if self.shortcut is None else self.shortcut(states)
-        summed: Tensor = kept + self.residual(states)
+        skip = x if self.shortcut is None else self.shortcut(states)
+        summed: Tensor = skip + self.residual(states)
         return summed

@@ -5,14 +5,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from salus.classifier import Classifier
 
 P = TypeVar("P", bound="Purifier")
+
+Bounds = Annotated[tuple[float, float], Field(description="lowest and highest value of x, which the data tell")]
 
 
 class Purifier(ABC):

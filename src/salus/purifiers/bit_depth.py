@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
+from pydantic import Field
 from torch import Tensor
 
-from salus.errors import OptionError
-from salus.purifiers.base import Purifier
+from salus.options import checked
+from salus.purifiers.base import Bounds, Purifier
+
+Bits = Annotated[int, Field(ge=1, le=16, description="bits that a value keeps")]
 
 
 class BitDepth(Purifier):
     """Rounds values to ``2 ** bits`` levels between the bounds.
 
     Args:
-        bits: 1 to 16.
+        bits: that a value keeps.
         bounds: lowest and highest value of x.
     """
 
     name: ClassVar[str] = "bit-depth"
+    title: ClassVar[str] = "Bit depth"
 
-    def __init__(self, *, bits: int = 5, bounds: tuple[float, float] = (0.0, 1.0)) -> None:
-        if not (isinstance(bits, int) and 1 <= bits <= 16):
-            raise OptionError(f"Bit depth: bits must be a whole number from 1 to 16, not {bits!r}.")
+    @checked
+    def __init__(self, *, bits: Bits = 5, bounds: Bounds = (0.0, 1.0)) -> None:
         self.bits = bits
-        self.bounds = (float(bounds[0]), float(bounds[1]))
+        self.bounds = bounds
 
     def purify(self, x: Tensor) -> Tensor:
         """Round to the nearest level."""

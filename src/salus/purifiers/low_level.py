@@ -6,16 +6,18 @@ import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor, nn
 
 from salus.classifier import Classifier
 from salus.errors import ModelError, OptionError
-from salus.purifiers.base import Purifier
+from salus.options import checked
+from salus.purifiers.base import Bounds, Purifier
 
 _LONGEST = 16_383  # pixels of a side that WebP can hold
 
@@ -48,15 +50,17 @@ class LowLevel(Purifier):
     """
 
     name: ClassVar[str] = "low-level"
+    title: ClassVar[str] = "Low-level"
 
+    @checked
     def __init__(
-        self, *, quality: int = 50, flip: bool = True, webp: bool = True, bounds: tuple[float, float] = (0.0, 1.0)
+        self,
+        *,
+        quality: Annotated[int, Field(ge=0, le=100, description="of WebP, 0 is smallest")] = 50,
+        flip: Annotated[bool, Field(description="whether to mirror")] = True,
+        webp: Annotated[bool, Field(description="whether to compress")] = True,
+        bounds: Bounds = (0.0, 1.0),
     ) -> None:
-        if type(quality) is not int or not 0 <= quality <= 100:
-            raise OptionError(f"Low-level: quality must be a whole number from 0 to 100, not {quality!r}.")
-        for option, value in (("flip", flip), ("webp", webp)):
-            if type(value) is not bool:
-                raise OptionError(f"Low-level: {option} must be true or false, not {value!r}.")
         if not (flip or webp):
             raise OptionError("Low-level: without flip and without webp it changes nothing; leave one of them on.")
         if webp:
@@ -64,7 +68,7 @@ class LowLevel(Purifier):
         self.quality = quality
         self.flip = flip
         self.webp = webp
-        self.bounds = (float(bounds[0]), float(bounds[1]))
+        self.bounds = bounds
 
     def fit(self, classifier: Classifier, x: Tensor, y: Tensor) -> LowLevel:
         """Learn nothing, but refuse samples that are no images.

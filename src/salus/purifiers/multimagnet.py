@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -11,8 +10,9 @@ from torch import Tensor
 from salus.classifier import Classifier
 from salus.errors import CalibrationError
 from salus.generative import Repository
-from salus.generative.autoencoder_choice import SeveralAutoencoders
-from salus.generative.member_draws import Draws, MemberDraws
+from salus.generative.autoencoder_choice import RepositoryOrFolder, SeveralAutoencoders, TrainingEpochs, TrainingSeed
+from salus.generative.member_draws import Draws, DrawSeed, MemberDraws
+from salus.options import checked
 from salus.purifiers.base import Purifier
 
 _STREAM = 1  # of its draws, so that a detector with the same seed draws others
@@ -41,17 +41,19 @@ class MultiMagNetReformer(Purifier):
     """
 
     name: ClassVar[str] = "multimagnet-reformer"
+    title: ClassVar[str] = "MultiMagNet's reformer"
 
+    @checked
     def __init__(
         self,
         *,
-        repository: Repository | Path | str | None = None,
-        epochs: int | None = None,
+        repository: RepositoryOrFolder = None,
+        epochs: TrainingEpochs = None,
         draws: Draws = "sample",
-        draw_seed: int | None = None,
-        seed: int = 0,
+        draw_seed: DrawSeed = None,
+        seed: TrainingSeed = 0,
     ) -> None:
-        self.choice = SeveralAutoencoders("MultiMagNet's reformer", 1, repository, epochs, seed)
+        self.choice = SeveralAutoencoders(self.title, 1, repository, epochs, seed)
         self.draws = MemberDraws(draw_seed, draws, stream=_STREAM)
         self.repository_: Repository | None = None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -11,6 +10,8 @@ from torch import Tensor
 from salus.classifier import Classifier
 from salus.errors import CalibrationError
 from salus.generative import OneAutoencoder, Repository
+from salus.generative.autoencoder_choice import OneMember, RepositoryOrFolder, TrainingEpochs, TrainingSeed
+from salus.options import checked
 from salus.purifiers.base import Purifier
 
 
@@ -32,16 +33,18 @@ class Reformer(Purifier):
     """
 
     name: ClassVar[str] = "reformer"
+    title: ClassVar[str] = "Reformer"
 
+    @checked
     def __init__(
         self,
         *,
-        member: int | str = 0,
-        repository: Repository | Path | str | None = None,
-        epochs: int | None = None,
-        seed: int = 0,
+        member: OneMember = 0,
+        repository: RepositoryOrFolder = None,
+        epochs: TrainingEpochs = None,
+        seed: TrainingSeed = 0,
     ) -> None:
-        self.choice = OneAutoencoder("Reformer", member, repository, epochs, seed)
+        self.choice = OneAutoencoder(self.title, member, repository, epochs, seed)
         self.repository_: Repository | None = None
 
     def fit(self, classifier: Classifier, x: Tensor, y: Tensor) -> Reformer:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from salus.errors import OptionError, nearest
+from salus.errors import OptionError
 from salus.purifiers.base import Purifier
 from salus.purifiers.bit_depth import BitDepth
 from salus.purifiers.defense_gan import DefenseGANPurifier
 from salus.purifiers.low_level import LowLevel
 from salus.purifiers.multimagnet import MultiMagNetReformer
 from salus.purifiers.reformer import Reformer
+from salus.registry import Registry
 
-PURIFIERS: dict[str, type[Purifier]] = {
-    cls.name: cls for cls in (BitDepth, LowLevel, Reformer, MultiMagNetReformer, DefenseGANPurifier)
-}
+PURIFIERS: Registry[type[Purifier]] = Registry(
+    "defence",
+    "salus.purifiers",
+    {cls.name: cls for cls in (BitDepth, LowLevel, Reformer, MultiMagNetReformer, DefenseGANPurifier)},
+    Purifier,
+)
 
 
 def build_purifier(
@@ -27,14 +30,7 @@ def build_purifier(
     Raises:
         OptionError: the purifier or an option is unknown, or a value makes no sense.
     """
-    if name not in PURIFIERS:
-        raise OptionError(f"Unknown defence {name!r}; {nearest(name, PURIFIERS)}")
-    cls = PURIFIERS[name]
-    known = list(inspect.signature(cls).parameters)
-    told = {key: value for key, value in {"bounds": bounds, "seed": seed}.items() if key in known}
-    for key in options:
-        if key.replace("-", "_") not in known or key == "bounds":
-            raise OptionError(
-                f"Defence {name!r} has no option {key!r}; {nearest(key, sorted(set(known) - {'bounds'}))}"
-            )
-    return cls(**{**told, **{key.replace("-", "_"): value for key, value in options.items()}})
+    if "bounds" in options:
+        raise OptionError(f"Defence {name!r} has the bounds of the data; leave bounds out.")
+    purifier: Purifier = PURIFIERS.build(name, options, bounds=bounds, seed=seed)
+    return purifier

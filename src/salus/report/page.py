@@ -11,11 +11,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from salus.atomic import write_text
 from salus.errors import BundleError
 from salus.figures.style import plain
-from salus.report import words
 from salus.report.run_folder import Run
 from salus.report.sections.about import about
 from salus.report.sections.accuracy import accuracy
-from salus.report.sections.cells import cells, failed
+from salus.report.sections.cells import cells, failures
 from salus.report.sections.classes import classes, confusions
 from salus.report.sections.controls import controls
 from salus.report.sections.detection import detection
@@ -26,6 +25,7 @@ from salus.report.sections.reach import reach
 from salus.report.sections.recap import recap
 from salus.report.sections.smallest import smallest
 from salus.report.tables import Glossary
+from salus.threats import FIXED, THREAT_MODELS, threat_named
 
 
 def write_report(run: Path) -> Path:
@@ -42,9 +42,9 @@ def write_report(run: Path) -> Path:
         StoreError: the page cannot be written.
     """
     folder = Path(run)
-    found = Run(folder)
+    results = Run(folder)
     try:
-        page = _environment().get_template("report.html.j2").render(**_content(found))
+        page = _environment().get_template("report.html.j2").render(**_content(results))
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise BundleError(
             f"{folder / 'results.json'} is no complete audit ({type(error).__name__}: {error}); run the audit again."
@@ -85,23 +85,23 @@ def _content(run: Run) -> dict[str, Any]:
 
 def _warnings(run: Run) -> list[str]:
     """Give the audit's warnings, each once, and what the stored cells themselves call for."""
-    found = [str(sentence) for sentence in run.meta.get("warnings") or []]
+    warnings = [str(sentence) for sentence in run.meta.get("warnings") or []]
     for guard in run.guards:
         rows = [cell for cell in run.attacked if cell["guard"] == guard and guard != "none"]
-        said = any(guard in sentence and "upper bound" in sentence for sentence in found)
-        if rows and not said and all(cell["threat_model"] != "adaptive" for cell in rows):
-            found.append(f"Guard {guard!r} was not attacked by anyone who knows it: its figures are an upper bound.")
-    lost = len(failed(run))
-    if lost:
-        found.append(
-            f"{lost} of {len(run.cells)} cells failed and are left out; the reasons stand below the table of cells."
+        said = any(guard in sentence and "upper bound" in sentence for sentence in warnings)
+        if rows and not said and not any(threat_named(cell["threat_model"]).knows_guard for cell in rows):
+            warnings.append(f"Guard {guard!r} was not attacked by anyone who knows it: its figures are an upper bound.")
+    count = len(failures(run))
+    if count:
+        warnings.append(
+            f"{count} of {len(run.cells)} cells failed and are left out; the reasons stand below the table of cells."
         )
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(warnings))
 
 
 def _threats(run: Run) -> list[tuple[str, str]]:
     used = {cell["threat_model"] for cell in run.cells}
-    return [(name, meaning) for name, meaning in words.THREATS.items() if name in used]
+    return [(name, threat.summary) for name, threat in {**THREAT_MODELS, **FIXED}.items() if name in used]
 
 
 @cache

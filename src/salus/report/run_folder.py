@@ -16,14 +16,12 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from salus.errors import BundleError
+from salus.threats import threat_named
 
 Record = dict[str, Any]
 
 #: Values of an array that are read together.
 _VALUES = 2**22
-
-#: The threat model of harmless changes, which are no attacks.
-CONTROL = "control"
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ class Line:
     cells: tuple[Record, ...]
 
 
-class Stored(Mapping[str, NDArray[Any]]):
+class ArrayFile(Mapping[str, NDArray[Any]]):
     """Arrays in a safetensors file, read when they are asked for: attacked inputs may be more than memory holds.
 
     Args:
@@ -150,12 +148,12 @@ class Run:
     @property
     def attacked(self) -> list[Record]:
         """Finished cells of attacks, without controls."""
-        return [c for c in self.finished if c["attack"] is not None and c["threat_model"] != CONTROL]
+        return [c for c in self.finished if c["attack"] is not None and threat_named(c["threat_model"]).attacks]
 
     @property
     def controls(self) -> list[Record]:
         """Finished cells of harmless changes."""
-        return [cell for cell in self.finished if cell["threat_model"] == CONTROL]
+        return [c for c in self.finished if c["attack"] is not None and not threat_named(c["threat_model"]).attacks]
 
     @property
     def finished(self) -> list[Record]:
@@ -164,37 +162,37 @@ class Run:
 
     def clean(self, guard: str) -> Record | None:
         """Find the cell of unattacked inputs."""
-        found = (cell for cell in self.finished if cell["attack"] is None and cell["guard"] == guard)
-        return next(found, None)
+        cells = (cell for cell in self.finished if cell["attack"] is None and cell["guard"] == guard)
+        return next(cells, None)
 
     def strongest(self, guard: str) -> Record | None:
         """Find the attack that leaves the least right; of equals, the one with the smallest eps."""
         rows = [c for c in self.attacked if c["guard"] == guard and c.get("robust_accuracy") is not None]
-        bounded = [cell for cell in rows if cell["eps"] is not None]
-        return min(bounded or rows, key=lambda c: (c["robust_accuracy"], c["eps"] or 0), default=None)
+        rows_with_eps = [cell for cell in rows if cell["eps"] is not None]
+        return min(rows_with_eps or rows, key=lambda c: (c["robust_accuracy"], c["eps"] or 0), default=None)
 
     def lines(self, guard: str) -> list[Line]:
         """Group a guard's attacks into lines over eps."""
         from salus.report.words import line_names
 
         rows = [cell for cell in self.attacked if cell["guard"] == guard]
-        grouped: dict[tuple[str, str], list[Record]] = {}
+        groups: dict[tuple[str, str], list[Record]] = {}
         for cell, name in zip(rows, line_names(rows), strict=True):
-            grouped.setdefault((name, cell["norm"] or ""), []).append(cell)
+            groups.setdefault((name, cell["norm"] or ""), []).append(cell)
         by_eps: Callable[[Record], float] = lambda cell: cell["eps"] or 0.0  # noqa: E731
         return [
             Line(guard, name, cells[0]["threat_model"] or "", norm, tuple(sorted(cells, key=by_eps)))
-            for (name, norm), cells in grouped.items()
+            for (name, norm), cells in groups.items()
         ]
 
     @cached_property
-    def samples(self) -> Stored:
+    def samples(self) -> ArrayFile:
         """The attacked samples: ``indices``, ``x`` and ``y``; empty when not stored."""
-        return Stored(self.folder / "samples.safetensors")
+        return ArrayFile(self.folder / "samples.safetensors")
 
-    def arrays(self, cell: Record) -> Stored:
+    def arrays(self, cell: Record) -> ArrayFile:
         """Read what a cell stored of each sample: ``x_adv``, ``label``, ``reached``, ``accepted``."""
         key = str(cell["id"])
         if not key.isalnum():  # a hash; anything else must not become part of a path
-            return Stored(None)
-        return Stored(self.folder / "cells" / f"{key}.safetensors")
+            return ArrayFile(None)
+        return ArrayFile(self.folder / "cells" / f"{key}.safetensors")

@@ -10,7 +10,7 @@ from salus.report import words
 
 
 @dataclass(frozen=True)
-class Cell:
+class TableCell:
     """One cell of a table.
 
     Attributes:
@@ -38,12 +38,12 @@ class Table:
         rows: cells; the first of each row is its head.
         notes: columns explained here, ``(head, meaning)``.
         wide: needs the page sideways on paper.
-        classes: names of styles.
+        style: names of classes of the style sheet.
     """
 
     caption: str
     head: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
+    rows: tuple[tuple[TableCell, ...], ...]
     notes: tuple[tuple[str, str], ...] = ()
     wide: bool = False
     style: str = ""
@@ -54,8 +54,11 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "guard": ("Judged by", "the bare classifier, or the guard (classifier with its defences) of that name."),
     "attack": ("Attack", "how the inputs were changed, with its options; clean inputs are unchanged."),
     "threat_model": ("Threat model", "what the attacker knows; each is explained at the foot of the page."),
-    "eps": ("eps", "the largest change allowed, in the units of the input, and the norm that measures it; in L0 "
-        "how many pixels, moments or features may change."),
+    "eps": (
+        "eps",
+        "the largest change allowed, in the units of the input, and the norm that measures it; in L0 "
+        "how many pixels, moments or features may change.",
+    ),
     "n": ("Samples", "how many inputs were attacked, or belong to the row."),
     "clean_accuracy": ("Clean accuracy", "share of inputs accepted and right before any attack (good)."),
     "robust_accuracy": (
@@ -110,8 +113,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "inputs": ("Inputs", "clean inputs, or those of the strongest attack (the least left right)."),
     "rejections": (
         "Rejected inputs",
-        "how inputs that the guard turned away are counted: left out, or sent to a human who is taken to be "
-        "right.",
+        "how inputs that the guard turned away are counted: left out, or sent to a human who is taken to be right.",
     ),
     "health_accuracy": ("Accuracy", "share of inputs rightly called ill or rightly called healthy."),
     "fnr": ("FNR", "false-negative rate: share of the ill who are called healthy."),
@@ -125,7 +127,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "adaptive": ("Variants", "share of samples for which each variant of the adaptive attack was the worst."),
     "reached": ("Reached", "samples that were right before and fall under this attack."),
     "part": ("Part", "which part of the data: training, validation, calibration (of detectors) or test."),
-}  # fmt: skip
+}
 
 
 @dataclass
@@ -156,31 +158,33 @@ def heads(columns: Sequence[str]) -> tuple[str, ...]:
     return tuple(COLUMNS[name][0] for name in columns)
 
 
-def text(value: str, small: str = "", mark: str = "") -> Cell:
+def text(value: str, small: str = "", mark: str = "") -> TableCell:
     """Make a cell of words."""
-    return Cell(value, small, "text", mark)
+    return TableCell(value, small, "text", mark)
 
 
-def head(value: str, small: str = "", mark: str = "") -> Cell:
+def head(value: str, small: str = "", mark: str = "") -> TableCell:
     """Make the head of a row."""
-    return Cell(value, small, "head", mark)
+    return TableCell(value, small, "head", mark)
 
 
-def rate(record: Mapping[str, Any] | None, name: str) -> Cell:
+def rate(record: Mapping[str, Any] | None, name: str) -> TableCell:
     """Make a cell of a share with its interval."""
     if record is None:
-        return Cell("–")
-    return Cell(words.percent(record.get(name)), words.interval(record.get(f"{name}_low"), record.get(f"{name}_high")))
+        return TableCell("–")
+    return TableCell(
+        words.percent(record.get(name)), words.interval(record.get(f"{name}_low"), record.get(f"{name}_high"))
+    )
 
 
-def area(record: Mapping[str, Any], name: str) -> Cell:
+def area(record: Mapping[str, Any], name: str) -> TableCell:
     """Make a cell of an AUC with its interval."""
     value, low, high = (record.get(f"{name}{end}") for end in ("", "_low", "_high"))
     if value is None:
-        return Cell("–")
-    return Cell(f"{value:.3f}", "" if low is None or high is None else f"{low:.3f}–{high:.3f}")
+        return TableCell("–")
+    return TableCell(f"{value:.3f}", "" if low is None or high is None else f"{low:.3f}–{high:.3f}")
 
 
-def measured(records: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> list[str]:
+def columns_with_values(records: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> list[str]:
     """Keep the columns in which any record has a value."""
     return [name for name in columns if any(record.get(name) is not None for record in records)]

@@ -6,46 +6,24 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from salus.attacks import ATTACKS
+from salus.metrics import wording
+from salus.metrics.wording import NOTHING
+
+#: As everywhere in Salus; here shares carry their sign.
+percent, interval = wording.percentage, wording.interval
+
 BARE = "bare classifier"
 
-_ATTACKS = {
-    "fgsm": "FGSM", "bim": "BIM", "pgd": "PGD", "apgd": "APGD", "smooth-pgd": "SmoothPGD",
-    "cw-l2": "C&W L2", "cw-linf": "C&W L∞", "carlini-wagner-l2": "C&W L2", "carlini-wagner-linf": "C&W L∞",
-    "deepfool": "DeepFool", "deep-fool": "DeepFool", "fab": "FAB", "square": "Square", "boundary": "Boundary",
-    "hop-skip-jump": "HopSkipJump", "autoattack": "AutoAttack", "auto-attack": "AutoAttack", "uap": "UAP",
-    "sparse-rs": "Sparse-RS", "patch": "patch",
-    "noise": "noise (control)",
-}  # fmt: skip
+BARE = "bare classifier"
 
 _NORMS = {"linf": "L∞", "l2": "L2", "l1": "L1", "l0": "L0"}
-
-THREATS = {
-    "white-box": "The attack is computed on the bare classifier and judged on it.",
-    "transfer": "The attacker knows only a substitute that was trained apart.",
-    "oblivious": "The attacker knows the classifier, but not that a guard stands before it.",
-    "gray-box": "The attacker knows the same architectures and defence, trained apart with another seed.",
-    "adaptive": "The attacker knows the whole guard and aims for inputs that it accepts and gets wrong: "
-    "the worst result per sample over all variants and the oblivious attack.",
-    "decision-only": "The attacker sees only the guard's final answers, and every question is counted.",
-    "backdoor": "The attacker poisoned the training data, and stamps the trigger on the input.",
-    "control": "No attacker: a harmless change of the kind that inputs meet every day.",
-}
-
-
-def percent(value: float | None) -> str:
-    """Write a share as a percentage with one decimal; a dash for none."""
-    return "–" if value is None else f"{100 * value:.1f}%"
-
-
-def interval(low: float | None, high: float | None) -> str:
-    """Write a 95% interval of a share."""
-    return "" if low is None or high is None else f"{100 * low:.1f}–{100 * high:.1f}"
 
 
 def number(value: float | None) -> str:
     """Write a count or a cost to read, not to compute with."""
     if value is None:
-        return "–"
+        return NOTHING
     if value == int(value) and abs(value) < 1e15:
         return f"{int(value):,}"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
@@ -54,7 +32,7 @@ def number(value: float | None) -> str:
 def epsilon(value: float | None, kind: str) -> str:
     """Write an attack's radius; of images in their own 255ths where it is a whole number of them."""
     if value is None:
-        return "–"
+        return NOTHING
     steps = value * 255
     if kind == "image" and round(steps) >= 1 and abs(steps - round(steps)) < 1e-4 and steps < 64:
         return f"{round(steps)}/255"
@@ -63,12 +41,15 @@ def epsilon(value: float | None, kind: str) -> str:
 
 def norm(name: str | None) -> str:
     """Name a norm as the field writes it."""
-    return "–" if name is None else _NORMS.get(name, name)
+    return NOTHING if name is None else _NORMS.get(name, name)
 
 
 def attack(name: str | None) -> str:
     """Name an attack as the field writes it."""
-    return "none (clean)" if name is None else _ATTACKS.get(name, name)
+    if name is None:
+        return "none (clean)"
+    cls = ATTACKS.get(name)
+    return name if cls is None else cls.label or cls.__name__
 
 
 def guard(name: str) -> str:

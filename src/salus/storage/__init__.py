@@ -1,7 +1,8 @@
 """Run folders: what one command writes and goes on from, and what machine it ran on."""
 
-from salus.storage.folder import Store, digest
+from salus.storage.folder import Store, digest, slug
 from salus.storage.machine import find_device, versions
 from salus.storage.rows import RowReader, RowWriter
+from salus.storage.trainings import TrainingFolder
 
-__all__ = ["RowReader", "RowWriter", "Store", "digest", "find_device", "versions"]
+__all__ = ["RowReader", "RowWriter", "Store", "TrainingFolder", "digest", "find_device", "slug", "versions"]

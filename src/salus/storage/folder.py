@@ -26,6 +26,11 @@ def digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
+def slug(spec: str) -> str:
+    """Make a short name for a folder of what a user wrote."""
+    return "".join(c if c.isalnum() or c in "-_" else "-" for c in spec)[:40].strip("-")
+
+
 class Store:
     """Cells and artefacts of one audit, each written whole or not at all.
 

@@ -6,38 +6,40 @@ Every result is judged by the guard's own verdict: an attacked input *falls* whe
 Decision-only attacks ask for the guard's final answers, of which a rejection is one, and count every question.
 """
 
-from salus.threats.adaptive import AdaptiveResult, adaptive
+from salus.threats.adaptive import adaptive
+from salus.threats.base import AttackedSamples, Samples, StandIn, ThreatModel, Workshop
+from salus.threats.engines import decision_only, full_strength, oblivious, transfer
 from salus.threats.gray_box import gray_box
 from salus.threats.latent import LatentSearch
-from salus.threats.models import (
-    THREAT_MODELS,
-    check_threat,
-    decision_only,
-    full_strength,
-    oblivious,
-    refusal,
-    transfer,
-)
+from salus.threats.models import FIXED, THREAT_MODELS, WhiteBox, find_threat, threat_named
 from salus.threats.objectives import ClassConsistent, Eq6, FeatureMatching, GuardObjective, Orthogonal
 from salus.threats.universal import adaptive_universal, universal_variants
+from salus.threats.worst import AdaptiveResult
 
 __all__ = [
+    "FIXED",
     "THREAT_MODELS",
     "AdaptiveResult",
+    "AttackedSamples",
     "ClassConsistent",
     "Eq6",
     "FeatureMatching",
     "GuardObjective",
     "LatentSearch",
     "Orthogonal",
+    "Samples",
+    "StandIn",
+    "ThreatModel",
+    "WhiteBox",
+    "Workshop",
     "adaptive",
     "adaptive_universal",
-    "check_threat",
     "decision_only",
+    "find_threat",
     "full_strength",
     "gray_box",
     "oblivious",
-    "refusal",
+    "threat_named",
     "transfer",
     "universal_variants",
 ]

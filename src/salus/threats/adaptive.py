@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import fields, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from salus.attacks import Attack, Square
-from salus.attacks.ball import ball
-from salus.batches import rows_at_once
 from salus.errors import OptionError
 from salus.generative.projection import OntoRange
 from salus.guard import Guard
 from salus.purifiers import Purifier
+from salus.threats.engines import changed, no_adaptive_form
 from salus.threats.latent import LatentSearch, projections
-from salus.threats.models import changed, oblivious, refusal, reseeded
 from salus.threats.objectives import ClassConsistent, Eq6, FeatureMatching, GuardObjective, Orthogonal
+from salus.threats.worst import AdaptiveResult, Variant, Worst
 
 #: The paper's weights of Eq. 6, and those of the class-consistent attack.
 EQ6_ALPHAS = (1e-3, 1e-2, 1e-1, 1.0)
@@ -28,35 +26,8 @@ WEIGHTS = (1.0, 0.1, 10.0, None)  # None: the gradient of whichever of the two h
 #: Random starts of the class-consistent attack: its landscape has many dead ends.
 STARTS = 5
 
-#: From when on a point of a random guard's counts as fallen, and from when on there is nothing to be gained.
-_LIKELY, _CERTAIN = 0.5, 1 - 1e-9
-
 #: Of an attacker who goes without the gradients that a purifier hides, for each sample.
 QUERIES = 1000
-
-
-@dataclass(frozen=True, eq=False)
-class AdaptiveResult:
-    """The worst that an attacker who knows the guard did to each of N samples.
-
-    Attributes:
-        x_adv: ``[N, ...]``: an input that is accepted and wrong where any variant found one, else the one that
-            came nearest. Of a guard that draws at random, the one most likely to be accepted and wrong.
-        success: bool ``[N]``, by one verdict of the guard's.
-        chances: float64 ``[N]``, how likely that was over the guard's draws; 0 or 1 where it does not draw.
-        variants: int64 ``[N]``, which variant found what succeeded, an index into ``names``; -1 where nothing did.
-        names: the variants tried, in order.
-        queries: int64 ``[N]``.
-        passes: int64 ``[N]``.
-    """
-
-    x_adv: Tensor
-    success: Tensor
-    chances: Tensor
-    variants: Tensor
-    names: tuple[str, ...]
-    queries: Tensor
-    passes: Tensor
 
 
 def adaptive(
@@ -89,72 +60,14 @@ def adaptive(
     Raises:
         OptionError: the attack has no adaptive form.
     """
-    reason = refusal(attack, "adaptive")
+    reason = no_adaptive_form(attack)
     if reason is not None:
         raise OptionError(reason)
-    labels = y if truth is None else truth
-    judge = GuardObjective(guard, targeted=attack.targeted)
     engine = changed(attack, early_stop=True)
-    samples = torch.arange(len(x), device=x.device) if samples is None else samples
-    start = oblivious(attack, guard, x, y, samples=samples)
-    best = start.x_adv.clone()
-    margin, chance = judged(judge, guard, best, y, labels, attack.targeted)
-    variants = torch.zeros_like(y)
-    # Where the smallest change is looked for, who has fallen may yet fall nearer.
-    smallest = attack.closest and attack.eps is None
-    measure = ball(attack.norm, x, math.inf, attack.bounds) if smallest else None
-    near = torch.full_like(chance, torch.inf)
-    if measure is not None:
-        near = torch.where(chance > _LIKELY, measure.distance(best), near)
-    queries, passes = start.queries.clone(), start.passes.clone()
-    names = ["oblivious"]
-    for variant in variants_of(engine, guard, x if shown is None else shown, y):
-        names.append(variant.name)
-        for turn, target in enumerate(variant.goals):
-            left = torch.ones_like(y, dtype=torch.bool) if smallest else chance < _CERTAIN
-            left = left if target is None else left & (target != labels)
-            if progress is not None:
-                progress(variant.name, int((chance < _CERTAIN).sum()))
-            if not bool(left.any()):
-                continue
-            aim = y if target is None else target
-            where = {"oblivious": start.x_adv, "nearest": best}.get(variant.start)
-            first = None if where is None else where[left]
-            rows = left.nonzero()[:, 0]
-            climb = reseeded(variant.engine, turn)
-            result = climb.run(variant.objective, x[rows], aim[rows], start=first, samples=samples[rows])
-            value, likely = judged(judge, guard, result.x_adv, y[rows], labels[rows], attack.targeted)
-            queries[rows] += result.queries
-            passes[rows] += result.passes
-            better = (likely > chance[rows]) | ((likely == chance[rows]) & (value < margin[rows]))
-            if measure is not None:
-                won, distance = likely > _LIKELY, measure.select(rows).distance(result.x_adv)
-                better = torch.where(won, distance < near[rows], better & (chance[rows] <= _LIKELY))
-                near[rows] = torch.where(better & won, distance, near[rows])
-            taken = rows[better]
-            best[taken], margin[taken], chance[taken] = result.x_adv[better], value[better], likely[better]
-            variants[taken] = len(names) - 1
-    success = fallen(guard, best, y, labels, attack.targeted)
-    return AdaptiveResult(best, success, chance, torch.where(success, variants, -1), tuple(names), queries, passes)
-
-
-@dataclass(frozen=True, eq=False)
-class Variant:
-    """One way to attack a guard.
-
-    Attributes:
-        name: for reports.
-        engine: how steps are taken.
-        objective: what they are to reach.
-        goals: targets ``[N]`` in turn, or None for the labels themselves.
-        start: ``oblivious``: that attack's result; ``nearest``: the best point so far; ``fresh``: the engine's own.
-    """
-
-    name: str
-    engine: Attack
-    objective: GuardObjective
-    goals: list[Tensor | None]
-    start: str
+    worst = Worst(attack, guard, x, y, truth, samples, smallest=attack.closest and attack.eps is None)
+    worst.try_all(variants_of(engine, guard, x if shown is None else shown, y), worst.improvable, progress)
+    result = worst.result()
+    return replace(result, variants=torch.where(result.success, result.variants, -1))
 
 
 def variants_of(engine: Attack, guard: Guard, clean: Tensor, y: Tensor) -> Iterator[Variant]:
@@ -236,22 +149,3 @@ class _Straight(Purifier):
     def settings(self) -> dict[str, Any]:
         """Return the purifier's own."""
         return self.purifier.settings()
-
-
-def judged(
-    objective: GuardObjective, guard: Guard, x_adv: Tensor, y: Tensor, labels: Tensor, targeted: bool
-) -> tuple[Tensor, Tensor]:
-    """Return the margin ``[N]``, and how likely each is to fall over the guard's draws, both float64 ``[N]``."""
-    margins, size = [], rows_at_once(x_adv, 512)
-    with torch.no_grad():
-        for part, aim in zip(torch.split(x_adv, size), torch.split(y, size), strict=True):
-            margins.append(objective.evaluate(part, aim).margin)
-    chances, own = guard.chances(x_adv), (y if targeted else labels)[:, None]
-    each = chances.gather(1, own)[:, 0] if targeted else chances.scatter(1, own, 0).sum(1)
-    return torch.cat(margins).double(), each
-
-
-def fallen(guard: Guard, x_adv: Tensor, y: Tensor, labels: Tensor, targeted: bool) -> Tensor:
-    """Tell by one verdict of the guard's who has fallen, bool ``[N]``."""
-    answers = guard(x_adv).answers
-    return answers == y if targeted else (answers != labels) & (answers >= 0)

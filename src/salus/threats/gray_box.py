@@ -10,10 +10,11 @@ from torch import Tensor
 from salus.attacks import Attack
 from salus.errors import OptionError
 from salus.guard import Guard
-from salus.threats.adaptive import EQ6_ALPHAS, WEIGHTS, AdaptiveResult, fallen, judged
+from salus.threats.adaptive import EQ6_ALPHAS, WEIGHTS
+from salus.threats.engines import full_strength, no_adaptive_form
 from salus.threats.latent import LatentSearch, projections
-from salus.threats.models import full_strength, oblivious, refusal, reseeded
 from salus.threats.objectives import ClassConsistent, Eq6, GuardObjective
+from salus.threats.worst import AdaptiveResult, Variant, Worst
 
 #: How far past the twin's boundary between labels is far enough to hope that the guard's is passed too, in logits.
 SURE = 5.0
@@ -49,58 +50,35 @@ def gray_box(
     Raises:
         OptionError: the attack has no adaptive form.
     """
-    bare = not twin.detectors and twin.purifier is None
-    reason = None if bare else refusal(attack, "gray-box")
+    reason = None if twin.bare else no_adaptive_form(attack)
     if reason is not None:
         raise OptionError(reason)
-    labels = y if truth is None else truth
-    judge = GuardObjective(twin, targeted=attack.targeted)
-    samples = torch.arange(len(x), device=x.device) if samples is None else samples
-    found = oblivious(attack, twin, x, y, samples=samples)
-    best, queries, passes = found.x_adv.clone(), found.queries.clone(), found.passes.clone()
-    margin, chance = judged(judge, twin, best, y, labels, attack.targeted)
-    chosen = torch.zeros_like(y)
-    names = ["oblivious"]
-    for name, engine, objective, goals in () if bare else _variants(attack, twin, y):
-        names.append(name)
-        if progress is not None:
-            progress(name, int((chance == 0).sum()))
-        for turn, goal in enumerate(goals):
-            rows = torch.arange(len(x), device=x.device) if goal is None else (goal != labels).nonzero()[:, 0]
-            aim = y if goal is None else goal
-            if not len(rows):
-                continue
-            made = reseeded(engine, turn).run(objective, x[rows], aim[rows], samples=samples[rows])
-            queries[rows] += made.queries
-            passes[rows] += made.passes
-            value, likely = judged(judge, twin, made.x_adv, y[rows], labels[rows], attack.targeted)
-            # What is likelier to fool the twin comes first; among equals the deeper one.
-            better = (likely > chance[rows]) | ((likely == chance[rows]) & (value < margin[rows]))
-            taken = rows[better]
-            best[taken], margin[taken], chance[taken] = made.x_adv[better], value[better], likely[better]
-            chosen[taken] = len(names) - 1
-    success = fallen(twin, best, y, labels, attack.targeted)
-    return AdaptiveResult(best, success, chance, chosen, tuple(names), queries, passes)
+    worst = Worst(attack, twin, x, y, truth, samples, smallest=False)
+    everybody = torch.ones_like(worst.standing)
+    worst.try_all(() if twin.bare else _variants(attack, twin, y), lambda: everybody, progress)
+    return worst.result()
 
 
-def _variants(attack: Attack, twin: Guard, y: Tensor) -> list[tuple[str, Attack, GuardObjective, list[Tensor | None]]]:
-    """List each way's name, engine, objective and goals: targets ``[N]``, or None for the labels themselves."""
+def _variants(attack: Attack, twin: Guard, y: Tensor) -> list[Variant]:
+    """List the ways to attack a twin; y are the labels, or targets ``[N]``."""
     engine = full_strength(attack)
     goal: Tensor | None = y if attack.targeted else None
     each: list[Tensor | None] = [torch.full_like(y, k) for k in range(len(twin.classifier.classes))]
     goals: list[Tensor | None] = [y] if attack.targeted else each
-    made: list[tuple[str, Attack, GuardObjective, list[Tensor | None]]] = []
+    variants: list[Variant] = []
     generated = projections(twin)
     if attack.knowledge == "gradients" and LatentSearch.suits(attack, twin):
         latent = LatentSearch.like(engine, early_stop=False)
-        made.append((latent.title, latent, GuardObjective(twin, targeted=True), goals))
+        variants.append(Variant(latent.title, latent, GuardObjective(twin, targeted=True), goals, "fresh"))
     if attack.knowledge != "gradients" or not twin.detectors or not attack.reads_loss:
         plain = GuardObjective(twin, targeted=attack.targeted)
-        return [*made, ("end-to-end", engine, plain, [goal])]
+        return [*variants, Variant("end-to-end", engine, plain, [goal], "fresh")]
     # Each step through a projection onto a generator's range costs thousands of passes: one weight then.
     if not attack.targeted and not generated:
-        made += [(f"eq6 alpha={alpha:g}", engine, Eq6(twin, alpha=alpha), [None]) for alpha in EQ6_ALPHAS]
+        variants += [
+            Variant(f"eq6 alpha={alpha:g}", engine, Eq6(twin, alpha=alpha), [None], "fresh") for alpha in EQ6_ALPHAS
+        ]
     for weight in WEIGHTS[:1] if generated else WEIGHTS:
         consistent = ClassConsistent(twin, weight=weight, sure=SURE)
-        made.append((consistent.title, engine, consistent, goals))
-    return made
+        variants.append(Variant(consistent.title, engine, consistent, goals, "fresh"))
+    return variants

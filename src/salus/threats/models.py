@@ -1,78 +1,310 @@
-"""The threat models by name, those that do not know the guard, and which attacks go with which."""
+"""The threat models, a class each."""
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
-from typing import Any
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, TypeAlias
 
 from torch import Tensor
 
 from salus.attacks import Attack, AttackResult
-from salus.attacks.objective import DecisionObjective
+from salus.attacks.taxonomy import BLACK_BOX, TRANSFER, WHITE_BOX, Knowledge, Taxonomy, evasion, taxonomy
+from salus.attacks.universal import UAP
 from salus.classifier import Classifier
+from salus.data import Dataset
 from salus.errors import OptionError, nearest
 from salus.guard import Guard
+from salus.threats.adaptive import adaptive
+from salus.threats.base import AttackedSamples, Samples, StandIn, ThreatModel, Workshop
+from salus.threats.engines import decision_only, needs_more_than_answers, no_adaptive_form, oblivious, transfer
+from salus.threats.gray_box import gray_box
+from salus.threats.universal import adaptive_universal, universal_variants
 
-THREAT_MODELS = ("white-box", "transfer", "oblivious", "gray-box", "adaptive", "decision-only")
-
-#: What lies between the seeds of an attack's turns.
-_APART = 1_000_003
-
-
-def full_strength(attack: Attack) -> Attack:
-    """Return the attack without early stopping: what its maker cannot test on the victim, it must overdo."""
-    return changed(attack, early_stop=False)
+Tried: TypeAlias = Callable[[str, int], None]
+Done: TypeAlias = Callable[[int], None]
 
 
-def oblivious(attack: Attack, guard: Guard, x: Tensor, y: Tensor, **options: Any) -> AttackResult:
-    """Attack the guard's classifier, its defence unknown."""
-    return full_strength(attack).run(guard.classifier, x, y, **options)
+class OnAClassifier(ThreatModel):
+    """An attacker who computes on one classifier, and hopes that the guard falls too."""
+
+    def victim(self, guard: Guard) -> Classifier:
+        """Return the classifier that is attacked: the guard's."""
+        return guard.classifier
+
+    def attack(self, attack: Attack, guard: Guard, samples: Samples, *, tried: Tried, done: Done) -> AttackedSamples:
+        """Attack the classifier."""
+        result = self.run(attack, guard, samples, done)
+        return AttackedSamples(result.x_adv, result.queries, result.passes)
+
+    def run(self, attack: Attack, guard: Guard, samples: Samples, done: Done) -> AttackResult:
+        """Run the attack as such an attacker can."""
+        return attack.run(self.victim(guard), samples.x, samples.aim, samples=samples.rows, progress=done)
+
+    def fit(self, attack: UAP, guard: Guard, x: Tensor, y: Tensor) -> Callable[[Samples], AttackedSamples]:
+        """Fit one perturbation to the classifier."""
+        perturbation = attack.fit(self.victim(guard), x, y)
+        return lambda samples: AttackedSamples(perturbation(samples.x))
 
 
-def transfer(attack: Attack, substitute: Classifier, x: Tensor, y: Tensor, **options: Any) -> AttackResult:
-    """Attack a substitute that was trained apart."""
-    return full_strength(attack).run(substitute, x, y, **options)
+class WhiteBox(OnAClassifier):
+    """The bare classifier, attacked directly."""
+
+    name = "white-box"
+    summary = "The attack is computed on the bare classifier and judged on it."
+
+    @classmethod
+    def faces(cls, guard: Guard) -> bool:
+        """A bare classifier alone."""
+        return guard.bare
 
 
-def decision_only(attack: Attack, guard: Guard, x: Tensor, y: Tensor, **options: Any) -> AttackResult:
-    """Attack a guard through its final answers alone; a rejection is never a success.
+@dataclass(frozen=True, eq=False)
+class Transfer(OnAClassifier):
+    """An attacker who has a classifier of their own."""
+
+    name: ClassVar[str] = "transfer"
+    summary: ClassVar[str] = "The attacker knows only a substitute that was trained apart."
+    trains: ClassVar[str | None] = "a transfer or gray-box attacker"
+    deals: ClassVar[bool] = True
+
+    substitute: StandIn
+
+    @classmethod
+    def taxonomy(cls, knowledge: Knowledge) -> Taxonomy:
+        """Place it: what the attack asks for is asked of the substitute."""
+        return evasion(knowledge, "black-box, transfer", TRANSFER)
+
+    @classmethod
+    def equip(cls, workshop: Workshop) -> Transfer:
+        """Take the workshop's substitute."""
+        return cls(workshop.substitute())
+
+    def identity(self, guard: Guard) -> dict[str, str]:
+        """Return the substitute's fingerprint."""
+        return {"substitute": self.substitute.classifier.fingerprint()}
+
+    def samples(self, own: Dataset) -> Dataset:
+        """Return the attacker's own."""
+        return self.substitute.samples
+
+    def victim(self, guard: Guard) -> Classifier:
+        """Return the substitute."""
+        return self.substitute.classifier
+
+    def run(self, attack: Attack, guard: Guard, samples: Samples, done: Done) -> AttackResult:
+        """Overdo it: nothing can be tested on the guard."""
+        return transfer(attack, self.substitute.classifier, samples.x, samples.aim, samples=samples.rows, progress=done)
+
+
+class Oblivious(OnAClassifier):
+    """An attacker who does not know that there is a guard."""
+
+    name = "oblivious"
+    summary = "The attacker knows the classifier, but not that a guard stands before it."
+
+    @classmethod
+    def faces(cls, guard: Guard) -> bool:
+        """Guards alone: of a bare classifier there is nothing more to know."""
+        return not guard.bare
+
+    @classmethod
+    def taxonomy(cls, knowledge: Knowledge) -> Taxonomy:
+        """Place it."""
+        if knowledge != "gradients":
+            return taxonomy(knowledge)
+        return evasion(knowledge, "gray-box: the defence is unknown", WHITE_BOX)
+
+    def run(self, attack: Attack, guard: Guard, samples: Samples, done: Done) -> AttackResult:
+        """Overdo it: nothing is tested on the guard."""
+        return oblivious(attack, guard, samples.x, samples.aim, samples=samples.rows, progress=done)
+
+
+class DecisionOnly(OnAClassifier):
+    """An attacker who asks."""
+
+    name = "decision-only"
+    summary = "The attacker sees only the guard's final answers, and every question is counted."
+    unsuited = "which ask for more than answers"
+
+    @classmethod
+    def refusal(cls, attack: Attack) -> str | None:
+        """Refuse what needs more than answers."""
+        return needs_more_than_answers(attack)
+
+    @classmethod
+    def taxonomy(cls, knowledge: Knowledge) -> Taxonomy:
+        """Place it."""
+        return evasion(knowledge, "black-box, query", BLACK_BOX)
+
+    def run(self, attack: Attack, guard: Guard, samples: Samples, done: Done) -> AttackResult:
+        """Ask the guard."""
+        return decision_only(attack, guard, samples.x, samples.aim, samples=samples.rows, progress=done)
+
+
+class OnAGuard(ThreatModel):
+    """An attacker who computes on a guard, acceptance included."""
+
+    unsuited = "which have no adaptive form"
+
+    @classmethod
+    def refusal(cls, attack: Attack) -> str | None:
+        """Refuse what has no adaptive form."""
+        return no_adaptive_form(attack)
+
+    @classmethod
+    def revision(cls, guard: Guard) -> int | None:
+        """Number the ways tried."""
+        return 8
+
+    def known(self, guard: Guard) -> Guard:
+        """Return the guard that is attacked."""
+        return guard
+
+    def fit(self, attack: UAP, guard: Guard, x: Tensor, y: Tensor) -> Callable[[Samples], AttackedSamples]:
+        """Fit one perturbation for each variant; each sample takes the worst."""
+        known = self.known(guard)
+        variants = universal_variants(attack, known, x, y)
+
+        def put(samples: Samples) -> AttackedSamples:
+            x_adv, chosen = adaptive_universal(variants, known, samples.x, samples.aim, targeted=attack.targeted)
+            return AttackedSamples(x_adv, variants=chosen, names=tuple(variants))
+
+        return put
+
+
+class Adaptive(OnAGuard):
+    """An attacker who knows the guard, all of it."""
+
+    name = "adaptive"
+    summary = (
+        "The attacker knows the whole guard and aims for inputs that it accepts and gets wrong: "
+        "the worst result per sample over all variants and the oblivious attack."
+    )
+    knows_guard = True
+
+    @classmethod
+    def faces(cls, guard: Guard) -> bool:
+        """Guards alone."""
+        return not guard.bare
+
+    @classmethod
+    def revision(cls, guard: Guard) -> int | None:
+        """Number the ways tried; through a purifier that has no gradient of its own there are more."""
+        hidden = guard.purifier is not None and not guard.purifier.differentiable
+        return 9 if hidden else super().revision(guard)
+
+    @classmethod
+    def taxonomy(cls, knowledge: Knowledge) -> Taxonomy:
+        """Place it."""
+        if knowledge != "gradients":
+            return taxonomy(knowledge)
+        return evasion(knowledge, "white-box, adaptive", WHITE_BOX)
+
+    def attack(self, attack: Attack, guard: Guard, samples: Samples, *, tried: Tried, done: Done) -> AttackedSamples:
+        """Try every variant on the guard itself."""
+        worst = adaptive(
+            attack,
+            guard,
+            samples.x,
+            samples.aim,
+            truth=samples.truth,
+            samples=samples.rows,
+            shown=samples.shown,
+            progress=tried,
+        )
+        done(len(samples.x))
+        return AttackedSamples(worst.x_adv, worst.queries, worst.passes, worst.variants, worst.names)
+
+
+@dataclass(frozen=True, eq=False)
+class GrayBox(OnAGuard):
+    """An attacker who has the recipe, and so a twin of each guard."""
+
+    name: ClassVar[str] = "gray-box"
+    summary: ClassVar[str] = "The attacker knows the same architectures and defence, trained apart with another seed."
+    trains: ClassVar[str | None] = "a transfer or gray-box attacker"
+
+    twins: Mapping[str, Guard]
+
+    @classmethod
+    def taxonomy(cls, knowledge: Knowledge) -> Taxonomy:
+        """Place it."""
+        return evasion(knowledge, "gray-box: the weights are unknown", TRANSFER)
+
+    @classmethod
+    def caveat(cls, guard: str, files: Collection[str]) -> str | None:
+        """Say which defences the twin has, in part, as they are and not trained anew."""
+        if not files:
+            return None
+        return (
+            f"The gray-box attacker's twin of {guard} has {' and '.join(files)} of it as well, which its options name: "
+            "this attacker knows more than the recipe."
+        )
+
+    @classmethod
+    def equip(cls, workshop: Workshop) -> GrayBox:
+        """Take the workshop's twins."""
+        return cls(workshop.twins())
+
+    def identity(self, guard: Guard) -> dict[str, str]:
+        """Return the twin's fingerprint."""
+        return {"twin": self.known(guard).fingerprint()}
+
+    def known(self, guard: Guard) -> Guard:
+        """Return the guard's twin."""
+        return self.twins[guard.name]
+
+    def attack(self, attack: Attack, guard: Guard, samples: Samples, *, tried: Tried, done: Done) -> AttackedSamples:
+        """Try every variant on the twin."""
+        worst = gray_box(
+            attack,
+            self.known(guard),
+            samples.x,
+            samples.aim,
+            truth=samples.truth,
+            samples=samples.rows,
+            progress=tried,
+        )
+        done(len(samples.x))
+        return AttackedSamples(worst.x_adv, worst.queries, worst.passes, worst.variants, worst.names)
+
+
+class Poisoner(OnAClassifier):
+    """Whoever poisoned the training data."""
+
+    name = "backdoor"
+    summary = "The attacker poisoned the training data, and stamps the trigger on the input."
+
+
+class Harmless(OnAClassifier):
+    """Nobody."""
+
+    name = "control"
+    attacks = False
+    summary = "No attacker: a harmless change of the kind that inputs meet every day."
+
+
+#: What a plan may name, in the order of reports' and helps' lists.
+THREAT_MODELS: dict[str, type[ThreatModel]] = {
+    model.name: model for model in (WhiteBox, Transfer, Oblivious, GrayBox, Adaptive, DecisionOnly)
+}
+
+#: Those of attacks that go with one alone, which no plan names.
+FIXED: dict[str, type[ThreatModel]] = {model.name: model for model in (Poisoner, Harmless)}
+
+
+def threat_named(name: str) -> type[ThreatModel]:
+    """Return the threat model of this name in stored records."""
+    return {**THREAT_MODELS, **FIXED}[name]
+
+
+def find_threat(name: str) -> type[ThreatModel]:
+    """Find a threat model that a plan may name.
 
     Raises:
-        OptionError: the attack needs more than answers.
-    """
-    reason = refusal(attack, "decision-only")
-    if reason is not None:
-        raise OptionError(reason)
-    asked = DecisionObjective(lambda point: guard(point).answers, targeted=attack.targeted)
-    return attack.run(asked, x, y, **options)
-
-
-def refusal(attack: Attack, threat_model: str) -> str | None:
-    """Say why an attack does not go with a threat model; None where it does."""
-    if threat_model == "decision-only" and attack.knowledge != "answers":
-        return f"{attack.title} asks for {attack.knowledge}, which a decision-only attacker does not see."
-    if threat_model in ("adaptive", "gray-box") and not attack.adaptive:
-        return f"{attack.title} has no adaptive form: run it oblivious, and another attack as the adaptive one."
-    return None
-
-
-def changed(attack: Attack, **changes: Any) -> Attack:
-    """Return the attack with these options, those that it has none of left out."""
-    known = {field.name for field in fields(attack)}
-    return replace(attack, **{key: value for key, value in changes.items() if key in known})
-
-
-def reseeded(attack: Attack, turn: int) -> Attack:
-    """Return the attack with draws of its own for one of its turns at the same samples, so that its starts differ."""
-    return replace(attack, seed=attack.seed + _APART * turn)
-
-
-def check_threat(name: str) -> str:
-    """Refuse an unknown threat model.
-
-    Raises:
-        OptionError: with the nearest names.
+        OptionError: there is none; the nearest names are given.
     """
     if name not in THREAT_MODELS:
         raise OptionError(f"Unknown threat model {name!r}; {nearest(name, THREAT_MODELS)}")
-    return name
+    return THREAT_MODELS[name]

@@ -10,8 +10,8 @@ from torch import Tensor
 from salus.attacks import Perturbation
 from salus.attacks.universal import UAP
 from salus.guard import Guard
-from salus.threats.adaptive import judged
 from salus.threats.objectives import GuardObjective
+from salus.threats.worst import judged
 
 #: What acceptance weighs beside the cross-entropy where one perturbation is to pass a guard with every sample.
 UNIVERSAL_WEIGHTS = (0.1, 1.0, 10.0)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from salus.errors import OptionError
+from salus.options import check_fields
 from salus.training.loop import LossOf, Recipe
 
 
@@ -22,17 +24,15 @@ class FlipsAndShifts(Recipe):
     Attributes:
         flips: whether to mirror left and right; not for digits, or organs that have a side.
         shift: pixels by which an image is moved at most, up or down and left or right.
-
-    Raises:
-        OptionError: the shift is negative.
     """
 
-    flips: bool = True
-    shift: int = 4
+    title: ClassVar[str] = "Augmentation"
+
+    flips: Annotated[bool, Field(description="mirror half of the images left and right")] = True
+    shift: Annotated[int, Field(ge=0, description="pixels by which an image is moved at most")] = 4
 
     def __post_init__(self) -> None:
-        if self.shift < 0:
-            raise OptionError(f"Augmentation: shift={self.shift} will not do; it must be 0 pixels or more.")
+        check_fields(self, self.title)
 
     def step_loss(self, model: nn.Module, x: Tensor, y: Tensor, loss_of: LossOf, progress: float, step: int) -> Tensor:
         """Compute the loss on augmented images; see :class:`salus.training.loop.Recipe`."""
@@ -50,8 +50,8 @@ class FlipsAndShifts(Recipe):
         rows = down + torch.arange(height, device=x.device)  # [N, H]
         columns = right + torch.arange(width, device=x.device)  # [N, W]
         image = torch.arange(count, device=x.device)[:, None, None]
-        moved = pad(x, [self.shift] * 4)[image, :, rows[:, :, None], columns[:, None, :]]  # [N, H, W, C]
-        return moved.permute(0, 3, 1, 2)
+        shifted = pad(x, [self.shift] * 4)[image, :, rows[:, :, None], columns[:, None, :]]  # [N, H, W, C]
+        return shifted.permute(0, 3, 1, 2)
 
     def describe(self) -> str:
         """Say what decides the steps; see :class:`salus.training.loop.Recipe`."""

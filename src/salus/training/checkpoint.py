@@ -20,7 +20,7 @@ Tensors = dict[str, Tensor]
 
 
 @dataclass(frozen=True, eq=False)
-class Stored:
+class Snapshot:
     """What a checkpoint held.
 
     Attributes:
@@ -53,7 +53,7 @@ class Checkpoint:
         content = safetensors.torch.save(plain, {"key": self.key, "facts": json.dumps(facts)})
         atomic.write_bytes(self.path, hashlib.sha256(content).digest() + content)
 
-    def load(self) -> Stored | str | None:
+    def load(self) -> Snapshot | str | None:
         """Read the file if it is whole and of this training; otherwise a sentence that says why not.
 
         Returns:
@@ -81,7 +81,7 @@ class Checkpoint:
         for name, value in tensors.items():
             part, _, rest = name.partition("/")
             parts.setdefault(part, {})[rest] = value
-        return Stored(parts, facts)
+        return Snapshot(parts, facts)
 
     def _afresh(self, reason: str) -> str:
         return f"The checkpoint {self.path} {reason}; training starts from the beginning."

@@ -177,8 +177,8 @@ def train(
     optimizer = torch.optim.AdamW(module.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay)
     counts = torch.bincount(train.y, minlength=len(train.classes)).float()
     weight = len(train) / (len(counts) * counts.clamp_min(1)) if balance == "weights" else None
-    drawn = torch.ones_like(counts) if balance == "sampling" else counts
-    loss_of = _Loss(drawn.to(device), None if weight is None else weight.to(device), options.prior_shift)
+    frequencies = torch.ones_like(counts) if balance == "sampling" else counts
+    loss_of = _Loss(frequencies.to(device), None if weight is None else weight.to(device), options.prior_shift)
     model = Mixed(module, options.precision)
 
     history = History()
@@ -220,8 +220,8 @@ def train(
                     advance(1 / steps)
                     if not math.isfinite(total):
                         break
-            shown = module if average is None else average
-            loss, accuracy, recall = evaluate(shown, validation, loss_of, recipe=recipe, precision=options.precision)
+            network = module if average is None else average
+            loss, accuracy, recall = evaluate(network, validation, loss_of, recipe=recipe, precision=options.precision)
             if not math.isfinite(total + loss):
                 raise ModelError(
                     f"Training failed in epoch {epoch}: the loss is not a number. "
@@ -232,7 +232,7 @@ def train(
             advance(0, note=f"accuracy {accuracy:.1%}")
             lower = not history.best or result.loss < history.epochs[history.best - 1].loss
             if lower or options.keep == "last":
-                history.best, best = epoch, weights(shown)
+                history.best, best = epoch, weights(network)
             if store is not None:
                 store.save(
                     {
@@ -339,11 +339,11 @@ def evaluate(
     with evaluating(model):
         size = rows_at_once(dataset.x, batch_size)
         for x, y in zip(torch.split(dataset.x, size), torch.split(dataset.y, size), strict=True):
-            shown = x.to(device)
+            inputs = x.to(device)
             if recipe is not None:
-                shown = recipe.validation_inputs(model, shown, y.to(device))
+                inputs = recipe.validation_inputs(model, inputs, y.to(device))
             with torch.no_grad():
-                parts.append(_logits(model, shown, classes))
+                parts.append(_logits(model, inputs, classes))
     logits, y = torch.cat(parts), dataset.y.to(device)
     hit = (logits.argmax(1) == y).double()
     counts = torch.bincount(y, minlength=classes)
@@ -385,13 +385,13 @@ def _one_cycle(step: int, steps: int, warmup: float = 0.25) -> float:
 def _head_alone(module: nn.Module, head: str) -> Iterator[None]:
     """Let the last layer learn and nothing else, not even statistics; afterwards all learns that did."""
     last = module.get_submodule(head)
-    own = {id(weight) for weight in last.parameters()}
+    head_ids = {id(weight) for weight in last.parameters()}
     learning = [weight for weight in module.parameters() if weight.requires_grad]
     module.eval()
     last.train()
     try:
         for weight in learning:
-            weight.requires_grad_(id(weight) in own)
+            weight.requires_grad_(id(weight) in head_ids)
         yield
     finally:
         for weight in learning:
@@ -401,17 +401,15 @@ def _head_alone(module: nn.Module, head: str) -> Iterator[None]:
 @torch.no_grad()
 def _average(average: nn.Module, module: nn.Module, decay: float) -> None:
     """Move the average a step towards the module; statistics, which are averages already, are copied."""
-    for kept, weight in zip(average.parameters(), module.parameters(), strict=True):
-        kept.lerp_(weight, 1 - decay)
-    for held, value in zip(average.buffers(), module.buffers(), strict=True):
-        held.copy_(value)
+    for mean, weight in zip(average.parameters(), module.parameters(), strict=True):
+        mean.lerp_(weight, 1 - decay)
+    for buffer, value in zip(average.buffers(), module.buffers(), strict=True):
+        buffer.copy_(value)
 
 
 def _key(module: nn.Module, train: Dataset, validation: Dataset, options: TrainingOptions, recipe: Recipe) -> str:
     """Hash all that decides a training: options, recipe, data, architecture and initial weights."""
-    parts = (
-        asdict(options), recipe.describe(), train.fingerprint(), validation.fingerprint(), weights_digest(module)
-    )  # fmt: skip
+    parts = (asdict(options), recipe.describe(), train.fingerprint(), validation.fingerprint(), weights_digest(module))
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
@@ -423,14 +421,14 @@ def _resume(
     best: dict[str, Tensor],
 ) -> tuple[History, dict[str, Tensor]]:
     """Continue from the file, if it is whole and of this training."""
-    stored = store.load()
-    if stored is None or isinstance(stored, str):
-        return History(remarks=[] if stored is None else [stored]), best
-    module.load_state_dict(stored.parts["model"])
-    restore_optimizer(optimizer, stored.parts["optimizer"])
+    snapshot = store.load()
+    if snapshot is None or isinstance(snapshot, str):
+        return History(remarks=[] if snapshot is None else [snapshot]), best
+    module.load_state_dict(snapshot.parts["model"])
+    restore_optimizer(optimizer, snapshot.parts["optimizer"])
     if average is not None:
-        average.load_state_dict(stored.parts["average"])
-    history = History([Epoch(**epoch) for epoch in stored.facts["epochs"]], stored.facts["best"])
+        average.load_state_dict(snapshot.parts["average"])
+    history = History([Epoch(**epoch) for epoch in snapshot.facts["epochs"]], snapshot.facts["best"])
     history.resumed_from = len(history.epochs)
     history.remarks.append(f"Training continues after epoch {history.resumed_from}, from {store.path}.")
-    return history, stored.parts["best"]
+    return history, snapshot.parts["best"]

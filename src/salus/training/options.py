@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
-from salus.errors import OptionError
+from pydantic import Field
+
+from salus.options import check_fields
+
+Balance = Literal["none", "weights", "sampling"]
 
 #: Epochs when none are asked for, and epochs without improvement after which training stops.
 EPOCHS = {"table": 60, "signal": 12, "image": 20}
 PATIENCE = {"table": 12, "signal": 4, "image": 6}
 #: Heartbeats are trained on balanced classes, as in ECG-ATK-GAN: nine of ten are normal.
-BALANCE: dict[str, Literal["none", "weights", "sampling"]] = {"table": "none", "signal": "sampling", "image": "none"}
+BALANCE: dict[str, Balance] = {"table": "none", "signal": "sampling", "image": "none"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,39 +42,22 @@ class TrainingOptions:
         seed: decides initial weights, the order of samples and dropout.
     """
 
-    epochs: int | None = None
-    batch_size: int = 128
-    learning_rate: float = 2e-3
-    weight_decay: float = 1e-4
-    balance: Literal["none", "weights", "sampling"] | None = None
-    patience: int | None = None
-    prior_shift: float = 0.0
-    averaging: float = 0.0
-    keep: Literal["loss", "last"] = "loss"
-    precision: Literal["float32", "bfloat16"] = "float32"
-    seed: int = 0
+    title: ClassVar[str] = "Training"
+
+    epochs: Annotated[int | None, Field(ge=1, description="passes over the training data at most")] = None
+    batch_size: Annotated[int, Field(ge=1, description="samples a step")] = 128
+    learning_rate: Annotated[float, Field(gt=0, description="the highest of the one-cycle schedule")] = 2e-3
+    weight_decay: Annotated[float, Field(ge=0, description="of AdamW")] = 1e-4
+    balance: Annotated[Balance | None, Field(description="how rare classes are made up for")] = None
+    patience: Annotated[int | None, Field(ge=1, description="epochs without improvement that end it")] = None
+    prior_shift: Annotated[float, Field(ge=0, le=2, description="share of the log prior added to the logits")] = 0.0
+    averaging: Annotated[float, Field(ge=0, lt=1, description="decay of the running average of all weights")] = 0.0
+    keep: Annotated[Literal["loss", "last"], Field(description="the epoch whose weights are kept")] = "loss"
+    precision: Annotated[Literal["float32", "bfloat16"], Field(description="of convolutions and products")] = "float32"
+    seed: Annotated[int, Field(ge=0, description="of initial weights, the order of samples and dropout")] = 0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "patience"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise OptionError(f"Training: {name}={value} will not do; it must be 1 or more.")
-        if not 0 < self.learning_rate < math.inf:
-            raise OptionError(f"Training: learning_rate={self.learning_rate} will not do; it must be above 0.")
-        if not 0 <= self.weight_decay < math.inf:
-            raise OptionError(f"Training: weight_decay={self.weight_decay} will not do; it must be 0 or more.")
-        if self.balance not in (None, "none", "weights", "sampling"):
-            raise OptionError(f"Training: balance={self.balance!r} is not none, weights or sampling.")
-        if not 0 <= self.prior_shift <= 2:
-            raise OptionError(f"Training: prior_shift={self.prior_shift} will not do; it must be from 0 to 2.")
-        if not 0 <= self.averaging < 1:
-            raise OptionError(f"Training: averaging={self.averaging} will not do; it must be from 0 to below 1.")
-        if self.keep not in ("loss", "last"):
-            raise OptionError(f"Training: keep={self.keep!r} is not loss or last.")
-        if self.precision not in ("float32", "bfloat16"):
-            raise OptionError(f"Training: precision={self.precision!r} is not float32 or bfloat16.")
-        if self.seed < 0:
-            raise OptionError(f"Training: seed={self.seed} will not do; it must be 0 or more.")
+        check_fields(self, self.title)
 
     def phases(self, epochs: int) -> tuple[Phase, ...]:
         """Lay out a training of so many epochs."""
@@ -91,17 +77,8 @@ class TransferOptions(TrainingOptions):
         head_learning_rate: the highest of the first phase's one-cycle schedule.
     """
 
-    head_epochs: int = 0
-    head_learning_rate: float = 2e-3
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.head_epochs < 0:
-            raise OptionError(f"Training: head_epochs={self.head_epochs} will not do; it must be 0 or more.")
-        if not 0 < self.head_learning_rate < math.inf:
-            raise OptionError(
-                f"Training: head_learning_rate={self.head_learning_rate} will not do; it must be above 0."
-            )
+    head_epochs: Annotated[int, Field(ge=0, description="passes in which the last layer alone learns")] = 0
+    head_learning_rate: Annotated[float, Field(gt=0, description="the highest learning rate of these")] = 2e-3
 
     def phases(self, epochs: int) -> tuple[Phase, ...]:
         """Lay out a training of so many epochs after those of the last layer."""

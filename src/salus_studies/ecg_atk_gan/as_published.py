@@ -19,11 +19,11 @@ from salus.metrics import (
     score_auc,
     similarities,
     ssim,
-)  # fmt: skip
-from salus_studies.ecg_atk_gan.trainings import Trained
+)
+from salus_studies.ecg_atk_gan.trainings import TrainedColumn
 
 
-def judge(trained: Trained, test: Dataset, shown: Tensor) -> dict[str, Any]:
+def judge(trained: TrainedColumn, test: Dataset, shown: Tensor) -> dict[str, Any]:
     """Count answers to what is shown of the test beats ``[N, C, L]``: the beats, or their attacked copies."""
     logits = trained.classifier.predict(shown)
     labels, right = logits.argmax(1), logits.argmax(1) == test.y
@@ -49,19 +49,19 @@ def judge(trained: Trained, test: Dataset, shown: Tensor) -> dict[str, Any]:
     }
 
 
-def resemblance(made: ECGATKGAN, test: Dataset, shown: Tensor, *, seed: int) -> dict[str, Any]:
+def resemblance(gan: ECGATKGAN, test: Dataset, shown: Tensor, *, seed: int) -> dict[str, Any]:
     """Compare generated beats with what the generator was given, and with the clean beats (Table 3)."""
-    synthetic = made.synthesize(shown, test.y, seed=seed)
+    synthetic = gan.synthesize(shown, test.y, seed=seed)
 
     def means(other: Tensor) -> dict[str, float]:
-        found = {name: float(values.nanmean()) for name, values in similarities(other, synthetic).items()}
-        return {**found, "ssim_range_2": float(ssim(other, synthetic, data_range=2.0).mean())}
+        figures = {name: float(values.nanmean()) for name, values in similarities(other, synthetic).items()}
+        return {**figures, "ssim_range_2": float(ssim(other, synthetic, data_range=2.0).mean())}
 
     return {"n": len(test), "input": means(shown), "clean": means(test.x)}
 
 
-def examples(made: ECGATKGAN, test: Dataset, shown: Tensor) -> dict[str, Tensor]:
+def examples(gan: ECGATKGAN, test: Dataset, shown: Tensor) -> dict[str, Tensor]:
     """Choose the first test beat of each class, with its attacked copy and what is generated of that, ``[K, L]``."""
     rows = torch.tensor([int((test.y == label).nonzero()[0, 0]) for label in range(len(test.classes))])
-    generated = made.synthesize(shown[rows], test.y[rows])
+    generated = gan.synthesize(shown[rows], test.y[rows])
     return {"clean": test.x[rows, 0], "attacked": shown[rows, 0], "generated": generated[:, 0]}

@@ -62,8 +62,8 @@ class Released:
             if self.column == "dbb":
                 parts.append(self._random_point(answers, beats, said, start, tries=1)[0])
             elif self.column == "hsj":
-                point, found = self._random_point(answers, beats, said, start, tries=self.tries)
-                parts.append(_towards(answers, beats, point, said, found))
+                point, success = self._random_point(answers, beats, said, start, tries=self.tries)
+                parts.append(_towards(answers, beats, point, said, success))
             else:
                 parts.append(self._attack()(network, beats, said))
         return torch.cat(parts)
@@ -93,31 +93,31 @@ class Released:
         self, answers: Callable[[Tensor], Tensor], x: Tensor, said: Tensor, start: int, tries: int
     ) -> tuple[Tensor, Tensor]:
         """Try uniform noise until the network answers otherwise than to the beat; else keep the beat."""
-        point, found = x.clone(), torch.zeros(len(x), dtype=torch.bool)
+        point, success = x.clone(), torch.zeros(len(x), dtype=torch.bool)
         samples = torch.arange(start, start + len(x))
         for trial in range(tries):
-            rows = (~found).nonzero()[:, 0]
+            rows = (~success).nonzero()[:, 0]
             if not len(rows):
                 break
             noise = uniform(self.seed, samples[rows], tuple(x.shape[1:]), trial).to(x.dtype)
             other = answers(noise) != said[rows]
-            point[rows[other]], found[rows[other]] = noise[other], True
-        return point, found
+            point[rows[other]], success[rows[other]] = noise[other], True
+        return point, success
 
 
-def _towards(answers: Callable[[Tensor], Tensor], x: Tensor, point: Tensor, said: Tensor, found: Tensor) -> Tensor:
+def _towards(answers: Callable[[Tensor], Tensor], x: Tensor, point: Tensor, said: Tensor, success: Tensor) -> Tensor:
     """Halve the straight way back to the beat as long as the network answers otherwise (ART, ``_binary_search``)."""
-    rows = found.nonzero()[:, 0]
+    rows = success.nonzero()[:, 0]
     low, high = torch.zeros(len(rows)), torch.ones(len(rows))
     while len(rows) and float((high - low).max()) > _THETA:
         middle = (low + high) / 2
         share = middle[:, None, None]
         other = answers((1 - share) * x[rows] + share * point[rows]) != said[rows]
         high, low = torch.where(other, middle, high), torch.where(other, low, middle)
-    made = x.clone()
+    copies = x.clone()
     share = high[:, None, None]
-    made[rows] = ((1 - share) * x[rows] + share * point[rows]).clamp(0, 1)
-    return made
+    copies[rows] = ((1 - share) * x[rows] + share * point[rows]).clamp(0, 1)
+    return copies
 
 
 def _answers(network: nn.Module) -> Callable[[Tensor], Tensor]:

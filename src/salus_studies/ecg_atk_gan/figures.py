@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,40 +12,31 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from salus.figures.style import BLUE, INK, MUTED, PALETTE, RULE, VERMILION, style
-from salus_studies.ecg_atk_gan.published import ARCHITECTURES, FOUR, SIX, classification
-from salus_studies.ecg_atk_gan.tables import (
-    COLUMNS,
-    NAMES,
-    SPLITS,
-    attack_name,
-    bare,
-    column_name,
-    trained_name,
-)
-from salus_studies.frame.markdown import (
-    Record,
-    done,
-    find,
-    present,
-)
+from salus.metrics.wording import present
+from salus_studies.ecg_atk_gan.naming import COLUMNS, NAMES, SPLITS, attack_name, column_name, trained_name
+from salus_studies.ecg_atk_gan.published import ARCHITECTURES, FOUR, classification, six_row
+from salus_studies.ecg_atk_gan.tables_honest import bare
+from salus_studies.frame.markdown import Record, done, find
+from salus_studies.frame.page import Picture
+from salus_studies.frame.png import png
 
 
-def draw(results: Record, arrays: Mapping[str, NDArray[Any]]) -> dict[str, bytes]:
-    """Draw every figure for which there is something stored, by name."""
-    pictures: dict[str, bytes] = {}
+def draw(results: Record, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Picture]:
+    """List every figure for which there is something stored, by name."""
+    pictures: dict[str, Picture] = {}
     for split in SPLITS:
         if any(row.get("split") == split and done(row) for row in results.get("cells") or ()):
-            pictures[f"accuracy-{split}"] = accuracy_picture(results, split)
+            pictures[f"accuracy-{split}"] = Picture(partial(accuracy_picture, results, split))
     overlays = results.get("overlays")
     for name, other, words in (
         ("attacked", "overlay_attacked", ("clean", "attacked")),
         ("generated", "overlay_generated", ("original", "generated")),
     ):
         if overlays and "overlay_clean" in arrays and other in arrays:
-            pictures[name] = overlay_picture(arrays["overlay_clean"], arrays[other], overlays, words)
+            pictures[name] = Picture(partial(overlay_picture, arrays["overlay_clean"], arrays[other], overlays, words))
     for split in SPLITS:
         if any(done(row) for row in bare(results, split)):
-            pictures[f"robust-{split}"] = robust_picture(results, split)
+            pictures[f"robust-{split}"] = Picture(partial(robust_picture, results, split))
     return pictures
 
 
@@ -59,10 +50,10 @@ def accuracy_picture(results: Record, split: str) -> bytes:
             ax.grid(axis="x")
             ax.set_axisbelow(True)
             for height, architecture in enumerate(ARCHITECTURES):
-                four, six = (classification(paper, attack, architecture) for paper in (FOUR, SIX))
-                cell = find(results.get("cells"), protocol="as-published", split=split, architecture=architecture,
-                            attack=column)  # fmt: skip
-                assert six is not None  # noqa: S101 - the six-attack paper has all of these rows
+                four, six = classification(FOUR, attack, architecture), six_row(attack, architecture)
+                cell = find(
+                    results.get("cells"), protocol="as-published", split=split, architecture=architecture, attack=column
+                )
                 if cell is not None and done(cell):
                     ours = 100 * cell["paper_accuracy"]
                     ax.plot([six.accuracy, ours], [height, height], color=RULE, linewidth=4, zorder=1)
@@ -83,13 +74,16 @@ def accuracy_picture(results: Record, split: str) -> bytes:
         legend = panels[7]
         legend.set_axis_off()
         for height, (mark, colour, face, words) in enumerate(
-            (("o", INK, "none", "four-attack paper"), ("o", BLUE, BLUE, "six-attack paper"),
-             ("D", VERMILION, VERMILION, f"ours, split {SPLITS[split]}"))
-        ):  # fmt: skip
+            (
+                ("o", INK, "none", "four-attack paper"),
+                ("o", BLUE, BLUE, "six-attack paper"),
+                ("D", VERMILION, VERMILION, f"ours, split {SPLITS[split]}"),
+            )
+        ):
             y = 0.8 - 0.18 * height
             legend.plot(0.08, y, mark, color=colour, markerfacecolor=face, markersize=7, transform=legend.transAxes)
             legend.text(0.16, y, words, transform=legend.transAxes, va="center")
-        return _png(figure)
+        return png(figure)
 
 
 def overlay_picture(beats: NDArray[Any], others: NDArray[Any], overlays: Record, words: tuple[str, str]) -> bytes:
@@ -107,7 +101,7 @@ def overlay_picture(beats: NDArray[Any], others: NDArray[Any], overlays: Record,
                     ax.set_ylabel(column_name(attack))
         handles = panels[0, 0].get_lines()[:2]
         figure.legend(handles, words, loc="outside lower center", ncols=2, frameon=False)
-        return _png(figure)
+        return png(figure)
 
 
 def _overlay(ax: Axes, beat: NDArray[Any], other: NDArray[Any]) -> None:
@@ -157,14 +151,8 @@ def robust_picture(results: Record, split: str) -> bytes:
         words = [f"trained on {trained_name(name)}" for name in trained]
         handles = [panels[0].plot([], [], "o", color=colours[name])[0] for name in trained]
         figure.legend(handles, words, loc="outside lower center", ncols=4, frameon=False)
-        return _png(figure)
+        return png(figure)
 
 
 def _label(row: Record) -> str:
     return attack_name(row) + (f", eps {row['eps']:g}" if present(row.get("eps")) else "")
-
-
-def _png(figure: Figure) -> bytes:
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=130, metadata={"Software": None})
-    return content.getvalue()

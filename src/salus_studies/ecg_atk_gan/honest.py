@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from salus.attacks import BIM, FGSM, PGD, Attack, AutoAttack, Boundary, CarliniWagnerLinf, HopSkipJump
-from salus.audit.cell import Cell
+from salus.audit.cell import Attempt, Cell
 from salus.data import Dataset
 from salus.detectors import AttackedHead
 from salus.guard import Guard
+from salus.threats import THREAT_MODELS
 from salus_studies.ecg_atk_gan.attacked import EPS
-from salus_studies.ecg_atk_gan.trainings import Scale, Trained
+from salus_studies.ecg_atk_gan.scales import GANScale
+from salus_studies.ecg_atk_gan.trainings import TrainedColumn
 
 #: What the models whose robustness is looked at were trained on: nothing, and the papers' strongest attack.
 TRAINED_ON = ("none", "pgd")
@@ -30,7 +32,7 @@ class Planned:
     beats: int | None
 
 
-def planned(architecture: str, scale: Scale, seed: int) -> Iterator[Planned]:
+def planned(architecture: str, scale: GANScale, seed: int) -> Iterator[Planned]:
     """List the cells of one trained model, the cheap ones first."""
     yield Planned(None, None, False, None)
     pgd = PGD(eps=EPS, steps=40, restarts=5, seed=seed)
@@ -55,10 +57,10 @@ def planned(architecture: str, scale: Scale, seed: int) -> Iterator[Planned]:
         yield Planned(attack, "decision-only", False, scale.query_beats)
 
 
-def guards(trained: Trained, calibration: Dataset, *, seed: int) -> tuple[Guard, Guard | None]:
+def guards(trained: TrainedColumn, calibration: Dataset, *, seed: int) -> tuple[Guard, Guard | None]:
     """Make the bare classifier and, where it has the head for it, the guard by its attacked/clean head."""
     bare = Guard(trained.classifier, name="none")
-    if trained.generator is None:
+    if trained.gan is None:
         return bare, None
     head = AttackedHead().fit(trained.classifier, calibration.x, calibration.y)
     head.calibrate(calibration.x, FALSE_ALARM_RATE, seed=seed)
@@ -68,4 +70,6 @@ def guards(trained: Trained, calibration: Dataset, *, seed: int) -> tuple[Guard,
 def cell(plan: Planned, bare: Guard, guarded: Guard | None, data: Dataset) -> Cell:
     """Make the audit's cell of what is planned."""
     guard = guarded if plan.guarded and guarded is not None else bare
-    return Cell(data, guard, plan.attack, plan.threat_model)
+    if plan.attack is None or plan.threat_model is None:
+        return Cell(data, guard)
+    return Cell(data, guard, Attempt(plan.attack, THREAT_MODELS[plan.threat_model]()))

@@ -2,40 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-
-from numpy.typing import NDArray
-
-from salus_studies.ecg_atk_gan import figures, tables
+from salus.metrics.wording import number, percent
+from salus_studies.ecg_atk_gan import figures, tables, tables_effort, tables_generator, tables_honest
+from salus_studies.ecg_atk_gan.naming import SPLITS
 from salus_studies.ecg_atk_gan.published import (
     PAPERS,
     REMARKS,
 )
-from salus_studies.ecg_atk_gan.sentences import (
-    explained,
-    few_patients,
-    head_alone,
-    prevalence,
-    smaller,
-    splits_of,
-    summary,
-)
-from salus_studies.ecg_atk_gan.tables import (
-    SPLITS,
-)
-from salus_studies.frame import page as pages
-from salus_studies.frame.markdown import (
-    NOT_STORED,
-    Record,
-    bullets,
-    circumstances,
-    not_run,
-    number,
-    percent,
-)
-from salus_studies.frame.page import Show
+from salus_studies.ecg_atk_gan.sentences import summary
+from salus_studies.ecg_atk_gan.sentences_data import few_patients, prevalence, smaller
+from salus_studies.ecg_atk_gan.sentences_honest import head_alone
+from salus_studies.ecg_atk_gan.sentences_published import explained, splits_of
+from salus_studies.frame.markdown import NOT_STORED, Record, bullets, circumstances, not_run
+from salus_studies.frame.page import Page, Show, compose
+from salus_studies.frame.results import Results
 
 HEAD = """\
 # ECG-ATK-GAN, the papers beside Salus
@@ -94,26 +74,21 @@ CAVEATS = """\
 """
 
 
-def write_page(results: Record, arrays: Mapping[str, NDArray[Any]], page: Path) -> None:
-    """Write the page, and its figures into a folder of its name beside it, from stored results alone.
-
-    The same results give the same bytes. Figures come first, so that a page never shows one that is not there.
-
-    Args:
-        results: what ``salus reproduce ecg-atk-gan`` stored as results.json.
-        arrays: example beats ``overlay_clean``, ``overlay_attacked`` and ``overlay_generated`` ``[A, K, L]``, in
-            the order of ``results["overlays"]``; without them those figures are left out, and the page says so.
-        page: the Markdown file.
-
-    Raises:
-        StoreError: the disk is full, or the place is not writable.
-    """
+def page(results: Results, folder: str) -> Page:
+    """Make the page, whose figures lie in ``folder``, from results alone."""
+    values = results.values
 
     def parts(show: Show) -> list[str]:
-        return [head(results), "## In short\n", bullets(summary(results)), *as_published(results, show),
-                *honest(results, show), *about(results)]  # fmt: skip
+        return [
+            head(values),
+            "## In short\n",
+            bullets(summary(values)),
+            *as_published(values, show),
+            *honest(values, show),
+            *about(values),
+        ]
 
-    pages.write(page, figures.draw(results, arrays), parts)
+    return compose(figures.draw(values, results.arrays), folder, parts)
 
 
 def head(results: Record) -> str:
@@ -173,12 +148,12 @@ def as_published(results: Record, show: Show) -> list[str]:
         "clean beat; the papers do not say which of the two they mean. Beats span 0 to 1, so the range of SSIM is 1; "
         "“range 2” is what the usual library, scikit-image, took for floating-point numbers unless told otherwise "
         "when the papers were written, and says more. Nor do the papers say which of those they used.\n",
-        tables.generator_table(results),
+        tables_generator.generator_table(results),
         show("generated", "Originals (red) under what the generator makes of them (blue)"),
         "### PTB: Table 2 of six attacks\n",
-        tables.ptb_table(results),
+        tables_generator.ptb_table(results),
         "The generator on PTB, Table 3 of six attacks:\n",
-        tables.generator_table(results, "PTB"),
+        tables_generator.generator_table(results, "PTB"),
     ]
 
 
@@ -192,10 +167,10 @@ def honest(results: Record, show: Show) -> list[str]:
     for split, title in SPLITS.items():
         parts += [
             f"### Bare networks, split {title}\n",
-            tables.honest_table(results, split),
+            tables_honest.honest_table(results, split),
             show(f"robust-{split}", f"Robust accuracy of each architecture under each attack, split {title}"),
             f"Sensitivity of each class, split {title}:\n",
-            tables.honest_classes_table(results, split),
+            tables_honest.honest_classes_table(results, split),
         ]
     parts += [
         "### The attacked/clean head alone\n",
@@ -204,7 +179,7 @@ def honest(results: Record, show: Show) -> list[str]:
         bullets(head_alone(results)),
     ]
     for split, title in SPLITS.items():
-        parts += [f"Split {title}:\n", tables.head_table(results, split)]
+        parts += [f"Split {title}:\n", tables_honest.head_table(results, split)]
     return parts
 
 
@@ -221,14 +196,14 @@ def about(results: Record) -> list[str]:
         "## What differs and why\n",
         WHY.format(remarks=remarks),
         smaller(meta) + "\n",
-        tables.settings_table(meta),
+        tables_effort.settings_table(meta),
         "### Beats of each class\n",
-        tables.counts_table(meta.get("data") or {}),
+        tables_effort.counts_table(meta.get("data") or {}),
     ]
     for split, title in SPLITS.items():
         parts.append(f"### What was trained, split {title}\n")
         stored = any(row.get("split") == split for row in results.get("trainings") or ())
-        parts.append(tables.trainings_table(results, split) if stored else not_run(None) + "\n")
+        parts.append(tables_effort.trainings_table(results, split) if stored else not_run(None) + "\n")
     speed = results.get("speed")
     if speed:
         parts.append(

@@ -5,9 +5,11 @@ Percentages stay percentages, as printed. Nothing here is measured by Salus.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
+
+from salus_studies.frame.published import read_tables
 
 PaperName = Literal["four-attacks", "six-attacks"]
 FOUR: PaperName = "four-attacks"
@@ -37,7 +39,7 @@ class Paper:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Attacked:
+class PrintedAttack:
     """An attack of the papers.
 
     Attributes:
@@ -52,7 +54,7 @@ class Attacked:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class ClassesRow:
     """A line of a classification table on MIT-BIH beats; every number in percent.
 
     Attributes:
@@ -156,7 +158,7 @@ class Counts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Training:
+class PaperTraining:
     """Hyper-parameters of one paper, under the names of the six-attack one.
 
     Attributes:
@@ -202,15 +204,15 @@ ARCHITECTURES: dict[str, str] = {
     "acharya": "Acharya et al., Computers in Biology and Medicine 89, 2017",
 }
 
-ATTACKS: dict[str, Attacked] = {
+ATTACKS: dict[str, PrintedAttack] = {
     attack.name: attack
     for attack in (
-        Attacked(name="FGSM", salus="fgsm", eps=0.01),
-        Attacked(name="BIM", salus="bim", eps=0.01),
-        Attacked(name="PGD", salus="pgd", eps=0.01),
-        Attacked(name="CW", salus="carlini-wagner-linf", eps=0.1),
-        Attacked(name="DBB", salus="boundary", eps=0.01),
-        Attacked(name="HSJ", salus="hop-skip-jump", eps=None),
+        PrintedAttack(name="FGSM", salus="fgsm", eps=0.01),
+        PrintedAttack(name="BIM", salus="bim", eps=0.01),
+        PrintedAttack(name="PGD", salus="pgd", eps=0.01),
+        PrintedAttack(name="CW", salus="carlini-wagner-linf", eps=0.1),
+        PrintedAttack(name="DBB", salus="boundary", eps=0.01),
+        PrintedAttack(name="HSJ", salus="hop-skip-jump", eps=None),
     )
 }
 
@@ -237,8 +239,8 @@ PAPERS: dict[PaperName, Paper] = {
     ),
 }
 
-TRAINING: dict[PaperName, Training] = {
-    FOUR: Training(
+TRAINING: dict[PaperName, PaperTraining] = {
+    FOUR: PaperTraining(
         paper=FOUR,
         lambda_ary=10,
         lambda_atk=10,
@@ -255,7 +257,7 @@ TRAINING: dict[PaperName, Training] = {
         widths=(16, 32, 128),
         hours=6,
     ),
-    SIX: Training(
+    SIX: PaperTraining(
         paper=SIX,
         lambda_ary=10,
         lambda_atk=10,
@@ -331,119 +333,18 @@ REMARKS: dict[str, str] = {
     ),
 }
 
-# Accuracy, then sensitivity, specificity and AUC of N, of S, of V, of F.
-_FOUR_TABLE_1 = """\
-none proposed  98.8  97.7 98.2 98.0  93.0 99.0 96.0  98.9 99.2 99.1  91.7 99.4 95.7
-none shaker    98.6  97.4 98.1 97.7  93.0 98.7 95.8  99.2 99.0 99.1  87.2 99.6 93.4
-none kachuee   98.1  96.8 94.5 95.7  88.7 97.6 93.2  92.5 99.6 96.1  90.4 99.3 94.9
-none acharya   96.4  92.8 96.2 94.5  86.2 97.0 91.6  95.9 98.8 97.4  94.2 97.1 95.7
-FGSM proposed  98.6  97.6 94.3 96.0  82.0 99.0 90.5  98.2 99.0 98.6  78.9 99.5 89.3
-FGSM shaker    92.6  84.7 93.3 90.0  81.8 89.9 87.8  96.5 95.6 97.1  57.9 98.7 78.8
-FGSM kachuee   86.5  73.1 82.8 77.9  68.9 83.4 76.1  73.7 97.3 85.5  82.8 93.2 88.0
-FGSM acharya   77.2  53.3 87.9 70.6  65.7 74.1 69.9  66.2 92.3 79.2  65.6 87.9 76.7
-BIM  proposed  97.0  94.4 93.9 94.2  82.2 97.2 89.8  96.5 98.5 97.5  77.7 98.7 88.2
-BIM  shaker    96.2  93.1 90.1 91.6  69.1 98.2 83.6  97.6 94.9 96.2  55.4 99.8 77.6
-BIM  kachuee   85.6  70.6 90.4 80.5  67.4 90.5 78.9  83.6 92.3 88.0  82.1 88.5 85.3
-BIM  acharya   76.9  54.4 87.5 70.9  49.0 88.2 68.6  42.1 91.9 67.0  87.8 73.8 80.8
-PGD  proposed  98.6  97.9 93.6 95.7  80.7 99.1 89.9  97.5 99.4 98.4  80.9 99.4 90.1
-PGD  shaker    96.5  93.4 92.8 93.1  81.3 97.9 89.6  94.5 98.2 96.3  82.8 97.4 90.1
-PGD  kachuee   87.2  74.0 86.9 80.4  66.3 87.6 77.0  84.7 91.8 88.2  65.6 95.2 80.4
-PGD  acharya   77.2  54.0 88.8 71.4  54.1 91.3 72.7  57.8 82.0 69.9  66.2 80.6 73.4
-CW   proposed  98.4  97.3 95.4 96.4  87.7 98.2 93.0  96.9 99.5 98.2  87.3 99.6 93.4
-CW   shaker    95.4  90.8 96.0 93.4  84.7 97.0 90.9  97.8 94.1 96.0  72.6 99.7 86.1
-CW   kachuee   91.9  84.5 83.3 83.9  74.4 89.3 81.8  79.7 99.3 89.5  61.1 96.3 78.7
-CW   acharya   81.2  61.8 89.1 75.5  64.6 81.5 73.1  67.7 94.1 80.9  83.4 86.8 85.1
-"""
-
-# Accuracy, then sensitivity and specificity of N, of S, of V, of F.
-_SIX_TABLE_1 = """\
-none proposed  99.2  98.8 95.2  83.7 99.8  97.9 99.7  92.4 99.3
-none shaker    98.6  97.4 98.1  93.0 98.7  99.2 99.0  87.2 99.6
-none kachuee   98.1  96.8 94.5  88.7 97.6  92.5 99.6  90.4 99.3
-none acharya   96.4  92.8 96.2  86.2 97.0  95.9 98.8  94.2 97.1
-FGSM proposed  98.7  97.9 95.0  82.6 99.2  99.2 98.7  73.2 99.8
-FGSM shaker    92.6  84.7 93.3  81.8 89.9  96.5 95.6  57.9 98.7
-FGSM kachuee   86.5  73.1 82.8  68.9 83.4  73.7 97.3  82.8 93.2
-FGSM acharya   77.2  53.3 87.9  65.7 74.1  66.2 92.3  65.6 87.9
-BIM  proposed  98.1  97.1 91.2  76.1 98.6  95.0 99.4  84.1 98.9
-BIM  shaker    96.2  93.1 90.1  69.1 98.2  97.6 94.9  55.4 99.8
-BIM  kachuee   85.6  70.6 90.4  67.4 90.5  83.6 92.3  82.1 88.5
-BIM  acharya   76.9  54.4 87.5  49.0 88.2  42.1 91.9  87.8 73.8
-PGD  proposed  98.4  97.0 96.1  89.0 98.0  97.5 99.3  88.5 99.6
-PGD  shaker    96.5  93.4 92.8  81.3 97.9  94.5 98.2  82.8 97.4
-PGD  kachuee   87.2  74.0 86.9  66.3 87.6  84.7 91.8  65.6 95.2
-PGD  acharya   77.2  54.0 88.8  54.1 91.3  57.8 82.0  66.2 80.6
-CW   proposed  98.8  97.8 97.0  91.1 98.8  98.3 99.5  91.0 99.5
-CW   shaker    95.4  90.8 96.0  84.7 97.0  97.8 94.1  72.6 99.7
-CW   kachuee   91.9  84.5 83.3  74.4 89.3  79.7 99.3  61.1 96.3
-CW   acharya   81.2  61.8 89.1  64.6 81.5  67.7 94.1  83.4 86.8
-DBB  proposed  93.0  85.8 94.9  84.4 96.1  91.3 96.2  84.1 93.9
-DBB  shaker    90.1  80.6 86.7  65.1 94.2  79.4 94.9  83.4 91.7
-DBB  kachuee   79.7  57.9 86.4  78.0 69.3  70.9 96.6  82.1 93.6
-DBB  acharya   81.9  62.6 85.8  68.1 75.6  77.0 95.8  82.8 92.7
-HSJ  proposed  71.9  44.8 68.2  34.6 78.6  35.7 82.6  32.4 83.8
-HSJ  shaker    70.5  41.2 67.4  33.0 77.1  40.4 81.1  37.5 83.4
-HSJ  kachuee   68.6  39.3 65.8  21.3 82.5  10.3 94.5  43.9 62.2
-HSJ  acharya   68.4  37.6 70.0  32.3 57.4  23.6 90.4  20.3 90.0
-"""
-
-# No attack, FGSM, BIM, PGD, CW, DBB, HSJ.
-_SIX_TABLE_2 = """\
-accuracy    proposed  99.5 99.4 99.6 99.6 99.5 93.1 71.8
-accuracy    shaker    98.0 98.6 95.8 96.4 98.3 91.4 70.2
-accuracy    kachuee   95.2 97.1 94.4 92.2 91.3 88.6 56.5
-accuracy    acharya   79.8 84.1 83.2 84.1 80.9 77.4 54.7
-sensitivity proposed  99.3 99.2 99.6 99.7 99.2 92.6 79.8
-sensitivity shaker    96.7 98.3 92.1 94.8 98.0 91.5 83.7
-sensitivity kachuee   98.3 96.0 95.9 92.1 95.4 86.7 85.5
-sensitivity acharya   82.1 93.1 93.4 90.6 90.3 88.5 90.7
-specificity proposed  99.7 99.5 99.7 99.5 99.7 93.7 64.0
-specificity shaker    99.3 98.9 99.4 98.0 98.7 91.2 56.8
-specificity kachuee   92.1 98.2 93.0 92.2 87.3 90.3 28.1
-specificity acharya   77.7 75.3 73.2 77.8 71.6 66.5 19.4
-"""
-
-# MSE, SSIM, cross-correlation, NRMSE: as printed, with a mark where the first and the last are exchanged.
-_FOUR_TABLE_2 = """\
-none MIT-BIH 2.9e-5 99.88 99.90 0.0118
-FGSM MIT-BIH 8.9e-5 99.62 99.75 0.0207
-BIM  MIT-BIH 6.4e-5 99.62 99.72 0.0176
-PGD  MIT-BIH 1.3e-4 99.77 99.85 0.0136
-CW   MIT-BIH 3.2e-5 99.83 99.86 0.0123
-"""
-_SIX_TABLE_3 = """\
-none MIT-BIH 0.0129 99.90 99.86 3.487e-5 swapped
-FGSM MIT-BIH 0.0117 99.81 99.89 2.890e-5 swapped
-BIM  MIT-BIH 0.0134 99.80 99.86 3.737e-5 swapped
-PGD  MIT-BIH 0.0122 99.84 99.89 3.115e-5 swapped
-CW   MIT-BIH 0.0065 99.95 99.97 9.038e-6 swapped
-DBB  MIT-BIH 0.0002 99.00 99.39 0.03159
-HSJ  MIT-BIH 0.0003 99.42 99.45 0.0393
-none PTB     0.0184 99.87 99.93 8.152e-5 swapped
-FGSM PTB     0.0001 99.84 99.89 0.02391
-BIM  PTB     0.0155 99.91 99.95 5.769e-5 swapped
-PGD  PTB     0.0179 99.88 99.92 7.722e-5 swapped
-CW   PTB     0.0188 99.87 99.92 8.498e-5 swapped
-DBB  PTB     0.0007 99.19 99.29 0.05532
-HSJ  PTB     0.0003 99.51 99.60 0.03872
-"""
+_TABLES = read_tables(__file__)
 
 
-def _attack(printed: str) -> str | None:
-    return None if printed == "none" else printed
-
-
-def _rows(paper: PaperName, table: str, per_class: int) -> tuple[Row, ...]:
+def _rows(paper: PaperName, table: Sequence[Sequence[Any]], per_class: int) -> tuple[ClassesRow, ...]:
     rows = []
-    for line in table.splitlines():
-        attack, architecture, *printed = line.split()
-        accuracy, *figures = map(float, printed)
+    for attack, architecture, accuracy, *figures in table:
         # Every figure in turn: sensitivity of each class, specificity of each, AUC of each.
         by_class = [dict(zip(CLASSES, figures[first::per_class], strict=True)) for first in range(per_class)]
         rows.append(
-            Row(
+            ClassesRow(
                 paper=paper,
-                attack=_attack(attack),
+                attack=attack,
                 architecture=architecture,
                 accuracy=accuracy,
                 sensitivity=by_class[0],
@@ -454,8 +355,8 @@ def _rows(paper: PaperName, table: str, per_class: int) -> tuple[Row, ...]:
     return tuple(rows)
 
 
-def _binary_rows(table: str) -> tuple[BinaryRow, ...]:
-    printed = {(figure, name): [*map(float, row)] for figure, name, *row in map(str.split, table.splitlines())}
+def _binary_rows(table: Sequence[Sequence[Any]]) -> tuple[BinaryRow, ...]:
+    printed = {(figure, architecture): row for figure, architecture, *row in table}
     return tuple(
         BinaryRow(
             attack=attack,
@@ -469,45 +370,57 @@ def _binary_rows(table: str) -> tuple[BinaryRow, ...]:
     )
 
 
-def _similarity_rows(paper: PaperName, table: str) -> tuple[SimilarityRow, ...]:
-    rows = []
-    for line in table.splitlines():
-        attack, dataset, mse, ssim, cross_correlation, nrmse, *mark = line.split()
-        rows.append(
-            SimilarityRow(
-                paper=paper,
-                dataset=dataset,
-                attack=_attack(attack),
-                mse=float(mse),
-                ssim=float(ssim),
-                cross_correlation=float(cross_correlation),
-                nrmse=float(nrmse),
-                swapped=mark == ["swapped"],
-            )
+def _similarity_rows(paper: PaperName, table: Sequence[Sequence[Any]]) -> tuple[SimilarityRow, ...]:
+    return tuple(
+        SimilarityRow(
+            paper=paper,
+            dataset=dataset,
+            attack=attack,
+            mse=mse,
+            ssim=ssim,
+            cross_correlation=cross_correlation,
+            nrmse=nrmse,
+            swapped=mark == ["swapped"],
         )
-    return tuple(rows)
+        for attack, dataset, mse, ssim, cross_correlation, nrmse, *mark in table
+    )
 
 
 #: Table 1 of the four-attack paper and Table 1 of the six-attack paper, MIT-BIH.
-CLASSIFICATION: tuple[Row, ...] = (*_rows(FOUR, _FOUR_TABLE_1, 3), *_rows(SIX, _SIX_TABLE_1, 2))
+CLASSIFICATION: tuple[ClassesRow, ...] = (
+    *_rows(FOUR, _TABLES["four attacks, table 1"], 3),
+    *_rows(SIX, _TABLES["six attacks, table 1"], 2),
+)
 
 #: Table 2 of the six-attack paper, PTB.
-PTB: tuple[BinaryRow, ...] = _binary_rows(_SIX_TABLE_2)
+PTB: tuple[BinaryRow, ...] = _binary_rows(_TABLES["six attacks, table 2"])
 
 #: Table 2 of the four-attack paper and Table 3 of the six-attack paper, as printed.
 GENERATOR: tuple[SimilarityRow, ...] = (
-    *_similarity_rows(FOUR, _FOUR_TABLE_2),
-    *_similarity_rows(SIX, _SIX_TABLE_3),
+    *_similarity_rows(FOUR, _TABLES["four attacks, table 2"]),
+    *_similarity_rows(SIX, _TABLES["six attacks, table 3"]),
 )
 
 
-def classification(paper: PaperName, attack: str | None, architecture: str = "proposed") -> Row | None:
+_BY_PLACE = {(row.paper, row.attack, row.architecture): row for row in CLASSIFICATION}
+_GENERATOR_BY_PLACE = {(row.paper, row.attack, row.dataset): row for row in GENERATOR}
+
+
+def classification(paper: PaperName, attack: str | None, architecture: str = "proposed") -> ClassesRow | None:
     """The row of a paper's MIT-BIH table, ``attack`` None for clean beats; None where the paper has no such row."""
-    asked = (paper, attack, architecture)
-    return next((row for row in CLASSIFICATION if (row.paper, row.attack, row.architecture) == asked), None)
+    return _BY_PLACE.get((paper, attack, architecture))
+
+
+def six_row(attack: str | None, architecture: str) -> ClassesRow:
+    """The row of the six-attack paper's MIT-BIH table, which has one of every attack and architecture."""
+    return _BY_PLACE[SIX, attack, architecture]
 
 
 def generator(paper: PaperName, attack: str | None, dataset: str = "MIT-BIH") -> SimilarityRow | None:
     """The row of a paper's table on the generator, as printed; None where the paper has no such row."""
-    asked = (paper, attack, dataset)
-    return next((row for row in GENERATOR if (row.paper, row.attack, row.dataset) == asked), None)
+    return _GENERATOR_BY_PLACE.get((paper, attack, dataset))
+
+
+def six_generator(attack: str | None, dataset: str) -> SimilarityRow:
+    """The row of the six-attack paper's table on the generator, which has one of every attack and data."""
+    return _GENERATOR_BY_PLACE[SIX, attack, dataset]

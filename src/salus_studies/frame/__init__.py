@@ -1,1 +1,1 @@
-"""What every study shares: its folder, steps, page and words."""
+"""What every study stands on: options, folder, steps, results, page, figures, and the check of what is stored."""

@@ -1,51 +1,17 @@
-"""What the pages of all papers are written with: numbers, tables and lists as Markdown."""
+"""What the pages of all studies are written with: tables and lists as Markdown."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from math import isfinite
-from typing import Any, TypeGuard
+from typing import Any
+
+from salus.metrics.wording import percent, present
 
 Record = Mapping[str, Any]
 Cells = Sequence[str]
 
 #: What stands where nothing was stored.
 NOT_STORED = "not stored"
-
-#: What stands where a number is undefined, or where a paper prints none.
-NOTHING = "–"
-
-
-def present(value: Any) -> TypeGuard[float]:
-    """Whether there is a number to print."""
-    return value is not None and isfinite(value)
-
-
-def percent(value: float | None, decimals: int = 1) -> str:
-    """Print a fraction in percent, by default with one decimal, as the papers do."""
-    return f"{100 * value:.{decimals}f}" if present(value) else NOTHING
-
-
-def interval(value: float | None, low: float | None, high: float | None) -> str:
-    """Print a fraction in percent with its 95% interval."""
-    ends = f" ({percent(low)}–{percent(high)})" if present(value) and present(low) and present(high) else ""
-    return percent(value) + ends
-
-
-def rate(record: Record, name: str) -> str:
-    """Print a rate of a flat record, which has ``name``, ``name_low`` and ``name_high``."""
-    return interval(record.get(name), record.get(f"{name}_low"), record.get(f"{name}_high"))
-
-
-def number(value: float | None, form: str = ".3g") -> str:
-    """Print a plain number."""
-    return format(value, form) if present(value) else NOTHING
-
-
-def signed(points: float, digits: int = 1) -> str:
-    """Print a difference in points with its sign, a true minus, and no sign for nothing."""
-    shown = f"{points:+.{digits}f}"
-    return shown.replace("-", "−") if float(shown) else shown[1:]
 
 
 def words(text: object) -> str:
@@ -57,6 +23,12 @@ def markdown(header: Cells, rows: Iterable[Cells], left: int = 1) -> str:
     """Write a table, its first ``left`` columns aligned to the left and the others to the right."""
     rule = ["---" if column < left else "---:" for column in range(len(header))]
     return "\n".join(f"| {' | '.join(map(words, cells))} |" for cells in (header, rule, *rows)) + "\n"
+
+
+def ruled_table(header: str, rule: str, rows: Iterable[Cells]) -> str:
+    """Write a table under a header and a rule of its own, both as they stand behind the first ``|``."""
+    lines = [f"| {header}", f"|{rule}", *(f"| {' | '.join(cells)} |" for cells in rows)]
+    return "\n".join(lines) + "\n"
 
 
 def done(record: Record | None) -> bool:
@@ -73,10 +45,21 @@ def not_run(record: Record | None) -> str:
     return f"not run: {record.get('reason') or 'no reason was stored'}"
 
 
-def find(rows: Iterable[Record] | None, **asked: Any) -> Record | None:
+def find(rows: Iterable[Record] | None, **values: Any) -> Record | None:
     """Return the first record with these values, a measured one before one that was not run."""
-    matching = [row for row in rows or () if all(row.get(name) == value for name, value in asked.items())]
+    matching = [row for row in rows or () if all(row.get(name) == value for name, value in values.items())]
     return next((row for row in matching if done(row)), matching[0] if matching else None)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Write names one after the other, "and" before the last."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}" if names else ""
+
+
+def span(shares: Sequence[float]) -> str:
+    """Write the lowest and the highest of some shares in percent; one where both read the same."""
+    low, high = percent(min(shares)), percent(max(shares))
+    return f"{low}%" if low == high else f"{low}% to {high}%"
 
 
 def bullets(sentences: Iterable[str]) -> str:

@@ -1,4 +1,4 @@
-"""Steps of a reproduction: each is done once, stored, or not begun because the time would not do."""
+"""Steps of a study: each is done once, stored, or not begun because the time would not do."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -15,31 +14,24 @@ import torch
 
 import salus
 from salus import atomic
+from salus.classifier import Classifier
 from salus.progress import console
-from salus.storage import digest, versions
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a reproduction came to: the page, and how many steps were done now, before, and not at all."""
-
-    page: Path
-    computed: int
-    stored: int
-    not_run: int
+from salus.storage import TrainingFolder, digest, versions
+from salus.storage.trainings import Train
 
 
 class Steps:
-    """Steps in the folder ``steps`` of a reproduction, within a budget of time.
+    """Steps in the folder ``steps`` of a study, within a budget of time.
 
     Args:
-        folder: of the reproduction.
+        folder: of the study.
         version: changes whenever a step's content would: stored steps of older versions are then done again.
         minutes: begin no step that is not likely to end within so many; None: no limit.
+        command: how to repeat the whole, for the page.
     """
 
-    def __init__(self, folder: Path, version: int, minutes: float | None = None) -> None:
-        self.folder, self.version, self.minutes = folder, version, minutes
+    def __init__(self, folder: Path, version: int, minutes: float | None = None, command: str = "") -> None:
+        self.folder, self.version, self.minutes, self.command = folder, version, minutes, command
         self.began = time.monotonic()
         self.computed = self.stored = self.not_run = 0
         self.lasted: dict[str, float] = {}  # kind of step -> seconds of the longest so far
@@ -67,13 +59,13 @@ class Steps:
             always: do it however little time is left, because others need it.
         """
         path = self.path(name)
-        wanted = digest([self.version, key])
+        fingerprint = digest([self.version, key])
         if path.exists():
             try:
-                held = json.loads(path.read_text(encoding="utf-8"))
-                if held["key"] == wanted and held["content"]["status"] == "done":
+                step = json.loads(path.read_text(encoding="utf-8"))
+                if step["key"] == fingerprint and step["content"]["status"] == "done":
                     self.stored += 1
-                    content: dict[str, Any] = held["content"]
+                    content: dict[str, Any] = step["content"]
                     return content
             except (OSError, ValueError, KeyError, TypeError) as error:
                 console.print(f"Step {name} is damaged ({error}); it is done again.")
@@ -90,8 +82,36 @@ class Steps:
             content.setdefault("seconds", round(seconds, 1))
             self.lasted[kind] = max(needed, seconds)
             self.computed += 1
-        atomic.write_json(path, {"key": wanted, "content": content})
+        atomic.write_json(path, {"key": fingerprint, "content": content})
         return content
+
+    def train(
+        self, name: str, kind: str, key: Any, place: TrainingFolder, train: Train, *, blank: dict[str, Any]
+    ) -> tuple[Classifier | None, dict[str, Any]]:
+        """Train a classifier as a step, or read it where it was trained.
+
+        Args:
+            name: of the step.
+            kind: trainings of one kind take about as long.
+            key: all that decides what is trained, as plain values.
+            place: where it is kept.
+            train: trains, and gives what is to be told of it.
+            blank: what else its record says, trained or not.
+
+        Returns:
+            The classifier, None where the time does not allow it; and the record.
+        """
+        classifier = place.read()
+        if classifier is None:
+            self.forget(name)
+
+        def work() -> dict[str, Any]:
+            nonlocal classifier
+            classifier, facts = place.once(train, key)
+            return {**blank, **facts}
+
+        content = self.do(name, kind, key, work, blank=blank)
+        return (classifier if content["status"] == "done" else None), content
 
     def path(self, name: str) -> Path:
         """Name the file of a step."""
@@ -108,14 +128,10 @@ class Steps:
             for path in sorted((self.folder / "steps").glob("*.json"))
         }
 
-    def outcome(self, page: Path) -> Outcome:
-        """Count what was done."""
-        return Outcome(page, self.computed, self.stored, self.not_run)
-
-    def meta(self, *, command: str, scale: str, seed: int, device: str) -> dict[str, Any]:
+    def meta(self, *, scale: str, seed: int, device: str) -> dict[str, Any]:
         """Say when, on what and by what command the stored steps were made."""
         return {
-            "command": command,
+            "command": self.command,
             "scale": scale,
             "seed": seed,
             "salus": salus.__version__,

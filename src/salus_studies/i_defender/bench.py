@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import asdict, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,31 @@ import torch
 from salus.classifier import Classifier
 from salus.data import Dataset, Splits
 from salus.progress import console
-from salus.storage import digest
+from salus.storage import TrainingFolder, digest
 from salus.training import Recipe, TrainingOptions, fit_classifier
 from salus_studies.frame.steps import Steps
-from salus_studies.i_defender.scales import Scale
+from salus_studies.i_defender.scales import DefenderScale
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkPlan:
+    """A network that is to be trained.
+
+    Attributes:
+        role: names it in the results.
+        network: its architecture.
+        options: of the architecture.
+        training: how; its seed is replaced.
+        apart: added to the seed: networks of different numbers are trained apart.
+        recipe: what each step lowers.
+    """
+
+    role: str
+    network: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    training: TrainingOptions
+    apart: int = 0
+    recipe: Recipe | None = None
 
 
 class Bench:
@@ -34,7 +55,7 @@ class Bench:
         device: where to train and attack.
     """
 
-    def __init__(self, folder: Path, steps: Steps, scale: Scale, seed: int, device: str) -> None:
+    def __init__(self, folder: Path, steps: Steps, scale: DefenderScale, seed: int, device: str) -> None:
         self.folder, self.steps, self.scale, self.seed, self.device = folder, steps, scale, seed, device
         self.sections: dict[str, list[dict[str, Any]]] = defaultdict(list)
 
@@ -57,35 +78,33 @@ class Bench:
         self.steps.not_run += 1
         self.sections[section].append({**blank, "status": "not run", "reason": reason})
 
-    def network(
-        self, role: str, network: str, options: dict[str, Any], splits: Splits, training: TrainingOptions,
-        *, apart: int = 0, recipe: Recipe | None = None,
-    ) -> Classifier | None:  # fmt: skip
+    def network(self, plan: NetworkPlan, splits: Splits) -> Classifier | None:
         """Train a network, or load it where it was trained; None where the time does not allow it.
 
         Args:
-            role: names it in the results.
-            network: its architecture.
-            options: of the architecture.
+            plan: which network, and how it is trained.
             splits: what it is trained, validated and tested on.
-            training: how; its seed is replaced.
-            apart: added to the seed: networks of different numbers are trained apart.
-            recipe: what each step lowers.
         """
-        name, folder = f"{splits.name}-{role}", self.folder / "models" / f"{splits.name}-{role}"
-        training = replace(training, seed=self.seed + apart)
-        blank = {"data": splits.name, "role": role, "network": network, "options": options, "seed": training.seed}
+        name = f"{splits.name}-{plan.role}"
+        training = replace(plan.training, seed=self.seed + plan.apart)
+        network, options, recipe = plan.network, dict(plan.options), plan.recipe
+        blank = {"data": splits.name, "role": plan.role, "network": network, "options": options, "seed": training.seed}
 
-        def train() -> dict[str, Any]:
+        def train(checkpoint: Path) -> tuple[Classifier, dict[str, Any]]:
             classifier, history = fit_classifier(
-                network, splits.train, splits.validation, training, model_options=options, recipe=recipe,
-                checkpoint=folder / "training.checkpoint", device=self.device,
+                network,
+                splits.train,
+                splits.validation,
+                training,
+                model_options=options,
+                recipe=recipe,
+                checkpoint=checkpoint,
+                device=self.device,
                 log=lambda line: None if line.startswith("epoch") else console.print(line),
-            )  # fmt: skip
-            classifier.save(folder)
-            found = classifier.to(self.device).predict(splits.test.x).argmax(1)
-            return {
-                "accuracy": float((found == splits.test.y).double().mean()),
+            )
+            labels = classifier.to(self.device).predict(splits.test.x).argmax(1)
+            return classifier, {
+                "accuracy": float((labels == splits.test.y).double().mean()),
                 "test_images": len(splits.test),
                 "train_images": len(splits.train),
                 "epochs": len(history.epochs),
@@ -93,11 +112,11 @@ class Bench:
             }
 
         key = [asdict(training), network, options, splits.train.fingerprint(), recipe.describe() if recipe else None]
-        if not (folder / "model.safetensors").exists():
-            self.steps.forget(f"training-{name}")
         kind = f"training {network} {digest([options, asdict(replace(training, seed=0))])[:8]}"
-        done = self.record("trainings", f"training-{name}", kind, key, train, blank)
-        return Classifier.load(folder).to(self.device) if done["status"] == "done" else None
+        place = TrainingFolder(self.folder / "models" / name, name)
+        classifier, record = self.steps.train(f"training-{name}", kind, key, place, train, blank=blank)
+        self.sections["trainings"].append(record)
+        return None if classifier is None else classifier.to(self.device)
 
 
 class Material:

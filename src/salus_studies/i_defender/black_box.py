@@ -15,7 +15,7 @@ from salus.detectors import IDefender
 from salus.threats import transfer
 from salus_studies.i_defender import scored
 from salus_studies.i_defender.bench import Bench, Material, first
-from salus_studies.i_defender.choice import FIXED, MODEL_F, Choice, Setting
+from salus_studies.i_defender.choice import FIXED, MODEL_F, LayerChoice, StateModel
 from salus_studies.i_defender.published import EPSILONS, STRONGEST
 from salus_studies.i_defender.scored import Seen
 
@@ -50,10 +50,10 @@ class FromEToF:
     def __init__(self, bench: Bench, material: Material, e: Classifier, f: Classifier) -> None:
         self.bench, self.material, self.e, self.f = bench, material, e, f
         self.test = first(material.test, bench.scale.test_images)
-        choice = Choice(bench, material, f, MODEL_F)
+        choice = LayerChoice(bench, material, f, MODEL_F)
         within = choice.within_layers()
         self.chosen = None if within is None else choice.of_all(within)
-        self.settings: Sequence[Setting] = () if within is None else (*within, *FIXED)
+        self.settings: Sequence[StateModel] = () if within is None else (*within, *FIXED)
 
     def attacked(self, name: str, x: Tensor, y: Tensor) -> Tensor:
         """Attack model E."""
@@ -79,21 +79,32 @@ class FromEToF:
                 self.bench.leave_out("black_box", "no time left for the choice of its layer", blank)
                 continue
             key = [
-                self.e.fingerprint(), self.f.fingerprint(), self.test.fingerprint(), asdict(attack),
-                [one.describe() for one in self.settings], self.chosen.key, self.bench.scale.fitting,
-                self.bench.scale.projected, self.material.splits.train.fingerprint(), self.bench.seed,
-            ]  # fmt: skip
+                self.e.fingerprint(),
+                self.f.fingerprint(),
+                self.test.fingerprint(),
+                asdict(attack),
+                [one.describe() for one in self.settings],
+                self.chosen.key,
+                self.bench.scale.fitting,
+                self.bench.scale.projected,
+                self.material.splits.train.fingerprint(),
+                self.bench.seed,
+            ]
             self.bench.record(
-                "black_box", f"black-box-{data}-{name}", "black-box", key, partial(self._one, name), blank
+                "black_box",
+                f"black-box-{data}-{name}",
+                "black-box",
+                key,
+                partial(self._one, self.chosen.key, name),
+                blank,
             )
 
-    def _one(self, name: str) -> dict[str, Any]:
-        assert self.chosen is not None  # noqa: S101 - otherwise nothing is judged
+    def _one(self, own: str, name: str) -> dict[str, Any]:
+        """Judge one attack; ``own`` is the key of the I-defender that the tables show."""
         y, clean = self.test.y, self.clean
         seen = scored.look(self.f, self.detectors, self.attacked(name, self.test.x, y))
         fooling = scored.fooled(clean.labels, seen.labels, y)
         rows = [{**one.describe(), **self._detector(one.key, clean, seen, fooling)} for one in self.settings]
-        own = self.chosen.key
         few = self.bench.scale.projected
         return {
             **scored.answers(clean.labels, seen.labels, y),

@@ -37,7 +37,7 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Setting:
+class StateModel:
     """An I-defender: what of a classifier it models, and how."""
 
     layer: Layer
@@ -54,9 +54,14 @@ class Setting:
     def fit(self, classifier: Classifier, material: Material, samples: int, seed: int) -> IDefender:
         """Fit it, with the paper's rule for the thresholds."""
         detector = IDefender(
-            layers=(self.layer.name,), components=self.components, covariance=self.covariance,
-            dimensions=self.dimensions, threshold="id-95", max_samples=samples, seed=seed,
-        )  # fmt: skip
+            layers=(self.layer.name,),
+            components=self.components,
+            covariance=self.covariance,
+            dimensions=self.dimensions,
+            threshold="id-95",
+            max_samples=samples,
+            seed=seed,
+        )
         return detector.fit(classifier, material.train.x, material.train.y)
 
     def describe(self) -> dict[str, Any]:
@@ -80,14 +85,14 @@ WIDE_RESNET = (
 
 #: Set beside the choice, whatever it is.
 FIXED = (
-    Setting(MODEL_F[0], "bic", "full", None, "fixed"),
-    Setting(MODEL_F[1], 1, "diag", None, "fixed"),
-    Setting(MODEL_F[2], 5, "full", None, "fixed"),
-    Setting(MODEL_F[3], "bic", "full", None, "fixed"),
+    StateModel(MODEL_F[0], "bic", "full", None, "fixed"),
+    StateModel(MODEL_F[1], 1, "diag", None, "fixed"),
+    StateModel(MODEL_F[2], 5, "full", None, "fixed"),
+    StateModel(MODEL_F[3], "bic", "full", None, "fixed"),
 )
 
 
-class Choice:
+class LayerChoice:
     """The choice for one classifier.
 
     Args:
@@ -102,7 +107,7 @@ class Choice:
         self.layers = {layer.name: layer for layer in layers}
         self._states: tuple[dict[str, Tensor], Tensor, dict[str, Tensor], Tensor] | None = None
 
-    def within_layers(self) -> list[Setting] | None:
+    def within_layers(self) -> list[StateModel] | None:
         """Choose within each layer; None where the time does not allow one of them."""
         settings = []
         for layer in self.layers.values():
@@ -110,11 +115,11 @@ class Choice:
             if done["status"] == "done":
                 best = done["best"]
                 settings.append(
-                    Setting(layer, best["components"], best["covariance"], done["dimensions"], "by likelihood")
+                    StateModel(layer, best["components"], best["covariance"], done["dimensions"], "by likelihood")
                 )
         return settings if len(settings) == len(self.layers) else None
 
-    def of_all(self, settings: Sequence[Setting]) -> Setting:
+    def of_all(self, settings: Sequence[StateModel]) -> StateModel:
         """Choose between the layers."""
         records = {one["layer"]: one for one in self.bench.sections["choices"] if one["data"] == self._data}
         chosen = max(settings, key=lambda one: float(records[one.layer.name]["per_component"]))
@@ -129,17 +134,27 @@ class Choice:
     def _layer(self, layer: Layer) -> dict[str, Any]:
         scale = self.bench.scale
         key = [
-            self.classifier.fingerprint(), self.material.splits.train.fingerprint(), layer.name, scale.components,
-            scale.choosing, scale.validation_images, self.bench.seed,
-        ]  # fmt: skip
+            self.classifier.fingerprint(),
+            self.material.splits.train.fingerprint(),
+            layer.name,
+            scale.components,
+            scale.choosing,
+            scale.validation_images,
+            self.bench.seed,
+        ]
 
         def measure() -> dict[str, Any]:
             train, y, validation, y_validation = self._seen()
-            found = candidates(
-                train[layer.name], y, validation[layer.name], y_validation, self.classifier.classes, scale.components,
+            fits = candidates(
+                train[layer.name],
+                y,
+                validation[layer.name],
+                y_validation,
+                self.classifier.classes,
+                scale.components,
                 self.bench.seed,
-            )  # fmt: skip
-            return {"width": train[layer.name].shape[1], **found}
+            )
+            return {"width": train[layer.name].shape[1], **fits}
 
         blank = {"data": self._data, "layer": layer.name, "title": layer.title}
         name = f"choice-{self._data}-{layer.name.replace('/', '-')}"
@@ -156,9 +171,11 @@ class Choice:
             validation = first(self.material.validation, scale.validation_images)
             names = tuple(self.layers)
             self._states = (
-                hidden(self.classifier, names, fitted.x), fitted.y.cpu(),
-                hidden(self.classifier, names, validation.x), validation.y.cpu(),
-            )  # fmt: skip
+                hidden(self.classifier, names, fitted.x),
+                fitted.y.cpu(),
+                hidden(self.classifier, names, validation.x),
+                validation.y.cpu(),
+            )
         return self._states
 
 
@@ -171,9 +188,14 @@ def hidden(classifier: Classifier, layers: Sequence[str], x: Tensor) -> dict[str
 
 
 def candidates(
-    train: Tensor, y: Tensor, validation: Tensor, y_validation: Tensor, classes: Sequence[str],
-    components: Sequence[int], seed: int,
-) -> dict[str, Any]:  # fmt: skip
+    train: Tensor,
+    y: Tensor,
+    validation: Tensor,
+    y_validation: Tensor,
+    classes: Sequence[str],
+    components: Sequence[int],
+    seed: int,
+) -> dict[str, Any]:
     """Fit every candidate to states ``[N, D]`` and compare the likelihoods of validation states ``[M, D]``.
 
     Returns:
@@ -187,9 +209,13 @@ def candidates(
     for covariance in COVARIANCES:
         for count in components:
             detector = IDefender(
-                layers=("logits",), components=count, covariance=covariance,
-                dimensions=min(DIMENSIONS, train.shape[1]), max_samples=len(train), seed=seed,
-            ).fit(states, train, y)  # fmt: skip
+                layers=("logits",),
+                components=count,
+                covariance=covariance,
+                dimensions=min(DIMENSIONS, train.shape[1]),
+                max_samples=len(train),
+                seed=seed,
+            ).fit(states, train, y)
             dimensions = int(detector.learnt_["logits|project"].shape[1])
             with torch.no_grad():
                 scores = detector.layer_scores("logits", validation)  # [M, K]
@@ -197,6 +223,8 @@ def candidates(
             tried.append({"components": count, "covariance": covariance, "likelihood": likelihood})
     best = max(tried, key=lambda one: float(one["likelihood"]))
     return {
-        "candidates": tried, "best": best, "dimensions": dimensions,
+        "candidates": tried,
+        "best": best,
+        "dimensions": dimensions,
         "per_component": best["likelihood"] / dimensions,
-    }  # fmt: skip
+    }

@@ -54,13 +54,21 @@ class Rival:
 
         def make() -> dict[str, Any]:
             _, history = train_generator(
-                train.x, options, bounds=train.bounds, facts={"data": self.data}, folder=folder,
-                device=self.bench.device, log=lambda line: None if line.startswith("epoch") else console.print(line),
-            )  # fmt: skip
+                train.x,
+                options,
+                bounds=train.bounds,
+                facts={"data": self.data},
+                folder=folder,
+                device=self.bench.device,
+                log=lambda line: None if line.startswith("epoch") else console.print(line),
+            )
             last = history.epochs[-1]
             return {
-                "epochs": last.epoch, "width": options.width, "distance": last.distance, "train_images": len(train),
-            }  # fmt: skip
+                "epochs": last.epoch,
+                "width": options.width,
+                "distance": last.distance,
+                "train_images": len(train),
+            }
 
         if not (folder / "generator.safetensors").exists():
             self.bench.steps.forget(name)
@@ -90,12 +98,17 @@ class Rival:
                 self.bench.sections["defense_gan"].append({**blank, "status": "not run", "reason": reason})
                 continue
             nearest, other = (one["distances"][:, :restarts].amin(1) for one in (clean, attacked))
-            found = scored.areas(nearest, other, attacked["fooled"].bool())
+            areas = scored.areas(nearest, other, attacked["fooled"].bool())
             record = {
-                **blank, "steps": self.bench.scale.iterations(length), "n": len(nearest), **found, "status": "done",
-                "reason": None, "distance_clean": float(nearest.double().mean()),
+                **blank,
+                "steps": self.bench.scale.iterations(length),
+                "n": len(nearest),
+                **areas,
+                "status": "done",
+                "reason": None,
+                "distance_clean": float(nearest.double().mean()),
                 "distance_attacked": float(other.double().mean()),
-            }  # fmt: skip
+            }
             self.bench.sections["defense_gan"].append(record)
 
     def _descend(self, generator: Generator, restarts: int, length: int, eps: float | None) -> dict[str, Tensor] | str:
@@ -109,24 +122,35 @@ class Rival:
         def descend() -> dict[str, Any]:
             x, y = self.images.x, self.images.y
             shown = x if eps is None else box.attacked(f"fgsm-{eps:g}", x, y)
-            found = self._detector(generator, restarts, steps).project(shown).distances
+            distances = self._detector(generator, restarts, steps).project(shown).distances
             before, after = (box.f.predict(one).argmax(1).cpu() for one in (x, shown))
-            kept = {"distances": found.cpu(), "fooled": scored.fooled(before, after, y).to(torch.uint8)}
+            kept = {"distances": distances.cpu(), "fooled": scored.fooled(before, after, y).to(torch.uint8)}
             atomic.write_tensors(place, kept)
             return {"n": len(x)}
 
         if not place.exists():
             self.bench.steps.forget(name)
-        facts = [generator.settings()["facts"], self.images.fingerprint(), restarts, steps, box.e.fingerprint(),
-                 box.f.fingerprint(), self.bench.scale.generator.precision, self.bench.seed]  # fmt: skip
+        facts = [
+            generator.settings()["facts"],
+            self.images.fingerprint(),
+            restarts,
+            steps,
+            box.e.fingerprint(),
+            box.f.fingerprint(),
+            self.bench.scale.generator.precision,
+            self.bench.seed,
+        ]
         done = self.bench.record("descents", name, f"descents of {steps}", facts, descend, {**blank})
         return load_safetensors(place.read_bytes()) if done["status"] == "done" else str(done["reason"])
 
     def _detector(self, generator: Generator, restarts: int, steps: int) -> DefenseGAN:
         return DefenseGAN(
-            generator=generator, restarts=restarts, iterations=steps, seed=self.bench.seed,
+            generator=generator,
+            restarts=restarts,
+            iterations=steps,
+            seed=self.bench.seed,
             precision=self.bench.scale.generator.precision,
-        )  # fmt: skip
+        )
 
     def speed(self) -> None:
         """Time both detectors on this machine, in one run."""
@@ -151,9 +175,14 @@ class Rival:
             projecting = self._detector(generator, restarts, steps)
             descents = _seconds(lambda: projecting.project(few)) / len(few)
             return {
-                "classifier": alone, "i_defender": guarded, "defense_gan": descents, "ratio": descents / guarded,
-                "images": len(x), "projected": len(few), "threads": torch.get_num_threads(),
-            }  # fmt: skip
+                "classifier": alone,
+                "i_defender": guarded,
+                "defense_gan": descents,
+                "ratio": descents / guarded,
+                "images": len(x),
+                "projected": len(few),
+                "threads": torch.get_num_threads(),
+            }
 
         key = [box.f.fingerprint(), chosen.key, steps, self.bench.device, torch.get_num_threads()]
         self.bench.record("speed", f"speed-{self.data}", "speed", key, measure, blank)

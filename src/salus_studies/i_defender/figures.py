@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-import io
+from functools import partial
 
 from matplotlib.figure import Figure
 
 from salus.figures.style import INK, MUTED, PALETTE, RULE, style
-from salus_studies.frame.markdown import Record, done, find, present
+from salus.metrics.wording import present
+from salus_studies.frame.markdown import Record, done, find
+from salus_studies.frame.page import Picture
+from salus_studies.frame.png import png
 from salus_studies.i_defender.published import BLACK_BOX, EPSILONS
 from salus_studies.i_defender.tables import attack_title, black_box, chosen
 
 
-def draw(results: Record) -> dict[str, bytes]:
-    """Draw every figure for which there is something stored, by name."""
-    pictures: dict[str, bytes] = {}
+def draw(results: Record) -> dict[str, Picture]:
+    """List every figure for which there is something stored, by name."""
+    pictures: dict[str, Picture] = {}
     for data, paper in BLACK_BOX.items():
         by_strength = [black_box(results, data, f"fgsm-{eps:g}") for eps in EPSILONS]
         of_kinds = [black_box(results, data, name) for name in ("fgsm-0.3", "iter-linf", "iter-l2", "deepfool")]
         for figure, records in zip(paper.figures, (by_strength, of_kinds), strict=True):
             curves = [record for record in records if record is not None and done(record) and record.get("roc")]
             if curves:
-                pictures[f"figure-{figure}"] = roc_picture(curves)
-        held = [record for record in by_strength if record is not None and done(record)]
-        if held:
-            pictures[f"layers-{data}"] = layers_picture(held, data)
+                pictures[f"figure-{figure}"] = Picture(partial(roc_picture, curves))
+        judged = [record for record in by_strength if record is not None and done(record)]
+        if judged:
+            pictures[f"layers-{data}"] = Picture(partial(layers_picture, judged, data))
     return pictures
 
 
@@ -47,7 +50,7 @@ def roc_picture(records: list[Record]) -> bytes:
         ax.set_ylabel("share of attacked images rejected")
         ax.tick_params(length=3, color=MUTED)
         ax.legend(loc="lower right", frameon=False)
-        return _png(figure)
+        return png(figure)
 
 
 def layers_picture(records: list[Record], data: str) -> bytes:
@@ -64,23 +67,25 @@ def layers_picture(records: list[Record], data: str) -> bytes:
         colours = dict(zip(layers, PALETTE, strict=False))
         for one in records[0]["detectors"]:
             own = [find(record["detectors"], key=one["key"]) for record in records]
-            areas = [found["auc"] if found is not None and present(found["auc"]) else float("nan") for found in own]
+            areas = [
+                detector["auc"] if detector is not None and present(detector["auc"]) else float("nan")
+                for detector in own
+            ]
             fixed = one["how"] == "fixed"
             mark = " (chosen)" if one["key"] == records[0]["chosen"] else ""
             gaussians = f"{one['components']}, {one['covariance']}, {one['kept']} components"
             ax.plot(
-                sizes, areas, "s--" if fixed else "o-", color=colours[one["layer"]], markersize=4.5,
-                linewidth=2.4 if mark else 1.3, label=f"{one['title']}: {gaussians}{mark}",
-            )  # fmt: skip
+                sizes,
+                areas,
+                "s--" if fixed else "o-",
+                color=colours[one["layer"]],
+                markersize=4.5,
+                linewidth=2.4 if mark else 1.3,
+                label=f"{one['title']}: {gaussians}{mark}",
+            )
         ax.set_xticks(sizes)
         ax.set_xlabel("eps of FGSM")
         ax.set_ylabel("AUC, all attacked images")
         ax.tick_params(length=3, color=MUTED)
         figure.legend(loc="outside right center", frameon=False, fontsize=7.5)
-        return _png(figure)
-
-
-def _png(figure: Figure) -> bytes:
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=130, metadata={"Software": None})
-    return content.getvalue()
+        return png(figure)

@@ -11,13 +11,13 @@ from salus.data import load as load_data
 from salus.models.factories import load_weights
 from salus.models.registry import build_model
 from salus.training import FlipsAndShifts
-from salus_studies.i_defender.bench import Bench, Material, drawn
-from salus_studies.i_defender.choice import Layer, Setting
+from salus_studies.i_defender.bench import Bench, Material, NetworkPlan, drawn
+from salus_studies.i_defender.choice import Layer, StateModel
 from salus_studies.i_defender.published import IMAGENET, IMAGENET_LINES
-from salus_studies.i_defender.twins import Twins
+from salus_studies.i_defender.twins import Twins, pair_of
 
 #: VGG19 has fully connected hidden layers; the last of them is the one meant by the paper's words.
-SETTING = Setting(Layer("penultimate", "last hidden fully connected layer"), 1, "full", None, "as the text has it")
+SETTING = StateModel(Layer("penultimate", "last hidden fully connected layer"), 1, "full", None, "as the text has it")
 
 _WEIGHTS = (".safetensors", ".pth")
 
@@ -46,7 +46,7 @@ def judge_imagenet(bench: Bench, data: str | None) -> None:
     splits = load_data(data, seed=bench.seed, size=bench.scale.imagenet["size"])
     splits = replace(splits, train=drawn(splits.train, bench.scale.train_images, bench.seed))
     networks = [_network(bench, Path(data), splits, role, apart) for apart, role in ((1, "source"), (0, "target"))]
-    twins = Twins(bench, Material(splits, bench.device), "imagenet", networks, SETTING)
+    twins = Twins(bench, Material(splits, bench.device), "imagenet", pair_of(networks, SETTING))
     twins.judge("imagenet", IMAGENET, tuple(IMAGENET_LINES), bench.scale.gray_images)
 
 
@@ -54,16 +54,22 @@ def _network(bench: Bench, folder: Path, splits: Splits, role: str, apart: int) 
     """Take the weights that lie in the folder, or train."""
     chosen = bench.scale.imagenet
     name, options = str(chosen["network"]), dict(chosen["options"])
-    held = next((folder / f"{role}{suffix}" for suffix in _WEIGHTS if (folder / f"{role}{suffix}").is_file()), None)
-    if held is None:
-        return bench.network(
-            f"imagenet-{role}", name, options, splits, chosen["training"], apart=apart, recipe=FlipsAndShifts()
+    weights = next((folder / f"{role}{suffix}" for suffix in _WEIGHTS if (folder / f"{role}{suffix}").is_file()), None)
+    if weights is None:
+        plan = NetworkPlan(
+            role=f"imagenet-{role}",
+            network=name,
+            options=options,
+            training=chosen["training"],
+            apart=apart,
+            recipe=FlipsAndShifts(),
         )
+        return bench.network(plan, splits)
     classes, shape = splits.test.classes, tuple(splits.test.x.shape[1:])
     module = build_model(name, shape, len(classes), options)
-    load_weights(module, held)
+    load_weights(module, weights)
+    architecture = {"name": name, "options": options}
     classifier = Classifier(
-        module, classes, shape=shape, bounds=splits.test.bounds, name=name,
-        architecture={"name": name, "options": options},
-    )  # fmt: skip
+        module, classes, shape=shape, bounds=splits.test.bounds, name=name, architecture=architecture
+    )
     return classifier.to(bench.device)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from salus_studies.frame import page as pages
 from salus_studies.frame.markdown import NOT_STORED, Record, bullets, circumstances, markdown
-from salus_studies.frame.page import Show
+from salus_studies.frame.page import Page, Show, compose
+from salus_studies.frame.results import Results
 from salus_studies.i_defender import figures, tables, tables_effort, tables_gray
 from salus_studies.i_defender.published import AUTHORS, BLACK_BOX, REMARKS, STRONGEST, TITLE, VENUE
 from salus_studies.i_defender.sentences import summary
@@ -72,36 +70,37 @@ DIFFERS = """\
 """
 
 
-def write_page(results: Record, page: Path) -> None:
-    """Write the page, and its figures into a folder of its name beside it, from stored results alone.
-
-    The same results give the same bytes. Figures come first, so that a page never shows one that is not there.
-
-    Args:
-        results: what ``salus reproduce i-defender`` stored as results.json.
-        page: the Markdown file.
-
-    Raises:
-        StoreError: the disk is full, or the place is not writable.
-    """
+def page(results: Results, folder: str) -> Page:
+    """Make the page, whose figures lie in ``folder``, from results alone."""
+    values = results.values
 
     def parts(show: Show) -> list[str]:
         return [
-            HEAD, circumstances(results.get("meta") or {}), "## In short\n", bullets(summary(results)),
-            *black_box(results, show), *cifar(results), *about(results),
-        ]  # fmt: skip
+            HEAD,
+            circumstances(values.get("meta") or {}),
+            "## In short\n",
+            bullets(summary(values)),
+            *black_box(values, show),
+            *cifar(values),
+            *about(values),
+        ]
 
-    pages.write(page, figures.draw(results), parts)
+    return compose(figures.draw(values), folder, parts)
 
 
 def black_box(results: Record, show: Show) -> list[str]:
     """Tables 2 to 5, Figures 2 to 5, and the layers."""
     networks = markdown(
         ["model E", "model F"],
-        [["FC(200)", "Conv(64, 8×8, 2)"], ["ReLU", "ReLU"], ["FC(200)", "Conv(128, 6×6, 2)"], ["ReLU", "ReLU"],
-         ["FC(10) + Softmax", "FC(10) + Softmax"]],
+        [
+            ["FC(200)", "Conv(64, 8×8, 2)"],
+            ["ReLU", "ReLU"],
+            ["FC(200)", "Conv(128, 6×6, 2)"],
+            ["ReLU", "ReLU"],
+            ["FC(10) + Softmax", "FC(10) + Softmax"],
+        ],
         left=2,
-    )  # fmt: skip
+    )
     parts = [
         "## Black-box: attacks on model E, judged on model F\n",
         "### Table 1\n",
@@ -139,8 +138,10 @@ def black_box(results: Record, show: Show) -> list[str]:
         *((name, paper.title) for name, paper in BLACK_BOX.items()),
         (_cifar_name(results), "CIFAR-10"),
     ):
-        parts += [f"{title}, mean log-likelihood of clean validation images in nats:\n",
-                  tables.choice_table(results, data)]  # fmt: skip
+        parts += [
+            f"{title}, mean log-likelihood of clean validation images in nats:\n",
+            tables.choice_table(results, data),
+        ]
     return parts
 
 
@@ -152,8 +153,8 @@ def _cifar_name(results: Record) -> str:
 
 def cifar(results: Record) -> list[str]:
     """Tables 6 to 9, and Salus's own attackers."""
-    held = (results.get("meta") or {}).get("data") or {}
-    again = str((held.get("cifar10") or {}).get("name", "")).endswith("jpeg")
+    data = (results.get("meta") or {}).get("data") or {}
+    again = str((data.get("cifar10") or {}).get("name", "")).endswith("jpeg")
     note = ["The images are CIFAR-10 encoded again as JPEG: close to the original, not equal.\n"] if again else []
     return [
         "## Semi-white-box: Table 6, CIFAR-10\n",

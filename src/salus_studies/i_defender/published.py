@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from salus_studies.frame.published import read_tables
+
 TITLE = "Robust detection of adversarial attacks by modeling the intrinsic properties of deep neural networks"
 AUTHORS = "Zhihao Zheng, Pengyu Hong"
 VENUE = "NeurIPS 2018"
@@ -69,11 +71,16 @@ class BlackBox:
     strengths: tuple[Strength, ...]
 
 
-def _descents(*rows: tuple[float, int, int]) -> tuple[Descents, ...]:
+_TABLES = read_tables(__file__)
+
+
+def _descents(data: str) -> tuple[Descents, ...]:
+    rows = _TABLES[data]["descents"]
     return tuple(Descents(auc=auc, restarts=restarts, iterations=iterations) for auc, restarts, iterations in rows)
 
 
-def _strengths(*rows: tuple[float, float, float]) -> tuple[Strength, ...]:
+def _strengths(data: str) -> tuple[Strength, ...]:
+    rows = _TABLES[data]["strengths"]
     return tuple(Strength(eps=eps, defense_gan=other, i_defender=own) for eps, other, own in rows)
 
 
@@ -83,30 +90,20 @@ BLACK_BOX: dict[str, BlackBox] = {
         tables=(2, 3),
         figures=(2, 4),
         i_defender=0.993,
-        descents=_descents(
-            (1.0, 10, 800), (1.0, 10, 400), (0.985, 10, 50), (0.982, 5, 100), (0.922, 2, 100), (0.836, 1, 100)
-        ),
+        descents=_descents("mnist"),
         setting=(10, 400),
-        strengths=_strengths(
-            (0.1, 0.914, 0.964), (0.15, 0.975, 0.979), (0.2, 0.989, 0.988), (0.25, 0.998, 0.991), (0.3, 0.999, 0.993)
-        ),
+        strengths=_strengths("mnist"),
     ),
     "fashion-mnist": BlackBox(
         title="Fashion-MNIST",
         tables=(4, 5),
         figures=(3, 5),
         i_defender=0.985,
-        descents=_descents(
-            (0.987, 10, 800), (0.983, 10, 400), (0.965, 10, 100), (0.945, 5, 100), (0.935, 10, 25), (0.876, 2, 100),
-            (0.794, 1, 100),
-        ),
+        descents=_descents("fashion-mnist"),
         setting=(10, 200),
-        strengths=_strengths(
-            (0.1, 0.775, 0.9302), (0.15, 0.884, 0.9587), (0.2, 0.940, 0.9722), (0.25, 0.969, 0.9807),
-            (0.3, 0.985, 0.9850),
-        ),
+        strengths=_strengths("fashion-mnist"),
     ),
-}  # fmt: skip
+}
 
 #: How many times as long Defense-GAN takes, by the paper's estimate.
 TIME_RATIO = 1e5
@@ -140,16 +137,30 @@ class Column:
         return ATTACK_NAMES[self.attack]
 
 
+@dataclass(frozen=True, kw_only=True)
+class SizedColumn(Column):
+    """A column of which the paper gives the attack's size."""
+
+    eps: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TunedColumn(Column):
+    """A column of which the paper gives what the attack leaves of accuracy."""
+
+    adversarial_accuracy: float
+
+
 ATTACK_NAMES = {"fgsm": "FGSM", "iter-linf": "Iterative-L∞", "iter-l2": "Iterative-L2", "deepfool": "DeepFool"}
 
 #: Table 6. The supervised detectors are trained on the attack of the first column.
 SEMI_WHITE_BOX = (
-    Column(attack="iter-linf", adversarial_accuracy=13.14),
-    Column(attack="iter-l2", adversarial_accuracy=10.80),
-    Column(attack="fgsm", adversarial_accuracy=27.84),
-    Column(attack="deepfool", adversarial_accuracy=24.53),
-    Column(attack="iter-linf", adversarial_accuracy=29.56),
-    Column(attack="fgsm", adversarial_accuracy=45.68),
+    TunedColumn(attack="iter-linf", adversarial_accuracy=13.14),
+    TunedColumn(attack="iter-l2", adversarial_accuracy=10.80),
+    TunedColumn(attack="fgsm", adversarial_accuracy=27.84),
+    TunedColumn(attack="deepfool", adversarial_accuracy=24.53),
+    TunedColumn(attack="iter-linf", adversarial_accuracy=29.56),
+    TunedColumn(attack="fgsm", adversarial_accuracy=45.68),
 )
 
 #: Table 6: method -> what it prints under each column.
@@ -163,16 +174,19 @@ DETECTION = {
 
 #: How Table 6 calls them.
 METHOD_NAMES = {
-    "svm": "SafetyNet, SVM", "msvm": "SafetyNet, mSVM", "subnet": "Subnetwork", "id-95": "I-defender, ID-95",
+    "svm": "SafetyNet, SVM",
+    "msvm": "SafetyNet, mSVM",
+    "subnet": "Subnetwork",
+    "id-95": "I-defender, ID-95",
     "id-99": "I-defender, ID-99",
-}  # fmt: skip
+}
 
 #: Tables 7 and 8.
 GRAY_BOX = (
-    Column(attack="iter-linf", eps=0.013),
-    Column(attack="iter-l2", eps=0.47),
-    Column(attack="iter-linf", eps=0.0085, in_our_copy=False),
-    Column(attack="fgsm", eps=0.075, in_our_copy=False),
+    SizedColumn(attack="iter-linf", eps=0.013),
+    SizedColumn(attack="iter-l2", eps=0.47),
+    SizedColumn(attack="iter-linf", eps=0.0085, in_our_copy=False),
+    SizedColumn(attack="fgsm", eps=0.075, in_our_copy=False),
 )
 
 #: The alphas that our copy prints beside the four lines of Tables 7 and 8.
@@ -192,9 +206,9 @@ SHALLOW_AND_DEEP = {
 
 #: Table 9.
 IMAGENET = (
-    Column(attack="fgsm", eps=0.3),
-    Column(attack="iter-linf", eps=0.019),
-    Column(attack="iter-l2", eps=12.5),
+    SizedColumn(attack="fgsm", eps=0.3),
+    SizedColumn(attack="iter-linf", eps=0.019),
+    SizedColumn(attack="iter-l2", eps=12.5),
 )
 IMAGENET_ACCURACY = 71.028
 

@@ -8,10 +8,11 @@ from typing import Any
 
 from salus.generative.wgan import WGANOptions
 from salus.training import TrainingOptions
+from salus_studies.frame.scales import Scale
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scale:
+class DefenderScale(Scale):
     """What one scale trains, fits and attacks.
 
     Attributes:
@@ -68,8 +69,8 @@ def wide_name(options: Mapping[str, int]) -> str:
     return f"WRN-{options['depth']}-{options['width']}"
 
 
-SCALES: dict[str, Scale] = {
-    "smoke": Scale(
+SCALES: dict[str, DefenderScale] = {
+    "smoke": DefenderScale(
         train_images=1000,
         test_images=100,
         small_networks=TrainingOptions(epochs=2, batch_size=32),
@@ -91,7 +92,7 @@ SCALES: dict[str, Scale] = {
         own_images=4,
         imagenet={"network": "small-cnn", "options": {}, "size": 32, "training": TrainingOptions(epochs=1)},
     ),
-    "small": Scale(
+    "small": DefenderScale(
         test_images=2000,
         small_networks=TrainingOptions(epochs=8, patience=8, precision="bfloat16"),
         shallow={"depth": 10, "width": 2},
@@ -110,17 +111,21 @@ SCALES: dict[str, Scale] = {
         gray_images=300,
         own_images=50,
         imagenet={
-            "network": "vgg19", "options": {}, "size": 224,
+            "network": "vgg19",
+            "options": {},
+            "size": 224,
             "training": TrainingOptions(epochs=10, precision="bfloat16"),
         },
     ),
-    "full": Scale(
+    "full": DefenderScale(
         small_networks=TrainingOptions(epochs=20, patience=20),
         wide=TrainingOptions(epochs=100, patience=100, learning_rate=1e-3, weight_decay=5e-4, precision="bfloat16"),
         generator=WGANOptions(epochs=1000, precision="bfloat16"),
         imagenet={
-            "network": "vgg19", "options": {}, "size": 224,
+            "network": "vgg19",
+            "options": {},
+            "size": 224,
             "training": TrainingOptions(epochs=90, precision="bfloat16"),
         },
     ),
-}  # fmt: skip
+}

@@ -18,8 +18,8 @@ from salus.errors import CalibrationError
 from salus.threats import full_strength
 from salus_studies.i_defender import scored
 from salus_studies.i_defender.bench import Bench, Material, first
-from salus_studies.i_defender.choice import Setting
-from salus_studies.i_defender.published import SEMI_WHITE_BOX, Column
+from salus_studies.i_defender.choice import StateModel
+from salus_studies.i_defender.published import SEMI_WHITE_BOX, Column, TunedColumn
 
 #: Between which sizes an attack's strength is looked for.
 _REACH = {"linf": (1 / 2550, 0.5), "l2": (0.01, 30.0)}
@@ -29,26 +29,28 @@ _DEEPFOOL_STEPS = 20
 
 #: What the supervised detectors read of a wide residual network.
 LAYERS = {
-    "svm": ("penultimate",), "msvm": ("groups.0", "groups.1", "penultimate"), "subnet": ("groups.1",),
-}  # fmt: skip
+    "svm": ("penultimate",),
+    "msvm": ("groups.0", "groups.1", "penultimate"),
+    "subnet": ("groups.1",),
+}
 
 
 def attack_of(column: Column, eps: float, seed: int) -> Attack:
     """Build a column's attack at a size, at full strength."""
-    made: Attack
+    attack: Attack
     if column.attack == "fgsm":
-        made = FGSM(eps=eps, seed=seed)
+        attack = FGSM(eps=eps, seed=seed)
     elif column.attack == "deepfool":
-        made = DeepFool(eps=eps, steps=_DEEPFOOL_STEPS, seed=seed)
+        attack = DeepFool(eps=eps, steps=_DEEPFOOL_STEPS, seed=seed)
     else:
-        made = BIM(eps=eps, norm="l2" if column.attack == "iter-l2" else "linf", seed=seed)
-    return full_strength(made)
+        attack = BIM(eps=eps, norm="l2" if column.attack == "iter-l2" else "linf", seed=seed)
+    return full_strength(attack)
 
 
 def tune(
-    accuracy: Callable[[float], float], wanted: float, low: float, high: float, halvings: int
+    accuracy: Callable[[float], float], goal: float, low: float, high: float, halvings: int
 ) -> list[tuple[float, float]]:
-    """Look for the size at which an attack leaves the wanted accuracy, by bisection of the logarithm.
+    """Look for the size at which an attack leaves a certain accuracy, by bisection of the logarithm.
 
     Returns:
         Every size tried with the accuracy there; the nearest accuracy is that of the size to take.
@@ -58,7 +60,7 @@ def tune(
         eps = math.sqrt(low * high)
         reached = accuracy(eps)
         tried.append((eps, reached))
-        low, high = (eps, high) if reached > wanted else (low, eps)
+        low, high = (eps, high) if reached > goal else (low, eps)
     return tried
 
 
@@ -72,11 +74,11 @@ class SemiWhiteBox:
         setting: I-defender's.
     """
 
-    def __init__(self, bench: Bench, material: Material, classifier: Classifier, setting: Setting) -> None:
+    def __init__(self, bench: Bench, material: Material, classifier: Classifier, setting: StateModel) -> None:
         self.bench, self.material, self.classifier, self.setting = bench, material, classifier, setting
         self.test = first(material.test, bench.scale.wide_images)
-        self._attacked: dict[str, Tensor] = {}
-        self._trained: dict[str, SupervisedDetector | str] = {}
+        self._copies: dict[str, Tensor] = {}
+        self._detectors: dict[str, SupervisedDetector | str] = {}
 
     def judge(self) -> None:
         """Tune every column, and judge every method on it."""
@@ -90,10 +92,9 @@ class SemiWhiteBox:
                     continue
                 self._cell(column, eps, first_eps, method, blank)
 
-    def _tuned(self, column: Column) -> float | None:
+    def _tuned(self, column: TunedColumn) -> float | None:
         scale, few = self.bench.scale, first(self.material.validation, self.bench.scale.tuning_images)
-        assert column.adversarial_accuracy is not None  # noqa: S101 - of every column of Table 6
-        wanted = column.adversarial_accuracy / 100
+        goal = column.adversarial_accuracy / 100
         norm = attack_of(column, 0.1, 0).norm
 
         def accuracy(eps: float) -> float:
@@ -101,12 +102,19 @@ class SemiWhiteBox:
             return float((self.classifier.predict(x_adv).argmax(1) == few.y).double().mean())
 
         def search() -> dict[str, Any]:
-            tried = tune(accuracy, wanted, *_REACH[norm], scale.halvings)
-            eps, reached = min(tried, key=lambda one: abs(one[1] - wanted))
+            tried = tune(accuracy, goal, *_REACH[norm], scale.halvings)
+            eps, reached = min(tried, key=lambda one: abs(one[1] - goal))
             return {"eps": eps, "norm": norm, "reached": reached, "images": len(few), "tried": tried}
 
-        key = [self.classifier.fingerprint(), few.fingerprint(), asdict(column), _REACH[norm], scale.halvings,
-               _DEEPFOOL_STEPS, self.bench.seed]  # fmt: skip
+        key = [
+            self.classifier.fingerprint(),
+            few.fingerprint(),
+            asdict(column),
+            _REACH[norm],
+            scale.halvings,
+            _DEEPFOOL_STEPS,
+            self.bench.seed,
+        ]
         done = self.bench.record(
             "tuned", f"tuned-{column.key}", f"tuning {column.attack}", key, search, {"column": column.key}
         )
@@ -114,10 +122,18 @@ class SemiWhiteBox:
 
     def _cell(self, column: Column, eps: float, first_eps: float, method: str, blank: dict[str, Any]) -> None:
         key = [
-            self.classifier.fingerprint(), self.test.fingerprint(), column.key, eps, first_eps, method,
-            self.setting.describe(), self.bench.scale.fitting, self.bench.scale.supervised, self.bench.seed,
+            self.classifier.fingerprint(),
+            self.test.fingerprint(),
+            column.key,
+            eps,
+            first_eps,
+            method,
+            self.setting.describe(),
+            self.bench.scale.fitting,
+            self.bench.scale.supervised,
+            self.bench.seed,
             self.material.splits.train.fingerprint(),
-        ]  # fmt: skip
+        ]
         name = f"table-6-{method}-{column.key}"
         if method == "i-defender":
             self.bench.record(
@@ -140,15 +156,15 @@ class SemiWhiteBox:
     def _clean(self) -> scored.Seen:
         return scored.look(self.classifier, self._detector, self.test.x)
 
-    def _made(self, column: Column, eps: float) -> Tensor:
-        if column.key not in self._attacked:
+    def _x_adv(self, column: Column, eps: float) -> Tensor:
+        if column.key not in self._copies:
             attack = attack_of(column, eps, self.bench.seed)
-            self._attacked[column.key] = attack(self.classifier, self.test.x, self.test.y)
-        return self._attacked[column.key]
+            self._copies[column.key] = attack(self.classifier, self.test.x, self.test.y)
+        return self._copies[column.key]
 
     def _i_defender(self, column: Column, eps: float) -> dict[str, Any]:
         clean = self._clean
-        seen = scored.look(self.classifier, self._detector, self._made(column, eps))
+        seen = scored.look(self.classifier, self._detector, self._x_adv(column, eps))
         fooling = scored.fooled(clean.labels, seen.labels, self.test.y)
         scores = clean.scores["i-defender"], seen.scores["i-defender"]
         return {
@@ -159,18 +175,18 @@ class SemiWhiteBox:
 
     def _supervised(self, method: str, eps: float) -> SupervisedDetector | str:
         """Train a supervised detector on the first column's attack; or say why it cannot be."""
-        if method not in self._trained:
+        if method not in self._detectors:
             scale, seed = self.bench.scale, self.bench.seed
             kind = Subnetwork if method == "subnet" else SafetyNet
             detector = kind(layers=LAYERS[method], attack=f"bim:eps={eps:.8f}", max_samples=scale.supervised, seed=seed)
             try:
-                self._trained[method] = detector.fit(self.classifier, self.material.train.x, self.material.train.y)
+                self._detectors[method] = detector.fit(self.classifier, self.material.train.x, self.material.train.y)
             except CalibrationError as error:
-                self._trained[method] = str(error)
-        return self._trained[method]
+                self._detectors[method] = str(error)
+        return self._detectors[method]
 
     def _judged(self, detector: SupervisedDetector, column: Column, eps: float) -> dict[str, Any]:
-        x_adv = self._made(column, eps)
+        x_adv = self._x_adv(column, eps)
         clean, attacked = (scored.raw_scores(self.classifier, detector, x) for x in (self.test.x, x_adv))
         before, after = (self.classifier.predict(x).argmax(1).cpu() for x in (self.test.x, x_adv))
         fooling = scored.fooled(before, after, self.test.y)

@@ -2,18 +2,8 @@
 
 from __future__ import annotations
 
-from salus_studies.frame.markdown import (
-    NOTHING,
-    Record,
-    done,
-    find,
-    markdown,
-    not_run,
-    number,
-    percent,
-    present,
-    rate,
-)
+from salus.metrics.wording import NOTHING, number, percent, present, rate
+from salus_studies.frame.markdown import Record, done, find, markdown, not_run
 from salus_studies.i_defender.published import ATTACK_NAMES, BLACK_BOX, EPSILONS, STRONGEST
 
 
@@ -60,12 +50,12 @@ def _rival_cells(row: Record | None) -> list[str]:
 def descents_table(results: Record, data: str) -> str:
     """Table 2 or 4: detection AUC at eps 0.3, Defense-GAN with different restarts and iterations."""
     paper = BLACK_BOX[data]
-    found = black_box(results, data, f"fgsm-{STRONGEST:g}")
-    own = chosen(found)
-    rows = [["I-defender", f"{paper.i_defender:g}", not_run(found), NOTHING, NOTHING, "N/A", "N/A"]]
-    if found is not None and own is not None:
-        rows[0][2:5] = [fraction(own), fraction(own, "auc_fooled"), f"{found['n']:,}"]
-        few = [fraction(found["first"]), fraction(found["first"], "auc_fooled")]
+    record = black_box(results, data, f"fgsm-{STRONGEST:g}")
+    own = chosen(record)
+    rows = [["I-defender", f"{paper.i_defender:g}", not_run(record), NOTHING, NOTHING, "N/A", "N/A"]]
+    if record is not None and own is not None:
+        rows[0][2:5] = [fraction(own), fraction(own, "auc_fooled"), f"{record['n']:,}"]
+        few = [fraction(record["first"]), fraction(record["first"], "auc_fooled")]
         images = next((row["n"] for row in results.get("defense_gan") or () if row["data"] == data and done(row)), None)
         if images is not None:
             rows.append(["I-defender, on Defense-GAN's images", NOTHING, *few, f"{images:,}", "N/A", "N/A"])
@@ -73,8 +63,15 @@ def descents_table(results: Record, data: str) -> str:
         row = _rival(results, data, line.restarts, line.iterations, STRONGEST)
         setting = [str(line.restarts), _iterations(row, line.iterations)]
         rows.append(["Defense-GAN", f"{line.auc:g}", *_rival_cells(row), *setting])
-    header = ["method", "paper: AUC", "**ours: AUC** (95%)", "ours, fooled images alone", "images", "GD runs",
-              "iterations in each"]  # fmt: skip
+    header = [
+        "method",
+        "paper: AUC",
+        "**ours: AUC** (95%)",
+        "ours, fooled images alone",
+        "images",
+        "GD runs",
+        "iterations in each",
+    ]
     return markdown(header, rows)
 
 
@@ -88,20 +85,33 @@ def strengths_table(results: Record, data: str) -> str:
     paper = BLACK_BOX[data]
     rows = []
     for line in paper.strengths:
-        found = black_box(results, data, f"fgsm-{line.eps:g}")
-        own, rival = chosen(found), _rival(results, data, *paper.setting, line.eps)
+        record = black_box(results, data, f"fgsm-{line.eps:g}")
+        own, rival = chosen(record), _rival(results, data, *paper.setting, line.eps)
         cells = [f"{line.eps:g}", f"{line.defense_gan:g}", *_rival_cells(rival)[:2], f"{line.i_defender:g}"]
-        if found is None or own is None:
-            cells += [not_run(found), NOTHING, NOTHING, NOTHING]
+        if record is None or own is None:
+            cells += [not_run(record), NOTHING, NOTHING, NOTHING]
         else:
-            cells += [fraction(own), fraction(own, "auc_fooled"), f"{found['fooled']:,} of {found['n']:,}",
-                      percent(found["adversarial_accuracy"])]  # fmt: skip
+            cells += [
+                fraction(own),
+                fraction(own, "auc_fooled"),
+                f"{record['fooled']:,} of {record['n']:,}",
+                percent(record["adversarial_accuracy"]),
+            ]
         rows.append(cells)
     return markdown(
-        ["eps", "Defense-GAN: paper", "**Defense-GAN: ours** (95%)", "fooled images alone", "I-defender: paper",
-         "**I-defender: ours** (95%)", "fooled images alone", "fooled", "model F's accuracy, %"],
+        [
+            "eps",
+            "Defense-GAN: paper",
+            "**Defense-GAN: ours** (95%)",
+            "fooled images alone",
+            "I-defender: paper",
+            "**I-defender: ours** (95%)",
+            "fooled images alone",
+            "fooled",
+            "model F's accuracy, %",
+        ],
         rows,
-    )  # fmt: skip
+    )
 
 
 def attacks_table(results: Record, data: str) -> str:
@@ -123,23 +133,34 @@ def attacks_table(results: Record, data: str) -> str:
                 fraction(own, "auc_fooled"),
             ]
         )
-    header = ["attack on model E", "model F's accuracy, % (95%)", "fooled", "AUC, all images (95%)",
-              "AUC, fooled images alone"]  # fmt: skip
+    header = [
+        "attack on model E",
+        "model F's accuracy, % (95%)",
+        "fooled",
+        "AUC, all images (95%)",
+        "AUC, fooled images alone",
+    ]
     return markdown(header, rows or [["all", not_run(None), *[NOTHING] * 3]])
 
 
 def layers_table(results: Record, data: str) -> str:
     """What each layer would have given, at each eps; over all images / over fooled images."""
-    found = [black_box(results, data, f"fgsm-{eps:g}") for eps in EPSILONS]
-    first = next((one for one in found if one is not None and done(one)), None)
-    header = ["layer of model F", "setting", "Gaussians a class", "covariance", "components",
-              *(f"eps {eps:g}" for eps in EPSILONS)]  # fmt: skip
+    records = [black_box(results, data, f"fgsm-{eps:g}") for eps in EPSILONS]
+    first = next((one for one in records if one is not None and done(one)), None)
+    header = [
+        "layer of model F",
+        "setting",
+        "Gaussians a class",
+        "covariance",
+        "components",
+        *(f"eps {eps:g}" for eps in EPSILONS),
+    ]
     if first is None:
-        return markdown(header, [["all", not_run(found[0]), *[NOTHING] * 8]], left=2)
+        return markdown(header, [["all", not_run(records[0]), *[NOTHING] * 8]], left=2)
     rows = []
     for one in first["detectors"]:
         cells = []
-        for record in found:
+        for record in records:
             own = find(record["detectors"], key=one["key"]) if record is not None and done(record) else None
             areas = [number(own.get(name) if own else None, ".3f") for name in ("auc", "auc_fooled")]
             cells.append(" / ".join(areas) if own is not None else not_run(record))
@@ -192,6 +213,10 @@ def speed_table(results: Record) -> str:
 
 
 def _time(seconds: float) -> str:
-    return f"{1e6 * seconds:,.0f} µs" if seconds < 1e-3 else f"{1e3 * seconds:,.1f} ms" if seconds < 1 else (
-        f"{seconds:,.1f} s"
-    )  # fmt: skip
+    return (
+        f"{1e6 * seconds:,.0f} µs"
+        if seconds < 1e-3
+        else f"{1e3 * seconds:,.1f} ms"
+        if seconds < 1
+        else (f"{seconds:,.1f} s")
+    )

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from salus_studies.frame.markdown import NOTHING, Record, done, markdown, not_run, number, percent
+from salus.metrics.wording import NOTHING, number, percent
+from salus_studies.frame.markdown import Record, done, markdown, not_run
 from salus_studies.i_defender.scales import SCALES
 
 
@@ -29,7 +30,7 @@ def trainings_table(results: Record) -> str:
 
 def settings_table(meta: Record) -> str:
     """What the scale spends, beside what the scale full does."""
-    held, full = meta.get("settings") or {}, asdict(SCALES["full"])
+    settings, full = meta.get("settings") or {}, asdict(SCALES["full"])
     names = {
         "train_images": "training images of each data set",
         "test_images": "test images, Tables 2 to 5, I-defender",
@@ -51,7 +52,7 @@ def settings_table(meta: Record) -> str:
         "supervised": "training images a class, for SafetyNet and Subnetwork",
         "shorter": "Defense-GAN's iterations divided by",
     }
-    rows = [[words, _setting(held.get(name)), _setting(full.get(name))] for name, words in names.items()]
+    rows = [[words, _setting(settings.get(name)), _setting(full.get(name))] for name, words in names.items()]
     return markdown(["", "this run", "scale full"], rows)
 
 
@@ -59,8 +60,8 @@ def _setting(value: Any) -> str:
     if value is None:
         return "all"
     if isinstance(value, dict):
-        told = ("depth", "width", "epochs", "batch_size", "learning_rate", "precision")
-        return ", ".join(f"{name.replace('_', ' ')} {value[name]}" for name in told if name in value)
+        names = ("depth", "width", "epochs", "batch_size", "learning_rate", "precision")
+        return ", ".join(f"{name.replace('_', ' ')} {value[name]}" for name in names if name in value)
     if isinstance(value, Sequence) and not isinstance(value, str):
         return ", ".join(map(str, value))
     return str(value)

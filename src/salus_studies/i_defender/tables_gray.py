@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from salus_studies.frame.markdown import NOTHING, Record, done, find, markdown, not_run, number, percent, rate
+from salus.metrics.wording import NOTHING, number, percent, rate
+from salus_studies.frame.markdown import Record, done, find, markdown, not_run
 from salus_studies.i_defender.published import (
     ALPHAS,
     DETECTION,
@@ -24,9 +25,12 @@ NOT_IN_OUR_COPY = "not in our copy"
 
 #: Method of Table 6 -> the stored method, and the threshold at which it was counted.
 _COUNTED = {
-    "svm": ("svm", "own"), "msvm": ("msvm", "own"), "subnet": ("subnet", "own"), "id-95": ("i-defender", "id-95"),
+    "svm": ("svm", "own"),
+    "msvm": ("msvm", "own"),
+    "subnet": ("subnet", "own"),
+    "id-95": ("i-defender", "id-95"),
     "id-99": ("i-defender", "id-99"),
-}  # fmt: skip
+}
 
 
 def _headers() -> list[str]:
@@ -79,8 +83,12 @@ def alarms_table(results: Record) -> str:
 
 def area_table(results: Record) -> str:
     """Areas under the ROC curve of Table 6's attacks, over all images / over fooled images."""
-    names = {"svm": METHOD_NAMES["svm"], "msvm": METHOD_NAMES["msvm"], "subnet": METHOD_NAMES["subnet"],
-             "i-defender": "I-defender"}  # fmt: skip
+    names = {
+        "svm": METHOD_NAMES["svm"],
+        "msvm": METHOD_NAMES["msvm"],
+        "subnet": METHOD_NAMES["subnet"],
+        "i-defender": "I-defender",
+    }
     rows = []
     for method, name in names.items():
         cells = []
@@ -101,14 +109,19 @@ def strengths_of_attacks_table(results: Record) -> str:
     for column in SEMI_WHITE_BOX:
         row = find(results.get("tuned"), column=column.key)
         test = semi_white_box(results, column, "i-defender")
-        wanted = [column.title, f"{column.adversarial_accuracy:g}"]
+        whose = [column.title, f"{column.adversarial_accuracy:g}"]
         if row is None or not done(row):
-            rows.append([*wanted, not_run(row), NOTHING, NOTHING])
+            rows.append([*whose, not_run(row), NOTHING, NOTHING])
             continue
         on_test = rate(test, "adversarial_accuracy") if test is not None and done(test) else not_run(test)
-        rows.append([*wanted, f"{number(row['eps'], '.3g')} ({row['norm']})", percent(row["reached"], 2), on_test])
-    header = ["attack", "paper: Adv Acc, %", "eps found", "Adv Acc on the images tuned on, %",
-              "**Adv Acc on the test images, %** (95%)"]  # fmt: skip
+        rows.append([*whose, f"{number(row['eps'], '.3g')} ({row['norm']})", percent(row["reached"], 2), on_test])
+    header = [
+        "attack",
+        "paper: Adv Acc, %",
+        "eps found",
+        "Adv Acc on the images tuned on, %",
+        "**Adv Acc on the test images, %** (95%)",
+    ]
     return markdown(header, rows)
 
 
@@ -128,16 +141,19 @@ def _pairs(cells: Sequence[str]) -> str:
 
 
 def _gray_table(
-    results: Record, published: Mapping[str, Sequence[tuple[float, float]]], sides: Sequence[tuple[str, str]],
+    results: Record,
+    published: Mapping[str, Sequence[tuple[float, float]]],
+    sides: Sequence[tuple[str, str]],
     heading: str,
-) -> str:  # fmt: skip
+) -> str:
     rows = []
     for line in range(4):
         cells = [
             " / ".join(f"{value:.3f}" for value in published[column.key][line])
-            if column.in_our_copy else NOT_IN_OUR_COPY
+            if column.in_our_copy
+            else NOT_IN_OUR_COPY
             for column in GRAY_BOX
-        ]  # fmt: skip
+        ]
         rows.append([f"paper, line {line + 1}", *cells])
     for words, name in (("**ours**", "auc"), ("ours, fooled images alone", "auc_fooled")):
         for alpha in ALPHAS:
@@ -174,8 +190,15 @@ def gray_accuracy_table(results: Record) -> str:
                 accuracy = [percent(row[side]["adversarial_accuracy"]) for side in ("source", "target")]
                 fallen = [percent(row[side]["fallen_all"]) for side in ("source", "target")]
                 rows.append([*whose, *accuracy, *fallen])
-    header = ["pair", "attack", "α", "source: accuracy", "target: accuracy", "source: accepted and wrong",
-              "target: accepted and wrong"]  # fmt: skip
+    header = [
+        "pair",
+        "attack",
+        "α",
+        "source: accuracy",
+        "target: accuracy",
+        "source: accepted and wrong",
+        "target: accepted and wrong",
+    ]
     return markdown(header, rows, left=2)
 
 
@@ -189,8 +212,15 @@ def own_table(results: Record) -> str:
             continue
         names = ("good", "robust_accuracy", "attack_success_rate", "auc", "auc_fooled")
         rows.append([words, f"{row['n']:,}", *(rate(row, name) for name in names)])
-    header = ["attacker", "images", "clean: accepted and right (95%)", "robust accuracy (95%)",
-              "attack success rate (95%)", "AUC, all images", "AUC, fooled images alone"]  # fmt: skip
+    header = [
+        "attacker",
+        "images",
+        "clean: accepted and right (95%)",
+        "robust accuracy (95%)",
+        "attack success rate (95%)",
+        "AUC, all images",
+        "AUC, fooled images alone",
+    ]
     return markdown(header, rows or [["all", not_run(None), *[NOTHING] * 5]])
 
 
@@ -204,9 +234,10 @@ def imagenet_table(results: Record) -> str:
         for column in IMAGENET:
             row = _gray(results, "imagenet", "imagenet", column, alpha)
             cells.append(
-                not_run(row) if row is None or not done(row)
+                not_run(row)
+                if row is None or not done(row)
                 else f"{percent(row['target']['adversarial_accuracy'], 2)} / {percent(row['target']['auc'], 2)}"
-            )  # fmt: skip
+            )
         rows.append([f"**ours**, α = {alpha:g}", *once(cells)])
     header = ["", *(f"{column.title}, eps {column.eps:g}: Adv Acc / AUC" for column in IMAGENET)]
     return markdown(header, rows) + f"\nOn natural images the paper's target has an accuracy of {IMAGENET_ACCURACY}%.\n"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
-from functools import cached_property, partial
+from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -12,52 +12,64 @@ from torch import Tensor
 from salus.attacks import BIM, FGSM, Attack
 from salus.classifier import Classifier
 from salus.data import Dataset
-from salus.detectors import IDefender
 from salus.guard import Guard, Verdict
 from salus.metrics import proportion
 from salus.threats import Eq6, adaptive, full_strength, gray_box, oblivious
 from salus_studies.i_defender import scored
 from salus_studies.i_defender.bench import Bench, Material, first
-from salus_studies.i_defender.choice import Setting
-from salus_studies.i_defender.published import GRAY_BOX, Column
+from salus_studies.i_defender.choice import StateModel
+from salus_studies.i_defender.published import GRAY_BOX, SizedColumn
 
 #: What Salus's own attackers are set on.
 OWN = GRAY_BOX[0]
 THREATS = ("oblivious", "gray-box", "adaptive")
 
 
-def attack_of(column: Column, seed: int) -> Attack:
+def attack_of(column: SizedColumn, seed: int) -> Attack:
     """Build a column's attack."""
-    assert column.eps is not None  # noqa: S101 - of every column of Tables 7 to 9
     if column.attack == "fgsm":
         return FGSM(eps=column.eps, seed=seed)
     return BIM(eps=column.eps, norm="l2" if column.attack == "iter-l2" else "linf", seed=seed)
 
 
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """Two networks of one architecture trained apart, the source of attacks and their target, and I-defender's setting.
+
+    Attributes:
+        source: the attacker's.
+        target: what is attacked in the end.
+        setting: I-defender's, of both.
+    """
+
+    source: Classifier
+    target: Classifier
+    setting: StateModel
+
+
+def pair_of(networks: Sequence[Classifier | None], setting: StateModel | None) -> Pair | str:
+    """Put a pair together, source first, or say why there is none."""
+    source, target = networks
+    if source is None or target is None:
+        return "no time left for its networks"
+    return "no time left for the choice of its layer" if setting is None else Pair(source, target, setting)
+
+
 class Twins:
-    """Two networks of one architecture trained apart, the source of attacks and their target.
+    """What attackers who have a twin of the guard come to.
 
     Args:
         bench: where the steps are stored.
         material: the data.
-        pair: names the two in results: ``shallow``, ``deep`` or ``imagenet``.
-        networks: source and target; None for one that the time did not allow.
-        setting: I-defender's, of both; None where the time did not allow the choice.
+        name: of the pair in results: ``shallow``, ``deep`` or ``imagenet``.
+        pair: the two networks; or why there are none.
     """
 
-    def __init__(
-        self, bench: Bench, material: Material, pair: str, networks: Sequence[Classifier | None],
-        setting: Setting | None,
-    ) -> None:  # fmt: skip
-        self.bench, self.material, self.pair, self.setting = bench, material, pair, setting
-        self.source, self.target = networks
-        self.why_not = (
-            "no time left for its networks" if self.source is None or self.target is None
-            else "no time left for the choice of its layer" if setting is None
-            else None
-        )  # fmt: skip
+    def __init__(self, bench: Bench, material: Material, name: str, pair: Pair | str) -> None:
+        self.bench, self.material, self.name, self.pair = bench, material, name, pair
+        self._guards: tuple[Guard, Guard] | None = None
 
-    def judge(self, section: str, columns: Sequence[Column], alphas: Sequence[float], images: int | None) -> None:
+    def judge(self, section: str, columns: Sequence[SizedColumn], alphas: Sequence[float], images: int | None) -> None:
         """Attack the source by Eq. 6 with every alpha, and judge both.
 
         Args:
@@ -69,70 +81,73 @@ class Twins:
         test = first(self.material.test, images)
         for column in columns:
             for alpha in alphas:
-                blank = {"pair": self.pair, "column": column.key, "alpha": alpha}
-                if self.why_not is not None:
-                    self.bench.leave_out(section, self.why_not, blank)
+                blank = {"pair": self.name, "column": column.key, "alpha": alpha}
+                if isinstance(self.pair, str):
+                    self.bench.leave_out(section, self.pair, blank)
                     continue
-                name = f"{section}-{self.pair}-{column.key}-{alpha:g}"
                 self.bench.record(
-                    section, name, f"{self.pair} {column.attack}", [*self._key(test), asdict(column), alpha],
-                    partial(self._eq6, test, column, alpha), blank,
-                )  # fmt: skip
+                    section,
+                    f"{section}-{self.name}-{column.key}-{alpha:g}",
+                    f"{self.name} {column.attack}",
+                    [*self._key(self.pair, test), asdict(column), alpha],
+                    partial(self._eq6, self.pair, test, column, alpha),
+                    blank,
+                )
 
     def own(self, images: int) -> None:
         """Let Salus's own attackers loose on the target: they show what Eq. 6 leaves standing."""
         test = first(self.material.test, images)
         for threat in THREATS:
-            blank = {"pair": self.pair, "column": OWN.key, "threat_model": threat}
-            if self.why_not is not None:
-                self.bench.leave_out("own", self.why_not, blank)
+            blank = {"pair": self.name, "column": OWN.key, "threat_model": threat}
+            if isinstance(self.pair, str):
+                self.bench.leave_out("own", self.pair, blank)
                 continue
             self.bench.record(
-                "own", f"own-{self.pair}-{threat}", f"own {threat}", [*self._key(test), threat],
-                partial(self._own, test, threat), blank,
-            )  # fmt: skip
+                "own",
+                f"own-{self.name}-{threat}",
+                f"own {threat}",
+                [*self._key(self.pair, test), threat],
+                partial(self._own, self.pair, test, threat),
+                blank,
+            )
 
-    @cached_property
-    def guards(self) -> tuple[Guard, Guard]:
-        """I-defender with ID-95's thresholds on the source and on the target."""
-        source, target = (
-            Guard(network, [self._fit(network)], name=role)
-            for role, network in (("source", self.source), ("target", self.target))
-            if network is not None
-        )
-        return source, target
+    def guards(self, pair: Pair) -> tuple[Guard, Guard]:
+        """I-defender with ID-95's thresholds on the source and on the target, fitted once."""
+        if self._guards is None:
+            samples, seed = self.bench.scale.fitting, self.bench.seed
+            source, target = (
+                Guard(network, [pair.setting.fit(network, self.material, samples, seed)], name=role)
+                for role, network in (("source", pair.source), ("target", pair.target))
+            )
+            self._guards = source, target
+        return self._guards
 
-    def _fit(self, classifier: Classifier) -> IDefender:
-        assert self.setting is not None  # noqa: S101 - otherwise nothing is judged
-        return self.setting.fit(classifier, self.material, self.bench.scale.fitting, self.bench.seed)
-
-    def _key(self, test: Dataset) -> list[Any]:
-        assert self.source is not None  # noqa: S101 - otherwise nothing is judged
-        assert self.target is not None  # noqa: S101
-        assert self.setting is not None  # noqa: S101
+    def _key(self, pair: Pair, test: Dataset) -> list[Any]:
         return [
-            self.source.fingerprint(), self.target.fingerprint(), self.setting.describe(), test.fingerprint(),
-            self.bench.scale.fitting, self.bench.seed, self.material.splits.train.fingerprint(),
-        ]  # fmt: skip
+            pair.source.fingerprint(),
+            pair.target.fingerprint(),
+            pair.setting.describe(),
+            test.fingerprint(),
+            self.bench.scale.fitting,
+            self.bench.seed,
+            self.material.splits.train.fingerprint(),
+        ]
 
-    def _eq6(self, test: Dataset, column: Column, alpha: float) -> dict[str, Any]:
-        source, target = self.guards
+    def _eq6(self, pair: Pair, test: Dataset, column: SizedColumn, alpha: float) -> dict[str, Any]:
+        source, target = self.guards(pair)
         attack = full_strength(attack_of(column, self.bench.seed))
         x_adv = attack(Eq6(source, alpha=alpha), test.x, test.y)
-        return {
-            side: _judged(guard, test, x_adv) for side, guard in (("source", source), ("target", target))
-        }  # fmt: skip
+        return {side: _judged(guard, test, x_adv) for side, guard in (("source", source), ("target", target))}
 
-    def _own(self, test: Dataset, threat: str) -> dict[str, Any]:
-        source, target = self.guards
+    def _own(self, pair: Pair, test: Dataset, threat: str) -> dict[str, Any]:
+        source, target = self.guards(pair)
         attack = attack_of(OWN, self.bench.seed)
         if threat == "oblivious":
             x_adv = oblivious(attack, target, test.x, test.y).x_adv
+        elif threat == "gray-box":
+            x_adv = gray_box(attack, source, test.x, test.y).x_adv
         else:
-            made = gray_box(attack, source, test.x, test.y) if threat == "gray-box" else adaptive(
-                attack, target, test.x, test.y
-            )  # fmt: skip
-            x_adv = made.x_adv
+            x_adv = adaptive(attack, target, test.x, test.y).x_adv
         return _judged(target, test, x_adv)
 
 

@@ -30,7 +30,7 @@ STRENGTHS = {AS_PRINTED: "Table 1's strength", RETUNED: "retuned to Table 6"}
 
 
 @dataclass(frozen=True)
-class Attacked:
+class AttackedImages:
     """Images after an attack.
 
     Attributes:
@@ -54,34 +54,33 @@ def as_printed(dataset: str, attack: str, *, iterations: int | None, seed: int) 
 
     CW's learning rate and first constant have no counterpart: Salus solves CW's problem without either.
     """
-    given = PARAMETERS[dataset, attack]
+    parameters = PARAMETERS[dataset, attack]
     if attack == "fgsm":
-        return FGSM(eps=given["eps"], seed=seed)
+        return FGSM(eps=parameters["eps"], seed=seed)
     if attack == "bim":
-        steps = iterations or given["iterations"]
-        return BIM(eps=given["eps"], steps=steps, step_size=given["alpha"], early_stop=False, seed=seed)
+        steps = iterations or parameters["iterations"]
+        return BIM(eps=parameters["eps"], steps=steps, step_size=parameters["alpha"], early_stop=False, seed=seed)
     if attack == "deepfool":
-        return DeepFool(steps=given["max iter"], overshoot=given["overshoot"], seed=seed)
+        return DeepFool(steps=parameters["max iter"], overshoot=parameters["overshoot"], seed=seed)
     return CarliniWagnerL2(
-        steps=given["max iter"], searches=given["binary searches"], confidence=given["conf"], seed=seed
+        steps=parameters["max iter"], searches=parameters["binary searches"], confidence=parameters["conf"], seed=seed
     )
 
 
 def with_eps(attack: Attack, eps: float) -> Attack:
     """Give FGSM or BIM another eps, and BIM's step in proportion."""
-    if isinstance(attack, BIM):
-        assert attack.step_size is not None  # noqa: S101 - Table 1 gives it
+    if isinstance(attack, BIM) and attack.step_size is not None:
         return replace(attack, eps=eps, step_size=attack.step_size * eps / attack.eps)
     return replace(attack, eps=eps)
 
 
-def run(attack: Attack, classifier: Classifier, data: Dataset) -> Attacked:
+def run(attack: Attack, classifier: Classifier, data: Dataset) -> AttackedImages:
     """Attack all images of the data."""
-    found = attack.run(classifier, data.x, data.y)
-    return Attacked(found.x_adv, found.distance, is_right(classifier, found.x_adv, data.y))
+    result = attack.run(classifier, data.x, data.y)
+    return AttackedImages(result.x_adv, result.distance, is_right(classifier, result.x_adv, data.y))
 
 
-def held(attacked: Attacked, eps: float, clean: Tensor, right: Tensor) -> tuple[Attacked, Tensor]:
+def hold_to(attacked: AttackedImages, eps: float, clean: Tensor, right: Tensor) -> tuple[AttackedImages, Tensor]:
     """Hold a closest attack to a length: whoever needs more stays clean.
 
     Args:
@@ -95,13 +94,13 @@ def held(attacked: Attacked, eps: float, clean: Tensor, right: Tensor) -> tuple[
     """
     kept = attacked.changed <= eps
     x = torch.where(kept.reshape(-1, *[1] * (clean.ndim - 1)), attacked.x, clean)
-    return Attacked(x, torch.where(kept, attacked.changed, 0.0), torch.where(kept, attacked.right, right)), kept
+    return AttackedImages(x, torch.where(kept, attacked.changed, 0.0), torch.where(kept, attacked.right, right)), kept
 
 
-def describe(made: Mapping[str, Attacked], clean: Mapping[str, Dataset]) -> dict[str, Any]:
+def describe(parts: Mapping[str, AttackedImages], clean: Mapping[str, Dataset]) -> dict[str, Any]:
     """Say what an attack did to the images of each part: accuracy, share left unchanged, and median distances."""
     record: dict[str, Any] = {}
-    for part, one in made.items():
+    for part, one in parts.items():
         difference = (one.x - clean[part].x).flatten(1)
         record |= {
             f"accuracy_{part}": one.accuracy,
@@ -123,9 +122,9 @@ def accuracy(classifier: Classifier, x: Tensor, y: Tensor) -> float:
     return float(is_right(classifier, x, y).double().mean())
 
 
-def agrees(dataset: str, attack: str, found: float) -> bool:
+def agrees(dataset: str, attack: str, accuracy: float) -> bool:
     """Whether an accuracy, from 0 to 1, is close to Table 6's."""
-    return abs(100 * found - UNDEFENDED[dataset, attack]) <= CLOSE
+    return abs(100 * accuracy - UNDEFENDED[dataset, attack]) <= CLOSE
 
 
 def fit_eps(dataset: str, name: str, attack: Attack, classifier: Classifier, data: Dataset) -> float:
@@ -138,15 +137,15 @@ def fit_eps(dataset: str, name: str, attack: Attack, classifier: Classifier, dat
     def left(eps: float) -> float:
         return accuracy(classifier, with_eps(attack, eps)(classifier, data.x, data.y), data.y)
 
-    assert attack.eps is not None  # noqa: S101 - FGSM and BIM have one
-    low, high = (attack.eps, 2 * attack.eps) if left(attack.eps) > goal else (0.0, attack.eps)
+    printed: float = PARAMETERS[dataset, name]["eps"]
+    low, high = (printed, 2 * printed) if left(printed) > goal else (0.0, printed)
     for _ in range(HALVINGS):
         middle = (low + high) / 2
         low, high = (middle, high) if left(middle) > goal else (low, middle)
     return (low + high) / 2
 
 
-def fit_length(dataset: str, name: str, attacked: Attacked, right: Tensor) -> float:
+def fit_length(dataset: str, name: str, attacked: AttackedImages, right: Tensor) -> float:
     """Find the length of change at which DeepFool or CW, held to it, leaves Table 6's accuracy.
 
     Args:

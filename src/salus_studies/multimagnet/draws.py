@@ -16,6 +16,7 @@ from salus.detectors.multimagnet_calibration import Measured
 from salus.detectors.multimagnet_grid import Combination
 from salus.detectors.votes import shared
 from salus.generative.member_draws import MemberDraws
+from salus_studies.multimagnet.observed import labels_of
 from salus_studies.multimagnet.published import INPUTS_PER_ENSEMBLE
 
 
@@ -63,15 +64,18 @@ def experiments(
         attacked images that are accepted and wrong.
     """
     values = torch.cat([side.measured.values[combination.measure] for side in (legitimate, attacked)]).cpu()
-    labels = torch.cat([_labels(side) for side in (legitimate, attacked)]).cpu()
+    labels = torch.cat([labels_of(side.measured) for side in (legitimate, attacked)]).cpu()
     right = torch.cat([side.right for side in (legitimate, attacked)]).cpu()
     y = torch.cat([side.y for side in (legitimate, attacked)]).cpu()
     is_attacked = torch.arange(len(y)) >= len(legitimate.y)
     rng = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(y), generator=rng)
     values, reformed_right, right, is_attacked = (
-        values[order], (labels == y[:, None])[order], right[order], is_attacked[order]
-    )  # fmt: skip
+        values[order],
+        (labels == y[:, None])[order],
+        right[order],
+        is_attacked[order],
+    )
     whole, batches = [], []
     for own in torch.randint(2**62, (count,), generator=rng).tolist():
         draws = MemberDraws(own, INPUTS_PER_ENSEMBLE)
@@ -132,11 +136,6 @@ def figures(columns: Mapping[str, Tensor]) -> dict[str, float | None]:
 def _share(hit: Tensor, among: Tensor) -> float | None:
     total = int(among.sum())
     return int((hit & among).sum()) / total if total else None
-
-
-def _labels(side: Side) -> Tensor:
-    assert side.measured.labels is not None  # noqa: S101 - the grid has divergences
-    return side.measured.labels
 
 
 def _sizes(inputs: int, n: int, sizes: Sequence[int], rng: torch.Generator) -> Tensor:

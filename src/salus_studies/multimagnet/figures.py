@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,24 +12,27 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from salus.figures.style import BLUE, GREEN, INK, MUTED, ORANGE, RULE, SKY, VERMILION, style
-from salus_studies.frame.markdown import Record, done, find, present
+from salus.metrics.wording import present
+from salus_studies.frame.markdown import Record, done, find
+from salus_studies.frame.page import Picture
+from salus_studies.frame.png import png
 from salus_studies.multimagnet.attacked import STRENGTHS
+from salus_studies.multimagnet.measured import comparable, data_name, row
 from salus_studies.multimagnet.published import ATTACKS, DATASETS, DEFENCES, detection
-from salus_studies.multimagnet.tables import comparable, data_name, row
 
 _FIGURES = {"accuracy": "ACC", "ppv": "PPV (legitimate accepted)", "npv": "NPV (attacked rejected)"}
 
 
-def draw(results: Record, arrays: Mapping[str, NDArray[Any]]) -> dict[str, bytes]:
-    """Draw every figure for which there is something stored, by name."""
-    pictures: dict[str, bytes] = {}
+def draw(results: Record, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Picture]:
+    """List every figure for which there is something stored, by name."""
+    pictures: dict[str, Picture] = {}
     for dataset in DATASETS:
         if any(one.get("dataset") == dataset and done(one) for one in results.get("rows") or ()):
-            pictures[f"detection-{dataset}"] = detection_picture(results, dataset)
+            pictures[f"detection-{dataset}"] = Picture(partial(detection_picture, results, dataset))
         if any(key.startswith(f"grid|{dataset}-") for key in arrays):
-            pictures[f"grid-{dataset}"] = grid_picture(results, arrays, dataset)
+            pictures[f"grid-{dataset}"] = Picture(partial(grid_picture, results, arrays, dataset))
         if any(key.startswith(f"picture|{dataset}-") for key in arrays):
-            pictures[f"images-{dataset}"] = images_picture(results, arrays, dataset)
+            pictures[f"images-{dataset}"] = Picture(partial(images_picture, results, arrays, dataset))
     return pictures
 
 
@@ -46,9 +49,9 @@ def detection_picture(results: Record, dataset: str) -> bytes:
             for height, (attack, defence) in enumerate(lines):
                 printed = getattr(detection(dataset, defence, attack), name)
                 _point(ax, printed.mean, printed.deviation, height - 0.17, BLUE, "o")
-                found = row(results, dataset, attack, comparable(results, dataset, attack), defence)
-                ours = (found or {}).get(name) or {}
-                if found is not None and done(found) and present(ours.get("mean")):
+                record = row(results, dataset, attack, comparable(results, dataset, attack), defence)
+                ours = (record or {}).get(name) or {}
+                if record is not None and done(record) and present(ours.get("mean")):
                     _point(ax, 100 * ours["mean"], 100 * ours["batches"], height + 0.17, VERMILION, "D")
                 else:
                     ax.text(1, height + 0.17, "not run", color=MUTED, va="center", fontsize=7.5)
@@ -68,7 +71,7 @@ def detection_picture(results: Record, dataset: str) -> bytes:
         ]
         words = ("paper", f"ours, {data_name(results, dataset)}, at the strength nearest to Table 6")
         figure.legend(handles, words, loc="outside lower center", ncols=2, frameon=False)
-        return _png(figure)
+        return png(figure)
 
 
 def _point(ax: Axes, mean: float, deviation: float, height: float, colour: str, mark: str) -> None:
@@ -98,20 +101,23 @@ def grid_picture(results: Record, arrays: Mapping[str, NDArray[Any]], dataset: s
             printed = detection(dataset, "multimagnet", attack)
             ax.plot(100 - printed.ppv.mean, printed.npv.mean, "o", color=BLUE, markersize=7, clip_on=False)
             for configuration, colour, mark in (("multimagnet", VERMILION, "D"), ("clean", GREEN, "s")):
-                found = row(results, dataset, attack, strength, configuration)
-                if found is not None and done(found):
-                    place = 100 * (1 - found["ppv"]["mean"]), 100 * found["npv"]["mean"]
+                record = row(results, dataset, attack, strength, configuration)
+                if record is not None and done(record):
+                    place = 100 * (1 - record["ppv"]["mean"]), 100 * record["npv"]["mean"]
                     ax.plot(*place, mark, color=colour, markersize=6, clip_on=False, zorder=4)
         panels[0].set_ylabel("attacked rejected, %")
         panels[0].set_xlim(-2, 102)
         panels[0].set_ylim(-2, 102)
         marks = (
-            (".", SKY, "grid, RE"), (".", ORANGE, "grid, JSD"), ("o", BLUE, "paper"),
-            ("D", VERMILION, "chosen for the attack"), ("s", GREEN, "chosen on clean images"),
-        )  # fmt: skip
+            (".", SKY, "grid, RE"),
+            (".", ORANGE, "grid, JSD"),
+            ("o", BLUE, "paper"),
+            ("D", VERMILION, "chosen for the attack"),
+            ("s", GREEN, "chosen on clean images"),
+        )
         handles = [panels[0].plot([], [], mark, color=colour, markersize=6)[0] for mark, colour, _ in marks]
         figure.legend(handles, [words for *_, words in marks], loc="outside lower center", ncols=5, frameon=False)
-        return _png(figure)
+        return png(figure)
 
 
 def images_picture(results: Record, arrays: Mapping[str, NDArray[Any]], dataset: str) -> bytes:
@@ -133,8 +139,13 @@ def images_picture(results: Record, arrays: Mapping[str, NDArray[Any]], dataset:
             change = shown["attacked"] - shown["clean"]
             size = float(np.abs(change).max())
             shown["change"] = 0.5 + change / (2 * size) if size else np.full_like(change, 0.5)
-            answers = dict(zip(("clean", "attacked", "reformed"),
-                               arrays[_key(results, dataset, attack, "answers")][:, number], strict=True))  # fmt: skip
+            answers = dict(
+                zip(
+                    ("clean", "attacked", "reformed"),
+                    arrays[_key(results, dataset, attack, "answers")][:, number],
+                    strict=True,
+                )
+            )
             for height, what in enumerate(lines):
                 ax = panels[height, place]
                 _image(ax, shown[what])
@@ -147,7 +158,7 @@ def images_picture(results: Record, arrays: Mapping[str, NDArray[Any]], dataset:
                 eps = find(results.get("attacks"), dataset=dataset, attack=attack, strength=strength)
                 radius = f", eps {eps['eps']:.2g}" if eps is not None and present(eps.get("eps")) else ""
                 panels[0, place].set_title(f"{ATTACKS[attack]}{radius}", fontsize=8.5)
-        return _png(figure)
+        return png(figure)
 
 
 def _key(results: Record, dataset: str, attack: str, what: str) -> str:
@@ -163,9 +174,3 @@ def _image(ax: Axes, image: NDArray[Any]) -> None:
     ax.set_xticks([])
     ax.set_yticks([])
     ax.spines[:].set_visible(False)
-
-
-def _png(figure: Figure) -> bytes:
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=130, metadata={"Software": None})
-    return content.getvalue()

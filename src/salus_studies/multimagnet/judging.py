@@ -12,7 +12,7 @@ from salus.errors import CalibrationError
 from salus_studies.multimagnet.draws import Side, experiments
 from salus_studies.multimagnet.observed import first
 from salus_studies.multimagnet.published import SIZES, chosen
-from salus_studies.multimagnet.scales import Scale
+from salus_studies.multimagnet.scales import MagNetScale
 
 #: Configurations, in the order of the tables: as the paper does it, then what stands beside it.
 CONFIGURATIONS = {
@@ -27,7 +27,7 @@ FALSE_ALARM_RATE = 0.05
 
 
 @dataclass(frozen=True)
-class Asked:
+class JudgingPlan:
     """What is judged.
 
     Attributes:
@@ -44,12 +44,19 @@ class Asked:
 
 
 def judged(
-    asked: Asked, legitimate: Measured, validation: Measured, drawn: Side, attacked: Side, scale: Scale, *, seed: int
+    plan: JudgingPlan,
+    legitimate: Measured,
+    validation: Measured,
+    drawn: Side,
+    attacked: Side,
+    scale: MagNetScale,
+    *,
+    seed: int,
 ) -> tuple[Calibration, dict[str, Any]]:
     """Choose the best combination for this attack, draw ensembles by every configuration, and count.
 
     Args:
-        asked: what is judged.
+        plan: what is judged.
         legitimate: V_leg, measured; thresholds come from all of it.
         validation: its first images after the attack, measured; accuracy is counted on them and on the same clean.
         drawn: the legitimate half of D.
@@ -62,24 +69,26 @@ def judged(
     """
     clean, alone = first(legitimate, len(validation)), replace(scale.grid, sizes=(1,))
     best, single = (
-        choose_by_accuracy(clean, validation, grid, attack=asked.attack, legitimate=legitimate)
+        choose_by_accuracy(clean, validation, grid, attack=plan.attack, legitimate=legitimate)
         for grid in (scale.grid, alone)
     )
-    printed = chosen(asked.dataset, asked.attack)
+    printed = chosen(plan.dataset, plan.attack)
     combinations = {
         "magnet": replace(best.best.combination, n=1, approach="MTA"),
         "multimagnet": best.best.combination,
         "magnet-own": single.best.combination,
         "table-4": Combination(
-            metric=printed.metric, temperature=printed.temperature or 1.0, drop_rate=printed.drop_rate,
+            metric=printed.metric,
+            temperature=printed.temperature or 1.0,
+            drop_rate=printed.drop_rate,
             approach=printed.approach,
         ),
-        "clean": asked.general,
-    }  # fmt: skip
+        "clean": plan.general,
+    }
     rows = []
     for name, combination in combinations.items():
         sizes = tuple(size for size in SIZES if size <= len(legitimate.members)) if name == "table-4" else ()
-        row: dict[str, Any] = {"configuration": name, "status": "not run", "reason": asked.reason}
+        row: dict[str, Any] = {"configuration": name, "status": "not run", "reason": plan.reason}
         if combination is not None:
             try:
                 thresholds = drop_rate_thresholds(legitimate.values[combination.measure], combination.drop_rate)
@@ -89,8 +98,8 @@ def judged(
                 row |= experiments(
                     drawn, attacked, combination, thresholds, count=scale.experiments, seed=seed, sizes=sizes
                 )
-                told = {**asdict(combination), "n": list(sizes) or combination.n}
-                row |= {"status": "done", "reason": None, "combination": told}
+                settings = {**asdict(combination), "n": list(sizes) or combination.n}
+                row |= {"status": "done", "reason": None, "combination": settings}
         rows.append(row)
     outcomes = {"multimagnet": best.best, "magnet-own": single.best}
     return best, {"rows": rows, "chosen": {name: scored.row() for name, scored in outcomes.items()}}

@@ -12,7 +12,9 @@ from torch import Tensor
 
 from salus import atomic
 from salus.detectors.multimagnet_calibration import Measured
-from salus.detectors.multimagnet_grid import Grid, Measure, Metric
+from salus.detectors.multimagnet_grid import Grid, Measure
+from salus.detectors.reconstruction import Metric
+from salus.errors import CalibrationError
 from salus_studies.multimagnet.published import CHOSEN
 
 
@@ -29,12 +31,22 @@ def first(measured: Measured, count: int) -> Measured:
     return replace(measured, values=values, labels=labels)
 
 
+def labels_of(measured: Measured) -> Tensor:
+    """Give the labels of the members' reconstructions ``[N, m]``.
+
+    Raises:
+        CalibrationError: none were measured, as no measure asked for them.
+    """
+    if measured.labels is None:
+        raise CalibrationError("The grid has no divergence (jsd), so no member's labels were measured; give it one.")
+    return measured.labels
+
+
 def mixed(changed: Tensor, attacked: Measured, clean: Measured) -> Measured:
     """Take what was measured on the attacked image where ``changed [N]``, and on the clean one elsewhere."""
-    assert attacked.labels is not None and clean.labels is not None  # noqa: S101 - the grid has divergences
     where = changed[:, None]
     values = {each: torch.where(where, attacked.values[each], clean.values[each]) for each in attacked.values}
-    return replace(clean, values=values, labels=torch.where(where, attacked.labels, clean.labels))
+    return replace(clean, values=values, labels=torch.where(where, labels_of(attacked), labels_of(clean)))
 
 
 def write(path: Path, measured: Measured) -> None:

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-
-from numpy.typing import NDArray
-
-from salus_studies.frame import page as pages
 from salus_studies.frame.markdown import Record, bullets, circumstances
-from salus_studies.frame.page import Show
-from salus_studies.multimagnet import figures, tables
+from salus_studies.frame.page import Page, Show, compose
+from salus_studies.frame.results import Results
+from salus_studies.multimagnet import figures, tables, tables_effort, tables_protection
 from salus_studies.multimagnet.judging import FALSE_ALARM_RATE
+from salus_studies.multimagnet.measured import data_name
 from salus_studies.multimagnet.published import AUTHORS, DATASETS, REMARKS, TITLE, VENUE
 from salus_studies.multimagnet.sentences import summary
 
@@ -54,26 +49,14 @@ Where this reproduction differs:
 """
 
 
-def write_page(results: Record, arrays: Mapping[str, NDArray[Any]], page: Path) -> None:
-    """Write the page, and its figures into a folder of its name beside it, from stored results alone.
-
-    The same results give the same bytes. Figures come first, so that a page never shows one that is not there.
-
-    Args:
-        results: what ``salus reproduce multimagnet`` stored as results.json.
-        arrays: ``grid|DATA-ATTACK-STRENGTH`` ``[R, 3]``, how each combination scored, and
-            ``picture|DATA-ATTACK-STRENGTH|WHAT`` ``[P, C, H, W]`` with ``WHAT`` clean, attacked and reformed, and
-            ``answers [3, P]``; figures without theirs are left out, and the page says so.
-        page: the Markdown file.
-
-    Raises:
-        StoreError: the disk is full, or the place is not writable.
-    """
+def page(results: Results, folder: str) -> Page:
+    """Make the page, whose figures lie in ``folder``, from results alone."""
+    values = results.values
 
     def parts(show: Show) -> list[str]:
-        return [*head(results), *measured(results, show), *about(results)]
+        return [*head(values), *measured(values, show), *about(values)]
 
-    pages.write(page, figures.draw(results, arrays), parts)
+    return compose(figures.draw(values, results.arrays), folder, parts)
 
 
 def head(results: Record) -> list[str]:
@@ -103,7 +86,7 @@ def measured(results: Record, show: Show) -> list[str]:
     ]
     parts.append("## Detection\n")
     for table, (dataset, name) in enumerate(DATASETS.items(), 2):
-        data = tables.data_name(results, dataset)
+        data = data_name(results, dataset)
         parts += [
             f"### Table {table}: MagNet and MultiMagNet on {data}\n",
             "Configurations as the calibration stage chose them for each attack (Table 4); MagNet is the same with "
@@ -119,17 +102,17 @@ def measured(results: Record, show: Show) -> list[str]:
     ]
     for dataset, name in DATASETS.items():
         parts += [
-            f"### Other configurations on {tables.data_name(results, dataset)}\n",
+            f"### Other configurations on {data_name(results, dataset)}\n",
             tables.configurations_table(results, dataset),
             show(f"grid-{dataset}", f"Every combination of the grid on {name}, and those chosen"),
         ]
     parts.append("## Protection\n")
     for dataset in DATASETS:
         parts += [
-            f"### Table 5: right answers among accepted images, {tables.data_name(results, dataset)}\n",
-            tables.scenarios_table(results, dataset),
+            f"### Table 5: right answers among accepted images, {data_name(results, dataset)}\n",
+            tables_protection.scenarios_table(results, dataset),
             "What it leaves out:\n",
-            tables.cost_table(results, dataset),
+            tables_protection.cost_table(results, dataset),
         ]
     return [
         *parts,
@@ -137,7 +120,7 @@ def measured(results: Record, show: Show) -> list[str]:
         "PGD at the eps that Table 1 gives FGSM, against the one configuration for all, without the reformer. An input "
         "counts as held where it is right and accepted clean, and not accepted and wrong attacked. “adaptive” is the "
         "worst over several attacks on classifier and detector together, in expectation over the draws.\n",
-        tables.adaptive_table(results),
+        tables_protection.adaptive_table(results),
     ]
 
 
@@ -147,15 +130,15 @@ def about(results: Record) -> list[str]:
     parts = [
         "## What differs and why\n",
         WHY.format(remarks=remarks, rate=100 * FALSE_ALARM_RATE),
-        tables.settings_table(results),
+        tables_effort.settings_table(results),
         "## What was trained\n",
         "### Classifiers\n",
-        tables.classifiers_table(results),
+        tables_effort.classifiers_table(results),
     ]
     for dataset in DATASETS:
         parts += [
-            f"### Autoencoders, {tables.data_name(results, dataset)}\n",
+            f"### Autoencoders, {data_name(results, dataset)}\n",
             "Mean squared errors; the paper's are below 1e-3 on training images.\n",
-            tables.repository_table(results, dataset),
+            tables_effort.repository_table(results, dataset),
         ]
     return parts

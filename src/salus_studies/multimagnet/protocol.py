@@ -1,419 +1,123 @@
-"""The experiments on one set of data, step by step, each stored."""
+"""The order of MultiMagNet's experiments: the two sets of data one after the other, within a budget of time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors.torch import load as load_safetensors
-from torch import Tensor
+import numpy as np
 
-from salus import atomic
-from salus.attacks import PGD, Attack
-from salus.audit.cell import Cell
-from salus.classifier import Classifier
-from salus.data import Dataset
-from salus.detectors import MultiMagNet
-from salus.detectors.multimagnet_calibration import Measured, blends, choose_on_clean, measure
+from salus.data import load as load_data
 from salus.detectors.multimagnet_grid import Calibration
-from salus.generative import Repository
-from salus.guard import Guard
-from salus.progress import progress
-from salus.storage import digest
+from salus.errors import DataError
+from salus.progress import console
+from salus.storage import find_device
+from salus_studies.frame.folder import Folder
+from salus_studies.frame.results import Results
 from salus_studies.frame.steps import Steps
-from salus_studies.multimagnet import attacked as attacks
-from salus_studies.multimagnet import observed, trainings
-from salus_studies.multimagnet.attacked import AS_PRINTED, RETUNED, Attacked
-from salus_studies.multimagnet.draws import Side
-from salus_studies.multimagnet.judging import CONFIGURATIONS, FALSE_ALARM_RATE, Asked, judged
-from salus_studies.multimagnet.published import ATTACKS, PARAMETERS
-from salus_studies.multimagnet.scales import Dealt, Scale
-
-#: Images of each attack that are drawn on the page.
-PICTURES = 2
-
-_ARRAYS = ("x", "changed", "right")
+from salus_studies.multimagnet.attacked import AS_PRINTED, RETUNED, STRENGTHS
+from salus_studies.multimagnet.bench import MagNetBench
+from salus_studies.multimagnet.experiments import run_experiments
+from salus_studies.multimagnet.judging import CONFIGURATIONS
+from salus_studies.multimagnet.published import ATTACKS, DATASETS
+from salus_studies.multimagnet.scales import SCALES, MagNetScale, deal
+from salus_studies.multimagnet.study import MultiMagNetOptions
 
 
-@dataclass(frozen=True, eq=False)
-class _Fooled:
-    """One attack at one strength: the attacked images of both parts, and what the members made of them."""
+def run(options: MultiMagNetOptions, folder: Folder) -> Results:
+    """Train, attack, calibrate, draw and count what the paper did on MNIST and CIFAR-10.
 
-    validation: Attacked
-    test: Attacked
-    measured: Measured  # the validation images
-    tested: Measured  # the test images
+    A set of data that is not on this machine is listed as not run.
 
-
-class Protocol:
-    """The experiments on one set of data.
-
-    Args:
-        name: a key of ``DATASETS``.
-        dealt: its images.
-        scale: how much is done.
-        steps: where steps are stored.
-        seed: of every draw.
-        device: where to train and attack.
+    Raises:
+        SalusError: an option or the folder cannot be used, or there is neither of the two sets of data.
     """
+    find_device(options.device)
+    scale = SCALES[options.scale]
+    identity = {"scale": options.scale, "seed": options.seed}
+    steps = folder.claim(identity, {"device": options.device}, options.time)
+    records, data, arrays = _both(options, scale, steps)
+    meta = {
+        **steps.meta(scale=options.scale, seed=options.seed, device=options.device),
+        "protocols": list(STRENGTHS.values()),
+        "settings": _settings(scale),
+        "data": data,
+    }
+    return Results({"meta": meta, **records}, arrays | _grids(folder.path))
 
-    def __init__(self, name: str, dealt: Dealt, scale: Scale, steps: Steps, *, seed: int, device: str) -> None:
-        self.name, self.scale, self.setting, self.seed, self.device = name, scale, scale.settings[name], seed, device
-        self.steps, self.folder = steps, steps.folder
-        self.dealt = replace(dealt, **{part: _to(getattr(dealt, part), device) for part in ("legitimate", "drawn")})
-        self.prints = [dealt.train.fingerprint(), dealt.legitimate.fingerprint(), dealt.drawn.fingerprint()]
-        self.reason = "not reached"  # why the last step that was not run was not
-        self.arrays: dict[str, Tensor] = {}
-        self.records: dict[str, list[dict[str, Any]]] = {
-            "classifiers": [], "repositories": [], "attacks": [], "rows": [], "chosen": [], "adaptive": [],
-        }  # fmt: skip
 
-    def run(self) -> dict[str, list[dict[str, Any]]]:
-        """Do all that there is time for; returns the records."""
-        with progress(f"MultiMagNet, {self.name}", 3 + 2 * len(ATTACKS)) as advance:
-            advance(0, note="classifier")
-            classifier = self.classifier()
-            advance(1, note="autoencoders")
-            repository = self.repository() if classifier is not None else None
-            advance(1)
-            if classifier is None or repository is None:
-                for attack in ATTACKS:
-                    self.absent(attack, self.reason)
-                self.record("adaptive", {"status": "not run", "reason": self.reason})
-                return self.records
-            self.members = repository.names
-            self.print = digest([classifier.fingerprint(), [member.key for member in repository.members]])
-            sides = self.clean_sides(classifier, repository)
-            general = self.general(classifier, repository, sides[0]) if sides else None
-            for attack in ATTACKS:
-                advance(0, note=attack)
-                self.attack(attack, classifier, repository, sides, general)
-                advance(2)
-            self.adaptive(classifier, repository, general)
-            advance(1)
-        return self.records
-
-    # What is trained.
-
-    def classifier(self) -> Classifier | None:
-        """Train, or read, the classifier; None where the time does not allow it."""
-        folder = self.folder / "classifiers" / self.name
-        made: list[Classifier] = []
-
-        def train() -> dict[str, Any]:
-            made.append(trainings.classifier(self.dealt, self.setting, folder, seed=self.seed, device=self.device))
-            return trainings.classifier_facts(made[0], self.dealt, folder)
-
-        key = [self.prints, asdict(self.setting.training), self.setting.network, dict(self.setting.network_options),
-               self.setting.recipe.describe(), self.seed]  # fmt: skip
-        if not (folder / "training.json").exists():
-            self.steps.forget(f"{self.name}-classifier")
-        record = self.do("classifier", "classifier", key, train)
-        self.record("classifiers", record)
-        if record["status"] != "done":
-            return None
-        return made[0] if made else trainings.classifier(
-            self.dealt, self.setting, folder, seed=self.seed, device=self.device
-        )  # fmt: skip
-
-    def repository(self) -> Repository | None:
-        """Train, or read, the autoencoders; None where the time does not allow it."""
-        folder = self.folder / "autoencoders" / self.name
-        made: list[Repository] = []
-
-        def read() -> Repository:
-            return trainings.repository(self.dealt, self.setting, folder, seed=self.seed, device=self.device)
-
-        def train() -> dict[str, Any]:
-            made.append(read())
-            return trainings.repository_facts(made[0], self.dealt, self.device)
-
-        if not (folder / "repository.json").exists():
-            self.steps.forget(f"{self.name}-autoencoders")
-        key = [self.prints, asdict(self.setting.repository), self.seed]
-        record = self.do("autoencoders", "autoencoders", key, train)
-        self.record("repositories", record)
-        if record["status"] != "done":
-            return None
-        return made[0] if made else read()
-
-    # What members measure.
-
-    def observe(self, name: str, x: Tensor, classifier: Classifier, repository: Repository, of: Any) -> Measured | None:
-        """Let every member see these images once, or read what they measured; ``of`` tells the images apart."""
-        path = self.folder / "measured" / f"{self.name}-{name}.safetensors"
-        asked = observed.measures(self.scale.grid)
-
-        def look() -> dict[str, Any]:
-            observed.write(path, measure(classifier, repository, x, asked))
-            return {"n": len(x)}
-
-        if not path.exists():
-            self.steps.forget(f"{self.name}-measured-{name}")
-        record = self.do(f"measured-{name}", "measuring", [self.print, self.prints, asked, of], look)
-        return observed.read(path, self.members) if record["status"] == "done" else None
-
-    def clean_sides(self, classifier: Classifier, repository: Repository) -> tuple[Measured, Side] | None:
-        """Measure V_leg and the legitimate half of D."""
-        legitimate, drawn = self.dealt.legitimate, self.dealt.drawn
-        first = self.observe("legitimate", legitimate.x, classifier, repository, "V_leg")
-        second = self.observe("drawn", drawn.x, classifier, repository, "D_leg")
-        if first is None or second is None:
-            return None
-        return first, Side(second, attacks.is_right(classifier, drawn.x, drawn.y).cpu(), drawn.y.cpu())
-
-    def general(self, classifier: Classifier, repository: Repository, legitimate: Measured) -> Calibration | None:
-        """Choose one configuration for all attacks, on clean images alone."""
-        path = self.folder / "calibrations" / f"{self.name}-clean.json"
-        data = self.validation
-        blended = self.observe("blends", blends(data.x, data.y, seed=self.seed), classifier, repository, "blends")
-        if blended is None:
-            return None
-
-        def choose() -> dict[str, Any]:
-            found = choose_on_clean(legitimate, blended, self.scale.grid, false_alarm_rate=FALSE_ALARM_RATE)
-            found.save(path)
-            return {"configuration": "clean", "attack": None, "strength": None, **found.best.row()}
-
-        if not path.exists():
-            self.steps.forget(f"{self.name}-calibrated-clean")
-        key = [self.print, self.prints, asdict(self.scale.grid), FALSE_ALARM_RATE]
-        self.record("chosen", self.do("calibrated-clean", "choosing", key, choose, always=True))
-        return Calibration.load(path)
-
-    @property
-    def validation(self) -> Dataset:
-        """The images of V_leg that are attacked."""
-        return self.dealt.legitimate.subset(torch.arange(min(self.setting.attacked, len(self.dealt.legitimate))))
-
-    # What is attacked.
-
-    def attack(
-        self, name: str, classifier: Classifier, repository: Repository, sides: tuple[Measured, Side] | None,
-        general: Calibration | None,
-    ) -> None:  # fmt: skip
-        """Attack as Table 1 has it and, where Table 6 is not met, retuned; then calibrate, draw and count."""
-        engine = attacks.as_printed(self.name, name, iterations=self.setting.iterations, seed=self.seed)
-        printed = self.attacked(name, AS_PRINTED, engine, classifier)
-        if printed is None or sides is None:
-            self.absent(name, self.reason)
-            return
-        fooled = self.seen(name, AS_PRINTED, *printed, classifier, repository, engine)
-        self.judge(name, AS_PRINTED, fooled, sides, general)
-        if attacks.agrees(self.name, name, printed[0].accuracy):
-            return
-        eps = self.fitted(name, engine, printed[0], classifier)
-        if eps is None:
-            self.absent(name, self.reason, RETUNED)
-            return
-        if attacks.closest(name):
-            fooled = self.held(name, eps, fooled, classifier, repository, sides)
+def _both(
+    options: MultiMagNetOptions, scale: MagNetScale, steps: Steps
+) -> tuple[dict[str, list[dict[str, Any]]], dict[str, Any], dict[str, Any]]:
+    """Do what there is data and time for; returns all records, what the data are, and example images."""
+    all_records: dict[str, list[dict[str, Any]]] = {}
+    data: dict[str, Any] = {}
+    arrays: dict[str, Any] = {}
+    missing: list[DataError] = []
+    for name in DATASETS:
+        console.print(f"MultiMagNet on {DATASETS[name]}. What does not fit the time is listed as not run.")
+        try:
+            splits = load_data(name, seed=options.seed, **options.place)
+        except DataError as error:
+            console.print(f"{DATASETS[name]} is left out: {error}")
+            missing.append(error)
+            parts = _absent(name, str(error).rstrip("."))
         else:
-            engine = attacks.with_eps(engine, eps)
-            retuned = self.attacked(name, RETUNED, engine, classifier)
-            fooled = None
-            if retuned is not None:
-                fooled = self.seen(name, RETUNED, *retuned, classifier, repository, engine)
-        self.judge(name, RETUNED, fooled, sides, general)
+            dealt = deal(splits, scale, scale.settings[name], options.seed)
+            counts = {part: len(getattr(dealt, part)) for part in ("train", "legitimate", "test", "drawn")}
+            data[name] = {**splits.describe(), "dealt": counts}
+            del splits  # in memory once, not twice
+            bench = MagNetBench(name, dealt, scale, steps, seed=options.seed, device=options.device)
+            run_experiments(bench)
+            parts = bench.records
+            arrays |= {key: values.numpy() for key, values in bench.arrays.items()}
+        for kind, records in parts.items():
+            all_records.setdefault(kind, []).extend(records)
+    if len(missing) == len(DATASETS):
+        raise missing[0]
+    return all_records, data, arrays
 
-    def attacked(
-        self, name: str, strength: str, engine: Attack, classifier: Classifier
-    ) -> tuple[Attacked, Attacked] | None:
-        """Attack validation and test images, or read what came of it."""
-        title = f"attacked-{name}-{strength}"
-        path = self.folder / "attacked" / f"{self.name}-{name}-{strength}.safetensors"
-        parts = self.parts
 
-        def make() -> dict[str, Any]:
-            made = {part: attacks.run(engine, classifier, data) for part, data in parts.items()}
-            tensors = {f"{part}|{what}": getattr(one, what) for part, one in made.items() for what in _ARRAYS}
-            atomic.write_tensors(path, tensors)
-            return attacks.describe(made, self.parts) | {
-                "attack": name,
-                "strength": strength,
-                "eps": engine.eps,
-                "parameters": _parameters(engine),
+def _absent(name: str, reason: str) -> dict[str, list[dict[str, Any]]]:
+    base = {"dataset": name, "status": "not run", "reason": reason}
+    rows = [
+        {**base, "attack": attack, "strength": AS_PRINTED, "configuration": each}
+        for attack in ATTACKS
+        for each in CONFIGURATIONS
+    ]
+    return {"classifiers": [base], "repositories": [base], "rows": rows, "adaptive": [base]}
+
+
+def _settings(scale: MagNetScale) -> dict[str, Any]:
+    """What of the scale the page tells."""
+    return {
+        "legitimate": scale.legitimate,
+        "tested": scale.tested,
+        "experiments": scale.experiments,
+        "tried": scale.tried,
+        "combinations": len(list(scale.grid.combinations())),
+        "datasets": {
+            name: {
+                "attacked": setting.attacked,
+                "iterations": setting.iterations,
+                "images": setting.images,
+                "autoencoder_epochs": setting.repository.epochs,
             }
-
-        if not path.exists():
-            self.steps.forget(f"{self.name}-{title}")
-        key = [classifier.fingerprint(), self.prints, [engine.name, asdict(engine)], len(self.validation)]
-        record = self.do(title, f"attacking {name}", key, make, blank={"attack": name, "strength": strength})
-        self.record("attacks", record)
-        if record["status"] != "done":
-            return None
-        held = load_safetensors(path.read_bytes())
-        first, second = (Attacked(*(held[f"{part}|{what}"].to(self.device) for what in _ARRAYS)) for part in parts)
-        return first, second
-
-    @property
-    def parts(self) -> dict[str, Dataset]:
-        """The images that are attacked: of V_leg, and the legitimate half of D."""
-        return {"validation": self.validation, "test": self.dealt.drawn}
-
-    def fitted(self, name: str, engine: Attack, printed: Attacked, classifier: Classifier) -> float | None:
-        """Find the eps, or the length, that Table 6 asks for, on validation data."""
-        data = self.validation
-
-        def search() -> dict[str, Any]:
-            if attacks.closest(name):
-                right = attacks.is_right(classifier, data.x, data.y)
-                return {"eps": attacks.fit_length(self.name, name, printed, right), "tried": len(data)}
-            few = data.subset(torch.arange(min(self.scale.tried, len(data))))
-            return {"eps": attacks.fit_eps(self.name, name, engine, classifier, few), "tried": len(few)}
-
-        key = [classifier.fingerprint(), self.prints, [engine.name, asdict(engine)], len(data), self.scale.tried]
-        record = self.do(f"fitted-{name}", f"attacking {name}", key, search)
-        return float(record["eps"]) if record["status"] == "done" else None
-
-    def seen(
-        self, name: str, strength: str, validation: Attacked, test: Attacked, classifier: Classifier,
-        repository: Repository, engine: Attack,
-    ) -> _Fooled | None:  # fmt: skip
-        """Let the members measure the attacked images of both parts."""
-        of = [engine.name, asdict(engine)]
-        parts = {"validation": validation, "test": test}
-        first, second = (
-            self.observe(f"{name}-{strength}-{part}", one.x, classifier, repository, [part, of])
-            for part, one in parts.items()
-        )
-        if first is None or second is None:
-            return None
-        self.picture(name, strength, test, classifier, repository)
-        return _Fooled(validation, test, first, second)
-
-    def held(
-        self, name: str, eps: float, printed: _Fooled | None, classifier: Classifier, repository: Repository,
-        sides: tuple[Measured, Side],
-    ) -> _Fooled | None:  # fmt: skip
-        """Hold a closest attack to a length; what was measured on the clean images stands for those that stay."""
-        if printed is None:
-            return None
-        legitimate, drawn = sides
-        data = self.parts
-        made, kept = {}, {}
-        for part, one in {"validation": printed.validation, "test": printed.test}.items():
-            right = attacks.is_right(classifier, data[part].x, data[part].y)
-            made[part], changed = attacks.held(one, eps, data[part].x, right)
-            kept[part] = changed.cpu()
-        few = observed.first(legitimate, len(self.validation))
-        record = {"attack": name, "strength": RETUNED, **attacks.describe(made, data)}
-        self.record("attacks", record | {"eps": eps, "parameters": {"eps": eps}, "status": "done", "reason": None})
-        self.picture(name, RETUNED, made["test"], classifier, repository)
-        return _Fooled(
-            made["validation"],
-            made["test"],
-            observed.mixed(kept["validation"], printed.measured, few),
-            observed.mixed(kept["test"], printed.tested, drawn.measured),
-        )
-
-    # What is counted.
-
-    def judge(
-        self, name: str, strength: str, fooled: _Fooled | None, sides: tuple[Measured, Side],
-        general: Calibration | None,
-    ) -> None:  # fmt: skip
-        """Calibrate on validation images, draw ensembles for the test images, and count."""
-        if fooled is None:
-            self.absent(name, self.reason, strength)
-            return
-        legitimate, drawn = sides
-        attacked = Side(fooled.tested, fooled.test.right.cpu(), drawn.y)
-        path = self.folder / "calibrations" / f"{self.name}-{name}-{strength}.json"
-
-        asked = Asked(self.name, name, None if general is None else general.best.combination, self.reason)
-
-        def count() -> dict[str, Any]:
-            best, found = judged(asked, legitimate, fooled.measured, drawn, attacked, self.scale, seed=self.seed)
-            best.save(path)
-            return found
-
-        if not path.exists():
-            self.steps.forget(f"{self.name}-judged-{name}-{strength}")
-        changed = [digest(one.changed.tolist()) for one in (fooled.validation, fooled.test)]
-        general_best = None if general is None else asdict(general.best.combination)
-        key = [
-            self.print,
-            self.prints,
-            changed,
-            asdict(self.scale.grid),
-            self.scale.experiments,
-            general_best,
-            strength,
-        ]
-        record = self.do(f"judged-{name}-{strength}", "judging", key, count, always=True)
-        for row in record["rows"]:
-            self.record("rows", {"attack": name, "strength": strength, **row})
-        for each, row in record["chosen"].items():
-            self.record("chosen", {"attack": name, "strength": strength, "configuration": each, **row})
-
-    def adaptive(self, classifier: Classifier, repository: Repository, general: Calibration | None) -> None:
-        """Set an attacker who knows the defence on the configuration for all, beside one who does not."""
-        if general is None:
-            self.record("adaptive", {"status": "not run", "reason": self.reason})
-            return
-        drawn = self.dealt.drawn
-        data = drawn.subset(torch.arange(min(self.scale.adaptive, len(drawn))))
-        detector = MultiMagNet(calibration=general, repository=repository, draw_seed=self.seed)
-        detector.fit(classifier, data.x, data.y)
-        guard = Guard(classifier, [detector], name="multimagnet")
-        engine = PGD(eps=PARAMETERS[self.name, "fgsm"]["eps"], steps=self.scale.adaptive_steps, seed=self.seed)
-        for threat in ("oblivious", "adaptive"):
-            cell = Cell(data, guard, engine, threat)
-
-            def count(cell: Cell = cell) -> dict[str, Any]:
-                return cell.compute(guard(data.x), lambda note: None)
-
-            blank = {"threat_model": threat}
-            self.record("adaptive", self.do(f"guarded-{threat}", f"guarded {threat}", cell.key(), count, blank=blank))
-
-    # Pictures.
-
-    def picture(self, name: str, strength: str, test: Attacked, classifier: Classifier, repository: Repository) -> None:
-        """Keep a few images that were right and are fooled: clean, attacked, and reformed by one member."""
-        data = self.dealt.drawn
-        wrong = (~test.right).nonzero()[: 20 * PICTURES, 0]
-        rows = wrong[attacks.is_right(classifier, data.x[wrong], data.y[wrong])][:PICTURES]
-        if not len(rows):
-            return
-        with torch.no_grad():
-            reformed = repository.reconstruct(len(repository) // 2, test.x[rows])
-        shown = {"clean": data.x[rows], "attacked": test.x[rows], "reformed": reformed}
-        title = f"picture|{self.name}-{name}-{strength}"
-        self.arrays |= {f"{title}|{what}": x.cpu() for what, x in shown.items()}
-        answers = torch.stack([classifier.predict(x).argmax(1) for x in shown.values()])
-        self.arrays[f"{title}|answers"] = answers.cpu()
-
-    # Bookkeeping.
-
-    def do(
-        self, name: str, kind: str, key: Any, work: Callable[[], dict[str, Any]], *,
-        blank: dict[str, Any] | None = None, always: bool = False,
-    ) -> dict[str, Any]:  # fmt: skip
-        """Do a step of this set of data, and remember why one is not run."""
-        content = self.steps.do(f"{self.name}-{name}", f"{self.name} {kind}", key, work, blank=blank, always=always)
-        if content["status"] != "done":
-            self.reason = content["reason"]
-        return content
-
-    def record(self, kind: str, content: dict[str, Any]) -> None:
-        """Keep a record of this set of data."""
-        self.records[kind].append({"dataset": self.name, **content})
-
-    def absent(self, attack: str, reason: str, strength: str = AS_PRINTED) -> None:
-        """Say why there is nothing of an attack."""
-        for each in CONFIGURATIONS:
-            row = {"attack": attack, "strength": strength, "configuration": each}
-            self.record("rows", {**row, "status": "not run", "reason": reason})
+            for name, setting in scale.settings.items()
+        },
+    }
 
 
-def _to(data: Dataset, device: str) -> Dataset:
-    return replace(data, x=data.x.to(device), y=data.y.to(device))
-
-
-def _parameters(engine: Attack) -> dict[str, Any]:
-    """What of an attack's options Table 1 speaks of."""
-    names = ("eps", "step_size", "steps", "overshoot", "confidence", "searches")
-    return {name: value for name in names if (value := getattr(engine, name, None)) is not None}
+def _grids(folder: Path) -> dict[str, Any]:
+    """Read how every combination of each grid scored: PPV, NPV and whether by divergence, ``[R, 3]``."""
+    arrays = {}
+    for name in (
+        f"{data}-{attack}-{strength}" for data in DATASETS for attack in ATTACKS for strength in (AS_PRINTED, RETUNED)
+    ):
+        path = folder / "calibrations" / f"{name}.json"
+        if path.exists():
+            rows = Calibration.load(path).grid
+            arrays[f"grid|{name}"] = np.array(
+                [[row.outcome.ppv, row.outcome.npv, row.combination.metric == "jsd"] for row in rows]
+            )
+    return arrays

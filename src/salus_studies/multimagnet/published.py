@@ -5,12 +5,13 @@ Percentages stay percentages, as printed. Nothing here is measured by Salus.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from salus.detectors.multimagnet_grid import Metric
+from salus.detectors.reconstruction import Metric
 from salus.detectors.votes import Approach
+from salus_studies.frame.published import read_tables
 
 TITLE = (
     "MultiMagNet: A Non-deterministic Approach based on the Formation of Ensembles for Defending Against Adversarial "
@@ -103,49 +104,21 @@ PARAMETERS: Mapping[tuple[str, str], Mapping[str, Any]] = {
 }
 
 
-def _detections(dataset: str, lines: str) -> tuple[Detection, ...]:
-    rows = []
-    for line in lines.strip().splitlines():
-        defence, attack, *numbers = line.split()
-        a, a_sd, p, p_sd, n, n_sd = map(float, numbers)
-        rows.append(
-            Detection(
-                dataset=dataset, defence=defence, attack=attack,
-                accuracy=Spread(a, a_sd), ppv=Spread(p, p_sd), npv=Spread(n, n_sd),
-            )
-        )  # fmt: skip
-    return tuple(rows)
+_TABLES = read_tables(__file__)
+
+
+def _spreads(numbers: Sequence[float]) -> list[Spread]:
+    """Pair means and deviations."""
+    return [Spread(*pair) for pair in zip(numbers[::2], numbers[1::2], strict=True)]
+
+
+def _detection(dataset: str, defence: str, attack: str, *numbers: float) -> Detection:
+    accuracy, ppv, npv = _spreads(numbers)
+    return Detection(dataset=dataset, defence=defence, attack=attack, accuracy=accuracy, ppv=ppv, npv=npv)
 
 
 #: Tables 2 and 3: mean and deviation of ACC, PPV and NPV.
-DETECTION: tuple[Detection, ...] = (
-    *_detections(
-        "mnist",
-        """
-        magnet      fgsm     99.90 0.37  99.81  0.70 100.00  0.00
-        magnet      bim      99.90 0.30  99.81  0.58 100.00  0.00
-        magnet      deepfool 96.43 2.20  92.83  4.30 100.00  0.00
-        magnet      cw       56.00 5.17  94.84  2.99  27.54  7.85
-        multimagnet fgsm     99.92 0.26  99.85  0.51 100.00  0.00
-        multimagnet bim      99.92 0.26  99.85  0.54 100.00  0.00
-        multimagnet deepfool 96.47 1.48  92.90  3.08 100.00  0.00
-        multimagnet cw       61.10 5.74  45.99 22.23  75.24 15.25
-        """,
-    ),
-    *_detections(
-        "cifar10",
-        """
-        magnet      fgsm     58.43  5.56 90.15  4.07 26.35  8.51
-        magnet      bim      77.72  3.91 88.98  3.50 69.75  6.42
-        magnet      deepfool 71.88 21.18 93.03  2.73 49.93 42.93
-        magnet      cw       66.55  6.53 98.43  4.40 45.20 10.95
-        multimagnet fgsm     65.88  4.48 67.13 12.64 65.06 13.22
-        multimagnet bim      79.38  6.13 66.57 15.42 89.11  6.95
-        multimagnet deepfool 90.25  4.66 80.67  9.22 99.86  0.69
-        multimagnet cw       68.95  4.45 48.82  8.80 84.31  5.96
-        """,
-    ),
-)
+DETECTION = tuple(_detection(*line) for line in _TABLES["tables 2 and 3"])
 
 #: Table 4.
 CHOSEN = (
@@ -158,29 +131,11 @@ CHOSEN = (
 )
 
 
-def _scenarios(lines: str) -> dict[tuple[str, str], dict[str, Spread]]:
-    rows = {}
-    for line in lines.strip().splitlines():
-        dataset, attack, *numbers = line.split()
-        pairs = zip(numbers[::2], numbers[1::2], strict=True)
-        spreads = (Spread(float(mean), float(deviation)) for mean, deviation in pairs)
-        rows[dataset, attack] = dict(zip(SCENARIOS, spreads, strict=True))
-    return rows
-
-
 #: Table 5: accuracy of the classifier on legitimate and attacked images together, by dataset and attack.
-PROTECTED: Mapping[tuple[str, str], Mapping[str, Spread]] = _scenarios(
-    """
-    mnist   fgsm     79.53 4.52  99.37  1.11  99.46 1.06  98.98 1.75  99.17 1.41
-    mnist   bim      81.45 3.29  99.40  1.03  99.49 1.20  99.16 1.18  99.19 1.61
-    mnist   deepfool 50.00 5.38  99.95  0.31  99.95 0.31  99.90 0.46  99.95 0.31
-    mnist   cw       81.60 4.33  92.92  3.21  98.71 1.72  96.19 2.20  98.89 1.36
-    cifar10 fgsm     64.83 2.94  67.27  1.01  72.81 3.59  70.08 2.49  72.91 2.75
-    cifar10 bim      69.30 1.85  89.12  2.92  89.94 1.42  92.58 2.41  96.75 3.54
-    cifar10 deepfool 65.97 2.03  79.12 10.05  92.52 1.67  87.15 4.48  92.91 2.88
-    cifar10 cw       47.03 1.29  59.14  3.29  71.86 5.74  60.08 3.27  72.36 5.22
-    """
-)
+PROTECTED: Mapping[tuple[str, str], Mapping[str, Spread]] = {
+    (dataset, attack): dict(zip(SCENARIOS, _spreads(numbers), strict=True))
+    for dataset, attack, *numbers in _TABLES["table 5"]
+}
 
 #: Table 6: accuracy of the classifier on attacked images, without a defence.
 UNDEFENDED: Mapping[tuple[str, str], float] = {

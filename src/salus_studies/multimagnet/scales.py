@@ -12,11 +12,12 @@ from salus.data import Dataset, Splits
 from salus.detectors.multimagnet_grid import Grid
 from salus.generative import RepositoryOptions
 from salus.training import FlipsAndShifts, Recipe, TrainingOptions
+from salus_studies.frame.scales import Scale
 from salus_studies.multimagnet import published
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setting:
+class DataSetting:
     """What is done on one of the two sets of data.
 
     Attributes:
@@ -41,7 +42,7 @@ class Setting:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scale:
+class MagNetScale(Scale):
     """How much of the experiments is done.
 
     Attributes:
@@ -55,7 +56,7 @@ class Scale:
         grid: of the calibration stage.
     """
 
-    settings: Mapping[str, Setting]
+    settings: Mapping[str, DataSetting]
     legitimate: int = published.LEGITIMATE
     tested: int = published.TESTED
     experiments: int = published.EXPERIMENTS
@@ -69,18 +70,18 @@ def _training(epochs: int, **more: Any) -> TrainingOptions:
     return TrainingOptions(epochs=epochs, keep="last", **more)
 
 
-_MNIST = Setting(network="mnist-cnn", training=_training(10))
-_CIFAR10 = Setting(
+_MNIST = DataSetting(network="mnist-cnn", training=_training(10))
+_CIFAR10 = DataSetting(
     network="all-cnn",
     network_options={"batch_norm": True},
     training=_training(120, precision="bfloat16", weight_decay=0.01),
     recipe=FlipsAndShifts(),
 )
 
-SCALES: dict[str, Scale] = {
-    "smoke": Scale(
+SCALES: dict[str, MagNetScale] = {
+    "smoke": MagNetScale(
         settings={
-            "mnist": Setting(
+            "mnist": DataSetting(
                 network="small-cnn",
                 network_options={"widths": [4, 8], "hidden": 16},
                 training=_training(4, batch_size=16, learning_rate=1e-2),
@@ -89,7 +90,7 @@ SCALES: dict[str, Scale] = {
                 attacked=40,
                 iterations=5,
             ),
-            "cifar10": Setting(
+            "cifar10": DataSetting(
                 network="small-cnn",
                 network_options={"widths": [8, 16], "hidden": 32},
                 training=_training(2, batch_size=32, learning_rate=1e-2),
@@ -107,7 +108,7 @@ SCALES: dict[str, Scale] = {
         adaptive_steps=2,
         grid=Grid(sizes=(3,), temperatures=(1.0, 10.0), drop_rates=(0.01, 0.1)),
     ),
-    "small": Scale(
+    "small": MagNetScale(
         settings={
             "mnist": replace(_MNIST, repository=RepositoryOptions(precision="bfloat16")),
             "cifar10": replace(
@@ -123,7 +124,7 @@ SCALES: dict[str, Scale] = {
         adaptive=30,
         adaptive_steps=20,
     ),
-    "full": Scale(settings={"mnist": replace(_MNIST, training=_training(20)), "cifar10": _CIFAR10}),
+    "full": MagNetScale(settings={"mnist": replace(_MNIST, training=_training(20)), "cifar10": _CIFAR10}),
 }
 
 
@@ -144,7 +145,7 @@ class Dealt:
     drawn: Dataset
 
 
-def deal(splits: Splits, scale: Scale, setting: Setting, seed: int) -> Dealt:
+def deal(splits: Splits, scale: MagNetScale, setting: DataSetting, seed: int) -> Dealt:
     """Deal 5,000 images to V_leg and 45,000 to training, and draw 2,000 of the test images; fewer if there are fewer.
 
     Validation images decide nothing here, so they fill V_leg up, and the training part after it. Each part is in
@@ -155,10 +156,10 @@ def deal(splits: Splits, scale: Scale, setting: Setting, seed: int) -> Dealt:
         part.subset(torch.randperm(len(part), generator=rng))
         for part in (splits.calibration, splits.validation, splits.train, splits.test)
     )
-    held = _joined(calibration, validation)
-    legitimate = _between(held, 0, scale.legitimate)
-    if len(held) > scale.legitimate and len(train) < setting.images:
-        train = _joined(train, _between(held, scale.legitimate, len(held)))
+    reserve = _joined(calibration, validation)
+    legitimate = _between(reserve, 0, scale.legitimate)
+    if len(reserve) > scale.legitimate and len(train) < setting.images:
+        train = _joined(train, _between(reserve, scale.legitimate, len(reserve)))
     return Dealt(_between(train, 0, setting.images), legitimate, test, _between(test, 0, scale.tested))
 
 

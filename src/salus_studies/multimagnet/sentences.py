@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from salus_studies.frame.markdown import NOT_STORED, Record, done, find, not_run, number, percent, present, rate, signed
+from salus.metrics.wording import number, percent, present, rate, signed
+from salus_studies.frame.markdown import NOT_STORED, Record, done, find, not_run
 from salus_studies.multimagnet.attacked import AS_PRINTED, CLOSE, RETUNED, STRENGTHS
+from salus_studies.multimagnet.measured import comparable, data_name, row, strengths
 from salus_studies.multimagnet.published import ATTACKS, CLASSIFIER_ACCURACY, DATASETS, UNDEFENDED, detection
-from salus_studies.multimagnet.tables import comparable, data_name, row, strengths
 
 #: On CIFAR-10 the classifier is to be at least this good, in percent, when there is a GPU.
 WANTED = 89.0
@@ -35,60 +36,60 @@ def summary(results: Record) -> list[str]:
 
 def classifiers(results: Record) -> list[str]:
     """Say how good the classifiers are."""
-    told = []
+    clauses = []
     for dataset in DATASETS:
-        found = find(results.get("classifiers"), dataset=dataset)
+        record = find(results.get("classifiers"), dataset=dataset)
         name = data_name(results, dataset)
-        if found is None or not done(found):
-            told.append(f"{name} {not_run(found)}")
+        if record is None or not done(record):
+            clauses.append(f"{name} {not_run(record)}")
             continue
-        short = dataset == "cifar10" and 100 * found["accuracy"] < WANTED
+        short = dataset == "cifar10" and 100 * record["accuracy"] < WANTED
         remark = f", below the {WANTED:g}% that is asked for where there is a GPU" if short else ""
-        told.append(
-            f"{name} {percent(found['accuracy'], 2)}% (paper {CLASSIFIER_ACCURACY[dataset]:.2f}% on "
+        clauses.append(
+            f"{name} {percent(record['accuracy'], 2)}% (paper {CLASSIFIER_ACCURACY[dataset]:.2f}% on "
             f"{DATASETS[dataset]}){remark}"
         )
-    return [f"Right answers of the classifiers on all clean test images: {'; '.join(told)}."]
+    return [f"Right answers of the classifiers on all clean test images: {'; '.join(clauses)}."]
 
 
 def autoencoders(results: Record) -> list[str]:
     """Say how many autoencoders are as good as the paper's, and how bad the worst is."""
-    told = []
+    clauses = []
     for dataset in DATASETS:
-        found = find(results.get("repositories"), dataset=dataset)
-        if found is None or not done(found):
+        record = find(results.get("repositories"), dataset=dataset)
+        if record is None or not done(record):
             continue
-        errors = {member["name"]: member["training_error"] for member in found["members"]}
+        errors = {member["name"]: member["training_error"] for member in record["members"]}
         good = sum(error < RECONSTRUCTED for error in errors.values())
         worst = max(errors, key=errors.__getitem__)
         count = f"{good} of {len(errors)} (the worst, {worst}: {number(errors[worst], '.2g')})"
-        told.append(f"{data_name(results, dataset)} {count}")
-    if not told:
+        clauses.append(f"{data_name(results, dataset)} {count}")
+    if not clauses:
         return []
     head = f"Autoencoders whose mean squared error on training images lies below {RECONSTRUCTED:g}, as all the paper's"
-    return [f"{head} do: {'; '.join(told)}."]
+    return [f"{head} do: {'; '.join(clauses)}."]
 
 
 def undefended(results: Record, dataset: str) -> list[str]:
     """Say where Table 6 is met, and by what."""
     lines = []
     for attack, title in ATTACKS.items():
-        told = []
+        clauses = []
         for strength in strengths(results, dataset, attack):
-            found = find(results.get("attacks"), dataset=dataset, attack=attack, strength=strength)
-            if found is None or not done(found):
-                told.append(
-                    f"{STRENGTHS[strength]} {not_run(found or row(results, dataset, attack, strength, 'magnet'))}"
+            record = find(results.get("attacks"), dataset=dataset, attack=attack, strength=strength)
+            if record is None or not done(record):
+                clauses.append(
+                    f"{STRENGTHS[strength]} {not_run(record or row(results, dataset, attack, strength, 'magnet'))}"
                 )
                 continue
-            apart = 100 * found["accuracy_test"] - UNDEFENDED[dataset, attack]
+            apart = 100 * record["accuracy_test"] - UNDEFENDED[dataset, attack]
             verdict = "within" if abs(apart) <= CLOSE else "not within"
-            eps = f", eps {found['eps']:.3g}" if strength == RETUNED else ""
-            told.append(
-                f"{STRENGTHS[strength]}{eps} leaves {percent(found['accuracy_test'], 2)}%, {verdict} {CLOSE:g} points "
+            eps = f", eps {record['eps']:.3g}" if strength == RETUNED else ""
+            clauses.append(
+                f"{STRENGTHS[strength]}{eps} leaves {percent(record['accuracy_test'], 2)}%, {verdict} {CLOSE:g} points "
                 f"({signed(apart, 2)})"
             )
-        lines.append(f"  {title} (paper {UNDEFENDED[dataset, attack]:.2f}%): {'; '.join(told)}")
+        lines.append(f"  {title} (paper {UNDEFENDED[dataset, attack]:.2f}%): {'; '.join(clauses)}")
     head = f"Table 6 on {data_name(results, dataset)}, accuracy on attacked test images without a defence:"
     return [head, *lines]
 
@@ -98,12 +99,12 @@ def accuracies(results: Record, dataset: str) -> list[str]:
     lines, missed, reached, run = [], [], 0, 0
     for attack, title in ATTACKS.items():
         strength = comparable(results, dataset, attack)
-        found = row(results, dataset, attack, strength, "multimagnet")
-        if found is None or not done(found):
-            lines.append(f"  {title}: {not_run(found)}")
+        record = row(results, dataset, attack, strength, "multimagnet")
+        if record is None or not done(record):
+            lines.append(f"  {title}: {not_run(record)}")
             continue
         run += 1
-        ours = 100 * found["accuracy"]["mean"]
+        ours = 100 * record["accuracy"]["mean"]
         if attack == "cw":
             singles = [row(results, dataset, attack, strength, name) for name in ("magnet", "magnet-own")]
             best = max((one["accuracy"]["mean"] for one in singles if one is not None and done(one)), default=None)
@@ -134,7 +135,7 @@ def accuracies(results: Record, dataset: str) -> list[str]:
 
 def ensembles(results: Record, dataset: str) -> list[str]:
     """Say whether several members are better than one, which is the paper's hypothesis."""
-    told, better, run = [], 0, 0
+    clauses, better, run = [], 0, 0
     for attack, title in ATTACKS.items():
         strength = comparable(results, dataset, attack)
         several, one = (row(results, dataset, attack, strength, name) for name in ("multimagnet", "magnet-own"))
@@ -143,50 +144,50 @@ def ensembles(results: Record, dataset: str) -> list[str]:
         run += 1
         points = 100 * (several["accuracy"]["mean"] - one["accuracy"]["mean"])
         better += points > 0
-        told.append(f"{title} {signed(points)}")
+        clauses.append(f"{title} {signed(points)}")
     if not run:
         return []
     return [
         f"The hypothesis that several members are better than one, on {data_name(results, dataset)}: MultiMagNet is "
         f"more accurate than MagNet with the best configuration of its own under {better} of {run} attacks (points: "
-        f"{', '.join(told)})."
+        f"{', '.join(clauses)})."
     ]
 
 
 def general(results: Record, dataset: str) -> list[str]:
     """Say what it costs not to know the attack."""
-    told = []
+    clauses = []
     for attack, title in ATTACKS.items():
         strength = comparable(results, dataset, attack)
         tuned, same = (row(results, dataset, attack, strength, name) for name in ("multimagnet", "clean"))
         if tuned is not None and same is not None and done(tuned) and done(same):
             ours = 100 * same["accuracy"]["mean"]
-            told.append(f"{title} {ours:.2f}% ({signed(ours - 100 * tuned['accuracy']['mean'])})")
-    if not told:
+            clauses.append(f"{title} {ours:.2f}% ({signed(ours - 100 * tuned['accuracy']['mean'])})")
+    if not clauses:
         return []
     return [
         f"One configuration for all attacks, chosen on clean images alone, on {data_name(results, dataset)}: accuracy "
-        f"(points from that which is tuned to each attack) {', '.join(told)}."
+        f"(points from that which is tuned to each attack) {', '.join(clauses)}."
     ]
 
 
 def reformer(results: Record) -> list[str]:
     """Say whether the reformer helps those images that are accepted."""
-    told = []
+    clauses = []
     for dataset in DATASETS:
         gains = []
         for attack, title in ATTACKS.items():
-            found = row(results, dataset, attack, comparable(results, dataset, attack), "multimagnet")
-            if found is None or not done(found):
+            record = row(results, dataset, attack, comparable(results, dataset, attack), "multimagnet")
+            if record is None or not done(record):
                 continue
-            before, after = ((found.get(name) or {}).get("mean") for name in ("accepted", "reformed"))
+            before, after = ((record.get(name) or {}).get("mean") for name in ("accepted", "reformed"))
             if present(before) and present(after):
                 gains.append(f"{title} {signed(100 * (after - before))}")
         if gains:
-            told.append(f"{data_name(results, dataset)} {', '.join(gains)}")
-    if not told:
+            clauses.append(f"{data_name(results, dataset)} {', '.join(gains)}")
+    if not clauses:
         return []
-    return [f"The reformer changes the accuracy on images that MultiMagNet accepts by (points) {'; '.join(told)}."]
+    return [f"The reformer changes the accuracy on images that MultiMagNet accepts by (points) {'; '.join(clauses)}."]
 
 
 def adaptive(results: Record) -> list[str]:

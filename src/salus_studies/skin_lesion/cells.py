@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from salus.attacks import FGSM, PGD, UAP, Attack, AutoAttack
 from salus_studies.skin_lesion import published
-from salus_studies.skin_lesion.scales import Scale
+from salus_studies.skin_lesion.scales import LesionScale
 
 #: Purifiers by their names here: the options of ``low-level``.
 PURIFIERS = {
@@ -64,41 +64,45 @@ class Case:
     def record(self) -> dict[str, str | None]:
         """Say what it is, for a record."""
         return {
-            "model": self.model, "purifier": self.purifier, "attack": self.attack, "attacker": self.attacker,
-            "defence": self.defence, "threat_model": self.threat_model,
-        }  # fmt: skip
+            "model": self.model,
+            "purifier": self.purifier,
+            "attack": self.attack,
+            "attacker": self.attacker,
+            "defence": self.defence,
+            "threat_model": self.threat_model,
+        }
 
 
 def cases(*, hardened: bool) -> list[Case]:
     """List all cells of a network, those that the thesis has first."""
-    found = [Case("plain")]
-    found += [Case("plain", None, attack, KNOWS) for attack in ("fgsm", "uap")]
+    todo = [Case("plain")]
+    todo += [Case("plain", None, attack, KNOWS) for attack in ("fgsm", "uap")]
     for attack in ("fgsm", "uap"):
         retrained = f"retrained-{attack}"
-        found += [
+        todo += [
             Case(retrained, None, attack, COPY),
             Case("plain", "low-level", attack, COPY),
             Case(retrained, "low-level", attack, COPY),
         ]
-    found += [Case("plain", purifier, attack, COPY) for purifier in ("webp", "flip") for attack in ("fgsm", "uap")]
+    todo += [Case("plain", purifier, attack, COPY) for purifier in ("webp", "flip") for attack in ("fgsm", "uap")]
     # What the thesis did not test: what the defences do to clean images, and the attacker who knows them.
-    found += [Case("plain", purifier) for purifier in PURIFIERS]
+    todo += [Case("plain", purifier) for purifier in PURIFIERS]
     for attack in ("fgsm", "uap"):
         retrained = f"retrained-{attack}"
-        found += [Case(retrained), Case(retrained, "low-level")]
-        found += [Case("plain", purifier, attack, KNOWS) for purifier in PURIFIERS]
-        found += [Case(retrained, None, attack, KNOWS), Case(retrained, "low-level", attack, KNOWS)]
-    found += [Case("plain", None, "pgd", KNOWS), *(Case("plain", "low-level", a, KNOWS) for a in ("pgd", "pgd-4"))]
+        todo += [Case(retrained), Case(retrained, "low-level")]
+        todo += [Case("plain", purifier, attack, KNOWS) for purifier in PURIFIERS]
+        todo += [Case(retrained, None, attack, KNOWS), Case(retrained, "low-level", attack, KNOWS)]
+    todo += [Case("plain", None, "pgd", KNOWS), *(Case("plain", "low-level", a, KNOWS) for a in ("pgd", "pgd-4"))]
     for attack in ("fgsm", "uap"):
-        found += [Case(f"retrained-{attack}", purifier, "pgd", KNOWS) for purifier in (None, "low-level")]
+        todo += [Case(f"retrained-{attack}", purifier, "pgd", KNOWS) for purifier in (None, "low-level")]
     models = ["plain", "retrained-fgsm", "retrained-uap"]
     if hardened:
         models.append("hardened")
-        found += [Case("hardened"), *(Case("hardened", None, attack, KNOWS) for attack in ("fgsm", "uap", "pgd"))]
-    return [*found, *(Case(model, None, "auto-attack", KNOWS) for model in models)]
+        todo += [Case("hardened"), *(Case("hardened", None, attack, KNOWS) for attack in ("fgsm", "uap", "pgd"))]
+    return [*todo, *(Case(model, None, "auto-attack", KNOWS) for model in models)]
 
 
-def engine(case: Case, scale: Scale, uap_eps: float, seed: int) -> Attack | None:
+def engine(case: Case, scale: LesionScale, uap_eps: float, seed: int) -> Attack | None:
     """Make the attack of a cell."""
     if case.attack == "fgsm":
         return FGSM(eps=published.FGSM_EPS, seed=seed)
@@ -118,7 +122,7 @@ def universal(eps: float, seed: int) -> UAP:
     return UAP(eps=eps, fooling_rate=1.0, seed=seed)
 
 
-def images(case: Case, scale: Scale) -> int | None:
+def images(case: Case, scale: LesionScale) -> int | None:
     """Say how many test images a cell takes; None for all."""
     if case.attack == "auto-attack":
         return scale.ensemble

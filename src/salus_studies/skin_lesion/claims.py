@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from salus_studies.skin_lesion.measured import Source
+from salus_studies.skin_lesion.measured import Lookup
 from salus_studies.skin_lesion.published import NETWORKS
 
 #: What a rule finds: whether the sentence holds (None: there is no number to tell by), and the numbers.
 Finding = tuple["bool | None", str]
-Rule = Callable[[Source], Finding]
+Rule = Callable[[Lookup], Finding]
 Stage = tuple[str, str]  # attack, defence
 
 #: Points within which numbers are "close", in the sentences that say so.
@@ -42,28 +42,28 @@ def verdict(finding: Finding) -> str:
 
 
 def _each(
-    source: Source, looks: Iterable[tuple[str, str, str, str]], holds: Callable[[list[float]], bool], width: int = 2
+    source: Lookup, looks: Iterable[tuple[str, str, str, str]], holds: Callable[[list[float]], bool], width: int = 2
 ) -> Finding:
     """Try a rule on tuples of figures, ``width`` at a time; all must be there."""
-    asked = list(looks)
-    values = [source(*look) for look in asked]
+    places = list(looks)
+    values = [source(*look) for look in places]
     if any(each is None for each in values):
         return None, ""
     numbers = [each for each in values if each is not None]
-    told, good = [], True
-    for first in range(0, len(asked), width):
+    clauses, good = [], True
+    for first in range(0, len(places), width):
         part = numbers[first : first + width]
         good &= holds(part)
-        network, attack = asked[first][:2]
+        network, attack = places[first][:2]
         under = f" under {attack.upper()}" if width == 1 and attack != "none" else ""
-        told.append(f"{NETWORKS[network]}{under} {' → '.join(f'{number:.1f}' for number in part)}")
-    return good, "; ".join(told)
+        clauses.append(f"{NETWORKS[network]}{under} {' → '.join(f'{number:.1f}' for number in part)}")
+    return good, "; ".join(clauses)
 
 
 def _compared(figure: str, before: Stage, after: Stage, holds: Callable[[float, float], bool]) -> Rule:
     """Compare one figure of two experiments, on both networks."""
 
-    def test(source: Source) -> Finding:
+    def test(source: Lookup) -> Finding:
         looks = [(network, *each, figure) for network in NETWORKS for each in (before, after)]
         return _each(source, looks, lambda pair: holds(pair[0], pair[1]))
 
@@ -73,12 +73,12 @@ def _compared(figure: str, before: Stage, after: Stage, holds: Callable[[float, 
 def _joined(*tests: tuple[str, Rule]) -> Rule:
     """Ask for all of several rules."""
 
-    def test(source: Source) -> Finding:
-        found = [(words, rule(source)) for words, rule in tests]
-        if any(holds is None for _, (holds, _) in found):
+    def test(source: Lookup) -> Finding:
+        findings = [(words, rule(source)) for words, rule in tests]
+        if any(holds is None for _, (holds, _) in findings):
             return None, ""
-        told = "; ".join(f"{words}: {numbers}" for words, (_, numbers) in found)
-        return all(holds for _, (holds, _) in found), told
+        numbers = "; ".join(f"{words}: {numbers}" for words, (_, numbers) in findings)
+        return all(holds for _, (holds, _) in findings), numbers
 
     return test
 
@@ -86,7 +86,7 @@ def _joined(*tests: tuple[str, Rule]) -> Rule:
 def _within(low: float, high: float, figure: str, attacks: tuple[str, ...], defence: str) -> Rule:
     """Ask for one figure to lie in a range."""
 
-    def test(source: Source) -> Finding:
+    def test(source: Lookup) -> Finding:
         looks = [(network, attack, defence, figure) for attack in attacks for network in NETWORKS]
         return _each(source, looks, lambda one: low <= one[0] <= high, 1)
 
@@ -104,111 +104,152 @@ def _more(before: float, after: float) -> bool:
 _PLAIN = ("none", "none")
 
 
-def _best(source: Source) -> Finding:
-    told, good = [], True
+def _best(source: Lookup) -> Finding:
+    clauses, good = [], True
     for network, title in NETWORKS.items():
         for attack in ("fgsm", "uap"):
-            found = {
+            accuracies = {
                 defence: source(network, attack, defence, "accuracy") for defence in ("retraining", "low-level", "both")
             }
-            misses = {defence: source(network, attack, defence, "fnr") for defence in found}
-            numbers = [*found.values(), *misses.values()]
+            misses = {defence: source(network, attack, defence, "fnr") for defence in accuracies}
+            numbers = [*accuracies.values(), *misses.values()]
             if any(each is None for each in numbers):
                 return None, ""
-            right = max(found, key=lambda defence: found[defence] or 0.0)
+            right = max(accuracies, key=lambda defence: accuracies[defence] or 0.0)
             missed = min(misses, key=lambda defence: misses[defence] or 0.0)
             good &= right == missed == "both"
             if (right, missed) != ("both", "both"):
-                told.append(f"{title} under {attack.upper()}: best accuracy by {right}, lowest FNR by {missed}")
-    return good, "; ".join(told)
+                clauses.append(f"{title} under {attack.upper()}: best accuracy by {right}, lowest FNR by {missed}")
+    return good, "; ".join(clauses)
 
 
 CLAIMS = (
     Claim(
-        "These models achieved an overall accuracy of 84%.", "section 4.1",
-        "accuracy of both at least 83.5%", _within(83.5, 100, "accuracy", ("none",), "none"),
+        "These models achieved an overall accuracy of 84%.",
+        "section 4.1",
+        "accuracy of both at least 83.5%",
+        _within(83.5, 100, "accuracy", ("none",), "none"),
     ),
     Claim(
         "Inception V3 and ResNet50 have been implemented and evaluated, with above 90% accuracy and between 5 and 8% "
-        "FNR.", "abstract", "health accuracy above 90%, FNR from 5 to 8%",
-        _joined(("health accuracy", _within(90, 100, "health_accuracy", ("none",), "none")),
-                ("FNR", _within(4.95, 8.05, "fnr", ("none",), "none"))),
+        "FNR.",
+        "abstract",
+        "health accuracy above 90%, FNR from 5 to 8%",
+        _joined(
+            ("health accuracy", _within(90, 100, "health_accuracy", ("none",), "none")),
+            ("FNR", _within(4.95, 8.05, "fnr", ("none",), "none")),
+        ),
     ),
     Claim(
-        "The accuracy of our model has dropped from around 80% to 15% (FGSM).", "section 4.3.1",
+        "The accuracy of our model has dropped from around 80% to 15% (FGSM).",
+        "section 4.3.1",
         "FGSM at 2/255 more than halves accuracy",
         _compared("accuracy", _PLAIN, ("fgsm", "none"), lambda before, after: after < before / 2),
     ),
     Claim(
-        "The FNR is high and the NPV low (after FGSM).", "section 4.3.1",
+        "The FNR is high and the NPV low (after FGSM).",
+        "section 4.3.1",
         "FNR higher and NPV lower than without attack",
-        _joined(("FNR", _compared("fnr", _PLAIN, ("fgsm", "none"), _more)),
-                ("NPV", _compared("npv", _PLAIN, ("fgsm", "none"), _less))),
+        _joined(
+            ("FNR", _compared("fnr", _PLAIN, ("fgsm", "none"), _more)),
+            ("NPV", _compared("npv", _PLAIN, ("fgsm", "none"), _less)),
+        ),
     ),
     Claim(
-        "The accuracy after UAP drops near 0 for both models.", "section 4.3.2", f"accuracy below {CLOSE:g}%",
+        "The accuracy after UAP drops near 0 for both models.",
+        "section 4.3.2",
+        f"accuracy below {CLOSE:g}%",
         _within(0, CLOSE, "accuracy", ("uap",), "none"),
     ),
     Claim(
-        "UAP is even more powerful than the FGSM.", "section 4.3.2", "accuracy lower under UAP than under FGSM",
+        "UAP is even more powerful than the FGSM.",
+        "section 4.3.2",
+        "accuracy lower under UAP than under FGSM",
         _compared("accuracy", ("fgsm", "none"), ("uap", "none"), _less),
     ),
     Claim(
-        "The adversarial retraining improves the results we have had against both FGSM and UAP.", "section 4.4.1",
+        "The adversarial retraining improves the results we have had against both FGSM and UAP.",
+        "section 4.4.1",
         "accuracy higher and FNR lower than undefended, attacker with a copy",
-        _joined(("FGSM, accuracy", _compared("accuracy", ("fgsm", "none"), ("fgsm", "retraining"), _more)),
-                ("FGSM, FNR", _compared("fnr", ("fgsm", "none"), ("fgsm", "retraining"), _less)),
-                ("UAP, accuracy", _compared("accuracy", ("uap", "none"), ("uap", "retraining"), _more)),
-                ("UAP, FNR", _compared("fnr", ("uap", "none"), ("uap", "retraining"), _less))),
+        _joined(
+            ("FGSM, accuracy", _compared("accuracy", ("fgsm", "none"), ("fgsm", "retraining"), _more)),
+            ("FGSM, FNR", _compared("fnr", ("fgsm", "none"), ("fgsm", "retraining"), _less)),
+            ("UAP, accuracy", _compared("accuracy", ("uap", "none"), ("uap", "retraining"), _more)),
+            ("UAP, FNR", _compared("fnr", ("uap", "none"), ("uap", "retraining"), _less)),
+        ),
     ),
     Claim(
         "If we look at the health-oriented matrix and metrics, this method better mitigates FGSM than UAP "
-        "(retraining).", "section 4.4.1", "FNR after retraining lower under FGSM than under UAP",
+        "(retraining).",
+        "section 4.4.1",
+        "FNR after retraining lower under FGSM than under UAP",
         _compared("fnr", ("uap", "retraining"), ("fgsm", "retraining"), _less),
     ),
     Claim(
-        "The LLT slightly improves the results we have against both FGSM and UAP.", "section 4.4.2",
+        "The LLT slightly improves the results we have against both FGSM and UAP.",
+        "section 4.4.2",
         "accuracy higher and FNR lower than undefended",
-        _joined(("FGSM, accuracy", _compared("accuracy", ("fgsm", "none"), ("fgsm", "low-level"), _more)),
-                ("FGSM, FNR", _compared("fnr", ("fgsm", "none"), ("fgsm", "low-level"), _less)),
-                ("UAP, accuracy", _compared("accuracy", ("uap", "none"), ("uap", "low-level"), _more)),
-                ("UAP, FNR", _compared("fnr", ("uap", "none"), ("uap", "low-level"), _less))),
+        _joined(
+            ("FGSM, accuracy", _compared("accuracy", ("fgsm", "none"), ("fgsm", "low-level"), _more)),
+            ("FGSM, FNR", _compared("fnr", ("fgsm", "none"), ("fgsm", "low-level"), _less)),
+            ("UAP, accuracy", _compared("accuracy", ("uap", "none"), ("uap", "low-level"), _more)),
+            ("UAP, FNR", _compared("fnr", ("uap", "none"), ("uap", "low-level"), _less)),
+        ),
     ),
     Claim(
-        "When we combined both mitigation methods, we ended with even better results.", "section 4.4.3",
+        "When we combined both mitigation methods, we ended with even better results.",
+        "section 4.4.3",
         "accuracy with both higher than with retraining alone",
-        _joined(("FGSM", _compared("accuracy", ("fgsm", "retraining"), ("fgsm", "both"), _more)),
-                ("UAP", _compared("accuracy", ("uap", "retraining"), ("uap", "both"), _more))),
+        _joined(
+            ("FGSM", _compared("accuracy", ("fgsm", "retraining"), ("fgsm", "both"), _more)),
+            ("UAP", _compared("accuracy", ("uap", "retraining"), ("uap", "both"), _more)),
+        ),
     ),
     Claim(
-        "For all models and attacks, the association of both countermeasures has given the best results.", "abstract",
-        "of retraining, low-level transformation and both, both has the best accuracy and the lowest FNR", _best,
+        "For all models and attacks, the association of both countermeasures has given the best results.",
+        "abstract",
+        "of retraining, low-level transformation and both, both has the best accuracy and the lowest FNR",
+        _best,
     ),
     Claim(
         "The results improve drastically against UAP and are close to the results before any attack (both).",
-        "section 4.4.3", f"accuracy and recall within {CLOSE:g} points of those without attack or above",
-        _joined(("accuracy", _compared("accuracy", _PLAIN, ("uap", "both"), lambda b, a: a >= b - CLOSE)),
-                ("recall", _compared("recall", _PLAIN, ("uap", "both"), lambda b, a: a >= b - CLOSE))),
+        "section 4.4.3",
+        f"accuracy and recall within {CLOSE:g} points of those without attack or above",
+        _joined(
+            ("accuracy", _compared("accuracy", _PLAIN, ("uap", "both"), lambda b, a: a >= b - CLOSE)),
+            ("recall", _compared("recall", _PLAIN, ("uap", "both"), lambda b, a: a >= b - CLOSE)),
+        ),
     ),
     Claim(
         "Inception V3 and ResNet50 ended with around 85% of accuracy and a low false-negative rate around 7% under "
-        "both FGSM and UAP attacks.", "abstract",
+        "both FGSM and UAP attacks.",
+        "abstract",
         "with both, health accuracy at least 80% and FNR at most 10%",
-        _joined(("health accuracy", _within(80, 100, "health_accuracy", ("fgsm", "uap"), "both")),
-                ("FNR", _within(0, 10, "fnr", ("fgsm", "uap"), "both"))),
+        _joined(
+            ("health accuracy", _within(80, 100, "health_accuracy", ("fgsm", "uap"), "both")),
+            ("FNR", _within(0, 10, "fnr", ("fgsm", "uap"), "both")),
+        ),
     ),
     Claim(
         "The results of our mitigation methods against FGSM are acceptable, yet not as good as the results against "
-        "UAP.", "section 5.1", "accuracy with both lower under FGSM than under UAP",
+        "UAP.",
+        "section 5.1",
+        "accuracy with both lower under FGSM than under UAP",
         _compared("accuracy", ("uap", "both"), ("fgsm", "both"), _less),
     ),
     Claim(
-        "The health-oriented metrics came back to good values.", "section 5.1",
+        "The health-oriented metrics came back to good values.",
+        "section 5.1",
         f"with both, health accuracy and FNR within {CLOSE:g} points of those without attack, or better",
-        _joined(*((f"{attack.upper()}, {words}", _compared(figure, _PLAIN, (attack, "both"), rule))
-                  for attack in ("fgsm", "uap")
-                  for words, figure, rule in (
-                      ("health accuracy", "health_accuracy", lambda b, a: a >= b - CLOSE),
-                      ("FNR", "fnr", lambda b, a: a <= b + CLOSE)))),
+        _joined(
+            *(
+                (f"{attack.upper()}, {words}", _compared(figure, _PLAIN, (attack, "both"), rule))
+                for attack in ("fgsm", "uap")
+                for words, figure, rule in (
+                    ("health accuracy", "health_accuracy", lambda b, a: a >= b - CLOSE),
+                    ("FNR", "fnr", lambda b, a: a <= b + CLOSE),
+                )
+            )
+        ),
     ),
-)  # fmt: skip
+)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from salus.figures.style import BLUE, GREEN, INK, MUTED, ORANGE, VERMILION, style
-from salus_studies.frame.markdown import Record, done, find, present
+from salus.metrics.wording import present
+from salus_studies.frame.markdown import Record, done, find
+from salus_studies.frame.page import Picture
+from salus_studies.frame.png import png
 from salus_studies.skin_lesion import measured
 from salus_studies.skin_lesion.cells import KNOWS
 from salus_studies.skin_lesion.measured import confusion, printed, value
@@ -40,26 +43,26 @@ _LINES = {
         "health_sensitivity": ("sensitivity", ORANGE),
         "npv": ("NPV", GREEN),
     },
-}  # fmt: skip
+}
 _PICTURES = {"fgsm": "FGSM", "uap": "UAP", "pgd": "PGD-40"}
 
 
-def draw(results: Record, arrays: Arrays) -> dict[str, bytes]:
-    """Draw every figure for which there is something stored, by name."""
-    pictures: dict[str, bytes] = {}
+def draw(results: Record, arrays: Arrays) -> dict[str, Picture]:
+    """List every figure for which there is something stored, by name."""
+    pictures: dict[str, Picture] = {}
     if any(done(record) for record in results.get("cells") or ()):
         for attack in ("fgsm", "uap"):
-            pictures[f"recap-{attack}"] = recap_picture(results, attack)
-        pictures["confusion"] = confusion_picture(results)
+            pictures[f"recap-{attack}"] = Picture(partial(recap_picture, results, attack))
+        pictures["confusion"] = Picture(partial(confusion_picture, results))
     if any(done(record) for record in results.get("poisoning") or ()):
-        pictures["poisoning"] = poisoning_picture(results)
+        pictures["poisoning"] = Picture(partial(poisoning_picture, results))
     if any(name.startswith("picture|") for name in arrays):
-        pictures["lesions"] = lesions_picture(results, arrays)
+        pictures["lesions"] = Picture(partial(lesions_picture, results, arrays))
     if any(name.startswith("perturbation|") for name in arrays):
-        pictures["perturbation"] = perturbation_picture(results, arrays)
-    held = [record for record in results.get("thresholds") or () if done(record)]
-    if held:
-        pictures["thresholds"] = thresholds_picture(held)
+        pictures["perturbation"] = Picture(partial(perturbation_picture, results, arrays))
+    records = [record for record in results.get("thresholds") or () if done(record)]
+    if records:
+        pictures["thresholds"] = Picture(partial(thresholds_picture, records))
     return pictures
 
 
@@ -91,7 +94,7 @@ def recap_picture(results: Record, attack: str) -> bytes:
         ]
         names = ("thesis", "ours, counted as in the thesis", "ours, accuracy under the attacker who knows the defence")
         figure.legend(handles, names, loc="outside lower center", ncols=3, frameon=False)
-        return _png(figure)
+        return png(figure)
 
 
 def _line(ax: Axes, values: list[float | None], colour: str, dash: str, mark: str, label: str | None) -> None:
@@ -103,9 +106,9 @@ def _known(ax: Axes, results: Record, network: str, attack: str, figure_name: st
     for place, (_, hit, defence) in enumerate(_STAGES):
         if not hit or defence == "none":
             continue
-        found = value(measured.cell(results, network, attack, defence, attacker=KNOWS), figure_name)
-        if present(found):
-            ax.plot(place, 100 * found, "X", color=VERMILION, markersize=7, clip_on=False, zorder=4)
+        share = value(measured.cell(results, network, attack, defence, attacker=KNOWS), figure_name)
+        if present(share):
+            ax.plot(place, 100 * share, "X", color=VERMILION, markersize=7, clip_on=False, zorder=4)
 
 
 def poisoning_picture(results: Record) -> bytes:
@@ -129,8 +132,11 @@ def poisoning_picture(results: Record) -> bytes:
                 ax.plot(
                     [100 * record["share"] for record in cleaned],
                     [100 * (value(record, "accuracy") or np.nan) for record in cleaned],
-                    "X", color=VERMILION, markersize=7, label="accuracy, flips looked for and dropped",
-                )  # fmt: skip
+                    "X",
+                    color=VERMILION,
+                    markersize=7,
+                    label="accuracy, flips looked for and dropped",
+                )
             ax.set_title(f"{title}, clean test images")
             ax.set_xlabel("NV labelled BKL, %")
             ax.grid(axis="y")
@@ -138,7 +144,7 @@ def poisoning_picture(results: Record) -> bytes:
             if ax.get_legend_handles_labels()[0]:
                 ax.legend(frameon=False, fontsize=8, loc="lower left")
         panels[0].set_ylabel("%")
-        return _png(figure)
+        return png(figure)
 
 
 def confusion_picture(results: Record) -> bytes:
@@ -166,7 +172,7 @@ def confusion_picture(results: Record) -> bytes:
                 ax.tick_params(length=0)
                 ax.set_xlabel("answer")
                 ax.set_ylabel("true class")
-        return _png(figure)
+        return png(figure)
 
 
 def lesions_picture(results: Record, arrays: Arrays) -> bytes:
@@ -182,19 +188,22 @@ def lesions_picture(results: Record, arrays: Arrays) -> bytes:
     with _paper((0.7 + 1.25 * max(len(columns), 1), 4.6)) as figure:
         panels = figure.subplots(len(rows), max(len(columns), 1), squeeze=False)
         for place, (network, attack, number) in enumerate(columns):
-            held = {name: arrays[f"picture|{network}-{attack}|{name}"][number]
-                    for name in ("clean", "attacked", "y", "before", "after")}  # fmt: skip
-            change = held["attacked"] - held["clean"]
+            images = {
+                name: arrays[f"picture|{network}-{attack}|{name}"][number]
+                for name in ("clean", "attacked", "y", "before", "after")
+            }
+            change = images["attacked"] - images["clean"]
             size = float(np.abs(change).max()) or 1.0
-            shown = {"clean": held["clean"], "attacked": held["attacked"], "change": 0.5 + change / (2 * size)}
+            shown = {"clean": images["clean"], "attacked": images["attacked"], "change": 0.5 + change / (2 * size)}
             words = {
-                "clean": f"{classes[int(held['before'])]}", "attacked": f"{classes[int(held['after'])]}",
+                "clean": f"{classes[int(images['before'])]}",
+                "attacked": f"{classes[int(images['after'])]}",
                 "change": f"largest {255 * size:.0f}/255",
-            }  # fmt: skip
+            }
             for height, name in enumerate(rows):
                 ax = panels[height, place]
                 ax.imshow(shown[name].transpose(1, 2, 0).clip(0, 1), interpolation="nearest")
-                wrong = name == "attacked" and int(held["after"]) != int(held["y"])
+                wrong = name == "attacked" and int(images["after"]) != int(images["y"])
                 ax.set_xlabel(words[name], fontsize=8, color=VERMILION if wrong else INK)
                 ax.set_xticks([])
                 ax.set_yticks([])
@@ -204,14 +213,14 @@ def lesions_picture(results: Record, arrays: Arrays) -> bytes:
             if number == 0:
                 short = "Inception" if network == "inception-v3" else "ResNet"
                 panels[0, place].set_title(f"{short}, {_PICTURES[attack]}", fontsize=8)
-        return _png(figure)
+        return png(figure)
 
 
 def perturbation_picture(results: Record, arrays: Arrays) -> bytes:
     """Draw the universal perturbation of each network, its channels as colours."""
-    found = [network for network in NETWORKS if f"perturbation|{network}" in arrays]
-    with _paper((3.1 * len(found), 3.4)) as figure:
-        for ax, network in zip(np.atleast_1d(figure.subplots(1, len(found))), found, strict=True):
+    networks = [network for network in NETWORKS if f"perturbation|{network}" in arrays]
+    with _paper((3.1 * len(networks), 3.4)) as figure:
+        for ax, network in zip(np.atleast_1d(figure.subplots(1, len(networks))), networks, strict=True):
             delta = arrays[f"perturbation|{network}"]
             size = float(np.abs(delta).max()) or 1.0
             ax.imshow((0.5 + delta / (2 * size)).transpose(1, 2, 0).clip(0, 1), interpolation="nearest")
@@ -221,7 +230,7 @@ def perturbation_picture(results: Record, arrays: Arrays) -> bytes:
             ax.set_xticks([])
             ax.set_yticks([])
             ax.spines[:].set_visible(False)
-        return _png(figure)
+        return png(figure)
 
 
 def thresholds_picture(records: Sequence[Record]) -> bytes:
@@ -241,7 +250,7 @@ def thresholds_picture(records: Sequence[Record]) -> bytes:
         ax.grid()
         ax.set_axisbelow(True)
         ax.legend(frameon=False)
-        return _png(figure)
+        return png(figure)
 
 
 @contextmanager
@@ -249,9 +258,3 @@ def _paper(size: tuple[float, float]) -> Iterator[Figure]:
     """Give a figure in the page's style, on a white ground."""
     with style(**{"savefig.transparent": False}):
         yield Figure(figsize=size, layout="constrained")
-
-
-def _png(figure: Figure) -> bytes:
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=130, metadata={"Software": None})
-    return content.getvalue()

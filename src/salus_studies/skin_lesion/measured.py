@@ -19,21 +19,21 @@ _OVERALL = {
 _HEALTH = {"health_accuracy": "accuracy", "health_sensitivity": "sensitivity", "npv": "npv", "fnr": "fnr"}
 
 #: Looks a figure up: ``(network, attack, defence, figure)`` -> percent, None where there is none.
-Source = Callable[[str, str, str, str], "float | None"]
+Lookup = Callable[[str, str, str, str], "float | None"]
 
 
 def printed(network: str, attack: str, defence: str, figure: str) -> float | None:
     """Look up what the thesis prints, in percent."""
-    value: float | None = getattr(published.experiment(attack, defence).of(network), figure)
+    value: float | None = getattr(published.experiment(attack, defence).figures[network], figure)
     return value
 
 
-def ours(results: Record, health_map: str = "thesis") -> Source:
+def ours(results: Record, health_map: str = "thesis") -> Lookup:
     """Look up what was measured as the thesis measures it: the attacker has a copy of the plain classifier."""
 
     def look(network: str, attack: str, defence: str, figure: str) -> float | None:
-        found = value(cell(results, network, attack, defence), figure, health_map)
-        return None if found is None else 100 * found
+        share = value(cell(results, network, attack, defence), figure, health_map)
+        return None if share is None else 100 * share
 
     return look
 
@@ -69,8 +69,8 @@ def cell(
 
 def value(record: Record | None, figure: str, health_map: str = "thesis") -> float | None:
     """Read a figure of a record, as a fraction."""
-    found = spelled(record, figure, health_map)
-    return None if found is None else found[0]
+    interval = spelled(record, figure, health_map)
+    return None if interval is None else interval[0]
 
 
 def spelled(

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-
-from numpy.typing import NDArray
-
-from salus_studies.frame import page as pages
 from salus_studies.frame.markdown import Record, bullets, circumstances
-from salus_studies.frame.page import Show
-from salus_studies.skin_lesion import figures, tables
+from salus_studies.frame.page import Page, Show, compose
+from salus_studies.frame.results import Results
+from salus_studies.skin_lesion import figures, tables, tables_effort
 from salus_studies.skin_lesion.published import ATTACKS, AUTHORS, DEFENCES, EXPERIMENTS, REMARKS, TITLE, VENUE
 from salus_studies.skin_lesion.sentences import summary
 
@@ -31,25 +25,14 @@ small changes (BPDA), every class tried, and then, but not by FGSM and UAP, Squa
 """
 
 
-def write_page(results: Record, arrays: Mapping[str, NDArray[Any]], page: Path) -> None:
-    """Write the page, and its figures into a folder of its name beside it, from stored results alone.
-
-    The same results give the same bytes. Figures come first, so that a page never shows one that is not there.
-
-    Args:
-        results: what ``salus reproduce skin-lesion`` stored as results.json.
-        arrays: ``perturbation|NETWORK`` ``[C, H, W]``, and ``picture|NETWORK-ATTACK|WHAT`` with ``WHAT`` clean and
-            attacked ``[P, C, H, W]``, and y, before and after ``[P]``.
-        page: the Markdown file.
-
-    Raises:
-        StoreError: the disk is full, or the place is not writable.
-    """
+def page(results: Results, folder: str) -> Page:
+    """Make the page, whose figures lie in ``folder``, from results alone."""
+    values = results.values
 
     def parts(show: Show) -> list[str]:
-        return [*head(results), *measured(results, show), *about(results)]
+        return [*head(values), *measured(values, show), *about(values)]
 
-    pages.write(page, figures.draw(results, arrays), parts)
+    return compose(figures.draw(values, results.arrays), folder, parts)
 
 
 def head(results: Record) -> list[str]:
@@ -80,7 +63,10 @@ def measured(results: Record, show: Show) -> list[str]:
         ):
             parts += [f"**Table {number}**: {caption}\n", table(results, experiment)]
         if (experiment.attack, experiment.defence) == ("none", "none"):
-            parts += ["Dealt by image, as in the thesis, the same classifiers reach:\n", tables.split_table(results)]
+            parts += [
+                "Dealt by image, as in the thesis, the same classifiers reach:\n",
+                tables_effort.split_table(results),
+            ]
         if (experiment.attack, experiment.defence) == ("uap", "none"):
             parts += [
                 "The eps of UAP is the smallest that changes at least 60% of the answers on validation images:\n",
@@ -127,7 +113,7 @@ def about(results: Record) -> list[str]:
         "What the thesis leaves out, gets wrong, or says twice:\n",
         bullets(REMARKS),
         "What this run does otherwise:\n",
-        tables.settings_table(results),
+        tables_effort.settings_table(results),
         "## Whether its health tables can be\n",
         "If 1,085 of 1,256 test images are cancerous (12.5% of each class, rounded up, by the thesis's map), accuracy "
         "and sensitivity leave one specificity, and so do NPV and sensitivity; by rounding each lies in the range in "
@@ -135,5 +121,5 @@ def about(results: Record) -> list[str]:
         "are one. The thesis does not give the number of its test images.\n",
         tables.arithmetic_table(),
         "## What was trained\n",
-        tables.classifiers_table(results),
+        tables_effort.classifiers_table(results),
     ]

@@ -1,288 +1,92 @@
-"""The experiments on one network, step by step, each stored."""
+"""The order of the thesis's experiments: both networks one after the other, within a budget of time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
 import torch
-from safetensors.torch import load as load_safetensors
-from torch import Tensor
 
-from salus import atomic
-from salus.attacks import UAP, Perturbation
-from salus.audit.cell import Cell
-from salus.classifier import Classifier
 from salus.data import Dataset, Splits
-from salus.errors import BundleError
-from salus.guard import Guard
-from salus.metrics import thesis_figures
-from salus.progress import progress
-from salus.purifiers import LowLevel
-from salus.storage import digest
-from salus_studies.frame.steps import Steps
-from salus_studies.skin_lesion import cells, published
-from salus_studies.skin_lesion.cells import COPY, PURIFIERS, Case
-from salus_studies.skin_lesion.scales import Scale
-from salus_studies.skin_lesion.thresholds import under_thresholds
-from salus_studies.skin_lesion.trainings import Trainings
-
-#: A universal perturbation is large enough once it changes this share of the answers on validation images.
-FOOLING = 0.6
-
-#: Images of each attack that are drawn on the page.
-PICTURES = 3
-
-_KINDS = ("classifiers", "cells", "poisoning", "sweep", "thresholds")
+from salus.data import load as load_data
+from salus.progress import console
+from salus.storage import find_device
+from salus_studies.frame.folder import Folder
+from salus_studies.frame.results import Results
+from salus_studies.skin_lesion.experiments import LesionExperiments
+from salus_studies.skin_lesion.published import NETWORKS
+from salus_studies.skin_lesion.scales import SCALES, LesionScale
+from salus_studies.skin_lesion.study import SkinLesionOptions
 
 
-class Protocol:
-    """The experiments on one network.
+def run(options: SkinLesionOptions, folder: Folder) -> Results:
+    """Train, poison, attack, defend and count what the thesis did, and what it did not.
 
-    Args:
-        network: a key of ``published.NETWORKS``.
-        splits: its images.
-        scale: how much is done.
-        steps: where steps are stored.
-        seed: of every draw.
-        device: where to train and attack.
+    Raises:
+        SalusError: an option or the folder cannot be used, or the images are not on this machine.
     """
-
-    def __init__(self, network: str, splits: Splits, scale: Scale, steps: Steps, *, seed: int, device: str) -> None:
-        self.network, self.splits, self.scale, self.steps, self.seed = network, splits, scale, steps, seed
-        self.test = _to(splits.test, device)
-        self.validation = _to(splits.validation, device)
-        self.trainings = Trainings(network, splits, scale, steps, seed=seed, device=device)
-        self.records: dict[str, list[dict[str, Any]]] = {kind: [] for kind in _KINDS}
-        self.records["classifiers"] = self.trainings.records
-        self.arrays: dict[str, Tensor] = {}
-        self.reason = "not reached"
-
-    def run(self, by_image: Splits | None) -> dict[str, list[dict[str, Any]]]:
-        """Do all that there is time for.
-
-        Args:
-            by_image: the same images dealt as the thesis deals them, where these are not; None for nothing of it.
-        """
-        hardened = self.scale.hardened.network == self.network
-        todo = cells.cases(hardened=hardened)
-        count = len(todo) + len(self.scale.poisoned) + len(self.scale.cleaned) + 5
-        with progress(f"skin lesions, {published.NETWORKS[self.network]}", count) as advance:
-            advance(0, note="training")
-            plain = self.trainings.plain()
-            advance(1, note="sweep of UAP")
-            eps = self.sweep(plain) if plain is not None else None
-            advance(1, note="retraining")
-            models = {"plain": plain} | self.hard(plain, eps)
-            advance(1)
-            for case in todo:
-                advance(0, note=case.name)
-                self.cell(case, models, eps)
-                advance(1)
-            if hardened:
-                for name in ("plain", "hardened"):
-                    self.thresholds(name, models.get(name))
-            advance(1)
-            self.poisoning(advance)
-            if by_image is not None:
-                self.trainings.dealt_by_image(by_image)
-            advance(1)
-        return self.records
-
-    # What is trained.
-
-    def hard(self, plain: Classifier | None, eps: float | None) -> dict[str, Classifier | None]:
-        """Retrain against both attacks, and train the hardened model."""
-        made: dict[str, Classifier | None] = {}
-        for attack in ("fgsm", "uap"):
-            name = f"retrained-{attack}"
-            engine = cells.engine(Case(name, None, attack, COPY), self.scale, eps or 0.0, self.seed) if eps else None
-            if isinstance(engine, UAP):
-                engine = replace(engine, epochs=self.scale.uap_epochs)
-            ready = plain is not None and engine is not None
-            made[name] = self.trainings.retrained(attack, engine, plain) if ready else None  # type: ignore[arg-type]
-        if self.scale.hardened.network == self.network:
-            made["hardened"] = self.trainings.hardened()
-        return made
-
-    def poisoning(self, advance: Callable[..., None]) -> None:
-        """Flip labels, train, and judge on clean test images; then look for the flipped ones."""
-        for share in self.scale.poisoned:
-            advance(0, note=f"{share:.0%} poisoned")
-            made, data = self.trainings.poisoned(share)
-            self.record("poisoning", {"share": share, "model": "poisoned", **self.judged(f"poisoned-{share:g}", made)})
-            advance(1)
-            if share not in self.scale.cleaned or self.network != "resnet50":
-                continue
-            cleaned, finds = self.trainings.cleaned(share, data)
-            facts = {name: value for name, value in finds.items() if name not in ("flagged", "seconds")}
-            if "flagged" in finds:
-                facts["flagged"] = len(finds["flagged"])
-            found = self.judged(f"cleaned-{share:g}", cleaned)
-            self.record("poisoning", {"share": share, "model": "cleaned", **facts, **found})
-            advance(1)
-
-    def judged(self, name: str, classifier: Classifier | None) -> dict[str, Any]:
-        """Count what a classifier answers to clean test images."""
-        if classifier is None:
-            return self.missing()
-        return self.counted(name, Cell(self.test, Guard(classifier, name=name)))
-
-    # What is attacked.
-
-    def sweep(self, plain: Classifier) -> float | None:
-        """Fit universal perturbations of growing eps; returns the smallest that fools enough, or the largest."""
-        fit = self.fit
-        before = plain.predict(self.validation.x).argmax(1)
-        chosen = None
-        for eps in self.scale.uap_eps:
-            path = self.steps.folder / "perturbations" / f"{self.network}-{255 * eps:g}.safetensors"
-            engine = cells.universal(eps, self.seed)
-
-            def find(engine: UAP = engine, path: Path = path) -> dict[str, Any]:
-                perturbation = engine.fit(plain, fit.x, fit.y)
-                perturbation.save(path)
-                after = plain.predict(perturbation(self.validation.x)).argmax(1)
-                return {
-                    "eps": engine.eps,
-                    "fooling_rate": float((after != before).double().mean()),
-                    "error_rate": float((after != self.validation.y).double().mean()),
-                    "fitted": perturbation.fooling_rate,
-                    "images": len(fit),
-                }
-
-            name = f"{self.network}-uap-{255 * eps:g}"
-            if _load(path) is None:
-                self.steps.forget(name)
-            key = [plain.fingerprint(), asdict(engine), digest(fit.fingerprint()), self.validation.fingerprint()]
-            record = self.steps.do(name, f"{self.network} sweep", key, find, blank={"eps": eps})
-            if record["status"] != "done":
-                self.reason = record["reason"]
-                self.record("sweep", record)
-                break
-            chosen = eps
-            enough = record["fooling_rate"] >= FOOLING
-            self.record("sweep", {**record, "chosen": enough})
-            if enough:
-                break
-        if chosen is not None and (perturbation := _load(path)) is not None:
-            self.arrays[f"perturbation|{self.network}"] = perturbation.delta
-        return chosen
-
-    @property
-    def fit(self) -> Dataset:
-        """The training images that universal perturbations are fitted to."""
-        return _to(drawn(self.splits.train, self.scale.uap_images, self.seed), str(self.test.x.device))
-
-    def cell(self, case: Case, models: Mapping[str, Classifier | None], eps: float | None) -> None:
-        """Attack, judge and count one cell, or read what it came to."""
-        model, plain = models.get(case.model), models["plain"]
-        if model is None or plain is None or (case.attack == "uap" and eps is None):
-            self.record("cells", {**case.record(), **self.missing()})
-            return
-        purifier = None if case.purifier is None else LowLevel(bounds=model.bounds, **PURIFIERS[case.purifier])
-        cell = Cell(
-            drawn(self.test, cells.images(case, self.scale), self.seed),
-            Guard(model, purifier=purifier, name=case.name),
-            cells.engine(case, self.scale, eps or 0.0, self.seed),
-            case.threat_model,
-            substitute=plain if case.threat_model == "transfer" else None,
-            fit=self.fit if case.attack == "uap" else None,
-        )
-        pictures = (case.model, case.purifier) == ("plain", None) and case.attack in ("fgsm", "uap", "pgd")
-        found = self.counted(case.name, cell, shown=case.attack if pictures else None)
-        self.record("cells", {**case.record(), **found})
-
-    def counted(self, name: str, cell: Cell, *, shown: str | None = None) -> dict[str, Any]:
-        """Compute a cell, and the thesis's figures of its answers; ``shown`` keeps a few of its images to be drawn."""
-        data = cell.data
-        path = self.steps.folder / "pictures" / f"{self.network}-{name}.safetensors"
-
-        def compute() -> dict[str, Any]:
-            clean = cell.guard(data.x)
-            parts: list[dict[str, Tensor]] = []
-            record = cell.compute(clean, lambda note: None, lambda rows: parts.append(dict(rows)))
-            labels = torch.cat([part["label"] for part in parts])
-            if shown is not None:
-                x_adv = torch.cat([part["x_adv"] for part in parts])
-                _write_pictures(path, data, x_adv, clean.answers, labels)
-            figures = thesis_figures(
-                data.y, labels, data.classes, published.POSITIVE,
-                clean_labels=None if cell.attack is None else clean.answers, groups=data.groups,
-            )  # fmt: skip
-            kept = ("robust_accuracy", "attack_success_rate", "eps", "queries", "passes", "distance_median", "variants")
-            return {"figures": figures, **{name: record.get(name) for name in kept}, "n": len(data)}
-
-        title = f"{self.network}-{name}"
-        if shown is not None and not path.exists():
-            self.steps.forget(title)
-        kind = f"{self.network} {'clean' if cell.attack is None else cell.attack.name} {cell.threat_model}"
-        content = self.steps.do(title, kind, [cell.key(), sorted(published.POSITIVE)], compute)
-        if content["status"] != "done":
-            self.reason = content["reason"]
-        elif shown is not None:
-            self.arrays |= {
-                f"picture|{self.network}-{shown}|{key}": value
-                for key, value in load_safetensors(path.read_bytes()).items()
-            }
-        return content
-
-    def thresholds(self, name: str, classifier: Classifier | None) -> None:
-        """Attack a model's answer "malignant or not" at thresholds chosen on validation images."""
-        if classifier is None:
-            self.record("thresholds", {"model": name, **self.missing()})
-            return
-
-        def work() -> dict[str, Any]:
-            return under_thresholds(
-                classifier, self.validation, self.test, published.POSITIVE["medical"], eps=published.FGSM_EPS,
-                steps=self.scale.steps, restarts=self.scale.restarts, seed=self.seed,
-            )  # fmt: skip
-
-        key = [classifier.fingerprint(), self.test.fingerprint(), self.validation.fingerprint(), self.scale.steps,
-               self.scale.restarts, self.seed]  # fmt: skip
-        found = self.steps.do(f"{self.network}-{name}-thresholds", f"{self.network} {name} thresholds", key, work)
-        self.record("thresholds", {"model": name, **found})
-
-    # Bookkeeping.
-
-    def record(self, kind: str, content: dict[str, Any]) -> None:
-        """Keep a record of this network."""
-        self.records[kind].append({"network": self.network, **content})
-
-    def missing(self) -> dict[str, Any]:
-        """Say why there is nothing."""
-        reason = self.trainings.reason if self.trainings.reason != "not reached" else self.reason
-        return {"status": "not run", "reason": reason}
+    find_device(options.device)
+    scale, (split,) = SCALES[options.scale], options.split
+    dealt = {size: _load(options, scale, size, split) for size in _sizes(scale)}
+    identity = {"scale": options.scale, "seed": options.seed, "split": split}
+    steps = folder.claim(identity, {"device": options.device}, options.time)
+    console.print(f"Reproducing the skin-lesion thesis, scale {options.scale}. What does not fit is listed as not run.")
+    records: dict[str, list[dict[str, Any]]] = {}
+    arrays: dict[str, Any] = {}
+    for network in NETWORKS:
+        size = scale.networks[network].size
+        by_image = _load(options, scale, size, "images") if split == "lesions" else None
+        experiments = LesionExperiments(network, dealt[size], scale, steps, seed=options.seed, device=options.device)
+        for kind, rows in experiments.run(by_image).items():
+            records.setdefault(kind, []).extend(rows)
+        arrays |= {name: value.numpy() for name, value in experiments.arrays.items()}
+    example = next(iter(dealt.values()))
+    meta = {
+        **steps.meta(scale=options.scale, seed=options.seed, device=options.device),
+        "data": {str(size): each.describe() for size, each in dealt.items()},
+        "classes": list(example.test.classes),
+        "split": split,
+        "settings": _settings(scale),
+    }
+    return Results({"meta": meta, **records}, arrays)
 
 
-def drawn(data: Dataset, most: int | None, seed: int) -> Dataset:
-    """Draw so many images at natural prevalence, or take all; tables list images class by class."""
-    if most is None or most >= len(data):
-        return data
-    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
-    return data.subset(order[:most].sort().values)
+def _sizes(scale: LesionScale) -> list[int]:
+    return sorted({network.size for network in scale.networks.values()})
 
 
-def _to(data: Dataset, device: str) -> Dataset:
-    return data if device == "cpu" else replace(data, x=data.x.to(device), y=data.y.to(device))
+def _load(options: SkinLesionOptions, scale: LesionScale, size: int, split: str) -> Splits:
+    """Load the images at one size, a few of each part where the scale says so."""
+    splits = load_data(options.data, seed=options.seed, size=str(size), split=split, **options.place)
+    if scale.images is None:
+        return splits
+    return Splits(**{name: _few(part, scale.images) for name, part in splits})
 
 
-def _load(path: Path) -> Perturbation | None:
-    try:
-        return Perturbation.load(path)
-    except BundleError:
-        return None
+def _few(part: Dataset, most: int) -> Dataset:
+    """Take some images of a part, as many of each class as can be, so that none is without."""
+    order = torch.cat([(part.y == label).nonzero()[: -(-most // len(part.classes)), 0] for label in part.y.unique()])
+    return part.subset(order.sort().values)
 
 
-def _write_pictures(path: Path, data: Dataset, x_adv: Tensor, before: Tensor, after: Tensor) -> None:
-    """Keep malignant images that were found and are missed, then others that were right and are wrong."""
-    ill = torch.tensor([data.classes.index(name) for name in published.POSITIVE["medical"]], device=data.y.device)
-    fooled = (before == data.y) & (after != data.y)
-    missed = fooled & torch.isin(data.y, ill) & ~torch.isin(after, ill)
-    rows = torch.cat([missed.nonzero()[:, 0], (fooled & ~missed).nonzero()[:, 0]])[:PICTURES]
-    kept = {"clean": data.x[rows], "attacked": x_adv[rows], "y": data.y[rows], "before": before[rows],
-            "after": after[rows]}  # fmt: skip
-    atomic.write_tensors(path, {name: value.cpu().contiguous() for name, value in kept.items()})
+def _settings(scale: LesionScale) -> dict[str, Any]:
+    """What of a scale the page speaks of, as plain values."""
+    return {
+        "networks": {
+            name: {"size": network.size, "options": dict(network.options), "training": asdict(network.training)}
+            for name, network in scale.networks.items()
+        },
+        "recipe": scale.recipe.describe(),
+        "rounds": asdict(scale.rounds),
+        "folds": scale.folds,
+        "uap_images": scale.uap_images,
+        "strong": scale.strong,
+        "ensemble": scale.ensemble,
+        "steps": scale.steps,
+        "restarts": scale.restarts,
+        "hardened": {
+            "network": scale.hardened.network,
+            "recipe": scale.hardened.recipe.describe(),
+            "training": asdict(scale.hardened.training),
+        },
+    }

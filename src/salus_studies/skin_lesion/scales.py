@@ -8,6 +8,7 @@ from typing import Any
 
 from salus.hardening import AdversarialTraining, Rounds, madry
 from salus.training import FlipsAndShifts, Recipe, TrainingOptions, TransferOptions
+from salus_studies.frame.scales import Scale
 from salus_studies.skin_lesion import published
 
 
@@ -27,7 +28,7 @@ class Network:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hardened:
+class HardenedModel:
     """The hardened model: adversarial training from the start.
 
     Attributes:
@@ -42,7 +43,7 @@ class Hardened:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scale:
+class LesionScale(Scale):
     """What one scale trains and attacks.
 
     Attributes:
@@ -77,7 +78,7 @@ class Scale:
     ensemble: int | None = None
     steps: int = 40
     restarts: int = 5
-    hardened: Hardened
+    hardened: HardenedModel
 
 
 def _training(epochs: int, **more: Any) -> TrainingOptions:
@@ -86,17 +87,24 @@ def _training(epochs: int, **more: Any) -> TrainingOptions:
 
 #: Five of the thesis's epochs go to the last layer, before all of the pretrained weights learn.
 _TRANSFER = TransferOptions(
-    head_epochs=5, epochs=published.EPOCHS - 5, patience=published.EPOCHS, batch_size=published.BATCH_SIZE,
-    learning_rate=3e-4, balance="weights", precision="bfloat16",
-)  # fmt: skip
+    head_epochs=5,
+    epochs=published.EPOCHS - 5,
+    patience=published.EPOCHS,
+    batch_size=published.BATCH_SIZE,
+    learning_rate=3e-4,
+    balance="weights",
+    precision="bfloat16",
+)
 
 
-def _hardened(network: str, training: TrainingOptions, *, steps: int, eps: float = 3 / 255) -> Hardened:
-    return Hardened(network=network, recipe=madry(eps, steps=steps, augmentation=FlipsAndShifts()), training=training)
+def _hardened(network: str, training: TrainingOptions, *, steps: int, eps: float = 3 / 255) -> HardenedModel:
+    return HardenedModel(
+        network=network, recipe=madry(eps, steps=steps, augmentation=FlipsAndShifts()), training=training
+    )
 
 
-SCALES: dict[str, Scale] = {
-    "smoke": Scale(
+SCALES: dict[str, LesionScale] = {
+    "smoke": LesionScale(
         networks={
             "inception-v3": Network(
                 size=64, options={"width": 0.0625, "stem_stride": 1}, training=_training(1, batch_size=32)
@@ -116,7 +124,7 @@ SCALES: dict[str, Scale] = {
         restarts=1,
         hardened=_hardened("resnet50", _training(1, batch_size=32), steps=1),
     ),
-    "small": Scale(
+    "small": LesionScale(
         networks={
             "inception-v3": Network(
                 size=64,
@@ -139,7 +147,7 @@ SCALES: dict[str, Scale] = {
             "resnet50", _training(30, batch_size=64, precision="bfloat16", averaging=0.99), steps=2, eps=2 / 255
         ),
     ),
-    "full": Scale(
+    "full": LesionScale(
         networks={
             "inception-v3": Network(size=299, options={"pretrained": "imagenet"}, training=_TRANSFER),
             "resnet50": Network(size=224, options={"pretrained": "imagenet"}, training=_TRANSFER),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from salus_studies.frame.markdown import NOT_STORED, Record, done, find, not_run, percent, rate, signed
+from salus.metrics.wording import percent, rate, signed
+from salus_studies.frame.markdown import NOT_STORED, Record, done, find, not_run
 from salus_studies.skin_lesion import claims
 from salus_studies.skin_lesion.cells import KNOWS
 from salus_studies.skin_lesion.measured import cell, confusion, ours, printed, value
@@ -34,24 +35,24 @@ def summary(results: Record) -> list[str]:
 
 def plain(results: Record) -> list[str]:
     """Say how the plain classifiers do, and what FGSM leaves."""
-    told = []
+    clauses = []
     for network, title in NETWORKS.items():
         before, after = (value(cell(results, network, attack, "none"), "accuracy") for attack in ("none", "fgsm"))
         if before is None or after is None:
-            told.append(f"{title} {not_run(cell(results, network, 'none', 'none'))}")
+            clauses.append(f"{title} {not_run(cell(results, network, 'none', 'none'))}")
             continue
         word = "more than halved" if after < before / 2 else "not halved"
-        told.append(f"{title} {percent(before)}% to {percent(after)}% ({word})")
-    return [f"FGSM at 2/255 takes accuracy from: {'; '.join(told)}."]
+        clauses.append(f"{title} {percent(before)}% to {percent(after)}% ({word})")
+    return [f"FGSM at 2/255 takes accuracy from: {'; '.join(clauses)}."]
 
 
 def universal(results: Record) -> list[str]:
     """Say how large a universal perturbation has to be."""
-    told = []
+    clauses = []
     for network, title in NETWORKS.items():
         chosen = find(results.get("sweep"), network=network, chosen=True)
         if chosen is None:
-            told.append(f"{title}: none of those tried changes 60% of the answers")
+            clauses.append(f"{title}: none of those tried changes 60% of the answers")
             continue
         record = cell(results, network, "uap", "none")
         words = (
@@ -62,8 +63,8 @@ def universal(results: Record) -> list[str]:
             top = _two_classes(record)
             words += f"; on test images accuracy falls to {percent(after)}%, and {percent(top)}% of all answers are of "
             words += "two classes"
-        told.append(words)
-    return ["The smallest eps of UAP that changes at least 60% of the answers:", *(f"  {words}" for words in told)]
+        clauses.append(words)
+    return ["The smallest eps of UAP that changes at least 60% of the answers:", *(f"  {words}" for words in clauses)]
 
 
 def _two_classes(record: Record) -> float:
@@ -77,39 +78,39 @@ def defences(results: Record) -> list[str]:
     lines = []
     for network, title in NETWORKS.items():
         for attack in ("fgsm", "uap"):
-            told = []
+            clauses = []
             for defence, words in (("retraining", "retraining"), ("low-level", "WebP + flip"), ("both", "both")):
                 copy = value(cell(results, network, attack, defence), "accuracy")
                 knows = value(cell(results, network, attack, defence, attacker=KNOWS), "accuracy")
                 if copy is not None and knows is not None:
-                    told.append(f"{words} {percent(copy)}% → {percent(knows)}%")
-            if told:
-                lines.append(f"  {title}, {attack.upper()}: {', '.join(told)}")
+                    clauses.append(f"{words} {percent(copy)}% → {percent(knows)}%")
+            if clauses:
+                lines.append(f"  {title}, {attack.upper()}: {', '.join(clauses)}")
     head = "Accuracy under attack, the thesis's attacker (with a copy of the plain classifier) → one who knows all:"
     return [head, *lines] if lines else []
 
 
 def masked(results: Record) -> list[str]:
     """Say where an attacker with a copy does better than one with the gradients, which tells of masked ones."""
-    told = []
+    clauses = []
     for network, title in NETWORKS.items():
         for attack in ("fgsm", "uap"):
             for defence, words in (("retraining", "retraining"), ("both", "both")):
                 copy = value(cell(results, network, attack, defence), "accuracy")
                 knows = value(cell(results, network, attack, defence, attacker=KNOWS), "accuracy")
                 if copy is not None and knows is not None and copy < knows:
-                    told.append(f"{title}, {attack.upper()}, {words}: {percent(copy)}% against {percent(knows)}%")
-    if not told:
+                    clauses.append(f"{title}, {attack.upper()}, {words}: {percent(copy)}% against {percent(knows)}%")
+    if not clauses:
         return []
     return [
         "A sign of masked gradients: the copy of the plain classifier serves the attacker better than the retrained "
-        f"one itself ({'; '.join(told)}). There the rows of PGD-40 and AutoAttack tell more."
+        f"one itself ({'; '.join(clauses)}). There the rows of PGD-40 and AutoAttack tell more."
     ]
 
 
 def purified(results: Record) -> list[str]:
     """Say what WebP and a flip keep from the attacker who knows them, and from one with twice the eps."""
-    told, doubtful = [], False
+    clauses, doubtful = [], False
     for network, title in NETWORKS.items():
         before = value(cell(results, network, "none", "low-level"), "accuracy")
         attacked = {
@@ -121,16 +122,16 @@ def purified(results: Record) -> list[str]:
             continue
         left = {level: record["figures"]["accuracy"] for level, record in attacked.items()}
         each = ", ".join(f"{percent(accuracy)}% at {level}/255" for level, accuracy in left.items())
-        told.append(f"{title} {percent(before)}% → {each} ({attacked[2]['n']} images)")
+        clauses.append(f"{title} {percent(before)}% → {each} ({attacked[2]['n']} images)")
         doubtful = doubtful or left[max(left)] > before / 2
-    if not told:
+    if not clauses:
         return []
     end = (
         "So much left puts the attack in doubt: behind WebP its gradients are modelled."
         if doubtful
         else "WebP rounds much of so small a change away, so that the attacker needs a larger one."
     )
-    return [f"WebP + flip under PGD-40, then 1,000 queries, by the attacker who knows: {'; '.join(told)}. {end}"]
+    return [f"WebP + flip under PGD-40, then 1,000 queries, by the attacker who knows: {'; '.join(clauses)}. {end}"]
 
 
 def hardened(results: Record) -> list[str]:
@@ -160,14 +161,13 @@ def thresholds(results: Record) -> list[str]:
     if record is None or not done(record):
         return []
     met = [row for row in record["rows"] if row["fnr"] and row["fnr_attacked"] <= TIMES * row["fnr"]]
-    told = "; ".join(
-        f"clean {rate(row, 'fnr')}%, attacked {rate(row, 'fnr_attacked')}%"
-        for row in (met or record["rows"][-1:])
-    )  # fmt: skip
+    clauses = "; ".join(
+        f"clean {rate(row, 'fnr')}%, attacked {rate(row, 'fnr_attacked')}%" for row in (met or record["rows"][-1:])
+    )
     words = f"at {len(met)} of {len(record['rows'])} thresholds" if met else "at none of the thresholds tried"
     return [
         f"Malignant lesions that the hardened model misses under an attacker who wants just that are at most "
-        f"{TIMES:g} times those missed clean {words} ({told})."
+        f"{TIMES:g} times those missed clean {words} ({clauses})."
     ]
 
 
@@ -181,10 +181,12 @@ def poisoning(results: Record) -> list[str]:
         if not poisoned or start is None or not done(start):
             continue
         last = poisoned[-1]
-        drops = {name: 100 * ((value(last, name) or 0) - (value(start, name) or 0))
-                 for name in ("accuracy", "recall", "specificity")}  # fmt: skip
-        told = ", ".join(f"{name} {signed(points)}" for name, points in drops.items())
-        words = f"With {last['share']:.0%} of NV labelled BKL, {title} on clean test images (points): {told}"
+        drops = {
+            name: 100 * ((value(last, name) or 0) - (value(start, name) or 0))
+            for name in ("accuracy", "recall", "specificity")
+        }
+        clauses = ", ".join(f"{name} {signed(points)}" for name, points in drops.items())
+        words = f"With {last['share']:.0%} of NV labelled BKL, {title} on clean test images (points): {clauses}"
         cleaned = [record for record in rows if record["model"] == "cleaned"]
         if cleaned:
             gains = []

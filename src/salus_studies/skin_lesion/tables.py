@@ -3,25 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from salus.metrics import implied
-from salus_studies.frame.markdown import (
-    NOTHING,
-    Cells,
-    Record,
-    done,
-    find,
-    interval,
-    markdown,
-    not_run,
-    number,
-    percent,
-    rate,
-)
-from salus_studies.skin_lesion import claims, published
+from salus.metrics.wording import NOTHING, estimate, number, percent, rate
+from salus_studies.frame.markdown import Cells, Record, done, markdown, not_run
+from salus_studies.skin_lesion import claims
 from salus_studies.skin_lesion.cells import COPY, KNOWS
-from salus_studies.skin_lesion.measured import Source, cell, ours, printed, spelled
+from salus_studies.skin_lesion.measured import Lookup, cell, ours, printed, spelled
 from salus_studies.skin_lesion.published import ATTACKS, EXPERIMENTS, NETWORKS, Experiment
 
 _PERFORMANCE = {"accuracy": "accuracy", "recall": "recall", "specificity": "specificity", "fooling": "1 − accuracy"}
@@ -85,8 +73,8 @@ def _printed(network: str, experiment: Experiment, figure: str) -> str:
 
 
 def _spelled(record: Record, figure: str, health_map: str = "thesis") -> str:
-    found = spelled(record, figure, health_map)
-    return NOTHING if found is None else interval(*found)
+    interval = spelled(record, figure, health_map)
+    return NOTHING if interval is None else estimate(*interval)
 
 
 def strong_table(results: Record) -> str:
@@ -97,13 +85,24 @@ def strong_table(results: Record) -> str:
             known = record.get("attacker") == KNOWS or record["attack"] == "none"
             if record["network"] != network or not known or record.get("purifier") in ("webp", "flip"):
                 continue
-            name = [title, _MODEL_TITLES[record["model"]], _PURIFIER_TITLES[record.get("purifier")],
-                    _ATTACK_TITLES[record["attack"]]]  # fmt: skip
+            name = [
+                title,
+                _MODEL_TITLES[record["model"]],
+                _PURIFIER_TITLES[record.get("purifier")],
+                _ATTACK_TITLES[record["attack"]],
+            ]
             if not done(record):
                 lines.append([*name, not_run(record), "", "", ""])
                 continue
-            lines.append([*name, str(record["n"]), _spelled(record, "accuracy"), _spelled(record, "recall"),
-                          _spelled(record, "fnr", "medical")])  # fmt: skip
+            lines.append(
+                [
+                    *name,
+                    str(record["n"]),
+                    _spelled(record, "accuracy"),
+                    _spelled(record, "recall"),
+                    _spelled(record, "fnr", "medical"),
+                ]
+            )
     order = {name: place for place, name in enumerate(_MODEL_TITLES.values())}
     lines.sort(key=lambda line: (list(NETWORKS.values()).index(line[0]), order[line[1]], line[2] != "none"))
     return markdown(
@@ -142,8 +141,15 @@ def sweep_table(results: Record) -> str:
         if not done(record):
             lines.append([title, eps, not_run(record), "", ""])
             continue
-        lines.append([title, eps, percent(record["fooling_rate"]), percent(record["error_rate"]),
-                      "chosen" if record.get("chosen") else ""])  # fmt: skip
+        lines.append(
+            [
+                title,
+                eps,
+                percent(record["fooling_rate"]),
+                percent(record["error_rate"]),
+                "chosen" if record.get("chosen") else "",
+            ]
+        )
     return markdown(["network", "eps", "answers changed", "1 − accuracy", ""], lines, 2)
 
 
@@ -160,13 +166,29 @@ def poisoning_table(results: Record) -> str:
             if not done(record):
                 lines.append([title, share, model, not_run(record), "", "", "", "", ""])
                 continue
-            found = ["", ""]
+            finds = ["", ""]
             if model == "cleaned" and record.get("flagged") is not None:
-                found = [rate(record, "recall"), rate(record, "precision")]
-            lines.append([title, share, model, *(_spelled(record, name) for name in
-                          ("accuracy", "recall", "specificity", "fnr")), *found])  # fmt: skip
-    header = ["network", "share", "labels", "accuracy", "recall", "specificity", "FNR, thesis's map",
-              "flips found", "finds that are flips"]  # fmt: skip
+                finds = [rate(record, "recall"), rate(record, "precision")]
+            lines.append(
+                [
+                    title,
+                    share,
+                    model,
+                    *(_spelled(record, name) for name in ("accuracy", "recall", "specificity", "fnr")),
+                    *finds,
+                ]
+            )
+    header = [
+        "network",
+        "share",
+        "labels",
+        "accuracy",
+        "recall",
+        "specificity",
+        "FNR, thesis's map",
+        "flips found",
+        "finds that are flips",
+    ]
     return markdown(header, lines, 3)
 
 
@@ -178,13 +200,28 @@ def thresholds_table(results: Record) -> str:
             lines.append([record["model"], not_run(record), *[""] * 6])
             continue
         lines += [
-            [record["model"], percent(row["allowed"], 0), number(row["threshold"]), rate(row, "fnr"),
-             rate(row, "fnr_attacked"), _times(row["fnr_attacked"], row["fnr"]), rate(row, "specificity"),
-             rate(row, "specificity_attacked")]
+            [
+                record["model"],
+                percent(row["allowed"], 0),
+                number(row["threshold"]),
+                rate(row, "fnr"),
+                rate(row, "fnr_attacked"),
+                _times(row["fnr_attacked"], row["fnr"]),
+                rate(row, "specificity"),
+                rate(row, "specificity_attacked"),
+            ]
             for row in record["rows"]
-        ]  # fmt: skip
-    header = ["model", "chosen to miss", "threshold", "FNR clean", "FNR attacked", "times", "specificity clean",
-              "attacked"]  # fmt: skip
+        ]
+    header = [
+        "model",
+        "chosen to miss",
+        "threshold",
+        "FNR clean",
+        "FNR attacked",
+        "times",
+        "specificity clean",
+        "attacked",
+    ]
     return markdown(header, lines)
 
 
@@ -194,12 +231,16 @@ def _times(after: float | None, before: float | None) -> str:
 
 def claims_table(results: Record) -> str:
     """Every sentence tried, by the thesis's tables and by ours."""
-    measured: Source = ours(results)
+    measured: Lookup = ours(results)
     lines = [
-        [f"“{claim.sentence}” ({claim.place})", claim.rule, claims.verdict(claim.test(printed)),
-         claims.verdict(claim.test(measured))]
+        [
+            f"“{claim.sentence}” ({claim.place})",
+            claim.rule,
+            claims.verdict(claim.test(printed)),
+            claims.verdict(claim.test(measured)),
+        ]
         for claim in claims.CLAIMS
-    ]  # fmt: skip
+    ]
     return markdown(["the thesis says", "read as", "by its tables", "by ours"], lines, 4)
 
 
@@ -208,71 +249,19 @@ def arithmetic_table() -> str:
     lines: list[Cells] = []
     for experiment in EXPERIMENTS:
         for network, title in NETWORKS.items():
-            line = experiment.of(network)
-            found = implied(_CANCEROUS, line.health_accuracy / 100, line.health_sensitivity / 100, line.npv / 100)
-            lines.append([
-                experiment.tables[1], title, *(f"{100 * part[0]:.1f} ({100 * part[1]:.1f} to {100 * part[2]:.1f})"
-                                               for part in (found.by_accuracy, found.by_npv)),
-                percent(found.prevalence[0]), "yes" if found.possible else "**no**",
-            ])  # fmt: skip
+            line = experiment.figures[network]
+            fit = implied(_CANCEROUS, line.health_accuracy / 100, line.health_sensitivity / 100, line.npv / 100)
+            lines.append(
+                [
+                    experiment.tables[1],
+                    title,
+                    *(
+                        f"{100 * part[0]:.1f} ({100 * part[1]:.1f} to {100 * part[2]:.1f})"
+                        for part in (fit.by_accuracy, fit.by_npv)
+                    ),
+                    percent(fit.prevalence[0]),
+                    "yes" if fit.possible else "**no**",
+                ]
+            )
     header = ["table", "network", "specificity by accuracy", "by NPV", "share that fits both", "can be"]
     return markdown(header, lines, 2)
-
-
-def classifiers_table(results: Record) -> str:
-    """What was trained."""
-    lines: list[Cells] = []
-    for record in results.get("classifiers") or ():
-        name = [NETWORKS[record["network"]], record["model"]]
-        if not done(record):
-            lines.append([*name, not_run(record), "", "", "", ""])
-            continue
-        rounds = record.get("rounds")
-        epochs = f"{len(rounds)} rounds" if rounds else f"{record['epochs']}, the {record['best']}. kept"
-        held = rounds[-1]["accuracy"] if rounds else record["validation_accuracy"]
-        lines.append([*name, f"{record['parameters']:,}", epochs, percent(held), percent(record.get("test_accuracy")),
-                      f"{record['seconds'] / 60:.1f}"])  # fmt: skip
-    header = ["network", "model", "parameters", "epochs", "validation accuracy", "test accuracy", "minutes"]
-    return markdown(header, lines, 2)
-
-
-def settings_table(results: Record) -> str:
-    """What the thesis did beside what this scale does."""
-    settings: dict[str, Any] = (results.get("meta") or {}).get("settings") or {}
-    if not settings:
-        return ""
-    networks, rounds = settings["networks"], settings["rounds"]
-    training = next(iter(networks.values()))["training"]
-    hardened = settings["hardened"]["training"]
-    many = settings["uap_images"]
-    lines = [
-        ["images", "as they are", " and ".join(sorted({f"{each['size']} px" for each in networks.values()}))],
-        *([NETWORKS[name], "ImageNet's weights, all its channels", _options(each["options"])]
-          for name, each in networks.items()),
-        ["training", f"{published.EPOCHS} epochs, batches of {published.BATCH_SIZE}, class weights",
-         f"{training['epochs']} epochs, batches of {training['batch_size']}, class weights; mirrored and shifted"],
-        ["adversarial retraining", f"{published.ROUNDS} rounds of {published.ROUND_EPOCHS} epochs on "
-         f"{published.ROUND_SHARE:.0%}", f"{rounds['rounds']} rounds of {rounds['epochs']} epochs on "
-         f"{rounds['share']:.0%}"],
-        ["UAP", "ART's; eps not given", f"fitted to {'all' if many is None else f'{many:,}'} training images; eps from "
-         "the sweep"],
-        ["WebP", "quality not given", "quality 50"],
-        ["hardened model", NOTHING, f"{NETWORKS[settings['hardened']['network']]}, {hardened['epochs']} epochs"],
-    ]  # fmt: skip
-    return markdown(["", "thesis", "here"], lines, 3)
-
-
-def _options(options: Record) -> str:
-    words = [f"{name.replace('_', ' ')} {value}" for name, value in options.items()]
-    return ", ".join([*words, *([] if "pretrained" in options else ["from scratch"])])
-
-
-def split_table(results: Record) -> str:
-    """The plain classifiers on both ways to deal images."""
-    lines: list[Cells] = []
-    for network, title in NETWORKS.items():
-        for model, called in (("plain", "by lesion"), ("plain-by-image", "by image, as in the thesis")):
-            record = find(results.get("classifiers"), network=network, model=model)
-            value = percent(record.get("test_accuracy")) if record is not None and done(record) else not_run(record)
-            lines.append([title, called, value])
-    return markdown(["network", "dealt", "accuracy on test images"], lines, 2)

@@ -68,25 +68,27 @@ def under_thresholds(
         ``fnr``, ``fnr_attacked``, ``specificity``, ``specificity_attacked``, each with ``_low`` and ``_high``.
     """
     positive = [test.classes.index(name) for name in positive_names]
-    held = probability(classifier, validation, positive)
+    on_validation = probability(classifier, validation, positive)
     ill_held = _ill(validation, positive)
     ill = _ill(test, positive)
     clean = probability(classifier, test, positive)
     attack = PGD(eps=eps, steps=steps, restarts=restarts, seed=seed)
     rows = []
     for allowed in MISSED:
-        threshold = min(max(float(held[ill_held].quantile(allowed)), 1e-6), 1 - 1e-6)
-        asked = PositiveOrNot(classifier, positive, threshold)
-        x_adv = attack(asked, test.x, ill.long())
-        attacked = Classifier(asked, ("negative", "positive"), shape=classifier.shape).predict(x_adv).argmax(1) == 1
+        threshold = min(max(float(on_validation[ill_held].quantile(allowed)), 1e-6), 1 - 1e-6)
+        question = PositiveOrNot(classifier, positive, threshold)
+        x_adv = attack(question, test.x, ill.long())
+        attacked = Classifier(question, ("negative", "positive"), shape=classifier.shape).predict(x_adv).argmax(1) == 1
         called = clean >= threshold
         # A point that fell on its own stays fallen: an attacker may leave an input as it is.
         missed, alarmed = ~called | ~attacked, called | attacked
         row: dict[str, Any] = {"allowed": allowed, "threshold": threshold}
         for name, hits, of in (
-            ("fnr", ~called, ill), ("fnr_attacked", missed, ill),
-            ("specificity", ~called, ~ill), ("specificity_attacked", ~alarmed, ~ill),
-        ):  # fmt: skip
+            ("fnr", ~called, ill),
+            ("fnr_attacked", missed, ill),
+            ("specificity", ~called, ~ill),
+            ("specificity_attacked", ~alarmed, ~ill),
+        ):
             row |= proportion(hits, of, test.groups).named(name)
         rows.append(row)
     return {"rows": rows, "eps": eps, "steps": steps, "restarts": restarts, "n": len(test), "ill": int(ill.sum())}

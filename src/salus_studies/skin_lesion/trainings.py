@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -17,13 +16,12 @@ from salus.hardening import retrain
 from salus.hardening.label_cleaning import ConfidentLearning, LabelFinds, without
 from salus.hardening.label_judgement import judge
 from salus.progress import console
-from salus.storage import digest
+from salus.storage import TrainingFolder, digest
+from salus.storage.trainings import Train
 from salus.training import Recipe, TrainingOptions, fit_classifier
 from salus_studies.frame.steps import Steps
 from salus_studies.skin_lesion import published
-from salus_studies.skin_lesion.scales import Scale
-
-Made = tuple[Classifier, dict[str, Any]]
+from salus_studies.skin_lesion.scales import LesionScale
 
 
 class Trainings:
@@ -38,7 +36,9 @@ class Trainings:
         device: where to train.
     """
 
-    def __init__(self, network: str, splits: Splits, scale: Scale, steps: Steps, *, seed: int, device: str) -> None:
+    def __init__(
+        self, network: str, splits: Splits, scale: LesionScale, steps: Steps, *, seed: int, device: str
+    ) -> None:
         self.network, self.splits, self.scale, self.steps = network, splits, scale, steps
         self.seed, self.device = seed, device
         self.spec = scale.networks[network]
@@ -60,51 +60,51 @@ class Trainings:
             share=share, source=published.POISONED_SOURCE, target=published.POISONED_TARGET, seed=self.seed
         )
         data = flips(self.splits.train)
-        made = self._classifier(f"poisoned-{share:g}", data, self.spec.training, self.scale.recipe)
-        return made, data
+        return self._classifier(f"poisoned-{share:g}", data, self.spec.training, self.scale.recipe), data
 
     def cleaned(self, share: float, poisoned: Dataset) -> tuple[Classifier | None, dict[str, Any]]:
         """Look for wrong labels, drop them, and train on the rest; returns what was found too."""
         search = ConfidentLearning(folds=self.scale.folds, seed=self.seed)
         name = f"cleaned-{share:g}"
-        folder = self.folder / name
-        found: list[LabelFinds] = []
 
         def find() -> dict[str, Any]:
-            found.append(
-                search.find(
-                    poisoned, self.splits.validation, self.network, replace(self.spec.training, seed=self.seed),
-                    model_options=dict(self.spec.options), folder=folder / "folds", device=self.device,
-                    log=console.print,
-                )
-            )  # fmt: skip
-            judged = judge(found[0], poisoned)
-            assert judged is not None  # noqa: S101 - labels were flipped
-            return {
-                "share": share, "flagged": found[0].flags.nonzero()[:, 0].tolist(), "flipped": judged.flipped,
-                **judged.recall.named("recall"), **judged.precision.named("precision"),
-            }  # fmt: skip
+            finds = search.find(
+                poisoned,
+                self.splits.validation,
+                self.network,
+                replace(self.spec.training, seed=self.seed),
+                model_options=dict(self.spec.options),
+                folder=self.folder / name / "folds",
+                device=self.device,
+                log=console.print,
+            )
+            facts: dict[str, Any] = {"share": share, "flagged": finds.flags.nonzero()[:, 0].tolist()}
+            if (judgement := judge(finds, poisoned)) is not None:
+                recall, precision = judgement.recall.named("recall"), judgement.precision.named("precision")
+                facts |= {"flipped": judgement.flipped, **recall, **precision}
+            return facts
 
         key = [self._key(poisoned, self.spec.training, self.scale.recipe), search.settings()]
-        finds = self.steps.do(f"{self.network}-finds-{share:g}", f"{self.network} finding labels", key, find)
-        if finds["status"] != "done":
-            self.reason = finds["reason"]
-            return None, finds
-        kept = without(poisoned, _finds(finds["flagged"], poisoned, search.name))
-        return self._classifier(name, kept, self.spec.training, self.scale.recipe), finds
+        record = self.steps.do(f"{self.network}-finds-{share:g}", f"{self.network} finding labels", key, find)
+        if record["status"] != "done":
+            self.reason = record["reason"]
+            return None, record
+        kept = without(poisoned, _finds(record["flagged"], poisoned, search.name))
+        return self._classifier(name, kept, self.spec.training, self.scale.recipe), record
 
     def retrained(self, name: str, attack: Attack, plain: Classifier) -> Classifier | None:
         """Retrain the plain classifier in rounds on copies made by an attack."""
         rounds = replace(self.scale.rounds, seed=self.seed)
 
-        def make(folder: Path) -> Made:
-            made, told = retrain(
-                plain, self.splits, attack, rounds, folder=folder / "rounds", device=self.device, log=console.print
+        def train(checkpoint: Path) -> tuple[Classifier, dict[str, Any]]:
+            folder = checkpoint.parent / "rounds"
+            classifier, history = retrain(
+                plain, self.splits, attack, rounds, folder=folder, device=self.device, log=console.print
             )
-            return made, {"rounds": told}
+            return classifier, {"parameters": _parameters(classifier), "rounds": history}
 
         key = [plain.fingerprint(), attack.name, asdict(attack), asdict(rounds), self._prints(self.splits.train)]
-        return self._made(f"retrained-{name}", f"retraining {name}", key, make)
+        return self._once(f"retrained-{name}", f"retraining {name}", key, train)
 
     def hardened(self) -> Classifier | None:
         """Train the model that is to hold."""
@@ -116,50 +116,49 @@ class Trainings:
     ) -> Classifier | None:
         """Train the network on some data from the start."""
         splits = splits or self.splits
-        options = replace(training, seed=self.seed)
 
-        def make(folder: Path) -> Made:
-            made, history = fit_classifier(
-                self.network, data, splits.validation, options, model_options=dict(self.spec.options), recipe=recipe,
-                checkpoint=folder / "training.checkpoint", device=self.device, log=console.print,
-            )  # fmt: skip
-            kept = history.epochs[history.best - 1]
-            return made, {
-                "epochs": len(history.epochs), "best": history.best, "images": len(data),
-                "validation_accuracy": kept.accuracy, "validation_macro_recall": kept.macro_recall,
-                "test_accuracy": _accuracy(made, splits.test),
+        def train(checkpoint: Path) -> tuple[Classifier, dict[str, Any]]:
+            classifier, history = fit_classifier(
+                self.network,
+                data,
+                splits.validation,
+                replace(training, seed=self.seed),
+                model_options=dict(self.spec.options),
+                recipe=recipe,
+                checkpoint=checkpoint,
+                device=self.device,
+                log=console.print,
+            )
+            best = history.epochs[history.best - 1]
+            return classifier, {
+                "parameters": _parameters(classifier),
+                "epochs": len(history.epochs),
+                "best": history.best,
+                "images": len(data),
+                "validation_accuracy": best.accuracy,
+                "validation_macro_recall": best.macro_recall,
+                "test_accuracy": _accuracy(classifier, splits.test),
                 "seconds_training": round(sum(epoch.seconds for epoch in history.epochs), 1),
-            }  # fmt: skip
+            }
 
-        return self._made(name, f"training {name.partition('-')[0]}", self._key(data, training, recipe), make)
+        return self._once(name, f"training {name.partition('-')[0]}", self._key(data, training, recipe), train)
 
-    def _made(self, name: str, kind: str, key: Any, make: Callable[[Path], Made]) -> Classifier | None:
+    def _once(self, name: str, kind: str, key: Any, train: Train) -> Classifier | None:
         """Make a classifier once, into a folder; None where the time does not allow it."""
-        folder = self.folder / name
-        made: list[Classifier] = []
-
-        def work() -> dict[str, Any]:
-            classifier, facts = make(folder)
-            classifier.save(folder)
-            (folder / "training.checkpoint").unlink(missing_ok=True)
-            made.append(classifier)
-            parameters = sum(weight.numel() for weight in classifier.parameters())
-            return {"network": self.network, "model": name, "parameters": parameters, **facts}
-
-        title = f"{self.network}-model-{name}"
-        if not (folder / "model.json").exists():
-            self.steps.forget(title)
+        place = TrainingFolder(self.folder / name, f"classifier {name}")
         blank = {"network": self.network, "model": name}
-        record = self.steps.do(title, f"{self.network} {kind}", key, work, blank=blank)
+        classifier, record = self.steps.train(
+            f"{self.network}-model-{name}", f"{self.network} {kind}", key, place, train, blank=blank
+        )
         self.records.append(record)
-        if record["status"] != "done":
+        if classifier is None:
             self.reason = record["reason"]
             return None
-        return (made[0] if made else Classifier.load(folder)).to(self.device)
+        return classifier.to(self.device)
 
     def _key(self, data: Dataset, training: TrainingOptions, recipe: Recipe) -> list[Any]:
-        return [self.network, dict(self.spec.options), asdict(training), recipe.describe(), self.seed,
-                self._prints(data)]  # fmt: skip
+        options = dict(self.spec.options)
+        return [self.network, options, asdict(training), recipe.describe(), self.seed, self._prints(data)]
 
     def _prints(self, data: Dataset) -> str:
         return digest([data.fingerprint(), self.splits.validation.fingerprint()])
@@ -170,6 +169,10 @@ def _finds(flagged: list[int], data: Dataset, method: str) -> LabelFinds:
     flags = torch.zeros(len(data), dtype=torch.bool)
     flags[flagged] = True
     return LabelFinds(flags, data.y, data.y.double(), method)
+
+
+def _parameters(classifier: Classifier) -> int:
+    return sum(weight.numel() for weight in classifier.parameters())
 
 
 def _accuracy(classifier: Classifier, data: Dataset) -> float:

@@ -42,24 +42,24 @@ class Control(Attack):
             OptionError: it is for signals or images alone.
         """
         if self.dimensions and x.ndim not in self.dimensions:
-            wanted = " or ".join(_KINDS[number] for number in self.dimensions)
-            raise OptionError(f"Control {self.name!r} is for {wanted}, not for {_KINDS.get(x.ndim, 'these data')}.")
+            kinds = " or ".join(_KINDS[number] for number in self.dimensions)
+            raise OptionError(f"Control {self.name!r} is for {kinds}, not for {_KINDS.get(x.ndim, 'these data')}.")
 
     def perturb(self, search: Search, start: Tensor | None) -> None:
         """Change every sample, inside the bounds and the mask."""
         x = search.ball.x
         self.suits(x)
-        changed = self.change(x, search.samples).to(x.dtype)
-        search.settle(search.ball.project(torch.where(changed.isfinite(), changed, x)))
+        point = self.change(x, search.samples).to(x.dtype)
+        search.settle(search.ball.project(torch.where(point.isfinite(), point, x)))
 
 
-def signal_to_noise(x: Tensor, changed: Tensor) -> Tensor:
+def signal_to_noise(x: Tensor, noisy: Tensor) -> Tensor:
     """Measure what a change amounts to, in dB ``[N]``: the power of x about its mean over that of the change."""
-    noise = (changed.double() - x.double()).flatten(1).square().mean(1)
+    noise = (noisy.double() - x.double()).flatten(1).square().mean(1)
     return 10 * (power(x) / noise.clamp_min(1e-300)).log10()
 
 
 def power(x: Tensor) -> Tensor:
     """Measure the power of signals about each channel's mean, float64 ``[N]``."""
-    wide = x.double()
-    return (wide - wide.mean(-1, keepdim=True)).flatten(1).square().mean(1)
+    x64 = x.double()
+    return (x64 - x64.mean(-1, keepdim=True)).flatten(1).square().mean(1)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import io
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from salus.attacks import draws
-from salus.attacks.ball import NormName
 from salus.attacks.controls.base import Control
-from salus.errors import OptionError
+from salus.attacks.settings import LargestEps, Norm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,8 +22,8 @@ class _OfImages(Control):
 
     dimensions: ClassVar[tuple[int, ...]] = (4,)
 
-    eps: float | None = None
-    norm: NormName = "l2"
+    eps: LargestEps = None
+    norm: Norm = "l2"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,12 +36,7 @@ class Blur(_OfImages):
 
     name: ClassVar[str] = "blur"
 
-    sigma: float = 0.7
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not (math.isfinite(self.sigma) and self.sigma > 0):
-            raise OptionError(f"Control {self.name!r}: sigma must be a number of pixels above 0, not {self.sigma}.")
+    sigma: Annotated[float, Field(gt=0, description="width of the blur, in pixels")] = 0.7
 
     def change(self, x: Tensor, samples: Tensor) -> Tensor:
         """Blur along each axis."""
@@ -49,9 +44,9 @@ class Blur(_OfImages):
         offsets = torch.arange(-reach, reach + 1, dtype=x.dtype, device=x.device)
         kernel = torch.exp(-0.5 * (offsets / self.sigma).square())
         kernel = (kernel / kernel.sum()).expand(x.shape[1], 1, -1)
-        wide = nn.functional.pad(x, [reach] * 4, mode="reflect")
-        wide = nn.functional.conv2d(wide, kernel[..., None, :], groups=x.shape[1])
-        return nn.functional.conv2d(wide, kernel[..., :, None], groups=x.shape[1])
+        image = nn.functional.pad(x, [reach] * 4, mode="reflect")
+        image = nn.functional.conv2d(image, kernel[..., None, :], groups=x.shape[1])
+        return nn.functional.conv2d(image, kernel[..., :, None], groups=x.shape[1])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,12 +59,7 @@ class JPEG(_OfImages):
 
     name: ClassVar[str] = "jpeg"
 
-    quality: int = 75
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 1 <= self.quality <= 95:
-            raise OptionError(f"Control {self.name!r}: quality must be from 1 to 95, not {self.quality}.")
+    quality: Annotated[int, Field(ge=1, le=95, description="quality of the JPEG")] = 75
 
     def change(self, x: Tensor, samples: Tensor) -> Tensor:
         """Store and read each picture again."""
@@ -77,11 +67,11 @@ class JPEG(_OfImages):
         coloured = x.shape[1] == 3
         pixels = (255 * (x - low) / (high - low)).round().clamp(0, 255).to(torch.uint8).cpu()
         pictures = pixels.permute(0, 2, 3, 1) if coloured else pixels.flatten(0, 1)
-        stored = torch.stack([self._stored(picture) for picture in pictures])
-        stored = stored.permute(0, 3, 1, 2) if coloured else stored.reshape(pixels.shape)
-        return low + stored.to(x) / 255 * (high - low)
+        decoded = torch.stack([self._round_trip(picture) for picture in pictures])
+        decoded = decoded.permute(0, 3, 1, 2) if coloured else decoded.reshape(pixels.shape)
+        return low + decoded.to(x) / 255 * (high - low)
 
-    def _stored(self, picture: Tensor) -> Tensor:
+    def _round_trip(self, picture: Tensor) -> Tensor:
         import numpy as np
         from PIL import Image
 
@@ -100,11 +90,7 @@ class Brightness(_OfImages):
 
     name: ClassVar[str] = "brightness"
 
-    amount: float = 0.05
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_amount(self.name, self.amount)
+    amount: Annotated[float, Field(gt=0, le=1, description="what is added, as a share of the range of values")] = 0.05
 
     def change(self, x: Tensor, samples: Tensor) -> Tensor:
         """Add it."""
@@ -121,21 +107,12 @@ class Contrast(_OfImages):
 
     name: ClassVar[str] = "contrast"
 
-    amount: float = 0.1
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_amount(self.name, self.amount)
+    amount: Annotated[float, Field(gt=0, le=1, description="by which share each channel is stretched")] = 0.1
 
     def change(self, x: Tensor, samples: Tensor) -> Tensor:
         """Stretch it."""
         centre = x.mean((-2, -1), keepdim=True)
         return x + _sign(self.seed, samples).to(x.dtype) * self.amount * (x - centre)
-
-
-def _check_amount(name: str, amount: float) -> None:
-    if not 0 < amount <= 1:
-        raise OptionError(f"Control {name!r}: amount must be above 0 and at most 1, not {amount}.")
 
 
 def _sign(seed: int, samples: Tensor) -> Tensor:

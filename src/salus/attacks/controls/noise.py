@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from salus.attacks import draws
@@ -25,7 +26,7 @@ class _Noise(Control):
         norm: measures it.
     """
 
-    eps: float
+    eps: Annotated[float, Field(ge=0, description="length of the noise, in the units of x")]
 
     @abstractmethod
     def draw(self, samples: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -34,8 +35,8 @@ class _Noise(Control):
     def change(self, x: Tensor, samples: Tensor) -> Tensor:
         """Add it."""
         noise = self.draw(samples, tuple(x.shape[1:])).double().flatten(1)
-        wide = x.double().flatten(1)
-        ahead, behind = self.bounds[1] - wide, wide - self.bounds[0]
+        x64 = x.double().flatten(1)
+        ahead, behind = self.bounds[1] - x64, x64 - self.bounds[0]
         ahead, behind = torch.where(noise < 0, behind, ahead), torch.where(noise < 0, ahead, behind)
         room = torch.maximum(ahead, behind)
         size = noise.abs()
@@ -44,8 +45,8 @@ class _Noise(Control):
         else:
             size = self._as_long(size, room)
         size = torch.minimum(size, room)
-        turned = torch.where((size > ahead) & (size <= behind), -noise.sign(), noise.sign())
-        return (wide + turned * size).reshape(x.shape)
+        signs = torch.where((size > ahead) & (size <= behind), -noise.sign(), noise.sign())
+        return (x64 + signs * size).reshape(x.shape)
 
     def _as_long(self, size: Tensor, room: Tensor) -> Tensor:
         """Scale sizes ``[N, D]`` so that what there is room for has length eps, by bisection of the factor."""

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Any
 
 from salus.attacks.controls.base import Control
 from salus.attacks.controls.images import JPEG, Blur, Brightness, Contrast
 from salus.attacks.controls.noise import GaussianNoise, UniformNoise
 from salus.attacks.controls.signals import BaselineWander, ElectrodeMotion, Gain, MainsHum, MuscleNoise, TimeShift
-from salus.errors import OptionError, nearest
-from salus.options import build, split_spec
+from salus.registry import Registry
 
-CONTROLS: dict[str, type[Control]] = {
-    cls.name: cls
-    for cls in (
-        UniformNoise, GaussianNoise,
-        BaselineWander, MainsHum, MuscleNoise, ElectrodeMotion, Gain, TimeShift,
-        Blur, JPEG, Brightness, Contrast,
-    )
-}  # fmt: skip
+_OWN: tuple[type[Control], ...] = (
+    UniformNoise,
+    GaussianNoise,
+    BaselineWander,
+    MainsHum,
+    MuscleNoise,
+    ElectrodeMotion,
+    Gain,
+    TimeShift,
+    Blur,
+    JPEG,
+    Brightness,
+    Contrast,
+)
+
+CONTROLS: Registry[type[Control]] = Registry("control", "salus.controls", {cls.name: cls for cls in _OWN}, Control)
 
 
 def parse_control(spec: str, **defaults: Any) -> Control:
@@ -28,9 +34,5 @@ def parse_control(spec: str, **defaults: Any) -> Control:
     Raises:
         OptionError: it or an option is unknown (the nearest names are given), or a value makes no sense.
     """
-    name, options = split_spec(spec, "control")
-    if name not in CONTROLS:
-        raise OptionError(f"Unknown control {name!r}; {nearest(name, CONTROLS)}")
-    known = {field.name for field in fields(CONTROLS[name])}
-    usual = {key: value for key, value in defaults.items() if key in known}
-    return build(CONTROLS[name], {**usual, **options}, f"control {name!r}")
+    control: Control = CONTROLS.parse(spec, **defaults)
+    return control

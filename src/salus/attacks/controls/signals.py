@@ -5,19 +5,22 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from salus.attacks import draws
-from salus.attacks.ball import NormName
 from salus.attacks.controls.base import Control, power
+from salus.attacks.settings import LargestEps, Norm
 from salus.errors import OptionError
+
+SampleRate = Annotated[float, Field(gt=0, description="sample rate in Hz")]
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Added(Control):
+class _SignalNoise(Control):
     """Noise added to signals ``[N, C, L]``, the same in all channels.
 
     Attributes:
@@ -26,14 +29,9 @@ class _Added(Control):
 
     dimensions: ClassVar[tuple[int, ...]] = (3,)
 
-    eps: float | None = None
-    norm: NormName = "l2"
-    snr: float = 18.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not math.isfinite(self.snr):
-            raise OptionError(f"Control {self.name!r}: snr must be a number of dB, not {self.snr}.")
+    eps: LargestEps = None
+    norm: Norm = "l2"
+    snr: Annotated[float, Field(description="power of the signal over that of the noise, in dB")] = 18.0
 
     @abstractmethod
     def noise(self, x: Tensor, samples: Tensor) -> Tensor:
@@ -42,25 +40,20 @@ class _Added(Control):
     def change(self, x: Tensor, samples: Tensor) -> Tensor:
         """Scale the noise to the ratio and add it."""
         noise = self.noise(x, samples).double().expand(x.shape)
-        own = noise.flatten(1).square().mean(1)
-        scale = (power(x) / own.clamp_min(1e-300) * 10 ** (-self.snr / 10)).sqrt()
-        return x + scale[:, None, None] * torch.where(own > 0, scale.new_ones(()), 0.0)[:, None, None] * noise
+        strength = noise.flatten(1).square().mean(1)
+        scale = (power(x) / strength.clamp_min(1e-300) * 10 ** (-self.snr / 10)).sqrt()
+        return x + scale[:, None, None] * torch.where(strength > 0, scale.new_ones(()), 0.0)[:, None, None] * noise
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Timed(_Added):
+class _TimedNoise(_SignalNoise):
     """Noise that depends on time.
 
     Attributes:
         fs: sample rate in Hz.
     """
 
-    fs: float = 360.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not (math.isfinite(self.fs) and self.fs > 0):
-            raise OptionError(f"Control {self.name!r}: fs must be a sample rate in Hz above 0, not {self.fs}.")
+    fs: SampleRate = 360.0
 
     def time(self, x: Tensor) -> Tensor:
         """Return the seconds of each value, float64 ``[L]``."""
@@ -68,7 +61,7 @@ class _Timed(_Added):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BaselineWander(_Timed):
+class BaselineWander(_TimedNoise):
     """Breathing and slow drift: five sinusoids between 0.05 and 0.5 Hz."""
 
     name: ClassVar[str] = "baseline-wander"
@@ -81,7 +74,7 @@ class BaselineWander(_Timed):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MainsHum(_Timed):
+class MainsHum(_TimedNoise):
     """The mains, with a tenth of its third harmonic.
 
     Attributes:
@@ -90,14 +83,13 @@ class MainsHum(_Timed):
 
     name: ClassVar[str] = "mains-hum"
 
-    hz: float = 50.0
+    hz: Annotated[float, Field(gt=0, description="frequency of the mains, below half the sample rate")] = 50.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.hz < self.fs / 2:
+        if self.hz >= self.fs / 2:
             raise OptionError(
-                f"Control {self.name!r}: hz must be above 0 and below half the sample rate, {self.fs / 2:g}, "
-                f"not {self.hz:g}."
+                f"Control {self.name!r}: hz must be below half the sample rate, {self.fs / 2:g}, not {self.hz:g}."
             )
 
     def noise(self, x: Tensor, samples: Tensor) -> Tensor:
@@ -111,15 +103,12 @@ class MainsHum(_Timed):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MuscleNoise(_Timed):
+class MuscleNoise(_TimedNoise):
     """Electromyographic noise: white noise between 20 and 150 Hz, in each channel its own."""
 
     name: ClassVar[str] = "muscle-noise"
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.fs <= 40:
-            raise OptionError(f"Control {self.name!r}: at {self.fs:g} Hz nothing above 20 Hz can be recorded.")
+    fs: Annotated[float, Field(gt=40, description="sample rate in Hz; at 40 nothing above 20 is recorded")] = 360.0
 
     def noise(self, x: Tensor, samples: Tensor) -> Tensor:
         """Filter white noise."""
@@ -131,7 +120,7 @@ class MuscleNoise(_Timed):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ElectrodeMotion(_Timed):
+class ElectrodeMotion(_TimedNoise):
     """An electrode that moves: two jumps of the baseline at random times, each dying away in 0.1 to 0.4 s."""
 
     name: ClassVar[str] = "electrode-motion"
@@ -147,7 +136,7 @@ class ElectrodeMotion(_Timed):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gain(_Added):
+class Gain(_SignalNoise):
     """A recorder that amplifies more, or less: each channel is stretched about its mean."""
 
     name: ClassVar[str] = "gain"
@@ -171,16 +160,10 @@ class TimeShift(Control):
     name: ClassVar[str] = "time-shift"
     dimensions: ClassVar[tuple[int, ...]] = (3,)
 
-    eps: float | None = None
-    norm: NormName = "l2"
-    ms: float = 10.0
-    fs: float = 360.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for option in ("ms", "fs"):
-            if not (math.isfinite(getattr(self, option)) and getattr(self, option) > 0):
-                raise OptionError(f"Control {self.name!r}: {option} must be above 0, not {getattr(self, option)}.")
+    eps: LargestEps = None
+    norm: Norm = "l2"
+    ms: Annotated[float, Field(gt=0, description="how much, in milliseconds")] = 10.0
+    fs: SampleRate = 360.0
 
     def change(self, x: Tensor, samples: Tensor) -> Tensor:
         """Shift by a part of a sample too, between neighbours in a straight line."""

@@ -6,7 +6,7 @@ import time
 import warnings
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, ClassVar
 
@@ -15,8 +15,9 @@ from torch import Tensor
 
 from salus.attacks.base import Attack
 from salus.attacks.peers.isolation import isolated, seed_of
-from salus.attacks.peers.victim import Answers, Victim, View
+from salus.attacks.peers.victim import Answers, PeerView, Victim
 from salus.attacks.search import Search
+from salus.attacks.settings import LargestEps
 from salus.errors import ModelError, OptionError
 
 #: How the libraries call what every attack of ours has.
@@ -56,9 +57,9 @@ class PeerAttack(Attack):
     own: ClassVar[frozenset[str]]
     defaults: ClassVar[Mapping[str, Any]]
     #: The library is told eps, so that a point further away is a mistake of its own.
-    told: ClassVar[bool]
+    takes_eps: ClassVar[bool]
     #: It attacks one sample after the other anyway.
-    one_by_one: ClassVar[bool] = False
+    sample_by_sample: ClassVar[bool] = False
     answers: ClassVar[Answers] = "logits"
     #: It takes square images alone.
     folded: ClassVar[bool] = False
@@ -68,7 +69,7 @@ class PeerAttack(Attack):
     #: What is possible around the library though its constructor has no such option.
     extra_words: ClassVar[frozenset[str]] = frozenset()
 
-    eps: float | None = None
+    eps: LargestEps = None
 
     @classmethod
     @abstractmethod
@@ -78,7 +79,7 @@ class PeerAttack(Attack):
     @classmethod
     @abstractmethod
     def facts(cls, theirs: Any, takes: frozenset[str]) -> dict[str, Any]:
-        """Say what kind of attack it is: ``norms``, ``knowledge``, ``told``, ``closest`` and what else differs."""
+        """Say what kind of attack it is: ``norms``, ``knowledge``, ``takes_eps``, ``closest`` and what else differs."""
 
     @classmethod
     def module(cls, name: str) -> Any:
@@ -96,31 +97,19 @@ class PeerAttack(Attack):
                 f"{cls.library} cannot be imported ({error}); install it: pip install 'salus[bench]'"
             ) from error
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in self.own:
-            value = getattr(self, name)
-            if type(self.defaults.get(name)) is int and not isinstance(value, (int, float)):
-                raise OptionError(f"{self.title}: {name}={value!r} will not do: it must be a number.")
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # Its class is made at run time: a copy elsewhere makes it again from its name.
-        values = {field.name: getattr(self, field.name) for field in fields(self) if field.init}
-        return _again, (self.name, values)
-
     @abstractmethod
-    def generate(self, victim: Victim, seen: Tensor, y: Tensor, *, targeted: bool, seed: int) -> Tensor:
+    def generate(self, victim: Victim, images: Tensor, y: Tensor, *, targeted: bool, seed: int) -> Tensor:
         """Run the library.
 
         Args:
             victim: the model, as the library sees it.
-            seen: clean samples ``[N, C, H, W]``, float32 in 0 to 1.
+            images: clean samples ``[N, C, H, W]``, float32 in 0 to 1.
             y: labels, or targets ``[N]``.
             targeted: y are targets.
             seed: for libraries that seed themselves.
 
         Returns:
-            What it made of them, shaped like ``seen``.
+            What it made of them, shaped like ``images``.
         """
 
     def perturb(self, search: Search, start: Tensor | None) -> None:
@@ -129,20 +118,20 @@ class PeerAttack(Attack):
             raise OptionError(f"{self.title} takes no start.")
         if self.knowledge == "answers":  # libraries would seek the way back to the right label
             search.select(~search.ask(search.ball.x, search.rows))
-        groups = search.rows.split(1 if self.one_by_one else max(len(search), 1))
-        view = View(tuple(search.ball.x.shape[1:]), self.bounds, self.folded)
-        found = [self._attempt(search, rows, view, len(groups) - k) for k, rows in enumerate(groups) if len(rows)]
-        if found:
-            points, outside = (torch.cat(column) for column in zip(*found, strict=True))
+        groups = search.rows.split(1 if self.sample_by_sample else max(len(search), 1))
+        view = PeerView(tuple(search.ball.x.shape[1:]), self.bounds, self.folded)
+        attempts = [self._attempt(search, rows, view, len(groups) - k) for k, rows in enumerate(groups) if len(rows)]
+        if attempts:
+            points, outside = (torch.cat(column) for column in zip(*attempts, strict=True))
             search.corrected[search.rows] = outside
             search.settle(points)
 
-    def _attempt(self, search: Search, rows: Tensor, view: View, left: int) -> tuple[Tensor, Tensor]:
+    def _attempt(self, search: Search, rows: Tensor, view: PeerView, attempts: int) -> tuple[Tensor, Tensor]:
         """Attack these samples; return points inside the ball and where they had to be brought back."""
         deadline = search.deadline
         if deadline is not None:  # its share of the time that is left
             now = time.monotonic()
-            deadline = now + max(deadline - now, 0.0) / left
+            deadline = now + max(deadline - now, 0.0) / attempts
         decision = self.knowledge == "answers"
         victim = Victim(
             search,
@@ -155,12 +144,12 @@ class PeerAttack(Attack):
         ball, y = victim.ball, search.batch_y[rows]
         if decision:  # class 1 is a success, whatever that means to the objective
             y = torch.zeros_like(y)
-        seen = view.show(ball.x)
+        images = view.show(ball.x)
         seed = seed_of(self.seed, int(search.batch_samples[rows[0]]))
         try:
             with isolated(seed), torch.enable_grad():
-                made = self.generate(
-                    victim, seen.clone(), y, targeted=self.targeted and not decision, seed=seed
+                output = self.generate(
+                    victim, images.clone(), y, targeted=self.targeted and not decision, seed=seed
                 ).detach()
         except OptionError:
             raise
@@ -169,19 +158,19 @@ class PeerAttack(Attack):
                 return ball.project(victim.nearest), torch.zeros_like(y, dtype=torch.bool)
             if victim.failure is not None:  # the model's own
                 raise victim.failure from None
-            raise ModelError(f"{self.title} failed: {said(error)}") from error
-        if made.shape != seen.shape:
-            raise ModelError(f"{self.title} returned {list(made.shape)} for {list(seen.shape)}.")
-        return self._brought_back(victim, seen, made.to(seen.device).float())
+            raise ModelError(f"{self.title} failed: {message(error)}") from error
+        if output.shape != images.shape:
+            raise ModelError(f"{self.title} returned {list(output.shape)} for {list(images.shape)}.")
+        return self._bring_back(victim, images, output.to(images.device).float())
 
-    def _brought_back(self, victim: Victim, seen: Tensor, made: Tensor) -> tuple[Tensor, Tensor]:
+    def _bring_back(self, victim: Victim, images: Tensor, output: Tensor) -> tuple[Tensor, Tensor]:
         ball = victim.ball
-        finite = made.isfinite()
-        point = victim.view.moved(ball.x, seen, torch.where(finite, made, seen))
+        finite = output.isfinite()
+        point = victim.view.move(ball.x, images, torch.where(finite, output, images))
         slack = 1e-5 * victim.view.width  # float32 rounds
         outside = ~finite.flatten(1).all(1)
-        outside |= ((made < -1e-5) | (made > 1 + 1e-5)).flatten(1).any(1)
-        if self.told and self.eps is not None:
+        outside |= ((output < -1e-5) | (output > 1 + 1e-5)).flatten(1).any(1)
+        if self.takes_eps and self.eps is not None:
             outside |= ball.distance(point) > self.eps * (1 + 1e-4) + slack
         return ball.project(point), outside
 
@@ -193,7 +182,7 @@ class PeerAttack(Attack):
         )
         return 4 if reads_four else 0
 
-    def constructed(self, options: Mapping[str, Any], *first: Any) -> Any:
+    def construct(self, options: Mapping[str, Any], *first: Any) -> Any:
         """Make the library's attack.
 
         Raises:
@@ -202,7 +191,7 @@ class PeerAttack(Attack):
         try:
             return self.theirs(*first, **options)
         except (TypeError, ValueError, AssertionError, NotImplementedError) as error:
-            raise OptionError(f"{self.title} cannot be made: {said(error)}") from error
+            raise OptionError(f"{self.title} cannot be made: {message(error)}") from error
 
     def settings(self, *, eps: float | None, norm: Any) -> dict[str, Any]:
         """Give the library's constructor its options, in its own words and units.
@@ -212,7 +201,7 @@ class PeerAttack(Attack):
             norm: the norm as the library calls it.
         """
         own = {name: getattr(self, name) for name in self.own}
-        given = {
+        changes = {
             name: value for name, value in own.items() if name not in self.defaults or value != self.defaults[name]
         }
         ours: dict[str, Any] = {"verbose": False} if "verbose" in self.takes else {}
@@ -223,7 +212,7 @@ class PeerAttack(Attack):
             value = getattr(self, word, None)
             if word not in self.own:
                 ours |= self._as(value / self._width if value and word == "step_size" else value, names)
-        return ours | given
+        return ours | changes
 
     @property
     def _width(self) -> float:
@@ -235,20 +224,14 @@ class PeerAttack(Attack):
         return {} if name is None or value is None else {name: value}
 
     def _in_ratio(self, eps: float) -> dict[str, float]:
-        known = self.defaults.get("eps")
-        if not known:
+        usual = self.defaults.get("eps")
+        if not usual:
             return {}
         steps = {name: self.defaults.get(name) for name in WORDS["step_size"]}
-        return {name: value / known * eps for name, value in steps.items() if value}
+        return {name: value / usual * eps for name, value in steps.items() if value}
 
 
-def said(error: Exception) -> str:
+def message(error: Exception) -> str:
     """Give another library's message as the end of a sentence."""
     text = " ".join(str(error).split()).rstrip(".")
     return f"{type(error).__name__}{': ' if text else ''}{text[:300]}."
-
-
-def _again(name: str, values: dict[str, Any]) -> PeerAttack:
-    from salus.attacks.peers.names import peer_class
-
-    return peer_class(name)(**values)

@@ -29,7 +29,7 @@ _KNOWLEDGE: dict[str, Knowledge] = {
     "ZooAttack": "logits",
 }
 #: They loop over the samples themselves.
-_ONE_BY_ONE = {"BoundaryAttack", "GeoDA", "HopSkipJump", "ShadowAttack", "SignOPTAttack", "SimBA"}
+_SAMPLE_BY_SAMPLE = {"BoundaryAttack", "GeoDA", "HopSkipJump", "ShadowAttack", "SignOPTAttack", "SimBA"}
 #: They refuse any other batch_size.
 _SINGLE = {"ShadowAttack", "SimBA"}
 _PROBABILITIES = {"SimBA", "VirtualAdversarialMethod"}
@@ -88,14 +88,14 @@ class ArtAttack(PeerAttack):
         return {
             "norms": norms,
             "knowledge": _KNOWLEDGE.get(name, "gradients"),
-            "told": "eps" in takes,
+            "takes_eps": "eps" in takes,
             "closest": "eps" not in takes,
-            "one_by_one": name in _ONE_BY_ONE,
+            "sample_by_sample": name in _SAMPLE_BY_SAMPLE,
             "answers": "probabilities" if name in _PROBABILITIES else "logits",
             "folded": name in _SQUARE_IMAGES,
         }
 
-    def generate(self, victim: Victim, seen: Tensor, y: Tensor, *, targeted: bool, seed: int) -> Tensor:
+    def generate(self, victim: Victim, images: Tensor, y: Tensor, *, targeted: bool, seed: int) -> Tensor:
         """Run the attack on NumPy arrays."""
         from art.estimators.classification import PyTorchClassifier
 
@@ -103,10 +103,10 @@ class ArtAttack(PeerAttack):
         estimator = PyTorchClassifier(
             victim,
             loss=nn.CrossEntropyLoss(),
-            input_shape=tuple(seen.shape[1:]),
+            input_shape=tuple(images.shape[1:]),
             nb_classes=classes,
             clip_values=(0.0, 1.0),
-            device_type="gpu" if seen.is_cuda else "cpu",
+            device_type="gpu" if images.is_cuda else "cpu",
         )
         eps = None if self.eps is None else self.eps / self._width
         options = self.settings(eps=eps, norm=np.inf if self.norm == "linf" else 2)
@@ -116,6 +116,6 @@ class ArtAttack(PeerAttack):
             raise OptionError(f"{self.title} cannot aim for a class; leave targeted out.")
         if "batch_size" in self.takes:
             options["batch_size"] = 1 if self.theirs.__name__ in _SINGLE else self.batch_size
-        attack = self.constructed(options, estimator)
+        attack = self.construct(options, estimator)
         labels = np.eye(classes, dtype=np.float32)[y.cpu().numpy()]
-        return torch.from_numpy(np.asarray(attack.generate(x=seen.cpu().numpy(), y=labels), dtype=np.float32))
+        return torch.from_numpy(np.asarray(attack.generate(x=images.cpu().numpy(), y=labels), dtype=np.float32))

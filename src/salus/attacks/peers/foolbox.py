@@ -72,27 +72,27 @@ class FoolboxAttack(PeerAttack):
             "knowledge": ("answers" if "Repeated" in name else "nothing")
             if noise
             else _KNOWLEDGE.get(name, "gradients"),
-            "told": fixed,
+            "takes_eps": fixed,
             "closest": not fixed,
         }
 
-    def generate(self, victim: Victim, seen: Tensor, y: Tensor, *, targeted: bool, seed: int) -> Tensor:
+    def generate(self, victim: Victim, images: Tensor, y: Tensor, *, targeted: bool, seed: int) -> Tensor:
         """Run the attack; what it clipped itself is left aside, for the ball does that."""
         from foolbox import distances
         from foolbox.criteria import Misclassification, TargetedMisclassification
         from foolbox.models.pytorch import PyTorchModel
 
-        if self.eps is None and self.told:
+        if self.eps is None and self.takes_eps:
             raise OptionError(f"{self.title} needs eps: write eps=VALUE.")
         eps = None if self.eps is None else self.eps / self._width
         options = self.settings(eps=None, norm=self.norm)
         if "distance" in self.takes:
             options["distance"] = distances.linf if self.norm == "linf" else distances.l2
-        attack = self.constructed(options)
+        attack = self.construct(options)
         if getattr(self, "restarts", None):
             attack = attack.repeat(self.restarts)  # type: ignore[attr-defined]
-        model = PyTorchModel(victim, bounds=(0, 1), device=seen.device)
+        model = PyTorchModel(victim, bounds=(0, 1), device=images.device)
         goal = TargetedMisclassification(y) if targeted else Misclassification(y)
-        raw, _, _ = attack(model, seen, goal, epsilons=eps)
-        made: Tensor = raw
-        return made
+        raw, _, _ = attack(model, images, goal, epsilons=eps)
+        output: Tensor = raw
+        return output

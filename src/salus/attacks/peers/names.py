@@ -7,12 +7,14 @@ import inspect
 from dataclasses import field, fields, make_dataclass
 from importlib import import_module
 from importlib.metadata import version
-from typing import Any
+from typing import Annotated, Any
 
-from salus.attacks.ball import NormName
+from pydantic import Field
+
 from salus.attacks.peers.adapter import WORDS, PeerAttack
+from salus.attacks.settings import Norm
 from salus.errors import OptionError, nearest
-from salus.options import split_spec
+from salus.options import Words, split_spec
 
 #: Library -> the adapter's class.
 LIBRARIES = {
@@ -22,8 +24,13 @@ LIBRARIES = {
 }
 
 _NORMS = {"2": "l2", "inf": "linf"}
-#: Many a default is written as 1 and means 1.0, so that whole numbers are checked by the adapter.
-_TYPES: dict[type, Any] = {bool: bool, int: Any, float: float, str: str}
+#: What an option may be, by the type of its default: many a default is written as 1 and means 1.0.
+_TYPES: dict[type, Any] = {bool: bool, int: Annotated[int | float, Words("a number")], float: float, str: str}
+_WORD_TYPES: dict[str, Any] = {
+    "steps": Annotated[int | None, Field(description="how many steps it takes; none for the library's own")],
+    "step_size": Annotated[float | None, Field(description="length of a step in the units of x; none in ratio to eps")],
+    "restarts": Annotated[int | None, Field(description="how many starts it takes; none for the library's own")],
+}
 #: The model, what the adapters set themselves, and what is pointless in an audit.
 _LEFT_OUT = {"model", "classifier", "estimator", "distance", "n_classes", "summary_writer", "tensorboard", "verbose"}
 
@@ -42,8 +49,8 @@ def split_peer(spec: str) -> tuple[str, dict[str, Any]]:
         rest = f"{rest[:comma]}:{rest[comma + 1 :]}"
     attack, options = split_spec(rest, "attack")
     if "norm" in options:
-        written = str(options["norm"]).lower().lstrip(".")
-        options["norm"] = _NORMS.get(written, written)
+        norm = str(options["norm"]).lower().lstrip(".")
+        options["norm"] = _NORMS.get(norm, norm)
     return f"{library.strip()}:{attack}", options
 
 
@@ -56,7 +63,7 @@ def peer_class(name: str) -> type[PeerAttack]:
     Raises:
         OptionError: there is no such attack, or the library is not installed.
     """
-    library, _, wanted = name.partition(":")
+    library, _, attack = name.partition(":")
     if library not in LIBRARIES:
         raise OptionError(f"Unknown library {library!r} in attack {name!r}; {nearest(library, LIBRARIES)}")
     adapter: type[PeerAttack] = getattr(import_module(f"salus.attacks.peers.{library}"), LIBRARIES[library])
@@ -64,16 +71,16 @@ def peer_class(name: str) -> type[PeerAttack]:
     by_ending = {
         key.lower().removesuffix(ending): key for ending in ("method", "attack", "") for key in sorted(catalogue)
     }
-    key = wanted if wanted in catalogue else by_ending.get(wanted.lower())
+    key = attack if attack in catalogue else by_ending.get(attack.lower())
     if key is None:
-        near = nearest(wanted, catalogue)
+        near = nearest(attack, catalogue)
         near = near if near.startswith("did") else f"it has {len(catalogue)}, such as {', '.join(adapter.examples)}."
         raise OptionError(f"Unknown attack {name!r}; {near}")
-    return _made(adapter, f"{library}:{key}", catalogue[key])
+    return _adapter_class(adapter, f"{library}:{key}", catalogue[key])
 
 
 @functools.cache
-def _made(adapter: type[PeerAttack], name: str, theirs: Any) -> type[PeerAttack]:
+def _adapter_class(adapter: type[PeerAttack], name: str, theirs: Any) -> type[PeerAttack]:
     """Make a dataclass whose fields are ours and the constructor's options with the library's own defaults."""
     parameters = [
         parameter
@@ -88,25 +95,26 @@ def _made(adapter: type[PeerAttack], name: str, theirs: Any) -> type[PeerAttack]
         for word, names in WORDS.items()
         if word not in takes and (takes & set(names) or word in adapter.extra_words)
     ]
-    installed = version(adapter.distribution)
-    made: list[Any] = [
-        ("norm", NormName, field(default=facts["norms"][0])),
-        *(_field(parameter) for parameter in own),
-        *((word, (float if word == "step_size" else int) | None, field(default=None)) for word in words),
-        ("library_version", str, field(default=installed, init=False)),
+    release = version(adapter.distribution)
+    options: list[Any] = [
+        ("norm", Norm, field(default=facts["norms"][0])),
+        *(_field(parameter, adapter.library) for parameter in own),
+        *((word, _WORD_TYPES[word], field(default=None)) for word in words),
+        ("library_version", str, field(default=release, init=False)),
     ]
     space = {
         **facts,
         "name": name,
-        "paper": f"{adapter.library} {installed}",
+        "paper": f"{adapter.library} {release}",
         "theirs": theirs,
         "takes": takes,
         "own": frozenset(parameter.name for parameter in own),
         "defaults": {p.name: p.default for p in parameters if p.default is not p.empty},
         "__module__": adapter.__module__,
+        "__reduce__": _reduced,
         "__doc__": f"{theirs.__module__}.{theirs.__qualname__} behind :class:`PeerAttack`.",
     }
-    return make_dataclass(name, made, bases=(adapter,), namespace=space, frozen=True, kw_only=True)
+    return make_dataclass(name, options, bases=(adapter,), namespace=space, frozen=True, kw_only=True)
 
 
 def _is_option(parameter: inspect.Parameter, adapter: type[PeerAttack]) -> bool:
@@ -117,7 +125,18 @@ def _is_option(parameter: inspect.Parameter, adapter: type[PeerAttack]) -> bool:
     return default is parameter.empty or default is None or type(default) in _TYPES
 
 
-def _field(parameter: inspect.Parameter) -> tuple[Any, ...]:
+def _field(parameter: inspect.Parameter, library: str) -> tuple[Any, ...]:
+    kind: Any = Annotated[_TYPES.get(type(parameter.default), Any), Field(description=f"as {library} has it")]
     if parameter.default is parameter.empty:
-        return parameter.name, Any
-    return parameter.name, _TYPES.get(type(parameter.default), Any), field(default=parameter.default)
+        return parameter.name, kind
+    return parameter.name, kind, field(default=parameter.default)
+
+
+def _reduced(attack: PeerAttack) -> tuple[Any, ...]:
+    """Say how to copy an attack elsewhere: its class is made at run time, so it is made again from its name."""
+    values = {each.name: getattr(attack, each.name) for each in fields(attack) if each.init}
+    return _again, (attack.name, values)
+
+
+def _again(name: str, values: dict[str, Any]) -> PeerAttack:
+    return peer_class(name)(**values)

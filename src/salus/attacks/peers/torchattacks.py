@@ -49,16 +49,16 @@ class TorchattacksAttack(PeerAttack):
     def facts(cls, theirs: Any, takes: frozenset[str]) -> dict[str, Any]:
         """Say what kind of attack it is."""
         name = theirs.__name__
-        told = bool(takes & {"eps", "max_epsilon"})
-        norms: tuple[str, ...] = ("linf",) if told and "norm" not in takes else ("linf", "l2")
+        takes_eps = bool(takes & {"eps", "max_epsilon"})
+        norms: tuple[str, ...] = ("linf",) if takes_eps and "norm" not in takes else ("linf", "l2")
         return {
             "norms": ("l2",) if name in _L2 else norms,
             "knowledge": _KNOWLEDGE.get(name, "gradients"),
-            "told": told,
-            "closest": not told,
+            "takes_eps": takes_eps,
+            "closest": not takes_eps,
         }
 
-    def generate(self, victim: Victim, seen: Tensor, y: Tensor, *, targeted: bool, seed: int) -> Tensor:
+    def generate(self, victim: Victim, images: Tensor, y: Tensor, *, targeted: bool, seed: int) -> Tensor:
         """Run the attack."""
         eps = None if self.eps is None else self.eps / self._width
         options = self.settings(eps=eps, norm="Linf" if self.norm == "linf" else "L2")
@@ -66,10 +66,10 @@ class TorchattacksAttack(PeerAttack):
             options["seed"] = seed
         if "n_classes" in self.takes:
             options["n_classes"] = victim.classes
-        attack = self.constructed(options, victim)
+        attack = self.construct(options, victim)
         if targeted:
             if "targeted" not in attack.supported_mode:
                 raise OptionError(f"{self.title} cannot aim for a class; leave targeted out.")
             attack.set_mode_targeted_by_label(quiet=True)
-        made: Tensor = attack(seen, y)
-        return made
+        output: Tensor = attack(images, y)
+        return output

@@ -19,7 +19,7 @@ Answers = Literal["logits", "probabilities", "success"]
 
 
 @dataclass(frozen=True)
-class View:
+class PeerView:
     """How a library sees samples: as images ``[N, C, H, W]`` of float32 values in 0 to 1.
 
     Signals become images of height 1, and tables such images of one channel. ``folded`` ones become square,
@@ -56,16 +56,16 @@ class View:
         scaled = x if self.bounds == (0.0, 1.0) else (x.double() - self.bounds[0]) / self.width
         return self._reshape(scaled.float().clamp(0, 1))
 
-    def read(self, seen: Tensor, dtype: torch.dtype) -> Tensor:
+    def read(self, images: Tensor, dtype: torch.dtype) -> Tensor:
         """Turn what the library made ``[N, C, H, W]`` into samples ``[N, ...]``; differentiable."""
         channels, height, width = self.image
-        flat = seen.reshape(len(seen), channels, height * width)
-        values = flat[..., : math.prod(self.shape) // channels].reshape(len(seen), *self.shape).to(dtype)
+        flat = images.reshape(len(images), channels, height * width)
+        values = flat[..., : math.prod(self.shape) // channels].reshape(len(images), *self.shape).to(dtype)
         return values if self.bounds == (0.0, 1.0) else values * self.width + self.bounds[0]
 
-    def moved(self, x: Tensor, before: Tensor, after: Tensor) -> Tensor:
+    def move(self, x: Tensor, before: Tensor, after: Tensor) -> Tensor:
         """Change samples as the library changed what it saw; what it left alone stays bit by bit."""
-        plain = View(self.shape, (0.0, 1.0), self.folded)
+        plain = PeerView(self.shape, (0.0, 1.0), self.folded)
         change = plain.read(after, torch.float64) - plain.read(before, torch.float64)
         return (x.double() + change * self.width).to(x.dtype)
 
@@ -102,7 +102,7 @@ class Victim(nn.Module):
         self,
         search: Search,
         rows: Tensor,
-        view: View,
+        view: PeerView,
         *,
         answers: Answers = "logits",
         least: int = 0,
@@ -125,14 +125,14 @@ class Victim(nn.Module):
         self._still = still if bool(still.any()) else None
         self.eval()
 
-    def forward(self, seen: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         """Answer ``[M, C, H, W]`` with ``[M, K]``.
 
         Raises:
             BudgetSpent: no more queries or time are allowed.
         """
         x = self.ball.x
-        points = self.view.read(seen.to(x.device), x.dtype)
+        points = self.view.read(images.to(x.device), x.dtype)
         whose = self._whose(points)
         # Where a library has lost its way, its neighbours shall not suffer.
         points = torch.where(points.isfinite(), points, x[whose])
@@ -140,14 +140,14 @@ class Victim(nn.Module):
             points = torch.where(self._still[whose], x[whose], points)
         self._spend(whose)
         rows = self.rows[whose]
-        outputs = self._guarded(lambda: self._answer(points, rows, whose))
+        outputs = self._with_failure(lambda: self._answer(points, rows, whose))
         if outputs.requires_grad:
             self._count_backward(outputs, rows)
         return outputs
 
     def _answer(self, points: Tensor, rows: Tensor, whose: Tensor) -> Tensor:
         evaluation = self.search.answer(points, rows)
-        if self.search.allowed is not None or self.deadline is not None:
+        if self.search.budget is not None or self.deadline is not None:
             self._remember(points.detach(), whose, evaluation.success)
         if self.answers == "success":
             won = evaluation.success
@@ -163,7 +163,7 @@ class Victim(nn.Module):
     def _count_classes(self) -> int:
         return self.search.answer(self.ball.x[:1], self.rows[:1]).logits.shape[1]
 
-    def _guarded(self, answer: Callable[[], Tensor]) -> Tensor:
+    def _with_failure(self, answer: Callable[[], Tensor]) -> Tensor:
         try:
             return answer()
         except Exception as error:
@@ -179,12 +179,12 @@ class Victim(nn.Module):
         return torch.cdist(points.detach().flatten(1), x.flatten(1)).argmin(1)
 
     def _spend(self, whose: Tensor) -> None:
-        asked = torch.bincount(whose, minlength=len(self.rows))
+        counts = torch.bincount(whose, minlength=len(self.rows))
         self.spent |= self.deadline is not None and time.monotonic() > self.deadline
-        self.spent |= bool((asked > self.search.left(self.rows)).any())
+        self.spent |= bool((counts > self.search.left(self.rows)).any())
         if self.spent:
             raise BudgetSpent
-        self.search.queries[self.rows] += asked
+        self.search.queries[self.rows] += counts
 
     def _count_backward(self, outputs: Tensor, rows: Tensor) -> None:
         counted = False

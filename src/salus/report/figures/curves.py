@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from salus.figures.style import INK, MUTED, PALETTE, axes, inline, shorten, spread, style
 from salus.report import words
 from salus.report.run_folder import Line, Record
+from salus.threats.models import GrayBox, Oblivious, Transfer
 
-_DASHES = {"transfer": (0, (1.2, 1.2)), "oblivious": (0, (4, 1.6)), "gray-box": (0, (4, 1.2, 1, 1.2))}
+_DASHES = {Transfer.name: (0, (1.2, 1.2)), Oblivious.name: (0, (4, 1.6)), GrayBox.name: (0, (4, 1.2, 1, 1.2))}
 #: Radii further apart than this are drawn on a scale of ratios.
 _WIDE = 20.0
 
@@ -55,11 +56,16 @@ def accuracy_curves(lines: Sequence[Line], clean: Record | None, *, key: str, ki
             at = ax.transData.transform((x_end, y_end))
             foot = ax.transAxes.inverted().transform(at)
             ax.plot(
-                [foot[0], 1.03], [y_end / 104 + 2 / 104, (height + 2) / 104], transform=ax.transAxes,
-                color=colour, linewidth=0.6, alpha=0.6, clip_on=False,
-            )  # fmt: skip
+                [foot[0], 1.03],
+                [y_end / 104 + 2 / 104, (height + 2) / 104],
+                transform=ax.transAxes,
+                color=colour,
+                linewidth=0.6,
+                alpha=0.6,
+                clip_on=False,
+            )
             ax.text(1.045, (height + 2) / 104, label, transform=ax.transAxes, color=colour, va="center", size=8.5)
-        told = [
+        facts = [
             f"{line.name}: "
             + ", ".join(
                 f"{words.percent(c['robust_accuracy'])} at eps {words.epsilon(c['eps'], kind)}" for c in line.cells
@@ -67,7 +73,7 @@ def accuracy_curves(lines: Sequence[Line], clean: Record | None, *, key: str, ki
             for line in lines
         ]
         start = f"Clean {words.percent(clean['clean_accuracy'])}. " if clean else ""
-        return inline(figure, key, f"Robust accuracy against eps. {start}{'; '.join(told)}.")
+        return inline(figure, key, f"Robust accuracy against eps. {start}{'; '.join(facts)}.")
 
 
 def _eps_axis(ax: Axes, radii: Sequence[float], highest: float, kind: str, norm: str) -> None:
@@ -77,14 +83,14 @@ def _eps_axis(ax: Axes, radii: Sequence[float], highest: float, kind: str, norm:
     ax.set_xlim(-0.03 * highest if linear else -0.25 * radii[0], highest * (1.03 if linear else 1.15))
     ax.set_ylim(-2, 102)
     ax.set_yticks([0, 25, 50, 75, 100], ["0", "25", "50", "75", "100%"])
-    shown: list[float] = []
+    ticks: list[float] = []
     for value in [*sorted(radii, reverse=True), 0.0]:
         place = ax.transData.transform((value, 0))[0]
-        if value == 0.0 or all(abs(place - ax.transData.transform((other, 0))[0]) > 34 for other in shown):
-            shown.append(value)
-    if len(shown) > 2 and abs(ax.transData.transform((shown[-2], 0))[0] - ax.transData.transform((0, 0))[0]) < 34:
-        shown.pop(-2)
-    ax.set_xticks(shown, [words.epsilon(value, kind) if value else "clean" for value in shown])
+        if value == 0.0 or all(abs(place - ax.transData.transform((tick, 0))[0]) > 34 for tick in ticks):
+            ticks.append(value)
+    if len(ticks) > 2 and abs(ax.transData.transform((ticks[-2], 0))[0] - ax.transData.transform((0, 0))[0]) < 34:
+        ticks.pop(-2)
+    ax.set_xticks(ticks, [words.epsilon(value, kind) if value else "clean" for value in ticks])
     ax.set_xticks([], minor=True)
     ax.set_xlabel(f"eps ({words.norm(norm or None)})")
     ax.tick_params(length=3)

@@ -16,7 +16,7 @@ from salus.report import words
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class DistanceCurve:
     """How far one attack had to go.
 
     Attributes:
@@ -32,7 +32,7 @@ class Found:
     n: int
 
 
-def distance_curves(lines: Sequence[Found], *, norm: str, key: str) -> Markup:
+def distance_curves(lines: Sequence[DistanceCurve], *, norm: str, key: str) -> Markup:
     """Draw the share of inputs that stays right as the change may grow, one line for each attack."""
     with style():
         figure = Figure(figsize=(4.6, 3.1))
@@ -40,20 +40,23 @@ def distance_curves(lines: Sequence[Found], *, norm: str, key: str) -> Markup:
         ax = axes(figure, grid="y")
         ends = [float(np.quantile(line.distances, 0.95)) for line in lines if len(line.distances)]
         most = 1.15 * max(ends, default=1.0) or 1.0
-        told = []
+        facts = []
         for place, line in enumerate(lines):
             fallen = np.arange(len(line.distances) + 1)
             at = np.concatenate([[0.0], line.distances])
             right = 100 * (line.good - fallen) / line.n
             ax.step(
-                np.append(at, max(most, at[-1])), np.append(right, right[-1]), where="post",
-                color=PALETTE[place % len(PALETTE)], label=line.name,
-            )  # fmt: skip
+                np.append(at, max(most, at[-1])),
+                np.append(right, right[-1]),
+                where="post",
+                color=PALETTE[place % len(PALETTE)],
+                label=line.name,
+            )
             if len(line.distances):
-                told.append(f"{line.name}: half of those that fall need {np.median(line.distances):.3g} or less")
+                facts.append(f"{line.name}: half of those that fall need {np.median(line.distances):.3g} or less")
         ax.set_xlim(0, most)
         ax.set_ylim(-2, 102)
         ax.set_yticks([0, 25, 50, 75, 100], ["0", "25", "50", "75", "100%"])
         ax.set_xlabel(f"size of the change ({words.norm(norm)})")
         ax.legend(frameon=False, fontsize=8.5, loc="upper right")
-        return inline(figure, key, f"Share of inputs still right against the size of the change. {'; '.join(told)}.")
+        return inline(figure, key, f"Share of inputs still right against the size of the change. {'; '.join(facts)}.")

@@ -95,8 +95,8 @@ def _images(clean: NDArray[Any], attacked: NDArray[Any], bounds: tuple[float, fl
 
 def _show(ax: Axes, image: NDArray[Any], title: str) -> None:
     pixels = np.clip(image, 0, 1)
-    shown = pixels.transpose(1, 2, 0) if len(pixels) == 3 else np.repeat(pixels[0][..., None], 3, 2)
-    ax.imshow(np.round(shown * 255).astype(np.uint8), interpolation="nearest")
+    picture = pixels.transpose(1, 2, 0) if len(pixels) == 3 else np.repeat(pixels[0][..., None], 3, 2)
+    ax.imshow(np.round(picture * 255).astype(np.uint8), interpolation="nearest")
     ax.set_title(title, size=8.5, loc="center", pad=3)
     ax.set_axis_off()
 

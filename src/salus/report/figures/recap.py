@@ -38,13 +38,13 @@ def recap_curves(
         figure.subplots_adjust(left=0.12, right=0.97, top=0.83, bottom=0.3 if turned else 0.14)
         ax = axes(figure, grid="y")
         for (name, values), colour in zip(lines.items(), _COLOURS, strict=True):
-            shown = [np.nan if value is None else 100 * value for value in values]
-            ax.plot(shown, "-o", markersize=4.5, color=colour, label=name, zorder=3)
+            heights = [np.nan if value is None else 100 * value for value in values]
+            ax.plot(heights, "-o", markersize=4.5, color=colour, label=name, zorder=3)
         crosses = [(place, value) for place, value in enumerate(knowing) if value is not None]
-        known = f"{next(iter(lines)).lower()}, attacker knows the guard"
+        label = f"{next(iter(lines)).lower()}, attacker knows the guard"
         if crosses:
-            at, shown = [place for place, _ in crosses], [100 * value for _, value in crosses]
-            ax.plot(at, shown, "X", markersize=7, color=VERMILION, zorder=4, label=known)
+            at, heights = [place for place, _ in crosses], [100 * value for _, value in crosses]
+            ax.plot(at, heights, "X", markersize=7, color=VERMILION, zorder=4, label=label)
         ax.set_ylim(-2, 102)
         ax.set_yticks([0, 25, 50, 75, 100], ["0", "25", "50", "75", "100%"])
         ax.set_xlim(-0.3, len(stages) - 0.7)
@@ -52,10 +52,10 @@ def recap_curves(
         ax.tick_params(length=3)
         ax.axhline(0, color=MUTED, linewidth=0.8, zorder=1)
         figure.legend(loc="upper center", ncols=2, frameon=False, fontsize=8)
-        told = [
+        facts = [
             f"{name}: {', '.join(f'{stage} {words.percent(v)}' for stage, v in zip(stages, values, strict=True))}"
             for name, values in lines.items()
         ]
         if crosses:
-            told.append(f"{known}: {', '.join(f'{stages[place]} {words.percent(value)}' for place, value in crosses)}")
-        return inline(figure, key, f"{alt}. {'; '.join(told)}.")
+            facts.append(f"{label}: {', '.join(f'{stages[place]} {words.percent(value)}' for place, value in crosses)}")
+        return inline(figure, key, f"{alt}. {'; '.join(facts)}.")

@@ -18,7 +18,7 @@ def roc_curve(cell: Record, *, key: str, kind: str) -> Markup:
         figure.subplots_adjust(left=0.2, right=0.94, top=0.96, bottom=0.16)
         ax = axes(figure, grid="both")
         ax.plot([0, 100], [0, 100], color=RULE, linewidth=1.0)
-        told, height = [], 0.34
+        facts, height = [], 0.34
         for name, label, colour, dashes in (
             ("fooled", "fooled inputs", VERMILION, "solid"),
             ("all", "all attacked", BLUE, (0, (4, 1.6))),
@@ -35,16 +35,22 @@ def roc_curve(cell: Record, *, key: str, kind: str) -> Markup:
             area = cell.get("detection_auc" if name == "fooled" else "detection_auc_all")
             words_of_area = "" if area is None else f", AUC {area:.3f}"
             ax.text(0.98, height, f"{label}{words_of_area}", color=colour, ha="right", transform=ax.transAxes)
-            told.append(f"{label}{words_of_area}")
+            facts.append(f"{label}{words_of_area}")
             height -= 0.09
         point = curves.get("operating_point") or {}
         if point.get("fpr") is not None and point.get("tpr") is not None:
             ax.plot(
-                [100 * point["fpr"]], [100 * point["tpr"]], marker="D", markersize=6.5, color=INK,
-                linestyle="none", clip_on=False, zorder=5,
-            )  # fmt: skip
+                [100 * point["fpr"]],
+                [100 * point["tpr"]],
+                marker="D",
+                markersize=6.5,
+                color=INK,
+                linestyle="none",
+                clip_on=False,
+                zorder=5,
+            )
             ax.text(0.98, height, "◆ as calibrated", color=INK, ha="right", transform=ax.transAxes)
-            told.append(
+            facts.append(
                 f"as calibrated {words.percent(point['fpr'])} false alarms, {words.percent(point['tpr'])} caught"
             )
         ax.set_xlim(-1, 101)
@@ -54,4 +60,4 @@ def roc_curve(cell: Record, *, key: str, kind: str) -> Markup:
         ax.set_xlabel("false alarms on clean inputs")
         ax.set_ylabel("attacked inputs caught")
         ax.tick_params(length=3, color=MUTED)
-        return inline(figure, key, f"ROC of {words.title(cell, kind)}: {'; '.join(told)}.")
+        return inline(figure, key, f"ROC of {words.title(cell, kind)}: {'; '.join(facts)}.")

@@ -7,7 +7,7 @@ from typing import Any
 
 from salus.report import words
 from salus.report.run_folder import Run
-from salus.report.tables import Cell, Glossary, Table, head, heads, rate, text
+from salus.report.tables import Glossary, Table, TableCell, head, heads, rate, text
 
 Facts = list[tuple[str, str]]
 
@@ -83,9 +83,9 @@ def _counts(run: Run, glossary: Glossary) -> Table | None:
     rows = tuple(
         (
             head(part),
-            *(Cell(words.number(numbers.get(name, 0))) for name in run.classes),
-            Cell(words.number(sum(numbers.values()))),
-            *((Cell(words.number(groups.get(part))),) if groups else ()),
+            *(TableCell(words.number(numbers.get(name, 0))) for name in run.classes),
+            TableCell(words.number(sum(numbers.values()))),
+            *((TableCell(words.number(groups.get(part))),) if groups else ()),
         )
         for part, numbers in counts.items()
     )
@@ -103,7 +103,7 @@ def _guards(run: Run, glossary: Glossary) -> Table | None:
             (
                 head(name, str(guard.get("fingerprint") or "")[:12]),
                 text(str(guard.get("text") or "")),
-                Cell(words.percent(guard.get("false_alarm_rate") or None)),
+                TableCell(words.percent(guard.get("false_alarm_rate") or None)),
                 rate(run.clean(name), "rejected_clean"),
             )
         )

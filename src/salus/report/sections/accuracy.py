@@ -7,39 +7,39 @@ from typing import Any
 from salus.report import words
 from salus.report.figures.curves import accuracy_curves
 from salus.report.run_folder import Line, Run
-from salus.report.tables import COLUMNS, Cell, Glossary, Table, head, rate, text
+from salus.report.tables import COLUMNS, Glossary, Table, TableCell, head, rate, text
 
 
 def accuracy(run: Run, glossary: Glossary) -> dict[str, Any] | None:
     """Draw a panel for each guard and norm, and list the same numbers; None when nothing was attacked."""
-    lines = {guard: _measured(run.lines(guard)) for guard in run.guards}
+    lines = {guard: _drawable(run.lines(guard)) for guard in run.guards}
     if not any(lines.values()):
         return None
     panels: list[dict[str, Any]] = []
     for norm in dict.fromkeys(line.norm for of_guard in lines.values() for line in of_guard):
-        here = {guard: [line for line in found if line.norm == norm] for guard, found in lines.items()}
-        highest = max(cell["eps"] for found in here.values() for line in found for cell in line.cells)
-        for guard, found in here.items():
-            if found:
+        here = {guard: [line for line in curves if line.norm == norm] for guard, curves in lines.items()}
+        highest = max(cell["eps"] for curves in here.values() for line in curves for cell in line.cells)
+        for guard, curves in here.items():
+            if curves:
                 figure = accuracy_curves(
-                    found, run.clean(guard), key=f"curve{len(panels)}", kind=run.kind, highest=highest
+                    curves, run.clean(guard), key=f"curve{len(panels)}", kind=run.kind, highest=highest
                 )
                 panels.append({"title": f"{words.guard(guard)}, {words.norm(norm or None)}", "figure": figure})
     tables = []
-    for guard, found in lines.items():
-        for norm in dict.fromkeys(line.norm for line in found):
-            tables.append(_table(run, guard, [line for line in found if line.norm == norm], glossary))
+    for guard, curves in lines.items():
+        for norm in dict.fromkeys(line.norm for line in curves):
+            tables.append(_table(run, guard, [line for line in curves if line.norm == norm], glossary))
     return {"panels": panels, "tables": tables}
 
 
-def _measured(lines: list[Line]) -> list[Line]:
+def _drawable(lines: list[Line]) -> list[Line]:
     """Keep the cells that have an eps above 0 and an accuracy."""
-    kept = []
+    curves = []
     for line in lines:
         cells = tuple(c for c in line.cells if c["eps"] and c.get("robust_accuracy") is not None)
         if cells:
-            kept.append(Line(line.guard, line.name, line.threat, line.norm, cells))
-    return kept
+            curves.append(Line(line.guard, line.name, line.threat, line.norm, cells))
+    return curves
 
 
 def _table(run: Run, guard: str, lines: list[Line], glossary: Glossary) -> Table:
@@ -53,7 +53,7 @@ def _table(run: Run, guard: str, lines: list[Line], glossary: Glossary) -> Table
                 head(line.name.rsplit(f", {line.threat}", 1)[0] if line.threat else line.name),
                 text(line.threat),
                 rate(clean, "clean_accuracy"),
-                *(rate(at[value], "robust_accuracy") if value in at else Cell("–") for value in radii),
+                *(rate(at[value], "robust_accuracy") if value in at else TableCell("–") for value in radii),
             )
         )
     names = [COLUMNS[name][0] for name in ("attack", "threat_model", "clean_accuracy")]

@@ -6,12 +6,18 @@ from typing import Any
 
 from salus.report import words
 from salus.report.run_folder import Record, Run
-from salus.report.tables import Cell, Glossary, Table, area, head, heads, measured, rate, text
+from salus.report.tables import Glossary, Table, TableCell, area, columns_with_values, head, heads, rate, text
 
 _RATES = (
-    "clean_accuracy", "robust_accuracy", "attack_success_rate", "fallen_all", "robust_accuracy_accepted",
-    "rejected_clean", "rejected_adversarial", "rejected_noise",
-)  # fmt: skip
+    "clean_accuracy",
+    "robust_accuracy",
+    "attack_success_rate",
+    "fallen_all",
+    "robust_accuracy_accepted",
+    "rejected_clean",
+    "rejected_adversarial",
+    "rejected_noise",
+)
 _AREAS = ("detection_auc", "detection_auc_all")
 _COSTS = ("successes", "distance_median", "queries", "passes", "seconds")
 
@@ -21,8 +27,8 @@ def cells(run: Run, glossary: Glossary) -> dict[str, Any] | None:
     if not run.cells:
         return None
     guarded = [cell for cell in run.cells if cell["guard"] != "none"]
-    rates = [name for name in measured(run.cells, _RATES) if guarded or not _of_a_guard(name)]
-    areas, costs = measured(run.cells, _AREAS), measured(run.cells, _COSTS)
+    rates = [name for name in columns_with_values(run.cells, _RATES) if guarded or not _of_a_guard(name)]
+    areas, costs = columns_with_values(run.cells, _AREAS), columns_with_values(run.cells, _COSTS)
     placed = any(words.taxonomy(cell)[0] for cell in run.cells)
     columns = ["guard", "attack", "threat_model", "eps", "n", *rates, *areas, *costs]
     columns += ["taxonomy"] if placed else []
@@ -32,11 +38,11 @@ def cells(run: Run, glossary: Glossary) -> dict[str, Any] | None:
             head(words.guard(cell["guard"])),
             text(words.attack(cell["attack"]), words.option_text(words.options(cell)), _mark(cell)),
             text(cell["threat_model"] or "–"),
-            Cell(words.epsilon(cell["eps"], run.kind), words.norm(cell["norm"]) if cell["norm"] else ""),
-            Cell(words.number(cell.get("n"))),
+            TableCell(words.epsilon(cell["eps"], run.kind), words.norm(cell["norm"]) if cell["norm"] else ""),
+            TableCell(words.number(cell.get("n"))),
             *(rate(None if _empty(cell, name) else cell, name) for name in rates),
             *(area(cell, name) for name in areas),
-            *(Cell(words.number(cell.get(name))) for name in costs),
+            *(TableCell(words.number(cell.get(name))) for name in costs),
         ]
         if placed:
             nist, atlas = words.taxonomy(cell)
@@ -49,10 +55,10 @@ def cells(run: Run, glossary: Glossary) -> dict[str, Any] | None:
         glossary.notes(columns),
         wide=True,
     )
-    return {"table": table, "failed": failed(run)}
+    return {"table": table, "failed": failures(run)}
 
 
-def failed(run: Run) -> list[str]:
+def failures(run: Run) -> list[str]:
     """Say which cells failed, and why."""
     return [
         f"{words.title(cell, run.kind)} on the {words.BARE}: {cell['error']}"

@@ -7,7 +7,7 @@ from typing import Any
 
 from salus.report import words
 from salus.report.run_folder import Record, Run
-from salus.report.tables import COLUMNS, Cell, Glossary, Table, head, rate
+from salus.report.tables import COLUMNS, Glossary, Table, TableCell, head, rate
 
 _FIGURES = ("sensitivity", "specificity", "positive_predictivity")
 
@@ -37,24 +37,24 @@ def _table(run: Run, guard: str, clean: Record, attacked: Record | None, glossar
     titles = ["Class", "Samples", *([glossary.head("groups")] if grouped else [])]
     for name in [*(["rejected"] if rejected else []), *_FIGURES]:
         titles += [f"{COLUMNS[name][0]}, clean", "attacked"] if under else [COLUMNS[name][0]]
-    listed = []
+    lines = []
     for row in rows:
         share = row.get("largest_patient_share")
         mostly = share is not None and share > 0.5
-        line = [head(row["class"]), Cell(words.number(row["n"]))]
+        line = [head(row["class"]), TableCell(words.number(row["n"]))]
         if grouped:
             small = f"one has {words.percent(share)}" if mostly else ""
-            line.append(Cell(words.number(row.get("patients")), small, mark=f"one {run.group}" if mostly else ""))
-        other = under.get(row["class"])
+            line.append(TableCell(words.number(row.get("patients")), small, mark=f"one {run.group}" if mostly else ""))
+        attacked_row = under.get(row["class"])
         if rejected:
-            line.append(Cell(words.number(row.get("rejected"))))
-            line += [Cell(words.number((other or {}).get("rejected")))] if under else []
+            line.append(TableCell(words.number(row.get("rejected"))))
+            line += [TableCell(words.number((attacked_row or {}).get("rejected")))] if under else []
         for name in _FIGURES:
             line.append(rate(row, name))
-            line += [rate(other, name)] if under else []
-        listed.append(tuple(line))
+            line += [rate(attacked_row, name)] if under else []
+        lines.append(tuple(line))
     strongest = f"; attacked: {words.title(attacked, run.kind)}" if attacked is not None and under else ""
-    return Table(f"{words.guard(guard)}{strongest}", tuple(titles), tuple(listed), glossary.notes(columns), wide=True)
+    return Table(f"{words.guard(guard)}{strongest}", tuple(titles), tuple(lines), glossary.notes(columns), wide=True)
 
 
 def confusions(run: Run) -> dict[str, Any] | None:
@@ -77,13 +77,13 @@ def matrix(title: str, confusion: Mapping[str, Any], classes: Sequence[str], *, 
         total = sum(counts) + rejected[true]
         counts = [*counts, rejected[true]] if rejects else counts
         cells = tuple(
-            Cell(
+            TableCell(
                 words.number(count),
                 words.percent(count / total) if total else "",
-                "number right" if predicted == true else "number",
+                "number right" if answer == true else "number",
                 shade=count / total if total else 0.0,
             )
-            for predicted, count in enumerate(counts)
+            for answer, count in enumerate(counts)
         )
         rows.append((head(classes[true]), *cells))
     style = "confusion large" if len(classes) > 5 else "confusion"

@@ -6,7 +6,7 @@ from typing import Any
 
 from salus.report import words
 from salus.report.run_folder import Run
-from salus.report.tables import Cell, Glossary, Table, head, heads, rate, text
+from salus.report.tables import Glossary, Table, TableCell, head, heads, rate, text
 
 
 def controls(run: Run, glossary: Glossary) -> dict[str, Any] | None:
@@ -19,8 +19,8 @@ def controls(run: Run, glossary: Glossary) -> dict[str, Any] | None:
             (
                 head(words.guard(cell["guard"])),
                 text(words.attack(cell["attack"]), words.option_text(words.options(cell))),
-                Cell(words.number(cell.get("distance_median")), words.norm(cell["norm"])),
-                *([Cell(_decibels(cell.get("snr_median")))] if noisy else []),
+                TableCell(words.number(cell.get("distance_median")), words.norm(cell["norm"])),
+                *([TableCell(_decibels(cell.get("snr_median")))] if noisy else []),
                 rate(cell, "clean_accuracy"),
                 rate(cell, "robust_accuracy_accepted"),
                 rate(None if bare else cell, "rejected_clean"),
@@ -30,9 +30,15 @@ def controls(run: Run, glossary: Glossary) -> dict[str, Any] | None:
     if not rows:
         return None
     columns = [
-        "guard", "control", "distance_median", *(["snr_median"] if noisy else []), "clean_accuracy", "still_right",
-        "rejected_clean", "rejected_changed",
-    ]  # fmt: skip
+        "guard",
+        "control",
+        "distance_median",
+        *(["snr_median"] if noisy else []),
+        "clean_accuracy",
+        "still_right",
+        "rejected_clean",
+        "rejected_changed",
+    ]
     return {"table": Table("Harmless changes", heads(columns), tuple(rows), glossary.notes(columns))}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from salus.report import words
 from salus.report.figures.roc import roc_curve
 from salus.report.run_folder import Record, Run
-from salus.report.tables import Cell, Glossary, Table, area, head, heads, rate, text
+from salus.report.tables import Glossary, Table, TableCell, area, head, heads, rate, text
 
 _MOST_CURVES = 8
 
@@ -18,22 +18,22 @@ def detection(run: Run, glossary: Glossary) -> dict[str, Any] | None:
     rows = [c for c in run.attacked if c["guard"] != "none" and c.get("rejected_adversarial") is not None]
     if not rows:
         return None
-    drawn = []
+    curves = []
     for guard in run.guards[1:] if run.guards[0] == "none" else run.guards:
         for line in run.lines(guard):
             cells = [cell for cell in line.cells if _has_curve(cell)]
             if cells:
-                drawn.append(min(cells, key=lambda c: (not c["roc"].get("fooled"), c.get("robust_accuracy") or 0.0)))
-    shown = [
+                curves.append(min(cells, key=lambda c: (not c["roc"].get("fooled"), c.get("robust_accuracy") or 0.0)))
+    panels = [
         {
             "title": f"{words.guard(cell['guard'])}: {words.title(cell, run.kind)}",
             "figure": roc_curve(cell, key=f"roc{place}", kind=run.kind),
         }
-        for place, cell in enumerate(drawn[:_MOST_CURVES])
+        for place, cell in enumerate(curves[:_MOST_CURVES])
     ]
     return {
-        "panels": shown,
-        "more": len(drawn) - len(shown),
+        "panels": panels,
+        "more": len(curves) - len(panels),
         "table": _table(run, rows, glossary),
         "variants": _variants(run, rows, glossary),
     }
@@ -46,36 +46,45 @@ def _has_curve(cell: Mapping[str, Any]) -> bool:
 
 def _table(run: Run, rows: list[Record], glossary: Glossary) -> Table:
     columns = [
-        "guard", "attack", "threat_model", "eps", "rejected_clean", "rejected_adversarial", "rejected_noise",
-        "successes", "detection_auc", "detection_auc_all",
-    ]  # fmt: skip
-    listed = tuple(
+        "guard",
+        "attack",
+        "threat_model",
+        "eps",
+        "rejected_clean",
+        "rejected_adversarial",
+        "rejected_noise",
+        "successes",
+        "detection_auc",
+        "detection_auc_all",
+    ]
+    lines = tuple(
         (
             head(words.guard(cell["guard"])),
             text(words.attack(cell["attack"]), words.option_text(words.options(cell))),
             text(cell["threat_model"] or "–"),
-            Cell(words.epsilon(cell["eps"], run.kind), words.norm(cell["norm"])),
+            TableCell(words.epsilon(cell["eps"], run.kind), words.norm(cell["norm"])),
             rate(cell, "rejected_clean"),
             rate(cell, "rejected_adversarial"),
             rate(cell, "rejected_noise"),
-            Cell(words.number(cell.get("successes"))),
+            TableCell(words.number(cell.get("successes"))),
             area(cell, "detection_auc"),
             area(cell, "detection_auc_all"),
         )
         for cell in rows
     )
-    return Table("Detection", heads(columns), listed, glossary.notes(columns), wide=True)
+    return Table("Detection", heads(columns), lines, glossary.notes(columns), wide=True)
 
 
 def _variants(run: Run, rows: list[Record], glossary: Glossary) -> Table | None:
-    listed = []
+    lines = []
     for cell in rows:
         shares = cell.get("variants") or {}
         if shares:
-            told = ", ".join(f"{name} {words.percent(share)}" for name, share in shares.items())
-            listed.append((head(words.guard(cell["guard"])), text(words.title(cell, run.kind)), text(told)))
-    if not listed:
+            summary = ", ".join(f"{name} {words.percent(share)}" for name, share in shares.items())
+            lines.append((head(words.guard(cell["guard"])), text(words.title(cell, run.kind)), text(summary)))
+    if not lines:
         return None
     columns = ["guard", "attack", "adaptive"]
-    return Table("Which variant of the adaptive attack was the worst", heads(columns), tuple(listed),
-                 glossary.notes(columns))  # fmt: skip
+    return Table(
+        "Which variant of the adaptive attack was the worst", heads(columns), tuple(lines), glossary.notes(columns)
+    )

@@ -6,7 +6,7 @@ from typing import Any
 
 from salus.report import words
 from salus.report.figures.overlays import overlay
-from salus.report.run_folder import Record, Run, Stored
+from salus.report.run_folder import ArrayFile, Record, Run
 
 _MOST = 4
 
@@ -31,13 +31,13 @@ def examples(run: Run) -> dict[str, Any] | None:
     return {"panels": panels, "kind": run.kind, "unmarked": run.kind == "table" and not any(marks.values())}
 
 
-def _panel(run: Run, guard: str, cell: Record, arrays: Stored, before: Any, place: int, key: str) -> dict[str, Any]:
+def _panel(run: Run, guard: str, cell: Record, arrays: ArrayFile, before: Any, place: int, key: str) -> dict[str, Any]:
     true = run.classes[int(run.samples["y"][place])]
     answers = [("true class", true)]
     if before is not None:
         answers.append(("clean", _answer(run, int(before[place]))))
     answers.append(("attacked", _answer(run, int(arrays["label"][place]))))
-    told = ", ".join(f"{name} {answer}" for name, answer in answers)
+    summary = ", ".join(f"{name} {answer}" for name, answer in answers)
     low, high = run.meta["data"].get("bounds") or (0.0, 1.0)
     return {
         "title": f"{words.guard(guard)}: {words.title(cell, run.kind)}",
@@ -49,7 +49,7 @@ def _panel(run: Run, guard: str, cell: Record, arrays: Stored, before: Any, plac
             bounds=(float(low), float(high)),
             features=run.meta.get("feature_names") or (),
             key=key,
-            alt=f"One sample before and after {words.title(cell, run.kind)}: {told}.",
+            alt=f"One sample before and after {words.title(cell, run.kind)}: {summary}.",
         ),
     }
 

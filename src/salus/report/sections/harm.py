@@ -6,7 +6,7 @@ from typing import Any
 
 from salus.report import words
 from salus.report.run_folder import Record, Run
-from salus.report.tables import Cell, Glossary, Table, head, heads, text
+from salus.report.tables import Glossary, Table, TableCell, head, heads, text
 
 
 def harm(run: Run, glossary: Glossary) -> dict[str, Any] | None:
@@ -19,7 +19,7 @@ def harm(run: Run, glossary: Glossary) -> dict[str, Any] | None:
         (
             head(words.guard(guard)),
             text(words.title(cell, run.kind)),
-            Cell(words.number(cell.get("n"))),
+            TableCell(words.number(cell.get("n"))),
             _cost(cell),
         )
         for guard in run.guards
@@ -43,14 +43,14 @@ def _shown(run: Run, guard: str) -> list[Record]:
     return cells
 
 
-def _cost(cell: Record) -> Cell:
+def _cost(cell: Record) -> TableCell:
     value, low, high = (cell.get(f"harm{end}") for end in ("", "_low", "_high"))
-    return Cell("–" if value is None else f"{value:.3g}", "" if low is None else f"{low:.3g}–{high:.3g}")
+    return TableCell("–" if value is None else f"{value:.3g}", "" if low is None else f"{low:.3g}–{high:.3g}")
 
 
 def _weights(run: Run, weights: Record) -> Table:
     rows = tuple(
-        (head(name), *(Cell(f"{cost:g}") for cost in (*costs, rejected)))
+        (head(name), *(TableCell(f"{cost:g}") for cost in (*costs, rejected)))
         for name, costs, rejected in zip(run.classes, weights["matrix"], weights["rejected"], strict=True)
     )
     return Table("What each answer costs", ("true ↓ answer\N{NO-BREAK SPACE}→", *run.classes, "rejected"), rows)

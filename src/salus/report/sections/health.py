@@ -7,7 +7,7 @@ from typing import Any
 from salus.report import words
 from salus.report.run_folder import Run
 from salus.report.sections.classes import matrix
-from salus.report.tables import Cell, Glossary, Table, head, heads, rate, text
+from salus.report.tables import Glossary, Table, TableCell, head, heads, rate, text
 
 _WAYS = {"left_out": "left out", "to_human": "sent to a human"}
 
@@ -20,24 +20,24 @@ def health(run: Run, glossary: Glossary) -> dict[str, Any] | None:
             if cell is None or not cell.get("health"):
                 continue
             ways = _WAYS if guard != "none" else {"left_out": "none rejected"}
-            for way, said in ways.items():
+            for way, meaning in ways.items():
                 figures = cell["health"].get(way) or {}
                 rows.append(
                     (
                         head(words.guard(guard)),
                         text(words.title(cell, run.kind)),
-                        text(said),
-                        Cell(words.number(figures.get("n"))),
+                        text(meaning),
+                        TableCell(words.number(figures.get("n"))),
                         rate(figures, "accuracy"),
                         rate(figures, "sensitivity"),
                         rate(figures, "fnr"),
                         rate(figures, "npv"),
                     )
                 )
-            counted = cell["health"]["left_out"].get("confusion")
-            if counted:
+            confusion = cell["health"]["left_out"].get("confusion")
+            if confusion:
                 title = f"{words.guard(guard)}, {words.title(cell, run.kind)}"
-                matrices.append(matrix(title, counted, ("ill", "healthy"), rejects=guard != "none"))
+                matrices.append(matrix(title, confusion, ("ill", "healthy"), rejects=guard != "none"))
     if not rows:
         return None
     columns = ["guard", "inputs", "rejections", "n", "health_accuracy", "sensitivity", "fnr", "npv"]

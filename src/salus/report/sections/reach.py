@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from salus.report import words
 from salus.report.figures.reach import LEGEND, REACHED, REJECTED, STANDS, WRONG_BEFORE, reach_grid
 from salus.report.run_folder import Run
-from salus.report.tables import Cell, Glossary, Table, head, heads
+from salus.report.tables import Glossary, Table, TableCell, head, heads
 
 _MOST_ROWS = 30
 
@@ -21,7 +21,7 @@ def reach(run: Run, glossary: Glossary) -> dict[str, Any] | None:
     guarded = any(panel["guarded"] for panel in panels)
     legend = [entry for entry in LEGEND if guarded or entry[0] != "rejected"]
     if not guarded:
-        legend = [(name, said.replace(" or rejected", "")) for name, said in legend]
+        legend = [(name, meaning.replace(" or rejected", "")) for name, meaning in legend]
     return {"panels": panels, "legend": legend} if panels else None
 
 
@@ -41,30 +41,34 @@ def _panel(run: Run, guard: str, glossary: Glossary) -> dict[str, Any] | None:
         if y is not None and before is not None and len(before) == len(states):
             states[before != y] = WRONG_BEFORE
         rows.append(states)
-        shown, _, threat = line.name.removesuffix(", white-box").partition(",")
+        attack, _, threat = line.name.removesuffix(", white-box").partition(",")
         bound = f" {words.epsilon(cell['eps'], run.kind)}" if cell["eps"] is not None else ""
-        names.append(f"{shown}{bound}{',' if threat else ''}{threat}")
+        names.append(f"{attack}{bound}{',' if threat else ''}{threat}")
     if not rows or not len(rows[0]):
         return None
     grid = np.stack(rows)
     good = int((~(grid == WRONG_BEFORE).any(0)).sum())
     by = (grid == REACHED).sum(0)
     everyone, nobody = int((by == len(grid)).sum()), int(((by == 0) & ~(grid == WRONG_BEFORE).any(0)).sum())
-    counted = tuple(
+    lines = tuple(
         (
             head(name),
-            Cell(words.number(int((row == REACHED).sum())), words.percent((row == REACHED).sum() / good)),
+            TableCell(words.number(int((row == REACHED).sum())), words.percent((row == REACHED).sum() / good)),
         )
         if good
-        else (head(name), Cell("–"))
+        else (head(name), TableCell("–"))
         for name, row in zip(names, grid, strict=True)
     )
-    told = f"Of {good:,} samples that were right before, {everyone:,} are reached by all and {nobody:,} by none"
+    summary = f"Of {good:,} samples that were right before, {everyone:,} are reached by all and {nobody:,} by none"
     return {
         "title": words.guard(guard),
-        "told": f"{told} of these {len(grid)} attacks." if len(grid) > 1 else "",
+        "told": f"{summary} of these {len(grid)} attacks." if len(grid) > 1 else "",
         "guarded": guard != "none",
-        "figure": reach_grid(grid, names, key=f"reach{run.guards.index(guard)}", alt=f"{told}."),
-        "table": Table(f"Samples reached, {words.guard(guard)}", heads(["attack", "reached"]), counted,
-                       glossary.notes(["attack", "reached"])),
-    }  # fmt: skip
+        "figure": reach_grid(grid, names, key=f"reach{run.guards.index(guard)}", alt=f"{summary}."),
+        "table": Table(
+            f"Samples reached, {words.guard(guard)}",
+            heads(["attack", "reached"]),
+            lines,
+            glossary.notes(["attack", "reached"]),
+        ),
+    }

@@ -12,9 +12,11 @@ from typing import Any
 from salus.report import words
 from salus.report.figures.recap import recap_curves
 from salus.report.run_folder import Record, Run
+from salus.threats import ThreatModel
+from salus.threats.models import Adaptive, DecisionOnly, Oblivious, Transfer, WhiteBox
 
 #: Threat models of the bare classifier, and of a guard that the attacker does not know.
-_BARE, _UNAWARE = ("white-box", "transfer", "decision-only"), ("oblivious", "transfer")
+_BARE, _UNAWARE, _KNOWING = (WhiteBox, Transfer, DecisionOnly), (Oblivious, Transfer), (Adaptive,)
 
 #: Reads a figure of a cell.
 Figure = Callable[[Record], "float | None"]
@@ -27,7 +29,7 @@ def recap(run: Run) -> dict[str, Any] | None:
     for title, cells in _strongest(run).items():
         bare = _of(cells, "none", _BARE)
         unaware = [_of(cells, guard, _UNAWARE) for guard in guards]
-        knowing = [_of(cells, guard, ("adaptive",)) for guard in guards]
+        knowing = [_of(cells, guard, _KNOWING) for guard in guards]
         if bare is None or not any(unaware + knowing):
             continue
         stages = ["clean", "attacked", *guards]
@@ -36,7 +38,10 @@ def recap(run: Run) -> dict[str, Any] | None:
             first = next(iter(figures.values()))
             figure = recap_curves(
                 stages,
-                {word: [None if cell is None else read(cell) for cell in row] for word, read in figures.items()},
+                {
+                    word: [None if cell is None else figure_of(cell) for cell in row]
+                    for word, figure_of in figures.items()
+                },
                 [None, None, *(None if cell is None else first(cell) for cell in knowing)],
                 key=f"recap{len(panels)}",
                 alt=f"{title}, {name}, from stage to stage",
@@ -52,24 +57,24 @@ def _strongest(run: Run) -> dict[str, list[Record]]:
         if cell.get("robust_accuracy") is not None:
             kind = (cell["attack"], words.option_text(words.options(cell)), cell["norm"] or "")
             kinds.setdefault(kind, []).append(cell)
-    found: dict[str, list[Record]] = {}
+    attacks: dict[str, list[Record]] = {}
     for (_, options, _), cells in kinds.items():
         radii = [cell["eps"] for cell in cells if cell["guard"] == "none" and cell["eps"] is not None]
-        chosen = [cell for cell in cells if cell["eps"] == max(radii, default=None)]
-        if chosen:
-            title = words.title({**chosen[0], "threat_model": ""}, run.kind)
-            found[f"{title}, {options}" if title in found else title] = chosen
-    return found
+        strongest = [cell for cell in cells if cell["eps"] == max(radii, default=None)]
+        if strongest:
+            title = words.title({**strongest[0], "threat_model": ""}, run.kind)
+            attacks[f"{title}, {options}" if title in attacks else title] = strongest
+    return attacks
 
 
-def _of(cells: Sequence[Record], guard: str, threats: Sequence[str]) -> Record | None:
+def _of(cells: Sequence[Record], guard: str, threats: Sequence[type[ThreatModel]]) -> Record | None:
     rows = [cell for cell in cells if cell["guard"] == guard]
-    return next((cell for threat in threats for cell in rows if cell["threat_model"] == threat), None)
+    return next((cell for threat in threats for cell in rows if cell["threat_model"] == threat.name), None)
 
 
 def _panels(row: Sequence[Record | None]) -> dict[str, Mapping[str, Figure]]:
     """Choose the figures: of all classes, and of disease where some class means it."""
-    chosen: dict[str, Mapping[str, Figure]] = {
+    panels: dict[str, Mapping[str, Figure]] = {
         "all classes": {
             "Accuracy": _accuracy,
             "Mean sensitivity": lambda cell: _mean(cell, "sensitivity"),
@@ -77,12 +82,12 @@ def _panels(row: Sequence[Record | None]) -> dict[str, Mapping[str, Figure]]:
         }
     }
     if any(cell and cell.get("health") for cell in row):
-        chosen["ill or healthy"] = {
+        panels["ill or healthy"] = {
             "Sensitivity": lambda cell: _health(cell, "sensitivity"),
             "Accuracy": lambda cell: _health(cell, "accuracy"),
             "NPV": lambda cell: _health(cell, "npv"),
         }
-    return chosen
+    return panels
 
 
 def _accuracy(cell: Record) -> float | None:

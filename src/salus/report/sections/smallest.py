@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from salus.report import words
-from salus.report.figures.distances import Found, distance_curves
+from salus.report.figures.distances import DistanceCurve, distance_curves
 from salus.report.run_folder import Record, Run
-from salus.report.tables import Cell, Glossary, Table, head, heads, text
+from salus.report.tables import Glossary, Table, TableCell, head, heads, text
+from salus.threats import WhiteBox
 
 
 def smallest(run: Run, glossary: Glossary) -> dict[str, Any] | None:
@@ -20,12 +21,12 @@ def smallest(run: Run, glossary: Glossary) -> dict[str, Any] | None:
     for guard in run.guards:
         cells = [c for c in run.attacked if c["guard"] == guard and c.get("finds") == "nearest"]
         for norm in dict.fromkeys(cell["norm"] for cell in cells):
-            found = [_found(run, cell) for cell in cells if cell["norm"] == norm]
-            drawn = [line for line in found if line is not None]
-            if drawn:
-                figure = distance_curves(drawn, norm=norm, key=f"smallest{len(panels)}")
+            curves = [_curve(run, cell) for cell in cells if cell["norm"] == norm]
+            lines = [line for line in curves if line is not None]
+            if lines:
+                figure = distance_curves(lines, norm=norm, key=f"smallest{len(panels)}")
                 panels.append({"title": f"{words.guard(guard)}, {words.norm(norm)}", "figure": figure})
-        rows += [_row(guard, cell, _found(run, cell)) for cell in cells]
+        rows += [_row(guard, cell, _curve(run, cell)) for cell in cells]
     if not rows:
         return None
     columns = ["guard", "attack", "threat_model", "attack_success_rate", "quartile", "distance_median", "most"]
@@ -33,7 +34,7 @@ def smallest(run: Run, glossary: Glossary) -> dict[str, Any] | None:
     return {"panels": panels, "table": table}
 
 
-def _found(run: Run, cell: Record) -> Found | None:
+def _curve(run: Run, cell: Record) -> DistanceCurve | None:
     """Measure how far each input that was right had to be moved; None when nothing was stored."""
     arrays, samples = run.arrays(cell), run.samples
     clean = run.clean(cell["guard"])
@@ -44,10 +45,10 @@ def _found(run: Run, cell: Record) -> Found | None:
         return None
     good = before == samples["y"]
     pairs = zip(arrays.pieces("x_adv"), samples.pieces("x"), strict=True)
-    moved = np.concatenate([_distance(x_adv, x, cell["norm"]) for x_adv, x in pairs])
-    moved = moved[good & arrays["reached"].astype(bool)]
-    name = words.attack(cell["attack"]) + ("" if cell["threat_model"] == "white-box" else f", {cell['threat_model']}")
-    return Found(name, np.sort(moved), int(good.sum()), len(good))
+    distances = np.concatenate([_distance(x_adv, x, cell["norm"]) for x_adv, x in pairs])
+    distances = distances[good & arrays["reached"].astype(bool)]
+    name = words.attack(cell["attack"]) + ("" if cell["threat_model"] == WhiteBox.name else f", {cell['threat_model']}")
+    return DistanceCurve(name, np.sort(distances), int(good.sum()), len(good))
 
 
 def _distance(x_adv: NDArray[Any], x: NDArray[Any], norm: str) -> NDArray[np.float64]:
@@ -56,10 +57,15 @@ def _distance(x_adv: NDArray[Any], x: NDArray[Any], norm: str) -> NDArray[np.flo
     return lengths
 
 
-def _row(guard: str, cell: Record, found: Found | None) -> tuple[Cell, ...]:
-    shares = [Cell("–")] * 3
-    if found is not None and len(found.distances):
-        shares = [Cell(f"{value:.4g}") for value in np.quantile(found.distances, [0.25, 0.5, 0.9])]
-    success = Cell(words.percent(cell["attack_success_rate"]))
-    return (head(words.guard(guard)), text(words.attack(cell["attack"]), words.option_text(words.options(cell))),
-            text(cell["threat_model"], words.norm(cell["norm"])), success, *shares)  # fmt: skip
+def _row(guard: str, cell: Record, curve: DistanceCurve | None) -> tuple[TableCell, ...]:
+    shares = [TableCell("–")] * 3
+    if curve is not None and len(curve.distances):
+        shares = [TableCell(f"{value:.4g}") for value in np.quantile(curve.distances, [0.25, 0.5, 0.9])]
+    success = TableCell(words.percent(cell["attack_success_rate"]))
+    return (
+        head(words.guard(guard)),
+        text(words.attack(cell["attack"]), words.option_text(words.options(cell))),
+        text(cell["threat_model"], words.norm(cell["norm"])),
+        success,
+        *shares,
+    )

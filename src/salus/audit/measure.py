@@ -1,0 +1,199 @@
+"""Measuring a cell: its samples attacked, judged by its guard, and counted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from salus.attacks import Attack
+from salus.attacks.ball import ball
+from salus.attacks.controls import Control, signal_to_noise
+from salus.attacks.draws import normal
+from salus.audit.attacker import Attacker
+from salus.audit.cell import Attempt, Cell
+from salus.audit.cost import extra_cost
+from salus.batches import give_back, rows_at_once
+from salus.data import Dataset
+from salus.data.packed import take
+from salus.guard import Guard, Verdict
+from salus.metrics import auc, confusion, health, per_class, proportion, roc
+
+#: Takes what is to be stored of each sample, some samples at a time.
+Keep = Callable[[Mapping[str, Tensor]], None]
+
+
+def measure_cell(
+    cell: Cell, clean: Verdict, say: Callable[[str], None], keep: Keep = lambda rows: None
+) -> dict[str, Any]:
+    """Attack, judge and count.
+
+    Args:
+        cell: what is measured.
+        clean: its guard's verdict on the clean samples.
+        say: told what is being done.
+        keep: given what is to be stored of each sample, some samples at a time: ``label`` and ``accepted``, and of
+            attacked ones ``x_adv`` and ``reached``.
+
+    Returns:
+        The record.
+    """
+    started = time.perf_counter()
+    record = cell.blank()
+    if cell.attempt is None:
+        record |= count(cell.data, clean, None)
+        record["cost"] = None if cell.guard.bare else extra_cost(cell.guard, cell.data.x)
+        keep({"label": clean.answers, "accepted": clean.accepted})
+    else:
+        record |= _attacked(cell, cell.attempt, clean, say, keep)
+    record["seconds"] = round(time.perf_counter() - started, 3)
+    return record
+
+
+def _attacked(cell: Cell, attempt: Attempt, clean: Verdict, say: Callable[[str], None], keep: Keep) -> dict[str, Any]:
+    """Attack some samples at a time, and count them all; only figures of each are held, no attacked inputs."""
+    data, guard, attack = cell.data, cell.guard, attempt.attack
+    y, aim = data.y, _aim(data, guard, attempt)
+    attacker = Attacker(data, guard, attempt, cell.title(), say)
+    # Who is of the target class already is left alone, and counts for no success rate.
+    at_goal = aim == y if attempt.aims else torch.zeros_like(clean.accepted)
+    verdicts: list[Verdict] = []
+    columns: dict[str, list[Tensor]] = {}
+    names: tuple[str, ...] = ()
+    for rows in attacker.parts():
+        x = take(data.x, rows).contiguous()
+        attacked = attacker(x, aim[rows], y[rows] if attack.targeted else None, rows)
+        x_adv, names = attacked.x_adv, attacked.names
+        if bool(at_goal[rows].any()):
+            x_adv[at_goal[rows]] = x[at_goal[rows]]
+        verdicts.append(guard(x_adv))
+        answers, accepted = verdicts[-1].answers, verdicts[-1].accepted
+        keep({"x_adv": x_adv, "label": answers, "accepted": accepted, "reached": accepted & (answers != y[rows])})
+        figures = {
+            "moved": _distance(attack, x, x_adv),
+            "queries": attacked.queries,
+            "passes": attacked.passes,
+            "variants": attacked.variants,
+        }
+        if isinstance(attack, Control) and data.kind == "signal":
+            figures["noise"] = signal_to_noise(x, x_adv)
+        for name, column in figures.items():
+            if column is not None:
+                columns.setdefault(name, []).append(column)
+        if len(rows) < len(y):
+            give_back()
+    verdict, each = Verdict.joined(verdicts), {name: torch.cat(parts) for name, parts in columns.items()}
+    moved = each["moved"]
+    record: dict[str, Any] = {name: float(each[name].double().mean()) for name in ("queries", "passes") if name in each}
+    if "variants" in each:
+        shares = torch.bincount(each["variants"] + 1, minlength=len(names) + 1)[1:] / len(y)
+        record["variants"] = dict(zip(names, shares.tolist(), strict=True))
+    record |= count(data, clean, verdict, ~at_goal) | _detection(data, guard, attack, clean, verdict, moved)
+    reached = (verdict.answers != y) & verdict.accepted & (clean.answers == y)
+    # Of attacks that look for the smallest change, it is that of those who fell that tells.
+    telling = moved[reached] if attack.closest and bool(reached.any()) else moved
+    record["distance_median"] = float(telling.quantile(0.5))
+    if "noise" in each:
+        ratio = each["noise"][each["noise"].isfinite() & (moved > 0)]
+        record["snr_median"] = float(ratio.quantile(0.5)) if len(ratio) else None
+    return record | {"examples": _examples(reached, y)}
+
+
+def _aim(data: Dataset, guard: Guard, attempt: Attempt) -> Tensor:
+    """Return true labels, or the targets of a targeted attack."""
+    if not attempt.aims:
+        return data.y
+    if attempt.target is not None:
+        return torch.full_like(data.y, attempt.target)
+    logits = guard.classifier.predict(data.x)
+    return logits.scatter(1, data.y[:, None], -torch.inf).argmax(1)
+
+
+def _detection(
+    data: Dataset, guard: Guard, attack: Attack, clean: Verdict, attacked: Verdict, changed: Tensor
+) -> dict[str, Any]:
+    """Measure the detectors: on all attacked inputs, on those that fooled the classifier, on noise."""
+    if clean.suspicion is None or attacked.suspicion is None:
+        return {}
+    y, groups = data.y, data.groups
+    fooled = (clean.labels == y) & (attacked.labels != y)
+    everything = torch.ones_like(fooled)
+    figures: dict[str, Any] = {"successes": int(fooled.sum())}
+    curves: dict[str, Any] = {}
+    for name, which, key in (("detection_auc", fooled, "fooled"), ("detection_auc_all", everything, "all")):
+        sides = (None, None) if groups is None else (groups, groups[which])
+        rate = auc(clean.suspicion, attacked.suspicion[which], *sides)
+        figures |= rate.named(name)
+        curves[key] = None if rate.value is None else roc(clean.suspicion, attacked.suspicion[which])
+    tpr = float((~attacked.accepted[fooled]).float().mean()) if bool(fooled.any()) else None
+    curves["operating_point"] = {"fpr": float((~clean.accepted).float().mean()), "tpr": tpr}
+    if isinstance(attack, Control):
+        return figures | {"roc": curves}
+    rejected = ~_accepts_noise(data, guard, attack, changed)
+    return figures | {"roc": curves} | proportion(rejected, groups=groups).named("rejected_noise")
+
+
+def _accepts_noise(data: Dataset, guard: Guard, attack: Attack, changed: Tensor) -> Tensor:
+    """Tell which clean samples the guard accepts under random noise as long as the attack may be, or as it was."""
+    samples = torch.arange(len(changed), device=changed.device)
+    parts = samples.split(rows_at_once(data.x, len(changed)))
+    return torch.cat([guard(_noise(data, attack, rows, changed[rows])).accepted for rows in parts])
+
+
+def _noise(data: Dataset, attack: Attack, samples: Tensor, changed: Tensor) -> Tensor:
+    """Return some of the clean samples under such noise."""
+    x = data.x[samples]
+    mask = None if data.mask is None else data.mask.to(x.device)
+    units = torch.tensor(data.steps, device=x.device) if data.steps else None
+    region = ball(attack.norm, x, attack.radius, data.bounds, mask, units)
+    length = changed.to(x.dtype) if attack.eps is None else torch.full_like(changed, attack.eps, dtype=x.dtype)
+    direction = region.steepest(normal(attack.seed, samples, tuple(x.shape[1:]), stream=10**6))
+    return region.land(region.project(x + length.reshape(-1, *[1] * (x.ndim - 1)) * direction))
+
+
+def count(data: Dataset, clean: Verdict, attacked: Verdict | None, eligible: Tensor | None = None) -> dict[str, Any]:
+    """Count as everywhere in Salus: good = clean, accepted and right; fallen = attacked, accepted and wrong.
+
+    Only ``eligible`` samples (bool ``[N]``, all by default) count for the attack's success rate.
+    """
+    y, groups = data.y, data.groups
+    positive = [data.classes.index(name) for name in data.positive]
+    good = clean.answers == y
+    rates = proportion(good, groups=groups).named("clean_accuracy")
+    rates |= proportion(~clean.accepted, groups=groups).named("rejected_clean")
+    answers = clean.answers
+    if attacked is not None:
+        answers = attacked.answers
+        fallen = attacked.accepted & (attacked.labels != y)
+        rates |= proportion(good & ~fallen, groups=groups).named("robust_accuracy")
+        rates |= proportion(fallen, good if eligible is None else good & eligible, groups=groups).named(
+            "attack_success_rate"
+        )
+        rates |= proportion(fallen, groups=groups).named("fallen_all")
+        rates |= proportion(good & (answers == y), groups=groups).named("robust_accuracy_accepted")
+        rates |= proportion(~attacked.accepted, groups=groups).named("rejected_adversarial")
+    return {
+        **rates,
+        "confusion": confusion(y, answers, data.classes),
+        "per_class": per_class(y, answers, data.classes, groups),
+        "health": health(y, answers, positive, groups),
+    }
+
+
+def _distance(attack: Attack, x: Tensor, x_adv: Tensor) -> Tensor:
+    """Return how far each sample was moved, float64 ``[N]``."""
+    size = rows_at_once(x, len(x))
+    pairs = zip(x.split(size), x_adv.split(size), strict=True)
+    return torch.cat([ball(attack.norm, one, attack.radius, attack.bounds).distance(other) for one, other in pairs])
+
+
+def _examples(reached: Tensor, y: Tensor, most: int = 6) -> list[int]:
+    """Pick positions of reached samples, classes in turn."""
+    queues = [row.tolist() for k in sorted(set(y.tolist())) if len(row := ((y == k) & reached).nonzero()[:, 0])]
+    picked: list[int] = []
+    while any(queues) and len(picked) < most:
+        picked.extend(queue.pop(0) for queue in queues if queue)
+    return picked[:most]

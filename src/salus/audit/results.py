@@ -1,0 +1,137 @@
+"""What an audit writes: what was audited and how, its records, and the samples under attack."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import salus
+from salus.atomic import tensor_rows, write_json, write_text
+from salus.attacks.poisoning import POISONS
+from salus.audit.grid import CellGrid
+from salus.audit.setup import Setup, Workbench
+from salus.audit.summary import verdict, warnings
+from salus.batches import rows_held
+from salus.classifier import Classifier
+from salus.data import Dataset
+from salus.guard import Guard
+from salus.metrics import proportion
+from salus.storage import versions
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class AuditResults:
+    """A finished audit.
+
+    Attributes:
+        setup: what was asked, parsed.
+        bench: what its cells stand on.
+        grid: the cells.
+        records: of the cells, in their order.
+        check: the record of the check for masked gradients.
+        harm: the weights of harm as plain values; None where nothing is weighed.
+    """
+
+    setup: Setup
+    bench: Workbench
+    grid: CellGrid
+    records: Sequence[Record]
+    check: Record
+    harm: Record | None
+
+    def meta(self, command: str, seconds: float) -> Record:
+        """Say what was audited and how, the verdict and the warnings, as plain values for ``results.json``."""
+        plan, splits, grid = self.setup.plan, self.bench.splits, self.grid
+        meta: Record = {
+            "salus": salus.__version__,
+            "versions": versions(),
+            "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "command": command,
+            "seed": plan.seed,
+            "device": str(self.setup.device),
+            "threads": torch.get_num_threads(),
+            "seconds": round(seconds, 1),
+            "samples": len(grid.data),
+            "split": splits.test.provenance.split,
+            "data": {**splits.describe(), "fingerprint": splits.test.fingerprint(), "split": plan.split},
+            "model": self._model(),
+            "guards": {guard.name: {"text": _text(guard), **guard.describe()} for guard in self.bench.guards},
+            "substitute": self.bench.substitute_facts,
+            "harm": self.harm and {"asked": plan.harm, **self.harm},
+            "poison": [change.what for change in splits.train.provenance.changes if change.name in POISONS],
+            "label_cleaning": self.bench.cleaning,
+            "feature_names": list(grid.data.features),
+            "checks": {
+                "huge_eps": self.check["eps"],
+                "n": self.check["n"],
+                "robust_accuracy": self.check["robust_accuracy"],
+            },
+        }
+        caveats = [
+            caveat
+            for defence in self.setup.defences
+            for threat in self.setup.threats
+            if (caveat := threat.caveat(defence.spec, defence.files())) is not None
+        ]
+        meta["warnings"] = [*warnings(self.records, meta, splits), *grid.left_out, *caveats]
+        meta["verdict"] = verdict(self.records, meta)
+        return meta
+
+    def _model(self) -> Record:
+        trained = self.bench.trained
+        classifier = trained.classifier
+        return {
+            "name": classifier.name,
+            "fingerprint": classifier.fingerprint(),
+            "parameters": sum(parameter.numel() for parameter in classifier.parameters()),
+            "training": trained.training,
+            "remarks": [*classifier.notes, *trained.remarks],
+            **whole_test(classifier, self.bench.splits.test),
+        }
+
+
+def write_results(folder: Path, meta: Record, results: AuditResults) -> None:
+    """Write ``results.json``, ``results.csv`` and the samples under attack."""
+    _write_samples(folder, results.grid)
+    write_json(folder / "results.json", {"meta": meta, "cells": results.records})
+    write_text(folder / "results.csv", _csv(results.records))
+
+
+def whole_test(classifier: Classifier, test: Dataset) -> dict[str, Any]:
+    """Measure the clean accuracy on the whole test part, with its interval."""
+    return proportion(classifier.predict(test.x).argmax(1) == test.y, groups=test.groups).named("clean_accuracy")
+
+
+def _text(guard: Guard) -> str:
+    parts = [detector.describe() for detector in guard.detectors]
+    if guard.purifier is not None:
+        parts.append(f"purifier {guard.purifier.name} {guard.purifier.settings()}")
+    return "; then ".join(parts)
+
+
+def _write_samples(folder: Path, grid: CellGrid) -> None:
+    """Store the attacked samples: ``indices`` among the test samples, ``x`` and ``y``."""
+    data, size = grid.data, rows_held(grid.data.x, len(grid.data))
+    columns = (column.split(size) for column in (grid.indices, data.x, data.y))
+    with tensor_rows(folder / "samples.safetensors", len(data)) as append:
+        for indices, x, y in zip(*columns, strict=True):
+            append({"indices": indices, "x": x, "y": y})
+
+
+def _csv(records: Sequence[Record]) -> str:
+    flat = [{key: value for key, value in record.items() if not isinstance(value, (dict, list))} for record in records]
+    fields = list(dict.fromkeys(key for record in flat for key in record))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fields, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(flat)
+    return text.getvalue()

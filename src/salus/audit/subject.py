@@ -1,0 +1,168 @@
+"""The data and the model of a plan, read, found and checked: what audits, hardenings and guards begin with."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from salus.audit.model import Network, ReadyModel, parse_model
+from salus.audit.networks import train_once
+from salus.audit.plan import Plan
+from salus.audit.substitutes import parse_substitute
+from salus.classifier import Classifier, check_classifier
+from salus.data import Dataset, Splits, load
+from salus.errors import OptionError
+from salus.hardening.label_cleaning import LabelCleaning
+from salus.models import default_model
+from salus.options import build
+from salus.storage import digest
+from salus.training import TrainingOptions, TransferOptions
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A classifier in hand.
+
+    Attributes:
+        classifier: the classifier.
+        training: the options that it was trained with here; None where it came trained.
+        remarks: what a reader should know of it.
+    """
+
+    classifier: Classifier
+    training: dict[str, Any] | None
+    remarks: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """A model that is used as it is, loaded and checked."""
+
+    source: ReadyModel
+    classifier: Classifier
+    remarks: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """What is audited, hardened or guarded.
+
+    Attributes:
+        plan: as it was asked.
+        splits: the data that the model sees, poisoned as the plan asks.
+        theirs: training samples that were dealt to a transfer attacker; None where none were.
+        model: a network to train, or a model that is used as it is.
+        training: how a network is trained.
+        cleaning: what looks for wrong labels in the training part; None where nothing does.
+    """
+
+    plan: Plan
+    splits: Splits
+    theirs: Dataset | None
+    model: Network | Loaded
+    training: TrainingOptions
+    cleaning: LabelCleaning | None
+
+    @classmethod
+    def of(cls, plan: Plan, splits: Splits | None = None) -> Subject:
+        """Read, find and check what a plan says of data and model, before anything is written.
+
+        Args:
+            plan: what is asked.
+            splits: the data, where they are loaded already.
+
+        Raises:
+            SalusError: the data, the model or an option cannot be used.
+        """
+        splits = load_splits(plan) if splits is None else splits
+        source = parse_model(plan.model or default_model(splits.test.kind), plan.weights)
+        splits, theirs = _dealt(plan, splits, source)
+        cleaning = plan.cleaning()
+        if cleaning is not None:
+            _check_cleaning(cleaning, splits, source)
+        training = build(TransferOptions, {"seed": plan.seed, **plan.training}, "training")
+        return cls(plan, splits, theirs, _found(source, plan, splits), training, cleaning)
+
+    def identity(self) -> dict[str, Any]:
+        """Return what makes a folder this subject's own: the data, the model, its training and the seed."""
+        cleaning, source = self.cleaning, self.model.source if isinstance(self.model, Loaded) else self.model
+        return {
+            "data": self.splits.name,
+            "split": self.splits.test.provenance.split,
+            "samples": digest({part: dataset.fingerprint() for part, dataset in self.splits}),
+            "model": source.identity(self.splits.test),
+            "training": self.plan.training,
+            "seed": self.plan.seed,
+            "label cleaning": None if cleaning is None else {"method": cleaning.name, **cleaning.settings()},
+        }
+
+    @property
+    def network(self) -> Network:
+        """The network that is trained.
+
+        Raises:
+            OptionError: the model is used as it is.
+        """
+        if isinstance(self.model, Loaded):
+            raise OptionError(
+                f"{self.model.source.text!r} is used as it is; name a network by --model, such as ecg-cnn."
+            )
+        return self.model
+
+    @property
+    def factory(self) -> str | None:
+        """The code that builds a model of one's own."""
+        return self.model.source.factory if isinstance(self.model, Loaded) else None
+
+    def sketch(self) -> Classifier:
+        """Return the classifier as far as it is known before it is trained: its layers, and what it takes."""
+        return self.model.classifier if isinstance(self.model, Loaded) else self.model.untrained(self.splits.test)
+
+    def classifier(self, folder: Path) -> Trained:
+        """Train the network into a folder, or load it where it was trained before; what is ready is taken as it is."""
+        if isinstance(self.model, Loaded):
+            return Trained(self.model.classifier, None, self.model.remarks)
+        classifier = train_once(
+            self.model.name, self.model.options, self.splits, self.training, self.plan.device, folder, "classifier"
+        )
+        return Trained(classifier, asdict(self.training), check_classifier(classifier, self.splits.test))
+
+
+def load_splits(plan: Plan) -> Splits:
+    """Load the data of a plan."""
+    return load(plan.data, seed=plan.seed, **plan.data_options)
+
+
+def _found(source: Network | ReadyModel, plan: Plan, splits: Splits) -> Network | Loaded:
+    """Check a network, or load what is used as it is."""
+    if isinstance(source, Network):
+        splits.need_training(f"the network {source.name!r}")
+        source.untrained(splits.test)  # refuses what does not suit the data
+        return source
+    if plan.training:
+        raise OptionError(f"Training options go with built-in models; {source.text!r} is used as it is.")
+    return Loaded(source, *source.load(splits.test))
+
+
+def _dealt(plan: Plan, splits: Splits, source: Network | ReadyModel) -> tuple[Splits, Dataset | None]:
+    """Change the training data as the plan asks: a transfer attacker's share is taken out, the rest poisoned."""
+    train, theirs = splits.train, None
+    if any(threat.deals for threat in plan.threats):
+        train, theirs = parse_substitute(plan.substitute, plan.seed).deal(train, plan.seed)
+    poisons = plan.poisons()
+    if poisons and not isinstance(source, Network):
+        raise OptionError("--poison changes what a built-in model is trained on; a model of your own is used as it is.")
+    for poison in poisons:
+        train = poison(train)
+    return replace(splits, train=train), theirs
+
+
+def _check_cleaning(cleaning: LabelCleaning, splits: Splits, source: Network | ReadyModel) -> None:
+    """Refuse a label cleaning that cannot be done, before anything is trained."""
+    if not isinstance(source, Network):
+        raise OptionError(
+            f"Label cleaning trains a built-in model fold by fold, but {source.text!r} is used as it is; name a "
+            f"network by --model, such as {default_model(splits.test.kind)}."
+        )
+    cleaning.check(splits.train)

@@ -1,0 +1,195 @@
+"""How a transfer attacker comes by a classifier of their own."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+from salus.atomic import write_json
+from salus.audit.networks import train_once
+from salus.classifier import Classifier
+from salus.data import Dataset, Splits
+from salus.errors import BundleError, OptionError, nearest
+from salus.models.pretrained import architecture, initial_model
+from salus.options import build, split_spec
+from salus.progress import console, spaced
+from salus.storage import digest, slug
+from salus.threats import StandIn
+from salus.threats.substitute import JacobianAugmentation, attackers_share, train_on_split
+from salus.training import TrainingOptions
+
+#: Samples that an attacker starts from who learns from answers alone (Papernot et al., 2017, had 150).
+QUERY_SEEDS = 150
+
+
+@dataclass(frozen=True, eq=False)
+class SubstituteRecipe:
+    """What an attacker trains who wants a classifier like the audited one, and from what.
+
+    Attributes:
+        network: the network's name.
+        sizes: its options.
+        training: how to train it, with a seed of the attacker's own.
+        victim: the audited classifier.
+        splits: the audited model's data.
+        seed: the audit's.
+        device: where to train.
+        folder: of the audit.
+    """
+
+    network: str
+    sizes: Mapping[str, Any]
+    training: TrainingOptions
+    victim: Classifier
+    splits: Splits
+    seed: int
+    device: str
+    folder: Path
+
+    def again(self) -> Classifier:
+        """Train a classifier like the victim on the same data with another seed, or load it."""
+        return train_once(
+            self.network, self.sizes, self.splits, self.training, self.device, self.folder / "substitute", "substitute"
+        )
+
+    def module(self) -> nn.Module:
+        """Build the network, untrained."""
+        return initial_model(self.network, self.splits.test.x.shape[1:], len(self.victim.classes), self.sizes)
+
+
+class SubstituteSource(ABC):
+    """A way of coming by a classifier."""
+
+    name: ClassVar[str]
+
+    def deal(self, train: Dataset, seed: int) -> tuple[Dataset, Dataset | None]:
+        """Deal training samples to the audited model and to the attacker, who has none of their own by default."""
+        return train, None
+
+    @abstractmethod
+    def train(self, recipe: SubstituteRecipe, theirs: Dataset | None) -> StandIn:
+        """Train the classifier, or load it; ``theirs`` are the samples that the attacker was dealt."""
+
+
+@dataclass(frozen=True)
+class SameData(SubstituteSource):
+    """On the same data, with another seed."""
+
+    name: ClassVar[str] = "data"
+
+    def train(self, recipe: SubstituteRecipe, theirs: Dataset | None) -> StandIn:
+        """Train it."""
+        return StandIn(recipe.again(), recipe.splits.train, {"kind": self.name})
+
+
+@dataclass(frozen=True)
+class OwnShare(SubstituteSource):
+    """On half of the samples, which the audited model never saw."""
+
+    name: ClassVar[str] = "split"
+
+    def deal(self, train: Dataset, seed: int) -> tuple[Dataset, Dataset | None]:
+        """Deal each a half."""
+        return attackers_share(train, seed=seed)
+
+    def train(self, recipe: SubstituteRecipe, theirs: Dataset | None) -> StandIn:
+        """Train it on the attacker's half."""
+        samples = recipe.splits.train if theirs is None else theirs
+
+        def fit(place: Path) -> tuple[Classifier, dict[str, Any]]:
+            checkpoint, log = place / "training.checkpoint", spaced(console.print)
+            classifier, _ = train_on_split(
+                recipe.module, samples, recipe.training, checkpoint=checkpoint, device=recipe.device, log=log
+            )
+            return classifier, {"kind": self.name, "samples": len(samples)}
+
+        return _kept(self.name, recipe, samples, fit)
+
+
+@dataclass(frozen=True)
+class FromAnswers(SubstituteSource):
+    """On the audited model's answers alone.
+
+    Attributes:
+        spec: as it was written.
+        engine: how it is questioned.
+        seeds: from how many samples it starts.
+    """
+
+    name: ClassVar[str] = "queries"
+
+    spec: str
+    engine: JacobianAugmentation
+    seeds: int
+
+    def train(self, recipe: SubstituteRecipe, theirs: Dataset | None) -> StandIn:
+        """Question the victim about a few samples, whose labels it alone tells, and train."""
+        validation, victim = recipe.splits.validation, recipe.victim
+        order = torch.randperm(len(validation), generator=torch.Generator().manual_seed(recipe.seed))
+        samples = validation.subset(order[: self.seeds])
+        samples = replace(samples, y=victim.predict(samples.x).argmax(1))
+
+        def fit(place: Path) -> tuple[Classifier, dict[str, Any]]:
+            result = self.engine.fit(
+                lambda x: victim.predict(x).argmax(1),
+                samples.x,
+                model=recipe.module,
+                classes=victim.classes,
+                bounds=victim.bounds,
+                device=recipe.device,
+                folder=place,
+                log=spaced(console.print),
+            )
+            facts = {"kind": self.name, "seeds": len(samples), "queries": result.queries}
+            return result.classifier, {**facts, "agreement": result.agreement}
+
+        return _kept(self.spec, recipe, samples, fit)
+
+
+def parse_substitute(spec: str, seed: int) -> SubstituteSource:
+    """Read ``data``, ``split``, or ``queries:rounds=6,step=0.1``.
+
+    Raises:
+        OptionError: it or one of its options is unknown, or makes no sense.
+    """
+    kinds = (SameData.name, OwnShare.name, FromAnswers.name)
+    name, options = split_spec(spec, "substitute")
+    if name not in kinds:
+        raise OptionError(f"Unknown substitute {name!r}; {nearest(name, kinds)}")
+    if options and name != FromAnswers.name:
+        raise OptionError(f"Substitute {name!r} takes no options; 'queries:rounds=6,step=0.1' does.")
+    if name == SameData.name:
+        return SameData()
+    if name == OwnShare.name:
+        return OwnShare()
+    seeds = options.pop("seeds", QUERY_SEEDS)
+    if type(seeds) is not int or seeds < 2:
+        raise OptionError(f"Substitute {spec!r}: seeds must be a whole number from 2 up.")
+    return FromAnswers(spec, build(JacobianAugmentation, {"seed": seed, **options}, f"substitute {name!r}"), seeds)
+
+
+def _kept(
+    spec: str, recipe: SubstituteRecipe, samples: Dataset, fit: Callable[[Path], tuple[Classifier, dict[str, Any]]]
+) -> StandIn:
+    """Read the substitute that was kept, or train it and keep it."""
+    place = recipe.folder / f"substitute-{slug(spec)}-{digest(spec)[:8]}"
+    card = place / "substitute.json"
+    if card.exists() and (place / "model.json").exists():
+        try:
+            return StandIn(Classifier.load(place), samples, json.loads(card.read_text(encoding="utf-8")))
+        except (BundleError, ValueError) as error:
+            console.print(f"The stored substitute cannot be used ({error}); it is trained again.")
+    classifier, facts = fit(place)
+    classifier.architecture = architecture(recipe.network, recipe.sizes)
+    classifier.save(place)
+    write_json(card, facts)
+    for file in (place / "training.checkpoint", *place.glob("round-*")):
+        file.unlink(missing_ok=True)
+    return StandIn(classifier, samples, facts)

@@ -1,0 +1,190 @@
+"""The worst over many ways to attack a guard: one loop for whoever knows the guard, or has its twin."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from salus.attacks import Attack, AttackResult
+from salus.attacks.ball import ball
+from salus.batches import rows_at_once
+from salus.guard import Guard
+from salus.threats.engines import oblivious, reseeded
+from salus.threats.objectives import GuardObjective
+
+#: From when on a point of a random guard's counts as fallen, and from when on there is nothing to be gained.
+_LIKELY, _CERTAIN = 0.5, 1 - 1e-9
+
+
+@dataclass(frozen=True, eq=False)
+class AdaptiveResult:
+    """The worst that an attacker who knows the guard did to each of N samples.
+
+    Attributes:
+        x_adv: ``[N, ...]``: an input that is accepted and wrong where any variant found one, else the one that
+            came nearest. Of a guard that draws at random, the one most likely to be accepted and wrong.
+        success: bool ``[N]``, by one verdict of the guard's.
+        chances: float64 ``[N]``, how likely that was over the guard's draws; 0 or 1 where it does not draw.
+        variants: int64 ``[N]``, which variant found what succeeded, an index into ``names``; -1 where nothing did.
+        names: the variants tried, in order.
+        queries: int64 ``[N]``.
+        passes: int64 ``[N]``.
+    """
+
+    x_adv: Tensor
+    success: Tensor
+    chances: Tensor
+    variants: Tensor
+    names: tuple[str, ...]
+    queries: Tensor
+    passes: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Variant:
+    """One way to attack a guard.
+
+    Attributes:
+        name: for reports.
+        engine: how steps are taken.
+        objective: what they are to reach.
+        goals: targets ``[N]`` in turn, or None for the labels themselves.
+        start: ``oblivious``: that attack's result; ``nearest``: the best point so far; ``fresh``: the engine's own.
+    """
+
+    name: str
+    engine: Attack
+    objective: GuardObjective
+    goals: list[Tensor | None]
+    start: str
+
+
+class Worst:
+    """The worst point so far of each of N samples, first of all the oblivious attack's.
+
+    What is likelier to fall over the guard's draws is worse; among equals, what lies deeper in the region that the
+    guard accepts. Where the smallest change is looked for, what has fallen is the worse the nearer it lies.
+
+    Args:
+        attack: the engine.
+        guard: the guard that is attacked.
+        x: clean samples ``[N, ...]``.
+        y: their true labels, or targets if the attack is targeted.
+        truth: true labels when ``y`` are targets.
+        samples: int64 ``[N]``, which samples of a larger whole x are; by default they are the whole.
+        smallest: the smallest change is looked for.
+    """
+
+    def __init__(
+        self,
+        attack: Attack,
+        guard: Guard,
+        x: Tensor,
+        y: Tensor,
+        truth: Tensor | None,
+        samples: Tensor | None,
+        *,
+        smallest: bool,
+    ) -> None:
+        self.attack, self.guard, self.x, self.y = attack, guard, x, y
+        self.labels = y if truth is None else truth
+        self.samples = torch.arange(len(x), device=x.device) if samples is None else samples
+        self.judge = GuardObjective(guard, targeted=attack.targeted)
+        first = oblivious(attack, guard, x, y, samples=self.samples)
+        self.oblivious, self.nearest = first.x_adv, first.x_adv.clone()
+        self.margin, self.chance = judged(self.judge, guard, self.nearest, y, self.labels, attack.targeted)
+        self.queries, self.passes = first.queries.clone(), first.passes.clone()
+        self.variants, self.names = torch.zeros_like(y), ["oblivious"]
+        self.measure = ball(attack.norm, x, math.inf, attack.bounds) if smallest else None
+        self.distance = torch.full_like(self.chance, torch.inf)
+        if self.measure is not None:
+            far = self.measure.distance(self.nearest)
+            self.distance = torch.where(self.chance > _LIKELY, far, self.distance)
+
+    @property
+    def standing(self) -> Tensor:
+        """Who has not fallen under every draw of the guard's, bool ``[N]``."""
+        return self.chance < _CERTAIN
+
+    def improvable(self) -> Tensor:
+        """Who can be brought further, bool ``[N]``: where the smallest change is looked for, everybody."""
+        return self.standing if self.measure is None else torch.ones_like(self.standing)
+
+    def try_all(
+        self,
+        variants: Iterable[Variant],
+        left: Callable[[], Tensor],
+        progress: Callable[[str, int], None] | None = None,
+    ) -> None:
+        """Try every variant on the samples that are left to it.
+
+        Args:
+            variants: the ways to attack.
+            left: says before each turn who is attacked, bool ``[N]``.
+            progress: called with each variant's name and how many samples are still standing.
+        """
+        for variant in variants:
+            self.names.append(variant.name)
+            for turn, target in enumerate(variant.goals):
+                rows = (left() if target is None else left() & (target != self.labels)).nonzero()[:, 0]
+                if progress is not None:
+                    progress(variant.name, int(self.standing.sum()))
+                if not len(rows):
+                    continue
+                aim = self.y if target is None else target
+                start = {"oblivious": self.oblivious, "nearest": self.nearest}.get(variant.start)
+                result = reseeded(variant.engine, turn).run(
+                    variant.objective,
+                    self.x[rows],
+                    aim[rows],
+                    start=None if start is None else start[rows],
+                    samples=self.samples[rows],
+                )
+                self._take(rows, result)
+
+    def _take(self, rows: Tensor, result: AttackResult) -> None:
+        """Keep of a result what is worse than what was there."""
+        y, labels, targeted = self.y[rows], self.labels[rows], self.attack.targeted
+        margin, chance = judged(self.judge, self.guard, result.x_adv, y, labels, targeted)
+        self.queries[rows] += result.queries
+        self.passes[rows] += result.passes
+        before = self.chance[rows]
+        better = (chance > before) | ((chance == before) & (margin < self.margin[rows]))
+        if self.measure is not None:
+            won, distance = chance > _LIKELY, self.measure.select(rows).distance(result.x_adv)
+            better = torch.where(won, distance < self.distance[rows], better & (before <= _LIKELY))
+            self.distance[rows] = torch.where(better & won, distance, self.distance[rows])
+        worse = rows[better]
+        self.nearest[worse], self.margin[worse] = result.x_adv[better], margin[better]
+        self.chance[worse] = chance[better]
+        self.variants[worse] = len(self.names) - 1
+
+    def result(self) -> AdaptiveResult:
+        """Judge the worst points by one verdict of the guard's."""
+        success = fallen(self.guard, self.nearest, self.y, self.labels, self.attack.targeted)
+        return AdaptiveResult(
+            self.nearest, success, self.chance, self.variants, tuple(self.names), self.queries, self.passes
+        )
+
+
+def judged(
+    objective: GuardObjective, guard: Guard, x_adv: Tensor, y: Tensor, labels: Tensor, targeted: bool
+) -> tuple[Tensor, Tensor]:
+    """Return the margin ``[N]``, and how likely each is to fall over the guard's draws, both float64 ``[N]``."""
+    margins, size = [], rows_at_once(x_adv, 512)
+    with torch.no_grad():
+        for part, aim in zip(torch.split(x_adv, size), torch.split(y, size), strict=True):
+            margins.append(objective.evaluate(part, aim).margin)
+    chances, own = guard.chances(x_adv), (y if targeted else labels)[:, None]
+    each = chances.gather(1, own)[:, 0] if targeted else chances.scatter(1, own, 0).sum(1)
+    return torch.cat(margins).double(), each
+
+
+def fallen(guard: Guard, x_adv: Tensor, y: Tensor, labels: Tensor, targeted: bool) -> Tensor:
+    """Tell by one verdict of the guard's who has fallen, bool ``[N]``."""
+    answers = guard(x_adv).answers
+    return answers == y if targeted else (answers != labels) & (answers >= 0)

@@ -1,0 +1,1 @@
+"""What attacks there are, and how each stands beside the same attack of other libraries."""

@@ -1,0 +1,1 @@
+"""Every defence: what it needs and costs, what it holds against, and who breaks it."""

@@ -1,0 +1,96 @@
+"""The tables of docs/defences.md."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from salus.metrics.wording import number, percent, rate
+from salus_studies.defences.catalogue import catalogue
+from salus_studies.defences.measured import breaker, find_cell, measured_cells, under_attack
+from salus_studies.frame.markdown import Record, markdown
+from salus_studies.heartbeats.measured import SPLITS, attacked
+
+#: How harmless changes head their columns.
+CONTROLS = {
+    "baseline-wander": "baseline wander",
+    "mains-hum": "mains hum",
+    "muscle-noise": "muscle noise",
+    "blur": "blur",
+    "jpeg": "JPEG",
+}
+
+
+def catalogue_table() -> str:
+    """List every defence, what it is and what it needs."""
+    rows = [[f"`{defence.name}`", defence.kind, defence.what, defence.needs, defence.paper] for defence in catalogue()]
+    return markdown(["defence", "kind", "what it is", "what it needs", "from"], rows, left=5)
+
+
+def attack_table(audit: Record, wider: Record, attack: Record) -> str:
+    """Show what each attacker leaves behind each defence under one attack; AUC is the wider audit's."""
+    cells, detected = measured_cells(audit), measured_cells(wider)
+    rows = []
+    for guard in audit["guards"]:
+        clean = find_cell(cells, guard=guard, attack=None) or {}
+        by_attacker = under_attack(cells, guard, attack)
+        oblivious = under_attack(detected, guard, attack)["oblivious"] or {}
+        rows.append(
+            [
+                f"`{guard}`",
+                number(clean.get("cost"), ".2f"),
+                rate(clean, "clean_accuracy"),
+                number(oblivious.get("detection_auc"), ".3f"),
+                *(rate(cell or {}, "robust_accuracy") for cell in by_attacker.values()),
+                breaker(by_attacker),
+            ]
+        )
+    header = ["defence", "cost", "clean %", "AUC", "oblivious %", "gray-box %", "adaptive %", "broken by"]
+    return markdown(header, rows)
+
+
+def false_alarms_table(audit: Record) -> str | None:
+    """Show how often each guard that rejects at all rejects clean inputs and harmless changes; None where none does."""
+    cells = measured_cells(audit)
+    rejecting = [
+        guard
+        for guard in audit["guards"]
+        if any(cell["guard"] == guard and cell.get("rejected_adversarial") for cell in cells)
+    ]
+    if not rejecting:
+        return None
+    changes = list(dict.fromkeys(str(cell["attack"]) for cell in cells if cell.get("threat_model") == "control"))
+    rows = []
+    for guard in rejecting:
+        clean = find_cell(cells, guard=guard, attack=None) or {}
+        changed = [find_cell(cells, guard=guard, attack=name) or {} for name in changes]
+        oblivious = find_cell(cells, guard=guard, threat_model="oblivious") or {}
+        rates = [rate(clean, "rejected_clean"), *(rate(cell, "rejected_adversarial") for cell in changed)]
+        rows.append([f"`{guard}`", *rates, rate(oblivious, "rejected_noise")])
+    names = (CONTROLS.get(name, name) for name in changes)
+    return markdown(["defence", "clean", *names, "noise of the attack's size"], rows)
+
+
+def attempts_table(attempts: Sequence[Record]) -> str:
+    """Show what the adaptive attack leaves of purifiers at each size of change."""
+    sizes = sorted({row["eps"] for row in attempts})
+    rows = []
+    for guard in dict.fromkeys(row["guard"] for row in attempts):
+        by_size = {row["eps"]: row for row in attempts if row["guard"] == guard}
+        clean = next(iter(by_size.values()))["clean"]
+        rows.append([f"`{guard}`", *(percent(value) for value in (clean, *(by_size[eps]["left"] for eps in sizes)))])
+    return markdown(["defence", "clean %", *(f"eps {eps:g} %" for eps in sizes)], rows)
+
+
+def hardened_table(heartbeats: Record) -> str:
+    """Show the hardened heartbeat classifiers."""
+    rows = []
+    for split, words in SPLITS.items():
+        under = attacked(heartbeats[split], "pgd")
+        rows.append(
+            [
+                words,
+                rate(heartbeats[split]["clean"], "accuracy"),
+                "not run" if under is None else rate(under, "accuracy"),
+            ]
+        )
+    return markdown(["split", "clean %", "under PGD-40x5 %"], rows)

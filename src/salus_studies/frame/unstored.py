@@ -1,0 +1,10 @@
+"""Studies whose pages stand in the repository without the results that they were written from, and why."""
+
+_GONE = "the folder of the run behind it is gone, and at that time no results were kept in the repository"
+
+UNSTORED = {
+    "ecg-atk-gan": _GONE,
+    "i-defender": _GONE,
+    "multimagnet": _GONE,
+    "skin-lesion": _GONE,
+}

@@ -1,0 +1,1 @@
+"""Two hardened heartbeat classifiers, and what attacks leave of them."""

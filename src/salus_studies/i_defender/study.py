@@ -1,0 +1,47 @@
+"""I-defender as a study."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from salus_studies.frame.options import TrainingStudyOptions
+from salus_studies.frame.study import Study
+
+if TYPE_CHECKING:
+    from salus_studies.frame.folder import Folder
+    from salus_studies.frame.page import Page
+    from salus_studies.frame.results import Results
+
+
+@dataclass(frozen=True, kw_only=True)
+class IDefenderOptions(TrainingStudyOptions):
+    """What the study of I-defender takes."""
+
+    data: Annotated[str | None, Field(description="A folder in ImageNet's layout, train/CLASS/*, for Table 9")] = None
+
+
+def _run(options: IDefenderOptions, folder: Folder) -> Results:
+    from salus_studies.i_defender.protocol import run
+
+    return run(options, folder)
+
+
+def _compose(results: Results, figures: str) -> Page:
+    from salus_studies.i_defender.page import page
+
+    return page(results, figures)
+
+
+STUDY = Study(
+    name="i-defender",
+    title="I-defender",
+    summary="I-defender (Zheng and Hong, NeurIPS 2018): its nine tables and Figures 2 to 5 beside ours.",
+    options=IDefenderOptions,
+    version=1,
+    run=_run,
+    compose=_compose,
+    page="docs/papers/i-defender.md",
+)

@@ -1,0 +1,1 @@
+"""Somebody else's attack, detector, purifier and data."""

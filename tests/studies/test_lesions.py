@@ -1,0 +1,154 @@
+"""The page for the person who decides on a skin-lesion model follows a run of the skin-lesion study."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from salus.errors import StoreError
+from salus_studies.frame.results import Results
+from salus_studies.lesions.measured import verdict
+from salus_studies.lesions.page import page
+from salus_studies.lesions.protocol import pictures, slim
+from salus_studies.lesions.study import STUDY
+from salus_studies.skin_lesion.cells import COPY, KNOWS, Case
+
+CLASSES = ["MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC"]
+
+
+def record(case: Case, accuracy: float, missed: int) -> dict[str, Any]:
+    """A cell of 100 images, half of them malignant, as a run stores it."""
+    fnr = missed / 50
+    health = {
+        "n": 100,
+        "confusion": {"matrix": [[50 - missed, missed], [5, 45]], "rejected": [0, 0]},
+        "fnr": fnr,
+        "fnr_low": fnr - 0.01,
+        "fnr_high": fnr + 0.01,
+    }
+    figures = {
+        "accuracy": accuracy,
+        "accuracy_low": accuracy - 0.05,
+        "accuracy_high": accuracy + 0.05,
+        "confusion": {"matrix": []},
+        "averaged": CLASSES,
+        "health": {"medical": health, "thesis": health},
+    }
+    return {"network": "resnet50", **case.record(), "status": "done", "figures": figures, "n": 100, "queries": 3.0}
+
+
+def row(**rates: float) -> dict[str, float]:
+    """A row of a table of thresholds."""
+    return {f"{name}{end}": value for name, value in rates.items() for end in ("", "_low", "_high")}
+
+
+@pytest.fixture
+def values() -> dict[str, Any]:
+    """What a run stores."""
+    return {
+        "meta": {
+            "command": "salus reproduce skin-lesion",
+            "seed": 0,
+            "machine": "a machine",
+            "versions": {"torch": "2"},
+            "classes": CLASSES,
+            "split": "lesions",
+            "data": {"64": {"name": "ham10000"}},
+            "settings": {"hardened": {"network": "resnet50"}, "networks": {"resnet50": {"size": 64}}},
+        },
+        "cells": [
+            record(Case("plain"), 0.7, 10),
+            record(Case("plain", None, "fgsm", KNOWS), 0.1, 30),
+            record(Case("plain", None, "pgd", KNOWS), 0.02, 40),
+            record(Case("plain", None, "uap", KNOWS), 0.2, 20),
+            record(Case("plain", "low-level"), 0.66, 11),
+            record(Case("plain", "low-level", "fgsm", COPY), 0.5, 15),
+            record(Case("plain", "low-level", "pgd", KNOWS), 0.01, 45),
+            record(Case("retrained-fgsm"), 0.6, 12),
+            record(Case("retrained-fgsm", None, "fgsm", COPY), 0.55, 13),
+            record(Case("retrained-fgsm", None, "pgd", KNOWS), 0.2, 33),
+            record(Case("hardened"), 0.5, 9),
+            record(Case("hardened", None, "pgd", KNOWS), 0.35, 14),
+        ],
+        "poisoning": [
+            {**record(Case("poisoned"), 0.6, 11), "share": 0.2, "model": "poisoned"},
+            {**record(Case("cleaned"), 0.65, 10), "share": 0.2, "model": "cleaned", "recall": 0.8, "precision": 0.4},
+        ],
+        "sweep": [],
+        "classifiers": [],
+        "thresholds": [
+            {
+                "network": "resnet50",
+                "model": "hardened",
+                "status": "done",
+                "rows": [{**row(fnr=0.1, fnr_attacked=0.19, specificity=0.6), "allowed": 0.1, "threshold": 0.4}],
+            }
+        ],
+    }
+
+
+@pytest.fixture
+def run(tmp_path: Path, values: dict[str, Any]) -> Path:
+    """A run's folder with what the page reads of it."""
+    folder = tmp_path / "run"
+    Results(values).write(folder)
+    clean = np.random.default_rng(0).random((4, 3, 16, 16)).astype(np.float32)
+    labels = {"y": [0, 2, 0, 3], "before": [0, 2, 0, 3], "after": [1, 1, 4, 1]}
+    arrays = {"clean": clean, "attacked": np.clip(clean + np.float32(2 / 255), 0, 1)}
+    (folder / "pictures").mkdir()
+    save_file(
+        {**arrays, **{name: np.array(each) for name, each in labels.items()}},
+        folder / "pictures" / "resnet50-plain-fgsm-knows.safetensors",
+    )
+    return folder
+
+
+def text_of(values: dict[str, Any]) -> str:
+    return page(Results(slim(values, [], "salus reproduce lesions")), "images").text
+
+
+def test_a_run_becomes_a_page(run: Path, tmp_path: Path) -> None:
+    outcome = STUDY.reproduce(tmp_path / "out", run=run, command="salus reproduce lesions --run run")
+    text = outcome.page.read_text(encoding="utf-8")
+    assert "answers 70 of 100 lesions rightly. Under an attack that no eye sees, 2." in text
+    assert "it misses 20 as they are, 80 under this attack" in text
+    assert "Holds against an attacker who knows of it: hardened from the start." in text
+    assert "Helps a little against an attacker who knows of it: adversarial retraining." in text
+    assert "Does not help against an attacker who knows of it: WebP + flip." in text
+    assert "| retraining, WebP + flip | not run | not run | not run | not run | not run | not run |" in text
+    assert "| PGD, by 2 of 255 | 100 | 2.0 (-3.0–7.0) | 80.0 (79.0–81.0) | 10.0 |" in text
+    assert "At 1 of 1 thresholds" in text
+    assert "| 20% | 60.0 (55.0–65.0) | 22.0 (21.0–23.0) | 65.0 (60.0–70.0) | 80.0 | 40.0 |" in text
+    assert "```\nsalus reproduce skin-lesion\nsalus reproduce lesions --run run\n```" in text
+    for name in ("lesions", "missed"):
+        assert (tmp_path / "out" / "images" / f"imaging-{name}.png").stat().st_size > 5000
+
+
+def test_what_is_kept_of_a_run_is_what_the_page_shows(run: Path, values: dict[str, Any]) -> None:
+    stored = slim(values, list(pictures(run, "resnet50")), "salus reproduce lesions")
+    assert [picture["after"] for picture in stored["pictures"]] == [1, 1, 4]
+    assert set(stored["cells"][0]["figures"]) == {"accuracy", "accuracy_low", "accuracy_high", "health"}
+    assert stored["cells"][0]["figures"]["health"]["medical"]["alarmed"] == 5
+    again = slim({**stored, "sweep": []}, stored["pictures"], "salus reproduce lesions")
+    assert again == stored
+
+
+def test_a_purifier_that_gradients_only_guess_is_never_said_to_hold(values: dict[str, Any]) -> None:
+    purified = (each for each in values["cells"] if each["purifier"] == "low-level" and each["attack"] == "pgd")
+    next(purified)["figures"]["accuracy"] = 0.6
+    assert verdict(values, "low-level") == "unclear" and verdict(values, "hardened") == "holds"
+    assert "Unclear, as behind WebP an attacker has to guess: WebP + flip." in text_of(values)
+
+
+def test_nothing_stored_is_said_so(values: dict[str, Any]) -> None:
+    text = text_of({**values, "cells": [], "poisoning": [], "thresholds": []})
+    assert text.count("not run") + text.count("Not run") > 10 and "None" not in text
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"results\.json cannot be read"):
+        STUDY.reproduce(tmp_path / "out", run=tmp_path / "nowhere")
