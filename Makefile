@@ -1,5 +1,6 @@
 # make demo    audit a small model on a data set that comes with scikit-learn; the report lands in runs/demo
 # make test    every test, the slow ones too
+# make soak    what takes longer: full counts of fuzzing, load, faults; the result lands in benchmarks/soak.json
 # make lint    style, types, and which room may import which
 # make docs    the pages of docs/ as a site, and the reference from the docstrings; begins at build/docs/index.html
 # make bench   speed against the floor
@@ -16,14 +17,17 @@ CHECK := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 10))
 PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13 python3.10; do \
 	"$$python" -c '$(CHECK)' >/dev/null 2>&1 && { echo "$$python"; break; }; done)
 
-.PHONY: demo test lint docs bench clean
+.PHONY: demo test soak lint docs bench clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
 	$(DEMO)
 
 test: $(VENV)/.installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
+soak: $(VENV)/.installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python tests/soak.py
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -9,12 +9,25 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 from torch import Tensor, nn
 
 from salus.classifier import Classifier
 from salus.data import Dataset, Provenance
 from salus.detectors import IDefender
 from salus.guard import Guard
+
+# How many examples a fuzzed test takes: here a few, in `make soak` the full count (pytest --hypothesis-profile=soak).
+settings.register_profile("suite", deadline=None, max_examples=60)
+settings.register_profile("soak", deadline=None, max_examples=2000)
+settings.load_profile("suite")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what soaks wherever ``-m`` does not speak of it, with ``-m "not slow"`` too."""
+    if "soak" not in config.getoption("markexpr"):
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("soak")])
+        items[:] = [item for item in items if not item.get_closest_marker("soak")]
 
 
 @pytest.fixture(scope="session", autouse=True)

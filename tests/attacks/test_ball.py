@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -16,7 +16,6 @@ from salus.attacks.ball import ball
 NORMS: tuple[Any, ...] = ("linf", "l2")
 
 
-@settings(max_examples=200, deadline=None)
 @given(
     norm=st.sampled_from(NORMS),
     eps=st.floats(0, 3) | st.sampled_from([1e-30, 1e-12, 1e-8, 2 / 255]),
@@ -84,7 +83,6 @@ def test_random_points_are_uniform_in_the_ball() -> None:
     assert float(inside.norm(dim=1).max()) <= 0.5
 
 
-@settings(max_examples=100, deadline=None)
 @given(
     shape=st.sampled_from([(7,), (2, 6), (3, 4, 5)]),
     eps=st.integers(0, 25),

@@ -36,7 +36,7 @@ def test_it_ends_at_the_nearest_point_of_a_plane(width: int, norm: Any) -> None:
     net, x, y, w = halfspace(width)
     logits = net(x).detach()
     least = (logits[:, 0] - logits[:, 1]) / (w.norm() if norm == "l2" else w.abs().sum())
-    result = HopSkipJump(norm=norm, queries=3000).run(net, x, y)
+    result = HopSkipJump(norm=norm, queries=2000).run(net, x, y)
     assert bool(result.success.all())
     ratio = result.distance / least
     assert float(ratio.min()) >= 1 - 1e-4 and float(ratio.median()) < (1.05 if norm == "l2" else 1.2)
@@ -180,7 +180,7 @@ def test_it_comes_nearer_than_art_with_no_more_queries(trained: Any) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         classifier = PyTorchClassifier(Single(), nn.CrossEntropyLoss(), (1, 24), 3, clip_values=(0.0, 1.0))
-        theirs = Theirs(classifier, max_iter=8, verbose=False)
+        theirs = Theirs(classifier, max_iter=5, verbose=False)
         x_adv = torch.from_numpy(theirs.generate(x.numpy(), y=y.numpy()))
     distance = (x_adv - x).flatten(1).norm(dim=1)
     distance[net(x_adv).argmax(1) == y] = torch.inf

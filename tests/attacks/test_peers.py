@@ -425,7 +425,7 @@ EVERYWHERE = [
     "art:HopSkipJump:max_iter=1,init_eval=10",
     "art:BoundaryAttack:max_iter=5,norm=l2",
     "art:SquareAttack:max_iter=10",
-    "art:CarliniL2Method:max_iter=20,binary_search_steps=3,norm=l2",
+    "art:CarliniL2Method:max_iter=10,binary_search_steps=2,norm=l2",
     "art:DeepFool:norm=l2,max_iter=10",
     "foolbox:LinfPGD:steps=5,restarts=2",
     "foolbox:L2PGD:steps=5,norm=l2",

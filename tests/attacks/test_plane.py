@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -25,7 +25,6 @@ def bisected(slope: Tensor, gap: Tensor, low: Tensor, high: Tensor, norm: NormNa
     return (-most[:, None] * way).clamp(low, high)
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10**6), st.sampled_from(NORMS), st.floats(0.01, 0.99))
 def test_it_is_the_smallest_step_that_crosses(seed: int, norm: NormName, share: float) -> None:
     rng = torch.Generator().manual_seed(seed)

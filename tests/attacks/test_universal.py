@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from safetensors import safe_open
 from torch import Tensor, nn
@@ -118,7 +118,6 @@ def test_what_it_says_of_itself_is_true(trained: Trained, inner: str, norm: str)
     assert 0 < float(length) <= EPS[norm]
 
 
-@settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_what_it_changes_stays_in_the_ball_the_bounds_and_the_mask(
     data: st.DataObject, make_net: Callable[..., nn.Module], make_x: Callable[..., Tensor]

@@ -134,7 +134,7 @@ def test_floats_are_bounded_however_many_images_are_attacked(
         {
             "data": str(photos), "split": "all", "model": str(model), "attack": ["fgsm:eps=0.1", "deepfool:steps=1"],
             "control": "gaussian-noise:eps=0.1", "defence": "low-level",
-            "threat_model": ["white-box", "oblivious", "adaptive"],
+            "threat_model": ["white-box", "oblivious", "adaptive"], "queries": 40,
         }
     )  # fmt: skip
     watch = Watch(monkeypatch)
@@ -185,7 +185,7 @@ ATTACKS: dict[str, tuple[Attack, str]] = {
     "hop-skip-jump": (HopSkipJump(queries=60, initial_evaluations=5), "decision-only"),
     "transfer": (PGD(eps=0.1, steps=3), "transfer"),
     "oblivious": (PGD(eps=0.1, steps=3), "oblivious"),
-    "adaptive": (PGD(eps=0.1, steps=3), "adaptive"),
+    "adaptive": (PGD(eps=0.1, steps=3, queries=40), "adaptive"),
     "adaptive, nearest": (DeepFool(steps=4), "adaptive"),
     "gray-box": (PGD(eps=0.1, steps=3), "gray-box"),
     "noise": (GaussianNoise(eps=0.1), "control"),

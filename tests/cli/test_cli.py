@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from salus.cli import main
 
-QUICK = ["--training", "epochs=6", "--eps", "0.05", "--samples", "60", "--false-alarm-rate", "0.05"]
+QUICK = ["--training", "epochs=6", "--eps", "0.05", "--steps", "5", "--samples", "24", "--false-alarm-rate", "0.05"]
 
 
 def salus(*words: object) -> Result:
@@ -186,7 +186,7 @@ def test_ones_own_data_and_model_are_audited(tmp_path: Path, monkeypatch) -> Non
     save_file(net.state_dict(), tmp_path / "own.safetensors")
     result = salus(
         "audit", "--data", path, "--model", "ward_model:build", "--weights", "own.safetensors", "--eps", "0.3",
-        "--false-alarm-rate", "0.05", "--out", "run",
+        "--attack", "pgd:steps=5", "--false-alarm-rate", "0.05", "--out", "run",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     results = json.loads((tmp_path / "run" / "results.json").read_text())

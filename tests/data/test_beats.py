@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from salus.data import beats
@@ -16,7 +16,6 @@ def _mlii(leads: object) -> str:
     return "MLII"
 
 
-@settings(deadline=None, max_examples=60)
 @given(
     length=st.integers(1, 900),
     marks=st.lists(st.tuples(st.integers(0, 899), st.sampled_from("NLRejAaJSVEF/fQ+~Bn")), max_size=12),
@@ -95,7 +94,6 @@ def test_a_truncated_file_is_one_sentence(
     assert "\n" not in str(caught.value)
 
 
-@settings(deadline=None, max_examples=40)
 @given(junk=st.binary(max_size=40))
 def test_annotations_of_any_bytes_are_read_or_refused(bare_record: Path, junk: bytes) -> None:
     bare_record.with_suffix(".atr").write_bytes(junk)

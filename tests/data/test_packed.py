@@ -201,7 +201,7 @@ def test_an_audit_comes_to_the_same(photos: Path, cache: Path, monkeypatch: pyte
     plan = Plan.of(
         {
             "data": str(photos), "model": "small-cnn", "training": {"epochs": 3, "batch_size": 16},
-            "attack": ["fgsm:eps=0.1", "pgd:eps=0.1,steps=3"],
+            "attack": "pgd:eps=0.1,steps=3", "samples": 10, "queries": 40,
             "defence": ["low-level:quality=50", "i-defender:components=1,threshold=id-95"],
             "threat_model": ["white-box", "oblivious", "adaptive", "transfer"],
         }

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -11,7 +11,6 @@ from salus.data.scaling import MinMax, clip_note
 VALUES = st.integers(-(10**9), 10**9).map(lambda n: n / 1000)
 
 
-@settings(deadline=None, max_examples=60)
 @given(x=arrays(np.float64, (12, 3), elements=VALUES))
 def test_scaled_values_are_inside_and_training_is_never_clipped(x: np.ndarray) -> None:
     scaled, outside = MinMax.fit(x[:6])(x)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from salus.data.split import SHARES, all_test, gaps, grouped, stratified
@@ -13,7 +13,6 @@ def _together(parts: dict[str, np.ndarray]) -> list[int]:
     return sorted(np.concatenate(list(parts.values())).tolist())
 
 
-@settings(deadline=None, max_examples=60)
 @given(counts=st.lists(st.integers(4, 60), min_size=2, max_size=5), seed=st.integers(0, 9))
 def test_every_sample_is_dealt_once_and_every_part_holds_every_class(counts: list[int], seed: int) -> None:
     y = np.repeat(np.arange(len(counts)), counts)
@@ -54,7 +53,6 @@ def test_a_class_that_is_empty_or_too_small_is_named() -> None:
         grouped(np.zeros(8, np.int64), np.arange(8), ("a", "b"), SHARES, seed=0, name="d")
 
 
-@settings(deadline=None, max_examples=25)
 @given(patients=st.integers(6, 40), seed=st.integers(0, 9), data=st.data())
 def test_no_patient_is_in_two_parts_and_training_has_every_class(patients: int, seed: int, data: st.DataObject) -> None:
     sizes = data.draw(st.lists(st.integers(2, 9), min_size=patients, max_size=patients))

@@ -119,11 +119,11 @@ def test_a_guard_saves_and_loads_it(trained: Trained, tmp_path: Path) -> None:
 
 def test_an_adaptive_attacker_gets_past_it_where_an_oblivious_one_is_caught(trained: Trained) -> None:
     guard = trained.guard()
-    attack = PGD(eps=0.3, steps=20)
-    blind = oblivious(attack, guard, trained.x, trained.y)
+    attack, x, y = PGD(eps=0.3, steps=20), trained.x[::4], trained.y[::4]
+    blind = oblivious(attack, guard, x, y)
     answers = guard(blind.x_adv).answers
-    fallen = (answers >= 0) & (answers != trained.y)
-    knowing = adaptive(attack, guard, trained.x, trained.y)
+    fallen = (answers >= 0) & (answers != y)
+    knowing = adaptive(attack, guard, x, y)
     assert bool((knowing.success >= fallen).all())
     assert float(knowing.success.float().mean()) > float(fallen.float().mean()) + 0.2
     margins = GuardObjective(guard).evaluate(trained.x, trained.y).class_margins

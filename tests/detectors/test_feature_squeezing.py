@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import median_filter
 from torch import Tensor, nn
@@ -17,7 +17,6 @@ from salus.errors import OptionError
 
 
 @given(st.integers(2, 7), st.integers(7, 20), st.integers(7, 12), st.booleans(), st.integers(0, 99))
-@settings(max_examples=40, deadline=None)
 def test_the_median_is_scipys(width: int, height: int, length: int, image: bool, seed: int) -> None:
     sides = (height, length) if image else (length,)
     x = torch.rand(2, 3, *sides, generator=torch.Generator().manual_seed(seed))

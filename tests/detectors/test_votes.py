@@ -6,7 +6,7 @@ from itertools import combinations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -34,7 +34,6 @@ def measured(draw: st.DrawFn) -> tuple[Tensor, Tensor, int]:
 
 
 @pytest.mark.parametrize("approach", votes.APPROACHES)
-@settings(max_examples=60, deadline=None)
 @given(case=measured())
 def test_the_probability_of_rejection_is_the_share_of_ensembles_that_reject(
     approach: votes.Approach, case: tuple[Tensor, Tensor, int]
@@ -47,7 +46,6 @@ def test_the_probability_of_rejection_is_the_share_of_ensembles_that_reject(
 
 
 @pytest.mark.parametrize("approach", votes.APPROACHES)
-@settings(max_examples=60, deadline=None)
 @given(case=measured())
 def test_what_is_expected_is_the_mean_over_ensembles_of_their_medians(
     approach: votes.Approach, case: tuple[Tensor, Tensor, int]
@@ -76,7 +74,6 @@ def test_what_is_expected_of_ten_members_takes_no_more_than_their_ensembles(n: i
 
 
 @pytest.mark.parametrize("approach", votes.APPROACHES)
-@settings(max_examples=60, deadline=None)
 @given(case=measured())
 def test_the_certain_excess_is_the_largest_median_of_any_ensemble(
     approach: votes.Approach, case: tuple[Tensor, Tensor, int]
@@ -96,7 +93,6 @@ def test_a_value_that_is_no_number_is_a_vote_against() -> None:
         assert float(votes.rejection_probability(values, torch.ones(3), 3, approach)) == 1.0
 
 
-@settings(max_examples=100, deadline=None)
 @given(
     values=st.lists(st.just(0.0) | st.floats(2**-60, 100, width=32), min_size=1, max_size=60),
     rate=st.floats(0.001, 0.999),

@@ -143,7 +143,7 @@ def test_fewer_restarts_are_the_first_of_more_and_more_come_nearer() -> None:
 @pytest.mark.parametrize("rows", [1, 7, 20, 512])
 def test_a_projection_depends_on_its_input_alone(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     x = torch.rand(9, 1, 24, generator=torch.Generator().manual_seed(0))
-    onto = OntoRange(generator=crumpled(), restarts=4, iterations=40, **STEADY)
+    onto = OntoRange(generator=crumpled(), restarts=4, iterations=15, **STEADY)
     together = onto.project(x)
     monkeypatch.setitem(projection.ROWS, "cpu", rows)
     for order in (torch.arange(9), torch.arange(8, -1, -1), torch.tensor([5])):

@@ -83,7 +83,7 @@ def test_each_step_moves_one_network_alone_and_the_generators_comes_after_five_o
 @pytest.mark.slow
 def test_it_learns_what_the_samples_look_like() -> None:
     x = bumps(200)
-    made, history = train_generator(x, replace(TINY, epochs=40, learning_rate=3e-3, betas=(0.5, 0.9)))
+    made, history = train_generator(x, replace(TINY, epochs=25, learning_rate=3e-3, betas=(0.5, 0.9)))
     blank, _ = train_generator(x, replace(TINY, epochs=1))
 
     def miss(generator: Generator) -> float:

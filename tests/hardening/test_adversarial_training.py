@@ -41,6 +41,12 @@ def taught(recipe: Recipe | None, **more: Any) -> nn.Module:
     return module
 
 
+@pytest.fixture(scope="module")
+def plain() -> nn.Module:
+    """The network as usual."""
+    return taught(None)
+
+
 def accuracy(module: nn.Module, eps: float) -> float:
     test = tempting(200, 2)
     x = PGD(eps=eps, steps=20, restarts=2)(module, test.x, test.y) if eps else test.x
@@ -50,8 +56,8 @@ def accuracy(module: nn.Module, eps: float) -> float:
 @pytest.mark.parametrize(
     "recipe", [single_step(EPS), madry(EPS, steps=4), trades(EPS, steps=4)], ids=["single-step", "madry", "trades"]
 )
-def test_adversarial_training_leaves_more_right_answers_under_attack(recipe: Recipe) -> None:
-    plain, hardened = taught(None), taught(recipe)
+def test_adversarial_training_leaves_more_right_answers_under_attack(plain: nn.Module, recipe: Recipe) -> None:
+    hardened = taught(recipe)
     assert accuracy(plain, 0) > 0.95 and accuracy(plain, EPS) < 0.5
     assert accuracy(hardened, EPS) > accuracy(plain, EPS) + 0.3
     assert accuracy(hardened, EPS) > 0.75
@@ -163,13 +169,13 @@ def test_any_attack_with_an_eps_will_do() -> None:
 
 
 def test_trainings_with_other_recipes_do_not_continue_each_other(tmp_path: Path) -> None:
-    taught(single_step(EPS), checkpoint=tmp_path / "training")
+    def stop(epoch: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        taught(single_step(EPS), checkpoint=tmp_path / "training", on_epoch=stop)
     for recipe in (single_step(EPS / 2), single_step(EPS, warmup=0.1), madry(EPS), None):
         said: list[str] = []
-
-        def stop(epoch: object) -> None:
-            raise KeyboardInterrupt
-
         with pytest.raises(KeyboardInterrupt):
             taught(recipe, checkpoint=tmp_path / "training", log=said.append, on_epoch=stop)
         assert "belongs to another training" in said[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,14 @@ COMMANDS = {
     "rounds": [ROUNDS, "--attack", "fgsm:eps=0.1"],
 }
 PLAIN = ["--model", "ecg-cnn:widths=4+8,kernels=5+3", "--training", "epochs=6", "--training", "learning_rate=0.02"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_pictures_of_epochs() -> Iterator[None]:
+    """Leave out what is drawn after each epoch, which takes longer than the training and is tested beside it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("salus.hardening.ecg_atk_gan._Fold._show", lambda *given: None)
+        yield
 
 
 def salus(*words: object) -> Result:

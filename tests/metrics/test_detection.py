@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
@@ -86,7 +86,6 @@ def test_scores_that_are_not_numbers_are_refused() -> None:
 numbers = st.lists(st.sampled_from([-np.inf, -1.5, 0.0, 0.25, 1.0, np.inf]), min_size=1, max_size=400)
 
 
-@settings(max_examples=60, deadline=None)
 @given(numbers, numbers, st.integers(2, 50))
 def test_a_curve_rises_from_corner_to_corner(clean: list[float], adversarial: list[float], points: int) -> None:
     curve = roc(clean, adversarial, points)
@@ -98,7 +97,6 @@ def test_a_curve_rises_from_corner_to_corner(clean: list[float], adversarial: li
     assert len(curve["fpr"]) == len(curve["tpr"])
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.integers(50, 90), st.integers(0, 4), st.integers(0, 999))
 def test_the_area_lies_inside_its_interval(m: int, decimals: int, seed: int) -> None:
     clean, adversarial = scores(70, m, seed=seed)

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from salus.errors import DataError
@@ -57,7 +57,6 @@ def test_a_ventricular_beat_called_fusion_is_missed_and_a_false_fusion() -> None
     assert gross["classes"]["F"] == {"beats": 1, "sensitivity": 1.0, "positive_predictivity": 0.5}
 
 
-@settings(max_examples=60, deadline=None)
 @given(beats)
 def test_records_add_up_to_the_gross_row(rows: list[tuple[int, int, int]]) -> None:
     y, labels, records = np.array(rows).T
@@ -77,7 +76,6 @@ def test_records_add_up_to_the_gross_row(rows: list[tuple[int, int, int]]) -> No
             assert (average["classes"][name][column] is None) == (pooled[column] is None)
 
 
-@settings(max_examples=40, deadline=None)
 @given(beats)
 def test_only_the_predictivity_of_ventricular_beats_differs_from_plain_counting(
     rows: list[tuple[int, int, int]],

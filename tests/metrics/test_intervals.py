@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
@@ -98,7 +98,6 @@ def test_few_unequal_patients_are_covered_too() -> None:
     assert covered / 200 > 0.85
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.tuples(st.booleans(), st.booleans(), st.integers(0, 5)), max_size=60),
     st.booleans(),

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -53,7 +53,6 @@ def test_one_window_is_the_formula_by_hand() -> None:
     assert nrmse(spike, nothing).item() == 1
 
 
-@settings(max_examples=30, deadline=None)
 @given(shapes, st.integers(0, 999))
 def test_a_signal_is_wholly_like_itself(shape: tuple[int, int, int], seed: int) -> None:
     x = signals(shape, seed)
@@ -64,7 +63,6 @@ def test_a_signal_is_wholly_like_itself(shape: tuple[int, int, int], seed: int) 
     torch.testing.assert_close(found["cross_correlation"], torch.ones(shape[0], dtype=torch.float64))
 
 
-@settings(max_examples=30, deadline=None)
 @given(shapes, st.integers(0, 999))
 def test_order_matters_to_the_normalised_error_alone(shape: tuple[int, int, int], seed: int) -> None:
     a, b = signals(shape, seed), signals(shape, seed + 1000)
@@ -76,7 +74,6 @@ def test_order_matters_to_the_normalised_error_alone(shape: tuple[int, int, int]
     assert one["ssim"].abs().le(1 + 1e-12).all() and one["cross_correlation"].abs().le(1).all()
 
 
-@settings(max_examples=20, deadline=None)
 @given(st.integers(2, 5), st.integers(0, 999))
 def test_neighbours_in_the_batch_change_nothing(n: int, seed: int) -> None:
     a, b = signals((n, 1, 30), seed), signals((n, 1, 30), seed + 1000)
@@ -86,7 +83,6 @@ def test_neighbours_in_the_batch_change_nothing(n: int, seed: int) -> None:
         torch.testing.assert_close(together[name], flat[name])
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.floats(1e-3, 1e3), st.floats(-5, 5), st.integers(0, 999))
 def test_the_correlation_sees_no_scale_and_no_level(scale: float, level: float, seed: int) -> None:
     a = signals((2, 1, 30), seed).double()

@@ -17,6 +17,7 @@ from safetensors.numpy import save_file
 
 from salus.attacks.taxonomy import taxonomy
 from salus.metrics import auc, confusion, health, per_class, proportion, roc
+from salus.report import write_report
 from salus.threats import FIXED, THREAT_MODELS
 
 HOSTILE = ("<script>alert(1)</script>", "a\"b' onload=x", "$\\frac{", "心房 {{ 7 * 7 }}\x07")
@@ -273,13 +274,27 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     return cache(lambda kind: KINDS[kind](place / kind))
 
 
+@pytest.fixture(scope="session")
+def drawn_run(made: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Give the run folder of a kind with its page, which takes seconds to draw; nobody writes to it."""
+    place = tmp_path_factory.mktemp("drawn")
+
+    @cache
+    def draw(kind: str) -> Path:
+        folder = Path(shutil.copytree(made(kind), place / kind / "run"))
+        write_report(folder)
+        return folder
+
+    return draw
+
+
 @pytest.fixture(params=KINDS)
-def run(request: pytest.FixtureRequest, made: Callable[[str], Path], tmp_path: Path) -> Path:
-    """Each kind of run folder in turn."""
-    return Path(shutil.copytree(made(request.param), tmp_path / "run"))
+def run(request: pytest.FixtureRequest, drawn_run: Callable[[str], Path], tmp_path: Path) -> Path:
+    """Each kind of run folder in turn, with its page."""
+    return Path(shutil.copytree(drawn_run(request.param), tmp_path / "run"))
 
 
 @pytest.fixture
 def make_run(made: Callable[[str], Path], tmp_path: Path) -> Callable[[str], Path]:
-    """Give a run folder of one kind."""
+    """Give a run folder of one kind, without its page."""
     return lambda kind: Path(shutil.copytree(made(kind), tmp_path / kind))

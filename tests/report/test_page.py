@@ -67,7 +67,7 @@ class Page(HTMLParser):
 
 
 def drawn(run: Path) -> Page:
-    return Page(write_report(run).read_text(encoding="utf-8"))
+    return Page((run / "report.html").read_text(encoding="utf-8"))
 
 
 def results(run: Path) -> dict[str, Any]:
@@ -98,15 +98,15 @@ def test_the_page_loads_nothing_and_runs_nothing(run: Path) -> None:
     assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", text))
 
 
-def test_sections_stand_where_they_have_something_to_show(make_run: Callable[[str], Path]) -> None:
+def test_sections_stand_where_they_have_something_to_show(drawn_run: Callable[[str], Path]) -> None:
     for kind, expected in EXPECTED.items():
-        page = drawn(make_run(kind))
+        page = drawn(drawn_run(kind))
         assert set(page.ids("section")) | set(page.ids("footer")) == expected, kind
 
 
 def test_drawn_again_the_page_is_the_same_to_the_byte(run: Path) -> None:
     before = dict(mpl.rcParams)
-    first = write_report(run).read_bytes()
+    first = (run / "report.html").read_bytes()
     with mpl.rc_context({"font.size": 30, "svg.hashsalt": None, "axes.facecolor": "red"}):
         assert write_report(run).read_bytes() == first
     assert dict(mpl.rcParams) == before
@@ -123,9 +123,8 @@ def test_every_rate_of_every_cell_stands_in_the_page(run: Path) -> None:
             assert f"{cell['detection_auc']:.3f}" in text
 
 
-def test_the_row_of_a_cell_holds_its_own_numbers(make_run: Callable[[str], Path]) -> None:
-    run = make_run("signals")
-    write_report(run)
+def test_the_row_of_a_cell_holds_its_own_numbers(drawn_run: Callable[[str], Path]) -> None:
+    run = drawn_run("signals")
     text = (run / "report.html").read_text(encoding="utf-8")
     section = text[text.index('<section id="cells">') : text.index('<section id="classes">')]
     rows = re.findall(r"<tr>(.*?)</tr>", section, re.DOTALL)[1:]
@@ -140,37 +139,37 @@ def test_the_row_of_a_cell_holds_its_own_numbers(make_run: Callable[[str], Path]
             assert ("AML.T0015" in plain) == ("evasion" in plain) == attacked
 
 
-def test_taxonomy_follows_what_the_attacker_sees(make_run: Callable[[str], Path]) -> None:
-    signals, table = drawn(make_run("signals")).text, drawn(make_run("table")).text
+def test_taxonomy_follows_what_the_attacker_sees(drawn_run: Callable[[str], Path]) -> None:
+    signals, table = drawn(drawn_run("signals")).text, drawn(drawn_run("table")).text
     assert "AML.T0043.000" in signals and "AML.T0043.002" in signals
     assert "black-box, query" in table and "AML.T0043.001" in table
 
 
-def test_attacks_without_eps_have_a_figure_and_table_of_their_own(make_run: Callable[[str], Path]) -> None:
-    page = drawn(make_run("images")).text
+def test_attacks_without_eps_have_a_figure_and_table_of_their_own(drawn_run: Callable[[str], Path]) -> None:
+    page = drawn(drawn_run("images")).text
     assert "How small a change suffices" in page and "The smallest changes found" in page
-    assert "How small a change suffices" not in drawn(make_run("signals")).text
+    assert "How small a change suffices" not in drawn(drawn_run("signals")).text
 
 
-def test_harmless_changes_stand_apart_from_attacks(make_run: Callable[[str], Path]) -> None:
-    page = drawn(make_run("signals")).text
+def test_harmless_changes_stand_apart_from_attacks(drawn_run: Callable[[str], Path]) -> None:
+    page = drawn(drawn_run("signals")).text
     section = page[page.index("No attack, but noise") : page.index("What attacked inputs look like")]
     assert section.count("baseline-wander") == 2 and "snr=18" in section and "30.8%" in section
     before = page[: page.index("All cells")]
     assert "baseline-wander" not in before  # neither in the figure nor among the attacks
-    assert "No attack, but noise" not in drawn(make_run("images")).text
+    assert "No attack, but noise" not in drawn(drawn_run("images")).text
 
 
-def test_names_from_users_stay_words(make_run: Callable[[str], Path]) -> None:
-    text = drawn(make_run("hostile")).text
+def test_names_from_users_stay_words(drawn_run: Callable[[str], Path]) -> None:
+    text = drawn(drawn_run("hostile")).text
     assert "<script>alert(1)</script>" in text
     assert "{{ 7 * 7 }}" in text
     assert "$\\frac{" in text
     assert "\x07" not in text
 
 
-def test_the_verdict_stands_first_and_each_warning_once(make_run: Callable[[str], Path]) -> None:
-    run = make_run("signals")
+def test_the_verdict_stands_first_and_each_warning_once(drawn_run: Callable[[str], Path]) -> None:
+    run = drawn_run("signals")
     page = drawn(run)
     headline = results(run)["meta"]["verdict"][0]
     assert headline in page.text
@@ -178,19 +177,19 @@ def test_the_verdict_stands_first_and_each_warning_once(make_run: Callable[[str]
     assert page.text.count("One patient supplies 97.0% of class 'F'.") == 1
 
 
-def test_a_guard_without_an_adaptive_attack_is_called_an_upper_bound(make_run: Callable[[str], Path]) -> None:
-    assert "Guard 'idef' was not attacked by anyone who knows it" in drawn(make_run("images")).text
-    assert "was not attacked by anyone" not in drawn(make_run("signals")).text
+def test_a_guard_without_an_adaptive_attack_is_called_an_upper_bound(drawn_run: Callable[[str], Path]) -> None:
+    assert "Guard 'idef' was not attacked by anyone who knows it" in drawn(drawn_run("images")).text
+    assert "was not attacked by anyone" not in drawn(drawn_run("signals")).text
 
 
-def test_failed_cells_are_named_with_their_reason(make_run: Callable[[str], Path]) -> None:
-    text = drawn(make_run("failing")).text
+def test_failed_cells_are_named_with_their_reason(drawn_run: Callable[[str], Path]) -> None:
+    text = drawn(drawn_run("failing")).text
     assert "1 of 3 cells failed" in text
     assert "the logits are NaN for sample 3" in text
 
 
-def test_a_class_of_one_patient_is_marked(make_run: Callable[[str], Path]) -> None:
-    text = drawn(make_run("signals")).text
+def test_a_class_of_one_patient_is_marked(drawn_run: Callable[[str], Path]) -> None:
+    text = drawn(drawn_run("signals")).text
     assert "⚠ one patient" in text and re.search(r"one has 9\d\.\d%", text)
 
 
@@ -206,9 +205,8 @@ def test_every_figure_and_table_can_be_read_without_seeing(run: Path) -> None:
     assert all(after - before <= 1 for before, after in pairwise(levels))
 
 
-def test_each_column_is_explained_once(make_run: Callable[[str], Path]) -> None:
-    run = make_run("signals")
-    write_report(run)
+def test_each_column_is_explained_once(drawn_run: Callable[[str], Path]) -> None:
+    run = drawn_run("signals")
     text = (run / "report.html").read_text(encoding="utf-8")
     for name in ("Robust accuracy", "Attack", "Sensitivity", "FNR", "AUC, fooled", "Rejected noise"):
         assert text.count(f"<dt>{name}</dt>") == 1, name
@@ -232,6 +230,7 @@ def test_damaged_arrays_are_refused_and_missing_ones_leave_their_sections_out(
     run = make_run("table")
     for path in (run / "cells").iterdir():
         path.unlink()
+    write_report(run)
     assert {"examples", "reach"}.isdisjoint(drawn(run).ids("section"))
     (run / "samples.safetensors").write_bytes(b"not safetensors")
     cell = next(cell for cell in results(run)["cells"] if cell["attack"])

@@ -12,14 +12,13 @@ from typing import Any
 
 import pytest
 
-from salus.report import write_report
 from salus.report.run_folder import Run
 from salus.report.sections.recap import recap
 
 
 def told(run: Path) -> list[str]:
     """What the figures of the section say to those who cannot see them."""
-    page = write_report(run).read_text(encoding="utf-8")
+    page = (run / "report.html").read_text(encoding="utf-8")
     if '<section id="recap">' not in page:
         return []
     section = page[page.index('<section id="recap">') :]
@@ -32,8 +31,8 @@ def cell(run: Path, **wanted: Any) -> dict[str, Any]:
     return found
 
 
-def test_figures_hold_what_the_cells_at_the_largest_eps_say(make_run: Callable[[str], Path]) -> None:
-    run = make_run("signals")
+def test_figures_hold_what_the_cells_at_the_largest_eps_say(drawn_run: Callable[[str], Path]) -> None:
+    run = drawn_run("signals")
     labels = told(run)
     assert len(labels) == 4  # two attacks, all classes and ill or healthy
     at = {"attack": "pgd", "eps": 0.02}
@@ -69,5 +68,5 @@ def test_attacks_that_differ_in_options_alone_stand_apart(make_run: Callable[[st
 
 
 @pytest.mark.parametrize("kind", ["table", "bare", "failing"])
-def test_without_a_guard_there_is_nothing_to_recap(kind: str, make_run: Callable[[str], Path]) -> None:
-    assert told(make_run(kind)) == []
+def test_without_a_guard_there_is_nothing_to_recap(kind: str, drawn_run: Callable[[str], Path]) -> None:
+    assert told(drawn_run(kind)) == []
