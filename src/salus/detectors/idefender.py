@@ -62,7 +62,9 @@ class IDefender(LayerwiseDetector):
         dimensions: Annotated[
             Annotated[int, Field(ge=1)] | None, Field(description="principal components kept of each layer")
         ] = None,
-        threshold: Annotated[Threshold, Field(description="conformal, or one of the paper's rules")] = "conformal",
+        threshold: Annotated[
+            Threshold, Field(description="what sets the threshold: conformal calibration, or a rule of the paper's")
+        ] = "conformal",
         max_samples: Annotated[int, Field(ge=1, description="samples of each class that are fitted to")] = 10_000,
         seed: Seed = 0,
     ) -> None:

@@ -57,7 +57,7 @@ class MagNet(ReconstructionDetector):
         *,
         metric: Metric = "re",
         norm: Annotated[Literal[1, 2], Field(description="power in the reconstruction error")] = 1,
-        temperature: Annotated[float, Field(gt=0, description="of the softmaxes that jsd compares")] = 10.0,
+        temperature: Annotated[float, Field(gt=0, description="temperature of the softmaxes that jsd compares")] = 10.0,
         member: OneMember = 0,
         repository: RepositoryOrFolder = None,
         epochs: TrainingEpochs = None,

@@ -39,7 +39,7 @@ Temperature = Annotated[
     # A whole number stays one: a saved guard's fingerprint is made of it.
     Annotated[int | float, Field(ge=1)] | None,
     Words("a number from 1 up"),
-    Field(description="of the softmaxes that jsd compares; none with re"),
+    Field(description="temperature of the softmaxes that jsd compares"),
 ]
 
 Measure = tuple[Metric, float | None]  # a metric and, of jsd, the temperature
