@@ -143,6 +143,7 @@ def test_every_cell_of_both_protocols_is_done_and_done_once(records: Path, tmp_p
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_figures")
 def test_what_the_time_does_not_allow_is_listed_and_done_later(
     records: Path, tmp_path: Path, two_by_two: list[tuple[str, str]]
 ) -> None:
@@ -160,6 +161,7 @@ def test_what_the_time_does_not_allow_is_listed_and_done_later(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_figures")
 def test_killed_in_the_middle_it_goes_on_to_the_same_numbers(
     records: Path, tmp_path: Path, two_by_two: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -189,6 +191,7 @@ def test_killed_in_the_middle_it_goes_on_to_the_same_numbers(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_figures")
 def test_what_is_lost_or_damaged_is_done_again(
     records: Path, tmp_path: Path, two_by_two: list[tuple[str, str]]
 ) -> None:

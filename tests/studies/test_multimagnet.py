@@ -130,6 +130,7 @@ def test_all_of_it_is_done_and_done_once(data_dir: Path, tmp_path: Path, monkeyp
     assert plain(same) == plain(results)
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_killed_in_the_middle_it_goes_on_to_the_same_numbers(
     data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,6 +154,7 @@ def test_killed_in_the_middle_it_goes_on_to_the_same_numbers(
     assert plain(results) == plain(whole)
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_what_the_time_does_not_allow_is_listed_and_done_later(
     data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
