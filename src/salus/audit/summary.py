@@ -156,7 +156,7 @@ def _harmless(records: Sequence[Record]) -> Iterator[str]:
             )
 
 
-def _harmful(records: Sequence[Record], asked: str) -> Iterator[str]:
+def _harmful(records: Sequence[Record], weights: str) -> Iterator[str]:
     """Say what an input costs, unattacked and under the attack that costs most."""
     for guard in dict.fromkeys(r["guard"] for r in records):
         clean = _first(records, attack=None, guard=guard)
@@ -166,7 +166,7 @@ def _harmful(records: Sequence[Record], asked: str) -> Iterator[str]:
             continue
         who = "the bare classifier" if guard == "none" else f"the guard {guard!r}"
         attacked = "" if worst is None else f", and {_cost(worst)} under {_attack(worst)}"
-        yield f"By these weights of harm ({asked}), an input read by {who} costs {_cost(clean)} unattacked{attacked}."
+        yield f"By these weights of harm ({weights}), an input read by {who} costs {_cost(clean)} unattacked{attacked}."
 
 
 def _holds(guarded: float, alone: float | None) -> str:
@@ -185,28 +185,28 @@ def warnings(records: Sequence[Record], meta: Record, splits: Splits) -> list[st
         f"The label cleaning left no training sample of class {label!r}."
         for label in (meta["label_cleaning"] or {}).get("classes_gone", [])
     ]
-    found = [*poisoned, *gone, *meta["model"]["remarks"], *_samples(records, splits), *_masking(records, meta)]
+    doubts = [*poisoned, *gone, *meta["model"]["remarks"], *_samples(records, splits), *_masking(records, meta)]
     for guard in meta["guards"]:
         rows = [r for r in records if r["guard"] == guard and r["attack"] is not None]
         if rows and not any(_threat(r).knows_guard and r["error"] is None for r in rows):
-            found.append(f"Guard {guard!r} was not attacked by anyone who knows it: its figures are an upper bound.")
+            doubts.append(f"Guard {guard!r} was not attacked by anyone who knows it: its figures are an upper bound.")
         for row in rows:
             if not _threat(row).knows_guard or row["error"] is not None:
                 continue
             same = {key: row[key] for key in ("attack", "eps", "norm", "attack_options")}
             twin = _first(records, guard=guard, threat_model=Oblivious.name, **same)
             if twin is not None and row["fallen_all"] < twin["fallen_all"]:
-                found.append(
+                doubts.append(
                     f"The adaptive {_attack(row)} on {guard!r} is weaker than the oblivious one: a bug, please report."
                 )
-        found.extend(_false_alarms(records, guard, meta))
+        doubts.extend(_false_alarms(records, guard, meta))
     data = splits.test
     if data.kind == "table" and any(r["attack"] for r in records) and not data.marks:
-        found.append(
+        doubts.append(
             "No feature is marked immutable, integer or derived, so an attacked patient may be impossible "
             "(--immutable, --integer, --derived)."
         )
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(doubts))
 
 
 def _samples(records: Sequence[Record], splits: Splits) -> Iterator[str]:
@@ -274,10 +274,10 @@ def _effort(record: Record) -> float:
 
 def _false_alarms(records: Sequence[Record], guard: str, meta: Record) -> Iterator[str]:
     clean = _first(records, attack=None, guard=guard)
-    asked = meta["guards"][guard]["false_alarm_rate"]
-    if clean is not None and asked and (clean["rejected_clean_low"] or 0) > asked:
+    allowed = meta["guards"][guard]["false_alarm_rate"]
+    if clean is not None and allowed and (clean["rejected_clean_low"] or 0) > allowed:
         yield (
-            f"Guard {guard!r} was calibrated to reject {_percent(asked)} of clean inputs but rejects "
+            f"Guard {guard!r} was calibrated to reject {_percent(allowed)} of clean inputs but rejects "
             f"{_share(clean, 'rejected_clean')} here: these inputs are not like those it was calibrated on."
         )
 

@@ -80,7 +80,7 @@ def print_calibration(calibration: Calibration, against: str, most: int) -> None
         table.add_column(column, justify="right")
     others = sorted(calibration.grid, key=lambda row: -row.outcome.accuracy)
     for row in [calibration.best, *(one for one in others if one != calibration.best)][:most]:
-        chosen, found = row.combination, row.outcome
+        chosen, outcome = row.combination, row.outcome
         temperature = "" if chosen.temperature is None else f"{chosen.temperature:g}"
         table.add_row(
             str(chosen.n),
@@ -88,7 +88,7 @@ def print_calibration(calibration: Calibration, against: str, most: int) -> None
             temperature,
             f"{chosen.drop_rate:g}",
             chosen.approach,
-            *(f"{share:.1%}" for share in (found.accuracy, found.ppv, found.npv)),
+            *(f"{share:.1%}" for share in (outcome.accuracy, outcome.ppv, outcome.npv)),
         )
     _print(table)
 

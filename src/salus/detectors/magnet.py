@@ -107,9 +107,9 @@ class MagNet(ReconstructionDetector):
         return self._scores(states)[:, None].expand_as(states.logits)
 
     def _scores(self, states: States) -> Tensor:
-        made = self._repository.reconstruct(0, states.x)
+        reconstruction = self._repository.reconstruct(0, states.x)
         temperature = None if self.metric == "re" else self.temperature
-        return self.compared(states.x, states.logits, made, temperature, self.norm)
+        return self.compared(states.x, states.logits, reconstruction, temperature, self.norm)
 
     def describe(self) -> str:
         """Say what was fitted, for reports."""

@@ -59,19 +59,19 @@ def measure(
         raise CalibrationError("MultiMagNet's calibration stage needs inputs to measure, and got none.")
     members = range(len(repository))
     temperatures = [temperature for metric, temperature in measures if metric == "jsd"]
-    found: dict[Measure, list[Tensor]] = {each: [] for each in measures}
+    columns: dict[Measure, list[Tensor]] = {each: [] for each in measures}
     labels: list[Tensor] = []
     for part in torch.split(x, rows_at_once(x, batch_size)):
         made = [repository.reconstruct(i, part) for i in members]  # m times [n, ...]
-        if ("re", None) in found:
-            found["re", None].append(torch.stack([reconstruction_error(part, one) for one in made], 1))
+        if ("re", None) in columns:
+            columns["re", None].append(torch.stack([reconstruction_error(part, one) for one in made], 1))
         if temperatures:
             logits, others = classifier.predict(part), torch.stack([classifier.predict(one) for one in made], 1)
             labels.append(others.argmax(2))
             for temperature in temperatures:
                 p, q = (log_probabilities(each, temperature or 1.0) for each in (logits[:, None], others))
-                found["jsd", temperature].append(jensen_shannon(p, q))  # [n, m]
-    values = {each: torch.cat(parts) for each, parts in found.items()}
+                columns["jsd", temperature].append(jensen_shannon(p, q))  # [n, m]
+    values = {each: torch.cat(parts) for each, parts in columns.items()}
     return Measured(repository.names, values, torch.cat(labels) if labels else None, repository.fingerprint())
 
 
@@ -145,14 +145,14 @@ def choose_on_clean(clean: Measured, blended: Measured, grid: Grid, *, false_ala
         CalibrationError: no combination keeps the rate.
     """
     rows = score(clean, blended, grid)
-    kept = [row for row in rows if 1 - row.outcome.ppv <= false_alarm_rate + 1e-12]
-    if not kept:
+    affordable = [row for row in rows if 1 - row.outcome.ppv <= false_alarm_rate + 1e-12]
+    if not affordable:
         least = min(1 - row.outcome.ppv for row in rows)
         raise CalibrationError(
             f"No combination of MultiMagNet's grid keeps false alarms at {false_alarm_rate:g}; the fewest are "
             f"{least:.2g}. Ask for that, or give smaller drop rates."
         )
-    best = max(kept, key=lambda row: (round(row.outcome.npv, 12), *_of_equals(row)))
+    best = max(affordable, key=lambda row: (round(row.outcome.npv, 12), *_of_equals(row)))
     rule = f"at most {false_alarm_rate:g} of clean inputs rejected, then the most blends of clean inputs"
     return _calibration(rule, "blends of clean inputs", best, clean, rows)
 

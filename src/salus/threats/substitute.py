@@ -131,9 +131,11 @@ class JacobianAugmentation:
                     "a substitute needs two that it accepts."
                 )
             history.append(len(points))
-            learnt, held = self._split(points, labels, tuple(classes), bounds)
-            classifier = self._train(model, learnt, held, device, None if folder is None else folder / f"round-{turn}")
-            agreed = agreement(classifier, lambda x: held.y, held.x)  # noqa: B023 - called at once
+            learnt, validation = self._split(points, labels, tuple(classes), bounds)
+            classifier = self._train(
+                model, learnt, validation, device, None if folder is None else folder / f"round-{turn}"
+            )
+            agreed = agreement(classifier, lambda x: validation.y, validation.x)  # noqa: B023 - called at once
             say(f"round {turn}/{self.rounds}: {budget.asked} queries, {len(points)} points, agreement {agreed:.1%}")
             if turn == self.rounds or budget.left == 0:
                 break
@@ -158,11 +160,11 @@ class JacobianAugmentation:
 
     def _augment(self, classifier: Classifier, x: Tensor, y: Tensor, sign: int, bounds: tuple[float, float]) -> Tensor:
         """Step along the sign of the logit's slope; points that it does not move are left out."""
-        made = [
+        moved = [
             (part + sign * self.step * _slope(classifier, part, labels).sign()).clamp(*bounds)
             for part, labels in zip(x.split(self.batch_size), y.split(self.batch_size), strict=True)
         ]
-        joined = torch.cat(made)
+        joined = torch.cat(moved)
         return joined[(joined != x).flatten(1).any(1)]
 
     def _split(
@@ -204,8 +206,8 @@ def train_on_split(
         ModelError: there is no such network, or it does not suit the data.
     """
     options = options or TrainingOptions()
-    learnt, held = attackers_share(data, share=HELD_OUT, seed=options.seed)
-    return train_classifier(model, learnt, held, options, checkpoint=checkpoint, device=device, log=log)
+    learnt, validation = attackers_share(data, share=HELD_OUT, seed=options.seed)
+    return train_classifier(model, learnt, validation, options, checkpoint=checkpoint, device=device, log=log)
 
 
 def attackers_share(data: Dataset, *, share: float = 0.5, seed: int = 0) -> tuple[Dataset, Dataset]:
