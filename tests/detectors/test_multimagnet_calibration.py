@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from salus.detectors import MultiMagNet
 from salus.detectors.multimagnet_calibration import blends, choose_by_accuracy, choose_on_clean, measure, score
-from salus.detectors.multimagnet_grid import Calibration, Combination, Grid, Outcome, literal_eq9
+from salus.detectors.multimagnet_grid import Calibration, Combination, DetectionShares, Grid, literal_eq9
 from salus.errors import BundleError, CalibrationError, OptionError
 from salus.generative import Member, Repository
 from salus.models.autoencoders import TABLES
@@ -70,7 +70,7 @@ def measured(toy, repository, clean, attacked):
     return tuple(measure(toy.classifier, repository, x, GRID.measures, batch_size=64) for x in (clean, attacked))
 
 
-def slowly(toy, repository: Repository, clean: Tensor, attacked: Tensor, c: Combination) -> Outcome:
+def slowly(toy, repository: Repository, clean: Tensor, attacked: Tensor, c: Combination) -> DetectionShares:
     """Follow Section 4.1 step by step, ensemble by ensemble."""
 
     def metric(x: Tensor, i: int) -> Tensor:
@@ -90,7 +90,7 @@ def slowly(toy, repository: Repository, clean: Tensor, attacked: Tensor, c: Comb
         for side, values in enumerate((on_clean, on_attacked)):
             against = sum((values[i] > (lowest if c.approach == "minTA" else thresholds[i])).long() for i in ensemble)
             rejected[side] += int((against > c.n // 2).sum()) / len(ensembles)
-    return Outcome(
+    return DetectionShares(
         accepted_clean=len(clean) - rejected[0],
         rejected_clean=rejected[0],
         accepted_adversarial=len(attacked) - rejected[1],
@@ -167,7 +167,7 @@ def test_blends_mix_inputs_of_different_classes_and_leave_random_state_alone() -
 
 def test_the_tables_reading_and_the_letter_of_eq_9_swap_ppv_and_npv() -> None:
     # About MultiMagNet's row under CW in Table 2: PPV 46%, NPV 75%, of 2,000 and 2,000 images.
-    outcome = Outcome(
+    outcome = DetectionShares(
         accepted_clean=920, rejected_clean=1080, accepted_adversarial=495, rejected_adversarial=1505
     )  # fmt: skip
     assert (outcome.accuracy, outcome.ppv, outcome.npv) == pytest.approx((0.6063, 0.46, 0.7525), abs=1e-3)

@@ -19,7 +19,7 @@ from torch import Tensor
 from salus.batches import rows_at_once
 from salus.classifier import Classifier
 from salus.detectors.divergence import jensen_shannon, log_probabilities, reconstruction_error
-from salus.detectors.multimagnet_grid import Calibration, Grid, Measure, Outcome, Scored
+from salus.detectors.multimagnet_grid import Calibration, DetectionShares, Grid, Measure, Scored
 from salus.detectors.votes import drop_rate_thresholds, expected_rejections
 from salus.errors import CalibrationError
 from salus.generative import Repository
@@ -100,7 +100,7 @@ def score(clean: Measured, adversarial: Measured, grid: Grid, *, legitimate: Mea
             expected_rejections(side.values[measured], thresholds, sizes, approach) for side in (clean, adversarial)
         )
         for combination, of_clean, of_adversarial in zip(combinations, *rejected, strict=True):
-            outcome = Outcome(
+            outcome = DetectionShares(
                 accepted_clean=len(clean) - of_clean,
                 rejected_clean=of_clean,
                 accepted_adversarial=len(adversarial) - of_adversarial,
