@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from salus.metrics.wording import percent
+
 if TYPE_CHECKING:
     from salus.data import Splits
     from salus.data.load import CatalogueEntry
@@ -20,7 +22,7 @@ def print_cells(cells: Sequence[dict[str, Any]]) -> None:
     """Print the records of an audit, one a row."""
 
     def rate(cell: dict[str, Any], name: str) -> str:
-        return "" if cell[name] is None else f"{100 * cell[name]:.1f}"
+        return "" if cell[name] is None else percent(cell[name])
 
     table = _table("guard", "attack")
     table.add_column("eps", justify="right")
