@@ -70,8 +70,8 @@ def verdict(records: Sequence[Record], meta: Record) -> list[str]:
         if record["attack_success_rate"] is not None:
             where = "the bare classifier" if record["guard"] == "none" else f"the guard {record['guard']!r}"
             sentences.append(
-                f"The backdoor's trigger turns {share_of(record, 'attack_success_rate')} of the inputs of other classes "
-                f"than {record['target']}, its target, into wrong answers of {where}."
+                f"The backdoor's trigger turns {share_of(record, 'attack_success_rate')} of the inputs of other "
+                f"classes than {record['target']}, its target, into wrong answers of {where}."
             )
     sentences.extend(_harmless(records))
     if meta["harm"] is not None:
@@ -153,8 +153,8 @@ def _harmless(records: Sequence[Record]) -> Iterator[str]:
             )
             yield (
                 f"Of {len(rows)} harmless changes, the guard {guard!r} rejects {worst['attack']} most: "
-                f"{share_of(worst, 'rejected_adversarial')} of it, beside {percentage(clean['rejected_clean'])} of clean "
-                f"inputs, {judged}."
+                f"{share_of(worst, 'rejected_adversarial')} of it, beside {percentage(clean['rejected_clean'])} of "
+                f"clean inputs, {judged}."
             )
 
 

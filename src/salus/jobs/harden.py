@@ -14,9 +14,10 @@ from typing import Any
 import salus
 from salus.atomic import write_json
 from salus.attacks import ATTACKS, Attack
+from salus.audit.model import Network
 from salus.audit.plan import Plan, marks
 from salus.audit.results import whole_test
-from salus.audit.subject import Loaded, Subject, load_splits
+from salus.audit.subject import Subject, load_splits, parse_source, training_options
 from salus.classifier import Classifier
 from salus.data import Splits
 from salus.errors import BundleError, OptionError
@@ -70,9 +71,9 @@ def run_hardening(spec: str, plan: Plan, out: Path | str, *, attack: str | None 
     splits.need_training(f"hardening by {name!r}")
     plan = _plan_of(method, plan, attack, splits)
     find_device(plan.device)
-    subject = Subject.of(plan, splits)
-    task = _task(method, subject)
+    task = _task(method, plan, splits)
     method.check(splits, task)
+    subject = Subject.of(plan, splits)
     recipe = {"method": name, "options": method.settings(), "attack": _plain(task.attack)}
     with store.locked():
         store.claim({**subject.identity(), **recipe}, plan.model_dump(mode="json"))
@@ -102,20 +103,19 @@ def _plan_of(method: Method, plan: Plan, attack: str | None, splits: Splits) -> 
     return plan.model_copy(update={"attack": (attack,)})
 
 
-def _task(method: Method, subject: Subject) -> Task:
-    plan, splits = subject.plan, subject.splits
+def _task(method: Method, plan: Plan, splits: Splits) -> Task:
     if method.copies:
         return Task(attack=_attack(plan, splits), device=plan.device)
-    if isinstance(subject.model, Loaded):
+    network = parse_source(plan, splits)
+    if not isinstance(network, Network):
         raise OptionError(
             f"Hardening {method.name!r} trains one of Salus's networks from the start; {plan.model!r} is used as it "
             "is: name a network by --model, such as ecg-cnn."
         )
-    network = subject.model
     return Task(
         network=network.name,
         sizes=network.options,
-        training=subject.training,
+        training=training_options(plan),
         limits=marks(splits.train),
         device=plan.device,
     )
