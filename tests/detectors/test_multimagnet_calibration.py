@@ -14,10 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from salus.detectors import MultiMagNet
-<<<<<<< HEAD
-from salus.detectors.multimagnet_calibration import blends, choose_by_accuracy, choose_on_clean, measure, score
-from salus.detectors.multimagnet_grid import Calibration, Combination, DetectionShares, Grid, literal_eq9
-=======
 from salus.detectors.multimagnet_calibration import (
     Measured,
     blends,
@@ -26,8 +22,7 @@ from salus.detectors.multimagnet_calibration import (
     measure,
     score,
 )
-from salus.detectors.multimagnet_grid import Calibration, Combination, Grid, Outcome, literal_eq9
->>>>>>> typed-a
+from salus.detectors.multimagnet_grid import Calibration, Combination, DetectionShares, Grid, literal_eq9
 from salus.errors import BundleError, CalibrationError, OptionError
 from salus.generative import Member, Repository
 from salus.models.autoencoders import TABLES
@@ -87,11 +82,7 @@ def measured(toy: Toy, repository: Repository, clean: Tensor, attacked: Tensor) 
     return one, other
 
 
-<<<<<<< HEAD
-def slowly(toy, repository: Repository, clean: Tensor, attacked: Tensor, c: Combination) -> DetectionShares:
-=======
-def slowly(toy: Toy, repository: Repository, clean: Tensor, attacked: Tensor, c: Combination) -> Outcome:
->>>>>>> typed-a
+def slowly(toy: Toy, repository: Repository, clean: Tensor, attacked: Tensor, c: Combination) -> DetectionShares:
     """Follow Section 4.1 step by step, ensemble by ensemble."""
 
     def metric(x: Tensor, i: int) -> Tensor:
@@ -110,15 +101,9 @@ def slowly(toy: Toy, repository: Repository, clean: Tensor, attacked: Tensor, c:
     for ensemble in ensembles:
         lowest = min(thresholds[i] for i in ensemble)
         for side, values in enumerate((on_clean, on_attacked)):
-<<<<<<< HEAD
-            against = sum((values[i] > (lowest if c.approach == "minTA" else thresholds[i])).long() for i in ensemble)
-            rejected[side] += int((against > c.n // 2).sum()) / len(ensembles)
-    return DetectionShares(
-=======
             each = [values[i] > (lowest if c.approach == "minTA" else thresholds[i]) for i in ensemble]
             rejected[side] += int((torch.stack(each).sum(0) > c.n // 2).sum()) / len(ensembles)
-    return Outcome(
->>>>>>> typed-a
+    return DetectionShares(
         accepted_clean=len(clean) - rejected[0],
         rejected_clean=rejected[0],
         accepted_adversarial=len(attacked) - rejected[1],
