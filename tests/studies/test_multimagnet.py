@@ -169,7 +169,7 @@ def test_what_the_time_does_not_allow_is_listed_and_done_later(
 
 
 def test_options_and_data_that_will_not_do_are_refused(data_dir: Path, tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match=r"scale='tiny' will not do.*'small'"):
+    with pytest.raises(OptionError, match=r"scale must be 'smoke', 'small' or 'full', not 'tiny'"):
         STUDY.reproduce(tmp_path / "run", scale="tiny", data_dir=data_dir)
     with pytest.raises(DataError, match="not on this machine"):
         STUDY.reproduce(tmp_path / "none", scale="smoke", data_dir=tmp_path)

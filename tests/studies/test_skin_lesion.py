@@ -291,7 +291,7 @@ def test_a_page_of_nothing_stored_says_so(tmp_path: Path) -> None:
 
 def test_options_and_data_that_will_not_do_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SALUS_DATA", raising=False)
-    with pytest.raises(OptionError, match="scale='tiny' will not do"):
+    with pytest.raises(OptionError, match="scale must be 'smoke', 'small' or 'full', not 'tiny'"):
         STUDY.reproduce(tmp_path / "run", scale="tiny")
     with pytest.raises(OptionError, match="takes one split"):
         STUDY.reproduce(tmp_path / "run", split=("lesions", "images"))

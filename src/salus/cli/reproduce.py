@@ -62,18 +62,26 @@ def find_study(name: str) -> Reproducible:
     Raises:
         OptionError: there is no such study, or there are none here.
     """
-    if name not in STUDIES and not STUDIES.own:
+    if name not in STUDIES:
+        _need_checkout()
+    return STUDIES.find(name)
+
+
+def _need_checkout() -> None:
+    """Refuse to look for Salus's own studies where there are none."""
+    if not STUDIES.own:
         raise OptionError(
             "Studies come with a checkout of the repository, not with the wheel: clone it, and install Salus from it "
             "with pip install -e .[dev]."
         )
-    return STUDIES.find(name)
 
 
 class _Studies(click.Group):
     """A command a study, each with the options that the study declares."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        if not STUDIES:
+            _need_checkout()
         return sorted(STUDIES)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
