@@ -118,4 +118,4 @@ def test_a_plan_takes_it_and_reports_name_and_place_it() -> None:
     assert bool((attacks[0](lambda batch: batch[:, 0, :2], data.x, data.y) >= data.x).all())
     assert words.attack("nudge") == "Nudge" and words.attack("carlini-wagner-linf") == "C&W L∞"
     assert words.attack("flip") == "flip" and words.attack("art:HopSkipJump") == "art:HopSkipJump"
-    assert taxonomy(attacks[0].knowledge, "white-box").atlas == "AML.T0015, AML.T0043.000"
+    assert taxonomy(attacks[0].knowledge).atlas == "AML.T0015, AML.T0043.000"
