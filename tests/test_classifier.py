@@ -133,7 +133,7 @@ def test_a_module_without_parts_is_its_own_layer() -> None:
 def test_predict_streams_in_eval_mode_and_restores_every_mode() -> None:
     model = classifier("ecg-cnn")
     model.train()
-    model.module.trunk.eval()  # type: ignore[union-attr, operator]
+    model.module.trunk.eval()  # type: ignore[union-attr]
     before = [part.training for part in model.modules()]
     buffers = [buffer.clone() for buffer in model.buffers()]
     x = torch.rand(7, 1, 40)
@@ -195,10 +195,11 @@ def test_softmax_at_the_end_is_found_and_its_log_taken() -> None:
 
 
 def test_the_log_of_a_probability_of_zero_is_finite() -> None:
-    module = nn.Sequential(nn.Linear(6, 3), nn.Softmax(dim=1))
+    linear = nn.Linear(6, 3)
+    module = nn.Sequential(linear, nn.Softmax(dim=1))
     with torch.no_grad():
-        module[0].weight.fill_(0)
-        module[0].bias.copy_(torch.tensor([1000.0, 0.0, 0.0]))
+        linear.weight.fill_(0)
+        linear.bias.copy_(torch.tensor([1000.0, 0.0, 0.0]))
     assert bool(as_logits(of(module))(torch.rand(2, 6)).isfinite().all())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -120,7 +121,7 @@ def test_specs_are_split_into_a_name_and_its_options() -> None:
     ],
 )
 def test_a_value_becomes_what_its_declaration_says_by_spec_and_in_python_alike(
-    option: str, value: object, read: object
+    option: str, value: Any, read: object
 ) -> None:
     by_spec = getattr(build(Knife, {"length": 1, option: value}, "knife"), option)
     in_python = getattr(Knife(**{"length": 1, option: value}), option)
@@ -148,9 +149,7 @@ def test_a_value_becomes_what_its_declaration_says_by_spec_and_in_python_alike(
         ("folding", 1, "true or false"),
     ],
 )
-def test_what_will_not_do_is_refused_in_words_that_the_declaration_gives(
-    option: str, value: object, words: str
-) -> None:
+def test_what_will_not_do_is_refused_in_words_that_the_declaration_gives(option: str, value: Any, words: str) -> None:
     values = {"length": 1, option: value}
     with pytest.raises(OptionError) as by_spec:
         build(Knife, values, "knife")
@@ -177,7 +176,8 @@ def test_unknown_and_missing_options_are_named(options: dict[str, object], sente
 def test_constructors_declare_and_check_their_keywords_as_dataclasses_do_their_fields() -> None:
     assert build(Fork, {"tines": "3", "metals": "tin+iron"}, "fork").metals == ("tin", "iron")
     assert Fork(tines=2).tines == 2
-    for make in (lambda: Fork(tines=1), lambda: build(Fork, {"tines": 1}, "fork")):
+    both: tuple[Callable[[], Fork], ...] = (lambda: Fork(tines=1), lambda: build(Fork, {"tines": 1}, "fork"))
+    for make in both:
         with pytest.raises(OptionError, match=r"[Ff]ork: tines must be a whole number from 2 up, not 1"):
             make()
     with pytest.raises(OptionError, match="Fork has no option 'tine'; did you mean 'tines'"):
@@ -194,11 +194,12 @@ def test_an_option_may_be_another_thing_with_options() -> None:
     knife = Knife(length=1)
     assert Drawer(knife).knife is knife
     with pytest.raises(OptionError, match="Drawer: knife must be a Knife, not 3"):
-        Drawer(3)
+        Drawer(3)  # type: ignore[arg-type]
 
 
 def test_a_class_may_name_its_options_and_read_them_itself() -> None:
-    assert build(Spork, {"tines": 3, "length": 1}, "spork") == ({"tines": 3, "length": 1}, "spork")
+    read: object = build(Spork, {"tines": 3, "length": 1}, "spork")
+    assert read == ({"tines": 3, "length": 1}, "spork")
     with pytest.raises(OptionError, match="Spork has no option 'blades'"):
         build(Spork, {"blades": 3}, "spork")
 

@@ -15,6 +15,7 @@ from salus.audit import Plan, run_audit
 from salus.cli import main
 from salus.data import load
 from salus.detectors import DETECTORS
+from salus.detectors.fitted import FittedDetector
 from salus.errors import BundleError, OptionError
 from salus.guard import Guard
 from salus.hardening import METHODS
@@ -179,14 +180,16 @@ def test_their_options_are_checked_in_the_same_sentences(tmp_path: Path, defence
 
 
 def test_a_bundle_is_loaded_while_the_package_is_there_and_names_it_when_it_is_not(
-    package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    package: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     splits = load("breast-cancer")
     classifier, _ = fit_classifier("mlp", splits.train, splits.validation, TrainingOptions(epochs=1))
     guard = Guard(classifier, [DETECTORS.parse("far:power=3")], PURIFIERS.parse("dim:by=0.5"))
     guard.fit(splits.train, splits.calibration, 0.1).save(tmp_path / "guard")
     again = Guard.load(tmp_path / "guard")
-    assert again.describe() == guard.describe() and again.detectors[0].options() == {"power": 3.0}
+    far = again.detectors[0]
+    assert again.describe() == guard.describe()
+    assert isinstance(far, FittedDetector) and far.options() == {"power": 3.0}
     assert torch.equal(again(splits.test.x).accepted, guard(splits.test.x).accepted)
     monkeypatch.undo()
     look_anew()
@@ -194,7 +197,7 @@ def test_a_bundle_is_loaded_while_the_package_is_there_and_names_it_when_it_is_n
         Guard.load(tmp_path / "guard")
 
 
-def test_what_a_method_of_another_package_trains_is_saved_as_any(package, tmp_path: Path) -> None:
+def test_what_a_method_of_another_package_trains_is_saved_as_any(package: None, tmp_path: Path) -> None:
     plan = Plan.of({"data": "breast-cancer", "training": {"epochs": 1}})
     hardened = run_hardening("plain:share=1", plan, tmp_path / "run")
     assert hardened.facts["options"] == {"share": 1.0} and hardened.classifier.name == "mlp hardened by plain"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +13,8 @@ from pydantic import Field
 from salus.errors import OptionError
 from salus.options import checked
 from salus.registry import PluginWarning, Registry, plugin_names, summary
+
+Install = Callable[[str, str, str], None]
 
 
 class Tool(ABC):
@@ -49,7 +51,7 @@ class Abstract(Tool):
 
 
 @pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
     """Put a package with entry points where Python finds it."""
     import sys
 
@@ -84,7 +86,7 @@ def test_its_own_things_are_built_from_specs_with_defaults_where_they_have_them(
         tools().find("hamer")
 
 
-def test_an_installed_package_adds_to_it_with_its_name_and_version(install) -> None:
+def test_an_installed_package_adds_to_it_with_its_name_and_version(install: Install) -> None:
     install("salus_saws", "1.2", "saw = salus_saws:Saw")
     registry = tools()
     assert list(registry) == ["hammer", "saw"] and len(registry) == 2 and "saw" in registry
@@ -104,14 +106,14 @@ def test_an_installed_package_adds_to_it_with_its_name_and_version(install) -> N
         ("hammer = salus_saws:Saw", "salus_saws 1.2 would bring the tool 'hammer', which Salus has; it is left out."),
     ],
 )
-def test_what_a_package_brings_wrongly_is_named_and_left_out(install, points: str, sentence: str) -> None:
+def test_what_a_package_brings_wrongly_is_named_and_left_out(install: Install, points: str, sentence: str) -> None:
     install("salus_saws", "1.2", points)
     with pytest.warns(PluginWarning) as warned:
         assert list(tools()) == ["hammer"] and tools()["hammer"] is Hammer
     assert sentence in str(warned[0].message) and "salus_saws 1.2" in str(warned[0].message)
 
 
-def test_a_name_that_two_packages_bring_is_neithers(install) -> None:
+def test_a_name_that_two_packages_bring_is_neithers(install: Install) -> None:
     install("salus_saws", "1.2", "saw = salus_saws:Saw")
     install("salus_more_saws", "0.1", "saw = salus_more_saws:Saw")
     registry = tools()

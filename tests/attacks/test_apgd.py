@@ -81,9 +81,11 @@ def test_it_is_the_published_algorithm(norm: Any, eps: float, steps: int, traine
     got = APGD(eps=eps, norm=norm, loss="dlr", steps=steps, early_stop=False).run(two, x, y, start=start).x_adv
     for row in range(len(x)):
         one = slice(row, row + 1)
-        best = reference(
-            lambda point, label=y[one]: -logit_margin(two(point), label), x[one], start[one], eps, norm, steps
-        )
+
+        def loss(point: Tensor, label: Tensor = y[one]) -> Tensor:
+            return -logit_margin(two(point), label)
+
+        best = reference(loss, x[one], start[one], eps, norm, steps)
         torch.testing.assert_close(got[one], best, rtol=0, atol=1e-9)
 
 
@@ -92,7 +94,7 @@ def test_it_is_at_least_as_strong_as_pgd_with_as_many_passes(norm: Any, eps: flo
     net, x, y = trained
     pgd = PGD(eps=eps, norm=norm, steps=100).run(net, x, y)
     for loss in ("ce", "dlr"):
-        apgd = APGD(eps=eps, norm=norm, loss=loss).run(net, x, y)  # type: ignore[arg-type]
+        apgd = APGD(eps=eps, norm=norm, loss=loss).run(net, x, y)
         assert 0 < int(pgd.success.sum()) < len(x)
         assert int(apgd.success.sum()) >= int(pgd.success.sum())
 

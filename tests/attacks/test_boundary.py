@@ -103,8 +103,7 @@ def test_it_comes_nearer_than_other_libraries_with_no_more_queries(library: str,
         warnings.simplefilter("ignore")
         pytest.importorskip(library)
         if library == "foolbox":
-            import foolbox
-
+            foolbox = pytest.importorskip("foolbox")
             model = foolbox.PyTorchModel(Counting().eval(), (0, 1), device="cpu")
             x_adv = foolbox.attacks.BoundaryAttack(steps=500).run(model, x, foolbox.criteria.Misclassification(y))
         else:

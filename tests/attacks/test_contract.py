@@ -246,7 +246,10 @@ def test_the_model_is_left_as_found_also_when_it_raises(name: str, calls: int, m
     assert [parameter.requires_grad for parameter in net.parameters()] == asked
     assert all(torch.equal(value, state[key]) for key, value in net.state_dict().items())
     for parameter, grad in zip(net.parameters(), asked, strict=True):
-        assert torch.equal(parameter.grad, torch.ones_like(parameter)) if grad else parameter.grad is None
+        if grad:
+            assert parameter.grad is not None and torch.equal(parameter.grad, torch.ones_like(parameter))
+        else:
+            assert parameter.grad is None
 
 
 def test_x_is_never_written_to_even_by_a_model_that_writes_to_its_input(name: str, trained: Any) -> None:
@@ -478,13 +481,14 @@ def test_logits_with_ties_and_infinities_do_no_harm(norm: str) -> None:
     x, y = torch.rand(6, 1, 4), torch.tensor([0, 1, 2, 0, 1, 2])
     infinite = torch.tensor([[torch.inf, 0, -torch.inf], [0, -torch.inf, 0], [-torch.inf, -torch.inf, 0]])
     for table in (torch.zeros(3, 3), infinite, -infinite, torch.full((3, 3), 1e38)):
+
+        def answers(batch: Tensor, table: Tensor = table) -> Tensor:
+            return table.repeat(len(batch), 1)[: len(batch)] + batch[:, 0, :3]
+
         for name in EVERY:
             if norm not in ATTACKS[name].norms:
                 continue
-            model = LogitObjective(
-                lambda batch, table=table: table.repeat(len(batch), 1)[: len(batch)] + batch[:, 0, :3]
-            )
-            result = make(name, eps=0.1, norm=norm).run(model, x, y)
+            result = make(name, eps=0.1, norm=norm).run(LogitObjective(answers), x, y)
             assert bool(result.x_adv.isfinite().all()) and float(result.distance.max()) <= 0.1
 
 

@@ -61,7 +61,7 @@ def test_a_control_changes_every_sample_and_keeps_the_bounds(name: str, bounds: 
     assert bool((changed != x).flatten(1).any(1).all()) and bool(changed.isfinite().all())
     assert float(changed.min()) >= bounds[0] and float(changed.max()) <= bounds[1]
     loud = parse_control(f"{name}:snr=-40", bounds=bounds) if name in AT_SNR else made(name, bounds=bounds)
-    wild = applied(loud, torch.where(x > x.mean(), *[x.new_tensor(v) for v in reversed(bounds)]))
+    wild = applied(loud, torch.where(x > x.mean(), x.new_tensor(bounds[1]), x.new_tensor(bounds[0])))
     assert float(wild.min()) >= bounds[0] and float(wild.max()) <= bounds[1]
 
 

@@ -124,7 +124,7 @@ def test_with_a_cap_only_what_falls_inside_counts(norm: NormName, trained: Any) 
     assert bool(capped.success[free.distance < cap].all()) and not bool(capped.success.all())
 
     def margin(points: Tensor) -> Tensor:
-        logits = net(points)
+        logits: Tensor = net(points)
         own = logits.gather(1, y[:, None])
         return (own - logits.scatter(1, y[:, None], -torch.inf).amax(1, keepdim=True))[:, 0]
 

@@ -112,8 +112,9 @@ def test_a_budget_of_queries_holds_for_all_parts_together(trained: Any) -> None:
 
 @pytest.mark.parametrize("option", ["steps", "restarts", "targets", "square_queries"])
 def test_options_below_one_are_refused(option: str) -> None:
+    options: dict[str, Any] = {option: 0}
     with pytest.raises(OptionError, match=option):
-        AutoAttack(eps=0.1, **{option: 0})
+        AutoAttack(eps=0.1, **options)
 
 
 @pytest.mark.slow

@@ -101,7 +101,8 @@ def with_momentum(
         if norm == "linf":
             return point.clamp(x - eps, x + eps)
         length = (point - x).flatten(1).norm(dim=1)[:, None, None]
-        return x + (point - x) * (eps / length).nan_to_num(1, posinf=1).clamp(max=1)
+        inside: Tensor = x + (point - x) * (eps / length).nan_to_num(1, posinf=1).clamp(max=1)
+        return inside
 
     def unit(change: Tensor) -> Tensor:
         flat = change.flatten(1)

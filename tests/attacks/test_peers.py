@@ -87,7 +87,7 @@ class MadeHere(PeerAttack):
 
 
 def obedient(made: Callable[[Victim, Tensor, Tensor], Tensor], **options: Any) -> Attack:
-    Obedient.made = staticmethod(made)  # type: ignore[assignment]
+    Obedient.made = staticmethod(made)
     return _adapter_class(MadeHere, "here:Obedient", Obedient)(**options)
 
 
@@ -264,7 +264,7 @@ def test_a_view_shows_images_and_reads_them_back(
 
 
 def test_settings_are_fields_and_so_part_of_what_tells_attacks_apart() -> None:
-    first = obedient(lambda *a: a[1], eps=0.1, max_iter=3)
+    first: Any = obedient(lambda *a: a[1], eps=0.1, max_iter=3)
     assert first == obedient(lambda *a: a[1], eps=0.1, max_iter=3) and hash(first) is not None
     assert first != replace(first, max_iter=4) and first != replace(first, mode="b")
     assert "max_iter=3" in repr(first) and repr(first).startswith("here:Obedient(")
@@ -327,7 +327,7 @@ def test_every_attack_of_a_library_can_be_made(library: str) -> None:
     for key in adapter.catalogue():
         made = peer_class(f"{library}:{key}")
         assert not made.own & inherited  # an option must not hide a method
-        required = {name: 1 for name in made.own if name not in made.defaults}
+        required: dict[str, Any] = {name: 1 for name in made.own if name not in made.defaults}
         attack = made(eps=0.1, **required)
         assert hash(attack) is not None and attack.norm in made.norms
 
@@ -386,8 +386,7 @@ def test_an_attack_through_the_adapter_is_the_librarys_own(trained: Any, library
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if library == "foolbox":
-            import foolbox
-
+            foolbox = pytest.importorskip("foolbox")
             own = foolbox.attacks.LinfPGD(steps=7, random_start=False)
             expected, _, _ = own(foolbox.PyTorchModel(net, (0, 1), device="cpu"), x, y, epsilons=0.05)
             attack = parse_attack("foolbox:LinfPGD:steps=7,random_start=false", eps=0.05)

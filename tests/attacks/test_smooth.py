@@ -107,7 +107,8 @@ def test_images_are_smoothed_along_both_sides(make_x: Any) -> None:
     attack = SmoothPGD(eps=0.1, sizes=(5,), sigmas=(1.0,))
 
     def along(axis: int, values: Tensor) -> Tensor:
-        return attack_1d.smooth(values.movedim(axis, -1).flatten(0, 1)).unflatten(0, (2, -1)).movedim(-1, axis)
+        rows: Tensor = attack_1d.smooth(values.movedim(axis, -1).flatten(0, 1)).unflatten(0, (2, -1))
+        return rows.movedim(-1, axis)
 
     attack_1d = SmoothPGD(eps=0.1, sizes=(5,), sigmas=(1.0,))
     torch.testing.assert_close(attack.smooth(change), along(3, along(2, change)))

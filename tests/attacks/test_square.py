@@ -21,10 +21,11 @@ def linear(shape: tuple[int, ...], seed: int = 0) -> tuple[nn.Module, Tensor, Te
     """A linear model of two classes, 16 samples amid the bounds, and their labels."""
     rng = torch.Generator().manual_seed(seed)
     width = torch.Size(shape).numel()
-    net = nn.Sequential(nn.Flatten(), nn.Linear(width, 2, dtype=torch.float64))
+    layer = nn.Linear(width, 2, dtype=torch.float64)
+    net = nn.Sequential(nn.Flatten(), layer)
     with torch.no_grad():
-        net[1].weight.copy_(torch.randn(2, width, generator=rng))
-        net[1].bias.copy_(-(net[1].weight.sum(1) / 2))  # x = 0.5 is a tie
+        layer.weight.copy_(torch.randn(2, width, generator=rng))
+        layer.bias.copy_(-(layer.weight.sum(1) / 2))  # x = 0.5 is a tie
     x = 0.5 + 0.1 * (torch.rand(16, *shape, generator=rng, dtype=torch.float64) - 0.5)
     return net, x, net(x).argmax(1)
 
@@ -34,7 +35,8 @@ def needed(net: nn.Module, x: Tensor, y: Tensor, norm: str) -> Tensor:
     w = net[1].weight[1] - net[1].weight[0]  # type: ignore[index]
     logits = net(x).detach()
     margin = (logits[:, 0] - logits[:, 1]).abs()
-    return margin / (w.abs().sum() if norm == "linf" else w.norm()).detach()
+    radius: Tensor = margin / (w.abs().sum() if norm == "linf" else w.norm()).detach()
+    return radius
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -124,7 +124,7 @@ def test_attacks_without_eps_fool_all_from_as_near_as_a_plain_reference(
     if norm not in ATTACKS[name].norms:
         pytest.skip(f"{name} knows {ATTACKS[name].norms} alone")
     _, at = case
-    found = ATTACKS[name](norm=norm, **QUICK.get(name, {})).run(*at)  # type: ignore[call-arg]
+    found = ATTACKS[name](norm=norm, **QUICK.get(name, {})).run(*at)
     assert float(found.success.float().mean()) >= 0.99
     assert bool((found.distance > 0).all())
     # DeepFool takes a few steps, and those who see answers alone pay for that in distance.

@@ -52,7 +52,8 @@ def test_one_budget_sets_every_engine_the_same() -> None:
     with pytest.raises(OptionError, match="Option queries must be a whole number from 1 up or none, not 0"):
         Plan.of({**BASE, "queries": 0})
     substitutes = ("queries:nonsense=1", "split:seeds=20", "queries:seeds=1")
-    for wrong in ({"stepz": 3}, {"time": float("inf")}, *({"substitute": spec} for spec in substitutes)):
+    mistakes: list[dict[str, Any]] = [{"stepz": 3}, {"time": float("inf")}]
+    for wrong in (*mistakes, *({"substitute": spec} for spec in substitutes)):
         with pytest.raises(OptionError):
             Plan.of({**BASE, **wrong})
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -24,7 +25,11 @@ from salus.generative import RepositoryOptions, train_repository
 from salus.guard import Guard
 from salus.purifiers import BitDepth
 
-QUICK = {
+if TYPE_CHECKING:
+    from conftest import Toy
+
+Run = tuple[Path, dict[str, Any]]
+QUICK: dict[str, Any] = {
     "data": "breast-cancer",
     "training": {"epochs": 8},
     "attack": ["fgsm", "pgd:steps=10"],
@@ -37,23 +42,23 @@ QUICK = {
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     out = tmp_path_factory.mktemp("audit") / "run"
     outcome = run_audit(Plan.of(QUICK), out, command="salus audit ...")
     assert outcome.failed == 0
     return out, json.loads((out / "results.json").read_text())
 
 
-def cells(results: dict, **wanted: object) -> list[dict]:
+def cells(results: dict[str, Any], **wanted: object) -> list[dict[str, Any]]:
     return [c for c in results["cells"] if all(c[key] == value for key, value in wanted.items())]
 
 
-def test_every_cell_of_the_plan_is_there_once(run) -> None:
+def test_every_cell_of_the_plan_is_there_once(run: Run) -> None:
     _, results = run
     kinds = [(c["guard"], c["attack"], c["eps"], c["threat_model"]) for c in results["cells"]]
     assert len(kinds) == len(set(kinds))
     guard = "i-defender:components=1"
-    expected = {("none", None, None, None), (guard, None, None, None)}
+    expected: set[tuple[Any, ...]] = {("none", None, None, None), (guard, None, None, None)}
     for attack in ("fgsm", "pgd"):
         for eps in (0.02, 0.1):
             expected |= {("none", attack, eps, "white-box"), ("none", attack, eps, "transfer")}
@@ -61,7 +66,7 @@ def test_every_cell_of_the_plan_is_there_once(run) -> None:
     assert set(kinds) == expected
 
 
-def test_the_stored_arrays_give_the_stored_rates(run) -> None:
+def test_the_stored_arrays_give_the_stored_rates(run: Run) -> None:
     folder, results = run
     samples = load_file(folder / "samples.safetensors")
     x, y = samples["x"], samples["y"]
@@ -85,7 +90,7 @@ def test_the_stored_arrays_give_the_stored_rates(run) -> None:
         assert cell["robust_accuracy_accepted"] == pytest.approx(float((good & (answers == y)).float().mean()))
 
 
-def test_the_adaptive_row_is_never_weaker_than_the_oblivious_one(run) -> None:
+def test_the_adaptive_row_is_never_weaker_than_the_oblivious_one(run: Run) -> None:
     _, results = run
     rows = cells(results, threat_model="adaptive")
     assert rows
@@ -94,7 +99,7 @@ def test_the_adaptive_row_is_never_weaker_than_the_oblivious_one(run) -> None:
         assert row["robust_accuracy"] <= twin["robust_accuracy"]
 
 
-def test_pgd_is_at_least_as_strong_as_fgsm_and_more_eps_is_never_weaker(run) -> None:
+def test_pgd_is_at_least_as_strong_as_fgsm_and_more_eps_is_never_weaker(run: Run) -> None:
     _, results = run
     white = {(c["attack"], c["eps"]): c["robust_accuracy"] for c in cells(results, threat_model="white-box")}
     assert white["pgd", 0.1] <= white["fgsm", 0.1]
@@ -102,7 +107,7 @@ def test_pgd_is_at_least_as_strong_as_fgsm_and_more_eps_is_never_weaker(run) -> 
     assert white["pgd", 0.1] < cells(results, guard="none", attack=None)[0]["clean_accuracy"] - 0.3
 
 
-def test_a_second_run_computes_nothing_and_changes_no_cell(run) -> None:
+def test_a_second_run_computes_nothing_and_changes_no_cell(run: Run) -> None:
     folder, results = run
     before = {path.name: path.stat().st_mtime_ns for path in (folder / "cells").iterdir()}
     outcome = run_audit(Plan.of(QUICK), folder)
@@ -111,14 +116,14 @@ def test_a_second_run_computes_nothing_and_changes_no_cell(run) -> None:
     assert outcome.cells == results["cells"]
 
 
-def test_a_longer_plan_computes_only_what_is_new(run) -> None:
+def test_a_longer_plan_computes_only_what_is_new(run: Run) -> None:
     folder, _ = run
     outcome = run_audit(Plan.of({**QUICK, "threat_model": ["white-box"], "attack": ["bim:eps=0.05"]}), folder)
     assert outcome.computed == 1
     run_audit(Plan.of(QUICK), folder)
 
 
-def test_a_damaged_cell_is_computed_again_to_the_same_figures(run, capfd) -> None:
+def test_a_damaged_cell_is_computed_again_to_the_same_figures(run: Run, capfd: pytest.CaptureFixture[str]) -> None:
     folder, results = run
     victim = cells(results, threat_model="adaptive")[0]["id"]
     path = folder / "cells" / f"{victim}.safetensors"
@@ -131,7 +136,7 @@ def test_a_damaged_cell_is_computed_again_to_the_same_figures(run, capfd) -> Non
     assert {**again, "seconds": 0, "cost": 0} == {**was, "seconds": 0, "cost": 0}
 
 
-def test_a_guards_cost_is_its_time_beside_the_classifiers_own(run, monkeypatch) -> None:
+def test_a_guards_cost_is_its_time_beside_the_classifiers_own(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     _, results = run
     for record in results["cells"]:
         guarded_and_clean = record["guard"] != "none" and record["attack"] is None
@@ -141,7 +146,7 @@ def test_a_guards_cost_is_its_time_beside_the_classifiers_own(run, monkeypatch) 
     classifier = Classifier(torch.nn.Linear(3, 2), ("a", "b"), shape=(3,))
     times = {"classifier": 2.0, "bare": 3.0, "guarded": 4.0}
 
-    def seconds(run: object, batch: torch.Tensor) -> float:
+    def seconds(run: Any, batch: torch.Tensor) -> float:
         return times["classifier" if run is classifier else "guarded" if run.purifier else "bare"]
 
     monkeypatch.setattr(cost, "_seconds", seconds)
@@ -149,7 +154,7 @@ def test_a_guards_cost_is_its_time_beside_the_classifiers_own(run, monkeypatch) 
     assert cost.extra_cost(Guard(classifier, purifier=BitDepth()), torch.rand(0, 3)) is None
 
 
-def test_the_csv_holds_the_same_numbers(run) -> None:
+def test_the_csv_holds_the_same_numbers(run: Run) -> None:
     folder, results = run
     with (folder / "results.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -158,7 +163,7 @@ def test_the_csv_holds_the_same_numbers(run) -> None:
         assert row["robust_accuracy"] == ("" if cell["robust_accuracy"] is None else str(cell["robust_accuracy"]))
 
 
-def test_the_folder_of_another_audit_is_refused(run) -> None:
+def test_the_folder_of_another_audit_is_refused(run: Run) -> None:
     folder, _ = run
     with pytest.raises(StoreError, match="another data"):
         run_audit(Plan.of({**QUICK, "data": "digits"}), folder)
@@ -173,7 +178,7 @@ def test_a_folder_that_holds_something_else_is_refused_untouched(tmp_path: Path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-def test_two_audits_cannot_share_a_folder(run) -> None:
+def test_two_audits_cannot_share_a_folder(run: Run) -> None:
     from filelock import FileLock
 
     folder, _ = run
@@ -181,10 +186,10 @@ def test_two_audits_cannot_share_a_folder(run) -> None:
         run_audit(Plan.of(QUICK), folder)
 
 
-def test_a_cell_that_fails_is_reported_and_the_others_go_on(tmp_path: Path, monkeypatch) -> None:
+def test_a_cell_that_fails_is_reported_and_the_others_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from salus.attacks import FGSM
 
-    def break_down(self, search, start) -> None:
+    def break_down(self: FGSM, search: object, start: object) -> None:
         raise RuntimeError("out of luck")
 
     monkeypatch.setattr(FGSM, "perturb", break_down)
@@ -198,7 +203,7 @@ def test_a_cell_that_fails_is_reported_and_the_others_go_on(tmp_path: Path, monk
     ).computed == 2  # fmt: skip
 
 
-def test_a_full_disk_is_one_sentence_and_leaves_no_half_file(tmp_path: Path, monkeypatch) -> None:
+def test_a_full_disk_is_one_sentence_and_leaves_no_half_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import errno
 
     real = os.fsync
@@ -253,7 +258,7 @@ def test_marked_features_are_left_alone(tmp_path: Path) -> None:
     assert not any("immutable" in warning for warning in outcome.meta["warnings"])
 
 
-def test_a_guard_that_rejects_everything_scores_zero(toy) -> None:
+def test_a_guard_that_rejects_everything_scores_zero(toy: Toy) -> None:
     from salus.audit.measure import count
 
     guard = toy.guard(0.05)
@@ -308,7 +313,7 @@ def test_masked_gradients_are_flagged() -> None:
         ({"seed": -1}, ["seed"]),
     ],
 )
-def test_a_wrong_field_of_a_plan_is_named_with_the_right_one(fields: dict, words: list[str]) -> None:
+def test_a_wrong_field_of_a_plan_is_named_with_the_right_one(fields: dict[str, Any], words: list[str]) -> None:
     with pytest.raises(OptionError) as caught:
         Plan.of(fields)
     assert all(word in str(caught.value) for word in words)
@@ -365,7 +370,7 @@ def test_a_sweep_is_as_wide_as_its_norm_needs() -> None:
 
     data = load("breast-cancer").test
     linf, l2 = (Plan.of({"attack": f"pgd:norm={norm}"}).attacks(data) for norm in ("linf", "l2"))
-    assert [a.eps for a in l2] == pytest.approx([a.eps * 0.5 * 30**0.5 for a in linf])
+    assert [a.eps for a in l2] == pytest.approx([(a.eps or 0) * 0.5 * 30**0.5 for a in linf])
 
 
 def test_layers_and_defences_are_both_joined_by_plus() -> None:
@@ -378,7 +383,7 @@ def test_layers_and_defences_are_both_joined_by_plus() -> None:
     )
 
 
-def test_changed_code_of_ones_own_model_is_noticed(tmp_path: Path, monkeypatch) -> None:
+def test_changed_code_of_ones_own_model_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
     from safetensors.torch import save_file
@@ -451,13 +456,12 @@ def test_a_guard_is_fitted_anew_when_the_autoencoders_that_it_names_changed(tmp_
     assert first.meta["guards"][spec]["fingerprint"] != second.meta["guards"][spec]["fingerprint"]
 
 
-def test_an_audit_in_which_nothing_is_right_still_ends(tmp_path: Path, monkeypatch) -> None:
+def test_an_audit_in_which_nothing_is_right_still_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from salus import guard
+    from salus.detectors import Detector, calibrate_together
 
-    real = guard.calibrate_together
-
-    def refuse_all(detectors, *args, **options):
-        real(detectors, *args, **options)
+    def refuse_all(detectors: list[Detector], *args: Any, **options: Any) -> None:
+        calibrate_together(detectors, *args, **options)
         for detector in detectors:
             detector.threshold_ = -1e9
 

@@ -61,8 +61,8 @@ def model(tmp_path: Path) -> Path:
         module.trunk[0][0].weight.fill_(1 / 27)  # type: ignore[index, union-attr]
         module.trunk[0][1].bias.zero_()  # type: ignore[index, union-attr]
         module.hidden[0].bias.fill_(-0.8)  # type: ignore[index, union-attr]
-        module.head.weight.copy_(torch.tensor([[-9.0, -9.0], [9.0, 9.0]]))  # type: ignore[union-attr]
-        module.head.bias.copy_(torch.tensor([1.0, -1.0]))  # type: ignore[union-attr]
+        module.head.weight.copy_(torch.tensor([[-9.0, -9.0], [9.0, 9.0]]))  # type: ignore[operator, union-attr]
+        module.head.bias.copy_(torch.tensor([1.0, -1.0]))  # type: ignore[operator, union-attr]
     folder = tmp_path / "model"
     architecture = {"name": "small-cnn", "options": {"widths": [2], "hidden": 2}}
     Classifier(module, ("dark", "light"), shape=(3, 8, 8), architecture=architecture).save(folder)
@@ -212,10 +212,11 @@ class Bench:
 def test_parts_come_to_the_same_as_the_whole(name: str, toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
     attack, threat = ATTACKS[name]
     guard = Guard(toy.classifier, purifier=BitDepth(bits=3))
-    other = torch.nn.Sequential(toy.classifier.module, torch.nn.Linear(3, 3))  # type: ignore[arg-type]
+    last = torch.nn.Linear(3, 3)
+    other = torch.nn.Sequential(toy.classifier.module, last)
     with torch.no_grad():
-        other[1].weight.copy_(torch.eye(3) + 0.1)
-        other[1].bias.copy_(torch.tensor([0.1, 0.0, -0.1]))
+        last.weight.copy_(torch.eye(3) + 0.1)
+        last.bias.copy_(torch.tensor([0.1, 0.0, -0.1]))
     substitute = Classifier(other, toy.classifier.classes, shape=(8,))
     data, fit = (part.subset(torch.arange(70)) for part in (toy.test, toy.train))
     bench = Bench(StandIn(substitute, fit, {}), {guard.name: Guard(substitute, purifier=BitDepth(bits=3))})
@@ -246,7 +247,7 @@ def test_a_budget_of_time_is_dealt_to_the_parts(toy: Toy, monkeypatch: pytest.Mo
 
     def watched(self: Attack, *arguments: Any, **options: Any) -> Any:
         given.append(self.time_limit)
-        return run(self, *arguments, **options)  # type: ignore[arg-type]
+        return run(self, *arguments, **options)
 
     monkeypatch.setattr(FGSM, "run", watched)
     data = toy.test.subset(torch.arange(48))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -35,10 +36,10 @@ def test_an_audit_prints_a_table_a_verdict_and_where_the_report_lies(tmp_path: P
     assert again.exit_code == 0 and "0 cells computed" in again.output
 
 
-def test_failed_cells_exit_with_three(tmp_path: Path, monkeypatch) -> None:
+def test_failed_cells_exit_with_three(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from salus.attacks import FGSM
 
-    def break_down(self, search, start) -> None:
+    def break_down(self: FGSM, search: object, start: object) -> None:
         raise RuntimeError("out of luck")
 
     monkeypatch.setattr(FGSM, "perturb", break_down)
@@ -68,7 +69,7 @@ def test_a_guard_is_fitted_saved_and_applied(tmp_path: Path) -> None:
     assert right > 0.8 * len(test)
 
 
-def test_a_guard_is_never_fitted_into_another_ones_folder(tmp_path: Path, monkeypatch) -> None:
+def test_a_guard_is_never_fitted_into_another_ones_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from salus.detectors import IDefender
 
     words = ["guard", "fit", "--training", "epochs=4", "--false-alarm-rate", "0.05", "--out", tmp_path / "guard"]
@@ -126,7 +127,7 @@ def test_bad_options_are_one_sentence_that_names_the_word(
 def _npz(path: Path, **changes: object) -> Path:
     generator = np.random.default_rng(0)
     y = np.arange(200) % 2
-    arrays: dict[str, object] = {
+    arrays: dict[str, Any] = {
         "x": (0.2 + 0.5 * y[:, None] + 0.1 * generator.random((200, 6))).astype(np.float32),
         "y": y,
     }
@@ -164,7 +165,7 @@ def test_a_file_that_is_no_npz_is_one_sentence(tmp_path: Path) -> None:
     assert len(result.output.strip().splitlines()) == 1
 
 
-def test_ones_own_data_and_model_are_audited(tmp_path: Path, monkeypatch) -> None:
+def test_ones_own_data_and_model_are_audited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
     from safetensors.torch import save_file
 

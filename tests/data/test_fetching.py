@@ -19,7 +19,7 @@ from salus.data.published import MITDB, PublishedSet, parse_sums
 from salus.errors import DataError, OptionError, StoreError
 
 if TYPE_CHECKING:
-    from conftest import Home
+    from data.conftest import Home
 
 FILES = {
     "RECORDS": b"100\n101\n",

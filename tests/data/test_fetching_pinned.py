@@ -20,7 +20,7 @@ from salus.data.pinned import CIFAR10, FASHION_MNIST, MNIST, PinnedSet
 from salus.errors import DataError
 
 if TYPE_CHECKING:
-    from conftest import Home
+    from data.conftest import Home
 
 CONTENTS = {name: Random(name).randbytes(400_000) for name in MNIST.files}
 BATCHES = {name: f"{name} ".encode() * 300 for name in CIFAR10.files}

@@ -18,7 +18,7 @@ from salus.data.skin_sets import HAM10000, ISIC2018
 from salus.errors import DataError
 
 if TYPE_CHECKING:
-    from conftest import Home, SkinFiles
+    from data.conftest import Home, SkinFiles
 
 
 def _zip(files: dict[str, bytes]) -> bytes:

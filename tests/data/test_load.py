@@ -88,7 +88,7 @@ def test_what_is_asked_for_can_be_compared_and_not_be_changed() -> None:
     assert options == LoadOptions(name="digits", size=(8, 8)) and options != LoadOptions(name="digits")
     assert hash(options) == hash(LoadOptions(name="digits", size=(8, 8)))
     with pytest.raises(ValueError, match="frozen"):
-        options.seed = 3  # type: ignore[misc]
+        options.seed = 3
 
 
 def test_other_classes_take_the_declarations_over() -> None:

@@ -52,7 +52,8 @@ def test_everything_the_file_says_arrives(tmp_path: Path) -> None:
     assert train.classes == ("well", "ill")
     assert train.positive == ("ill",)
     assert train.marks.immutable == ("sex",)
-    ages = x[np.isin(np.repeat(np.arange(20), 3), train.groups), 0]  # type: ignore[arg-type]
+    assert train.groups is not None
+    ages = x[np.isin(np.repeat(np.arange(20), 3), train.groups.numpy()), 0]
     assert train.steps == pytest.approx((1 / (ages.max() - ages.min()), 0, 1))
     owners = [set(data.groups.tolist()) for _, data in splits if data.groups is not None]
     assert sum(map(len, owners)) == 20
@@ -85,7 +86,7 @@ def test_bounds_are_those_that_are_given(tmp_path: Path) -> None:
         load(path)
     assert load(path, bounds=(-2, 2)).test.bounds == (-2.0, 2.0)
     scaled = load(path, scale=True).train
-    assert (scaled.x.min(), scaled.x.max()) == (0, 1)
+    assert (float(scaled.x.min()), float(scaled.x.max())) == (0, 1)
     with pytest.raises(OptionError, match="scale and bounds exclude each other"):
         load(path, scale=True, bounds=(-2, 2))
 
@@ -109,7 +110,7 @@ def test_values_clipped_after_scaling_are_counted(tmp_path: Path) -> None:
     assert int((splits.test.x == 1).sum()) > 10
 
 
-BAD = {
+BAD: dict[str, tuple[dict[str, Any], str]] = {
     "no labels": ({"x": X}, "has no labels: add an array 'y'"),
     "no samples array": ({"X": X, "y": Y}, "has no samples 'x'"),
     "NaN": ({"x": np.where(np.arange(60)[:, None] == 7, np.nan, X), "y": Y}, "sample 7 holds NaN"),

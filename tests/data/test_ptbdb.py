@@ -21,7 +21,7 @@ from salus.data.published import PTBDB
 from salus.errors import DataError, OptionError
 
 if TYPE_CHECKING:
-    from conftest import Home
+    from data.conftest import Home
 
 Write = Callable[..., np.ndarray]
 PARTS = ("train", "validation", "calibration", "test")

@@ -23,7 +23,8 @@ def test_scaled_values_are_inside_and_training_is_never_clipped(x: np.ndarray) -
 
 def _top(x: np.ndarray) -> np.ndarray:
     low, high = x.min(0), x.max(0)
-    return np.where(high > low, high, low + 1)
+    top: np.ndarray = np.where(high > low, high, low + 1)
+    return top
 
 
 def test_a_table_is_scaled_per_feature_and_an_image_as_a_whole() -> None:

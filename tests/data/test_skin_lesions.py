@@ -12,7 +12,7 @@ from salus.data.base import Splits
 from salus.errors import DataError, OptionError
 
 if TYPE_CHECKING:
-    from conftest import SkinFiles
+    from data.conftest import SkinFiles
 
 SETS = ("ham10000", "isic2018")
 

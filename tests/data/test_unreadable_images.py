@@ -18,7 +18,7 @@ from salus.data.decoding import decode_images
 from salus.errors import DataError
 
 if TYPE_CHECKING:
-    from conftest import SkinFiles
+    from data.conftest import SkinFiles
 
 Image = pytest.importorskip("PIL.Image")
 
@@ -43,6 +43,11 @@ def _folder(path: Path) -> None:
     path.mkdir()
 
 
+def _link(path: Path) -> None:
+    path.unlink()
+    path.symlink_to(path)
+
+
 BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "cut in its head": (lambda path: _cut(path, 0.05), "is cut short"),
     "cut in the middle": (lambda path: _cut(path, 0.5), "is cut short"),
@@ -51,7 +56,7 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "empty": (lambda path: path.write_bytes(b""), "is no image of the formats JPEG, PNG"),
     "missing": (Path.unlink, "is missing"),
     "a folder": (_folder, "is a folder"),
-    "a link to itself": (lambda path: (path.unlink(), path.symlink_to(path)), "cannot be read (Too many levels"),
+    "a link to itself": (_link, "cannot be read (Too many levels"),
 }
 
 

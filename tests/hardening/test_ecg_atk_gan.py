@@ -96,7 +96,7 @@ def test_the_learning_rate_falls_in_a_straight_line_to_its_last_share(no_picture
         rates.append(fold.optimizer.param_groups[0]["lr"])
         return taken(*given)
 
-    fold.step = step  # type: ignore[method-assign]
+    fold.step = step  # type: ignore[assignment,method-assign]
     fold.train(None, lambda *given, **more: None, lambda line: None, None)
     assert rates[0] == options.learning_rate
     falls = np.diff(rates)
@@ -170,7 +170,7 @@ def test_generated_beats_are_in_bounds_and_a_seed_decides_them() -> None:
 def moves(options: GANOptions = ONE, steps: int = 2) -> tuple[_Fold, list[tuple[nn.Module, nn.Module]]]:
     """Take steps; return both networks as they are before the first and after each half-step."""
     fold = gan_step(beats(), options)
-    states = [(copy.deepcopy(fold.discriminator), copy.deepcopy(fold.generator))]
+    states: list[tuple[nn.Module, nn.Module]] = [(copy.deepcopy(fold.discriminator), copy.deepcopy(fold.generator))]
     real = fold.optimizer.step
 
     def step() -> None:
@@ -306,10 +306,10 @@ def test_what_the_seed_decides_nothing_else_does(one: ECGATKGAN) -> None:
     torch.manual_seed(1)
     np.random.seed(1)
     random.seed(1)
-    before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
+    before = torch.get_rng_state(), np.random.get_state(legacy=False)["state"]["key"].tolist(), random.getstate()
     other = trained()
     assert torch.equal(torch.get_rng_state(), before[0])
-    assert (np.random.get_state()[1].tolist(), random.getstate()) == before[1:]
+    assert (np.random.get_state(legacy=False)["state"]["key"].tolist(), random.getstate()) == before[1:]
     assert same(one.classifier.module, other.classifier.module) and same(one.generator, other.generator)
     assert not same(one.classifier.module, trained(replace(ONE, seed=5)).classifier.module)
 
@@ -358,12 +358,12 @@ def test_a_damaged_checkpoint_is_said_and_training_starts_anew(one: ECGATKGAN, t
 def test_the_checkpoint_of_another_training_is_said_and_left(tmp_path: Path, other: str) -> None:
     with pytest.raises(Killed):
         trained(folder=tmp_path, on_epoch=killed_after(0, 1))
-    changed: dict[str, Any] = {
+    changes: dict[str, dict[str, Any]] = {
         "options": {"options": replace(ONE, lambda_mse=2.0)},
         "data": {"train": beats((18, 16, 15))},
         "attack": {"attacked": lambda x, y: zigzag(x, y) * 0.9},
-    }[other]
-    assert "belongs to another training" in trained(folder=tmp_path, **changed).history.remarks[0]
+    }
+    assert "belongs to another training" in trained(folder=tmp_path, **changes[other]).history.remarks[0]
 
 
 def test_losses_and_sample_beats_are_written_after_every_epoch(one: ECGATKGAN, tmp_path: Path) -> None:

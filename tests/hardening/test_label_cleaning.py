@@ -20,7 +20,7 @@ from salus.hardening.folds import OutOfFold, deal_folds, out_of_fold
 from salus.hardening.label_cleaning import CLEANINGS, ConfidentLearning, HighLoss, LabelFinds, without
 from salus.hardening.label_judgement import judge
 from salus.metrics import wilson
-from salus.training import TrainingOptions
+from salus.training import TrainingOptions, fit_classifier
 from salus.training.checkpoint import Checkpoint
 
 SHORT = TrainingOptions(epochs=15, batch_size=32, learning_rate=0.01)
@@ -97,9 +97,10 @@ def test_too_few_samples_or_patients_are_one_sentence() -> None:
 def test_global_random_state_stays_as_it_is() -> None:
     np.random.seed(3)
     torch.manual_seed(3)
-    before = np.random.get_state()[1].copy(), torch.get_rng_state()
+    before = np.random.get_state(legacy=False)["state"]["key"].copy(), torch.get_rng_state()
     HighLoss(share=0.1, folds=2).find(clouds(60), clouds(30, 1), "mlp", replace(SHORT, epochs=1))
-    assert np.array_equal(np.random.get_state()[1], before[0]) and torch.equal(torch.get_rng_state(), before[1])
+    assert np.array_equal(np.random.get_state(legacy=False)["state"]["key"], before[0])
+    assert torch.equal(torch.get_rng_state(), before[1])
 
 
 # Answers out of fold
@@ -107,11 +108,10 @@ def test_global_random_state_stays_as_it_is() -> None:
 
 def test_nobody_judges_a_sample_or_a_patient_that_they_learnt_from(monkeypatch: pytest.MonkeyPatch) -> None:
     data, learnt = clouds(120, groups=torch.arange(120) // 4), []
-    real = folds.fit_classifier
 
     def watched(name: str, train: Dataset, *rest: Any, **options: Any) -> Any:
         learnt.append(train)
-        return real(name, train, *rest, **options)
+        return fit_classifier(name, train, *rest, **options)
 
     monkeypatch.setattr(folds, "fit_classifier", watched)
     made = out_of_fold("mlp", data, clouds(30, 1), replace(SHORT, epochs=1), folds=3)
@@ -119,6 +119,7 @@ def test_nobody_judges_a_sample_or_a_patient_that_they_learnt_from(monkeypatch: 
     for number, train in enumerate(learnt):
         judged = data.subset((made.fold == number).nonzero()[:, 0])
         assert len(train) + len(judged) == 120
+        assert train.groups is not None and judged.groups is not None
         assert not set(train.groups.tolist()) & set(judged.groups.tolist())
         assert not bool((train.x[:, None] == judged.x[None]).all(-1).any())
 
@@ -156,7 +157,8 @@ def test_a_stopped_run_goes_on_to_the_same_answers_and_trains_no_finished_fold_a
 
 
 def test_stored_answers_to_other_labels_are_not_used(poisoned: Dataset, tmp_path: Path) -> None:
-    options, said = replace(SHORT, epochs=1), []
+    options = replace(SHORT, epochs=1)
+    said: list[str] = []
     out_of_fold("mlp", poisoned, clouds(30, 1), options, folds=2, folder=tmp_path)
     other = out_of_fold("mlp", clouds(300), clouds(30, 1), options, folds=2, folder=tmp_path, log=said.append)
     assert any("belongs to another training" in line for line in said)
@@ -187,7 +189,7 @@ def test_confident_learning_finds_what_was_flipped_and_little_else(
     finds = ConfidentLearning(filter_by=filter_by).finds(poisoned.y, answers)
     known = judge(finds, poisoned)
     assert known is not None and known.flipped == 45
-    assert known.recall.value >= 0.95 and known.precision.value >= 0.95
+    assert (known.recall.value or 0) >= 0.95 and (known.precision.value or 0) >= 0.95
     assert torch.equal(finds.suggested[finds.flags], clouds(300).y[finds.flags])
 
 
@@ -196,7 +198,7 @@ def test_flips_of_one_class_into_another_are_found_less_often_but_nothing_else_i
     data = LabelFlips(share=0.2, source="a", target="b")(clouds(300))
     known = judge(ConfidentLearning(folds=3).find(data, clouds(60, 1), "mlp", SHORT), data)
     assert known is not None and known.flipped == 20
-    assert known.recall.value >= 0.5 and known.precision.value == 1
+    assert (known.recall.value or 0) >= 0.5 and known.precision.value == 1
 
 
 def test_clean_labels_are_left_alone() -> None:
@@ -230,7 +232,7 @@ def test_the_highest_losses_of_each_class_are_flagged() -> None:
 
 def test_high_loss_finds_what_was_flipped(poisoned: Dataset, answers: OutOfFold) -> None:
     known = judge(HighLoss(share=0.2).finds(poisoned.y, answers), poisoned)
-    assert known is not None and known.recall.value >= 0.95
+    assert known is not None and (known.recall.value or 0) >= 0.95
     assert known.precision.value == pytest.approx(0.75, abs=0.03), "of a fifth of all 300, 45 are wrong"
 
 
@@ -275,6 +277,7 @@ def test_dropping_keeps_the_rest_and_says_so() -> None:
     made = without(data, found(data.y, gone, 11))
     kept = [row for row in range(12) if row not in (gone, 11)]
     assert torch.equal(made.x, data.x[kept]) and torch.equal(made.y, data.y[kept])
+    assert made.groups is not None and data.groups is not None
     assert torch.equal(made.groups, data.groups[kept])
     (drop,) = made.provenance.dropped
     assert (drop.count, drop.reason) == (2, "their labels look wrong to by hand")

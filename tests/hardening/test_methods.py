@@ -31,6 +31,7 @@ COMMANDS = {
     "gan": [GAN, "--attack", "fgsm:eps=0.2"],
     "rounds": [ROUNDS, "--attack", "fgsm:eps=0.1"],
 }
+Hardened = dict[str, tuple[Path, Result]]
 PLAIN = ["--model", "ecg-cnn:widths=4+8,kernels=5+3", "--training", "epochs=6", "--training", "learning_rate=0.02"]
 
 
@@ -58,7 +59,7 @@ def beats(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def hardened(beats: Path) -> dict[str, tuple[Path, Result]]:
+def hardened(beats: Path) -> Hardened:
     """One folder for each way of hardening, and what was printed."""
     made = {}
     for name, words in COMMANDS.items():
@@ -68,11 +69,12 @@ def hardened(beats: Path) -> dict[str, tuple[Path, Result]]:
 
 
 def facts_of(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / "hardening.json").read_text())
+    facts: dict[str, Any] = json.loads((folder / "hardening.json").read_text())
+    return facts
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_it_prints_one_line_and_saves_a_model_with_its_facts(beats: Path, hardened, name: str) -> None:
+def test_it_prints_one_line_and_saves_a_model_with_its_facts(beats: Path, hardened: Hardened, name: str) -> None:
     out, result = hardened[name]
     assert result.exit_code == 0, result.output
     (line,) = result.stdout.strip().splitlines()
@@ -89,7 +91,7 @@ def test_it_prints_one_line_and_saves_a_model_with_its_facts(beats: Path, harden
     assert not (out / "training").exists(), "what served to resume is gone"
 
 
-def test_adversarial_training_records_its_recipe_and_its_network(hardened) -> None:
+def test_adversarial_training_records_its_recipe_and_its_network(hardened: Hardened) -> None:
     facts = facts_of(hardened["steps"][0])
     assert facts["method"] == "single-step"
     assert facts["options"] == {"eps": 0.05, "warmup": 0.0, "clean_share": 0.0}
@@ -100,7 +102,7 @@ def test_adversarial_training_records_its_recipe_and_its_network(hardened) -> No
     assert facts["attack"] is None
 
 
-def test_the_gan_leaves_its_generator_losses_and_pictures(hardened) -> None:
+def test_the_gan_leaves_its_generator_losses_and_pictures(hardened: Hardened) -> None:
     out = hardened["gan"][0]
     facts = facts_of(out)
     assert facts["options"]["epochs"] == 3 and facts["options"]["per_class"] is None
@@ -116,7 +118,7 @@ def test_the_gan_leaves_its_generator_losses_and_pictures(hardened) -> None:
 
 
 @pytest.mark.parametrize(("name", "defence"), [("steps", "none"), ("gan", "attacked-head"), ("rounds", "none")])
-def test_the_folder_is_audited(beats: Path, hardened, tmp_path: Path, name: str, defence: str) -> None:
+def test_the_folder_is_audited(beats: Path, hardened: Hardened, tmp_path: Path, name: str, defence: str) -> None:
     out = hardened[name][0]
     result = salus(
         "audit", "--data", beats, "--model", out, "--defence", defence, "--attack", "fgsm:eps=0.05",
@@ -130,7 +132,9 @@ def test_the_folder_is_audited(beats: Path, hardened, tmp_path: Path, name: str,
     assert threats == ({None, "oblivious", "adaptive"} if defence != "none" else set())
 
 
-def test_a_finished_hardening_is_not_done_again(beats: Path, hardened, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_finished_hardening_is_not_done_again(
+    beats: Path, hardened: Hardened, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out, first = hardened["steps"]
     monkeypatch.setattr(Checkpoint, "save", lambda *_: pytest.fail("it trains again"))
     before = {path.name: path.read_bytes() for path in out.iterdir()}
@@ -141,7 +145,7 @@ def test_a_finished_hardening_is_not_done_again(beats: Path, hardened, monkeypat
 
 @pytest.mark.parametrize(("name", "after"), [("steps", 3), ("gan", 4), ("gan", 11), ("rounds", 3), ("rounds", 9)])
 def test_a_stopped_hardening_goes_on_to_the_same_weights(
-    beats: Path, hardened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, after: int
+    beats: Path, hardened: Hardened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, after: int
 ) -> None:
     command = ["harden", *COMMANDS[name], "--data", beats, *PLAIN, "--out", tmp_path / "run"]
     real, saves = Checkpoint.save, []
@@ -165,7 +169,7 @@ def test_a_stopped_hardening_goes_on_to_the_same_weights(
         assert (tmp_path / "run" / file).read_bytes() == (hardened[name][0] / file).read_bytes()
 
 
-def test_the_copies_are_attacked_on_a_saved_model_too(beats: Path, hardened, tmp_path: Path) -> None:
+def test_the_copies_are_attacked_on_a_saved_model_too(beats: Path, hardened: Hardened, tmp_path: Path) -> None:
     plan = Plan.of({"data": str(beats), "model": str(hardened["steps"][0])})
     short = GAN.replace("epochs=3", "epochs=1")
     made = run_hardening(short, plan, tmp_path / "run", attack="fgsm:eps=0.2")
@@ -221,7 +225,7 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(
     assert not out.exists()
 
 
-def test_a_folder_of_something_else_is_refused(beats: Path, hardened, tmp_path: Path) -> None:
+def test_a_folder_of_something_else_is_refused(beats: Path, hardened: Hardened, tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
     out = hardened["steps"][0]
     for method, place, word in (

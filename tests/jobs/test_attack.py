@@ -13,6 +13,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from salus.atomic import write_json
 from salus.attacks import PGD, UAP
 from salus.classifier import Classifier
 from salus.cli import main
@@ -55,14 +56,14 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
 ) -> None:
     data = read_rows(*files)
     attack_rows(ATTACK, toy.classifier, *data, tmp_path / "whole", shard=70)
-    left, really = write, stream.write_json
+    left = write
 
     def dying(path: Path, content: Any) -> None:
         nonlocal left
         left -= 1
         if left == 0:  # rows are on the disk that nobody knows of
             raise KeyboardInterrupt
-        really(path, content)
+        write_json(path, content)
 
     broken = tmp_path / "broken"
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):

@@ -185,6 +185,7 @@ def test_the_list_leads_to_the_rows_of_the_file(
     done = salus(*words, "--out", tmp_path / "run")
     assert done.exit_code == 0, done.output
     train, rows = load(path, group="patient").train, listed(tmp_path / "run")
+    assert train.groups is not None
     flagged = {int(row["sample"].removeprefix("row ")) for row in rows if row["flagged"] == "true"}
     wrong = mistyped & {int(name.removeprefix("row ")) for name in train.names}
     assert len(wrong) > 8 and len(flagged & wrong) >= 0.8 * max(len(wrong), len(flagged))

@@ -93,6 +93,7 @@ def test_the_area_of_each_class_is_that_of_its_probability_against_the_rest() ->
     for k, name in enumerate(CLASSES):
         rate = alone[name]
         assert rate.value == pytest.approx(sk.roc_auc_score(y == k, probabilities[:, k].numpy()))
+        assert rate.value is not None and rate.low is not None and rate.high is not None
         assert rate.low < rate.value < rate.high and rate.n == (y == k).sum()
         assert by_patient[name].value == rate.value and by_patient[name].low != rate.low
 

@@ -21,11 +21,11 @@ answers = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, 
 def test_the_published_accuracy_is_the_mean_of_one_against_the_rest(pairs: list[tuple[int, int]]) -> None:
     y, labels = np.array(pairs).T
     against_the_rest = np.mean([((y == k) == (labels == k)).mean() for k in range(4)])
-    share = accuracy(y, labels)
-    assert share is not None
-    assert paper_accuracy(y, labels, 4) == pytest.approx(against_the_rest)
-    assert paper_accuracy(y, labels, 4) == pytest.approx(1 - (1 - share) / 2)
-    assert paper_accuracy(y, labels, 4) >= share
+    share, printed = accuracy(y, labels), paper_accuracy(y, labels, 4)
+    assert share is not None and printed is not None
+    assert printed == pytest.approx(against_the_rest)
+    assert printed == pytest.approx(1 - (1 - share) / 2)
+    assert printed >= share
 
 
 @given(answers)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from torch import nn
 from salus.errors import ModelError
 from salus.models.autoencoders import IMAGES, SIGNALS, SPECS, TABLES, AutoencoderSpec, build_autoencoder
 
-SHAPES = {
+SHAPES: dict[str, list[tuple[int, ...]]] = {
     "image": [(1, 28, 28), (3, 33, 7), (2, 1, 1)],
     "signal": [(1, 280), (3, 187), (2, 1)],
     "table": [(30,), (1,)],
@@ -44,16 +45,16 @@ def test_the_ten_of_a_kind_all_differ(kind: str) -> None:
 
 
 def test_magnets_own_autoencoders_have_the_papers_layers() -> None:
-    first, second = (build_autoencoder((1, 28, 28), spec) for spec in IMAGES[:2])
-    channels = [[(layer.in_channels, layer.out_channels) for layer in module.layers] for module in (first, second)]
+    modules: list[Any] = [build_autoencoder((1, 28, 28), spec) for spec in IMAGES[:2]]
+    channels = [[(layer.in_channels, layer.out_channels) for layer in module.layers] for module in modules]
     assert channels == [[(1, 3), (3, 3), (3, 3), (3, 3), (3, 1)], [(1, 3), (3, 3), (3, 1)]]
-    assert all(layer.kernel_size == (3, 3) for module in (first, second) for layer in module.layers)
+    assert all(layer.kernel_size == (3, 3) for module in modules for layer in module.layers)
     assert [spec.noise for spec in IMAGES[:2]] == [0.1, 0.1]
 
 
 def test_the_forward_pass_is_the_paper_s_computed_by_hand() -> None:
     torch.manual_seed(1)
-    module = build_autoencoder((1, 6, 6), IMAGES[0]).double()
+    module: Any = build_autoencoder((1, 6, 6), IMAGES[0]).double()
     x = torch.rand(2, 1, 6, 6, dtype=torch.float64)
     layers = list(module.layers)
     states = torch.sigmoid(layers[0](x))
@@ -66,7 +67,7 @@ def test_the_forward_pass_is_the_paper_s_computed_by_hand() -> None:
 @pytest.mark.parametrize("how", ["average", "max"])
 @pytest.mark.parametrize("shape", [(2, 6, 8), (1, 7, 5), (3, 1, 4), (2, 12), (1, 9), (1, 1)])
 def test_halving_and_doubling_are_pytorchs_pooling_and_interpolation(shape: tuple[int, ...], how: str) -> None:
-    module = build_autoencoder(shape, AutoencoderSpec(name="any", structure=(3, how, 3)))
+    module: Any = build_autoencoder(shape, AutoencoderSpec(name="any", structure=(3, how, 3)))
     window = (1, 2) if len(shape) == 2 else (2, 2)
     x = torch.rand(4, 5, *([1] if len(shape) == 2 else []), *shape[1:]).contiguous(memory_format=torch.channels_last)
     pool = nn.functional.avg_pool2d if how == "average" else nn.functional.max_pool2d
@@ -136,6 +137,7 @@ def test_a_wide_signal_member_costs_a_fraction_of_the_classifier() -> None:
 
 
 def test_a_table_s_layers_follow_the_number_of_features() -> None:
-    assert [tuple(part.weight.shape) for part in build_autoencoder((30,), TABLES[4]).layers[::2]] == [
+    module: Any = build_autoencoder((30,), TABLES[4])
+    assert [tuple(part.weight.shape) for part in module.layers[::2]] == [
         (60, 30), (15, 60), (60, 15), (30, 60),
     ]  # fmt: skip

@@ -22,6 +22,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::Deprec
 
 
 class Net(nn.Module):
+    scale: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.conv = nn.Conv1d(1, 4, 3, padding="same")

@@ -172,8 +172,8 @@ def test_vgg19_for_imagenet_takes_torchvisions_weights() -> None:
 def test_vgg19_subtracts_imagenets_mean_and_repeats_grey() -> None:
     with torch.device("meta"):
         module = build_model("vgg19", (1, 32, 32), 10)
-    module.features = nn.Sequential(nn.Identity(), nn.AdaptiveAvgPool2d(1))  # type: ignore[assignment]
-    module.avgpool, module.classifier = nn.Identity(), nn.Identity()  # type: ignore[assignment]
+    module.features = nn.Sequential(nn.Identity(), nn.AdaptiveAvgPool2d(1))
+    module.avgpool, module.classifier = nn.Identity(), nn.Identity()
     module.colours = Colours()
     shown = module(torch.full((2, 1, 32, 32), 0.5))
     expected = torch.tensor([(0.5 - 0.485) / 0.229, (0.5 - 0.456) / 0.224, (0.5 - 0.406) / 0.225])

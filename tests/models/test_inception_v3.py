@@ -115,7 +115,7 @@ def test_a_detector_on_stages_sees_images_unlike_those_it_was_fitted_to() -> Non
     classifier = Classifier(tiny((3, 39, 39), 2, stem_stride=1), ("a", "b"), shape=(3, 39, 39))
     with seeded(3, 0):
         dark, y = 0.3 * torch.rand(60, 3, 39, 39), torch.arange(60) % 2
-    detector = IDefender(layers="Mixed_5d+avgpool", components=1).fit(classifier, dark[:40], y[:40])
+    detector = IDefender(layers=("Mixed_5d", "avgpool"), components=1).fit(classifier, dark[:40], y[:40])
     with torch.no_grad():
         assert float(detector.score(1 - dark[40:]).min()) > float(detector.score(dark[40:]).max())
 

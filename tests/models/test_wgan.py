@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ def test_samples_of_any_shape_lie_between_0_and_1_and_are_scored_once_each(shape
 
 def test_the_networks_for_mnist_are_those_of_the_released_code() -> None:
     generator, critic = WGANGenerator((1, 28, 28)), WGANCritic((1, 28, 28))
-    sizes = [(part.in_channels, part.out_channels, part.kernel_size) for part in generator.doublings]
+    sizes: list[Any] = [(part.in_channels, part.out_channels, part.kernel_size) for part in generator.doublings]
     assert sizes == [(256, 128, (5, 5)), (128, 64, (5, 5)), (64, 1, (5, 5))]
     by_hand = (128 + 1) * 4 * 4 * 256 + (256 * 25 + 1) * 128 + (128 * 25 + 1) * 64 + (64 * 25 + 1)
     # a transposed convolution has one bias a channel that leaves it
@@ -40,8 +41,10 @@ def test_the_first_doubling_is_cut_to_a_quarter_of_the_image() -> None:
 
 
 @pytest.mark.parametrize(("axis", "size"), [((5, 2, 2, 1), (7, 9)), ((1, 1, 0, 0), (1, 9))])
-def test_the_last_layer_is_a_transposed_convolution_however_it_is_computed(axis: tuple[int, ...], size) -> None:
-    form = [(one, other) for one, other in zip(axis, (5, 2, 2, 1), strict=True)]
+def test_the_last_layer_is_a_transposed_convolution_however_it_is_computed(
+    axis: tuple[int, ...], size: tuple[int, int]
+) -> None:
+    form: list[Any] = [(one, other) for one, other in zip(axis, (5, 2, 2, 1), strict=True)]
     layer = _ToFewChannels(6, 3, *form)
     x = torch.randn(2, 6, *size)
     assert torch.allclose(layer(x), nn.ConvTranspose2d.forward(layer, x), atol=1e-5)
@@ -56,7 +59,7 @@ def test_a_layer_that_is_cut_is_a_transposed_convolution_however_it_is_computed(
     weigh = torch.randn(rows, 4, 7, 9)
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
         made, plain = layer(x), nn.ConvTranspose2d.forward(layer, x)[..., :-1, :-1]
-    close = {"rtol": 0.05, "atol": 0.05} if precision == "bfloat16" else {"rtol": 1e-4, "atol": 1e-4}
+    close: dict[str, Any] = {"rtol": 0.05, "atol": 0.05} if precision == "bfloat16" else {"rtol": 1e-4, "atol": 1e-4}
     assert made.dtype == plain.dtype
     torch.testing.assert_close(made, plain, **close)
     wanted = (x, *layer.parameters())
@@ -68,6 +71,7 @@ def test_a_layer_that_is_cut_is_a_transposed_convolution_however_it_is_computed(
 
 def test_weights_have_the_variance_of_the_released_code() -> None:
     generator, critic = WGANGenerator((1, 28, 28), width=16), WGANCritic((1, 28, 28), width=16)
+    weight: Any
     for weight, variance in (
         (generator.seed.weight, 2 / (128 + 4 * 4 * 64)),
         (generator.doublings[0].weight, 4 / (64 * 25 / 4 + 32 * 25)),

@@ -10,7 +10,7 @@ from typing import Any
 
 from salus.report import write_report
 
-MATRIX = [[0, 1.5, 1, 0.25], [10, 0, 2, 1], [12, 2, 0, 1], [7, 1, 1, 0]]
+MATRIX: list[list[float]] = [[0, 1.5, 1, 0.25], [10, 0, 2, 1], [12, 2, 0, 1], [7, 1, 1, 0]]
 
 
 def _changed(run: Path, change: Callable[[dict[str, Any]], None]) -> str:

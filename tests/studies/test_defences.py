@@ -32,8 +32,17 @@ def cell(guard: str, threat: str | None, attack: str | None = "pgd", **figures: 
 @pytest.fixture
 def audit() -> Audit:
     """What is kept of an audit of one guard."""
-    unaware = {"clean_accuracy": 0.93, "robust_accuracy": 0.81, "detection_auc": 0.987, "rejected_noise": 0.05}
-    aware = {"clean_accuracy": 0.93, "robust_accuracy": 0.02, "variants": {"oblivious": 0.9, "orthogonal": 0.1}}
+    unaware: dict[str, Any] = {
+        "clean_accuracy": 0.93,
+        "robust_accuracy": 0.81,
+        "detection_auc": 0.987,
+        "rejected_noise": 0.05,
+    }
+    aware: dict[str, Any] = {
+        "clean_accuracy": 0.93,
+        "robust_accuracy": 0.02,
+        "variants": {"oblivious": 0.9, "orthogonal": 0.1},
+    }
     return {
         "created": "2026-11-21T12:00:00",
         "command": "salus audit ...",

@@ -25,6 +25,7 @@ from salus_studies.ecg_atk_gan.published import (
     SIX,
     TRAINING,
     ClassesRow,
+    PaperName,
     classification,
     generator,
 )
@@ -34,7 +35,7 @@ ROUNDING = 0.1 + 1e-9  # of printed figures with one decimal that are added
 AS_TEXT, AS_TABLES = COUNTS_AS_THE_TEXT_HAS_THEM.test, COUNTS_AS_THE_TABLES_HAVE_THEM.test
 
 
-def row(paper: str, attack: str | None, architecture: str = "proposed") -> ClassesRow:
+def row(paper: PaperName, attack: str | None, architecture: str = "proposed") -> ClassesRow:
     found = classification(paper, attack, architecture)
     assert found is not None
     return found
@@ -86,7 +87,7 @@ def test_landmarks_of_each_table_are_as_printed() -> None:
     [(SIX, "HSJ", "proposed", 71.9, 43.9), (FOUR, "FGSM", "acharya", 77.2, 54.4)],
 )
 def test_the_printed_accuracy_is_not_accuracy(
-    paper: str, attack: str, architecture: str, printed: float, right: float
+    paper: PaperName, attack: str, architecture: str, printed: float, right: float
 ) -> None:
     of = row(paper, attack, architecture)
     assert of.accuracy == printed

@@ -98,11 +98,12 @@ def test_a_study_writes_results_page_and_figures_and_goes_on_where_it_was(tmp_pa
 
 
 def test_an_option_that_will_not_do_leaves_nothing(tmp_path: Path) -> None:
-    for options, words in (
+    mistakes: tuple[tuple[dict[str, Any], str], ...] = (
         ({"scale": "smal"}, "scale must be 'smoke', 'small' or 'full', not 'smal'"),
         ({"time": "soon"}, "time must be a number or none, not 'soon'"),
         ({"word": "x"}, "has no option 'word'; did you mean 'words'"),
-    ):
+    )
+    for options, words in mistakes:
         with pytest.raises(OptionError, match=words):
             SUM.reproduce(tmp_path / "run", **options)
     assert not (tmp_path / "run").exists()

@@ -9,7 +9,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -59,9 +58,9 @@ def judged(split: str) -> dict[str, Any]:
     attack = {"name": "pgd", "eps": 0.012, "steps": 1}
     counts = {part: dict.fromkeys(CLASSES, 10) for part in ("train", "validation", "calibration")}
     figures = ("sensitivity", "positive_predictivity")
-    row = {
+    row: dict[str, dict[str, Any]] = {
         name: {"beats": 50, **dict.fromkeys(figures, 0.98)}
-        | {f"{figure}_attacked": None if name == "F" else 0.5 for figure in figures}
+        | dict.fromkeys((f"{figure}_attacked" for figure in figures), None if name == "F" else 0.5)
         for name in CLASSES
     }
     few = {"N": 1800, "S": 10, "V": 6, "F": 4}
@@ -237,7 +236,7 @@ def beats() -> Dataset:
     x = torch.rand(40, 1, 16, generator=torch.Generator().manual_seed(0))
     y = (x.mean((1, 2)) > 0.5).long() + 2 * (torch.arange(40) % 2)
     x = (x * 0.2 + 0.2 * y[:, None, None]).clamp(0, 1)
-    return Dataset(x, y, CLASSES, Provenance("beats", "made here"), groups=np.array(["100", "201"] * 20))
+    return Dataset(x, y, CLASSES, Provenance("beats", "made here"), groups=torch.tensor([100, 201] * 20))
 
 
 @pytest.mark.slow
@@ -294,6 +293,7 @@ def test_a_network_is_hardened_by_the_command_that_the_page_shows(
         return {flag: set(value.split(",")) for flag, value in pairwise(words) if flag[:2] == "--" and flag != "--out"}
 
     monkeypatch.setattr("salus_studies.heartbeats.protocol.run_hardening", run_hardening)
+    plan: Any
     plan, facts = harden(split, tmp_path / f"robust-{split}", 0, {})
     stored = Results.read(STUDY.room).values[split]["hardening"]
     assert facts["spec"] == stored["spec"] and facts["out"] == tmp_path / f"robust-{split}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -73,12 +72,11 @@ def only_mnist(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make smoke smaller still, and see to it that no real data are found."""
     monkeypatch.delenv("SALUS_DATA", raising=False)
     small = replace(SCALES["smoke"], components=(1,), choosing=12, fitting=20, validation_images=30, own_images=2)
     monkeypatch.setitem(SCALES, "smoke", small)
-    return
 
 
 def run(out: Path, sets: Path, **options: Any) -> tuple[Reproduction, dict[str, Any]]:

@@ -121,9 +121,9 @@ def whole() -> Results:
         ("gray_box", ("shallow", "deep"), GRAY_BOX, ALPHAS), ("imagenet", ("imagenet",), IMAGENET, IMAGENET_LINES)
     ):  # fmt: skip
         for pair in pairs:
-            for column in columns:
+            for sized in columns:
                 for alpha in alphas:
-                    place = {"pair": pair, "column": column.key, "alpha": alpha, **DONE}
+                    place = {"pair": pair, "column": sized.key, "alpha": alpha, **DONE}
                     area = 0.83 if pair == "deep" else 0.8
                     results[section].append({**place, "target": verdict(area), "source": verdict(0.6)})
     for threat in ("oblivious", "gray-box", "adaptive"):

@@ -110,6 +110,7 @@ def test_fooled_are_those_that_were_right_and_are_wrong() -> None:
 def test_the_thresholds_keep_95_and_99_percent_of_training_images_of_each_class() -> None:
     x, y = clouds(3000, 4, 5)
     network = seeded_module(lambda: nn.Linear(4, 3), 0)
+    assert isinstance(network, nn.Linear)
     with torch.no_grad():  # nearest mean: it answers right
         centres = torch.stack([x[y == c].mean(0) for c in range(3)])
         network.weight.copy_(2 * centres)

@@ -20,6 +20,7 @@ from salus.errors import DataError, OptionError, StoreError
 from salus.generative import RepositoryOptions
 from salus.training import TrainingOptions
 from salus_studies.frame.folder import Reproduction
+from salus_studies.multimagnet import attacked
 from salus_studies.multimagnet import experiments as room
 from salus_studies.multimagnet.judging import CONFIGURATIONS
 from salus_studies.multimagnet.published import ATTACKS
@@ -83,7 +84,7 @@ def run(out: Path, data_dir: Path, **options: Any) -> tuple[Reproduction, dict[s
 
 def plain(results: dict[str, Any]) -> dict[str, Any]:
     """Everything but when it was made and how long it took."""
-    without = json.loads(json.dumps({key: value for key, value in results.items() if key != "meta"}))
+    without: dict[str, Any] = json.loads(json.dumps({key: value for key, value in results.items() if key != "meta"}))
     for records in without.values():
         for record in records:
             record.pop("seconds", None)
@@ -136,18 +137,18 @@ def test_killed_in_the_middle_it_goes_on_to_the_same_numbers(
 ) -> None:
     monkeypatch.setattr(room, "ATTACKS", ("fgsm", "deepfool"))
     _, whole = run(tmp_path / "whole", data_dir)
-    real = room.attacks.run
+    real = attacked.run
 
     def stop(engine: Any, *given: Any) -> Any:
         if engine.name == "deepfool":
             raise KeyboardInterrupt
         return real(engine, *given)
 
-    monkeypatch.setattr(room.attacks, "run", stop)
+    monkeypatch.setattr(attacked, "run", stop)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "run", data_dir)
     assert not (tmp_path / "run" / "results.json").exists()
-    monkeypatch.setattr(room.attacks, "run", real)
+    monkeypatch.setattr(attacked, "run", real)
     torch.rand(7)  # whatever else the new process drew
     outcome, results = run(tmp_path / "run", data_dir)
     assert outcome.stored > 0 and outcome.computed > 0

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from salus.attacks import BIM, FGSM, CarliniWagnerL2
 from salus.detectors.multimagnet_calibration import Measured
-from salus.detectors.multimagnet_grid import Combination
+from salus.detectors.multimagnet_grid import Combination, Measure
 from salus.detectors.votes import rejection_probability
 from salus_studies.multimagnet.attacked import AttackedImages, agrees, as_printed, fit_length, hold_to, with_eps
 from salus_studies.multimagnet.draws import Side, experiments, figures, votes
@@ -126,7 +126,7 @@ def test_a_closest_attack_is_held_to_the_length_that_leaves_table_6s_accuracy() 
 
 
 def test_what_was_measured_is_stored_and_mixed(tmp_path: Any) -> None:
-    values = {("re", None): torch.rand(4, 2), ("jsd", 15.0): torch.rand(4, 2)}
+    values: dict[Measure, Tensor] = {("re", None): torch.rand(4, 2), ("jsd", 15.0): torch.rand(4, 2)}
     attacked = Measured(("a", "b"), values, torch.ones(4, 2, dtype=torch.int64))
     write(tmp_path / "m.safetensors", attacked)
     again = read(tmp_path / "m.safetensors", ("a", "b"))

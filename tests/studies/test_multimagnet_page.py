@@ -102,12 +102,12 @@ def test_every_published_number_stands_on_the_page(results: Results, tmp_path: P
     assert all(f"**{subject}.**" in page for subject in REMARKS)
     assert "| CIFAR-10 | CW | paper | 0.07 | minTA | JSD | 5 | one of 3, 5, 7, 9 | – |" in page
     assert "the budget of 5 minutes \\| was spent" in page and "CIFAR-10 (JPEG)" in page
-    widths = {}
+    widths: dict[int, int] = {}
     for number, line in enumerate(page.splitlines()):
         if line.startswith("|"):
-            cells = len(re.split(r"(?<!\\)\|", line))
-            assert widths.get(number - 1, cells) == cells, line
-            widths[number] = cells
+            columns = len(re.split(r"(?<!\\)\|", line))
+            assert widths.get(number - 1, columns) == columns, line
+            widths[number] = columns
 
 
 def test_ours_stand_beside_with_both_deviations(results: Results, tmp_path: Path) -> None:

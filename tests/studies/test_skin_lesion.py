@@ -256,9 +256,9 @@ def test_killed_in_the_middle_it_goes_on_to_the_same_numbers(
     small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from salus_studies.skin_lesion import experiments
+    from salus_studies.skin_lesion.thresholds import under_thresholds
 
     _, whole = run(tmp_path / "whole")
-    real = experiments.under_thresholds
 
     def stop(*given: Any, **named: Any) -> Any:
         raise KeyboardInterrupt
@@ -267,7 +267,7 @@ def test_killed_in_the_middle_it_goes_on_to_the_same_numbers(
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "run")
     assert not (tmp_path / "run" / "results.json").exists()
-    monkeypatch.setattr(experiments, "under_thresholds", real)
+    monkeypatch.setattr(experiments, "under_thresholds", under_thresholds)
     torch.rand(7)  # whatever else the new process drew
     outcome, results = run(tmp_path / "run")
     assert outcome.stored > 0 and outcome.computed > 0

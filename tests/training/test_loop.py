@@ -186,15 +186,15 @@ def test_the_kept_average_follows_the_weights_of_every_step() -> None:
     module = network()
     after = [copy.deepcopy(module)]
     train(module, beats(), beats(40, seed=1), options, on_epoch=lambda result: after.append(copy.deepcopy(module)))
-    expected = list(after[0].parameters())
+    expected: list[Tensor] = list(after[0].parameters())
     for step, now in enumerate(after[1:]):
         decay = min(0.5, (step + 1) / (step + 10))  # the first weights are soon forgotten
         expected = [decay * kept + (1 - decay) * new for kept, new in zip(expected, now.parameters(), strict=True)]
     for kept, value, last in zip(module.parameters(), expected, after[-1].parameters(), strict=True):
         assert torch.allclose(kept, value, atol=1e-6)
         assert not torch.equal(kept, last)
-    for kept, last in zip(module.buffers(), after[-1].buffers(), strict=True):
-        assert torch.equal(kept, last), "statistics are averages already"
+    for buffer, unaveraged in zip(module.buffers(), after[-1].buffers(), strict=True):
+        assert torch.equal(buffer, unaveraged), "statistics are averages already"
 
 
 def test_averaging_changes_what_is_kept_and_not_the_training() -> None:

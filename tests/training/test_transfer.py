@@ -97,7 +97,7 @@ def test_in_the_first_phase_the_last_layer_learns_and_not_even_statistics_change
 
 def test_what_was_frozen_before_stays_frozen() -> None:
     module = network()
-    module.stem.requires_grad_(False)  # type: ignore[union-attr]
+    module.stem.requires_grad_(False)
     before = state(module)
     train(module, squares(), squares(30, 1), PHASES)
     assert "stem.weight" in same(before, state(module))
@@ -287,7 +287,7 @@ def fitted(file: Path | None, **more: Any) -> Classifier:
 def test_a_saved_classifier_needs_the_file_no_more_and_names_it_by_its_content_alone(
     pretrained: Path, tmp_path: Path
 ) -> None:
-    file = shutil.copy(pretrained, tmp_path / "weights.pth")
+    file = Path(shutil.copy(pretrained, tmp_path / "weights.pth"))
     made = fitted(file)
     made.save(tmp_path / "model")
     file.unlink()
