@@ -95,7 +95,7 @@ def test_a_batch_of_one_is_passed_over() -> None:
 
 def test_what_is_made_comes_to_look_like_its_class() -> None:
     train = beats((200, 100), length=24, groups=torch.arange(300))
-    balanced = augment(train, 200, epochs=60, seed=0)
+    balanced = augment(train, 200, epochs=120, seed=0)
     made = balanced.x[made_of(balanced)].mean(0)
     distances = [float((made - train.x[train.y == label].mean(0)).norm()) for label in (0, 1)]
     assert distances[1] < 0.5 * distances[0]

@@ -150,11 +150,8 @@ def test_a_network_returns_logits_and_learns_where_a_spot_is(
         optimiser = torch.optim.Adam(module.parameters(), 2e-3)
         for _ in range(40):
             optimiser.zero_grad()
-            loss = nn.functional.cross_entropy(module(x[:64]), y[:64])
-            loss.backward()
+            nn.functional.cross_entropy(module(x[:64]), y[:64]).backward()
             optimiser.step()
-            if loss.item() < 0.05:
-                break
     logits = module.eval()(x[64:])
     assert float((logits.argmax(1) == y[64:]).float().mean()) > 0.8
     assert not torch.allclose(logits.sum(1), torch.ones(32), atol=0.1)  # no softmax
