@@ -10,6 +10,9 @@ place on the site as in the repository.
 import sys
 from pathlib import Path
 
+from pygments.lexers.special import TextLexer
+from sphinx.application import Sphinx
+
 sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
 
 project = "Salus"
@@ -22,7 +25,7 @@ include_patterns = ["*.md", "docs/**.md"]
 exclude_patterns = [".*", "benchmarks", "build", "dist", "runs", "src", "tests"]
 
 myst_heading_anchors = 4
-smartquotes_action = "D"  # dashes alone
+smartquotes = False  # "--data" is no dash
 highlight_language = "text"
 
 nitpicky = True  # a reference to code that does not exist fails; `reference` finds what does
@@ -43,3 +46,8 @@ html_copy_source = False
 html_show_sourcelink = False
 html_show_copyright = False
 html_show_sphinx = False
+
+
+def setup(app: Sphinx) -> None:
+    """Show commands as they are typed: the lexer of shells colours halves of numbers."""
+    app.add_lexer("sh", TextLexer)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -10,17 +11,26 @@ from salus.errors import BundleError, ModelError
 from salus.guard import Guard
 from salus.purifiers import BitDepth
 
+if TYPE_CHECKING:
+    from conftest import Toy
+    from salus.detectors import Detector
+    from salus.generative import Member
+    from salus.models.autoencoders import AutoencoderSpec
+    from salus.progress import Advance
+    from salus.purifiers import Purifier
 
-def test_a_verdict_does_not_depend_on_the_other_samples_of_its_batch(toy) -> None:
+
+def test_a_verdict_does_not_depend_on_the_other_samples_of_its_batch(toy: Toy) -> None:
     guard = toy.guard()
     together = guard(toy.test.x)
     alone = [guard(toy.test.x[i : i + 1]) for i in range(40)]
     assert torch.equal(torch.cat([v.answers for v in alone]), together.answers[:40])
-    suspicion = torch.cat([v.suspicion for v in alone])
+    assert together.suspicion is not None
+    suspicion = torch.cat([v.suspicion for v in alone if v.suspicion is not None])
     assert torch.allclose(suspicion, together.suspicion[:40], rtol=1e-3, atol=1e-4)
 
 
-def test_a_rejected_input_is_answered_with_minus_one(toy) -> None:
+def test_a_rejected_input_is_answered_with_minus_one(toy: Toy) -> None:
     guard = toy.guard(0.2)
     verdict = guard(torch.rand(200, 8))
     assert bool((~verdict.accepted).any())
@@ -28,7 +38,7 @@ def test_a_rejected_input_is_answered_with_minus_one(toy) -> None:
     assert torch.equal(verdict.rejected_by["i-defender"], ~verdict.accepted)
 
 
-def test_the_classifier_is_left_as_it_was(toy) -> None:
+def test_the_classifier_is_left_as_it_was(toy: Toy) -> None:
     guard = toy.guard()
     toy.classifier.module.train()
     try:
@@ -39,7 +49,7 @@ def test_the_classifier_is_left_as_it_was(toy) -> None:
     assert all(p.requires_grad for p in toy.classifier.parameters())
 
 
-def test_the_classifier_sees_the_purified_input_and_the_detectors_the_raw_one(toy) -> None:
+def test_the_classifier_sees_the_purified_input_and_the_detectors_the_raw_one(toy: Toy) -> None:
     plain = toy.guard()
     guard = Guard(toy.classifier, plain.detectors, BitDepth(bits=2))
     verdict = guard(toy.test.x)
@@ -48,10 +58,10 @@ def test_the_classifier_sees_the_purified_input_and_the_detectors_the_raw_one(to
     assert torch.equal(verdict.accepted, plain(toy.test.x).accepted)
 
 
-def test_two_detectors_keep_one_false_alarm_rate_together(toy) -> None:
+def test_two_detectors_keep_one_false_alarm_rate_together(toy: Toy) -> None:
     from salus.detectors import IDefender
 
-    detectors = [IDefender(layers="logits"), IDefender(layers="penultimate")]
+    detectors = [IDefender(layers=("logits",)), IDefender(layers=("penultimate",))]
     guard = Guard(toy.classifier, detectors).fit(toy.train, toy.calibration, 0.1)
     assert set(guard(toy.test.x).scores) == {"i-defender", "i-defender#2"}
     assert [d.false_alarm_rate_ for d in detectors] == [0.1, 0.1]
@@ -66,7 +76,7 @@ def test_two_detectors_keep_one_false_alarm_rate_together(toy) -> None:
 
 
 def test_what_guards_train_is_kept_so_that_equal_ones_train_once_and_a_stopped_fit_goes_on(
-    toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from salus.detectors import DefenseGAN, MagNet, MultiMagNet
     from salus.generative import autoencoder_training as training
@@ -77,21 +87,27 @@ def test_what_guards_train_is_kept_so_that_equal_ones_train_once_and_a_stopped_f
     train, play = training._RepositoryTraining.train, _Game.play
     stops = ["after two"]
 
-    def counted(run, spec, advance):
+    def counted(run: training._RepositoryTraining, spec: AutoencoderSpec, advance: Advance) -> Member:
         if stops and len(trained) == 2:
             raise KeyboardInterrupt(stops.pop())
         trained.append(spec.name)
         return train(run, spec, advance)
 
-    def epoch(game, *rest):
+    def epoch(game: _Game, *rest: Any) -> tuple[float, float]:
         trained.append("generator")
         return play(game, *rest)
 
-    def fitted(detector, purifier, folder: Path | None) -> Guard:
+    def fitted(detector: Detector, purifier: Purifier, folder: Path | None) -> Guard:
         return Guard(toy.classifier, [detector], purifier).fit(toy.train, toy.calibration, 0.1, folder=folder)
 
     def several(folder: Path | None) -> Guard:
         return fitted(MultiMagNet(epochs=1, draw_seed=0), MultiMagNetReformer(epochs=1, draw_seed=0), folder)
+
+    def autoencoders(guard: Guard) -> list[str]:
+        (detector,), purifier = guard.detectors, guard.purifier
+        assert isinstance(detector, MultiMagNet) and isinstance(purifier, MultiMagNetReformer)
+        assert detector.repository_ is not None and purifier.repository_ is not None
+        return [detector.repository_.fingerprint(), purifier.repository_.fingerprint()]
 
     alone = several(None)
     monkeypatch.setattr(training._RepositoryTraining, "train", counted)
@@ -100,18 +116,17 @@ def test_what_guards_train_is_kept_so_that_equal_ones_train_once_and_a_stopped_f
         several(tmp_path)
     resumed = several(tmp_path)
     assert len(trained) == len(set(trained)) == 10
-    for ours, theirs in ((resumed.detectors[0], alone.detectors[0]), (resumed.purifier, alone.purifier)):
-        assert ours.repository_.fingerprint() == theirs.repository_.fingerprint()
+    assert autoencoders(resumed) == autoencoders(alone)
     fitted(MagNet(epochs=1), Reformer(epochs=1, member=3), tmp_path)
     assert len(trained) == 10  # they are among the ten
     fitted(MagNet(epochs=2), Reformer(epochs=1, seed=1), tmp_path)
     assert len(trained) == 12  # these are others
-    options = {"epochs": 2, "width": 2, "restarts": 1, "iterations": 2}
+    options: dict[str, Any] = {"epochs": 2, "width": 2, "restarts": 1, "iterations": 2}
     fitted(DefenseGAN(**options), DefenseGANPurifier(**options), tmp_path)
     assert trained[12:] == ["generator"] * 2
 
 
-def test_a_detector_of_another_classifier_is_refused(toy) -> None:
+def test_a_detector_of_another_classifier_is_refused(toy: Toy) -> None:
     from copy import deepcopy
 
     with pytest.raises(ModelError, match="another classifier"):
@@ -137,23 +152,24 @@ def bundle(tmp_path: Path) -> tuple[Path, Guard]:
     return tmp_path / "bundle", guard
 
 
-def test_a_saved_guard_judges_as_the_one_that_was_saved(bundle) -> None:
+def test_a_saved_guard_judges_as_the_one_that_was_saved(bundle: tuple[Path, Guard]) -> None:
     folder, guard = bundle
     x = torch.rand(100, 30)
     ours, theirs = guard(x), Guard.load(folder)(x)
     assert torch.equal(ours.answers, theirs.answers)
+    assert ours.suspicion is not None and theirs.suspicion is not None
     assert torch.equal(ours.suspicion, theirs.suspicion)
     assert Guard.load(folder).fingerprint() == guard.fingerprint()
 
 
-def test_a_bundle_holds_no_pickles(bundle) -> None:
+def test_a_bundle_holds_no_pickles(bundle: tuple[Path, Guard]) -> None:
     folder, _ = bundle
     assert {path.suffix for path in folder.iterdir()} == {".json", ".safetensors"}
 
 
 @pytest.mark.parametrize("name", ["guard.json", "model.json", "model.safetensors", "detector-0.safetensors"])
 @pytest.mark.parametrize("harm", ["missing", "truncated", "flipped", "empty"])
-def test_a_harmed_bundle_gives_one_sentence(bundle, name: str, harm: str) -> None:
+def test_a_harmed_bundle_gives_one_sentence(bundle: tuple[Path, Guard], name: str, harm: str) -> None:
     folder, _ = bundle
     path = folder / name
     content = path.read_bytes()
@@ -172,7 +188,7 @@ def test_a_harmed_bundle_gives_one_sentence(bundle, name: str, harm: str) -> Non
 
 
 @pytest.mark.parametrize("change", ["threshold", "path", "detector"])
-def test_an_edited_bundle_is_refused(bundle, change: str) -> None:
+def test_an_edited_bundle_is_refused(bundle: tuple[Path, Guard], change: str) -> None:
     folder, _ = bundle
     content = json.loads((folder / "guard.json").read_text())
     if change == "threshold":
@@ -187,7 +203,7 @@ def test_an_edited_bundle_is_refused(bundle, change: str) -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-def test_an_input_that_is_no_number_is_never_accepted(toy, value: float) -> None:
+def test_an_input_that_is_no_number_is_never_accepted(toy: Toy, value: float) -> None:
     x = toy.test.x[:4].clone()
     x[2, 3] = value
     guard = toy.guard()
@@ -205,7 +221,9 @@ def test_an_input_that_is_no_number_is_never_accepted(toy, value: float) -> None
         {"detectors": [], "sha256": []},
     ],
 )
-def test_a_bundle_that_vouches_for_itself_but_makes_no_sense_is_refused(bundle, content: dict) -> None:
+def test_a_bundle_that_vouches_for_itself_but_makes_no_sense_is_refused(
+    bundle: tuple[Path, Guard], content: dict[str, Any]
+) -> None:
     from salus.guard import _checksum
 
     folder, _ = bundle

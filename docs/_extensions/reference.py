@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import pkgutil
+import sys
 from collections.abc import Iterator
 from functools import cache
 from importlib import import_module
@@ -34,6 +35,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("autodoc-process-docstring", adapt_docstring, priority=100)  # before Napoleon reads it
     app.connect("autodoc-process-signature", shorten_signature)
     app.connect("autodoc-process-bases", keep_public_bases)
+    app.connect("doctree-read", join_by_dashes)
     app.connect("missing-reference", find_by_home)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
@@ -105,11 +107,11 @@ def rst(*lines: str) -> str:
 
 def comment_of(room: ModuleType, name: str) -> list[str]:
     """Find the `#:` comment above a value in the room's files."""
-    files = pkgutil.iter_modules(getattr(room, "__path__", []), f"{room.__name__}.")
-    for module in (room.__name__, *(file.name for file in files)):
-        comments = ModuleAnalyzer.for_module(module).find_attr_docs()
-        if ("", name) in comments:
-            return comments["", name]
+    for file in (room.__name__, *(name for name in sys.modules if name.startswith(f"{room.__name__}."))):
+        if hasattr(sys.modules[file], name):
+            comments = ModuleAnalyzer.for_module(file).find_attr_docs()
+            if ("", name) in comments:
+                return list(comments["", name])
     return []
 
 
@@ -180,6 +182,12 @@ def keep_public_bases(app: Sphinx, name: str, obj: Any, options: Any, bases: lis
     bases[:] = public_bases(obj)
 
 
+def join_by_dashes(app: Sphinx, page: nodes.document) -> None:
+    """Put a dash where Sphinx puts two hyphens, between an option and what it means."""
+    for text in [node for node in page.findall(nodes.Text) if node.startswith(" -- ")]:
+        text.parent.replace(text, nodes.Text(text.replace(" -- ", " – ", 1)))
+
+
 def find_by_home(app: Sphinx, env: BuildEnvironment, node: pending_xref, text: nodes.TextElement) -> nodes.Node | None:
     """Lead a reference to where something is written to the page of the room that hands it on.
 
@@ -198,13 +206,13 @@ def find_by_home(app: Sphinx, env: BuildEnvironment, node: pending_xref, text: n
 
 def places(node: pending_xref) -> list[str]:
     """Name where a short name may be written: the class around it, and the files of its room."""
-    room = import_module(node.get("py:module") or "salus")
-    values = {name: getattr(room, name) for name in public_names(room)}
-    files = {value.__module__ for value in values.values() if kind_of(value) != "data"}
-    around = values.get(node.get("py:class"))
-    return [*([] if around is None else [f"{around.__module__}.{around.__qualname__}"]), *sorted(files)]
+    room = node.get("py:module") or "salus"
+    homes = {public: home for home, public in public_homes().items() if public.startswith(f"{room}.")}
+    around = [home for public, home in homes.items() if public == f"{room}.{node.get('py:class')}"]
+    return [*around, *sorted({home.rpartition(".")[0] for home in homes.values()})]
 
 
+@cache
 def exists(name: str) -> bool:
     """Tell whether there is something of this name, in Salus or in a library."""
     try:
@@ -214,6 +222,7 @@ def exists(name: str) -> bool:
     return True
 
 
+@cache
 def public_name(name: str) -> str:
     """Turn the name of where something is written into the one under which its page shows it, if one does."""
     for home, public in public_homes().items():

@@ -298,7 +298,9 @@ def _choices(annotation: Any, limits: Sequence[Any] = ()) -> list[str]:
     if origin is Literal:
         return [str(choice) if type(choice) is int else repr(choice) for choice in inner]
     if origin is tuple:
-        one = _choices(inner[0])[0].removeprefix("a ").replace("number", "numbers", 1).replace("text", "names")
+        if len(some := _choices(inner[0])) > 1:
+            return [f"some of {', '.join(some)}, joined by +"]
+        one = some[0].removeprefix("a ").replace("number", "numbers", 1).replace("text", "names")
         return [f"two {one}" if inner[1:] == inner[:1] else f"{one}, joined by +"]
     if annotation in (int, float):
         return [("a whole number" if annotation is int else "a number") + _range(limits)]

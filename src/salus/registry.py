@@ -164,7 +164,7 @@ def plugin_names(group: str) -> dict[str, str]:
 def summary(thing: Any) -> str:
     """Return the first line of its docstring, or the ``summary`` that it has."""
     line = getattr(thing, "summary", None) or (inspect.getdoc(thing) or "").partition("\n")[0]
-    return str(line)
+    return str(line).replace("``", "")
 
 
 def _subclass_of(base: type[Any]) -> Callable[[Any], str | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -16,6 +17,9 @@ from salus.errors import CalibrationError, ModelError, OptionError
 from salus.guard import Guard
 from salus.models.ecg_atk_gan import Discriminator
 from salus.threats import GuardObjective, adaptive, oblivious
+
+if TYPE_CHECKING:
+    from conftest import Toy
 
 CLASSES = ("N", "S", "V")
 
@@ -73,8 +77,10 @@ def trained() -> Trained:
 
 def test_the_score_is_the_difference_of_the_heads_logits_under_every_class(trained: Trained) -> None:
     detector = AttackedHead().fit(trained.classifier, trained.x, trained.y)
+    module = trained.classifier.module
+    assert isinstance(module, Discriminator)
     with torch.no_grad():
-        judged = trained.classifier.module.judge(trained.x)
+        judged = module.judge(trained.x)
     expected = judged.attacked[:, 1] - judged.attacked[:, 0]
     torch.testing.assert_close(detector.score(trained.x).detach(), expected)
     scores = detector.class_scores(trained.classifier.states(trained.x, detector.layers))
@@ -131,7 +137,7 @@ def test_an_adaptive_attacker_gets_past_it_where_an_oblivious_one_is_caught(trai
     assert bool(margins.isfinite().gather(1, ((trained.y + 1) % 3)[:, None]).all())
 
 
-def test_a_classifier_without_the_head_is_refused_with_what_trains_one(toy, trained: Trained) -> None:
+def test_a_classifier_without_the_head_is_refused_with_what_trains_one(toy: Toy, trained: Trained) -> None:
     with pytest.raises(ModelError, match=r"no layer 'attacked'.*salus harden ecg-atk-gan"):
         AttackedHead().fit(toy.classifier, toy.train.x, toy.train.y)
     wide = Discriminator(3, length=32, widths=(4,))

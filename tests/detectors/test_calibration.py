@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -9,6 +10,9 @@ from hypothesis import strategies as st
 
 from salus.detectors import ReferenceScores
 from salus.errors import CalibrationError
+
+if TYPE_CHECKING:
+    from conftest import Toy
 
 
 def reference(n: int = 3000, classes: int = 3, seed: int = 0) -> ReferenceScores:
@@ -60,7 +64,7 @@ def test_suspicion_has_a_gradient_far_outside_the_references() -> None:
 
 
 @pytest.mark.parametrize("rate", [0.02, 0.1, 0.3])
-def test_the_false_alarm_rate_holds_on_fresh_clean_samples(toy, rate: float) -> None:
+def test_the_false_alarm_rate_holds_on_fresh_clean_samples(toy: Toy, rate: float) -> None:
     guard = toy.guard(rate)
     # The expected rate is at most `rate`; with 300 calibration and 600 fresh samples its spread is known.
     fresh = torch.cat([toy.test.x, toy.test.x])
@@ -69,7 +73,7 @@ def test_the_false_alarm_rate_holds_on_fresh_clean_samples(toy, rate: float) -> 
     assert found <= rate + 4 * spread
 
 
-def test_too_few_samples_are_refused_with_the_smallest_rate_they_carry(toy) -> None:
+def test_too_few_samples_are_refused_with_the_smallest_rate_they_carry(toy: Toy) -> None:
     detector = toy.guard().detectors[0]
     with pytest.raises(CalibrationError, match=r"smallest rate they carry is 0\.0477"):
         detector.calibrate(toy.calibration.x[:40], 0.01)
@@ -79,6 +83,6 @@ def test_too_few_samples_are_refused_with_the_smallest_rate_they_carry(toy) -> N
 
 
 @pytest.mark.parametrize("rate", [0.0, 1.0, -1.0])
-def test_a_rate_that_is_none_is_refused(toy, rate: float) -> None:
+def test_a_rate_that_is_none_is_refused(toy: Toy, rate: float) -> None:
     with pytest.raises(CalibrationError, match="between 0 and 1"):
         toy.guard().detectors[0].calibrate(toy.calibration.x, rate)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -21,7 +22,10 @@ from salus.guard import Guard
 from salus.models import build_model
 from salus.training import TrainingOptions, fit_classifier, seeded_module
 
-QUICK = {"restarts": 3, "iterations": 20, "epochs": 2, "width": 4}
+if TYPE_CHECKING:
+    from conftest import Toy
+
+QUICK: dict[str, Any] = {"restarts": 3, "iterations": 20, "epochs": 2, "width": 4}
 
 
 class Line(nn.Module):
@@ -37,13 +41,23 @@ class Line(nn.Module):
         return 0.5 + z * self.u
 
 
+def line() -> Generator:
+    return Generator(Line(), width=1)  # type: ignore[arg-type] # stands in for a WGANGenerator
+
+
+def detector_of(guard: Guard) -> DefenseGAN:
+    (detector,) = guard.detectors
+    assert isinstance(detector, DefenseGAN)
+    return detector
+
+
 @pytest.fixture(scope="module")
-def guard(toy) -> Guard:
+def guard(toy: Toy) -> Guard:
     return Guard(toy.classifier, [DefenseGAN(**QUICK)], name="toy").fit(toy.train, toy.calibration, 0.05)
 
 
-def test_the_score_is_the_squared_distance_from_the_range_whatever_the_class(toy) -> None:
-    detector = DefenseGAN(generator=Generator(Line(), width=1), restarts=1, iterations=60, learning_rate=2.0)
+def test_the_score_is_the_squared_distance_from_the_range_whatever_the_class(toy: Toy) -> None:
+    detector = DefenseGAN(generator=line(), restarts=1, iterations=60, learning_rate=2.0)
     detector.fit(toy.classifier, toy.train.x, toy.train.y)
     states = toy.classifier.states(toy.test.x, detector.layers)
     scores = detector.class_scores(states)
@@ -53,8 +67,8 @@ def test_the_score_is_the_squared_distance_from_the_range_whatever_the_class(toy
     assert torch.equal(detector.score(toy.test.x), scores[:, 0])
 
 
-def test_its_gradient_is_that_of_the_distance_although_no_descent_is_unrolled(toy) -> None:
-    detector = DefenseGAN(generator=Generator(Line(), width=1), restarts=1, iterations=60, learning_rate=2.0)
+def test_its_gradient_is_that_of_the_distance_although_no_descent_is_unrolled(toy: Toy) -> None:
+    detector = DefenseGAN(generator=line(), restarts=1, iterations=60, learning_rate=2.0)
     detector.fit(toy.classifier, toy.train.x, toy.train.y)
     x = toy.test.x[:4].clone().requires_grad_()
     (gradient,) = torch.autograd.grad(detector.score(x).sum(), x)
@@ -66,8 +80,8 @@ def test_its_gradient_is_that_of_the_distance_although_no_descent_is_unrolled(to
         assert torch.allclose(gradient[:, place], difference, atol=1e-3)
 
 
-def test_the_gradient_of_a_generators_distance_agrees_with_finite_differences(toy, guard: Guard) -> None:
-    trained = guard.detectors[0].generator
+def test_the_gradient_of_a_generators_distance_agrees_with_finite_differences(toy: Toy, guard: Guard) -> None:
+    trained = detector_of(guard).generator
     detector = DefenseGAN(generator=trained, restarts=1, iterations=800, learning_rate=1.0)
     detector.fit(toy.classifier, toy.train.x, toy.train.y)
     x = toy.test.x[:32].clone().requires_grad_()
@@ -79,7 +93,7 @@ def test_the_gradient_of_a_generators_distance_agrees_with_finite_differences(to
     assert float(near.float().mean()) > 0.8, "all but those whose descent falls into another valley"
 
 
-def test_a_verdict_does_not_depend_on_its_batch(guard: Guard, toy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_verdict_does_not_depend_on_its_batch(guard: Guard, toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
     x = toy.test.x[:40]
     together = guard(x)
     alone = torch.cat([guard(x[i : i + 1]).scores["defense-gan"] for i in range(40)])
@@ -90,7 +104,7 @@ def test_a_verdict_does_not_depend_on_its_batch(guard: Guard, toy, monkeypatch: 
     assert torch.equal(chunked.accepted, together.accepted)
 
 
-def test_false_alarms_keep_to_the_rate(guard: Guard, toy) -> None:
+def test_false_alarms_keep_to_the_rate(guard: Guard, toy: Toy) -> None:
     assert float((~guard(toy.test.x).accepted).float().mean()) < 0.12
 
 
@@ -108,8 +122,10 @@ def test_a_saved_guard_gives_equal_verdicts(tmp_path: Path) -> None:
     assert loaded.fingerprint() == guard.fingerprint()
 
 
-def test_a_folder_named_on_the_command_line_does_what_its_generator_does(guard: Guard, toy, tmp_path: Path) -> None:
-    guard.detectors[0].generator.save(tmp_path)
+def test_a_folder_named_on_the_command_line_does_what_its_generator_does(
+    guard: Guard, toy: Toy, tmp_path: Path
+) -> None:
+    detector_of(guard).generator.save(tmp_path)
     named = build_detector("defense-gan", {"generator": str(tmp_path), "restarts": 3, "iterations": 20}, seed=0)
     named.fit(toy.classifier, toy.train.x, toy.train.y)
     x = toy.test.x[:20]
@@ -118,8 +134,8 @@ def test_a_folder_named_on_the_command_line_does_what_its_generator_does(guard: 
         build_detector("defense-gan", {"restart": 3})
 
 
-def test_an_attacker_finds_the_generator_and_the_latents(guard: Guard, toy) -> None:
-    detector = guard.detectors[0]
+def test_an_attacker_finds_the_generator_and_the_latents(guard: Guard, toy: Toy) -> None:
+    detector = detector_of(guard)
     found = detector.project(toy.test.x[:5])
     z = found.z.clone().requires_grad_()
     made = detector.generator(z)
@@ -128,7 +144,7 @@ def test_an_attacker_finds_the_generator_and_the_latents(guard: Guard, toy) -> N
     assert bool((gradient != 0).any(1).all()), "a latent can be moved towards a class"
 
 
-def test_a_generator_of_other_samples_is_refused(toy) -> None:
+def test_a_generator_of_other_samples_is_refused(toy: Toy) -> None:
     generator, _ = train_generator(torch.rand(20, 9), WGANOptions(epochs=1, width=2, latent=2))
     with pytest.raises(ModelError, match=r"shape \[9\].*not of shape \[8\]"):
         DefenseGAN(generator=generator).fit(toy.classifier, toy.train.x, toy.train.y)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import pytest
 import torch
@@ -14,6 +16,9 @@ from salus.classifier import Classifier
 from salus.detectors import FeatureSqueezing
 from salus.detectors.feature_squeezing import median
 from salus.errors import OptionError
+
+if TYPE_CHECKING:
+    from conftest import Toy
 
 
 @given(st.integers(2, 7), st.integers(7, 20), st.integers(7, 12), st.booleans(), st.integers(0, 99))
@@ -35,7 +40,7 @@ def signals(bounds: tuple[float, float] = (0.0, 1.0)) -> tuple[Classifier, Tenso
 @pytest.mark.parametrize("bounds", [(0.0, 1.0), (-2.0, 2.0)])
 def test_the_score_is_the_largest_l1_distance_between_softmaxes(bounds: tuple[float, float]) -> None:
     classifier, x = signals(bounds)
-    detector = FeatureSqueezing(bits="1+3", windows=[3, 4]).fit(classifier, x, torch.zeros(20, dtype=torch.int64))
+    detector = FeatureSqueezing(bits=(1, 3), windows=(3, 4)).fit(classifier, x, torch.zeros(20, dtype=torch.int64))
     low, high = bounds
     squeezed = [
         ((x - low) / (high - low) * (2**bits - 1)).round() / (2**bits - 1) * (high - low) + low for bits in (1, 3)
@@ -50,7 +55,7 @@ def test_the_score_is_the_largest_l1_distance_between_softmaxes(bounds: tuple[fl
 
 def test_rounding_has_the_gradient_of_the_identity_and_the_median_that_of_the_value_it_chose() -> None:
     classifier, x = signals()
-    rounding = FeatureSqueezing(bits=2, windows=3).fit(classifier, x, torch.zeros(20, dtype=torch.int64))
+    rounding = FeatureSqueezing(bits=(2,), windows=(3,)).fit(classifier, x, torch.zeros(20, dtype=torch.int64))
     x.requires_grad_()
     rounded, smoothed = rounding.squeezed(x)
     assert set((rounded.detach() * 3).round().unique().tolist()) <= {0.0, 1.0, 2.0, 3.0}
@@ -61,7 +66,7 @@ def test_rounding_has_the_gradient_of_the_identity_and_the_median_that_of_the_va
     assert bool((gradient >= 0).all()) and float(gradient.amax()) > 1
 
 
-def test_tables_are_rounded_alone_signals_and_images_smoothed_too(toy) -> None:
+def test_tables_are_rounded_alone_signals_and_images_smoothed_too(toy: Toy) -> None:
     table = FeatureSqueezing().fit(toy.classifier, toy.train.x, toy.train.y)
     assert len(table.squeezed(toy.test.x)) == 1
     assert "medians" not in table.describe()
@@ -69,7 +74,7 @@ def test_tables_are_rounded_alone_signals_and_images_smoothed_too(toy) -> None:
     signal = FeatureSqueezing().fit(classifier, x, torch.zeros(20, dtype=torch.int64))
     assert len(signal.squeezed(x)) == 2
     assert "medians of 3" in signal.describe()
-    image = FeatureSqueezing(windows="2+3")
+    image = FeatureSqueezing(windows="2+3")  # type: ignore[arg-type] # as the command line hands it on
     image.classifier_ = classifier
     assert [each.shape for each in image.squeezed(torch.rand(2, 3, 8, 9))] == [(2, 3, 8, 9)] * 3
 
@@ -84,14 +89,14 @@ def test_tables_are_rounded_alone_signals_and_images_smoothed_too(toy) -> None:
         ({"windows": 1}, "windows must be whole numbers from 2 up"),
     ],
 )
-def test_options_that_make_no_sense_are_refused(options: dict[str, object], words: str) -> None:
+def test_options_that_make_no_sense_are_refused(options: dict[str, Any], words: str) -> None:
     with pytest.raises(OptionError, match=words):
         FeatureSqueezing(**options)
 
 
-def test_windows_that_do_not_fit_the_samples_are_refused(toy) -> None:
+def test_windows_that_do_not_fit_the_samples_are_refused(toy: Toy) -> None:
     with pytest.raises(OptionError, match="a table has no neighbouring values; leave windows out"):
-        FeatureSqueezing(windows=3).fit(toy.classifier, toy.train.x, toy.train.y)
+        FeatureSqueezing(windows=(3,)).fit(toy.classifier, toy.train.x, toy.train.y)
     classifier, x = signals()
     with pytest.raises(OptionError, match=r"a window of 21 is wider than samples \[20\]"):
-        FeatureSqueezing(windows=21).fit(classifier, x, torch.zeros(20, dtype=torch.int64))
+        FeatureSqueezing(windows=(21,)).fit(classifier, x, torch.zeros(20, dtype=torch.int64))

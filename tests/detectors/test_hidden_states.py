@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -13,6 +13,9 @@ from salus.detectors import DETECTORS, Detector, IDefender, build_detector
 from salus.errors import CalibrationError, ModelError, OptionError
 from salus.guard import Guard
 from salus.training import TrainingOptions, fit_classifier
+
+if TYPE_CHECKING:
+    from conftest import Toy
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "mahalanobis": {"layers": "penultimate+1"},
@@ -28,14 +31,16 @@ OF_LAYERS = sorted(set(OPTIONS) - {"feature-squeezing"})
 
 
 @pytest.fixture(scope="module")
-def fitted(toy) -> dict[str, Detector]:
+def fitted(toy: Toy) -> dict[str, Detector]:
     made = {name: build_detector(name, options, seed=3) for name, options in OPTIONS.items()}
     state = torch.random.get_rng_state()
-    grads = [parameter.grad.clone() for parameter in toy.classifier.parameters()]
+    parameters = list(toy.classifier.parameters())
+    grads = [parameter.grad.clone() for parameter in parameters if parameter.grad is not None]
     for detector in made.values():
         detector.fit(toy.classifier, toy.train.x, toy.train.y).calibrate(toy.calibration.x, 0.05)
     assert torch.equal(torch.random.get_rng_state(), state), "global random state is neither read nor changed"
-    assert all(torch.equal(p.grad, grad) for p, grad in zip(toy.classifier.parameters(), grads, strict=True))
+    kept = zip(parameters, grads, strict=True)
+    assert all(p.grad is not None and torch.equal(p.grad, grad) for p, grad in kept)
     return made
 
 
@@ -45,7 +50,7 @@ def test_each_is_known_by_its_name(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-def test_scores_are_finite_and_one_for_each_class(fitted, toy, name: str) -> None:
+def test_scores_are_finite_and_one_for_each_class(fitted: dict[str, Detector], toy: Toy, name: str) -> None:
     states = toy.classifier.states(toy.test.x, fitted[name].layers)
     scores = fitted[name].class_scores(states)
     assert scores.shape == (300, 3)
@@ -55,14 +60,16 @@ def test_scores_are_finite_and_one_for_each_class(fitted, toy, name: str) -> Non
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-def test_a_verdict_does_not_depend_on_its_batch(fitted, toy, name: str) -> None:
+def test_a_verdict_does_not_depend_on_its_batch(fitted: dict[str, Detector], toy: Toy, name: str) -> None:
     together = fitted[name].score(toy.test.x[:40])
     alone = torch.cat([fitted[name].score(x[None]) for x in toy.test.x[:40]])
     torch.testing.assert_close(together, alone, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-def test_false_alarms_keep_to_the_rate_and_an_attack_that_fools_is_seen(fitted, toy, name: str) -> None:
+def test_false_alarms_keep_to_the_rate_and_an_attack_that_fools_is_seen(
+    fitted: dict[str, Detector], toy: Toy, name: str
+) -> None:
     detector = fitted[name]
     assert float(detector.detect(toy.test.x).float().mean()) < 0.05 + 0.05
     x_adv = BIM(eps=0.2, early_stop=False)(toy.classifier, toy.test.x, toy.test.y)
@@ -76,7 +83,7 @@ def test_false_alarms_keep_to_the_rate_and_an_attack_that_fools_is_seen(fitted, 
 
 
 @pytest.mark.parametrize("name", sorted(set(OPTIONS) - STEPPED))
-def test_the_gradient_is_that_of_the_score(fitted, toy, name: str) -> None:
+def test_the_gradient_is_that_of_the_score(fitted: dict[str, Detector], toy: Toy, name: str) -> None:
     x = toy.test.x[:60].clone().requires_grad_()
     (gradient,) = torch.autograd.grad(fitted[name].score(x).sum(), x)
     step = 1e-4 * gradient / gradient.norm(dim=1, keepdim=True)
@@ -88,7 +95,7 @@ def test_the_gradient_is_that_of_the_score(fitted, toy, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(STEPPED))
-def test_a_stand_in_gradient_points_an_attacker_somewhere(fitted, toy, name: str) -> None:
+def test_a_stand_in_gradient_points_an_attacker_somewhere(fitted: dict[str, Detector], toy: Toy, name: str) -> None:
     x = toy.test.x[:60].clone().requires_grad_()
     (gradient,) = torch.autograd.grad(fitted[name].score(x).sum(), x)
     assert float((gradient.abs().sum(1) > 0).float().mean()) > 0.9
@@ -98,7 +105,7 @@ def test_a_stand_in_gradient_points_an_attacker_somewhere(fitted, toy, name: str
     assert float((rise > 0).float().mean()) > 0.7
 
 
-def test_a_guard_saves_and_loads_them_all(toy, tmp_path: Path) -> None:
+def test_a_guard_saves_and_loads_them_all(toy: Toy, tmp_path: Path) -> None:
     classifier, _ = fit_classifier("mlp", toy.train, toy.calibration, TrainingOptions(epochs=10))
     options = {name: {**given, "layers": "penultimate+trunk.0"} for name, given in OPTIONS.items()}
     del options["feature-squeezing"]["layers"]
@@ -115,13 +122,13 @@ def test_a_guard_saves_and_loads_them_all(toy, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-def test_it_says_that_it_is_not_fitted(toy, name: str) -> None:
+def test_it_says_that_it_is_not_fitted(toy: Toy, name: str) -> None:
     with pytest.raises(CalibrationError, match="not fitted"):
         build_detector(name, OPTIONS[name]).score(toy.test.x)
 
 
 @pytest.mark.parametrize("name", OF_LAYERS)
-def test_layers_that_are_none_are_refused(toy, name: str) -> None:
+def test_layers_that_are_none_are_refused(toy: Toy, name: str) -> None:
     with pytest.raises(OptionError, match=r"layers must be names, joined by \+, not"):
         build_detector(name, {**OPTIONS[name], "layers": ()})
     with pytest.raises(ModelError, match="no layer 'penultimat'; did you mean 'penultimate'"):
@@ -136,22 +143,23 @@ def test_numbers_that_make_no_sense_are_refused(name: str, option: str, value: o
 
 
 @pytest.mark.parametrize("name", sorted(set(OF_LAYERS) - {"safetynet", "subnetwork"}))
-def test_a_class_with_too_few_samples_is_named(toy, name: str) -> None:
+def test_a_class_with_too_few_samples_is_named(toy: Toy, name: str) -> None:
     keep = torch.cat([(toy.train.y != 2).nonzero()[:, 0], (toy.train.y == 2).nonzero()[:1, 0]])
     with pytest.raises(CalibrationError, match="class 'c' has 1 training samples"):
         build_detector(name, OPTIONS[name]).fit(toy.classifier, toy.train.x[keep], toy.train.y[keep])
 
 
-def test_the_same_seed_draws_the_same_samples_and_another_seed_others(toy) -> None:
-    fit = lambda seed: build_detector("deep-knn", OPTIONS["deep-knn"], seed=seed).fit(  # noqa: E731
-        toy.classifier, toy.train.x, toy.train.y
-    )
+def test_the_same_seed_draws_the_same_samples_and_another_seed_others(toy: Toy) -> None:
+    def fit(seed: int) -> Detector:
+        detector = build_detector("deep-knn", OPTIONS["deep-knn"], seed=seed)
+        return detector.fit(toy.classifier, toy.train.x, toy.train.y)
+
     first, again, other = (fit(seed).score(toy.test.x) for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
 
-def test_a_restored_i_defender_keeps_the_settings_it_was_saved_with(toy) -> None:
+def test_a_restored_i_defender_keeps_the_settings_it_was_saved_with(toy: Toy) -> None:
     detector = toy.guard(threshold="id-95", layers="logits").detectors[0]
     again = IDefender.restore(toy.classifier, detector.settings(), detector.tensors())
     assert again.settings() == detector.settings()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -20,9 +20,12 @@ from salus.metrics import auc
 from salus.models import build_model
 from salus.purifiers import Reformer
 
+if TYPE_CHECKING:
+    from conftest import Toy
+
 
 @pytest.fixture(scope="module")
-def repository(toy) -> Repository:
+def repository(toy: Toy) -> Repository:
     return train_repository(toy.train, toy.calibration, RepositoryOptions(size=2, epochs=30))
 
 
@@ -31,7 +34,7 @@ def noise(x: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("norm", [1, 2])
-def test_the_error_is_the_mean_of_the_differences_to_a_power(toy, repository: Repository, norm: Any) -> None:
+def test_the_error_is_the_mean_of_the_differences_to_a_power(toy: Toy, repository: Repository, norm: Any) -> None:
     detector = MagNet(norm=norm, member=1, repository=repository).fit(toy.classifier, toy.train.x, toy.train.y)
     x = toy.test.x[:20]
     apart = (repository.reconstruct(1, x) - x).abs() ** norm
@@ -41,7 +44,7 @@ def test_the_error_is_the_mean_of_the_differences_to_a_power(toy, repository: Re
 
 
 @pytest.mark.parametrize("temperature", [1.0, 10.0, 40.0])
-def test_the_divergence_is_scipys(toy, repository: Repository, temperature: float) -> None:
+def test_the_divergence_is_scipys(toy: Toy, repository: Repository, temperature: float) -> None:
     detector = MagNet(metric="jsd", temperature=temperature, repository=repository)
     detector.fit(toy.classifier, toy.train.x, toy.train.y)
     x = noise(toy.test.x[:30])
@@ -52,7 +55,7 @@ def test_the_divergence_is_scipys(toy, repository: Repository, temperature: floa
 
 
 @pytest.mark.parametrize("metric", ["re", "jsd"])
-def test_noise_is_told_from_clean_samples(toy, repository: Repository, metric: Any) -> None:
+def test_noise_is_told_from_clean_samples(toy: Toy, repository: Repository, metric: Any) -> None:
     detector = MagNet(metric=metric, repository=repository).fit(toy.classifier, toy.train.x, toy.train.y)
     detector.calibrate(toy.calibration.x, 0.1)
     if metric == "re":
@@ -62,7 +65,7 @@ def test_noise_is_told_from_clean_samples(toy, repository: Repository, metric: A
 
 
 @pytest.mark.parametrize("drop_rate", [0.05, 0.29])
-def test_the_papers_rule_rejects_that_share_of_what_training_held_out(toy, drop_rate: float) -> None:
+def test_the_papers_rule_rejects_that_share_of_what_training_held_out(toy: Toy, drop_rate: float) -> None:
     detector = MagNet(threshold="drop-rate", drop_rate=drop_rate, epochs=3)
     detector.fit(toy.classifier, toy.train.x, toy.train.y)
     _, held_out = hold_out(len(toy.train.x), 0)
@@ -71,7 +74,9 @@ def test_the_papers_rule_rejects_that_share_of_what_training_held_out(toy, drop_
     assert detector.own_rule and detector.false_alarm_rate_ == drop_rate
 
 
-def test_a_drop_rate_that_drops_nobody_is_refused_with_the_smallest_that_would(toy, repository: Repository) -> None:
+def test_a_drop_rate_that_drops_nobody_is_refused_with_the_smallest_that_would(
+    toy: Toy, repository: Repository
+) -> None:
     detector = MagNet(threshold="drop-rate", drop_rate=1e-6, repository=repository)
     with pytest.raises(CalibrationError, match="the smallest rate they carry is"):
         detector.fit(toy.classifier, toy.train.x, toy.train.y)
@@ -93,14 +98,14 @@ def test_an_option_that_makes_no_sense_is_named(options: dict[str, Any], words: 
         MagNet(**options)
 
 
-def test_a_member_that_is_not_there_is_named(toy, repository: Repository) -> None:
+def test_a_member_that_is_not_there_is_named(toy: Toy, repository: Repository) -> None:
     with pytest.raises(OptionError, match="holds autoencoders 0 to 1"):
         MagNet(member=2, repository=repository)
     with pytest.raises(OptionError, match="There are autoencoders 0 to 9"):
         MagNet(member=12).fit(toy.classifier, toy.train.x, toy.train.y)
 
 
-def test_the_reformer_answers_with_its_members_reconstruction(toy, repository: Repository) -> None:
+def test_the_reformer_answers_with_its_members_reconstruction(toy: Toy, repository: Repository) -> None:
     reformer = Reformer(member=repository.names[1], repository=repository)
     reformer.fit(toy.classifier, toy.train.x, toy.train.y)
     x = toy.test.x[:20].clone().requires_grad_()
@@ -113,7 +118,7 @@ def test_the_reformer_answers_with_its_members_reconstruction(toy, repository: R
     assert float(right.float().mean()) > 0.8
 
 
-def test_a_reformer_that_is_not_fitted_says_so(toy) -> None:
+def test_a_reformer_that_is_not_fitted_says_so(toy: Toy) -> None:
     with pytest.raises(CalibrationError, match="fit"):
         Reformer().purify(toy.test.x)
 
@@ -121,7 +126,7 @@ def test_a_reformer_that_is_not_fitted_says_so(toy) -> None:
 @pytest.mark.parametrize("threshold", ["conformal", "drop-rate"])
 @pytest.mark.parametrize("metric", ["re", "jsd"])
 def test_saved_and_loaded_it_says_the_same(
-    toy, repository: Repository, tmp_path: Path, metric: Any, threshold: Any
+    toy: Toy, repository: Repository, tmp_path: Path, metric: Any, threshold: Any
 ) -> None:
     detector = MagNet(metric=metric, repository=repository, threshold=threshold, drop_rate=0.1)
     with torch.random.fork_rng():

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 import torch
 from sklearn.covariance import EmpiricalCovariance
-from torch import nn
+from torch import Tensor, nn
 
 from salus.classifier import Classifier
 from salus.detectors import Mahalanobis
 from salus.errors import OptionError
+
+if TYPE_CHECKING:
+    from conftest import Toy
 
 
 def of_states(width: int, classes: int = 2) -> Classifier:
@@ -18,13 +23,13 @@ def of_states(width: int, classes: int = 2) -> Classifier:
     return Classifier(nn.Linear(width, classes), tuple("abcdef"[:classes]), shape=(width,), name="linear")
 
 
-def hidden(toy, x: torch.Tensor, layer: str) -> torch.Tensor:
+def hidden(toy: Toy, x: Tensor, layer: str) -> Tensor:
     return toy.classifier.states(x, (layer,)).hidden[layer].detach()
 
 
 @pytest.mark.parametrize("layer", ["penultimate", "logits", "2"])
-def test_distances_are_scikit_learns_with_one_covariance_for_all_classes(toy, layer: str) -> None:
-    detector = Mahalanobis(layers=layer, max_samples=10_000).fit(toy.classifier, toy.train.x, toy.train.y)
+def test_distances_are_scikit_learns_with_one_covariance_for_all_classes(toy: Toy, layer: str) -> None:
+    detector = Mahalanobis(layers=(layer,), max_samples=10_000).fit(toy.classifier, toy.train.x, toy.train.y)
     train, test = (hidden(toy, x, layer).double() for x in (toy.train.x, toy.test.x))
     means = torch.stack([train[toy.train.y == k].mean(0) for k in range(3)])
     peer = EmpiricalCovariance(assume_centered=True).fit((train - means[toy.train.y]).numpy())
@@ -33,13 +38,16 @@ def test_distances_are_scikit_learns_with_one_covariance_for_all_classes(toy, la
     torch.testing.assert_close(got.double(), torch.from_numpy(expected), rtol=1e-2, atol=1e-2)
 
 
-def test_the_score_is_the_distance_to_the_nearest_mean_standardised_and_summed_over_layers(toy) -> None:
-    detector = Mahalanobis(layers="penultimate+0").fit(toy.classifier, toy.train.x, toy.train.y)
+def test_the_score_is_the_distance_to_the_nearest_mean_standardised_and_summed_over_layers(toy: Toy) -> None:
+    detector = Mahalanobis(layers=("penultimate", "0")).fit(toy.classifier, toy.train.x, toy.train.y)
+
+    def nearest(x: Tensor, layer: str) -> Tensor:
+        return detector.distances(layer, hidden(toy, x, layer)).amin(1)
+
     total = torch.zeros(300)
     for layer in detector.layers:
-        nearest = lambda x, layer=layer: detector.distances(layer, hidden(toy, x, layer)).amin(1)  # noqa: E731
-        on_train = nearest(toy.train.x)
-        total += (nearest(toy.test.x) - on_train.mean()) / on_train.std(correction=0)
+        on_train = nearest(toy.train.x, layer)
+        total += (nearest(toy.test.x, layer) - on_train.mean()) / on_train.std(correction=0)
     torch.testing.assert_close(detector.score(toy.test.x).detach(), total, rtol=1e-3, atol=1e-3)
 
 

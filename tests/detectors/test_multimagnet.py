@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -17,6 +19,7 @@ from salus.classifier import Classifier
 from salus.data import load
 from salus.detectors import MultiMagNet, build_detector
 from salus.detectors.divergence import jensen_shannon, log_probabilities, reconstruction_error
+from salus.detectors.reconstruction import Metric
 from salus.errors import CalibrationError, ModelError, OptionError
 from salus.generative import Member, Repository
 from salus.generative.member_draws import MemberDraws
@@ -25,6 +28,9 @@ from salus.metrics import auc
 from salus.models import build_model
 from salus.models.autoencoders import IMAGES, TABLES, AutoencoderSpec, build_autoencoder
 from salus.purifiers import MultiMagNetReformer, build_purifier
+
+if TYPE_CHECKING:
+    from conftest import Toy
 
 
 def repository_of(x: Tensor, specs: tuple[AutoencoderSpec, ...], steps: int, size: int) -> Repository:
@@ -59,19 +65,19 @@ class Counted(Repository):
 
 
 @pytest.fixture(scope="module")
-def repository(toy) -> Repository:
+def repository(toy: Toy) -> Repository:
     return repository_of(toy.train.x, TABLES[:7], 100, 32)
 
 
 @pytest.fixture(scope="module")
-def odd(toy) -> Tensor:
+def odd(toy: Toy) -> Tensor:
     """Inputs of which some are clean, some somewhat off, some absurd."""
     generator = torch.Generator().manual_seed(5)
     shift = torch.linspace(0, 0.5, 150)[:, None] * torch.randn(150, 8, generator=generator)
     return (toy.test.x[:150] + shift).clamp(0, 1)
 
 
-def fitted(toy, repository: Repository, rate: float = 0.1, **options: object) -> MultiMagNet:
+def fitted(toy: Toy, repository: Repository, rate: float = 0.1, **options: object) -> MultiMagNet:
     options = {"n": 3, "draw_seed": 1, "repository": repository, **options}
     detector = MultiMagNet(**options).fit(toy.classifier, toy.train.x, toy.train.y)  # type: ignore[arg-type]
     return detector if detector.own_rule else detector.calibrate(toy.calibration.x, rate)
@@ -96,7 +102,9 @@ def votes_against(detector: MultiMagNet, x: Tensor, ensembles: Tensor) -> Tensor
         if c.metric == "re":
             rows.append(reconstruction_error(x, made))
         else:
-            both = (log_probabilities(part, c.temperature) for part in (logits, detector.classifier(made).detach()))
+            both = (
+                log_probabilities(part, c.temperature or 1) for part in (logits, detector.classifier(made).detach())
+            )
             rows.append(jensen_shannon(*both))
     rejected = torch.zeros(len(x), len(ensembles), dtype=torch.bool)
     for column, ensemble in enumerate(ensembles.tolist()):
@@ -106,6 +114,7 @@ def votes_against(detector: MultiMagNet, x: Tensor, ensembles: Tensor) -> Tensor
                 own = detector.tensors()["thresholds"]
                 against += rows[i] > (own[i] if c.approach == "MTA" else own[ensemble].min())
             else:
+                assert detector._members is not None and detector.reference_ is not None
                 u = detector._members.suspicion(rows[i], torch.full((len(x),), i))
                 against += detector.reference_.suspicion(u, logits.argmax(1)) > detector.threshold_
         rejected[:, column] = against > len(ensemble) / 2
@@ -163,7 +172,9 @@ def test_one_draw_can_serve_a_hundred_inputs_across_batches(seed: int | None) ->
 
 
 @pytest.mark.parametrize("options", RULES)
-def test_the_vote_is_the_majority_of_the_members_drawn(toy, repository, odd, options) -> None:
+def test_the_vote_is_the_majority_of_the_members_drawn(
+    toy: Toy, repository: Repository, odd: Tensor, options: dict[str, Any]
+) -> None:
     detector = fitted(toy, repository, **options)
     drawn = detector.draws(odd, 7, 3)
     each = votes_against(detector, odd, drawn).diagonal()
@@ -173,7 +184,7 @@ def test_the_vote_is_the_majority_of_the_members_drawn(toy, repository, odd, opt
 
 @pytest.mark.parametrize("options", RULES)
 def test_the_probability_of_acceptance_is_exact_and_agrees_with_drawing_many_times(
-    toy, repository, odd, options
+    toy: Toy, repository: Repository, odd: Tensor, options: dict[str, Any]
 ) -> None:
     detector = fitted(toy, repository, **options)
     states = toy.classifier.states(odd, ())
@@ -189,7 +200,9 @@ def test_the_probability_of_acceptance_is_exact_and_agrees_with_drawing_many_tim
 
 
 @pytest.mark.parametrize("options", RULES)
-def test_an_attacker_sees_what_holds_whatever_is_drawn(toy, repository, odd, options) -> None:
+def test_an_attacker_sees_what_holds_whatever_is_drawn(
+    toy: Toy, repository: Repository, odd: Tensor, options: dict[str, Any]
+) -> None:
     detector = fitted(toy, repository, **options)
     states = toy.classifier.states(odd, ())
     acceptance = detector.class_acceptance(states).detach()
@@ -201,7 +214,9 @@ def test_an_attacker_sees_what_holds_whatever_is_drawn(toy, repository, odd, opt
 
 
 @pytest.mark.parametrize("options", RULES)
-def test_going_up_the_gradient_brings_certain_acceptance_nearer(toy, repository, odd, options) -> None:
+def test_going_up_the_gradient_brings_certain_acceptance_nearer(
+    toy: Toy, repository: Repository, odd: Tensor, options: dict[str, Any]
+) -> None:
     detector = fitted(toy, repository, **options)
     x = odd[60:].clone().requires_grad_()
 
@@ -216,7 +231,7 @@ def test_going_up_the_gradient_brings_certain_acceptance_nearer(toy, repository,
 
 
 @pytest.mark.parametrize("options", RULES)
-def test_with_one_member_it_is_magnet(toy, repository, odd, options) -> None:
+def test_with_one_member_it_is_magnet(toy: Toy, repository: Repository, odd: Tensor, options: dict[str, Any]) -> None:
     detector = fitted(toy, repository, **{**options, "n": 1})
     drawn = detector.draws(odd, 7, 1)[:, 0]
     rejected = detector.detect(odd)
@@ -229,12 +244,13 @@ def test_with_one_member_it_is_magnet(toy, repository, odd, options) -> None:
         assert torch.equal(rejected[drawn == member], expected[drawn == member])
 
 
-def test_only_the_members_drawn_reconstruct_and_each_input_once(toy, repository) -> None:
+def test_only_the_members_drawn_reconstruct_and_each_input_once(toy: Toy, repository: Repository) -> None:
     counted = Counted(repository)
     detector = fitted(toy, counted)
     states = toy.classifier.states(toy.test.x, ())
     drawn = detector.draws(toy.test.x, 7, 3)
-    counted.calls.clear(), counted.inputs.clear()
+    counted.calls.clear()
+    counted.inputs.clear()
     detector.suspicion(states)
     assert counted.inputs == Counter(drawn.flatten().tolist())
     assert sum(counted.inputs.values()) == 3 * 300
@@ -247,13 +263,14 @@ def test_only_the_members_drawn_reconstruct_and_each_input_once(toy, repository)
     assert counted.calls == Counter(dict.fromkeys(members, 1))
 
     everyone = fitted(toy, counted, n=7)
-    counted.calls.clear(), counted.inputs.clear()
+    counted.calls.clear()
+    counted.inputs.clear()
     everyone.suspicion(states)
     assert counted.calls == Counter(dict.fromkeys(range(7), 1))
     assert set(counted.inputs.values()) == {300}
 
 
-def test_with_all_members_nothing_is_left_to_chance(toy, repository, odd) -> None:
+def test_with_all_members_nothing_is_left_to_chance(toy: Toy, repository: Repository, odd: Tensor) -> None:
     detector = fitted(toy, repository, n=7, draw_seed=None)
     states = toy.classifier.states(odd, ())
     accepted = detector.class_acceptance(states).gather(1, states.logits.argmax(1, keepdim=True))[:, 0]
@@ -266,24 +283,28 @@ def test_with_all_members_nothing_is_left_to_chance(toy, repository, odd) -> Non
 
 
 @pytest.mark.parametrize("options", RULES)
-def test_with_a_seed_a_verdict_does_not_depend_on_the_other_samples(toy, repository, odd, options) -> None:
+def test_with_a_seed_a_verdict_does_not_depend_on_the_other_samples(
+    toy: Toy, repository: Repository, odd: Tensor, options: dict[str, Any]
+) -> None:
     guard = Guard(toy.classifier, [fitted(toy, repository, **options)])
     together = guard(odd)
     alone = [guard(odd[i : i + 1]) for i in range(60)]
     assert torch.equal(torch.cat([one.answers for one in alone]), together.answers[:60])
-    torch.testing.assert_close(
-        torch.cat([one.suspicion for one in alone]), together.suspicion[:60], rtol=1e-3, atol=1e-4
-    )
+    assert together.suspicion is not None
+    suspicion = torch.cat([one.suspicion for one in alone if one.suspicion is not None])
+    torch.testing.assert_close(suspicion, together.suspicion[:60], rtol=1e-3, atol=1e-4)
 
 
-def test_without_a_seed_verdicts_on_borderline_inputs_differ(toy, repository, odd) -> None:
+def test_without_a_seed_verdicts_on_borderline_inputs_differ(toy: Toy, repository: Repository, odd: Tensor) -> None:
     guard = Guard(toy.classifier, [fitted(toy, repository, draw_seed=None)])
     verdicts = torch.stack([guard(odd).accepted for _ in range(20)])
     assert bool((verdicts.any(0) & ~verdicts.all(0)).any())
 
 
 @pytest.mark.parametrize("draws", ["sample", 1])
-def test_two_in_one_guard_with_the_same_seed_draw_independently(toy, repository, odd, draws) -> None:
+def test_two_in_one_guard_with_the_same_seed_draw_independently(
+    toy: Toy, repository: Repository, odd: Tensor, draws: str | int
+) -> None:
     twins = [fitted(toy, repository, draw_seed=5, draws=draws) for _ in range(2)]
     guard = Guard(toy.classifier, twins)
     x = (odd[:, None] + 1e-4 * torch.rand(150, 40, 8, generator=torch.Generator().manual_seed(0))).flatten(0, 1)
@@ -299,13 +320,13 @@ def test_two_in_one_guard_with_the_same_seed_draw_independently(toy, repository,
 
 @pytest.mark.parametrize("rate", [0.05, 0.2])
 @pytest.mark.parametrize("metric", ["re", "jsd"])
-def test_calibration_keeps_its_rate_on_fresh_inputs(toy, repository, metric: str, rate: float) -> None:
+def test_calibration_keeps_its_rate_on_fresh_inputs(toy: Toy, repository: Repository, metric: str, rate: float) -> None:
     detector = fitted(toy, repository, rate, metric=metric, draw_seed=None)
     rejected = torch.stack([detector.detect(toy.test.x) for _ in range(10)]).float().mean()
     assert float(rejected) == pytest.approx(rate, abs=0.03 + rate / 3)
 
 
-def test_the_papers_rule_says_how_many_clean_inputs_it_rejects(toy, repository) -> None:
+def test_the_papers_rule_says_how_many_clean_inputs_it_rejects(toy: Toy, repository: Repository) -> None:
     strict = fitted(toy, repository, threshold="drop-rate", drop_rate=0.1, approach="minTA", draw_seed=None)
     own = fitted(toy, repository, threshold="drop-rate", drop_rate=0.1, draw_seed=None)
     assert strict.false_alarm_rate_ > own.false_alarm_rate_ > 0.02
@@ -319,27 +340,31 @@ def test_the_papers_rule_says_how_many_clean_inputs_it_rejects(toy, repository) 
 
 
 @pytest.mark.parametrize("options", RULES)
-def test_a_guard_saves_and_loads_it_with_its_reformer(toy, repository, odd, tmp_path: Path, options) -> None:
+def test_a_guard_saves_and_loads_it_with_its_reformer(
+    toy: Toy, repository: Repository, odd: Tensor, tmp_path: Path, options: dict[str, Any]
+) -> None:
     with torch.random.fork_rng():
         classifier = Classifier(
             build_model("mlp", (8,), 3, {}), ("a", "b", "c"), shape=(8,), architecture={"name": "mlp", "options": {}}
         )
-    own = SimpleNamespace(classifier=classifier, train=toy.train, calibration=toy.calibration)
     reformer = MultiMagNetReformer(repository=repository, draw_seed=2).fit(classifier, toy.train.x, toy.train.y)
-    guard = Guard(classifier, [fitted(own, repository, **options)], reformer)
+    guard = Guard(classifier, [fitted(replace(toy, classifier=classifier), repository, **options)], reformer)
     guard.save(tmp_path)
     again = Guard.load(tmp_path)
     assert again.fingerprint() == guard.fingerprint()
     assert again.detectors[0].describe() == guard.detectors[0].describe()
     ours, theirs = guard(odd), again(odd)
     assert torch.equal(ours.answers, theirs.answers)
+    assert ours.suspicion is not None and theirs.suspicion is not None
     assert torch.equal(ours.suspicion, theirs.suspicion)
     assert torch.equal(ours.probabilities, theirs.probabilities)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 @pytest.mark.parametrize("options", RULES)
-def test_an_input_that_is_no_number_is_never_accepted(toy, repository, options, value: float) -> None:
+def test_an_input_that_is_no_number_is_never_accepted(
+    toy: Toy, repository: Repository, options: dict[str, Any], value: float
+) -> None:
     x = toy.test.x[:4].clone()
     x[2, 3] = value
     detector = fitted(toy, repository, **options)
@@ -347,7 +372,7 @@ def test_an_input_that_is_no_number_is_never_accepted(toy, repository, options, 
     assert float(detector.acceptance_probability(toy.classifier.states(x, ()))[2]) == 0
 
 
-def test_the_reformer_rebuilds_each_input_by_one_random_member(toy, repository) -> None:
+def test_the_reformer_rebuilds_each_input_by_one_random_member(toy: Toy, repository: Repository) -> None:
     x = toy.test.x
     reformer = MultiMagNetReformer(repository=repository).fit(toy.classifier, toy.train.x, toy.train.y)
     each = torch.stack([repository.reconstruct(i, x) for i in range(7)])  # [m, N, 8]
@@ -365,7 +390,7 @@ def test_the_reformer_rebuilds_each_input_by_one_random_member(toy, repository) 
     torch.testing.assert_close(seeded.purify(x)[:9], seeded.purify(x[:9]))
 
 
-def test_a_random_guard_is_attacked_through_all_of_its_reconstructions(toy, repository) -> None:
+def test_a_random_guard_is_attacked_through_all_of_its_reconstructions(toy: Toy, repository: Repository) -> None:
     reformer = MultiMagNetReformer(repository=repository).fit(toy.classifier, toy.train.x, toy.train.y)
     guard = Guard(toy.classifier, [fitted(toy, repository)], reformer)
     x = toy.test.x[:20].clone().requires_grad_()
@@ -399,18 +424,18 @@ def test_options_that_make_no_sense_are_refused(options: dict[str, object], word
         build_detector("multimagnet", options)
 
 
-def test_more_members_than_there_are_cannot_be_drawn(toy, repository) -> None:
+def test_more_members_than_there_are_cannot_be_drawn(toy: Toy, repository: Repository) -> None:
     with pytest.raises(OptionError, match="n = 9 of 7"):
         fitted(toy, repository, n=9)
 
 
-def test_autoencoders_for_other_samples_are_refused(toy) -> None:
+def test_autoencoders_for_other_samples_are_refused(toy: Toy) -> None:
     other = repository_of(torch.rand(20, 5), TABLES[:3], 1, 4)
     with pytest.raises(ModelError, match=r"shape \[5\]"):
         fitted(toy, other)
 
 
-def test_it_says_that_it_is_not_fitted_or_not_calibrated(toy, repository) -> None:
+def test_it_says_that_it_is_not_fitted_or_not_calibrated(toy: Toy, repository: Repository) -> None:
     states = toy.classifier.states(toy.test.x, ())
     with pytest.raises(CalibrationError, match="not fitted"):
         MultiMagNet().class_scores(states)
@@ -445,7 +470,7 @@ def digits() -> SimpleNamespace:
 
 
 @pytest.mark.parametrize("metric", ["re", "jsd"])
-def test_on_digits_it_catches_what_fools_the_classifier(digits, metric: str) -> None:
+def test_on_digits_it_catches_what_fools_the_classifier(digits: SimpleNamespace, metric: Metric) -> None:
     classifier, splits = digits.classifier, digits.splits
     detector = MultiMagNet(n=3, metric=metric, temperature=5, repository=digits.repository, draw_seed=0)
     detector.fit(classifier, splits.train.x, splits.train.y).calibrate(splits.calibration.x, 0.05)

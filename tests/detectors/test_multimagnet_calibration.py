@@ -7,17 +7,28 @@ import json
 from dataclasses import asdict, replace
 from itertools import combinations
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from salus.detectors import MultiMagNet
-from salus.detectors.multimagnet_calibration import blends, choose_by_accuracy, choose_on_clean, measure, score
-from salus.detectors.multimagnet_grid import Calibration, Combination, Grid, Outcome, literal_eq9
+from salus.detectors.multimagnet_calibration import (
+    Measured,
+    blends,
+    choose_by_accuracy,
+    choose_on_clean,
+    measure,
+    score,
+)
+from salus.detectors.multimagnet_grid import Calibration, Combination, DetectionShares, Grid, literal_eq9
 from salus.errors import BundleError, CalibrationError, OptionError
 from salus.generative import Member, Repository
 from salus.models.autoencoders import TABLES
+
+if TYPE_CHECKING:
+    from conftest import Toy
 
 GRID = Grid(sizes=(1, 3, 5), temperatures=(1.0, 10.0), drop_rates=(0.02, 0.1))
 
@@ -46,7 +57,7 @@ class Counted(Repository):
 
 
 @pytest.fixture(scope="module")
-def repository(toy) -> Counted:
+def repository(toy: Toy) -> Counted:
     members = [Member(TABLES[i], Through(toy.train.x, 1 + i % 3, i), 0.0) for i in range(6)]
     counted = Counted(members, shape=(8,))
     counted.inputs = [0] * 6
@@ -54,32 +65,34 @@ def repository(toy) -> Counted:
 
 
 @pytest.fixture(scope="module")
-def attacked(toy) -> Tensor:
+def attacked(toy: Toy) -> Tensor:
     """Validation inputs shifted at random: enough for counting."""
     rng = torch.Generator().manual_seed(1)
     return (toy.calibration.x[:200] + 0.1 * torch.randn(200, 8, generator=rng)).clamp(0, 1)
 
 
 @pytest.fixture(scope="module")
-def clean(toy) -> Tensor:
+def clean(toy: Toy) -> Tensor:
     return toy.calibration.x[:250]
 
 
 @pytest.fixture(scope="module")
-def measured(toy, repository, clean, attacked):
-    return tuple(measure(toy.classifier, repository, x, GRID.measures, batch_size=64) for x in (clean, attacked))
+def measured(toy: Toy, repository: Repository, clean: Tensor, attacked: Tensor) -> tuple[Measured, Measured]:
+    one, other = (measure(toy.classifier, repository, x, GRID.measures, batch_size=64) for x in (clean, attacked))
+    return one, other
 
 
-def slowly(toy, repository: Repository, clean: Tensor, attacked: Tensor, c: Combination) -> Outcome:
+def slowly(toy: Toy, repository: Repository, clean: Tensor, attacked: Tensor, c: Combination) -> DetectionShares:
     """Follow Section 4.1 step by step, ensemble by ensemble."""
 
     def metric(x: Tensor, i: int) -> Tensor:
         made = repository.reconstruct(i, x)
         if c.metric == "re":
             return (x - made).abs().sum(1)
-        p, q = ((toy.classifier(part).detach().double() / c.temperature).softmax(1) for part in (x, made))
+        p, q = ((toy.classifier(part).detach().double() / (c.temperature or 1)).softmax(1) for part in (x, made))
         m = (p + q) / 2
-        return ((p * (p / m).log()).sum(1) + (q * (q / m).log()).sum(1)) / 2
+        divergence: Tensor = ((p * (p / m).log()).sum(1) + (q * (q / m).log()).sum(1)) / 2
+        return divergence
 
     on_clean, on_attacked = ([metric(x, i) for i in range(len(repository))] for x in (clean, attacked))
     thresholds = [float(sorted(values.tolist(), reverse=True)[int(c.drop_rate * len(clean))]) for values in on_clean]
@@ -88,9 +101,9 @@ def slowly(toy, repository: Repository, clean: Tensor, attacked: Tensor, c: Comb
     for ensemble in ensembles:
         lowest = min(thresholds[i] for i in ensemble)
         for side, values in enumerate((on_clean, on_attacked)):
-            against = sum((values[i] > (lowest if c.approach == "minTA" else thresholds[i])).long() for i in ensemble)
-            rejected[side] += int((against > c.n // 2).sum()) / len(ensembles)
-    return Outcome(
+            each = [values[i] > (lowest if c.approach == "minTA" else thresholds[i]) for i in ensemble]
+            rejected[side] += int((torch.stack(each).sum(0) > c.n // 2).sum()) / len(ensembles)
+    return DetectionShares(
         accepted_clean=len(clean) - rejected[0],
         rejected_clean=rejected[0],
         accepted_adversarial=len(attacked) - rejected[1],
@@ -98,7 +111,9 @@ def slowly(toy, repository: Repository, clean: Tensor, attacked: Tensor, c: Comb
     )
 
 
-def test_the_grid_is_what_a_slow_count_of_all_ensembles_gives(toy, repository, clean, attacked, measured) -> None:
+def test_the_grid_is_what_a_slow_count_of_all_ensembles_gives(
+    toy: Toy, repository: Repository, clean: Tensor, attacked: Tensor, measured: tuple[Measured, Measured]
+) -> None:
     rows = score(*measured, GRID)
     assert len(rows) == 3 * 2 * 5  # measures, drop rates, MTA at three sizes and minTA at two
     for row in rows:
@@ -107,22 +122,26 @@ def test_the_grid_is_what_a_slow_count_of_all_ensembles_gives(toy, repository, c
     assert len({row.outcome for row in rows}) > 20
 
 
-def test_each_member_sees_each_input_once_for_the_whole_grid(toy, repository, clean, attacked) -> None:
+def test_each_member_sees_each_input_once_for_the_whole_grid(
+    toy: Toy, repository: Counted, clean: Tensor, attacked: Tensor
+) -> None:
     repository.inputs = [0] * 6
     grid = Grid(sizes=(1, 3, 5), drop_rates=(0.01, 0.05, 0.1))
-    sides = [measure(toy.classifier, repository, x, grid.measures) for x in (clean, attacked)]
-    score(*sides, grid)
+    one, other = (measure(toy.classifier, repository, x, grid.measures) for x in (clean, attacked))
+    score(one, other, grid)
     assert repository.inputs == [450] * 6
 
 
-def test_what_is_measured_does_not_depend_on_the_batches(toy, repository, clean, measured) -> None:
+def test_what_is_measured_does_not_depend_on_the_batches(
+    toy: Toy, repository: Repository, clean: Tensor, measured: tuple[Measured, Measured]
+) -> None:
     again = measure(toy.classifier, repository, clean, GRID.measures, batch_size=1000)
     for key, values in measured[0].values.items():
         assert values.shape == (250, 6)
         torch.testing.assert_close(again.values[key], values, rtol=1e-4, atol=1e-7)
 
 
-def test_the_papers_choice_has_the_highest_accuracy(measured) -> None:
+def test_the_papers_choice_has_the_highest_accuracy(measured: tuple[Measured, Measured]) -> None:
     chosen = choose_by_accuracy(*measured, GRID, attack="noise")
     rows = score(*measured, GRID)
     assert chosen.grid == tuple(rows)
@@ -131,7 +150,9 @@ def test_the_papers_choice_has_the_highest_accuracy(measured) -> None:
     assert set(chosen.thresholds) == set(measured[0].members)
 
 
-def test_the_choice_on_clean_data_keeps_the_rate_and_looks_at_no_attack(toy, repository, clean, measured) -> None:
+def test_the_choice_on_clean_data_keeps_the_rate_and_looks_at_no_attack(
+    toy: Toy, repository: Repository, clean: Tensor, measured: tuple[Measured, Measured]
+) -> None:
     labels = toy.classifier.predict(clean).argmax(1)
     blended = measure(toy.classifier, repository, blends(clean, labels), GRID.measures)
     chosen = choose_on_clean(measured[0], blended, GRID, false_alarm_rate=0.06)
@@ -167,7 +188,7 @@ def test_blends_mix_inputs_of_different_classes_and_leave_random_state_alone() -
 
 def test_the_tables_reading_and_the_letter_of_eq_9_swap_ppv_and_npv() -> None:
     # About MultiMagNet's row under CW in Table 2: PPV 46%, NPV 75%, of 2,000 and 2,000 images.
-    outcome = Outcome(
+    outcome = DetectionShares(
         accepted_clean=920, rejected_clean=1080, accepted_adversarial=495, rejected_adversarial=1505
     )  # fmt: skip
     assert (outcome.accuracy, outcome.ppv, outcome.npv) == pytest.approx((0.6063, 0.46, 0.7525), abs=1e-3)
@@ -175,11 +196,11 @@ def test_the_tables_reading_and_the_letter_of_eq_9_swap_ppv_and_npv() -> None:
 
 
 @pytest.fixture
-def calibration(measured) -> Calibration:
+def calibration(measured: tuple[Measured, Measured]) -> Calibration:
     return choose_by_accuracy(*measured, GRID, attack="noise")
 
 
-def test_the_file_is_readable_and_gives_back_what_was_found(calibration, tmp_path: Path) -> None:
+def test_the_file_is_readable_and_gives_back_what_was_found(calibration: Calibration, tmp_path: Path) -> None:
     calibration.save(tmp_path / "best.json")
     assert Calibration.load(tmp_path / "best.json") == calibration
     content = json.loads((tmp_path / "best.json").read_text())
@@ -189,7 +210,15 @@ def test_the_file_is_readable_and_gives_back_what_was_found(calibration, tmp_pat
 
 
 @pytest.mark.parametrize("choice", [0, 17, 29])
-def test_a_detector_takes_it_over(toy, repository, clean, attacked, calibration, tmp_path: Path, choice: int) -> None:
+def test_a_detector_takes_it_over(
+    toy: Toy,
+    repository: Repository,
+    clean: Tensor,
+    attacked: Tensor,
+    calibration: Calibration,
+    tmp_path: Path,
+    choice: int,
+) -> None:
     scored = calibration.grid[choice]
     c = scored.combination
     own = MultiMagNet(
@@ -208,13 +237,15 @@ def test_a_detector_takes_it_over(toy, repository, clean, attacked, calibration,
         assert float(got.sum()) == pytest.approx(accepted, abs=0.35)
 
 
-def test_options_that_contradict_the_calibration_are_refused(calibration) -> None:
+def test_options_that_contradict_the_calibration_are_refused(calibration: Calibration) -> None:
     other = {1: 3, 3: 5, 5: 1}[calibration.best.combination.n]
     with pytest.raises(OptionError, match="leave out n, metric"):
         MultiMagNet(calibration=calibration, n=other, drop_rate=0.3)
 
 
-def test_the_calibration_of_other_autoencoders_is_refused(toy, repository, calibration) -> None:
+def test_the_calibration_of_other_autoencoders_is_refused(
+    toy: Toy, repository: Repository, calibration: Calibration
+) -> None:
     fewer = Repository(repository.members[:5], shape=(8,))
     with pytest.raises(CalibrationError, match="calibrate these"):
         MultiMagNet(calibration=calibration, repository=fewer).fit(toy.classifier, toy.train.x, toy.train.y)
@@ -227,7 +258,7 @@ def test_the_calibration_of_other_autoencoders_is_refused(toy, repository, calib
 
 
 @pytest.mark.parametrize("harm", ["missing", "truncated", "other", "threshold", "option", "grid", "list"])
-def test_a_harmed_file_gives_one_sentence(calibration, tmp_path: Path, harm: str) -> None:
+def test_a_harmed_file_gives_one_sentence(calibration: Calibration, tmp_path: Path, harm: str) -> None:
     path = tmp_path / "best.json"
     calibration.save(path)
     content = json.loads(path.read_text())
@@ -263,12 +294,14 @@ def test_a_harmed_file_gives_one_sentence(calibration, tmp_path: Path, harm: str
         ({"approaches": ("RE",)}, "'MTA' or 'minTA'"),
     ],
 )
-def test_a_grid_that_makes_no_sense_is_refused(options: dict[str, tuple[object, ...]], word: str) -> None:
+def test_a_grid_that_makes_no_sense_is_refused(options: dict[str, Any], word: str) -> None:
     with pytest.raises(OptionError, match=word):
         Grid(**options)
 
 
-def test_more_members_than_there_are_and_no_inputs_are_refused(toy, repository, measured) -> None:
+def test_more_members_than_there_are_and_no_inputs_are_refused(
+    toy: Toy, repository: Repository, measured: tuple[Measured, Measured]
+) -> None:
     with pytest.raises(CalibrationError, match="n = 9 of 6"):
         score(*measured, replace(GRID, sizes=(3, 9)))
     with pytest.raises(CalibrationError, match="needs inputs"):

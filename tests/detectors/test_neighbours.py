@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 import torch
@@ -12,22 +14,26 @@ from salus.detectors import KDE, LID, DeepKNN
 from salus.detectors.neighbours import ReferenceDetector
 from salus.errors import OptionError
 
+if TYPE_CHECKING:
+    from conftest import Toy
+
 LAYER = "penultimate"
 
 
-def states(toy, x: Tensor) -> np.ndarray:
+def states(toy: Toy, x: Tensor) -> np.ndarray:
     return toy.classifier.states(x, (LAYER,)).hidden[LAYER].detach().double().numpy()
 
 
-def raw(detector: ReferenceDetector, toy, x: Tensor) -> Tensor:
+def raw(detector: ReferenceDetector, toy: Toy, x: Tensor) -> Tensor:
     """Undo the standardisation."""
     mean, deviation = detector.learnt_[f"{LAYER}|scale"]
     scores = detector.class_scores(toy.classifier.states(x, (LAYER,))).detach()
-    return (scores * deviation + mean).double()
+    unscaled: Tensor = scores * deviation + mean
+    return unscaled.double()
 
 
 @pytest.mark.parametrize("neighbours", [1, 7])
-def test_deep_knn_is_scikit_learns_distance_to_the_kth_neighbour_of_each_class(toy, neighbours: int) -> None:
+def test_deep_knn_is_scikit_learns_distance_to_the_kth_neighbour_of_each_class(toy: Toy, neighbours: int) -> None:
     detector = DeepKNN(neighbours=neighbours).fit(toy.classifier, toy.train.x, toy.train.y)
     train, test = states(toy, toy.train.x), states(toy, toy.test.x)
     for label in range(3):
@@ -36,7 +42,7 @@ def test_deep_knn_is_scikit_learns_distance_to_the_kth_neighbour_of_each_class(t
         torch.testing.assert_close(raw(detector, toy, toy.test.x)[:, label], expected, rtol=1e-3, atol=1e-3)
 
 
-def test_kept_states_are_measured_against_the_others_of_their_class(toy) -> None:
+def test_kept_states_are_measured_against_the_others_of_their_class(toy: Toy) -> None:
     detector = DeepKNN(neighbours=3).fit(toy.classifier, toy.train.x, toy.train.y)
     train, y = states(toy, toy.train.x), toy.train.y.numpy()
     own = np.concatenate(
@@ -47,7 +53,7 @@ def test_kept_states_are_measured_against_the_others_of_their_class(toy) -> None
     assert float(deviation) == pytest.approx(own.std(), rel=1e-3)
 
 
-def test_lid_is_the_maximum_likelihood_estimate_over_the_nearest_distances(toy) -> None:
+def test_lid_is_the_maximum_likelihood_estimate_over_the_nearest_distances(toy: Toy) -> None:
     detector = LID(neighbours=10).fit(toy.classifier, toy.train.x, toy.train.y)
     distances = NearestNeighbors(n_neighbors=10).fit(states(toy, toy.train.x)).kneighbors(states(toy, toy.test.x))[0]
     expected = -1 / np.log(distances / distances[:, -1:]).mean(1)
@@ -56,7 +62,7 @@ def test_lid_is_the_maximum_likelihood_estimate_over_the_nearest_distances(toy) 
 
 
 @pytest.mark.parametrize("dimensions", [2, 6])
-def test_lid_finds_the_dimension_of_a_flat_sheet(toy, dimensions: int) -> None:
+def test_lid_finds_the_dimension_of_a_flat_sheet(toy: Toy, dimensions: int) -> None:
     generator = torch.Generator().manual_seed(0)
     flat = torch.zeros(3000, 8)
     flat[:, :dimensions] = torch.rand(3000, dimensions, generator=generator)
@@ -67,7 +73,7 @@ def test_lid_finds_the_dimension_of_a_flat_sheet(toy, dimensions: int) -> None:
     assert float(scores.mean()) == pytest.approx(dimensions, rel=0.15)
 
 
-def test_kde_is_scikit_learns_kernel_density_of_each_class(toy) -> None:
+def test_kde_is_scikit_learns_kernel_density_of_each_class(toy: Toy) -> None:
     detector = KDE().fit(toy.classifier, toy.train.x, toy.train.y)
     train, test = states(toy, toy.train.x), states(toy, toy.test.x)
     scores = raw(detector, toy, toy.test.x)
@@ -78,7 +84,7 @@ def test_kde_is_scikit_learns_kernel_density_of_each_class(toy) -> None:
         torch.testing.assert_close(-scores[:, label], expected, rtol=1e-3, atol=1e-2)
 
 
-def test_kdes_bandwidth_makes_states_likeliest_that_were_held_out(toy) -> None:
+def test_kdes_bandwidth_makes_states_likeliest_that_were_held_out(toy: Toy) -> None:
     detector = KDE(max_samples=60).fit(toy.classifier, toy.train.x, toy.train.y)
     own = detector.of_class(LAYER)[1].double().numpy()
     chosen = float(detector.learnt_[f"{LAYER}|bandwidths"][1])
@@ -92,7 +98,7 @@ def test_kdes_bandwidth_makes_states_likeliest_that_were_held_out(toy) -> None:
     assert best >= held_out(chosen / 2**0.25) - 1e-6
 
 
-def test_kde_stays_finite_where_a_class_repeats_one_state(toy) -> None:
+def test_kde_stays_finite_where_a_class_repeats_one_state(toy: Toy) -> None:
     x, y = toy.train.x.clone(), toy.train.y
     x[y == 0] = x[y == 0][:1]
     detector = KDE().fit(toy.classifier, x, y)
@@ -100,14 +106,14 @@ def test_kde_stays_finite_where_a_class_repeats_one_state(toy) -> None:
     assert bool(scores.isfinite().all())
 
 
-def test_no_more_than_max_samples_of_each_class_are_kept(toy) -> None:
+def test_no_more_than_max_samples_of_each_class_are_kept(toy: Toy) -> None:
     detector = DeepKNN(max_samples=50).fit(toy.classifier, toy.train.x, toy.train.y)
     assert detector.counts == [50, 50, 50]
     assert detector.learnt_[f"{LAYER}|states"].shape == (150, 16)
 
 
 @pytest.mark.parametrize("cls", [DeepKNN, LID, KDE])
-def test_a_training_sample_itself_gets_a_score_and_a_gradient(toy, cls: type) -> None:
+def test_a_training_sample_itself_gets_a_score_and_a_gradient(toy: Toy, cls: type) -> None:
     detector = cls().fit(toy.classifier, toy.train.x, toy.train.y)
     x = toy.train.x[:20].clone().requires_grad_()
     (gradient,) = torch.autograd.grad(detector.score(x).sum(), x)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -16,26 +17,29 @@ from salus.errors import CalibrationError, OptionError
 from salus.guard import Guard
 from salus.threats import adaptive
 
+if TYPE_CHECKING:
+    from conftest import Toy
+
 ATTACK = "bim:eps=0.2,steps=5"
 
 
 @pytest.fixture(scope="module")
-def safetynet(toy) -> SafetyNet:
+def safetynet(toy: Toy) -> SafetyNet:
     return SafetyNet(attack=ATTACK, max_samples=100).fit(toy.classifier, toy.train.x, toy.train.y)
 
 
-def states(toy, x: torch.Tensor, layer: str = "penultimate") -> torch.Tensor:
+def states(toy: Toy, x: torch.Tensor, layer: str = "penultimate") -> torch.Tensor:
     return toy.classifier.states(x, (layer,)).hidden[layer].detach()
 
 
-def pairs(toy) -> tuple[torch.Tensor, torch.Tensor]:
+def pairs(toy: Toy) -> tuple[torch.Tensor, torch.Tensor]:
     """What the fixture was trained on."""
     detector = SafetyNet(attack=ATTACK, max_samples=100)
     detector.classifier_ = toy.classifier
     return detector.pairs(toy.classifier, toy.train.x, toy.train.y)
 
 
-def test_pairs_are_clean_samples_that_were_right_and_their_copies_that_fool(toy) -> None:
+def test_pairs_are_clean_samples_that_were_right_and_their_copies_that_fool(toy: Toy) -> None:
     clean, attacked = pairs(toy)
     assert clean.shape == attacked.shape and len(clean) >= 100
     assert float((attacked - clean).abs().max()) <= 0.2 + 1e-6
@@ -48,7 +52,7 @@ def test_pairs_are_clean_samples_that_were_right_and_their_copies_that_fool(toy)
     torch.testing.assert_close(attacked, again)
 
 
-def test_codes_count_the_quantiles_that_a_state_exceeds(toy, safetynet: SafetyNet) -> None:
+def test_codes_count_the_quantiles_that_a_state_exceeds(toy: Toy, safetynet: SafetyNet) -> None:
     clean, _ = pairs(toy)
     cuts = np.quantile(states(toy, clean).numpy(), [0.25, 0.5, 0.75], axis=0)
     h = states(toy, toy.test.x).numpy()
@@ -58,9 +62,12 @@ def test_codes_count_the_quantiles_that_a_state_exceeds(toy, safetynet: SafetyNe
     assert set(np.unique((got * 3).round(5))) <= {0, 1, 2, 3}
 
 
-def test_the_score_is_scikit_learns_decision_function(toy, safetynet: SafetyNet) -> None:
+def test_the_score_is_scikit_learns_decision_function(toy: Toy, safetynet: SafetyNet) -> None:
     clean, attacked = pairs(toy)
-    quantised = lambda x: safetynet.codes("penultimate", states(toy, x)).numpy()  # noqa: E731
+
+    def quantised(x: torch.Tensor) -> np.ndarray:
+        return safetynet.codes("penultimate", states(toy, x)).numpy()
+
     target = np.repeat([0, 1], len(clean))
     note = safetynet.notes_[-1]
     cost = float(note.split(", C ")[1].split(",")[0])
@@ -72,18 +79,19 @@ def test_the_score_is_scikit_learns_decision_function(toy, safetynet: SafetyNet)
     assert f"{len(peer.support_)} support vectors" in note
 
 
-def test_of_several_layers_the_decision_functions_add_up(toy) -> None:
-    fit = lambda layers: SafetyNet(attack=ATTACK, layers=layers, max_samples=60).fit(  # noqa: E731
-        toy.classifier, toy.train.x, toy.train.y
-    )
-    together, one, other = fit("penultimate+1"), fit("penultimate"), fit("1")
+def test_of_several_layers_the_decision_functions_add_up(toy: Toy) -> None:
+    def fit(*layers: str) -> SafetyNet:
+        detector = SafetyNet(attack=ATTACK, layers=layers, max_samples=60)
+        return detector.fit(toy.classifier, toy.train.x, toy.train.y)
+
+    together, one, other = fit("penultimate", "1"), fit("penultimate"), fit("1")
     total = one.score(toy.test.x) + other.score(toy.test.x)
     torch.testing.assert_close(together.score(toy.test.x), total, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("cls", [SafetyNet, Subnetwork])
 @pytest.mark.parametrize("trained_on", ["fgsm:eps=0.2", "pgd:eps=0.2+steps=5"])
-def test_it_tells_the_attack_it_knows_and_some_that_it_does_not(toy, cls: type, trained_on: str) -> None:
+def test_it_tells_the_attack_it_knows_and_some_that_it_does_not(toy: Toy, cls: type, trained_on: str) -> None:
     detector = cls(attack=trained_on).fit(toy.classifier, toy.train.x, toy.train.y)
     right = toy.classifier.predict(toy.test.x).argmax(1) == toy.test.y
     x, y = toy.test.x[right], toy.test.y[right]
@@ -96,7 +104,7 @@ def test_it_tells_the_attack_it_knows_and_some_that_it_does_not(toy, cls: type, 
 
 
 @pytest.mark.slow
-def test_an_attacker_who_knows_safetynet_gets_past_it(toy) -> None:
+def test_an_attacker_who_knows_safetynet_gets_past_it(toy: Toy) -> None:
     detector = SafetyNet(attack=ATTACK, max_samples=100)
     guard = Guard(toy.classifier, [detector]).fit(toy.train, toy.calibration, 0.1)
     x, y = toy.test.x[:40], toy.test.y[:40]
@@ -106,8 +114,8 @@ def test_an_attacker_who_knows_safetynet_gets_past_it(toy) -> None:
     assert float(knowing.success.float().mean()) > float(((answers >= 0) & (answers != y)).float().mean()) + 0.1
 
 
-def test_the_subnetwork_scores_by_the_network_that_it_trained(toy) -> None:
-    detector = Subnetwork(attack=ATTACK, widths=[12], epochs=8, max_samples=100)
+def test_the_subnetwork_scores_by_the_network_that_it_trained(toy: Toy) -> None:
+    detector = Subnetwork(attack=ATTACK, widths=(12,), epochs=8, max_samples=100)
     detector.fit(toy.classifier, toy.train.x, toy.train.y)
     h = (states(toy, toy.test.x) - detector.learnt_["mean"]) / detector.learnt_["deviation"]
     weight = {name.removeprefix("network|"): value for name, value in detector.learnt_.items()}
@@ -118,7 +126,7 @@ def test_the_subnetwork_scores_by_the_network_that_it_trained(toy) -> None:
 
 
 @pytest.mark.parametrize("cls", [SafetyNet, Subnetwork])
-def test_an_attack_that_fools_nobody_is_nothing_to_learn_from(toy, cls: type) -> None:
+def test_an_attack_that_fools_nobody_is_nothing_to_learn_from(toy: Toy, cls: type) -> None:
     with pytest.raises(CalibrationError, match=r"'fgsm:eps=0.001' fooled the classifier on \d+ of \d+ .* larger eps"):
         cls(attack="fgsm:eps=0.001").fit(toy.classifier, toy.train.x, toy.train.y)
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -105,7 +106,7 @@ def test_killed_after_any_epoch_it_goes_on_to_the_weights_it_would_have_had(
 ) -> None:
     run_epoch, begun = loop._RepositoryTraining._epoch, []
 
-    def counted(*args: object) -> float:
+    def counted(*args: Any) -> float:
         begun.append(args[4])
         if len(begun) > limit:
             raise KilledError
@@ -212,10 +213,10 @@ def test_a_member_that_dies_is_trained_again_more_slowly_and_goes_on_after_a_kil
     assert float(made.reconstruct(0, HELD_OUT.x).std(0).mean()) > 0.5 * float(HELD_OUT.x.std(0).mean())
     finished = loop._RepositoryTraining._epoch
 
-    def killed(*args: object) -> float:
+    def killed(*args: Any) -> float:
         if args[5] != pytest.approx(1.0):
             raise KilledError
-        return finished(*args)  # type: ignore[arg-type]
+        return finished(*args)
 
     with monkeypatch.context() as patch:
         patch.setattr(loop._RepositoryTraining, "_epoch", killed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -47,7 +48,7 @@ def inputs(n: int = 7) -> Tensor:
 
 
 #: Small enough for the descents below to settle: ones that bounce multiply a rounding error by thousands.
-STEADY = {"learning_rate": 1.0}
+STEADY: dict[str, Any] = {"learning_rate": 1.0}
 
 
 def crumpled() -> Generator:
@@ -62,7 +63,7 @@ def crumpled() -> Generator:
 def test_the_descent_finds_the_true_latent_and_the_true_distance() -> None:
     x = inputs()
     projected = OntoRange(generator=plane(), restarts=2, iterations=100).project(x)
-    z, distance = plane().module.nearest(x)
+    z, distance = Plane().nearest(x)
     assert torch.allclose(projected.z, z, atol=1e-4)
     assert torch.allclose(projected.distances, distance[:, None].expand(-1, 2), rtol=1e-5)
     assert torch.equal(projected.x, plane()(projected.z))
@@ -72,7 +73,7 @@ def test_the_gradient_of_the_nearest_sample_is_what_of_it_lies_along_the_range()
     x, slope = inputs().requires_grad_(), torch.randn(7, SIZE, generator=torch.Generator().manual_seed(3))
     onto = OntoRange(generator=plane(), restarts=2, iterations=150)
     (gradient,) = torch.autograd.grad(onto.nearest(x), x, slope)
-    basis = plane().module.basis.detach()
+    basis = Plane().basis.detach()
     assert torch.allclose(gradient, slope @ basis.T @ basis, atol=1e-4)
 
 

@@ -122,6 +122,8 @@ def test_options_that_make_no_sense_are_refused() -> None:
         LowLevel(flip=False, webp=False)
     with pytest.raises(OptionError, match="no option 'qualty'; did you mean 'quality'"):
         build_purifier("low-level", {"qualty": 5})
+    with pytest.raises(OptionError, match="'low-level' has the bounds of the data; leave bounds out"):
+        build_purifier("low-level", {"bounds": (0.0, 2.0)})
 
 
 def test_without_pillow_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -133,10 +133,10 @@ def test_every_cell_of_both_protocols_is_done_and_done_once(records: Path, tmp_p
     page = outcome.page.read_text()
     assert "not run: no time left" not in page and "nan" not in page.split()
 
-    trained = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*.safetensors")}
+    trained = {path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "models").rglob("*.safetensors")}
     again, same = run(tmp_path / "run", records)
     assert (again.computed, again.not_run) == (0, 0) and again.stored >= outcome.computed
-    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*.safetensors")} == trained
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "models").rglob("*.safetensors")} == trained
     assert [same[key] for key in ("cells", "honest", "trainings")] == [
         results[key] for key in ("cells", "honest", "trainings")
     ]

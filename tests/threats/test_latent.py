@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -16,7 +18,10 @@ from salus.purifiers import DefenseGANPurifier
 from salus.threats import GuardObjective, LatentSearch, adaptive, oblivious
 from salus.threats.adaptive import variants_of
 
-QUICK = {"restarts": 1, "iterations": 30, "learning_rate": 2.0}
+if TYPE_CHECKING:
+    from conftest import Toy
+
+QUICK: dict[str, Any] = {"restarts": 1, "iterations": 30, "learning_rate": 2.0}
 
 
 class Plane(nn.Module):
@@ -39,11 +44,11 @@ class Plane(nn.Module):
 
 
 @pytest.fixture(scope="module")
-def plane(toy) -> Plane:
+def plane(toy: Toy) -> Plane:
     return Plane(torch.stack([toy.train.x[toy.train.y == k].mean(0) for k in range(3)]))
 
 
-def guard_of(toy, plane: Plane, kind: str) -> Guard:
+def guard_of(toy: Toy, plane: Plane, kind: str) -> Guard:
     generator = Generator(plane, width=1)  # type: ignore[arg-type]
     detectors = [DefenseGAN(generator=generator, **QUICK)] if "detector" in kind else []
     purifier = DefenseGANPurifier(generator=generator, **QUICK) if "purifier" in kind else None
@@ -53,21 +58,23 @@ def guard_of(toy, plane: Plane, kind: str) -> Guard:
 KINDS = ["detector", "purifier", "detector and purifier"]
 
 
-def wins(toy, guard: Guard, search: LatentSearch, x: Tensor, y: Tensor) -> Tensor:
+def wins(toy: Toy, guard: Guard, search: LatentSearch, x: Tensor, y: Tensor) -> Tensor:
     """Tell whom the search fools by way of any class."""
     objective = GuardObjective(guard, targeted=True)
     return torch.stack([search.run(objective, x, (y + step) % 3).success for step in (1, 2)]).any(0)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_it_gets_past_defense_gan_nearly_as_often_as_a_white_box_attack_past_nothing(toy, plane, kind: str) -> None:
+def test_it_gets_past_defense_gan_nearly_as_often_as_a_white_box_attack_past_nothing(
+    toy: Toy, plane: Plane, kind: str
+) -> None:
     guard, (x, y) = guard_of(toy, plane, kind), (toy.test.x[:90], toy.test.y[:90])
     white = PGD(eps=0.3).run(toy.classifier, x, y).success.float().mean()
     won = wins(toy, guard, LatentSearch(eps=0.3, targeted=True), x, y).float().mean()
     assert float(won) > 0.9 * float(white)
 
 
-def test_where_nothing_is_defended_it_wins(toy, plane) -> None:
+def test_where_nothing_is_defended_it_wins(toy: Toy, plane: Plane) -> None:
     guard, (x, y) = guard_of(toy, plane, "detector"), (toy.test.x[:90], toy.test.y[:90])
     guard.detectors[0].threshold_ = 1e9  # it accepts whatever it is shown
     white = PGD(eps=0.3).run(toy.classifier, x, y).success
@@ -75,20 +82,20 @@ def test_where_nothing_is_defended_it_wins(toy, plane) -> None:
     assert float(won.float().mean()) > 0.95 * float(white.float().mean())
 
 
-def test_it_is_left_out_where_the_attack_may_go_nowhere_near_a_ball(toy, plane) -> None:
+def test_it_is_left_out_where_the_attack_may_go_nowhere_near_a_ball(toy: Toy, plane: Plane) -> None:
     guard, (x, y) = guard_of(toy, plane, "detector"), (toy.test.x[:5], toy.test.y[:5])
     patched = {variant.name for variant in variants_of(Patch(eps=4), guard, x, y)}
     assert patched and "latent search" not in patched
     assert "latent search" in {variant.name for variant in variants_of(PGD(eps=0.3), guard, x, y)}
 
 
-def test_what_it_finds_lies_near_the_range_and_in_the_ball(toy, plane) -> None:
+def test_what_it_finds_lies_near_the_range_and_in_the_ball(toy: Toy, plane: Plane) -> None:
     guard, (x, y) = guard_of(toy, plane, "detector"), (toy.test.x[:90], toy.test.y[:90])
     for search in (LatentSearch(eps=0.3, targeted=True), LatentSearch(eps=0.7, norm="l2", targeted=True)):
         result = search.run(GuardObjective(guard, targeted=True), x, (y + 1) % 3)
         change = (result.x_adv.double() - x.double()).flatten(1)
         reach = change.abs().amax(1) if search.norm == "linf" else change.norm(dim=1)
-        assert float(reach.max()) <= search.eps
+        assert search.eps is not None and float(reach.max()) <= search.eps
         assert float(result.x_adv.min()) >= 0 and float(result.x_adv.max()) <= 1
         assert torch.equal(result.success, guard(result.x_adv).answers == (y + 1) % 3)
         won = result.success
@@ -96,7 +103,7 @@ def test_what_it_finds_lies_near_the_range_and_in_the_ball(toy, plane) -> None:
         assert float(plane.apart(result.x_adv)[won].mean()) < float(plane.apart(x)[won].mean())
 
 
-def test_it_keeps_to_a_mask_and_to_a_budget(toy, plane) -> None:
+def test_it_keeps_to_a_mask_and_to_a_budget(toy: Toy, plane: Plane) -> None:
     guard, (x, y) = guard_of(toy, plane, "purifier"), (toy.test.x[:20], toy.test.y[:20])
     mask = tuple(place < 6 for place in range(8))
     result = LatentSearch(eps=0.3, mask=mask, targeted=True, queries=50).run(
@@ -107,7 +114,7 @@ def test_it_keeps_to_a_mask_and_to_a_budget(toy, plane) -> None:
     assert int(result.queries.max()) <= 50
 
 
-def test_a_sample_is_attacked_alike_whoever_stands_beside_it(toy, plane) -> None:
+def test_a_sample_is_attacked_alike_whoever_stands_beside_it(toy: Toy, plane: Plane) -> None:
     guard, (x, y) = guard_of(toy, plane, "detector"), (toy.test.x[:12], toy.test.y[:12])
     objective, search = GuardObjective(guard, targeted=True), LatentSearch(eps=0.2, targeted=True)
     together = search.run(objective, x, (y + 1) % 3).x_adv
@@ -117,7 +124,7 @@ def test_a_sample_is_attacked_alike_whoever_stands_beside_it(toy, plane) -> None
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_adaptive_attack_uses_it_by_itself(toy, plane, kind: str) -> None:
+def test_the_adaptive_attack_uses_it_by_itself(toy: Toy, plane: Plane, kind: str) -> None:
     guard, (x, y) = guard_of(toy, plane, kind), (toy.test.x[:30], toy.test.y[:30])
     result = adaptive(BIM(eps=0.25, steps=4), guard, x, y)
     assert result.names[:2] == ("oblivious", "latent search")
@@ -129,7 +136,7 @@ def test_the_adaptive_attack_uses_it_by_itself(toy, plane, kind: str) -> None:
 
 
 def test_descents_whose_gradient_leads_nowhere_are_passed_straight_through(
-    toy, plane, monkeypatch: pytest.MonkeyPatch
+    toy: Toy, plane: Plane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     guard, (x, y) = guard_of(toy, plane, "purifier"), (toy.test.x[:60], toy.test.y[:60])
     white = PGD(eps=0.3).run(toy.classifier, x, y).success.float().mean()
@@ -149,7 +156,7 @@ def test_descents_whose_gradient_leads_nowhere_are_passed_straight_through(
     assert won(straight) > 0.9 * float(white)
 
 
-def test_attacks_that_look_for_the_smallest_change_use_it_too(toy, plane) -> None:
+def test_attacks_that_look_for_the_smallest_change_use_it_too(toy: Toy, plane: Plane) -> None:
     guard, (x, y) = guard_of(toy, plane, "purifier"), (toy.test.x[:10], toy.test.y[:10])
     result = adaptive(CarliniWagnerL2(steps=10, searches=2), guard, x, y)
     assert "latent search" in result.names
@@ -157,7 +164,7 @@ def test_attacks_that_look_for_the_smallest_change_use_it_too(toy, plane) -> Non
     assert float(distance.median()) < 1.0, "no sample of another class made from scratch"
 
 
-def test_a_guard_without_a_generator_is_no_victim(toy) -> None:
+def test_a_guard_without_a_generator_is_no_victim(toy: Toy) -> None:
     with pytest.raises(OptionError, match="hold a generator"):
         LatentSearch(eps=0.1, targeted=True).run(
             GuardObjective(toy.guard(0.05), targeted=True), toy.test.x[:4], toy.test.y[:4]

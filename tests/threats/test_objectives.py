@@ -1,16 +1,18 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 import torch
 
 from salus.attacks import BIM, FGSM, PGD, DeepFool
 from salus.errors import OptionError
-from salus.guard import Guard
+from salus.guard import Guard, Verdict
 from salus.purifiers import BitDepth
 from salus.threats import (
+    AdaptiveResult,
     ClassConsistent,
     Eq6,
     FeatureMatching,
@@ -23,6 +25,9 @@ from salus.threats import (
 )
 from salus.threats.adaptive import EQ6_ALPHAS, WEIGHTS
 
+if TYPE_CHECKING:
+    from conftest import Toy
+
 
 def fallen(guard: Guard, x_adv: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     answers = guard(x_adv).answers
@@ -30,7 +35,7 @@ def fallen(guard: Guard, x_adv: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("attack", [FGSM(eps=0.2), BIM(eps=0.2), PGD(eps=0.2), PGD(eps=0.6, norm="l2")])
-def test_the_adaptive_attack_is_never_weaker_than_the_oblivious_one(toy, attack) -> None:
+def test_the_adaptive_attack_is_never_weaker_than_the_oblivious_one(toy: Toy, attack: FGSM | BIM | PGD) -> None:
     guard = toy.guard(0.05)
     x, y = toy.test.x[:120], toy.test.y[:120]
     blind = fallen(guard, oblivious(attack, guard, x, y).x_adv, y)
@@ -44,7 +49,7 @@ def test_the_adaptive_attack_is_never_weaker_than_the_oblivious_one(toy, attack)
     assert float(knowing.x_adv.min()) >= 0 and float(knowing.x_adv.max()) <= 1
 
 
-def test_the_adaptive_attack_beats_a_deliberately_weak_guard(toy) -> None:
+def test_the_adaptive_attack_beats_a_deliberately_weak_guard(toy: Toy) -> None:
     # One broad Gaussian on the logits: it stops an attacker who overshoots, and nobody who knows it.
     guard = toy.guard(0.05, layers="logits", components=1, covariance="diag")
     attack = PGD(eps=0.4)
@@ -54,7 +59,7 @@ def test_the_adaptive_attack_beats_a_deliberately_weak_guard(toy) -> None:
     assert float(blind.float().mean()) < 0.8
 
 
-def test_the_class_consistent_attack_alone_gets_past_the_guard(toy) -> None:
+def test_the_class_consistent_attack_alone_gets_past_the_guard(toy: Toy) -> None:
     guard = toy.guard(0.05)
     x, y = toy.test.x, toy.test.y
     target = (y + 1) % 3
@@ -63,7 +68,7 @@ def test_the_class_consistent_attack_alone_gets_past_the_guard(toy) -> None:
     assert torch.equal(guard(result.x_adv).answers[result.success], target[result.success])
 
 
-def test_eq6_is_the_papers_formula(toy) -> None:
+def test_eq6_is_the_papers_formula(toy: Toy) -> None:
     guard = toy.guard(0.05)
     detector = guard.detectors[0]
     x, y = torch.rand(50, 8), torch.arange(50) % 3
@@ -79,7 +84,7 @@ def test_eq6_is_the_papers_formula(toy) -> None:
         assert torch.allclose(got[i].float(), expected, rtol=1e-3, atol=1e-3)
 
 
-def test_success_means_accepted_and_wrong_and_the_margin_is_capped_by_acceptance(toy) -> None:
+def test_success_means_accepted_and_wrong_and_the_margin_is_capped_by_acceptance(toy: Toy) -> None:
     guard = toy.guard(0.2)
     x, y = torch.rand(300, 8), torch.arange(300) % 3
     verdict = guard(x)
@@ -89,7 +94,7 @@ def test_success_means_accepted_and_wrong_and_the_margin_is_capped_by_acceptance
     assert torch.equal((evaluation.margin < 0)[decided], evaluation.success[decided])
 
 
-def test_a_guard_without_defences_is_attacked_as_its_bare_classifier(toy) -> None:
+def test_a_guard_without_defences_is_attacked_as_its_bare_classifier(toy: Toy) -> None:
     bare = Guard(toy.classifier)
     attack = PGD(eps=0.2)
     white = attack.run(toy.classifier, toy.test.x, toy.test.y)
@@ -97,17 +102,18 @@ def test_a_guard_without_defences_is_attacked_as_its_bare_classifier(toy) -> Non
     assert bool((knowing.success >= white.success).all())
 
 
-def test_a_purifier_that_hides_the_gradient_is_broken_through_its_surrogate(toy) -> None:
-    guard = Guard(toy.classifier, purifier=BitDepth(bits=3))
+def test_a_purifier_that_hides_the_gradient_is_broken_through_its_surrogate(toy: Toy) -> None:
+    purifier = BitDepth(bits=3)
+    guard = Guard(toy.classifier, purifier=purifier)
     x, y = toy.test.x, toy.test.y
     attack = PGD(eps=0.3)
     # Rounding has no gradient: an attack through it without a surrogate goes nowhere.
-    masked = BIM(eps=0.3)(lambda z: toy.classifier(guard.purifier.purify(z)), x, y)
+    masked = BIM(eps=0.3)(lambda z: toy.classifier(purifier.purify(z)), x, y)
     assert torch.equal(masked, x)
     assert float(adaptive(attack, guard, x, y).success.float().mean()) > 0.8
 
 
-def test_targeted_attacks_have_to_reach_their_target_and_be_accepted(toy) -> None:
+def test_targeted_attacks_have_to_reach_their_target_and_be_accepted(toy: Toy) -> None:
     guard = toy.guard(0.05)
     target = (toy.test.y + 1) % 3
     result = adaptive(PGD(eps=0.3, targeted=True), guard, toy.test.x, target, truth=toy.test.y)
@@ -116,7 +122,7 @@ def test_targeted_attacks_have_to_reach_their_target_and_be_accepted(toy) -> Non
 
 
 @pytest.mark.parametrize("engine", [adaptive, gray_box])
-def test_an_attack_without_an_adaptive_form_refuses(toy, engine) -> None:
+def test_an_attack_without_an_adaptive_form_refuses(toy: Toy, engine: Callable[..., AdaptiveResult]) -> None:
     @dataclass(frozen=True, kw_only=True)
     class Blind(FGSM):
         adaptive: ClassVar[bool] = False
@@ -130,20 +136,20 @@ def test_an_unknown_threat_model_is_refused_with_the_nearest_name() -> None:
         find_threat("adaptve")
 
 
-def test_the_same_seed_gives_the_same_attack(toy) -> None:
+def test_the_same_seed_gives_the_same_attack(toy: Toy) -> None:
     guard = toy.guard(0.05)
     first = adaptive(PGD(eps=0.15), guard, toy.test.x[:60], toy.test.y[:60])
     again = adaptive(PGD(eps=0.15), guard, toy.test.x[:60], toy.test.y[:60])
     assert torch.equal(first.x_adv, again.x_adv)
 
 
-def test_variants_that_differ_in_their_loss_alone_are_not_run_by_attacks_that_read_margins(toy) -> None:
+def test_variants_that_differ_in_their_loss_alone_are_not_run_by_attacks_that_read_margins(toy: Toy) -> None:
     guard = toy.guard()
     result = adaptive(DeepFool(), guard, toy.test.x[:40], toy.test.y[:40])
     assert result.names == ("oblivious", "end-to-end", "end-to-end, each class")
 
 
-def test_the_smallest_change_is_the_smallest_of_all_variants(toy) -> None:
+def test_the_smallest_change_is_the_smallest_of_all_variants(toy: Toy) -> None:
     guard = toy.guard()
     x, y = toy.test.x[:60], toy.test.y[:60]
     result = adaptive(DeepFool(), guard, x, y)
@@ -153,9 +159,9 @@ def test_the_smallest_change_is_the_smallest_of_all_variants(toy) -> None:
     assert bool(both.any()) and bool((distance[both] <= first.distance[both] + 1e-9).all())
 
 
-def test_a_gray_box_attacker_sees_the_twin_alone(toy, monkeypatch) -> None:
+def test_a_gray_box_attacker_sees_the_twin_alone(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
     guard, twin = toy.guard(0.05), toy.guard(0.05)
-    asked = []
+    asked: list[str] = []
     monkeypatch.setattr(guard, "view", lambda x: asked.append("view"))
     monkeypatch.setattr(type(guard), "__call__", _counting(type(guard).__call__, guard, asked))
     result = gray_box(PGD(eps=0.3, steps=10), twin, toy.test.x[:40], toy.test.y[:40])
@@ -164,8 +170,8 @@ def test_a_gray_box_attacker_sees_the_twin_alone(toy, monkeypatch) -> None:
     assert torch.equal(result.success, fallen(twin, result.x_adv, toy.test.y[:40]))
 
 
-def _counting(call, guard, asked):
-    def counted(self, *args, **options):
+def _counting(call: Callable[..., Verdict], guard: Guard, asked: list[str]) -> Callable[..., Verdict]:
+    def counted(self: Guard, *args: Any, **options: Any) -> Verdict:
         if self is guard:
             asked.append("verdict")
         return call(self, *args, **options)
@@ -173,7 +179,7 @@ def _counting(call, guard, asked):
     return counted
 
 
-def test_on_the_guard_itself_the_gray_box_attack_wins_nearly_as_often_as_the_adaptive_one(toy) -> None:
+def test_on_the_guard_itself_the_gray_box_attack_wins_nearly_as_often_as_the_adaptive_one(toy: Toy) -> None:
     guard, (x, y) = toy.guard(0.05), (toy.test.x[:80], toy.test.y[:80])
     attack = PGD(eps=0.3)
     won = fallen(guard, gray_box(attack, guard, x, y).x_adv, y).float().mean()
@@ -183,13 +189,13 @@ def test_on_the_guard_itself_the_gray_box_attack_wins_nearly_as_often_as_the_ada
     assert won > 0.85 * knowing
 
 
-def test_without_a_defence_a_gray_box_attack_is_one_on_a_network_trained_apart(toy) -> None:
+def test_without_a_defence_a_gray_box_attack_is_one_on_a_network_trained_apart(toy: Toy) -> None:
     bare, attack = Guard(toy.classifier), PGD(eps=0.2, steps=10)
     x, y = toy.test.x[:50], toy.test.y[:50]
     assert torch.equal(gray_box(attack, bare, x, y).x_adv, oblivious(attack, bare, x, y).x_adv)
 
 
-def test_a_gray_box_attack_keeps_to_its_ball_and_its_targets(toy) -> None:
+def test_a_gray_box_attack_keeps_to_its_ball_and_its_targets(toy: Toy) -> None:
     twin, (x, y) = toy.guard(0.05), (toy.test.x[:40], toy.test.y[:40])
     result = gray_box(PGD(eps=0.3, targeted=True), twin, x, (y + 1) % 3, truth=y)
     assert float((result.x_adv.double() - x.double()).abs().max()) <= 0.3
@@ -201,7 +207,7 @@ def aims(y: torch.Tensor) -> torch.Tensor:
 
 
 #: Each adaptive objective by itself; Eq. 6 is raised away from the label, the others towards another class.
-ALONE = {
+ALONE: dict[str, Callable[..., GuardObjective]] = {
     "orthogonal": lambda guard, x: Orthogonal(guard),
     "matching": FeatureMatching,
     **{f"eq6 {alpha:g}": lambda guard, x, alpha=alpha: Eq6(guard, alpha=alpha) for alpha in EQ6_ALPHAS},
@@ -224,26 +230,27 @@ def won(name: str, guard: Guard, x: torch.Tensor, y: torch.Tensor) -> torch.Tens
 
 
 @pytest.mark.parametrize("name", ALONE)
-def test_each_adaptive_attack_wins_where_nothing_is_defended(toy, name: str) -> None:
+def test_each_adaptive_attack_wins_where_nothing_is_defended(toy: Toy, name: str) -> None:
     guard = toy.guard(0.05)
     guard.detectors[0].threshold_ = 1e9  # it accepts whatever it is shown
     assert float(won(name, guard, toy.test.x, toy.test.y).float().mean()) > 0.9
 
 
 @pytest.mark.parametrize("name", ALONE)
-def test_each_adaptive_attack_gets_past_a_deliberately_weak_guard(toy, name: str) -> None:
+def test_each_adaptive_attack_gets_past_a_deliberately_weak_guard(toy: Toy, name: str) -> None:
     guard = toy.guard(0.05, layers="logits", components=1, covariance="diag")
     blind = oblivious(PGD(eps=0.5, steps=60), guard, toy.test.x, toy.test.y).x_adv
     assert float(fallen(guard, blind, toy.test.y).float().mean()) < 0.5
     assert float(won(name, guard, toy.test.x, toy.test.y).float().mean()) > 0.7
 
 
-def test_an_orthogonal_step_costs_the_other_side_nothing_to_first_order(toy) -> None:
+def test_an_orthogonal_step_costs_the_other_side_nothing_to_first_order(toy: Toy) -> None:
     guard, objective = toy.guard(0.05), Orthogonal(toy.guard(0.05))
     y = aims(toy.test.y[:60])
     x = PGD(eps=0.4, steps=3, step_size=0.1, early_stop=False).run(objective, toy.test.x[:60], y).x_adv
     x.requires_grad_(True)
     view = guard.view(x)
+    assert view.class_acceptance is not None
     label, accepted = objective.label_margins(view, y)[0], view.class_acceptance.gather(1, y[:, None])[:, 0]
     (step,) = torch.autograd.grad(objective.goal(x, view, y).sum(), x, retain_graph=True)
     (by_label,) = torch.autograd.grad(label.sum(), x, retain_graph=True)
@@ -264,7 +271,7 @@ def test_an_orthogonal_step_costs_the_other_side_nothing_to_first_order(toy) -> 
     assert x.grad is None
 
 
-def test_feature_matching_skips_a_class_that_it_has_seen_nothing_of(toy) -> None:
+def test_feature_matching_skips_a_class_that_it_has_seen_nothing_of(toy: Toy) -> None:
     guard, few = toy.guard(0.05), toy.test.y != 2
     assert FeatureMatching(guard, toy.test.x[few]).known[:2] == [True, True]
     result = adaptive(PGD(eps=0.2, steps=5), guard, toy.test.x[few][:20], toy.test.y[few][:20])

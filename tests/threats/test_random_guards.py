@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -14,11 +17,14 @@ from salus.generative.member_draws import MemberDraws
 from salus.guard import Guard
 from salus.models.autoencoders import TABLES, build_autoencoder
 from salus.purifiers import BitDepth, MultiMagNetReformer
-from salus.threats import ClassConsistent, GuardObjective, adaptive, gray_box, oblivious
+from salus.threats import AdaptiveResult, ClassConsistent, GuardObjective, adaptive, gray_box, oblivious
+
+if TYPE_CHECKING:
+    from conftest import Toy
 
 
 @pytest.fixture(scope="module")
-def repository(toy) -> Repository:
+def repository(toy: Toy) -> Repository:
     """Five autoencoders of little training, so that they differ."""
     members = []
     with torch.random.fork_rng():
@@ -35,20 +41,20 @@ def repository(toy) -> Repository:
 
 
 def random_guard(
-    toy, repository: Repository, *, seed: int | None = 1, detect: bool = True, reform: bool = True
+    toy: Toy, repository: Repository, *, seed: int | None = 1, detect: bool = True, reform: bool = True
 ) -> Guard:
     detectors = [MultiMagNet(n=3, repository=repository, draw_seed=seed)] if detect else []
     reformer = MultiMagNetReformer(repository=repository, draw_seed=seed) if reform else None
     return Guard(toy.classifier, detectors, reformer).fit(toy.train, toy.calibration, 0.1)
 
 
-def between(toy) -> Tensor:
+def between(toy: Toy) -> Tensor:
     """Inputs on the way from one class to another, on many of which the draw decides."""
     share = torch.linspace(0, 1, 150)[:, None]
     return toy.test.x[:150] * (1 - share) + toy.test.x[1:151] * share
 
 
-def test_without_draws_the_chances_are_the_verdict_in_zeros_and_ones(toy) -> None:
+def test_without_draws_the_chances_are_the_verdict_in_zeros_and_ones(toy: Toy) -> None:
     guard = toy.guard(0.2)
     x = between(toy)
     verdict, chances = guard(x), guard.chances(x)
@@ -58,7 +64,7 @@ def test_without_draws_the_chances_are_the_verdict_in_zeros_and_ones(toy) -> Non
     assert torch.equal(chances.argmax(1)[verdict.accepted], verdict.labels[verdict.accepted])
 
 
-def test_the_chances_agree_with_judging_many_times(toy, repository) -> None:
+def test_the_chances_agree_with_judging_many_times(toy: Toy, repository: Repository) -> None:
     guard = random_guard(toy, repository, seed=None)
     x, rounds = between(toy), 300
     found = torch.zeros(len(x), 4, dtype=torch.float64)
@@ -69,7 +75,9 @@ def test_the_chances_agree_with_judging_many_times(toy, repository) -> None:
     assert float((found[:, 1:] / rounds - told).abs().max()) < 5 * 0.5 / rounds**0.5
 
 
-def test_the_loss_is_the_mean_over_all_members_not_that_of_the_mean_reconstruction(toy, repository) -> None:
+def test_the_loss_is_the_mean_over_all_members_not_that_of_the_mean_reconstruction(
+    toy: Toy, repository: Repository
+) -> None:
     guard = random_guard(toy, repository, detect=False)
     x, y = between(toy), toy.test.y[:150]
     each = torch.stack([toy.classifier(repository.reconstruct(i, x)) for i in range(5)])  # [5, N, 3]
@@ -90,7 +98,7 @@ def test_the_loss_is_the_mean_over_all_members_not_that_of_the_mean_reconstructi
     torch.testing.assert_close(gradient, torch.stack(own).mean(0), rtol=1e-4, atol=1e-5)
 
 
-def test_a_draw_that_is_won_pulls_no_more(toy, repository) -> None:
+def test_a_draw_that_is_won_pulls_no_more(toy: Toy, repository: Repository) -> None:
     guard = random_guard(toy, repository, detect=False)
     x, y = between(toy), toy.test.y[:150]
     margins = torch.stack([logit_margin(toy.classifier(repository.reconstruct(i, x)), y) for i in range(5)])
@@ -99,7 +107,7 @@ def test_a_draw_that_is_won_pulls_no_more(toy, repository) -> None:
 
 
 @pytest.mark.parametrize("detect", [True, False])
-def test_success_and_margin_are_those_of_the_worst_draw(toy, repository, detect: bool) -> None:
+def test_success_and_margin_are_those_of_the_worst_draw(toy: Toy, repository: Repository, detect: bool) -> None:
     guard = random_guard(toy, repository, detect=detect)
     x, y = between(toy), toy.test.y[:150]
     evaluation = GuardObjective(guard).evaluate(x, y)
@@ -110,7 +118,9 @@ def test_success_and_margin_are_those_of_the_worst_draw(toy, repository, detect:
     assert torch.equal((evaluation.margin < 0)[decided], certain[decided])
 
 
-def test_the_attacker_of_a_random_guard_never_asks_it_before_the_end(toy, repository, monkeypatch) -> None:
+def test_the_attacker_of_a_random_guard_never_asks_it_before_the_end(
+    toy: Toy, repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
     guard = random_guard(toy, repository)
     x, y = toy.test.x[:30], toy.test.y[:30]
     asked: list[int] = []
@@ -125,11 +135,13 @@ def test_the_attacker_of_a_random_guard_never_asks_it_before_the_end(toy, reposi
     assert asked == [30, 30]  # the detector and the reformer, for the verdict on what was found
 
 
-def test_a_seed_that_makes_draws_repeatable_helps_no_attacker(toy, repository) -> None:
+def test_a_seed_that_makes_draws_repeatable_helps_no_attacker(toy: Toy, repository: Repository) -> None:
     attack, (x, y) = BIM(eps=0.25, steps=5), (toy.test.x[:60], toy.test.y[:60])
     guard, found = random_guard(toy, repository), []
+    (detector,), reformer = guard.detectors, guard.purifier
+    assert isinstance(detector, MultiMagNet) and isinstance(reformer, MultiMagNetReformer)
     for seed in (1, 1, None):  # the same defence, calibrated alike
-        guard.detectors[0].draws, guard.purifier.draws = MemberDraws(seed), MemberDraws(seed, stream=1)
+        detector.draws, reformer.draws = MemberDraws(seed), MemberDraws(seed, stream=1)
         found.append(adaptive(attack, guard, x, y))
     assert torch.equal(found[0].success, found[1].success)
     for other in found[1:]:
@@ -139,7 +151,9 @@ def test_a_seed_that_makes_draws_repeatable_helps_no_attacker(toy, repository) -
 
 
 @pytest.mark.parametrize("engine", [adaptive, gray_box])
-def test_an_adaptive_attack_is_likelier_to_fool_a_random_guard_than_the_oblivious_one(toy, repository, engine) -> None:
+def test_an_adaptive_attack_is_likelier_to_fool_a_random_guard_than_the_oblivious_one(
+    toy: Toy, repository: Repository, engine: Callable[..., AdaptiveResult]
+) -> None:
     guard = random_guard(toy, repository)
     attack, (x, y) = PGD(eps=0.3, steps=10), (toy.test.x[:60], toy.test.y[:60])
     blind = guard.chances(oblivious(attack, guard, x, y).x_adv).scatter(1, y[:, None], 0).sum(1)
@@ -165,7 +179,7 @@ class Nothing(nn.Module):
 @pytest.mark.parametrize("goal", ["away", "each class"])
 @pytest.mark.parametrize("defence", ["none", "weak"])
 def test_the_expectation_over_draws_alone_wins_where_little_is_defended(
-    toy, repository, defence: str, goal: str
+    toy: Toy, repository: Repository, defence: str, goal: str
 ) -> None:
     idle = Repository([Member(spec, Nothing(), 0.0) for spec in TABLES[:3]], shape=(8,))
     guard = random_guard(toy, idle if defence == "none" else repository, detect=False)
@@ -179,7 +193,7 @@ def test_the_expectation_over_draws_alone_wins_where_little_is_defended(
     assert float(torch.stack(fell).amax(0).mean()) > 0.9 * float(white)
 
 
-def test_a_purifier_has_one_outcome_with_its_surrogates_gradient(toy) -> None:
+def test_a_purifier_has_one_outcome_with_its_surrogates_gradient(toy: Toy) -> None:
     purifier, x = BitDepth(bits=2), toy.test.x[:5]
     (plain,) = purifier.outcomes(x)
     assert torch.equal(plain, purifier.purify(x))

@@ -171,11 +171,11 @@ def test_rounds_that_were_trained_before_are_read_from_their_checkpoints(toy: An
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"rounds": 0}, "rounds must be at least 1"),
-        ({"step": 0.0}, "step must be above 0"),
-        ({"step": float("nan")}, "step must be above 0"),
-        ({"queries": 1}, "queries must be at least 2"),
-        ({"period": 0}, "period must be at least 1"),
+        ({"rounds": 0}, "rounds must be a whole number from 1 up, not 0"),
+        ({"step": 0.0}, "step must be a number above 0"),
+        ({"step": float("nan")}, "step must be a number above 0, not nan"),
+        ({"queries": 1}, "queries must be a whole number from 2 up or none, not 1"),
+        ({"period": 0}, "period must be a whole number from 1 up, not 0"),
         ({"lamda": 1}, "no option 'lamda'"),
     ],
 )

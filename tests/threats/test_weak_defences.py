@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 import torch
@@ -22,6 +22,9 @@ from salus.threats import adaptive, oblivious
 from salus.threats.adaptive import variants_of
 from salus.threats.objectives import ClassConsistent, Orthogonal
 
+if TYPE_CHECKING:
+    from conftest import Toy
+
 ATTACK = PGD(eps=0.4, steps=10)
 
 
@@ -29,7 +32,7 @@ class Rough(Detector):
     """Scores an input by noise that its own values decide, steep enough to have no gradient worth following."""
 
     name: ClassVar[str] = "rough"
-    layers: ClassVar[tuple[str, ...]] = ()  # type: ignore[assignment]
+    layers: ClassVar[tuple[str, ...]] = ()
 
     def fit(self, classifier: Classifier, x: Tensor, y: Tensor) -> Rough:
         self.classifier_ = classifier
@@ -106,7 +109,7 @@ def untrained(shape: tuple[int, ...]) -> Repository:
         return Repository([Member(TABLES[0], build_autoencoder(shape, TABLES[0]), 0.0)], shape=shape)
 
 
-def guarded(toy, name: str) -> Guard:
+def guarded(toy: Toy, name: str) -> Guard:
     detectors: dict[str, Any] = {
         "silent": Silent,
         "rough": Rough,
@@ -143,7 +146,7 @@ WEAK = [
 
 
 @pytest.mark.parametrize("name", ["silent", "none"])
-def test_where_everything_is_accepted_it_wins_as_the_white_box_attack_does(toy, name: str) -> None:
+def test_where_everything_is_accepted_it_wins_as_the_white_box_attack_does(toy: Toy, name: str) -> None:
     guard, (x, y) = guarded(toy, name), (toy.test.x[:90], toy.test.y[:90])
     white = ATTACK.run(toy.classifier, x, y).success
     knowing = adaptive(ATTACK, guard, x, y)
@@ -153,7 +156,7 @@ def test_where_everything_is_accepted_it_wins_as_the_white_box_attack_does(toy, 
 
 
 @pytest.mark.parametrize("name", WEAK)
-def test_a_weak_defence_leaves_hardly_more_than_none(toy, name: str) -> None:
+def test_a_weak_defence_leaves_hardly_more_than_none(toy: Toy, name: str) -> None:
     guard, (x, y) = guarded(toy, name), (toy.test.x[:60], toy.test.y[:60])
     bare = Guard(toy.classifier)
     white = robust(bare, x, ATTACK.run(toy.classifier, x, y).x_adv, y)
@@ -171,7 +174,7 @@ def test_a_weak_defence_leaves_hardly_more_than_none(toy, name: str) -> None:
 
 
 @pytest.mark.parametrize("weight", [1.0, None])
-def test_a_detector_in_small_units_is_attacked_as_one_in_large_ones(toy, weight: float | None) -> None:
+def test_a_detector_in_small_units_is_attacked_as_one_in_large_ones(toy: Toy, weight: float | None) -> None:
     loud, quiet = Part(slice(0, 4), 1e4), Part(slice(4, 8), 1e-2)
     guard = Guard(toy.classifier, (loud, quiet)).fit(toy.train, toy.calibration, 0.05)
     x = toy.test.x[:60].clone()
@@ -188,7 +191,7 @@ def test_a_detector_in_small_units_is_attacked_as_one_in_large_ones(toy, weight:
     torch.testing.assert_close(pulls[0][told], pulls[1][told], rtol=1e-3, atol=0)
 
 
-def test_a_loss_that_steers_its_gradient_rises_as_the_detectors_and_the_label_give_way(toy) -> None:
+def test_a_loss_that_steers_its_gradient_rises_as_the_detectors_and_the_label_give_way(toy: Toy) -> None:
     guard = Guard(toy.classifier, (Part(slice(0, 4), 1e4), Part(slice(4, 8), 1e-2))).fit(toy.train, toy.calibration)
     x, y = toy.test.x[:60], (toy.test.y[:60] + 1) % len(toy.classifier.classes)
     found = ATTACK.run(ClassConsistent(guard, weight=1.0), x, y).x_adv
@@ -199,7 +202,7 @@ def test_a_loss_that_steers_its_gradient_rises_as_the_detectors_and_the_label_gi
         assert float((after > before).float().mean()) > 0.9
 
 
-def test_where_a_surrogate_misleads_it_wins_without_gradients(toy) -> None:
+def test_where_a_surrogate_misleads_it_wins_without_gradients(toy: Toy) -> None:
     x, y = toy.test.x[:60], toy.test.y[:60]
     classifier = Classifier(TurnedBack(toy.classifier.module), toy.classifier.classes, shape=(8,))
     knowing = adaptive(replace(ATTACK, eps=0.25), Guard(classifier, (), Turned()), x, y)
@@ -210,7 +213,7 @@ def test_where_a_surrogate_misleads_it_wins_without_gradients(toy) -> None:
     )
 
 
-def test_who_takes_one_step_or_finds_a_true_gradient_needs_no_queries(toy) -> None:
+def test_who_takes_one_step_or_finds_a_true_gradient_needs_no_queries(toy: Toy) -> None:
     x, y = toy.test.x[:5], toy.test.y[:5]
     for attack, purifier in ((FGSM(eps=0.4), Bent()), (ATTACK, Reformer(repository=untrained((8,))))):
         names = [v.name for v in variants_of(attack, Guard(toy.classifier, (), purifier), x, y)]
@@ -218,12 +221,15 @@ def test_who_takes_one_step_or_finds_a_true_gradient_needs_no_queries(toy) -> No
 
 
 #: Those that a table of eight values can be fitted to, with what they need.
-TRAINED = {"safetynet": {"attack": "bim:eps=0.2"}, "subnetwork": {"attack": "bim:eps=0.2", "epochs": 5}}
+TRAINED: dict[str, dict[str, Any]] = {
+    "safetynet": {"attack": "bim:eps=0.2"},
+    "subnetwork": {"attack": "bim:eps=0.2", "epochs": 5},
+}
 FITTED = sorted(set(DETECTORS) - {"attacked-head", "magnet", "multimagnet", "defense-gan"})
 
 
 @pytest.mark.parametrize("name", FITTED)
-def test_where_an_attacked_input_is_rejected_the_gradient_leads_towards_acceptance(toy, name: str) -> None:
+def test_where_an_attacked_input_is_rejected_the_gradient_leads_towards_acceptance(toy: Toy, name: str) -> None:
     """No step and no saturation hides the way."""
     detector = build_detector(name, TRAINED.get(name, {"bits": 2} if name == "feature-squeezing" else {}))
     guard = Guard(toy.classifier, [detector]).fit(toy.train, toy.calibration, 0.2)
@@ -231,7 +237,13 @@ def test_where_an_attacked_input_is_rejected_the_gradient_leads_towards_acceptan
     x = x[~guard(x).accepted]
     assert len(x) >= 20
     labels = toy.classifier(x).argmax(1, keepdim=True)
-    start = best = guard.view(x).class_acceptance.gather(1, labels)[:, 0].detach()
+
+    def acceptance(points: Tensor) -> Tensor:
+        accepted = guard.view(points).class_acceptance
+        assert accepted is not None
+        return accepted.gather(1, labels)[:, 0].detach()
+
+    start = best = acceptance(x)
     for step in range(30):
         point = x.clone().requires_grad_()
         (scores,) = guard.view(point).class_scores.values()
@@ -239,5 +251,5 @@ def test_where_an_attacked_input_is_rejected_the_gradient_leads_towards_acceptan
         if step == 0:
             assert float((slope != 0).any(1).float().mean()) > 0.95
         x = (x - 0.02 * (1 - step / 30) * slope.sign()).clamp(0, 1)
-        best = torch.maximum(best, guard.view(x).class_acceptance.gather(1, labels)[:, 0].detach())
+        best = torch.maximum(best, acceptance(x))
     assert float((best > start + 0.1 * start.abs()).float().mean()) > 0.9

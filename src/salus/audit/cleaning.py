@@ -15,6 +15,7 @@ from salus.data import Dataset, Splits
 from salus.hardening.label_cleaning import LabelCleaning, LabelFinds, without
 from salus.hardening.label_judgement import judge
 from salus.metrics import Rate
+from salus.metrics.wording import in_sentence
 from salus.progress import console, spaced
 
 #: In the folder of an audit or of a label search: the list of all labels, and what the finished folds answered.
@@ -74,15 +75,11 @@ def in_words(facts: Mapping[str, Any], done: str = "") -> str:
     """Say what was found, and ``done`` about it, and how that agrees with what is known to be flipped."""
     text = f"{facts['found']:,} of {facts['samples']:,} training labels look wrong to {facts['method']}{done}."
     if facts["flipped"] is not None:
-        text += f" Of the {facts['flipped']:,} that were flipped on purpose it found {_share(facts, 'recall')}"
-        text += f"; {_share(facts, 'precision')} of its finds were flipped." if facts["found"] else "."
+        text += f" Of the {facts['flipped']:,} that were flipped on purpose it found {in_sentence(facts, 'recall')}"
+        text += f"; {in_sentence(facts, 'precision')} of its finds were flipped." if facts["found"] else "."
     if facts["not_judged"]:
         text += f" {facts['not_judged']:,} could not be judged: all samples of their class are in one fold."
     return text
-
-
-def _share(facts: Mapping[str, Any], name: str) -> str:
-    return f"{facts[name]:.1%} ({100 * facts[f'{name}_low']:.1f} to {100 * facts[f'{name}_high']:.1f})"
 
 
 def _csv(data: Dataset, finds: LabelFinds) -> str:

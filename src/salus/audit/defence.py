@@ -17,7 +17,7 @@ from salus.errors import BundleError, OptionError, nearest
 from salus.guard import Guard
 from salus.options import split_spec
 from salus.progress import console
-from salus.purifiers import PURIFIERS, Purifier
+from salus.purifiers import PURIFIERS, Purifier, build_purifier
 from salus.storage import digest, slug
 
 
@@ -58,9 +58,7 @@ class Defence:
         """
         detectors = [DETECTORS.build(name, options, seed=seed) for name, options in self.parts if name in DETECTORS]
         purifiers = [
-            PURIFIERS.build(name, options, bounds=bounds, seed=seed)
-            for name, options in self.parts
-            if name in PURIFIERS
+            build_purifier(name, options, bounds=bounds, seed=seed) for name, options in self.parts if name in PURIFIERS
         ]
         return detectors, purifiers[0] if purifiers else None
 

@@ -119,15 +119,15 @@ def _read(path: Path, classes: Sequence[str]) -> HarmWeights:
         raise DataError(f"File {path}: {error}") from error
 
 
-def _same(path: Path, where: str, found: Sequence[str], classes: Sequence[str], more: Sequence[str]) -> None:
+def _same(path: Path, where: str, names: Sequence[str], classes: Sequence[str], more: Sequence[str]) -> None:
     """Check that the names on one side are the classes, each once, in any order."""
-    for name in found:
+    for name in names:
         if name not in (*classes, *more):
             raise DataError(f"File {path}: its {where} name no class of the data by {name!r}; {nearest(name, classes)}")
-        if found.count(name) > 1:
+        if names.count(name) > 1:
             raise DataError(f"File {path}: its {where} name {name!r} twice.")
     for name in classes:
-        if name not in found:
+        if name not in names:
             raise DataError(f"File {path}: its {where} lack the class {name!r}.")
 
 

@@ -76,12 +76,9 @@ class AuditResults:
                 "robust_accuracy": self.check["robust_accuracy"],
             },
         }
-        caveats = [
-            caveat
-            for defence in self.setup.defences
-            for threat in self.setup.threats
-            if (caveat := threat.caveat(defence.spec, defence.files())) is not None
-        ]
+        named = [(defence.spec, defence.files()) for defence in self.setup.defences]
+        pairs = [threat.caveat(spec, files) for spec, files in named for threat in self.setup.threats]
+        caveats = [caveat for caveat in pairs if caveat is not None]
         meta["warnings"] = [*warnings(self.records, meta, splits), *grid.left_out, *caveats]
         meta["verdict"] = verdict(self.records, meta)
         return meta

@@ -76,12 +76,12 @@ class Subject:
             SalusError: the data, the model or an option cannot be used.
         """
         splits = load_splits(plan) if splits is None else splits
-        source = parse_model(plan.model or default_model(splits.test.kind), plan.weights)
+        source = parse_source(plan, splits)
         splits, theirs = _dealt(plan, splits, source)
         cleaning = plan.cleaning()
         if cleaning is not None:
             _check_cleaning(cleaning, splits, source)
-        training = build(TransferOptions, {"seed": plan.seed, **plan.training}, "training")
+        training = training_options(plan)
         return cls(plan, splits, theirs, _found(source, plan, splits), training, cleaning)
 
     def identity(self) -> dict[str, Any]:
@@ -132,6 +132,16 @@ class Subject:
 def load_splits(plan: Plan) -> Splits:
     """Load the data of a plan."""
     return load(plan.data, seed=plan.seed, **plan.data_options)
+
+
+def parse_source(plan: Plan, splits: Splits) -> Network | ReadyModel:
+    """Read which model a plan means: what it names, or the network that suits the data."""
+    return parse_model(plan.model or default_model(splits.test.kind), plan.weights)
+
+
+def training_options(plan: Plan) -> TrainingOptions:
+    """Read a plan's training options."""
+    return build(TransferOptions, {"seed": plan.seed, **plan.training}, "training")
 
 
 def _found(source: Network | ReadyModel, plan: Plan, splits: Splits) -> Network | Loaded:

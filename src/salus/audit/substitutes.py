@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, get_type_hints
 
 import torch
+from pydantic import Field
 from torch import nn
 
 from salus.atomic import write_json
@@ -18,15 +19,12 @@ from salus.classifier import Classifier
 from salus.data import Dataset, Splits
 from salus.errors import BundleError, OptionError, nearest
 from salus.models.pretrained import architecture, initial_model
-from salus.options import build, split_spec
+from salus.options import Option, build, options_of, split_spec
 from salus.progress import console, spaced
 from salus.storage import digest, slug
 from salus.threats import StandIn
 from salus.threats.substitute import JacobianAugmentation, attackers_share, train_on_split
 from salus.training import TrainingOptions
-
-#: Samples that an attacker starts from who learns from answers alone (Papernot et al., 2017, had 150).
-QUERY_SEEDS = 150
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,16 +116,32 @@ class FromAnswers(SubstituteSource):
     """On the audited model's answers alone.
 
     Attributes:
-        spec: as it was written.
+        seeds: from how many samples it starts (Papernot et al., 2017, had 150).
         engine: how it is questioned.
-        seeds: from how many samples it starts.
+        spec: as it was written.
     """
 
     name: ClassVar[str] = "queries"
 
-    spec: str
-    engine: JacobianAugmentation
-    seeds: int
+    seeds: Annotated[int, Field(ge=2, description="from how many samples it starts")] = 150
+    engine: JacobianAugmentation = field(default_factory=JacobianAugmentation)
+    spec: str = "queries"
+
+    @classmethod
+    def declared_options(cls) -> tuple[Option, ...]:
+        """List the options of the questioning, and from how many samples it starts."""
+        seeds = Option("seeds", get_type_hints(cls, include_extras=True)["seeds"], cls.seeds)
+        return (*options_of(JacobianAugmentation), seeds)
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any], what: str) -> FromAnswers:
+        """Make it from options; see ``salus.options.build``."""
+        engine = {key: value for key, value in options.items() if key != "seeds"}
+        (seeds,) = (option for option in cls.declared_options() if option.name == "seeds")
+        return cls(
+            seeds=seeds.check(options.get("seeds", cls.seeds), what.capitalize()),
+            engine=build(JacobianAugmentation, engine, what),
+        )
 
     def train(self, recipe: SubstituteRecipe, theirs: Dataset | None) -> StandIn:
         """Question the victim about a few samples, whose labels it alone tells, and train."""
@@ -169,10 +183,7 @@ def parse_substitute(spec: str, seed: int) -> SubstituteSource:
         return SameData()
     if name == OwnShare.name:
         return OwnShare()
-    seeds = options.pop("seeds", QUERY_SEEDS)
-    if type(seeds) is not int or seeds < 2:
-        raise OptionError(f"Substitute {spec!r}: seeds must be a whole number from 2 up.")
-    return FromAnswers(spec, build(JacobianAugmentation, {"seed": seed, **options}, f"substitute {name!r}"), seeds)
+    return replace(build(FromAnswers, {"seed": seed, **options}, f"substitute {name!r}"), spec=spec)
 
 
 def _kept(

@@ -8,6 +8,8 @@ from typing import Any
 from salus.attacks import ATTACKS
 from salus.audit.cleaning import in_words
 from salus.data import Splits
+from salus.metrics.wording import in_sentence as share_of
+from salus.metrics.wording import percentage
 from salus.threats import ThreatModel, threat_named
 from salus.threats.models import (
     Adaptive,
@@ -42,9 +44,9 @@ def verdict(records: Sequence[Record], meta: Record) -> list[str]:
         asr = worst["attack_success_rate"]
         how = "very easily" if asr >= 0.9 else "easily" if asr >= 0.5 else "sometimes" if asr >= 0.1 else "rarely"
         sentences.append(
-            f"This classifier is {how} fooled: {_attack(worst)} turns {_share(worst, 'attack_success_rate')} "
-            f"of the inputs it reads correctly into wrong answers, and leaves {_percent(worst['robust_accuracy'])} "
-            f"of {clean['n'] if clean else worst['n']} right, of {_percent(worst['clean_accuracy'])} before."
+            f"This classifier is {how} fooled: {_attack(worst)} turns {share_of(worst, 'attack_success_rate')} "
+            f"of the inputs it reads correctly into wrong answers, and leaves {percentage(worst['robust_accuracy'])} "
+            f"of {clean['n'] if clean else worst['n']} right, of {percentage(worst['clean_accuracy'])} before."
         )
         small = _smallest_breaking(records)
         if small is not None:
@@ -54,13 +56,13 @@ def verdict(records: Sequence[Record], meta: Record) -> list[str]:
             )
     elif clean is not None:
         sentences.append(
-            f"Unattacked, this classifier is right on {_share(clean, 'clean_accuracy')} of {clean['n']} inputs."
+            f"Unattacked, this classifier is right on {share_of(clean, 'clean_accuracy')} of {clean['n']} inputs."
         )
     moved = _worst(records, guard="none", threat_model=Transfer.name)
     if moved is not None:
         sentences.append(
             f"An attacker who only has {_substitute(meta.get('substitute'))} fools it on "
-            f"{_share(moved, 'attack_success_rate')} of them ({_attack(moved)})."
+            f"{share_of(moved, 'attack_success_rate')} of them ({_attack(moved)})."
         )
     for guard in meta["guards"]:
         sentences.extend(_guarded(records, guard))
@@ -68,8 +70,8 @@ def verdict(records: Sequence[Record], meta: Record) -> list[str]:
         if record["attack_success_rate"] is not None:
             where = "the bare classifier" if record["guard"] == "none" else f"the guard {record['guard']!r}"
             sentences.append(
-                f"The backdoor's trigger turns {_share(record, 'attack_success_rate')} of the inputs of other classes "
-                f"than {record['target']}, its target, into wrong answers of {where}."
+                f"The backdoor's trigger turns {share_of(record, 'attack_success_rate')} of the inputs of other "
+                f"classes than {record['target']}, its target, into wrong answers of {where}."
             )
     sentences.extend(_harmless(records))
     if meta["harm"] is not None:
@@ -88,7 +90,7 @@ def _substitute(facts: Record | None) -> str:
         return "a substitute trained apart on the same data"
     if facts["kind"] == "split":
         return f"a substitute trained on {facts['samples']} samples of their own"
-    return f"the answers to {facts['queries']} questions (a substitute that agrees on {_percent(facts['agreement'])})"
+    return f"the answers to {facts['queries']} questions (a substitute that agrees on {percentage(facts['agreement'])})"
 
 
 def _guarded(records: Sequence[Record], guard: str) -> Iterator[str]:
@@ -98,17 +100,17 @@ def _guarded(records: Sequence[Record], guard: str) -> Iterator[str]:
     knowing = _worst(records, guard=guard, threat_model=Adaptive.name)
     price = ""
     if clean is not None:
-        price = f" at the price of rejecting {_percent(clean['rejected_clean'])} of clean inputs"
+        price = f" at the price of rejecting {percentage(clean['rejected_clean'])} of clean inputs"
         if clean["cost"] is not None:
             price += f" and of the time of {clean['cost']:.2g} more forward passes"
     if blind is not None:
         yield (
             f"Behind the guard {guard!r}, an attacker who does not know of it gets "
-            f"{_share(blind, 'attack_success_rate')} of the inputs accepted and wrong ({_attack(blind)}){price}."
+            f"{share_of(blind, 'attack_success_rate')} of the inputs accepted and wrong ({_attack(blind)}){price}."
         )
     if twin is not None:
         yield (
-            f"An attacker who has a twin of the guard, trained apart, gets {_share(twin, 'attack_success_rate')} "
+            f"An attacker who has a twin of the guard, trained apart, gets {share_of(twin, 'attack_success_rate')} "
             f"accepted and wrong ({_attack(twin)})."
         )
     if knowing is not None:
@@ -116,13 +118,13 @@ def _guarded(records: Sequence[Record], guard: str) -> Iterator[str]:
         bare = _first(records, guard="none", threat_model=WhiteBox.name, **same)
         alone = bare["attack_success_rate"] if bare is not None else None
         yield (
-            f"An attacker who knows the guard gets {_share(knowing, 'attack_success_rate')} accepted and wrong "
+            f"An attacker who knows the guard gets {share_of(knowing, 'attack_success_rate')} accepted and wrong "
             f"({_attack(knowing)}): {_holds(knowing['attack_success_rate'], alone)}."
         )
     asking = _worst(records, guard=guard, threat_model=DecisionOnly.name)
     if asking is not None:
         yield (
-            f"An attacker who sees nothing but its answers gets {_share(asking, 'attack_success_rate')} accepted and "
+            f"An attacker who sees nothing but its answers gets {share_of(asking, 'attack_success_rate')} accepted and "
             f"wrong ({_attack(asking)}, {asking['queries']:,.0f} questions each)."
         )
     if knowing is None and blind is not None:
@@ -140,7 +142,7 @@ def _harmless(records: Sequence[Record]) -> Iterator[str]:
             worst = max(rows, key=lambda r: r["fallen_all"])
             yield (
                 f"Of {len(rows)} harmless changes, {worst['attack']} costs the bare classifier most: "
-                f"{_percent(1 - worst['fallen_all'])} right, of {_percent(clean['clean_accuracy'])}."
+                f"{percentage(1 - worst['fallen_all'])} right, of {percentage(clean['clean_accuracy'])}."
             )
         else:
             worst = max(rows, key=lambda r: r["rejected_adversarial"])
@@ -151,12 +153,12 @@ def _harmless(records: Sequence[Record]) -> Iterator[str]:
             )
             yield (
                 f"Of {len(rows)} harmless changes, the guard {guard!r} rejects {worst['attack']} most: "
-                f"{_share(worst, 'rejected_adversarial')} of it, beside {_percent(clean['rejected_clean'])} of clean "
-                f"inputs, {judged}."
+                f"{share_of(worst, 'rejected_adversarial')} of it, beside {percentage(clean['rejected_clean'])} of "
+                f"clean inputs, {judged}."
             )
 
 
-def _harmful(records: Sequence[Record], asked: str) -> Iterator[str]:
+def _harmful(records: Sequence[Record], weights: str) -> Iterator[str]:
     """Say what an input costs, unattacked and under the attack that costs most."""
     for guard in dict.fromkeys(r["guard"] for r in records):
         clean = _first(records, attack=None, guard=guard)
@@ -166,7 +168,7 @@ def _harmful(records: Sequence[Record], asked: str) -> Iterator[str]:
             continue
         who = "the bare classifier" if guard == "none" else f"the guard {guard!r}"
         attacked = "" if worst is None else f", and {_cost(worst)} under {_attack(worst)}"
-        yield f"By these weights of harm ({asked}), an input read by {who} costs {_cost(clean)} unattacked{attacked}."
+        yield f"By these weights of harm ({weights}), an input read by {who} costs {_cost(clean)} unattacked{attacked}."
 
 
 def _holds(guarded: float, alone: float | None) -> str:
@@ -175,7 +177,7 @@ def _holds(guarded: float, alone: float | None) -> str:
         return "the guard held against every attack tried here, which is not a proof"
     if guarded >= 0.9 or (alone is not None and guarded > alone - 0.05):
         return "the guard gives no real protection against them"
-    return "the guard protects only in part" + ("" if alone is None else f", of {_percent(alone)} without it")
+    return "the guard protects only in part" + ("" if alone is None else f", of {percentage(alone)} without it")
 
 
 def warnings(records: Sequence[Record], meta: Record, splits: Splits) -> list[str]:
@@ -185,28 +187,28 @@ def warnings(records: Sequence[Record], meta: Record, splits: Splits) -> list[st
         f"The label cleaning left no training sample of class {label!r}."
         for label in (meta["label_cleaning"] or {}).get("classes_gone", [])
     ]
-    found = [*poisoned, *gone, *meta["model"]["remarks"], *_samples(records, splits), *_masking(records, meta)]
+    doubts = [*poisoned, *gone, *meta["model"]["remarks"], *_samples(records, splits), *_masking(records, meta)]
     for guard in meta["guards"]:
         rows = [r for r in records if r["guard"] == guard and r["attack"] is not None]
         if rows and not any(_threat(r).knows_guard and r["error"] is None for r in rows):
-            found.append(f"Guard {guard!r} was not attacked by anyone who knows it: its figures are an upper bound.")
+            doubts.append(f"Guard {guard!r} was not attacked by anyone who knows it: its figures are an upper bound.")
         for row in rows:
             if not _threat(row).knows_guard or row["error"] is not None:
                 continue
             same = {key: row[key] for key in ("attack", "eps", "norm", "attack_options")}
             twin = _first(records, guard=guard, threat_model=Oblivious.name, **same)
             if twin is not None and row["fallen_all"] < twin["fallen_all"]:
-                found.append(
+                doubts.append(
                     f"The adaptive {_attack(row)} on {guard!r} is weaker than the oblivious one: a bug, please report."
                 )
-        found.extend(_false_alarms(records, guard, meta))
+        doubts.extend(_false_alarms(records, guard, meta))
     data = splits.test
     if data.kind == "table" and any(r["attack"] for r in records) and not data.marks:
-        found.append(
+        doubts.append(
             "No feature is marked immutable, integer or derived, so an attacked patient may be impossible "
             "(--immutable, --integer, --derived)."
         )
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(doubts))
 
 
 def _samples(records: Sequence[Record], splits: Splits) -> Iterator[str]:
@@ -222,7 +224,7 @@ def _samples(records: Sequence[Record], splits: Splits) -> Iterator[str]:
         if row["n"] and row["largest_patient_share"] is not None and row["largest_patient_share"] > 0.5:
             group = splits.test.group_word
             yield (
-                f"One {group} supplies {_percent(row['largest_patient_share'])} of class {row['class']!r} "
+                f"One {group} supplies {percentage(row['largest_patient_share'])} of class {row['class']!r} "
                 f"({row['patients']} {group}s in all): its figures are nearly that {group}'s alone."
             )
     # What the loader had to say about these data belongs beside the numbers.
@@ -253,7 +255,7 @@ def _masking(records: Sequence[Record], meta: Record) -> Iterator[str]:
     if check["robust_accuracy"] is not None and check["robust_accuracy"] > 0.05:
         yield (
             f"Gradient masking is likely: with eps = {check['huge_eps']:g}, half the range of values, PGD still "
-            f"leaves {_percent(check['robust_accuracy'])} of {check['n']} inputs right; it should leave none."
+            f"leaves {percentage(check['robust_accuracy'])} of {check['n']} inputs right; it should leave none."
         )
 
 
@@ -274,11 +276,11 @@ def _effort(record: Record) -> float:
 
 def _false_alarms(records: Sequence[Record], guard: str, meta: Record) -> Iterator[str]:
     clean = _first(records, attack=None, guard=guard)
-    asked = meta["guards"][guard]["false_alarm_rate"]
-    if clean is not None and asked and (clean["rejected_clean_low"] or 0) > asked:
+    allowed = meta["guards"][guard]["false_alarm_rate"]
+    if clean is not None and allowed and (clean["rejected_clean_low"] or 0) > allowed:
         yield (
-            f"Guard {guard!r} was calibrated to reject {_percent(asked)} of clean inputs but rejects "
-            f"{_share(clean, 'rejected_clean')} here: these inputs are not like those it was calibrated on."
+            f"Guard {guard!r} was calibrated to reject {percentage(allowed)} of clean inputs but rejects "
+            f"{share_of(clean, 'rejected_clean')} here: these inputs are not like those it was calibrated on."
         )
 
 
@@ -320,14 +322,5 @@ def _attack(record: Record) -> str:
     return f"{_attack_name(record)} at eps = {record['eps']:g} ({record['norm']})"
 
 
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f}%"
-
-
 def _cost(record: Record) -> str:
     return f"{record['harm']:.3g} ({record['harm_low']:.3g} to {record['harm_high']:.3g})"
-
-
-def _share(record: Record, rate: str) -> str:
-    low, high = record[f"{rate}_low"], record[f"{rate}_high"]
-    return f"{_percent(record[rate])} ({100 * low:.1f} to {100 * high:.1f})"

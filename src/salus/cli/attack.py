@@ -33,9 +33,9 @@ def attack(
 
     classifier = Classifier.load(model, factory=factory)
     engine = parse_attack(spec, bounds=classifier.bounds)
-    made = attack_rows(engine, classifier.to(find_device(device)), *read_rows(inputs, labels), out)
+    attacked = attack_rows(engine, classifier.to(find_device(device)), *read_rows(inputs, labels), out)
     reached = "reach their target" if engine.targeted else "get a wrong answer"
+    share = f"{attacked.fooled} of {attacked.n} samples {reached} ({attacked.fooled / attacked.n:.1%})"
     click.echo(
-        f"{made.fooled} of {made.n} samples {reached} ({made.fooled / made.n:.1%}); {made.computed} attacked by this "
-        f"run.\nResults: {out / 'results.csv'}, {out / 'x_adv.npy'}"
+        f"{share}; {attacked.computed} attacked by this run.\nResults: {out / 'results.csv'}, {out / 'x_adv.npy'}"
     )

@@ -28,8 +28,8 @@ def audit(plan: Path | None, out: Path, **options: Any) -> None:
     from salus.report import write_report
 
     fields = plan_fields(options)
-    made = Plan.of(fields) if plan is None else Plan.read(plan, fields)
-    outcome = run_audit(made, out, command=command_line())
+    request = Plan.of(fields) if plan is None else Plan.read(plan, fields)
+    outcome = run_audit(request, out, command=command_line())
     page = write_report(out)
     print_cells(outcome.cells)
     for sentence in outcome.meta["verdict"]:

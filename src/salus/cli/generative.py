@@ -31,10 +31,10 @@ def generator(data: str, epochs: int | None, seed: int, device: str, out: Path, 
 
     fields = plan_fields(options)
     training = key_values(fields.pop("training", ())) | ({} if epochs is None else {"epochs": epochs})
-    made = run_generator(data, out, training=training, data_options=fields, seed=seed, device=device)
-    last = made.history.epochs[-1]
+    trained = run_generator(data, out, training=training, data_options=fields, seed=seed, device=device)
+    last = trained.history.epochs[-1]
     click.echo(
-        f"Trained for {last.epoch} epochs on {made.samples} samples; the critic tells them apart by "
+        f"Trained for {last.epoch} epochs on {trained.samples} samples; the critic tells them apart by "
         f"{last.distance:.3f}. Saved in {out}; use it: --defence defense-gan:generator={out}"
     )
 
@@ -65,9 +65,9 @@ def autoencoders(
 
     fields = plan_fields(options)
     training = key_values(fields.pop("training", ())) | ({} if epochs is None else {"epochs": epochs})
-    made = run_autoencoders(
+    trained = run_autoencoders(
         data, out, members=members, training=training, data_options=fields, seed=seed, device=device
     )
-    picture = reconstructions_picture(made.repository.to("cpu"), made.held_out, out / "reconstructions.png")
-    print_members(made.repository)
+    picture = reconstructions_picture(trained.repository.to("cpu"), trained.held_out, out / "reconstructions.png")
+    print_members(trained.repository)
     click.echo(f"Saved in {out}, drawn in {picture}; use it: --defence magnet:repository={out}")

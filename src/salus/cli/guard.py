@@ -23,11 +23,12 @@ def guard_fit(out: Path, **options: Any) -> None:
     from salus.audit.plan import Plan
     from salus.jobs import fit_bundle
 
-    made = fit_bundle(Plan.of(plan_fields(options)), out)
-    for detector in made.guard.describe()["detectors"]:
+    bundle = fit_bundle(Plan.of(plan_fields(options)), out)
+    for detector in bundle.guard.describe()["detectors"]:
         click.echo(detector["text"] + ".")
     click.echo(
-        f"On {made.n} test inputs it rejects {made.rejected:.1%} and answers {made.right:.1%} rightly. Bundle: {out}"
+        f"On {bundle.n} test inputs it rejects {bundle.rejected:.1%} and answers {bundle.right:.1%} rightly. "
+        f"Bundle: {out}"
     )
 
 
@@ -50,14 +51,14 @@ def guard_calibrate(repository: Path, attack: str | None, out: Path, **options: 
     from salus.cli.terminal import print_calibration
     from salus.jobs import run_calibration
 
-    made = run_calibration(Plan.of(plan_fields(options)), repository, out, attack=attack)
-    print_calibration(made.calibration, *(("blends", 1) if attack is None else ("attacked", 5)))
+    chosen = run_calibration(Plan.of(plan_fields(options)), repository, out, attack=attack)
+    print_calibration(chosen.calibration, *(("blends", 1) if attack is None else ("attacked", 5)))
     against = "blends of them" if attack is None else f"attacked ones that fool the classifier ({attack})"
-    spec = f"multimagnet:calibration={made.path},repository={repository}"
+    spec = f"multimagnet:calibration={chosen.path},repository={repository}"
     click.echo(
-        f"{len(made.calibration.grid)} combinations scored on {made.clean} clean samples and {made.adversarial} "
-        f"{against}; best: {made.calibration.rule}. All of them: {made.path}\n"
-        f"Use it: --model {made.model} --defence {shlex.quote(spec)}"
+        f"{len(chosen.calibration.grid)} combinations scored on {chosen.clean} clean samples and {chosen.adversarial} "
+        f"{against}; best: {chosen.calibration.rule}. All of them: {chosen.path}\n"
+        f"Use it: --model {chosen.model} --defence {shlex.quote(spec)}"
     )
 
 

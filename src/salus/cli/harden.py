@@ -31,9 +31,9 @@ def harden(method: str, attack: str | None, out: Path, **options: Any) -> None:
     from salus.jobs import run_hardening
 
     plan = Plan.of(plan_fields(options))
-    made = run_hardening(method, plan, out, attack=attack, command=command_line())
-    test = made.facts["test"]
+    hardened = run_hardening(method, plan, out, attack=attack, command=command_line())
+    test = hardened.facts["test"]
     click.echo(
         f"{test['clean_accuracy']:.1%} of {test['n']} test inputs are answered rightly. Saved in {out}; audit it: "
-        f"{made.audit}"
+        f"{hardened.audit}"
     )

@@ -25,5 +25,5 @@ def labels(out: Path, **options: Any) -> None:
     from salus.audit import Plan
     from salus.jobs import run_labels
 
-    made = run_labels(Plan.of(plan_fields(options)), out, command=command_line())
-    click.echo(f"{made.summary} All labels, the most doubtful first: {made.path}")
+    search = run_labels(Plan.of(plan_fields(options)), out, command=command_line())
+    click.echo(f"{search.summary} All labels, the most doubtful first: {search.path}")

@@ -6,7 +6,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args, get_origin
 
 import click
 
@@ -100,10 +100,19 @@ def _is_path(annotation: Any) -> bool:
     return annotation is Path or any(_is_path(inner) for inner in get_args(annotation))
 
 
+def _literals(annotation: Any) -> list[str]:
+    """List the words that an option may be, where they are all that it may be."""
+    if get_origin(annotation) is Literal:
+        return [str(word) for word in get_args(annotation)]
+    return [word for inner in get_args(annotation) for word in _literals(inner)]
+
+
 def _metavar(option: Option) -> str | None:
     """Name the kind of value, as click does for its own types."""
     if option.words == "true or false":
         return None
+    if words := _literals(option.annotation):
+        return f"[{'|'.join(words)}]"
     for start, name in (("a whole number", "INTEGER"), ("a number", "FLOAT"), ("a file or folder", "PATH")):
         if option.words.startswith(start) and "pixels" not in option.words:
             return name

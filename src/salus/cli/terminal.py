@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from salus.metrics.wording import percent
+
 if TYPE_CHECKING:
     from salus.data import Splits
     from salus.data.load import CatalogueEntry
@@ -20,7 +22,7 @@ def print_cells(cells: Sequence[dict[str, Any]]) -> None:
     """Print the records of an audit, one a row."""
 
     def rate(cell: dict[str, Any], name: str) -> str:
-        return "" if cell[name] is None else f"{100 * cell[name]:.1f}"
+        return "" if cell[name] is None else percent(cell[name])
 
     table = _table("guard", "attack")
     table.add_column("eps", justify="right")
@@ -80,7 +82,7 @@ def print_calibration(calibration: Calibration, against: str, most: int) -> None
         table.add_column(column, justify="right")
     others = sorted(calibration.grid, key=lambda row: -row.outcome.accuracy)
     for row in [calibration.best, *(one for one in others if one != calibration.best)][:most]:
-        chosen, found = row.combination, row.outcome
+        chosen, outcome = row.combination, row.outcome
         temperature = "" if chosen.temperature is None else f"{chosen.temperature:g}"
         table.add_row(
             str(chosen.n),
@@ -88,7 +90,7 @@ def print_calibration(calibration: Calibration, against: str, most: int) -> None
             temperature,
             f"{chosen.drop_rate:g}",
             chosen.approach,
-            *(f"{share:.1%}" for share in (found.accuracy, found.ppv, found.npv)),
+            *(f"{share:.1%}" for share in (outcome.accuracy, outcome.ppv, outcome.npv)),
         )
     _print(table)
 

@@ -174,24 +174,8 @@ SOURCES: Registry[Source] = Registry("data set", "salus.sources", {source.name: 
 
 _TABLE_OPTIONS = frozenset({"bounds", "scale", "immutable", "integer", "derived", "positive"})
 
-#: One's own data, by what the path is: the first that reads it.
+#: One's own data: the first that reads a path has it, after what other packages read.
 OWN = (
-    Source(
-        name=".npz",
-        loader=load_npz,
-        kind="arrays",
-        summary="an .npz file",
-        options=_TABLE_OPTIONS,
-        reads=lambda path: path.suffix.lower() == ".npz",
-    ),
-    Source(
-        name=".csv",
-        loader=load_csv,
-        kind="table",
-        summary="a CSV file",
-        options=_TABLE_OPTIONS | {"label", "group"},
-        reads=lambda path: path.suffix.lower() == ".csv",
-    ),
     Source(
         name="images",
         loader=load_image_folder,
@@ -207,6 +191,22 @@ OWN = (
         summary="a folder of WFDB records",
         options=frozenset({"split", "positive", "inputs"}),
         reads=Path.is_dir,
+    ),
+    Source(
+        name=".npz",
+        loader=load_npz,
+        kind="arrays",
+        summary="an .npz file",
+        options=_TABLE_OPTIONS,
+        reads=lambda path: path.suffix.lower() == ".npz",
+    ),
+    Source(
+        name=".csv",
+        loader=load_csv,
+        kind="table",
+        summary="a CSV file",
+        options=_TABLE_OPTIONS | {"label", "group"},
+        reads=lambda path: path.suffix.lower() == ".csv",
     ),
 )
 

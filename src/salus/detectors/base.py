@@ -202,14 +202,14 @@ def calibrate_together(
     layers = tuple(dict.fromkeys(layer for detector in free for layer in detector.layers))
     classifier, size = free[0].classifier, rows_at_once(x_clean, batch_size)
     with torch.no_grad():
-        found: list[list[Tensor]] = [[] for _ in free]
+        columns: list[list[Tensor]] = [[] for _ in free]
         labels = []
         for rows in first.split(size):
             states = classifier.states(x_clean[rows], layers)
             labels.append(states.logits.argmax(1))
-            for scores, detector in zip(found, free, strict=True):
+            for scores, detector in zip(columns, free, strict=True):
                 scores.append(predicted(detector.class_scores(states), states))
-        for scores, detector in zip(found, free, strict=True):
+        for scores, detector in zip(columns, free, strict=True):
             detector.reference_ = ReferenceScores.fit(torch.cat(scores), torch.cat(labels), states.logits.shape[1])
         worst = []
         for rows in second.split(size):

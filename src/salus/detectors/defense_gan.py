@@ -44,8 +44,8 @@ class DefenseGAN(OntoRange, Detector):
 
     def class_scores(self, states: States) -> Tensor:
         """Return the squared distance from the generator's range under each class, ``[N, K]``; differentiable."""
-        made = self.project(states.x.detach()).x
-        distance = (states.x - made).square().flatten(1).sum(1)  # [N]
+        nearest = self.project(states.x.detach()).x
+        distance = (states.x - nearest).square().flatten(1).sum(1)  # [N]
         return distance[:, None].expand(-1, states.logits.shape[1])
 
     def describe(self) -> str:

@@ -17,9 +17,9 @@ from salus.errors import CalibrationError
 #: Options that detectors of hidden states share.
 Layers = Annotated[
     tuple[Annotated[str, Field(min_length=1)], ...],
-    Field(min_length=1, description="hidden layers that are read, joined by +"),
+    Field(min_length=1, description="hidden layers that are read"),
 ]
-Seed = Annotated[int, Field(ge=0, description="of every random draw")]
+Seed = Annotated[int, Field(ge=0, description="decides every random draw")]
 
 _BATCH = 512
 

@@ -62,7 +62,9 @@ class IDefender(LayerwiseDetector):
         dimensions: Annotated[
             Annotated[int, Field(ge=1)] | None, Field(description="principal components kept of each layer")
         ] = None,
-        threshold: Annotated[Threshold, Field(description="conformal, or one of the paper's rules")] = "conformal",
+        threshold: Annotated[
+            Threshold, Field(description="what sets the threshold: conformal calibration, or a rule of the paper's")
+        ] = "conformal",
         max_samples: Annotated[int, Field(ge=1, description="samples of each class that are fitted to")] = 10_000,
         seed: Seed = 0,
     ) -> None:
@@ -98,10 +100,10 @@ class IDefender(LayerwiseDetector):
                     for part, labels in zip(torch.split(x, size), torch.split(y.to(x.device), size), strict=True)
                 ]
             )
-            kept = {"id-95": 0.95, "id-99": 0.99}[self.threshold]
+            share = {"id-95": 0.95, "id-99": 0.99}[self.threshold]
             self.reference_ = ReferenceScores.fit(scores, y.to(x.device), len(classifier.classes))
-            self.threshold_ = -math.log(1 - kept)
-            self.false_alarm_rate_ = 1 - kept
+            self.threshold_ = -math.log(1 - share)
+            self.false_alarm_rate_ = 1 - share
         return self
 
     @property
@@ -133,8 +135,8 @@ class IDefender(LayerwiseDetector):
         gaussians = self.components if isinstance(self.components, int) else 1
         carried = max(1, smallest // (_SAMPLES_PER_DIMENSION * gaussians))
         limit = width if self.covariance == "diag" else min(carried, _MAX_DIMENSIONS)
-        kept = min(width, n - 1, self.dimensions or limit)
-        pca = PCA(kept, svd_solver="auto", random_state=self.seed).fit(hidden.double().numpy())
+        count = min(width, n - 1, self.dimensions or limit)
+        pca = PCA(count, svd_solver="auto", random_state=self.seed).fit(hidden.double().numpy())
         live = pca.explained_variance_ > 1e-9 * max(float(pca.explained_variance_[0]), 1e-30)
         live[0] = True
         scale = 1 / np.sqrt(np.maximum(pca.explained_variance_[live], 1e-30))
@@ -147,9 +149,9 @@ class IDefender(LayerwiseDetector):
             why = (
                 f"{smallest} samples of the smallest class carry {carried} at {_SAMPLES_PER_DIMENSION} samples "
                 f"per dimension, at most {_MAX_DIMENSIONS}"
-                if kept < width and self.dimensions is None
+                if count < width and self.dimensions is None
                 else "as asked"
-                if kept < width
+                if count < width
                 else "the others do not vary"
             )
             self.notes_.append(

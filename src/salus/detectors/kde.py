@@ -72,9 +72,9 @@ def _log_density(squared: Tensor, bandwidth: Tensor, width: int) -> Tensor:
 
 def _bandwidth(states: Tensor) -> float:
     """Choose the bandwidth under which states ``[n, D]``, each held out in turn, are likeliest."""
-    wide = states.double()
-    squared = squared_distances(wide, wide).fill_diagonal_(torch.inf)
-    nearest = squared.amin(1).median().clamp_min(1e-6 * float(wide.square().sum(1).mean()) + 1e-30)
+    points = states.double()
+    squared = squared_distances(points, points).fill_diagonal_(torch.inf)
+    nearest = squared.amin(1).median().clamp_min(1e-6 * float(points.square().sum(1).mean()) + 1e-30)
     unit = (nearest / states.shape[1]).sqrt()
-    found = [float(_log_density(squared, unit * factor, states.shape[1]).mean()) for factor in _FACTORS]
-    return float(unit * _FACTORS[max(range(len(found)), key=found.__getitem__)])
+    densities = [float(_log_density(squared, unit * factor, states.shape[1]).mean()) for factor in _FACTORS]
+    return float(unit * _FACTORS[max(range(len(densities)), key=densities.__getitem__)])

@@ -57,7 +57,7 @@ class MagNet(ReconstructionDetector):
         *,
         metric: Metric = "re",
         norm: Annotated[Literal[1, 2], Field(description="power in the reconstruction error")] = 1,
-        temperature: Annotated[float, Field(gt=0, description="of the softmaxes that jsd compares")] = 10.0,
+        temperature: Annotated[float, Field(gt=0, description="temperature of the softmaxes that jsd compares")] = 10.0,
         member: OneMember = 0,
         repository: RepositoryOrFolder = None,
         epochs: TrainingEpochs = None,
@@ -107,9 +107,9 @@ class MagNet(ReconstructionDetector):
         return self._scores(states)[:, None].expand_as(states.logits)
 
     def _scores(self, states: States) -> Tensor:
-        made = self._repository.reconstruct(0, states.x)
+        reconstruction = self._repository.reconstruct(0, states.x)
         temperature = None if self.metric == "re" else self.temperature
-        return self.compared(states.x, states.logits, made, temperature, self.norm)
+        return self.compared(states.x, states.logits, reconstruction, temperature, self.norm)
 
     def describe(self) -> str:
         """Say what was fitted, for reports."""

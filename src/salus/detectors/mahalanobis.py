@@ -102,8 +102,8 @@ class Mahalanobis(LayerwiseDetector):
         means = torch.stack([h[y == label].mean(0) for label in range(int(y.max()) + 1)])  # [K, D]
         within = h - means[y]
         limit = width if width <= _ALL_UP_TO else _MAX_DIMENSIONS
-        kept = min(width, n, self.dimensions or min(limit, max(1, n // _SAMPLES_PER_DIMENSION)))
-        pca = PCA(kept, random_state=self.seed).fit(within.numpy())
+        count = min(width, n, self.dimensions or min(limit, max(1, n // _SAMPLES_PER_DIMENSION)))
+        pca = PCA(count, random_state=self.seed).fit(within.numpy())
         variance = torch.from_numpy(pca.explained_variance_).double() * (n - 1) / n
         live = variance > 1e-9 * variance[0].clamp_min(1e-30)
         live[0] = True

@@ -85,19 +85,19 @@ class MultiMagNet(ReconstructionDetector):
         draw_seed: DrawSeed = None,
         seed: TrainingSeed = 0,
     ) -> None:
-        asked = Combination(n=n, metric=metric, temperature=temperature, drop_rate=drop_rate, approach=approach)
+        combination = Combination(n=n, metric=metric, temperature=temperature, drop_rate=drop_rate, approach=approach)
         if isinstance(calibration, (str, Path)):
             calibration = Calibration.load(calibration)
         if calibration is not None:
             best = calibration.best.combination
-            if asked not in (Combination(), best):
+            if combination not in (Combination(), best):
                 raise OptionError(
                     f"MultiMagNet: the calibration says {best}; leave out n, metric, temperature, drop_rate and "
                     "approach, which it gives."
                 )
-            asked, threshold = best, "drop-rate"
-        super().__init__(SeveralAutoencoders(self.title, asked.n, repository, epochs, seed), threshold)
-        self.combination = asked
+            combination, threshold = best, "drop-rate"
+        super().__init__(SeveralAutoencoders(self.title, combination.n, repository, epochs, seed), threshold)
+        self.combination = combination
         self.calibration = calibration
         self.draws = MemberDraws(draw_seed, draws)
         self._members: ReferenceScores | None = None  # clean scores, one curve a member

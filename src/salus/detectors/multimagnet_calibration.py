@@ -19,7 +19,7 @@ from torch import Tensor
 from salus.batches import rows_at_once
 from salus.classifier import Classifier
 from salus.detectors.divergence import jensen_shannon, log_probabilities, reconstruction_error
-from salus.detectors.multimagnet_grid import Calibration, Grid, Measure, Outcome, Scored
+from salus.detectors.multimagnet_grid import Calibration, DetectionShares, Grid, Measure, Scored
 from salus.detectors.votes import drop_rate_thresholds, expected_rejections
 from salus.errors import CalibrationError
 from salus.generative import Repository
@@ -59,19 +59,19 @@ def measure(
         raise CalibrationError("MultiMagNet's calibration stage needs inputs to measure, and got none.")
     members = range(len(repository))
     temperatures = [temperature for metric, temperature in measures if metric == "jsd"]
-    found: dict[Measure, list[Tensor]] = {each: [] for each in measures}
+    columns: dict[Measure, list[Tensor]] = {each: [] for each in measures}
     labels: list[Tensor] = []
     for part in torch.split(x, rows_at_once(x, batch_size)):
         made = [repository.reconstruct(i, part) for i in members]  # m times [n, ...]
-        if ("re", None) in found:
-            found["re", None].append(torch.stack([reconstruction_error(part, one) for one in made], 1))
+        if ("re", None) in columns:
+            columns["re", None].append(torch.stack([reconstruction_error(part, one) for one in made], 1))
         if temperatures:
             logits, others = classifier.predict(part), torch.stack([classifier.predict(one) for one in made], 1)
             labels.append(others.argmax(2))
             for temperature in temperatures:
                 p, q = (log_probabilities(each, temperature or 1.0) for each in (logits[:, None], others))
-                found["jsd", temperature].append(jensen_shannon(p, q))  # [n, m]
-    values = {each: torch.cat(parts) for each, parts in found.items()}
+                columns["jsd", temperature].append(jensen_shannon(p, q))  # [n, m]
+    values = {each: torch.cat(parts) for each, parts in columns.items()}
     return Measured(repository.names, values, torch.cat(labels) if labels else None, repository.fingerprint())
 
 
@@ -100,7 +100,7 @@ def score(clean: Measured, adversarial: Measured, grid: Grid, *, legitimate: Mea
             expected_rejections(side.values[measured], thresholds, sizes, approach) for side in (clean, adversarial)
         )
         for combination, of_clean, of_adversarial in zip(combinations, *rejected, strict=True):
-            outcome = Outcome(
+            outcome = DetectionShares(
                 accepted_clean=len(clean) - of_clean,
                 rejected_clean=of_clean,
                 accepted_adversarial=len(adversarial) - of_adversarial,
@@ -145,14 +145,14 @@ def choose_on_clean(clean: Measured, blended: Measured, grid: Grid, *, false_ala
         CalibrationError: no combination keeps the rate.
     """
     rows = score(clean, blended, grid)
-    kept = [row for row in rows if 1 - row.outcome.ppv <= false_alarm_rate + 1e-12]
-    if not kept:
+    affordable = [row for row in rows if 1 - row.outcome.ppv <= false_alarm_rate + 1e-12]
+    if not affordable:
         least = min(1 - row.outcome.ppv for row in rows)
         raise CalibrationError(
             f"No combination of MultiMagNet's grid keeps false alarms at {false_alarm_rate:g}; the fewest are "
             f"{least:.2g}. Ask for that, or give smaller drop rates."
         )
-    best = max(kept, key=lambda row: (round(row.outcome.npv, 12), *_of_equals(row)))
+    best = max(affordable, key=lambda row: (round(row.outcome.npv, 12), *_of_equals(row)))
     rule = f"at most {false_alarm_rate:g} of clean inputs rejected, then the most blends of clean inputs"
     return _calibration(rule, "blends of clean inputs", best, clean, rows)
 

@@ -39,7 +39,7 @@ Temperature = Annotated[
     # A whole number stays one: a saved guard's fingerprint is made of it.
     Annotated[int | float, Field(ge=1)] | None,
     Words("a number from 1 up"),
-    Field(description="of the softmaxes that jsd compares; none with re"),
+    Field(description="temperature of the softmaxes that jsd compares"),
 ]
 
 Measure = tuple[Metric, float | None]  # a metric and, of jsd, the temperature
@@ -117,7 +117,7 @@ class Grid:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class DetectionShares:
     """How many inputs were accepted and rejected; means over ensembles need not be whole."""
 
     accepted_clean: float
@@ -142,7 +142,7 @@ class Outcome:
         return self.rejected_adversarial / (self.rejected_adversarial + self.accepted_adversarial)
 
 
-def literal_eq9(outcome: Outcome) -> tuple[float, float, float]:
+def literal_eq9(outcome: DetectionShares) -> tuple[float, float, float]:
     """Return ACC, PPV and NPV as Eq. 8 and 9 say, against which the paper's own tables speak.
 
     There TN are adversarial inputs voted adversarial, and PPV is TN / (TN + FN): the tables' NPV, and the other way
@@ -156,7 +156,7 @@ class Scored:
     """A combination and what became of the inputs."""
 
     combination: Combination
-    outcome: Outcome
+    outcome: DetectionShares
 
     def row(self) -> dict[str, Any]:
         """Return all of it as plain values for JSON."""
@@ -167,8 +167,8 @@ class Scored:
     def of(cls, row: Mapping[str, Any]) -> Scored:
         """Read a row back."""
         chosen = {field.name: row[field.name] for field in fields(Combination)}
-        counts = {field.name: float(row[field.name]) for field in fields(Outcome)}
-        return cls(combination=Combination(**chosen), outcome=Outcome(**counts))
+        counts = {field.name: float(row[field.name]) for field in fields(DetectionShares)}
+        return cls(combination=Combination(**chosen), outcome=DetectionShares(**counts))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,8 +17,13 @@ from salus.generative.autoencoder_choice import AutoencoderChoice
 
 R = TypeVar("R", bound="ReconstructionDetector")
 
-Metric = Annotated[Literal["re", "jsd"], Field(description="reconstruction error, or divergence of the answers")]
-Rule = Annotated[Literal["conformal", "drop-rate"], Field(description="conformal, or the paper's rule")]
+Metric = Annotated[
+    Literal["re", "jsd"], Field(description="what is measured: reconstruction error, or divergence of the answers")
+]
+Rule = Annotated[
+    Literal["conformal", "drop-rate"],
+    Field(description="what sets the threshold: conformal calibration, or the paper's rule"),
+]
 DropRate = Annotated[float, Field(gt=0, lt=1, description="share of clean samples that the paper's rule rejects")]
 
 _LEARNT = ("repository", "suspicion_threshold", "false_alarm_rate")

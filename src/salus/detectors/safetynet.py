@@ -129,12 +129,12 @@ def _choose(squared: np.ndarray[Any, Any], target: np.ndarray[Any, Any], unit: f
     from sklearn.svm import SVC
 
     pair = np.arange(len(target)) % (len(target) // 2)
-    found = []
+    candidates = []
     for gamma in (unit * factor for factor in GAMMAS):
         kernel = np.exp(-gamma * squared)
         for cost in COSTS:
             machine = SVC(C=cost, kernel="precomputed")
             each = cross_val_score(machine, kernel, target, groups=pair, cv=GroupKFold(_FOLDS), scoring="roc_auc")
-            found.append((float(each.mean()), gamma, cost))
-    reached, gamma, cost = max(found, key=lambda one: one[0])
+            candidates.append((float(each.mean()), gamma, cost))
+    reached, gamma, cost = max(candidates, key=lambda one: one[0])
     return gamma, cost, reached

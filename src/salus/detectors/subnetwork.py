@@ -49,7 +49,7 @@ class Subnetwork(SupervisedDetector):
         attack: TaughtBy = "bim:eps=0.01",
         widths: Annotated[
             tuple[Annotated[int, Field(ge=1)], ...],
-            Field(min_length=1, description="of the network's hidden layers, joined by +"),
+            Field(min_length=1, description="widths of the network's hidden layers"),
         ] = (64, 64),
         epochs: Annotated[int, Field(ge=1, description="passes over the pairs at most")] = 30,
         max_samples: MaxAttacked = 1000,

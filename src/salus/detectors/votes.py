@@ -22,7 +22,9 @@ from torch import Tensor
 
 from salus.errors import CalibrationError
 
-Approach = Annotated[Literal["MTA", "minTA"], Field(description="own thresholds, or the lowest of those drawn")]
+Approach = Annotated[
+    Literal["MTA", "minTA"], Field(description="thresholds of the members: their own, or the lowest of those drawn")
+]
 APPROACHES: tuple[Approach, ...] = ("MTA", "minTA")
 
 

@@ -34,11 +34,9 @@ OneMember = Annotated[
 ]
 TrainingEpochs = Annotated[
     Annotated[int, Field(ge=1)] | None,
-    Field(description="of training the autoencoders; about 4,000 steps when not given"),
+    Field(description="passes over the data in training; about 4,000 steps when not given"),
 ]
-TrainingSeed = Annotated[
-    int, Field(ge=0, description="of training the autoencoders, and of which samples are held out")
-]
+TrainingSeed = Annotated[int, Field(ge=0, description="decides the training, and which samples are held out")]
 
 _MOST = 5000  # clean samples that say what is normal: as many as MultiMagNet's V_leg
 

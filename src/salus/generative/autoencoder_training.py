@@ -52,7 +52,7 @@ class RepositoryOptions:
     size: Annotated[int, Field(ge=1, le=10, description="how many of the ten for the kind of data, the first ones")] = (
         10
     )
-    members: Annotated[tuple[str, ...], Field(description="their names instead, joined by +")] = ()
+    members: Annotated[tuple[str, ...], Field(description="their names instead")] = ()
     epochs: Annotated[
         Annotated[int, Field(ge=1)] | None, Field(description="passes over the data; about 4,000 steps when not given")
     ] = None
@@ -61,7 +61,7 @@ class RepositoryOptions:
     precision: Annotated[Literal["float32", "bfloat16"], Field(description="bfloat16 trains in mixed precision")] = (
         "float32"
     )
-    seed: Annotated[int, Field(ge=0, description="of initial weights, order and noise")] = 0
+    seed: Annotated[int, Field(ge=0, description="decides initial weights, order and noise")] = 0
 
     def __post_init__(self) -> None:
         check_fields(self, "Autoencoders")

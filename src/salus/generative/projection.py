@@ -185,14 +185,14 @@ class OntoRange:
         learning_rate: Annotated[
             int | float,  # a whole number stays one: a saved guard's fingerprint is made of it
             Words("a number above 0"),
-            Field(gt=0, description="of the descents, for values from 0 to 1"),
+            Field(gt=0, description="rate of the descents, for values from 0 to 1"),
         ] = 10.0,
         precision: Annotated[
             Literal["float32", "bfloat16"], Field(description="bfloat16 descends in mixed precision")
         ] = "float32",
-        epochs: Annotated[int, Field(ge=1, description="of training the generator")] = 20,
-        width: Annotated[int, Field(ge=1, description="of the generator that is trained")] = 64,
-        seed: Annotated[int, Field(ge=0, description="of the descents' starts, and of training")] = 0,
+        epochs: Annotated[int, Field(ge=1, description="passes over the samples in training a generator")] = 20,
+        width: Annotated[int, Field(ge=1, description="width of the generator that is trained")] = 64,
+        seed: Annotated[int, Field(ge=0, description="decides the descents' starts, and the training")] = 0,
     ) -> None:
         super().__init__()
         self.restarts, self.iterations = restarts, iterations

@@ -48,14 +48,14 @@ class WGANOptions:
     batch_size: Annotated[int, Field(ge=1, description="samples a step")] = 50
     critic_steps: Annotated[int, Field(ge=1, description="steps of the critic to one of the generator")] = 5
     penalty: Annotated[float, Field(ge=0, description="weight of the gradient penalty")] = 10.0
-    learning_rate: Annotated[float, Field(gt=0, description="of Adam, for both networks")] = 1e-4
-    betas: Annotated[tuple[_Decay, _Decay], Field(description="of Adam")] = (0.0, 0.9)
+    learning_rate: Annotated[float, Field(gt=0, description="Adam's, for both networks")] = 1e-4
+    betas: Annotated[tuple[_Decay, _Decay], Field(description="Adam's decay of both averages")] = (0.0, 0.9)
     latent: Annotated[int, Field(ge=1, description="size of a latent")] = 128
-    width: Annotated[int, Field(ge=1, description="of both networks")] = 64
+    width: Annotated[int, Field(ge=1, description="width of both networks")] = 64
     precision: Annotated[Literal["float32", "bfloat16"], Field(description="bfloat16 trains in mixed precision")] = (
         "float32"
     )
-    seed: Annotated[int, Field(ge=0, description="of every draw")] = 0
+    seed: Annotated[int, Field(ge=0, description="decides every random draw")] = 0
 
     def __post_init__(self) -> None:
         check_fields(self, "WGAN")

@@ -23,7 +23,7 @@ from salus.hardening.adversarial_training import (
 from salus.hardening.base import WORKING, Method, Task
 from salus.training import Log, fit_classifier
 
-_Steps = Annotated[int, Field(ge=1, description="of the attack")]
+_Steps = Annotated[int, Field(ge=1, description="steps of the attack")]
 
 
 @dataclass(frozen=True, kw_only=True)

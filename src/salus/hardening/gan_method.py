@@ -26,7 +26,12 @@ from salus.hardening.gan_options import GANOptions, preset
 from salus.options import Option, build, options_of
 from salus.training import Log
 
-_PRESET = Option("preset", Literal["six-attacks", "four-attacks"], "six-attacks", "a paper's settings, to be changed")
+_PRESET = Option(
+    "preset",
+    Literal["six-attacks", "four-attacks"],
+    "six-attacks",
+    "a paper's settings, which the other options change",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

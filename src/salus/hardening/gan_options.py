@@ -42,7 +42,7 @@ class GANOptions:
     """
 
     attack_loss: Annotated[
-        Literal["cross-entropy", "mae"], Field(description="of the head that tells attacked from clean beats")
+        Literal["cross-entropy", "mae"], Field(description="loss of the head that tells attacked from clean beats")
     ] = "cross-entropy"
     kappa: Annotated[
         tuple[_Weight, _Weight], Field(description="weights of clean and attacked beats in the cross-entropy")
@@ -50,9 +50,9 @@ class GANOptions:
     lambda_atk: Annotated[_Weight, Field(description="weight of the attacked head's loss")] = 10.0
     lambda_ary: Annotated[_Weight, Field(description="weight of the class head's loss")] = 10.0
     lambda_mse: Annotated[_Weight, Field(description="weight of the generator's distance from the clean beat")] = 1.0
-    learning_rate: Annotated[float, Field(gt=0, description="of Adam, for both networks")] = 1e-4
+    learning_rate: Annotated[float, Field(gt=0, description="Adam's, for both networks")] = 1e-4
     final_rate: Annotated[float, Field(ge=0, le=1, description="share of the rate that is left at the last step")] = 1.0
-    betas: Annotated[tuple[_Decay, _Decay], Field(description="of Adam")] = (0.5, 0.999)
+    betas: Annotated[tuple[_Decay, _Decay], Field(description="Adam's decay of both averages")] = (0.5, 0.999)
     batch_size: Annotated[int, Field(ge=1, description="beats a step")] = 128
     epochs: Annotated[int, Field(ge=1, description="passes over the training beats")] = 100
     folds: Annotated[int, Field(ge=2, description="parts of the cross-validation")] = 5
@@ -60,17 +60,18 @@ class GANOptions:
         Annotated[int, Field(ge=1)] | None, Field(description="how many of them are trained; none for all")
     ] = None
     per_class: Annotated[
-        Annotated[int, Field(ge=1)] | None, Field(description="beats that SMOTE brings every class to; none for as is")
+        Annotated[int, Field(ge=1)] | None,
+        Field(description="beats that SMOTE brings every class to; none leaves them"),
     ] = 10_000
     widths: Annotated[
         tuple[Annotated[int, Field(ge=1)], ...],
-        Field(min_length=1, description="of the discriminator's stages, joined by +"),
+        Field(min_length=1, description="widths of the discriminator's stages"),
     ] = (32, 64, 128, 256)
     skip: Annotated[SkipBlock, Field(description="the generator's skip blocks")] = "sda"
     precision: Annotated[Literal["float32", "bfloat16"], Field(description="bfloat16 trains in mixed precision")] = (
         "float32"
     )
-    seed: Annotated[int, Field(ge=0, description="of every draw")] = 0
+    seed: Annotated[int, Field(ge=0, description="decides every random draw")] = 0
 
     def __post_init__(self) -> None:
         check_fields(self, "ECG-ATK-GAN")

@@ -59,7 +59,7 @@ class LabelCleaning(ABC):
 
     folds: Annotated[int, Field(ge=2, description="classifiers that are trained, each without what it is asked")] = 5
     action: Annotated[Action, Field(description="what becomes of a sample whose label looks wrong")] = "drop"
-    seed: Annotated[int, Field(ge=0, description="of which sample is in which fold")] = 0
+    seed: Annotated[int, Field(ge=0, description="decides which sample is in which fold")] = 0
 
     def __post_init__(self) -> None:
         check_fields(self, f"Label cleaning {self.name!r}")
@@ -200,7 +200,7 @@ class HighLoss(LabelCleaning):
 
     name: ClassVar[str] = "high-loss"
 
-    share: Annotated[float, Field(gt=0, lt=1, description="of the samples of each class that are flagged")]
+    share: Annotated[float, Field(gt=0, lt=1, description="part of each class's samples that is flagged")]
 
     def flag(self, y: Tensor, probabilities: Tensor) -> Tensor:
         """Rank within each class."""

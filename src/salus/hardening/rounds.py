@@ -46,8 +46,8 @@ class Rounds:
     """
 
     rounds: Annotated[int, Field(ge=1, description="how often the attacked copies are made anew")] = 5
-    epochs: Annotated[int, Field(ge=1, description="of training in each round")] = 5
-    share: Annotated[float, Field(gt=0, le=1, description="of the samples that get a copy in each round")] = 0.5
+    epochs: Annotated[int, Field(ge=1, description="passes over the data in each round")] = 5
+    share: Annotated[float, Field(gt=0, le=1, description="part of the samples that gets a copy in each round")] = 0.5
     learning_rate: Annotated[float, Field(gt=0, description="the highest of each round's schedule")] = 5e-4
     batch_size: Annotated[int, Field(ge=1, description="samples a step")] = 32
     balance: Annotated[
@@ -56,7 +56,7 @@ class Rounds:
     precision: Annotated[Literal["float32", "bfloat16"], Field(description="bfloat16 trains in mixed precision")] = (
         "float32"
     )
-    seed: Annotated[int, Field(ge=0, description="of which samples are attacked, and of their order")] = 0
+    seed: Annotated[int, Field(ge=0, description="decides which samples are attacked, and their order")] = 0
 
     def __post_init__(self) -> None:
         check_fields(self, "Adversarial retraining")

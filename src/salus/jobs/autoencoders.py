@@ -54,8 +54,8 @@ def run_autoencoders(
     which: dict[str, Any] = {}
     if members is not None:
         which = {"size": int(members)} if members.isdigit() else {"members": tuple(members.split(","))}
-    given = {"seed": seed, **(training or {}), **which}
-    options = build(RepositoryOptions, given, "training")
+    words = {"seed": seed, **(training or {}), **which}
+    options = build(RepositoryOptions, words, "training")
     splits = load_data(data, seed=seed, **(data_options or {}))
     splits.need_training("a repository of autoencoders")
     options.specs(splits.train.kind)  # refuses names that there are not
@@ -64,7 +64,7 @@ def run_autoencoders(
     prints = [splits.train.fingerprint(), splits.validation.fingerprint()]
     with store.locked():
         store.claim({"data": splits.name, "samples": prints, "setup": how}, {"device": device})
-        made = train_repository(
+        repository = train_repository(
             splits.train, splits.validation, options, folder=store.folder, device=place, log=console.print
         )
-    return TrainedRepository(made, splits.validation)
+    return TrainedRepository(repository, splits.validation)

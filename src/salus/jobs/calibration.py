@@ -86,17 +86,17 @@ def run_calibration(plan: Plan, repository: Path, out: Path, *, attack: str | No
                     f"{engines[0].title} fooled the classifier on none of {len(x)} samples; take a stronger attack."
                 )
             against = measure(classifier, members, x_adv[fooled], grid.measures)
-            made = choose_by_accuracy(clean, against, grid, attack=str(attack))
+            calibration = choose_by_accuracy(clean, against, grid, attack=str(attack))
         else:
             labels = classifier.predict(x).argmax(1)
             against = measure(classifier, members, blends(x, labels, seed=plan.seed), grid.measures)
-            made = choose_on_clean(clean, against, grid, false_alarm_rate=plan.false_alarm_rate)
-        made.save(out / "calibration.json")
+            calibration = choose_on_clean(clean, against, grid, false_alarm_rate=plan.false_alarm_rate)
+        calibration.save(out / "calibration.json")
     words = [str(out)]
     if isinstance(subject.model, Loaded):
         words = [subject.model.source.text, *([] if plan.weights is None else ["--weights", str(plan.weights)])]
     model = shlex.join(words)
-    return Calibrated(made, out / "calibration.json", model, len(clean), len(against))
+    return Calibrated(calibration, out / "calibration.json", model, len(clean), len(against))
 
 
 def _affordable(members: int, samples: int) -> Grid:

@@ -51,8 +51,8 @@ def run_generator(
     """
     store = Store(Path(out), "training")
     store.check_free()
-    given = {"seed": seed, **(training or {})}
-    options = build(WGANOptions, given, "training")
+    words = {"seed": seed, **(training or {})}
+    options = build(WGANOptions, words, "training")
     splits = load_data(data, seed=seed, **(data_options or {}))
     splits.need_training("a generator")
     find_device(device)
@@ -64,7 +64,7 @@ def run_generator(
     }
     with store.locked():
         store.claim(identity, {"epochs": options.epochs, "device": device})
-        made, history = train_generator(
+        generator, history = train_generator(
             train.x,
             options,
             bounds=train.bounds,
@@ -73,4 +73,4 @@ def run_generator(
             device=device,
             log=spaced(console.print),
         )
-    return TrainedGenerator(made, history, len(train))
+    return TrainedGenerator(generator, history, len(train))

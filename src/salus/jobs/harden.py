@@ -14,9 +14,10 @@ from typing import Any
 import salus
 from salus.atomic import write_json
 from salus.attacks import ATTACKS, Attack
+from salus.audit.model import Network
 from salus.audit.plan import Plan, marks
 from salus.audit.results import whole_test
-from salus.audit.subject import Loaded, Subject, load_splits
+from salus.audit.subject import Subject, load_splits, parse_source, training_options
 from salus.classifier import Classifier
 from salus.data import Splits
 from salus.errors import BundleError, OptionError
@@ -70,25 +71,25 @@ def run_hardening(spec: str, plan: Plan, out: Path | str, *, attack: str | None 
     splits.need_training(f"hardening by {name!r}")
     plan = _plan_of(method, plan, attack, splits)
     find_device(plan.device)
-    subject = Subject.of(plan, splits)
-    task = _task(method, subject)
+    task = _task(method, plan, splits)
     method.check(splits, task)
-    made_of = {"method": name, "options": method.settings(), "attack": _plain(task.attack)}
+    subject = Subject.of(plan, splits)
+    recipe = {"method": name, "options": method.settings(), "attack": _plain(task.attack)}
     with store.locked():
-        store.claim({**subject.identity(), **made_of}, plan.model_dump(mode="json"))
-        done = _finished(store.folder)
-        if done is None:
+        store.claim({**subject.identity(), **recipe}, plan.model_dump(mode="json"))
+        hardened = _finished(store.folder)
+        if hardened is None:
             if method.copies:
                 task = replace(task, victim=subject.classifier(store.folder / WORKING / "plain").classifier)
-            classifier, told = method.train(splits, task, store.folder, spaced(console.print))
+            classifier, outcome = method.train(splits, task, store.folder, spaced(console.print))
             if classifier.name != name:
                 classifier.name = f"{classifier.name} hardened by {name}"
             classifier.save(store.folder)
-            facts = _facts(classifier, splits, plan, {"spec": spec, "command": command, **made_of}, told)
+            facts = _facts(classifier, splits, plan, {"spec": spec, "command": command, **recipe}, outcome)
             write_json(store.folder / "hardening.json", facts)
-            done = classifier, facts
+            hardened = classifier, facts
         shutil.rmtree(store.folder / WORKING, ignore_errors=True)
-    return Hardened(*done, _audit_command(method, plan, Path(out)))
+    return Hardened(*hardened, _audit_command(method, plan, Path(out)))
 
 
 def _plan_of(method: Method, plan: Plan, attack: str | None, splits: Splits) -> Plan:
@@ -102,20 +103,19 @@ def _plan_of(method: Method, plan: Plan, attack: str | None, splits: Splits) -> 
     return plan.model_copy(update={"attack": (attack,)})
 
 
-def _task(method: Method, subject: Subject) -> Task:
-    plan, splits = subject.plan, subject.splits
+def _task(method: Method, plan: Plan, splits: Splits) -> Task:
     if method.copies:
         return Task(attack=_attack(plan, splits), device=plan.device)
-    if isinstance(subject.model, Loaded):
+    network = parse_source(plan, splits)
+    if not isinstance(network, Network):
         raise OptionError(
             f"Hardening {method.name!r} trains one of Salus's networks from the start; {plan.model!r} is used as it "
             "is: name a network by --model, such as ecg-cnn."
         )
-    network = subject.model
     return Task(
         network=network.name,
         sizes=network.options,
-        training=subject.training,
+        training=training_options(plan),
         limits=marks(splits.train),
         device=plan.device,
     )
@@ -123,10 +123,10 @@ def _task(method: Method, subject: Subject) -> Task:
 
 def _attack(plan: Plan, splits: Splits) -> Attack:
     """Make the one attack of the copies, at full strength: where it stops early, copies stay as they were."""
-    made = plan.attacks(splits.test)
-    if len(made) != 1:
+    attacks = plan.attacks(splits.test)
+    if len(attacks) != 1:
         raise OptionError(f"--attack {plan.attack[0]!r} names no eps; write one, such as eps=0.01.")
-    return made[0] if "early_stop" in ATTACKS.split(plan.attack[0])[1] else full_strength(made[0])
+    return attacks[0] if "early_stop" in ATTACKS.split(plan.attack[0])[1] else full_strength(attacks[0])
 
 
 def _plain(attack: Attack | None) -> Any:
@@ -151,16 +151,16 @@ def _finished(folder: Path) -> tuple[Classifier, dict[str, Any]] | None:
 
 
 def _facts(
-    classifier: Classifier, splits: Splits, plan: Plan, made_of: Mapping[str, Any], told: dict[str, Any]
+    classifier: Classifier, splits: Splits, plan: Plan, recipe: Mapping[str, Any], outcome: dict[str, Any]
 ) -> dict[str, Any]:
     """Put together what ``hardening.json`` holds."""
-    training = told.pop("training")
+    training = outcome.pop("training")
     return {
         "format": _FORMAT,
         "salus": salus.__version__,
         "versions": versions(),
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        **made_of,
+        **recipe,
         "seed": plan.seed,
         "device": plan.device,
         "model": {
@@ -175,7 +175,7 @@ def _facts(
             "options": json.loads(json.dumps(plan.data_options, default=str)),
             "fingerprint": splits.test.fingerprint(),
         },
-        **told,
+        **outcome,
         "test": {"n": len(splits.test), **whole_test(classifier, splits.test)},
     }
 

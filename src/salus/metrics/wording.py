@@ -41,6 +41,11 @@ def rate(record: Mapping[str, Any], name: str) -> str:
     return estimate(record.get(name), record.get(f"{name}_low"), record.get(f"{name}_high"))
 
 
+def in_sentence(record: Mapping[str, Any], name: str) -> str:
+    """Write a rate of a flat record as sentences have it, ``12.3% (10.1 to 14.5)``."""
+    return f"{percentage(record[name])} ({percent(record[f'{name}_low'])} to {percent(record[f'{name}_high'])})"
+
+
 def number(value: float | None, form: str = ".3g") -> str:
     """Write a plain number."""
     return format(value, form) if present(value) else NOTHING

@@ -5,17 +5,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from salus.classifier import Classifier
 
 P = TypeVar("P", bound="Purifier")
 
-Bounds = Annotated[tuple[float, float], Field(description="lowest and highest value of x, which the data tell")]
+#: The data tell these, not the user; without a line of help they are not listed.
+Bounds = tuple[float, float]
 
 
 class Purifier(ABC):

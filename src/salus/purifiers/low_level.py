@@ -56,7 +56,7 @@ class LowLevel(Purifier):
     def __init__(
         self,
         *,
-        quality: Annotated[int, Field(ge=0, le=100, description="of WebP, 0 is smallest")] = 50,
+        quality: Annotated[int, Field(ge=0, le=100, description="quality of WebP; 0 gives the smallest files")] = 50,
         flip: Annotated[bool, Field(description="whether to mirror")] = True,
         webp: Annotated[bool, Field(description="whether to compress")] = True,
         bounds: Bounds = (0.0, 1.0),

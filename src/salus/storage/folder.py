@@ -70,7 +70,7 @@ class Store:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep a second audit out of the folder while the block runs."""
-        made = not self.folder.exists()
+        new = not self.folder.exists()
         with storage_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.folder / ".lock")
@@ -88,7 +88,7 @@ class Store:
         finally:
             lock.release()
             # The lock file stays: removed, it could be locked twice. An empty folder of ours goes.
-            if made and {path.name for path in self.folder.iterdir()} <= {".lock"}:
+            if new and {path.name for path in self.folder.iterdir()} <= {".lock"}:
                 (self.folder / ".lock").unlink(missing_ok=True)
                 self.folder.rmdir()
 
@@ -101,11 +101,11 @@ class Store:
         path = self.folder / "run.json"
         if path.exists():
             try:
-                held = json.loads(path.read_text(encoding="utf-8"))
-                known = held["identity"] if held["format"] == _FORMAT else {}
+                record = json.loads(path.read_text(encoding="utf-8"))
+                known = record["identity"] if record["format"] == _FORMAT else {}
             except (OSError, ValueError, KeyError, TypeError) as error:
                 raise StoreError(f"{path} is damaged; name another --out, or delete this folder.") from error
-            if (begun := held.get("kind", "audit")) != self.kind:
+            if (begun := record.get("kind", "audit")) != self.kind:
                 raise StoreError(f"--out {str(self.folder)!r} holds another kind of work, {begun}; name a new folder.")
             for key, value in identity.items():
                 if digest(known.get(key)) != digest(value):

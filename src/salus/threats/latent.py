@@ -101,9 +101,9 @@ class LatentSearch(Attack):
         own = part.project(x).z
         z = normal(self.seed, torch.arange(_MADE, device=x.device), (generator.latent,), _STREAM)
         with torch.no_grad():
-            made = generator(z)
-            labels = guard.classifier(made).argmax(1)
-        far = torch.cdist(x.flatten(1), made.flatten(1)).masked_fill(labels != y[:, None], torch.inf)  # [N, made]
+            generated = generator(z)
+            labels = guard.classifier(generated).argmax(1)
+        far = torch.cdist(x.flatten(1), generated.flatten(1)).masked_fill(labels != y[:, None], torch.inf)  # [N, made]
         nearest = far.min(1)
         other = torch.where(nearest.values.isfinite()[:, None], z[nearest.indices], own)
         return torch.stack([own, other])
@@ -124,14 +124,14 @@ class LatentSearch(Attack):
         for _ in range(self._affordable(search, starts)):
             search.check_time()
             with torch.enable_grad():
-                made = generator(z.requires_grad_())
-                point = ball.near(made + d.requires_grad_())
-                apart = (point - made).square().flatten(1).sum(1)  # [S N]
+                generated = generator(z.requires_grad_())
+                point = ball.near(generated + d.requires_grad_())
+                apart = (point - generated).square().flatten(1).sum(1)  # [S N]
                 if math.isinf(self.radius):  # no ball: the nearest is looked for
                     apart = apart + (point - ball.x).square().flatten(1).sum(1)
                 if scale is None:
                     scale = apart.detach().view(starts, n).amax(0).clamp_min(1e-6).repeat(starts)
-                short = (_SURE - _label_margin(guard, point, made, y)).clamp_min(0)
+                short = (_SURE - _label_margin(guard, point, generated, y)).clamp_min(0)
                 loss = apart / scale + weights * short
                 z.grad, d.grad = torch.autograd.grad(loss.sum(), (z, d))
             better = (loss < least).detach()
@@ -147,11 +147,11 @@ class LatentSearch(Attack):
         return max(0, min(self.steps, int(search.left(search.rows).min()) // starts - 1))
 
 
-def _label_margin(guard: Guard, point: Tensor, made: Tensor, y: Tensor) -> Tensor:
+def _label_margin(guard: Guard, point: Tensor, generated: Tensor, y: Tensor) -> Tensor:
     """Return how far y is the label of all that the guard classifies, ``[N]``."""
     classified = [point] if guard.detectors or guard.purifier is None else []
     if isinstance(guard.purifier, OntoRange):
-        classified.append(made)
+        classified.append(generated)
     elif guard.purifier is not None:
         classified.extend(guard.purifier.outcomes(point))
     return torch.stack([logit_margin(guard.classifier(each), y) for each in classified]).amin(0)

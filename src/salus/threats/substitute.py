@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from salus.attacks.objective import frozen
@@ -14,6 +16,7 @@ from salus.classifier import Classifier
 from salus.data.base import Dataset, Provenance
 from salus.data.split import grouped, stratified
 from salus.errors import DataError, ModelError, OptionError
+from salus.options import check_fields
 from salus.training import History, Log, TrainingOptions, fit_classifier, seeded_module, train
 
 #: From a batch ``[N, ...]`` to labels, int64 ``[N]``, -1 where it rejects, or to logits ``[N, K]``.
@@ -72,22 +75,16 @@ class JacobianAugmentation:
         OptionError: an option has a value that makes no sense.
     """
 
-    rounds: int = 6
-    step: float = 0.1
-    period: int = 3
-    queries: int | None = None
+    rounds: Annotated[int, Field(ge=1, description="trainings")] = 6
+    step: Annotated[float, Field(gt=0, description="lambda, in the units of x")] = 0.1
+    period: Annotated[int, Field(ge=1, description="rounds after which lambda changes its sign")] = 3
+    queries: Annotated[int | None, Field(ge=2, description="most questions; none for all that the rounds take")] = None
     training: TrainingOptions | None = None
-    seed: int = 0
-    batch_size: int = 512
+    seed: Annotated[int, Field(ge=0, description="decides samples, held-out points and weights")] = 0
+    batch_size: Annotated[int, Field(ge=1, description="points that are asked about side by side")] = 512
 
     def __post_init__(self) -> None:
-        for name in ("rounds", "period", "batch_size"):
-            if getattr(self, name) < 1:
-                raise OptionError(f"JacobianAugmentation: {name} must be at least 1, not {getattr(self, name)}.")
-        if not 0 < self.step < float("inf"):
-            raise OptionError(f"JacobianAugmentation: step must be above 0, not {self.step}.")
-        if self.queries is not None and self.queries < 2:
-            raise OptionError(f"JacobianAugmentation: queries must be at least 2, not {self.queries}.")
+        check_fields(self, "JacobianAugmentation")
 
     def fit(
         self,
@@ -134,9 +131,11 @@ class JacobianAugmentation:
                     "a substitute needs two that it accepts."
                 )
             history.append(len(points))
-            learnt, held = self._split(points, labels, tuple(classes), bounds)
-            classifier = self._train(model, learnt, held, device, None if folder is None else folder / f"round-{turn}")
-            agreed = agreement(classifier, lambda x: held.y, held.x)  # noqa: B023 - called at once
+            learnt, validation = self._split(points, labels, tuple(classes), bounds)
+            classifier = self._train(
+                model, learnt, validation, device, None if folder is None else folder / f"round-{turn}"
+            )
+            agreed = agreement(classifier, lambda x: validation.y, validation.x)  # noqa: B023 - called at once
             say(f"round {turn}/{self.rounds}: {budget.asked} queries, {len(points)} points, agreement {agreed:.1%}")
             if turn == self.rounds or budget.left == 0:
                 break
@@ -161,11 +160,11 @@ class JacobianAugmentation:
 
     def _augment(self, classifier: Classifier, x: Tensor, y: Tensor, sign: int, bounds: tuple[float, float]) -> Tensor:
         """Step along the sign of the logit's slope; points that it does not move are left out."""
-        made = [
+        moved = [
             (part + sign * self.step * _slope(classifier, part, labels).sign()).clamp(*bounds)
             for part, labels in zip(x.split(self.batch_size), y.split(self.batch_size), strict=True)
         ]
-        joined = torch.cat(made)
+        joined = torch.cat(moved)
         return joined[(joined != x).flatten(1).any(1)]
 
     def _split(
@@ -207,8 +206,8 @@ def train_on_split(
         ModelError: there is no such network, or it does not suit the data.
     """
     options = options or TrainingOptions()
-    learnt, held = attackers_share(data, share=HELD_OUT, seed=options.seed)
-    return train_classifier(model, learnt, held, options, checkpoint=checkpoint, device=device, log=log)
+    learnt, validation = attackers_share(data, share=HELD_OUT, seed=options.seed)
+    return train_classifier(model, learnt, validation, options, checkpoint=checkpoint, device=device, log=log)
 
 
 def attackers_share(data: Dataset, *, share: float = 0.5, seed: int = 0) -> tuple[Dataset, Dataset]:

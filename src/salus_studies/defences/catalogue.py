@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class Defence:
+class DefenceEntry:
     """What a defence is.
 
     Attributes:
@@ -28,7 +28,7 @@ class Defence:
 
 
 @cache
-def catalogue() -> tuple[Defence, ...]:
+def catalogue() -> tuple[DefenceEntry, ...]:
     """Read all defences in the order of the page."""
     path = Path(__file__).with_name("catalogue.json")
-    return tuple(Defence(**entry) for entry in json.loads(path.read_text(encoding="utf-8")))
+    return tuple(DefenceEntry(**entry) for entry in json.loads(path.read_text(encoding="utf-8")))

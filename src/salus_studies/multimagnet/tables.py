@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from salus.detectors.multimagnet_grid import Outcome, literal_eq9
+from salus.detectors.multimagnet_grid import DetectionShares, literal_eq9
 from salus.metrics.wording import NOTHING, number, percent, present
 from salus_studies.frame.markdown import Record, done, find, markdown, not_run
 from salus_studies.multimagnet.attacked import STRENGTHS
@@ -170,7 +170,7 @@ def eq9_table(results: Record) -> str:
     if record is None:
         return not_run(None) + "\n"
     names = ("accepted_clean", "rejected_clean", "accepted_adversarial", "rejected_adversarial")
-    outcome = Outcome(**{name: record[name] for name in names})
+    outcome = DetectionShares(**{name: record[name] for name in names})
     literal = literal_eq9(outcome)
     tables = (outcome.accuracy, outcome.ppv, outcome.npv)
     what = f"{DATASETS[record['dataset']]}, {ATTACKS[record['attack']]}, validation images"

@@ -13,7 +13,7 @@ from salus_studies.skin_lesion import published
 
 
 @dataclass(frozen=True, kw_only=True)
-class Network:
+class NetworkScale:
     """One of the two networks as a scale has it.
 
     Attributes:
@@ -64,7 +64,7 @@ class LesionScale(Scale):
         hardened: the model that is to hold.
     """
 
-    networks: Mapping[str, Network]
+    networks: Mapping[str, NetworkScale]
     recipe: Recipe = field(default_factory=lambda: FlipsAndShifts())
     images: int | None = None
     poisoned: tuple[float, ...] = published.POISONED
@@ -106,10 +106,10 @@ def _hardened(network: str, training: TrainingOptions, *, steps: int, eps: float
 SCALES: dict[str, LesionScale] = {
     "smoke": LesionScale(
         networks={
-            "inception-v3": Network(
+            "inception-v3": NetworkScale(
                 size=64, options={"width": 0.0625, "stem_stride": 1}, training=_training(1, batch_size=32)
             ),
-            "resnet50": Network(size=64, options={"width": 0.0625}, training=_training(1, batch_size=32)),
+            "resnet50": NetworkScale(size=64, options={"width": 0.0625}, training=_training(1, batch_size=32)),
         },
         images=35,
         poisoned=(0.2, 0.6),
@@ -126,12 +126,12 @@ SCALES: dict[str, LesionScale] = {
     ),
     "small": LesionScale(
         networks={
-            "inception-v3": Network(
+            "inception-v3": NetworkScale(
                 size=64,
                 options={"width": 0.25, "stem_stride": 1},
                 training=_training(12, batch_size=64, precision="bfloat16"),
             ),
-            "resnet50": Network(
+            "resnet50": NetworkScale(
                 size=64, options={"width": 0.25}, training=_training(24, batch_size=64, precision="bfloat16")
             ),
         },
@@ -149,8 +149,8 @@ SCALES: dict[str, LesionScale] = {
     ),
     "full": LesionScale(
         networks={
-            "inception-v3": Network(size=299, options={"pretrained": "imagenet"}, training=_TRANSFER),
-            "resnet50": Network(size=224, options={"pretrained": "imagenet"}, training=_TRANSFER),
+            "inception-v3": NetworkScale(size=299, options={"pretrained": "imagenet"}, training=_TRANSFER),
+            "resnet50": NetworkScale(size=224, options={"pretrained": "imagenet"}, training=_TRANSFER),
         },
         rounds=Rounds(balance="weights", precision="bfloat16"),
         strong=1000,
