@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from salus.attacks import Attack, Search, SmoothPGD
 from salus.attacks.draws import normal
 from salus.attacks.objective import logit_margin
+from salus.attacks.settings import EarlyStop, Steps
 from salus.errors import OptionError
 from salus.generative.projection import OntoRange
 from salus.guard import Guard
@@ -56,9 +58,9 @@ class LatentSearch(Attack):
     name: ClassVar[str] = "latent-search"
     paper: ClassVar[str] = "Athalye et al., 2018"
 
-    steps: int = 100
-    rate: float = 0.05
-    early_stop: bool = True
+    steps: Steps = 100
+    rate: Annotated[float, Field(gt=0, description="of the latents, in their standard deviations a step")] = 0.05
+    early_stop: EarlyStop = True
 
     @property
     def title(self) -> str:
