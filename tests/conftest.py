@@ -24,11 +24,10 @@ settings.load_profile("suite")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what soaks wherever ``-m`` does not speak of it, and begin with whole studies, the longest tests."""
+    """Leave out what soaks wherever ``-m`` does not speak of it, with ``-m "not slow"`` too."""
     if "soak" not in config.getoption("markexpr"):
         config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("soak")])
         items[:] = [item for item in items if not item.get_closest_marker("soak")]
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None or "studies" not in item.path.parts)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -98,20 +98,35 @@ def test_help_and_lists_name_it_and_whose_it_is(salus: Salus) -> None:
     assert "moons" in salus("data", "list").stdout
 
 
-@pytest.mark.parametrize(
-    ("words", "sentence"),
-    [
-        (("--attack", "coin-flip:eps=0.1,toses=3"), "Attack 'coin-flip' has no option 'toses'; did you mean 'tosses'"),
-        (("--attack", "coin-flip:eps=0.1,tosses=0"), "tosses must be a whole number from 1 to 100, not 0."),
-        (("--attack", "coin-flop"), "Unknown attack 'coin-flop'; did you mean 'coin-flip'?"),
-        (("--defence", "centre-distance:power=0"), "power must be a number above 0, not 0."),
-        (("--defence", "squeeze:share=1"), "share must be a number from 0 to below 1, not 1."),
-        (("--label", "y"), "Option label does not apply to the data 'moons'"),
-    ],
+MISTAKES = (
+    (("--attack", "coin-flip:eps=0.1,toses=3"), "Attack 'coin-flip' has no option 'toses'; did you mean 'tosses'"),
+    (("--attack", "coin-flip:eps=0.1,tosses=0"), "tosses must be a whole number from 1 to 100, not 0."),
+    (("--attack", "coin-flop"), "Unknown attack 'coin-flop'; did you mean 'coin-flip'?"),
+    (("--defence", "centre-distance:power=0"), "power must be a number above 0, not 0."),
+    (("--defence", "squeeze:share=1"), "share must be a number from 0 to below 1, not 1."),
+    (("--label", "y"), "Option label does not apply to the data 'moons'"),
 )
-def test_its_bad_options_are_refused_in_the_houses_words(
-    salus: Salus, tmp_path: Path, words: tuple[str, ...], sentence: str
-) -> None:
-    done = salus("audit", "--data", "moons", *words, "--out", tmp_path / "run")
-    assert done.returncode == 2 and sentence in done.stderr, done.stderr
-    assert "Traceback" not in done.stderr and not (tmp_path / "run").exists()
+
+#: Calls the command once for each list of words that it is given, and prints how each call ended, and its output.
+CALLS = """
+import json, sys
+from click.testing import CliRunner
+from salus.cli import main
+ended = [CliRunner().invoke(main, words) for words in json.loads(sys.argv[1])]
+print(json.dumps([[one.exit_code, one.output] for one in ended]))
+"""
+
+
+def test_its_bad_options_are_refused_in_the_houses_words(installed: Path, tmp_path: Path) -> None:
+    calls = [["audit", "--data", "moons", *words, "--out", str(tmp_path / "run")] for words, _ in MISTAKES]
+    paths = [str(installed), *filter(None, [os.environ.get("PYTHONPATH")])]
+    done = subprocess.run(
+        [sys.executable, "-c", CALLS, json.dumps(calls)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for (words, sentence), (code, output) in zip(MISTAKES, json.loads(done.stdout), strict=True):
+        assert code == 2 and sentence in output and "Traceback" not in output, (words, output)
+    assert not (tmp_path / "run").exists()

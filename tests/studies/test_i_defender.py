@@ -146,7 +146,7 @@ def test_every_cell_of_the_nine_tables_is_done_and_done_once(sets: Path, tmp_pat
     assert without_times(same) == without_times(results)
 
 
-@pytest.mark.slow
+@pytest.mark.soak  # of the same frame the suite kills another study
 @pytest.mark.usefixtures("no_figures")
 def test_killed_in_the_middle_it_goes_on_to_the_same_numbers(
     only_mnist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

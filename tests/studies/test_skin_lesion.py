@@ -250,7 +250,7 @@ def test_all_of_it_is_done_and_done_once(small: list[str], tmp_path: Path) -> No
     assert plain(same) == plain(results)
 
 
-@pytest.mark.slow
+@pytest.mark.soak  # of the same frame the suite kills another study
 @pytest.mark.usefixtures("no_figures")
 def test_killed_in_the_middle_it_goes_on_to_the_same_numbers(
     small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
