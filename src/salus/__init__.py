@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from salus.classifier import Classifier
-    from salus.guard import Guard, Verdict
+    from salus.guard import Guard
+    from salus.verdict import Verdict
 
 __version__ = "0.1.0"
 
 __all__ = ["Classifier", "Guard", "Verdict", "__version__"]
 
-_HOMES = {"Classifier": "salus.classifier", "Guard": "salus.guard", "Verdict": "salus.guard"}
+_HOMES = {"Classifier": "salus.classifier", "Guard": "salus.guard", "Verdict": "salus.verdict"}
 
 
 def __getattr__(name: str) -> Any:

@@ -17,6 +17,9 @@ from salus.batches import in_batches
 from salus.errors import ModelError, SalusError
 from salus.models.layers import layer_names, watched
 from salus.models.probabilities import LogOfProbabilities
+from salus.preprocessing import Prepared, Preprocessor, save_preprocessor
+from salus.preprocessing.saved import saved_preprocessor
+from salus.preprocessing.things import read_thing, unprepared
 
 if TYPE_CHECKING:
     from salus.data.base import Dataset
@@ -52,6 +55,7 @@ class Classifier(nn.Module):
             module ends in softmax. None when nobody knows.
         notes: what a reader of a report should know about this model.
         program: the exported program itself, as bytes.
+        preprocessor: how raw inputs become x; None where nobody knows.
     """
 
     def __init__(
@@ -65,6 +69,7 @@ class Classifier(nn.Module):
         architecture: Mapping[str, Any] | None = None,
         notes: Sequence[str] = (),
         program: bytes | None = None,
+        preprocessor: Preprocessor | None = None,
     ) -> None:
         super().__init__()
         self.module = module
@@ -75,6 +80,7 @@ class Classifier(nn.Module):
         self.architecture = None if architecture is None else dict(architecture)
         self.notes = tuple(notes)
         self.program = program
+        self.preprocessor = preprocessor
         self.eval()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -148,7 +154,10 @@ class Classifier(nn.Module):
             "bounds": list(self.bounds),
             "shape": list(self.shape),
             "notes": list(self.notes),
+            "preprocessor": None if self.preprocessor is None else self.preprocessor.fingerprint(),
         }
+        if self.preprocessor is not None:
+            save_preprocessor(self.preprocessor, Path(folder))
         saved.write(Path(folder), card, self.module, self.program)
 
     @classmethod
@@ -176,7 +185,33 @@ class Classifier(nn.Module):
             architecture=card["architecture"],
             notes=card["notes"],
             program=model.program,
+            preprocessor=saved_preprocessor(Path(folder), card.get("preprocessor")),
         )
+
+    def prepare(self, raw: Any) -> Prepared:
+        """Prepare raw inputs in memory as the training data were; see ``Preprocessor.transform``.
+
+        Raises:
+            BundleError: nobody said how inputs are made.
+            DataError: they are no inputs of this model.
+        """
+        if self.preprocessor is None:
+            raise unprepared(self.name)
+        return self.preprocessor.transform(raw)
+
+    def read(self, thing: Path, label: str | None = None) -> Iterator[Prepared]:
+        """Prepare a file or folder, a batch at a time: raw things, or arrays that are prepared.
+
+        Args:
+            thing: a CSV file, an image, a WFDB record, a folder of images or of records, or a file of arrays, ``.npz``
+                or ``.npy``.
+            label: the column of a table that holds the label, where its name does not tell.
+
+        Raises:
+            BundleError: it is raw, and nobody said how inputs are made.
+            DataError: it is no input of this model, or not one of it can be prepared.
+        """
+        return read_thing(thing, self.preprocessor, shape=self.shape, bounds=self.bounds, label=label)
 
 
 @contextmanager
@@ -204,6 +239,7 @@ def as_logits(classifier: Classifier) -> Classifier:
         architecture={**(classifier.architecture or {}), "outputs": "probabilities"},
         notes=(*classifier.notes, note),
         program=classifier.program,
+        preprocessor=classifier.preprocessor,
     )
 
 

@@ -6,8 +6,7 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,84 +22,15 @@ from salus.classifier import Classifier, States
 from salus.data.base import Dataset
 from salus.detectors import DETECTORS, Detector, calibrate_together
 from salus.errors import BundleError, ModelError, OptionError
+from salus.preprocessing import Prepared, Preprocessor
+from salus.preprocessing.base import joined
 from salus.purifiers import PURIFIERS, Purifier
 from salus.registry import Registry
+from salus.verdict import Judgement, Verdict, View
 
 T = TypeVar("T")
 
 _FORMAT = "salus-guard-2"
-
-
-@dataclass(frozen=True, eq=False)
-class Verdict:
-    """What a guard says of N inputs.
-
-    Attributes:
-        labels: int64 ``[N]``, the class the classifier gives, whether accepted or not.
-        probabilities: ``[N, K]``, softmax of its logits.
-        accepted: bool ``[N]``.
-        rejected_by: detector name -> bool ``[N]``.
-        scores: detector name -> suspicion ``[N]``, minus log p among clean inputs of the predicted class.
-        thresholds: detector name -> the suspicion above which it rejects.
-    """
-
-    labels: Tensor
-    probabilities: Tensor
-    accepted: Tensor
-    rejected_by: dict[str, Tensor]
-    scores: dict[str, Tensor]
-    thresholds: dict[str, float]
-
-    @classmethod
-    def joined(cls, parts: Sequence[Verdict]) -> Verdict:
-        """Put the verdicts on several batches, at least one, one after another."""
-        return cls(
-            labels=torch.cat([part.labels for part in parts]),
-            probabilities=torch.cat([part.probabilities for part in parts]),
-            accepted=torch.cat([part.accepted for part in parts]),
-            rejected_by={key: torch.cat([part.rejected_by[key] for part in parts]) for key in parts[0].rejected_by},
-            scores={key: torch.cat([part.scores[key] for part in parts]) for key in parts[0].scores},
-            thresholds=parts[0].thresholds,
-        )
-
-    @property
-    def answers(self) -> Tensor:
-        """The guard's final answer, int64 ``[N]``: the label, or -1 where the input is rejected."""
-        return torch.where(self.accepted, self.labels, -1)
-
-    @property
-    def suspicion(self) -> Tensor | None:
-        """How far the worst detector's suspicion is above its threshold, ``[N]``; None without detectors."""
-        if not self.scores:
-            return None
-        return torch.stack([score - self.thresholds[key] for key, score in self.scores.items()]).amax(0)
-
-
-@dataclass(frozen=True, eq=False)
-class View:
-    """What an attacker who knows everything sees of a guard, differentiable in x.
-
-    Attributes:
-        draws: ``[M, N, K]``, the logits after each of the M equally likely outcomes of the purifier; one where it
-            does not draw.
-        logits: ``[N, K]``, the logarithm of the mean of their probabilities; of one draw, its logits.
-        raw_logits: ``[N, K]``, before it; they decide which class the detectors judge.
-        hidden: layer name -> ``[N, D]``, the states that the detectors read.
-        acceptance: ``[N]``, positive where every detector accepts, whatever is drawn; None without detectors.
-        class_acceptance: ``[N, K]``, the same if the classifier said each class.
-        detector_acceptance: detector name -> ``[N, K]``, the same of each detector alone.
-        class_scores: detector name -> ``[N, K]``, what to lower to be accepted under each class: raw scores, or a
-            stand-in that has a gradient, each in units of its own.
-    """
-
-    draws: Tensor
-    logits: Tensor
-    raw_logits: Tensor
-    hidden: Mapping[str, Tensor]
-    acceptance: Tensor | None
-    class_acceptance: Tensor | None
-    detector_acceptance: dict[str, Tensor]
-    class_scores: dict[str, Tensor]
 
 
 class Guard:
@@ -139,6 +69,11 @@ class Guard:
     def bounds(self) -> tuple[float, float]:
         """The value bounds of the inputs."""
         return self.classifier.bounds
+
+    @property
+    def preprocessor(self) -> Preprocessor | None:
+        """How raw inputs become x; None where nobody said."""
+        return self.classifier.preprocessor
 
     @property
     def bare(self) -> bool:
@@ -187,6 +122,38 @@ class Guard:
         """Judge inputs ``[N, ...]``."""
         with frozen(self.classifier):
             return Verdict.joined([self._judge(part) for part in in_batches(x, batch_size)])
+
+    def judge(self, raw: Any, *, label: str | None = None) -> Judgement:
+        """Judge raw inputs, prepared as the training data were.
+
+        Args:
+            raw: a file or folder (CSV, an image, a WFDB record, an ``.npz`` file of arrays that are prepared), or what
+                the preprocessor's ``transform`` takes: columns of a table, images, recordings, a tensor in raw units.
+            label: the column of a table that holds the label, where its name does not tell.
+
+        Raises:
+            BundleError: the guard does not know how its inputs are made.
+            DataError: they are no inputs of this guard, or not one can be prepared.
+        """
+        if isinstance(raw, (str, Path)):
+            return self._judgement(joined(list(self.classifier.read(Path(raw), label)), self.classifier.shape))
+        return self._judgement(self.classifier.prepare(raw))
+
+    def judge_batches(self, thing: Path, *, label: str | None = None) -> Iterator[Judgement]:
+        """Judge a file or folder of any size, a batch at a time; see :meth:`judge`."""
+        for prepared in self.classifier.read(thing, label):
+            yield self._judgement(prepared)
+
+    def _judgement(self, prepared: Prepared) -> Judgement:
+        x = prepared.x.to(self.classifier.device)
+        return Judgement(
+            self(x) if len(x) else None,
+            prepared.names,
+            prepared.labels,
+            prepared.refused,
+            prepared.notes,
+            prepared.clipped,
+        )
 
     def _judge(self, x: Tensor) -> Verdict:
         states = self.classifier.states(x, self.layers)

@@ -86,8 +86,8 @@ class Watch:
         self.kept: list[weakref.ref[Tensor]] = []
         floats, cell_rows = packed._floats, Store.cell_rows
 
-        def counted(levels: Tensor, rows: Tensor) -> Tensor:
-            made = floats(levels, rows)
+        def counted(images: packed.Packed, rows: Tensor) -> Tensor:
+            made = floats(images, rows)
             count = len(rows) if rows.ndim else 1
             self.alive += count
             self.most = max(self.most, self.alive)

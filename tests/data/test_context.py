@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
-from salus.data.context import CHANNELS, RHYTHM, check_inputs, surroundings
 from salus.errors import OptionError
+from salus.preprocessing.context import CHANNELS, RHYTHM, check_inputs, surroundings
 
 WINDOW = 280
 
@@ -29,7 +30,7 @@ def figure(channels: NDArray[np.float32], name: str) -> NDArray[np.float32]:
 def test_every_channel_lies_between_0_and_1_also_across_gaps() -> None:
     signal, peaks = record()
     signal[2000:2300] = np.nan
-    made = surroundings(signal, peaks, np.arange(len(peaks)), WINDOW, list(CHANNELS))
+    made = surroundings(torch.from_numpy(signal), peaks, np.arange(len(peaks)), WINDOW, list(CHANNELS)).numpy()
     assert made.shape == (len(peaks), len(CHANNELS), WINDOW)
     assert made.dtype == np.float32
     assert np.isfinite(made).all()
@@ -40,7 +41,9 @@ def test_every_channel_lies_between_0_and_1_also_across_gaps() -> None:
 def test_neighbours_are_the_beats_before_and_after() -> None:
     signal, peaks = record()
     signal[peaks[7] - 30 : peaks[7] + 30] *= -1  # one beat upside down
-    made = surroundings(signal, peaks, np.arange(len(peaks)), WINDOW, ["beat", "previous", "next"])
+    made = surroundings(
+        torch.from_numpy(signal), peaks, np.arange(len(peaks)), WINDOW, ["beat", "previous", "next"]
+    ).numpy()
     np.testing.assert_array_equal(made[8, 1], made[7, 0])
     np.testing.assert_array_equal(made[6, 2], made[7, 0])
 
@@ -48,7 +51,7 @@ def test_neighbours_are_the_beats_before_and_after() -> None:
 def test_a_beat_as_usual_differs_by_nothing_and_an_odd_one_by_much() -> None:
     signal, peaks = record()
     signal[peaks[7] - 30 : peaks[7] + 30] *= -1
-    made = surroundings(signal, peaks, np.array([7, 20]), WINDOW, ["difference"])
+    made = surroundings(torch.from_numpy(signal), peaks, np.array([7, 20]), WINDOW, ["difference"]).numpy()
     assert np.abs(made[1] - 0.5).max() < 1e-6
     assert np.abs(made[0] - 0.5).max() > 0.4
 
@@ -57,7 +60,7 @@ def test_the_rhythm_of_even_beats_is_as_usual_and_an_early_beat_shows() -> None:
     signal, peaks = record()
     early = peaks.copy()
     early[20] -= 90  # 210 samples after the last, 390 before the next
-    made = surroundings(signal, early, np.array([10, 20]), WINDOW, ["beat", "rhythm"])
+    made = surroundings(torch.from_numpy(signal), early, np.array([10, 20]), WINDOW, ["beat", "rhythm"]).numpy()
     name = "interval before / median of 21"
     assert figure(made, name) == pytest.approx([0.5, 0.35], abs=1e-6)
     assert figure(made, "interval after / median of 21") == pytest.approx([0.5, 0.65], abs=1e-6)
@@ -66,7 +69,7 @@ def test_the_rhythm_of_even_beats_is_as_usual_and_an_early_beat_shows() -> None:
 
 def test_a_record_of_one_beat_has_a_rhythm_too() -> None:
     signal, peaks = record(beats=1)
-    made = surroundings(signal, peaks, np.array([0]), WINDOW, ["beat", "rhythm"])
+    made = surroundings(torch.from_numpy(signal), peaks, np.array([0]), WINDOW, ["beat", "rhythm"]).numpy()
     assert np.isfinite(made).all()
 
 

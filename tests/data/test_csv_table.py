@@ -65,7 +65,7 @@ BAD = {
     "a word": (
         HEADER,
         [*ROWS[:3], "old,2,benign,3"],
-        "row 1, column 'patient' holds 'p0', which is no number",
+        "row 4, column 'age' holds 'old', which is no number",
     ),
     "an open quote": (HEADER, ['1,2,"benign'], "no readable CSV"),
 }

@@ -10,7 +10,7 @@ import torch
 
 from salus.audit import Plan
 from salus.data import load
-from salus.data.decoding import decode_images
+from salus.data.decoding import Decoding, decode_images
 from salus.data.image_folder import is_image_folder
 from salus.errors import DataError, OptionError
 
@@ -123,11 +123,12 @@ def test_grey_images_have_one_channel_and_three_beside_coloured_ones(place: Path
     assert np.repeat(_pixels(77, 1)[None], 3, 0).tobytes() in _all(splits)
 
 
-def test_sixteen_bits_of_grey_keep_their_upper_eight(tmp_path: Path) -> None:
+def test_sixteen_bits_of_grey_are_kept_all_of_them(tmp_path: Path) -> None:
     values = np.arange(120, dtype=np.uint16).reshape(SIZE) * 500
     Image.fromarray(values).save(tmp_path / "deep.png")
-    decoded = decode_images([tmp_path / "deep.png"], None, name="x")
-    assert (decoded.x[0, 0] == values >> 8).all()
+    decoded = decode_images([tmp_path / "deep.png"], Decoding(), name="x")
+    assert decoded.white == 65535
+    assert (decoded.x[0, 0] == values).all()
 
 
 def test_transparent_parts_become_white_and_are_counted(place: Path) -> None:
@@ -136,7 +137,7 @@ def test_transparent_parts_become_white_and_are_counted(place: Path) -> None:
     values[0, 0, 3] = 255
     Image.fromarray(values).save(place / "benign" / "clear.png")
     splits = load(place)
-    assert "transparent parts of 1 images are white" in splits.test.provenance.notes
+    assert "1 images: transparent parts are white" in splits.test.provenance.notes
     expected = np.full((*SIZE, 3), 255, np.uint8)
     expected[0, 0] = values[0, 0, :3]
     assert expected.transpose(2, 0, 1).tobytes() in _all(splits)
@@ -215,7 +216,7 @@ def test_a_size_crops_the_middle_and_squeezes_nothing(tmp_path: Path) -> None:
     stripes = np.zeros((8, 24), np.uint8)
     stripes[:, 8:16] = 200
     Image.fromarray(stripes).save(tmp_path / "wide.png")
-    decoded = decode_images([tmp_path / "wide.png"], (8, 8), name="x")
+    decoded = decode_images([tmp_path / "wide.png"], Decoding(size=(8, 8)), name="x")
     assert (decoded.x == 200).all()
 
 

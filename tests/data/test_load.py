@@ -171,7 +171,7 @@ def our_beats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
 def test_another_package_brings_a_data_set_that_is_loaded_listed_and_refused_as_ours_are(tmp_path: Path) -> None:
     assert len(load("our-beats", split="any").test) == len(load("digits").test)
     assert SOURCES.origin("our-beats") == "our-beats 1.0"
-    assert [option.name for option in SOURCES.options("our-beats")] == ["split", "data_dir"]
+    assert [option.name for option in SOURCES.options("our-beats")] == ["split", "data_dir", "classes"]
     entry = next(entry for entry in catalogue(tmp_path) if entry.name == "our-beats")
     assert (entry.summary, entry.licence, entry.at_hand) == ("a folder of our beats", "ours", True)
     with pytest.raises(OptionError, match="Option smote does not apply to the data 'our-beats'; these do: data_dir"):

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from salus.data import Splits, load
-from salus.data.beats import AAMI, CLASSES
 from salus.data.mitdb import DS1, DS2, PACED
 from salus.data.published import MITDB
 from salus.errors import DataError, OptionError
+from salus.preprocessing.beats import AAMI, CLASSES
 
 TOTALS = {"N": 90_631, "S": 2_781, "V": 7_236, "F": 803, "Q": 8_043}
 KEPT = {"N": 90_591, "S": 2_781, "V": 7_235, "F": 802}

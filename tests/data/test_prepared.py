@@ -115,7 +115,7 @@ def test_mitdb_is_the_same_from_the_records_from_the_cache_and_after_a_broken_on
 ) -> None:
     cold = load("mitdb", data_dir=small_mitdb)
     with monkeypatch.context() as patch:
-        patch.setattr("salus.data.beats.read_beats", None)  # nobody reads a record now
+        patch.setattr("salus.data.mitdb.read_lead", None)  # nobody reads a record now
         cached = load("mitdb", data_dir=small_mitdb)
     (arrays,) = cache.glob("mitdb-*.safetensors")
     arrays.write_bytes(arrays.read_bytes()[:-7])

@@ -14,11 +14,11 @@ import pytest
 import torch
 
 from salus.data import Splits, fetch, load
-from salus.data.beats import INVALID, NEAR_END
 from salus.data.download import Patience
 from salus.data.ptbdb import CLASSES, OTHER_DIAGNOSIS, read_record
 from salus.data.published import PTBDB
 from salus.errors import DataError, OptionError
+from salus.preprocessing.beats import INVALID, NEAR_END
 
 if TYPE_CHECKING:
     from data.conftest import Home

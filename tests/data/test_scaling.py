@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from salus.data.scaling import MinMax, clip_note
+from salus.data.assemble import clip_note
+from salus.preprocessing.scaling import MinMax
 
 # Multiples of 1e-3: a difference so small that float32 cannot hold it after scaling is no clipping to count.
 VALUES = st.integers(-(10**9), 10**9).map(lambda n: n / 1000)

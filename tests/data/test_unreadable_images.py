@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from salus.cli import main
 from salus.data import load
-from salus.data.decoding import decode_images
+from salus.data.decoding import Decoding, decode_images
 from salus.errors import DataError
 
 if TYPE_CHECKING:
@@ -65,16 +65,16 @@ def test_each_kind_of_broken_image_is_left_out_with_its_reason(tmp_path: Path, c
     paths = [tmp_path / f"{i}.jpg" for i in range(3)]
     for i, path in enumerate(paths):
         path.write_bytes(_jpeg(i))
-    whole = decode_images(paths, None, name="x")
+    whole = decode_images(paths, Decoding(), name="x")
     damage, reason = BROKEN[case]
     damage(paths[1])
-    decoded = decode_images(paths, None, name="x")
+    decoded = decode_images(paths, Decoding(), name="x")
     assert decoded.kept.tolist() == [0, 2]
     assert list(decoded.failed) == [1]
     assert decoded.failed[1].startswith(reason)
     assert (decoded.x == whole.x[[0, 2]]).all()
     with pytest.raises(DataError, match=r"none of 1 images can be read; the first, .*1\.jpg, "):
-        decode_images(paths[1:2], None, name="x")
+        decode_images(paths[1:2], Decoding(), name="x")
 
 
 @pytest.fixture

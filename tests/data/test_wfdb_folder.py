@@ -34,7 +34,7 @@ def test_leads_rates_and_bare_records_are_told(tmp_path: Path, write_record: Wri
     splits = load(tmp_path)
     notes = splits.test.provenance.notes
     assert "record b has no lead MLII; its first, II, was read" in notes
-    assert "record c was resampled from 250 to 360 Hz" in notes
+    assert "record below/c was resampled from 250 to 360 Hz" in notes
     assert "record bare has no annotations (.atr) and was passed over" in notes
     assert "patients: 0 is a, 1 is b, 2 is below/c, 3 is d" in notes
     assert sum(len(data) for _, data in splits) == 40

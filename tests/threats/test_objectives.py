@@ -9,7 +9,7 @@ import torch
 
 from salus.attacks import BIM, FGSM, PGD, DeepFool
 from salus.errors import OptionError
-from salus.guard import Guard, Verdict
+from salus.guard import Guard
 from salus.purifiers import BitDepth
 from salus.threats import (
     AdaptiveResult,
@@ -24,6 +24,7 @@ from salus.threats import (
     oblivious,
 )
 from salus.threats.adaptive import EQ6_ALPHAS, WEIGHTS
+from salus.verdict import Verdict
 
 if TYPE_CHECKING:
     from conftest import Toy

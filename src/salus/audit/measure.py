@@ -19,8 +19,9 @@ from salus.audit.cost import extra_cost
 from salus.batches import give_back, rows_at_once
 from salus.data import Dataset
 from salus.data.packed import take
-from salus.guard import Guard, Verdict
+from salus.guard import Guard
 from salus.metrics import auc, confusion, health, per_class, proportion, roc
+from salus.verdict import Verdict
 
 #: Takes what is to be stored of each sample, some samples at a time.
 Keep = Callable[[Mapping[str, Tensor]], None]

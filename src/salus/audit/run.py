@@ -17,9 +17,9 @@ from salus.audit.plan import Plan
 from salus.audit.results import AuditResults, write_results
 from salus.audit.setup import Setup, Workbench
 from salus.errors import StoreError
-from salus.guard import Verdict
 from salus.progress import Advance, console, progress
 from salus.storage import Store
+from salus.verdict import Verdict
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,14 +11,22 @@ import torch
 from numpy.typing import NDArray
 
 from salus.data.base import Dataset, FeatureMarks, Provenance, Splits
-from salus.data.scaling import MinMax, clip_note
+from salus.data.classes import lacking_note, match_classes
 from salus.data.split import Indices, Parts, gaps
 from salus.errors import DataError, nearest
+from salus.preprocessing import ArrayPreprocessor, Preprocessor, TablePreprocessor
+from salus.preprocessing.scaling import MinMax
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RawData:
-    """Samples as their source has them, before they are dealt and scaled; fields as in ``Dataset``."""
+    """Samples as their source has them, before they are dealt and scaled; fields as in ``Dataset``.
+
+    Attributes:
+        preprocessor: how they came to be as they are, before scaling; or a model's own, which scales them too.
+        prepared: whether x went through the model's preprocessor already.
+        known_classes: a model's classes, in the order of its logits; () where those of the data are to be learnt.
+    """
 
     x: NDArray[Any]
     y: Indices
@@ -30,6 +39,9 @@ class RawData:
     marks: FeatureMarks = field(default_factory=FeatureMarks)
     sample_rate: float | None = None
     names: tuple[str, ...] = ()
+    preprocessor: Preprocessor | None = None
+    prepared: bool = False
+    known_classes: tuple[str, ...] = ()
 
 
 def assemble(raw: RawData, parts: Parts, *, scale: bool = False) -> Splits:
@@ -45,19 +57,30 @@ def assemble(raw: RawData, parts: Parts, *, scale: bool = False) -> Splits:
     refuse_nonfinite(raw.x, name)
     units = np.ones(len(raw.features))
     integer = _integer_features(raw)
-    if scale:
+    preprocessor = raw.preprocessor or ArrayPreprocessor(features=raw.features)
+    scaler = None if raw.prepared else getattr(preprocessor, "scaling", None)  # of a model
+    learnt = scaler is None
+    if scale and learnt:
         scaler = MinMax.fit(raw.x[parts["train"]])
+    if scaler is not None:
         x, outside = scaler(raw.x)
         units = 1 / scaler.span
-        notes.append(clip_note(outside, parts, raw.features))
+        notes.append(clip_note(outside, parts, raw.features, "training" if learnt else "the model's training data"))
     else:
         with np.errstate(over="ignore"):
             x = np.asarray(raw.x, dtype=np.float32)
         refuse_nonfinite(x, name)  # a float64 may be too large for a float32
+    if scaler is not None and learnt:
+        preprocessor = _scaling(preprocessor, scaler)
+    y, classes = raw.y, raw.classes
+    if raw.known_classes:
+        places = match_classes(classes, raw.known_classes, name=name)
+        notes += lacking_note(classes, raw.known_classes, places)
+        y, classes = places[y], raw.known_classes
     data = Dataset(
         x=torch.from_numpy(np.ascontiguousarray(x)),
-        y=torch.from_numpy(raw.y.astype(np.int64)),
-        classes=raw.classes,
+        y=torch.from_numpy(y.astype(np.int64)),
+        classes=classes,
         provenance=replace(raw.provenance, notes=tuple(notes)),
         groups=None if raw.groups is None else torch.from_numpy(raw.groups.astype(np.int64)),
         bounds=raw.bounds,
@@ -67,6 +90,7 @@ def assemble(raw: RawData, parts: Parts, *, scale: bool = False) -> Splits:
         steps=tuple(float(u) if w else 0.0 for u, w in zip(units, integer, strict=True)) if any(integer) else (),
         sample_rate=raw.sample_rate,
         names=raw.names,
+        preprocessor=preprocessor.of(classes=classes, bounds=raw.bounds, shape=x.shape[1:]),
     )
     return Splits(**{part: data.subset(torch.from_numpy(rows)) for part, rows in parts.items()})
 
@@ -77,6 +101,27 @@ def refuse_nonfinite(x: NDArray[Any], what: str) -> None:
     if bad.any():
         row = int(bad.argmax())
         raise DataError(f"Data {what!r}: sample {row} holds NaN or infinity; fill it in or leave it out.")
+
+
+def _scaling(preprocessor: Preprocessor, scaler: MinMax) -> Preprocessor:
+    """Add what was learnt of the range to how samples are made."""
+    if isinstance(preprocessor, (ArrayPreprocessor, TablePreprocessor)):
+        return replace(preprocessor, scaling=scaler)
+    raise TypeError(f"{type(preprocessor).__name__} has a scaling of its own")
+
+
+def clip_note(outside: NDArray[np.bool_], parts: Parts, features: Sequence[str], of: str = "training") -> str:
+    """Say how many values were clipped in each part, and of which features."""
+    counts = {part: int(outside[rows].sum()) for part, rows in parts.items()}
+    note = f"min-max scaling to (0, 1) fitted on {of}; values clipped afterwards: " + ", ".join(
+        f"{count} in {part}" for part, count in counts.items()
+    )
+    if outside.ndim == 2 and outside.any():
+        per_feature = outside.sum(0)
+        names = features or [f"feature {index}" for index in range(len(per_feature))]
+        listed = [f"{names[int(i)]} {per_feature[i]}" for i in np.flatnonzero(per_feature)]
+        note += f" (by feature: {', '.join(listed)})"
+    return note
 
 
 def _integer_features(raw: RawData) -> list[bool]:

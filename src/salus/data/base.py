@@ -12,6 +12,7 @@ from torch import Tensor
 
 from salus.data.packed import Packed, take
 from salus.errors import DataError, nearest
+from salus.preprocessing import Preprocessor
 
 Kind = Literal["table", "signal", "image"]
 
@@ -90,6 +91,7 @@ class Dataset:
         classes: class names.
         provenance: where the samples came from.
         groups: int64 ``[N]``, the patient (or lesion) of each sample; None when samples are independent.
+        preprocessor: how raw things became x, fitted on the training part; None where that is not known.
         group_word: what one group is, for sentences: ``patient``, ``lesion``.
         bounds: lowest and highest value that x may have.
         positive: names of the classes that mean disease, for health metrics; empty when that makes no sense.
@@ -117,6 +119,7 @@ class Dataset:
     sample_rate: float | None = None
     names: tuple[str, ...] = ()
     group_word: str = "patient"
+    preprocessor: Preprocessor | None = None
 
     def __post_init__(self) -> None:
         name = self.provenance.name
@@ -161,7 +164,7 @@ class Dataset:
         """Refuse NaN, infinity and values outside the bounds, piece by piece."""
         name, (low, high) = self.provenance.name, self.bounds
         if isinstance(self.x, Packed) and low <= 0 and high >= 1:
-            return  # bytes divided by 255
+            return  # levels divided by that of white
         first = 0
         for part in self.x.split(_PIECE):
             flat = part.flatten(1)

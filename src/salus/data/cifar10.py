@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from salus.data.base import Provenance, Splits
+from salus.data.decoding import Decoding
 from salus.data.image_folder import deal_sides, list_images, read_images
 from salus.data.options import LoadOptions
 from salus.data.pinned import CIFAR10
@@ -56,7 +57,7 @@ def _load_binary(folder: Path, options: LoadOptions) -> Splits:
         ),
     )
     parts = deal_training(y, CLASSES, given_test=len(batches[-1][1]), seed=options.seed, name="cifar10")
-    return assemble_images(images, parts)
+    return assemble_images(images, parts, options)
 
 
 def _read_batch(content: bytes, path: Path) -> tuple[Pixels, Indices]:
@@ -81,7 +82,7 @@ def _load_images(folder: Path, options: LoadOptions) -> Splits:
             f"{', '.join(sorted(set(listing.sides)))} with {', '.join(listing.classes)}."
         )
     lossy = any(path.suffix.lower() in (".jpg", ".jpeg") for path in listing.paths)
-    images, sides = read_images(listing, None, name="cifar10-jpeg" if lossy else "cifar10")
+    images, sides = read_images(listing, Decoding(), name="cifar10-jpeg" if lossy else "cifar10")
     if images.x.shape[1:] != SHAPE:
         raise DataError(f"Folder {folder} holds images of shape {list(images.x.shape[1:])}; CIFAR-10's are {SHAPE}.")
     parts, words = deal_sides(images, sides, seed=options.seed)
@@ -91,7 +92,7 @@ def _load_images(folder: Path, options: LoadOptions) -> Splits:
         split=words,
         notes=(*images.provenance.notes, *(["close to CIFAR-10, not equal"] if lossy else [])),
     )
-    return assemble_images(replace(images, provenance=provenance), parts)
+    return assemble_images(replace(images, provenance=provenance), parts, options)
 
 
 def _refuse_pickles(data_dir: Path | None) -> None:

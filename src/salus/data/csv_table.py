@@ -1,11 +1,8 @@
-"""One's own table in a CSV file: a header, a column of labels, numbers in all other columns."""
+"""One's own table in a CSV file: a header, one label column, features by name."""
 
 from __future__ import annotations
 
-import csv
-import math
-from array import array
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,40 +14,77 @@ from salus.data.labels import encode_groups, encode_words
 from salus.data.options import LoadOptions
 from salus.data.published import file_sha256
 from salus.data.split import SHARES, describe_shares, grouped, stratified
-from salus.errors import DataError, nearest
-
-#: A column with one of these names holds the labels, unless another is named.
-LABEL_NAMES = ("label", "class", "target", "y", "diagnosis")
+from salus.errors import DataError
+from salus.preprocessing import TablePreprocessor
+from salus.preprocessing.csv_file import RawTable, find_column, label_column, read_csv
+from salus.preprocessing.tables import MISSING, fault_of, numbers
 
 #: A column with one of these names, left among the features, is probably no measurement.
 PATIENT_NAMES = ("group", "id", "patient", "patient_id", "patientid", "subject", "subject_id")
 
 
+@dataclass(frozen=True, eq=False)
+class _Table:
+    """A file as read: its feature columns, and the words of the columns that hold labels and patients."""
+
+    features: RawTable
+    label: str
+    labels: list[str]
+    patients: list[str]
+    unread: list[str]
+
+
 def load_csv(options: LoadOptions) -> Splits:
     """Load a table; rows are counted from 1, the header aside.
+
+    Columns are matched by name with those of a model's preprocessor, where one is given.
 
     Raises:
         DataError: no label column, a cell that is no number, rows of unequal length, not UTF-8.
     """
     path = Path(options.name)
-    header, cells, words, patients = _read(path, options)
-    y, classes = encode_words(words, name=path.name)
-    groups = encode_groups(patients, name=path.name) if options.group else None
+    given = options.made_by(TablePreprocessor)
+    table = _read(path, options, given)
+    y, classes = encode_words(table.labels, name=path.name)
+    groups = encode_groups(table.patients, name=path.name) if options.group else None
     notes = [
         f"column {feature!r} was read as a feature; if it names patients, name it as the group"
-        for feature in header
+        for feature in table.features.columns
         if feature.lower() in PATIENT_NAMES
     ]
+    if groups is None:
+        parts = stratified(y, classes, SHARES, seed=options.seed, name=path.name)
+    else:
+        parts = grouped(y, groups, classes, SHARES, seed=options.seed, name=path.name)
+    preprocessor = given or TablePreprocessor.fit(
+        table.features,
+        parts["train"],
+        categories=options.categories,
+        impute=options.impute,
+        label=table.label,
+        identifiers=(options.group,) if options.group else (),
+    )
+    x, faults = preprocessor.encode(table.features)
+    if faults:
+        row, fault = min(faults.items())
+        raise DataError(
+            f"File {path}: row {row + 1}, {fault}; fill it in, leave out the row, or let Salus fill it "
+            "(--impute median)."
+        )
+    notes += _notes(table, preprocessor)
+    held = preprocessor.one_hot
     raw = RawData(
-        x=cells,
+        x=x,
         y=y,
         classes=classes,
         groups=groups,
-        bounds=options.bounds or (0.0, 1.0),
+        bounds=(preprocessor.bounds if given is not None else options.bounds) or (0.0, 1.0),
         positive=options.positive,
-        features=tuple(header),
-        marks=FeatureMarks(options.immutable, options.integer, options.derived),
+        features=preprocessor.features,
+        marks=FeatureMarks((*options.immutable, *held), options.integer, options.derived),
         names=tuple(f"row {row}" for row in range(1, len(y) + 1)),
+        preprocessor=preprocessor,
+        known_classes=options.known_classes,
         provenance=Provenance(
             name=path.stem,
             source=path.name,
@@ -60,91 +94,73 @@ def load_csv(options: LoadOptions) -> Splits:
             notes=tuple(notes),
         ),
     )
-    if groups is None:
-        parts = stratified(y, classes, SHARES, seed=options.seed, name=path.name)
-    else:
-        parts = grouped(y, groups, classes, SHARES, seed=options.seed, name=path.name)
     return assemble(raw, parts, scale=options.scale)
 
 
-def _read(path: Path, options: LoadOptions) -> tuple[list[str], NDArray[np.float64], list[str], list[str]]:
-    """Read features' names, numbers ``[N, F]``, labels and patients, row by row."""
-    numbers, labels, patients = array("d"), [], []
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = csv.reader(file, delimiter=_delimiter(file.readline()), strict=True)
-            file.seek(0)
-            header = _header(next(rows, []), path)
-            label = header.index(_label_column(header, options.label, path))
-            group = header.index(_column(header, options.group, path)) if options.group else None
-            columns = [i for i in range(len(header)) if i not in (label, group)]
-            if not columns:
-                raise DataError(f"File {path} has no feature columns beside {', '.join(header)}.")
-            for number, row in enumerate((row for row in rows if row), start=1):
-                if len(row) != len(header):
-                    raise DataError(
-                        f"File {path}: row {number} has {len(row)} cells, the header {len(header)}; mend the row."
-                    )
-                numbers.extend(_number(row[i], number, header[i], path) for i in columns)
-                labels.append(row[label].strip())
-                if group is not None:
-                    patients.append(row[group].strip())
-    except UnicodeDecodeError as error:
-        raise DataError(f"File {path} is not text in UTF-8; save it as CSV in UTF-8.") from error
-    except csv.Error as error:
-        raise DataError(f"File {path} is no readable CSV ({error}); save it again.") from error
-    if not labels:
+def _notes(table: _Table, preprocessor: TablePreprocessor) -> list[str]:
+    """Say what was assumed of cells, and what was left out."""
+    notes = []
+    for column, cells in zip(preprocessor.columns, table.features.columns.values(), strict=True):
+        missing = sum(_missing(cell) for cell in cells) if column.fill is not None else 0
+        if missing:
+            fill = f"{column.fill:g}" if isinstance(column.fill, float) else column.fill
+            notes.append(f"column {column.name!r}: {missing} missing values were filled with {fill}, of training")
+    if preprocessor.one_hot:
+        notes.append(f"features of words, which attacks hold fixed: {', '.join(preprocessor.one_hot)}")
+    if table.unread:
+        notes.append(f"columns that the model does not read: {', '.join(table.unread)}")
+    return notes
+
+
+def _missing(cell: str | float) -> bool:
+    return cell.lower() in MISSING if isinstance(cell, str) else bool(np.isnan(cell))
+
+
+def _read(path: Path, options: LoadOptions, given: TablePreprocessor | None) -> _Table:
+    """Read the columns of features, as numbers unless they hold words, and those of labels and patients."""
+    words: dict[str, list[str]] = {}
+    values: dict[str, list[NDArray[np.float64]]] = {}
+    label, count = "", 0
+    for piece in read_csv(path):
+        header = list(piece.columns)
+        if not words:
+            known = given.label if given is not None and given.label in header else None
+            label = label_column(header, options.label or known, path)
+            of_words = options.categories if given is None else [c.name for c in given.columns if c.categories]
+            beside = [label, *([options.group] if options.group else [])]
+            words = {find_column(header, name, path): [] for name in (*beside, *of_words)}
+            features = given.match(header) if given is not None else [name for name in header if name not in beside]
+            values = {name: [] for name in features if name not in words}
+        for name, cells in words.items():
+            cells += map(str, piece.columns[name])
+        for name, pieces in values.items():
+            pieces.append(_numbers(piece, name, path, impute=given is not None or options.impute is not None))
+        count += len(piece)
+    if not count:
         raise DataError(f"File {path} has a header but no samples.")
-    cells = np.array(numbers).reshape(len(labels), len(columns))
-    return [header[i] for i in columns], cells, labels, patients
+    columns: dict[str, list[str] | NDArray[np.float64]] = {
+        name: words[name] if name in words else np.concatenate(values[name]) for name in features
+    }
+    if not columns:
+        raise DataError(f"File {path} has no feature columns beside {', '.join(words)}.")
+    names = tuple(f"row {row}" for row in range(1, count + 1))
+    unread = [name for name in header if name not in {*columns, *words}]
+    return _Table(RawTable(columns, names), label, words[label], words[options.group] if options.group else [], unread)
 
 
-def _header(row: Sequence[str], path: Path) -> list[str]:
-    header = [name.strip() for name in row]
-    if not any(header):
-        raise DataError(f"File {path} is empty; its first line must name the columns.")
-    for position, name in enumerate(header):
-        if not name or name in header[:position]:
-            raise DataError(
-                f"File {path}: column {position + 1} has "
-                f"{f'the name {name!r} of another' if name else 'no name'}; name every column differently."
-            )
-    return header
+def _numbers(piece: RawTable, name: str, path: Path, *, impute: bool) -> NDArray[np.float64]:
+    """Read numbers; NaN where one is missing and something is to stand for it.
 
-
-def _label_column(header: Sequence[str], label: str | None, path: Path) -> str:
-    if label is not None:
-        return _column(header, label, path)
-    candidates = [name for name in header if name.lower() in LABEL_NAMES]
-    if len(candidates) == 1:
-        return candidates[0]
-    if candidates:
-        raise DataError(f"File {path}: columns {' and '.join(candidates)} could hold the label; name one with --label.")
-    raise DataError(
-        f"File {path} has no column called {', '.join(LABEL_NAMES[:-1])} or {LABEL_NAMES[-1]}; name the one "
-        f"that holds the label with --label. Columns: {', '.join(header)}."
-    )
-
-
-def _column(header: Sequence[str], name: str, path: Path) -> str:
-    if name not in header:
-        raise DataError(f"File {path} has no column {name!r}; {nearest(name, header)}")
-    return name
-
-
-def _number(cell: str, row: int, column: str, path: Path) -> float:
-    try:
-        value = float(cell.replace("_", "?"))  # Python alone reads 1_000 as a number
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        fault = f"holds {cell!r}, which is no number" if cell.strip() else "is empty"
-        raise DataError(
-            f"File {path}: row {row}, column {column!r} {fault}; fill it in, or leave out the row or the column."
-        )
-    return value
-
-
-def _delimiter(line: str) -> str:
-    """The comma, unless the header has none and has semicolons or tabs."""
-    return next((mark for mark in ",;\t" if mark in line), ",")
+    Raises:
+        DataError: a cell holds none.
+    """
+    cells = piece.columns[name]
+    values = numbers(cells)
+    for row in np.flatnonzero(~np.isfinite(values)).tolist():
+        missing = str(cells[row]).lower() in MISSING
+        if not (impute and missing):
+            remedy = "fill it in, leave out the row or the column, or let Salus fill it (--impute median)"
+            if not missing:
+                remedy = "mend it, leave out the row or the column, or name a column of words by --categories"
+            raise DataError(f"File {path}: {piece.names[row]}, column {name!r} {fault_of(cells[row])}; {remedy}.")
+    return values

@@ -1,17 +1,12 @@
-"""Decoding image files with Pillow, in threads, into one array of bytes: in memory, or in a file where it is large."""
+"""Decoding image files in threads into one array: in memory, or in a file where it is large."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -19,26 +14,11 @@ from salus.data.pixel_rows import pixel_rows
 from salus.data.pixels import Pixels
 from salus.data.split import Indices
 from salus.errors import DataError
+from salus.preprocessing.image_files import Decoded, Head, decode, decoders, or_reason, read_head
 from salus.progress import progress
-
-if TYPE_CHECKING:
-    from PIL import Image
-
-T = TypeVar("T")
-
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
-
-#: What Pillow may try; among what it knows besides are formats that start other programs.
-FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "PPM")
-
-GREY = ("1", "L", "I;16", "I;16B", "I;16L")
-COLOUR = ("RGB", "RGBX", "P", "CMYK", "YCbCr", "RGBA", "RGBa", "LA", "La", "PA")
 
 #: Images that are decoded before the next ones are begun, so that few wait in memory to be kept.
 AT_ONCE = 128
-
-MAX_PIXELS = 2**26  # of one image: 8192 x 8192
-MAX_FILE_BYTES = 2**28
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,150 +26,135 @@ class DecodedImages:
     """Images that could be read.
 
     Attributes:
-        x: their values ``[n, C, H, W]``: C is 1 if every image is grey, else 3. An array of more than
+        x: their levels ``[n, C, H, W]``: C is 1 if every image is grey, else 3. An array of more than
             ``MOST_VALUES`` is mapped from a file without a name, which is gone when the array is.
+        white: the highest level of their scale.
+        resized: whether they were scaled to one size.
         kept: their positions among the files ``[n]``.
         failed: the other positions, and why.
-        transparent: how many had transparent parts, which are white now.
+        assumed: what was assumed of how many.
         checksum: SHA-256 over the files read.
     """
 
     x: Pixels
+    white: int
+    resized: bool
     kept: Indices
     failed: dict[int, str]
-    transparent: int
+    assumed: Counter[str]
     checksum: str
 
 
-@dataclass(frozen=True)
-class _Head:
-    """What an image's first bytes say."""
+@dataclass(frozen=True, kw_only=True)
+class Decoding:
+    """How image files are to be decoded.
 
-    size: tuple[int, int]  # H, W
-    grey: bool
+    Attributes:
+        size: height and width; each image is scaled to cover them and cropped in the middle. None: they all have one
+            size already.
+        channels: 1 or 3; None: 1 if every image is grey, else 3.
+        bits: of each level; None: 8, or 16 where some image has levels that need so many.
+        pages: ``first`` where the first page of several is read; None where such images are left out.
+    """
+
+    size: tuple[int, int] | None = None
+    channels: int | None = None
+    bits: int | None = None
+    pages: str | None = None
 
 
-def decode_images(paths: Sequence[Path], size: tuple[int, int] | None, *, name: str) -> DecodedImages:
+def decode_images(paths: Sequence[Path], how: Decoding, *, name: str) -> DecodedImages:
     """Decode image files to one size.
 
-    An image that is damaged, larger than ``MAX_PIXELS`` or of a mode without a known range is left out.
+    An image that is damaged, larger than ``MAX_PIXELS``, of several pages or of a mode without a known range is left
+    out.
 
     Args:
         paths: of the files.
-        size: height and width; each image is scaled to cover them and cropped in the middle. None: they all have
-            one size already.
+        how: they are to be decoded.
         name: of the data, for messages.
 
     Raises:
-        DataError: Pillow is missing, no image can be read, they differ in size, or they do not fit on the disk.
+        DataError: Pillow is missing, no image can be read, they differ in size, it is not clear how many of 16 bits
+            they use, or they do not fit on the disk.
         StoreError: the user's cache, where the file lies, cannot be written.
     """
-    with _decoders() as threads:
-        heads: list[_Head | str] = list(threads.map(_or_reason(_head), paths))
+    with decoders() as threads:
+        heads: list[Head | str] = list(threads.map(or_reason(lambda path: read_head(path, how.pages)), paths))
         failed = {row: head for row, head in enumerate(heads) if isinstance(head, str)}
         good = {row: head for row, head in enumerate(heads) if not isinstance(head, str)}
         if not good:
             raise DataError(
                 f"Data {name!r}: none of {len(paths)} images can be read; the first, {paths[0]}, {failed[0]}."
             )
-        height, width = size or _one_size({paths[row]: head.size for row, head in good.items()}, name)
-        channels = 1 if all(head.grey for head in good.values()) else 3
-        shape = (channels, height, width)
+        sizes = {paths[row]: head.size for row, head in good.items()}
+        height, width = how.size or _one_size(sizes, name)
+        channels = how.channels or (1 if all(head.grey for head in good.values()) else 3)
+        white = _white(how.bits, good.values(), name)
 
-        def decode(path: Path) -> tuple[Pixels, bool, str]:
+        def decode_one(path: Path) -> tuple[Decoded, str]:
             content = path.read_bytes()
-            return *_decode_into(content, channels, (height, width)), hashlib.sha256(content).hexdigest()
+            image = decode(content, channels=channels, size=(height, width), white=white)
+            return image, hashlib.sha256(content).hexdigest()
 
-        digest, places, transparent = hashlib.sha256(), [], 0
-        with pixel_rows(len(good), shape, name=name) as rows, progress(f"Reading {name}", len(good)) as advance:
+        digest, places, assumed, highest = hashlib.sha256(), [], Counter[str](), 0
+        shape, deep = (channels, height, width), white > 255
+        with (
+            pixel_rows(len(good), shape, name=name, deep=deep) as rows,
+            progress(f"Reading {name}", len(good)) as advance,
+        ):
             order = list(good)
             for first in range(0, len(order), AT_ONCE):
                 some = order[first : first + AT_ONCE]
-                images = threads.map(_or_reason(decode), [paths[row] for row in some])
+                images = threads.map(or_reason(decode_one), [paths[row] for row in some])
                 for row, image in zip(some, images, strict=True):
                     advance()
                     if isinstance(image, str):
                         failed[row] = image
                         continue
-                    rows.append(image[0])
-                    transparent += image[1]
-                    digest.update(f"{image[2]}  {paths[row].name}\n".encode())
+                    rows.append(image[0].levels)
+                    assumed.update(image[0].assumed)
+                    if deep:
+                        highest = max(highest, int(image[0].levels.max()))
+                    digest.update(f"{image[1]}  {paths[row].name}\n".encode())
                     places.append(row)
             if not places:
                 raise DataError(
                     f"Data {name!r}: none of {len(paths)} images can be read; the first, {paths[0]}, {failed[0]}."
                 )
+            if how.bits is None and any(head.white == 0 for head in good.values()):
+                _refuse_unknown_depth(highest, name)
             x = rows.array()
     return DecodedImages(
         x=x,
+        white=white,
+        resized=any(size != (height, width) for size in sizes.values()),
         kept=np.array(places, dtype=np.int64),
         failed=failed,
-        transparent=transparent,
+        assumed=assumed,
         checksum=digest.hexdigest(),
     )
 
 
-def _head(path: Path) -> _Head:
-    from PIL import Image
-
-    if path.stat().st_size > MAX_FILE_BYTES:
-        raise ValueError(f"is a file of over {MAX_FILE_BYTES} bytes")
-    with Image.open(path, formats=FORMATS) as image:
-        if image.width * image.height > MAX_PIXELS:
-            raise ValueError(f"has {image.width}x{image.height} pixels, more than {MAX_PIXELS}")
-        if image.mode not in (*GREY, *COLOUR):
-            raise ValueError(f"is of mode {image.mode}, whose range of values is not known")
-        return _Head((image.height, image.width), image.mode in GREY)
+def _white(bits: int | None, heads: Iterable[Head], name: str) -> int:
+    """Give the highest level of the scale on which all images find room."""
+    if bits is not None:
+        return int(2**bits - 1)
+    return max(head.white or 2**16 - 1 for head in heads)
 
 
-def _decode_into(content: bytes, channels: int, size: tuple[int, int]) -> tuple[Pixels, bool]:
-    """Decode to ``[C, H, W]``; the second value tells whether parts were transparent."""
-    from PIL import Image, ImageOps
+def _refuse_unknown_depth(highest: int, name: str) -> None:
+    """Refuse images of 16 bits that use fewer, as far as one can see.
 
-    mode = "L" if channels == 1 else "RGB"
-    with Image.open(BytesIO(content), formats=FORMATS) as image:
-        image.load()
-        transparent = image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info
-        plain: Image.Image
-        if image.mode.startswith("I;16"):
-            plain = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-        elif transparent:
-            layer = image.convert("RGBA")
-            plain = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-            transparent = bool((np.asarray(layer)[..., 3] < 255).any())
-        else:
-            plain = image
-        plain = plain.convert(mode)
-        if plain.size != size[::-1]:
-            plain = ImageOps.fit(plain, size[::-1], method=Image.Resampling.BILINEAR)
-        values: Pixels = np.asarray(plain)
-        return values.reshape(*size, channels).transpose(2, 0, 1), transparent
-
-
-def _or_reason(task: Callable[..., T]) -> Callable[..., T | str]:
-    """Let a task on one image return why it failed, so that the others go on."""
-
-    def attempt(*arguments: object) -> T | str:
-        try:
-            return task(*arguments)
-        except Exception as error:  # a damaged image fails in many ways
-            from PIL import UnidentifiedImageError
-
-            if isinstance(error, FileNotFoundError):
-                return "is missing"
-            if isinstance(error, IsADirectoryError):
-                return "is a folder"
-            if "truncated" in str(error).lower():  # Pillow says how many bytes are left, of each image another number
-                return "is cut short"
-            if isinstance(error, UnidentifiedImageError):
-                return f"is no image of the formats {', '.join(FORMATS)}"
-            if isinstance(error, ValueError) and str(error).startswith(("is ", "has ")):
-                return str(error)
-            if isinstance(error, OSError) and error.strerror:
-                return f"cannot be read ({error.strerror})"
-            return f"cannot be decoded ({str(error).partition(chr(10))[0].rstrip('.') or type(error).__name__})"
-
-    return attempt
+    Raises:
+        DataError: naming the two ways in which they can be read.
+    """
+    bits = max(highest.bit_length(), 9)
+    if bits < 16:
+        raise DataError(
+            f"Data {name!r}: its images are stored with 16 bits, but no level is above {highest}; say whether white is "
+            f"the level {2**bits - 1} (--bit-depth {bits}) or 65535 (--bit-depth 16)."
+        )
 
 
 def _one_size(sizes: dict[Path, tuple[int, int]], name: str) -> tuple[int, int]:
@@ -202,20 +167,3 @@ def _one_size(sizes: dict[Path, tuple[int, int]], name: str) -> tuple[int, int]:
                 "say to which size they are to be scaled and cropped (--size 224)."
             )
     return first
-
-
-@contextmanager
-def _decoders() -> Iterator[ThreadPoolExecutor]:
-    """Threads for Pillow, whose warnings are kept from the user; an image that it calls a bomb is refused."""
-    try:
-        from PIL import Image
-    except ModuleNotFoundError as error:
-        raise DataError("Images need Pillow, which is not installed: pip install 'salus[images]'.") from error
-    threads = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        try:
-            yield threads
-        finally:
-            threads.shutdown(cancel_futures=True)

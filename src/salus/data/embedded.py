@@ -10,6 +10,8 @@ from salus.data.assemble import RawData, assemble
 from salus.data.base import FeatureMarks, Provenance, Splits
 from salus.data.options import LoadOptions
 from salus.data.split import SHARES, describe_shares, stratified
+from salus.preprocessing import ImagePreprocessor
+from salus.preprocessing.tables import Column, TablePreprocessor
 
 
 def load_breast_cancer(options: LoadOptions) -> Splits:
@@ -27,6 +29,9 @@ def load_breast_cancer(options: LoadOptions) -> Splits:
         positive=("malignant",),
         features=tuple(str(name) for name in bundle.feature_names),
         marks=FeatureMarks(options.immutable, options.integer, options.derived),
+        preprocessor=options.preprocessor
+        or TablePreprocessor(columns=tuple(Column(str(name)) for name in bundle.feature_names)),
+        known_classes=options.known_classes,
         provenance=Provenance(
             name="breast-cancer",
             source="Breast Cancer Wisconsin (Diagnostic), UCI, as carried by scikit-learn",
@@ -52,6 +57,8 @@ def load_digits(options: LoadOptions) -> Splits:
         x=bundle.images[:, None] / 16,  # [N, 1, 8, 8]
         y=y,
         classes=classes,
+        preprocessor=ImagePreprocessor(white=16),
+        known_classes=options.known_classes,
         provenance=Provenance(
             name="digits",
             source="Optical Recognition of Handwritten Digits (test part), UCI, as carried by scikit-learn",

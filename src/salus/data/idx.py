@@ -90,7 +90,7 @@ def _load(published: PinnedSet, classes: tuple[str, ...], source: str, licence: 
         ),
     )
     parts = deal_training(images.y, classes, given_test=len(test[1]), seed=options.seed, name=published.name)
-    return assemble_images(images, parts)
+    return assemble_images(images, parts, options)
 
 
 def _side(contents: dict[str, bytes], folder: Path, side: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

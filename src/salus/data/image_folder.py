@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from salus.data.base import Drop, Provenance, Splits
-from salus.data.decoding import SUFFIXES, decode_images
+from salus.data.decoding import Decoding, decode_images
 from salus.data.options import LoadOptions
 from salus.data.pixels import Images, assemble_images, deal_in_words, deal_training
 from salus.data.split import ALL, Indices, Parts, all_test
 from salus.errors import DataError
+from salus.preprocessing import ImagePreprocessor
+from salus.preprocessing.image_files import SUFFIXES
 from salus.progress import console
 
 SPLITS = ("dealt", ALL)
@@ -59,14 +61,14 @@ def load_image_folder(options: LoadOptions) -> Splits:
             ``size`` is given.
     """
     folder = Path(options.name)
-    images, sides = read_images(list_images(folder), options.size, name=folder.resolve().name)
+    images, sides = read_images(list_images(folder), decoding_of(options), name=folder.resolve().name)
     if options.choose_split(SPLITS) == ALL:
         parts, words = all_test(len(images.y)), "all images are test images"
     else:
         parts, words = deal_sides(images, sides, seed=options.seed)
     note = "images count as independent: of which patients they are is not known"
     provenance = replace(images.provenance, split=words, notes=(*images.provenance.notes, note))
-    return assemble_images(replace(images, provenance=provenance, positive=options.positive), parts)
+    return assemble_images(replace(images, provenance=provenance, positive=options.positive), parts, options)
 
 
 def is_image_folder(folder: Path) -> bool:
@@ -119,7 +121,20 @@ def list_images(folder: Path) -> Listing:
     return Listing(tuple(paths), np.array(labels, dtype=np.int64), tuple(sides), classes, tuple(notes))
 
 
-def read_images(listing: Listing, size: tuple[int, int] | None, *, name: str) -> tuple[Images, list[str]]:
+def decoding_of(options: LoadOptions) -> Decoding:
+    """Read how files are to be decoded: as the model's inputs were, or as the options say.
+
+    Raises:
+        DataError: the model takes no images.
+    """
+    given = options.made_by(ImagePreprocessor)
+    if given is None:
+        return Decoding(size=options.size, bits=options.bit_depth, pages=options.pages)
+    bits = given.white.bit_length()
+    return Decoding(size=given.size, channels=given.shape[0], bits=bits, pages=given.pages or options.pages)
+
+
+def read_images(listing: Listing, how: Decoding, *, name: str) -> tuple[Images, list[str]]:
     """Decode what was listed; images that cannot be read are named and counted in the provenance.
 
     Returns:
@@ -128,12 +143,11 @@ def read_images(listing: Listing, size: tuple[int, int] | None, *, name: str) ->
     Raises:
         DataError: no image of a class can be read, or see :func:`salus.data.decoding.decode_images`.
     """
-    pictures = decode_images(listing.paths, size, name=name)
+    pictures = decode_images(listing.paths, how, name=name)
     notes = [*listing.notes, *_lost(listing, pictures.failed, name)]
-    if size is not None:
-        notes.append(f"scaled to cover {size[0]}x{size[1]} pixels and cropped in the middle")
-    if pictures.transparent:
-        notes.append(f"transparent parts of {pictures.transparent} images are white")
+    if how.size is not None:
+        notes.append(f"scaled to cover {how.size[0]}x{how.size[1]} pixels and cropped in the middle")
+    notes += [f"{count} images: {what}" for what, count in sorted(pictures.assumed.items())]
     names = [f"{path.parent.name}/{path.name}" for path in listing.paths]
     reasons: dict[str, list[str]] = {}
     for row, reason in sorted(pictures.failed.items()):
@@ -144,6 +158,9 @@ def read_images(listing: Listing, size: tuple[int, int] | None, *, name: str) ->
         classes=listing.classes,
         groups=None if listing.groups is None else listing.groups[pictures.kept],
         names=tuple(names[row] for row in pictures.kept),
+        white=pictures.white,
+        pages=how.pages,
+        resized=pictures.resized,
         provenance=Provenance(
             name=name,
             source=f"images in {name}",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ from salus.data.skin_sets import HAM10000, ISIC2018, SkinSet
 from salus.data.wfdb_folder import load_wfdb_folder
 from salus.errors import DataError, OptionError
 from salus.options import Option, options_of
+from salus.preprocessing import Preprocessor
+from salus.preprocessing.csv_file import SUFFIXES
 from salus.registry import Registry
 
 
@@ -172,6 +174,7 @@ def _suits(thing: Any) -> str | None:
 #: Every data set with a name, and whatever else other packages read.
 SOURCES: Registry[Source] = Registry("data set", "salus.sources", {source.name: source for source in _SETS}, _suits)
 
+_IMAGE_OPTIONS = frozenset({"split", "size", "positive", "bit_depth", "pages"})
 _TABLE_OPTIONS = frozenset({"bounds", "scale", "immutable", "integer", "derived", "positive"})
 
 #: One's own data: the first that reads a path has it, after what other packages read.
@@ -181,7 +184,7 @@ OWN = (
         loader=load_image_folder,
         kind="image",
         summary="a folder of images by class",
-        options=frozenset({"split", "size", "positive"}),
+        options=_IMAGE_OPTIONS,
         reads=is_image_folder,
     ),
     Source(
@@ -189,7 +192,7 @@ OWN = (
         loader=load_wfdb_folder,
         kind="signal",
         summary="a folder of WFDB records",
-        options=frozenset({"split", "positive", "inputs"}),
+        options=frozenset({"split", "positive", "inputs", "lead"}),
         reads=Path.is_dir,
     ),
     Source(
@@ -205,8 +208,8 @@ OWN = (
         loader=load_csv,
         kind="table",
         summary="a CSV file",
-        options=_TABLE_OPTIONS | {"label", "group"},
-        reads=lambda path: path.suffix.lower() == ".csv",
+        options=_TABLE_OPTIONS | {"label", "group", "categories", "impute"},
+        reads=lambda path: path.suffix.lower() in SUFFIXES,
     ),
 )
 
@@ -227,10 +230,25 @@ def load(name: str | Path, **options: Any) -> Splits:
         >>> load("breast-cancer").train.x.shape
         torch.Size([283, 30])
     """
-    asked = parse_options(name, options)
+    return load_for(None, name, options)
+
+
+def load_for(preprocessor: Preprocessor | None, name: str | Path, options: Mapping[str, Any]) -> Splits:
+    """Load data for a model: prepared as its training data were, and of its classes, matched by name.
+
+    Args:
+        preprocessor: the model's; None: one is fitted on the training part, as :func:`load` does.
+        name: as in :func:`load`.
+        options: fields of ``LoadOptions``.
+
+    Raises:
+        DataError: there is no such data, they are bad, or no inputs of this model.
+        OptionError: an option is unknown, makes no sense, or does not apply to this kind of data.
+    """
+    asked = parse_options(name, dict(options))
     source = _source(asked.name)
     asked.refuse_others(source.options, f"the data {source.name!r}" if source.name == asked.name else source.summary)
-    return source.loader(asked)
+    return source.loader(asked.through(preprocessor))
 
 
 def catalogue(data_dir: Path | None = None) -> list[CatalogueEntry]:

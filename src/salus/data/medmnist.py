@@ -62,7 +62,7 @@ def load_medmnist(arrays: Arrays, options: LoadOptions) -> Splits:
         ),
     )
     parts, words = deal_sides(images, sides, seed=options.seed)
-    return assemble_images(replace(images, provenance=replace(images.provenance, split=words)), parts)
+    return assemble_images(replace(images, provenance=replace(images.provenance, split=words)), parts, options)
 
 
 def _side(arrays: Arrays, side: str, path: Path) -> tuple[Pixels, Indices]:

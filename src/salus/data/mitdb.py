@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from salus.data import beats
+from salus.data.annotated import Drops, annotated_beats, as_drops, drops_of
 from salus.data.assemble import RawData, assemble
 from salus.data.balance import smote
 from salus.data.base import Provenance, Splits
@@ -22,6 +22,8 @@ from salus.data.prepared import Prepared, prepared
 from salus.data.published import MITDB, refuse_escape
 from salus.data.split import Indices, Parts, describe_shares, grouped, stratified
 from salus.errors import DataError
+from salus.preprocessing import RecordingPreprocessor, beats
+from salus.preprocessing.wfdb_files import SAMPLE_RATE, by_name, read_lead
 from salus.progress import progress
 
 SPLITS = ("beats", "patients", "ds1-ds2")
@@ -39,6 +41,9 @@ SAME_PATIENT = {202: 201}
 #: The papers' 20% for testing; the rest as 70, 5 and 5% of the whole.
 BEAT_SHARES = {"train": 0.70, "validation": 0.05, "calibration": 0.05, "test": 0.20}
 PATIENT_SHARES = {"train": 0.70, "validation": 0.15, "calibration": 0.15}
+
+#: By their names, wherever they stand; V5 where there is no MLII.
+LEADS = ("MLII", "V5")
 
 #: Changes whenever the arrays below are made otherwise.
 FORMAT = 2
@@ -59,9 +64,11 @@ def load_mitdb(options: LoadOptions) -> Splits:
     files = [f"{number}.{suffix}" for number in records for suffix in ("hea", "dat", "atr")]
     checksum, verified = MITDB.verify(folder, files)
     key = {"source": checksum, "records": records, "window": beats.WINDOW, "format": FORMAT}
-    if options.inputs != ("beat",):
-        key["inputs"] = options.inputs
-    arrays, facts = prepared("mitdb", key, lambda: _cut_all(folder, records, options.inputs))
+    given = options.made_by(RecordingPreprocessor)
+    inputs = options.inputs if given is None else given.inputs
+    if inputs != ("beat",):
+        key["inputs"] = inputs
+    arrays, facts = prepared("mitdb", key, lambda: _cut_all(folder, records, inputs))
     y, record = arrays["y"].numpy(), arrays["record"].numpy()
     parts, words, notes = _deal(split, y, record, options.seed)
     left_out = {number: reason for number, reason in _left_out(split).items() if number in records}
@@ -77,7 +84,9 @@ def load_mitdb(options: LoadOptions) -> Splits:
         classes=beats.CLASSES,
         groups=patient,
         positive=beats.DISEASE,
-        sample_rate=float(beats.SAMPLE_RATE),
+        sample_rate=float(SAMPLE_RATE),
+        preprocessor=given or RecordingPreprocessor(leads=LEADS, inputs=inputs),
+        known_classes=options.known_classes,
         provenance=Provenance(
             name="mitdb",
             source="MIT-BIH Arrhythmia Database, PhysioNet",
@@ -85,10 +94,10 @@ def load_mitdb(options: LoadOptions) -> Splits:
             licence="ODC-By 1.0",
             checksum=checksum,
             split=words,
-            dropped=beats.as_drops(_dropped(facts["dropped"], y, record, left_out)),
+            dropped=as_drops(_dropped(facts["dropped"], y, record, left_out)),
             notes=(
                 *_lead_notes(sorted(set(from_v5) - set(left_out))),
-                *beats.input_notes(options.inputs),
+                *beats.input_notes(inputs),
                 *([] if verified else [_unverified(records)]),
                 *notes,
             ),
@@ -115,28 +124,25 @@ def _unverified(records: Sequence[int]) -> str:
     return f"not verified against the published sums of mitdb {MITDB.version} ({len(records)} of 48 records)"
 
 
-def _choose_lead(leads: Sequence[str]) -> str | None:
-    """MLII by its name, wherever it stands; V5 where there is none."""
-    return next((lead for lead in ("MLII", "V5") if lead in leads), None)
-
-
 def _cut_all(folder: Path, records: Sequence[int], inputs: Sequence[str]) -> Prepared:
     """Read every record; the page that comes with the arrays tells leads and drops per record."""
-    xs, ys, numbers = [], [], []
+    xs, numbers = [], []
+    ys: list[int] = []
     leads: dict[str, str] = {}
     dropped: list[list[Any]] = []
     with progress("Reading mitdb", len(records)) as advance:
         for number in records:
-            cut = beats.read_beats(folder / str(number), _choose_lead, inputs)
+            lead = read_lead(folder / str(number), by_name(*LEADS))
+            cut, labels, _ = annotated_beats(folder / str(number), lead, inputs)
             xs.append(cut.x)
-            ys.append(cut.y)
-            numbers.append(np.full(len(cut.y), number))
-            leads[str(number)] = cut.lead
-            dropped += [[number, what, why, count] for (what, why), count in sorted(cut.dropped.items())]
+            ys += [beats.CLASSES.index(labels[row]) for row in cut.rows]
+            numbers.append(np.full(len(cut.rows), number))
+            leads[str(number)] = lead.name
+            dropped += [[number, what, why, count] for (what, why), count in sorted(drops_of(cut, labels).items())]
             advance()
     arrays = {
-        "x": torch.from_numpy(np.concatenate(xs)),
-        "y": torch.from_numpy(np.concatenate(ys)),
+        "x": torch.cat(xs),
+        "y": torch.tensor(ys),
         "record": torch.from_numpy(np.concatenate(numbers).astype(np.int64)),
     }
     return arrays, {"leads": leads, "dropped": dropped}
@@ -187,9 +193,9 @@ def _lead_notes(from_v5: Sequence[int]) -> list[str]:
 
 def _dropped(
     per_record: Sequence[Sequence[Any]], y: Indices, record: NDArray[np.int64], left_out: dict[int, str]
-) -> beats.Drops:
+) -> Drops:
     """Count what is not there, each beat once: by its own fault first, then with its record."""
-    dropped: beats.Drops = Counter()
+    dropped: Drops = Counter()
     for _, what, why, count in per_record:
         dropped[what, why] += count
     for number, why in left_out.items():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from salus.data.options import LoadOptions
 from salus.data.published import file_sha256
 from salus.data.split import SHARES, Indices, Parts, describe_shares, grouped, stratified
 from salus.errors import DataError, nearest
+from salus.preprocessing.things import as_given, read_npz
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -29,6 +28,8 @@ APART = {part: share / (1 - SHARES["test"]) for part, share in SHARES.items() if
 def load_npz(options: LoadOptions) -> Splits:
     """Load ``x`` and ``y``, and what else the file says of them.
 
+    Beside a model that scales its inputs, an array ``prepared`` says that x is scaled already.
+
     The file may also hold ``classes``, ``groups``, ``features``, ``immutable``, ``integer``, ``derived`` and
     ``positive``; an option of the same name goes before it. With ``x_train``, ``y_train``, ``x_test`` and
     ``y_test`` (and ``groups_train``, ``groups_test``) the test part stays as it was given. Files as MedMNIST has them
@@ -38,9 +39,10 @@ def load_npz(options: LoadOptions) -> Splits:
         DataError: the file is none, holds Python objects, or its arrays do not fit together.
     """
     path = Path(options.name)
-    arrays = _read(path)
+    arrays = read_npz(path)
     if is_medmnist(arrays):
         return load_medmnist(arrays, options)
+    given = options.preprocessor
     apart = "x_train" in arrays or "x_test" in arrays
     sides = ("_train", "_test") if apart else ("",)
     xs = [_samples(arrays, f"x{side}", path) for side in sides]
@@ -55,8 +57,12 @@ def load_npz(options: LoadOptions) -> Splits:
         refuse_nonfinite(x, f"{path.name}{': x' + side if side else ''}")
     y, classes = encode_array(np.concatenate(ys), _strings(arrays, "classes", path), name=path.name)
     x = xs[0] if len(xs) == 1 else np.concatenate(xs)
-    bounds = options.bounds or (0.0, 1.0)
-    if x.dtype.kind in "iu" and not options.scale and (x.min() < bounds[0] or x.max() > bounds[1]):
+    features, prepared = _strings(arrays, "features", path), False
+    if given is not None:
+        x, features, prepared = as_given(x, given, features, "prepared" in arrays, path)
+    bounds = options.bounds or ((0.0, 1.0) if given is None else given.bounds)
+    scaled = options.scale or (given is not None and not prepared)
+    if x.dtype.kind in "iu" and not scaled and (x.min() < bounds[0] or x.max() > bounds[1]):
         raise DataError(
             f"File {path}: x holds whole numbers ({x.dtype}) from {x.min()} to {x.max()}, outside the bounds "
             f"({bounds[0]:g}, {bounds[1]:g}); scale them (--scale) or give their true bounds "
@@ -69,13 +75,16 @@ def load_npz(options: LoadOptions) -> Splits:
         groups=groups,
         bounds=bounds,
         positive=options.positive or _strings(arrays, "positive", path),
-        features=_strings(arrays, "features", path),
+        features=features,
         marks=FeatureMarks(
             immutable=options.immutable or _strings(arrays, "immutable", path),
             integer=options.integer or _strings(arrays, "integer", path),
             derived=options.derived or _strings(arrays, "derived", path),
         ),
         names=tuple(f"x{side}[{row}]" for side, part in zip(sides, xs, strict=True) for row in range(len(part))),
+        preprocessor=given,
+        prepared=prepared,
+        known_classes=options.known_classes,
         provenance=Provenance(
             name=path.stem,
             source=path.name,
@@ -109,36 +118,6 @@ def _split_words(seed: int, *, apart: bool, by_groups: bool) -> str:
     way = "by patient (groups)" if by_groups else "stratified by class"
     words = f"{way}, seed {seed}: {describe_shares(APART if apart else SHARES)}"
     return f"test part as given, the rest {words}" if apart else words
-
-
-def _read(path: Path) -> dict[str, NDArray[Any]]:
-    """Read every array; nothing that could run code is ever unpickled."""
-    if not zipfile.is_zipfile(path):
-        raise DataError(f"File {path} is no .npz archive; make one with numpy.savez({path.name!r}, x=x, y=y).")
-    arrays = {}
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            for key in archive.files:
-                try:
-                    arrays[key] = np.asarray(archive[key])
-                except ValueError as error:
-                    if "allow_pickle" not in str(error):
-                        raise
-                    raise DataError(
-                        f"File {path}: array {key!r} holds Python objects, which are never loaded because "
-                        "they can run code; save it as numbers or as words (dtype str)."
-                    ) from error
-    except (
-        OSError,
-        ValueError,
-        EOFError,
-        KeyError,
-        zipfile.BadZipFile,
-        zlib.error,
-        NotImplementedError,
-    ) as error:
-        raise DataError(f"File {path} is broken and cannot be read ({error}); save it again.") from error
-    return arrays
 
 
 def _samples(arrays: Arrays, key: str, path: Path) -> NDArray[Any]:

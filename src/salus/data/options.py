@@ -5,17 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, model_validator
 
-from salus.data.context import check_inputs
 from salus.declared import DeclaredModel
-from salus.errors import OptionError, nearest
+from salus.errors import DataError, OptionError, nearest
 from salus.options import Words, named, options_of, parse_value
+from salus.preprocessing import Preprocessor
+from salus.preprocessing.context import check_inputs
+
+P = TypeVar("P", bound=Preprocessor)
 
 #: Options that every kind of data takes: the draw, and where downloaded sets are looked for.
-UNIVERSAL = frozenset({"name", "seed", "data_dir"})
+UNIVERSAL = frozenset({"name", "seed", "data_dir", "classes"})
 
 
 def _names(value: Any) -> Any:
@@ -68,9 +71,17 @@ class DataOptions(DeclaredModel):
         scale: min-max scaling fitted on the training part.
         smote: samples per class in the training part after balancing with SMOTE.
         without_mlii: for MIT-BIH records that lack lead MLII: read ``v5`` (the default) or ``drop`` them.
-        inputs: the channels of a heartbeat, of ``salus.data.context.CHANNELS``; the beat alone by default.
+        inputs: the channels of a heartbeat, of ``salus.preprocessing.context.CHANNELS``; the beat alone by default.
         size: of images, height and width, or one number for both: each is scaled to cover it and cropped in the
             middle.
+        bit_depth: of images, how many bits their levels use, where files of 16 bits do not say so.
+        pages: of images of several pages, ``first``: the first is read; such images are left out otherwise.
+        lead: of recordings, the leads to read, the first that a record has; MLII, or its first, by default.
+        categories: table columns that hold words; each word becomes a feature of 0 and 1, which attacks hold fixed.
+        impute: what stands for a missing value in a table: the ``median`` or ``mean`` of training, and for words the
+            most frequent; refused by default.
+        classes: names of the model's classes, in the order of its logits, where it is one's own and the data lack some
+            of them.
         immutable: table features that never change.
         integer: table features that take whole numbers.
         derived: table features that follow from others.
@@ -105,6 +116,21 @@ class DataOptions(DeclaredModel):
     size: Annotated[
         Size | None, Field(description="pixels to which images are scaled and cropped: 224, or HEIGHTxWIDTH")
     ] = None
+    bit_depth: Annotated[
+        int | None, Field(ge=8, le=16, description="bits that the levels of images use, where 16-bit files do not say")
+    ] = None
+    pages: Annotated[
+        Literal["first"] | None, Field(description="of images of several pages: first reads the first alone")
+    ] = None
+    lead: Annotated[Names, Field(description="leads of recordings, the first that a record has is read")] = ()
+    categories: Annotated[Names, Field(description="CSV columns that hold words, comma-separated")] = ()
+    impute: Annotated[
+        Literal["median", "mean"] | None,
+        Field(description="what stands for a missing value of a CSV: median or mean of training"),
+    ] = None
+    classes: Annotated[
+        Names, Field(description="classes of a model of your own, in the order of its logits, where the data lack some")
+    ] = ()
     immutable: Annotated[Names, Field(description="features that never change, comma-separated")] = ()
     integer: Annotated[Names, Field(description="features that take whole numbers")] = ()
     derived: Annotated[Names, Field(description="features that follow from others")] = ()
@@ -130,6 +156,36 @@ class LoadOptions(DataOptions):
 
     name: Annotated[str, Field(description="a data set, or a file or folder of your own")]
     seed: Annotated[int, Field(ge=0, description="of the split, and of SMOTE")] = 0
+    _preprocessor: Preprocessor | None = PrivateAttr(default=None)
+
+    @property
+    def preprocessor(self) -> Preprocessor | None:
+        """How a model's inputs are made, which all samples then go through; None where it is to be fitted."""
+        return self._preprocessor
+
+    @property
+    def known_classes(self) -> tuple[str, ...]:
+        """The model's classes, in the order of its logits; () where those of the data are to be learnt."""
+        return self.classes or (() if self._preprocessor is None else self._preprocessor.classes)
+
+    def made_by(self, kind: type[P]) -> P | None:
+        """Give the model's preprocessor, where it is of this kind; None where there is none.
+
+        Raises:
+            DataError: it is of another.
+        """
+        if self._preprocessor is None or isinstance(self._preprocessor, kind):
+            return self._preprocessor
+        raise DataError(
+            f"{self.name} is no input of this model, which takes {self._preprocessor.takes} "
+            f"({self._preprocessor.describe()})."
+        )
+
+    def through(self, preprocessor: Preprocessor | None) -> LoadOptions:
+        """Load what goes through a model's preprocessor."""
+        asked = self.model_copy()
+        asked._preprocessor = preprocessor
+        return asked
 
     def refuse_others(self, allowed: Iterable[str], what: str) -> None:
         """Refuse every option that was given and has no sense for this kind of data.

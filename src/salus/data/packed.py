@@ -15,40 +15,43 @@ _ATEN = torch.ops.aten
 class Packed(Tensor):
     """A float32 tensor ``[N, C, H, W]`` of values from 0 to 1 that holds a quarter of their bytes, or none.
 
-    To its users it is the tensor of ``levels[rows] / 255``: indexing, arithmetic and networks see plain floats, made
+    To its users it is the tensor of ``levels[rows] / white``: indexing, arithmetic and networks see plain floats, made
     when they are asked for and kept by nobody. Only ``split``, ``detach`` and :meth:`take` hand on the bytes as they
     are, so that whoever works batch by batch never has more floats than a batch; on another device they are bytes too.
 
     Args:
-        levels: values from 0 to 255, uint8 ``[M, C, H, W]``, in main memory, mapped from a file, or on a device.
+        levels: values from 0 to ``white``, uint8 or uint16 ``[M, C, H, W]``, in main memory, mapped from a file, or
+            on a device.
         rows: which of the M images, in which order, int64 ``[N]``.
+        white: the level that becomes 1.
     """
 
     levels: Tensor
     rows: Tensor
+    white: int
 
     @staticmethod
-    def __new__(cls: type[Packed], levels: Tensor, rows: Tensor) -> Packed:
+    def __new__(cls: type[Packed], levels: Tensor, rows: Tensor, white: int = 255) -> Packed:
         """Make a tensor without floats of its own."""
         shape = (len(rows), *levels.shape[1:])
         with torch.inference_mode(False):  # so that it is the same tensor, in whichever mode it is made
             wrapper: Packed = Tensor._make_wrapper_subclass(cls, shape, dtype=torch.float32, device=levels.device)
         return wrapper
 
-    def __init__(self, levels: Tensor, rows: Tensor) -> None:
-        self.levels, self.rows = levels, rows
+    def __init__(self, levels: Tensor, rows: Tensor, white: int = 255) -> None:
+        self.levels, self.rows, self.white = levels, rows, white
 
     def take(self, rows: Tensor) -> Packed:
         """Choose images by their positions, int64 ``[n]`` (or bool ``[N]``), without reading any."""
-        return Packed(self.levels, self.rows[rows.to(self.rows.device)])
+        return Packed(self.levels, self.rows[rows.to(self.rows.device)], self.white)
 
     def bytes(self) -> Tensor:
-        """Return the levels, uint8 ``[N, C, H, W]``."""
+        """Return the levels, uint8 or uint16 ``[N, C, H, W]``."""
         return self.levels[self.rows]
 
     def unpack(self) -> Tensor:
-        """Make the floats, each level divided by 255."""
-        return _floats(self.levels, self.rows)
+        """Make the floats, each level divided by that of white."""
+        return _floats(self, self.rows)
 
     def numpy(self, *, force: bool = False) -> Any:
         """Make the floats as an array."""
@@ -84,16 +87,16 @@ class Packed(Tensor):
             if func._schema.is_mutable:  # type: ignore[attr-defined]
                 raise _read_only()
             if func in (_ATEN.detach.default, _ATEN.alias.default):
-                return cls(first.levels, first.rows)
+                return cls(first.levels, first.rows, first.white)
             if func is _ATEN._to_copy.default and options.get("dtype") in (None, torch.float32) and "device" in options:
                 levels = first.bytes().to(options["device"])
-                return cls(levels, torch.arange(len(levels), device=levels.device))
+                return cls(levels, torch.arange(len(levels), device=levels.device), first.white)
             if func is _ATEN.split.Tensor and _dimension(args[2:], options) == 0:
-                return [cls(first.levels, part) for part in first.rows.split(args[1])]
+                return [cls(first.levels, part, first.white) for part in first.rows.split(args[1])]
             if func in (_ATEN.select.int, _ATEN.slice.Tensor) and _dimension(args[1:], options) == 0:
-                return _floats(first.levels, func(first.rows, *args[1:], **options))
+                return _floats(first, func(first.rows, *args[1:], **options))
             if func is _ATEN.index.Tensor and len(args[1]) == 1 and args[1][0].device == first.rows.device:
-                return _floats(first.levels, first.rows[args[1][0]])
+                return _floats(first, first.rows[args[1][0]])
         return func(*tree_map_only(cls, cls.unpack, args), **tree_map_only(cls, cls.unpack, options))
 
 
@@ -106,9 +109,9 @@ def _read_only() -> RuntimeError:
     return RuntimeError("These images are read from bytes and cannot be written to; clone them first.")
 
 
-def _floats(levels: Tensor, rows: Tensor) -> Tensor:
+def _floats(packed: Packed, rows: Tensor) -> Tensor:
     with torch.inference_mode(False):
-        return levels[rows].float().div_(255)
+        return packed.levels[rows].float().div_(packed.white)
 
 
 def _dimension(after: Sequence[Any], options: Mapping[str, Any]) -> int:

@@ -27,12 +27,14 @@ class PixelRows:
     Attributes:
         file: a file without a name, on disk or in memory.
         shape: of one image.
+        dtype: of its levels.
         place: the folder on whose disk the file lies.
         count: how many images there are.
     """
 
     file: IO[bytes]
     shape: tuple[int, int, int]
+    dtype: type[np.uint8] | type[np.uint16]
     place: Path
     count: int = 0
 
@@ -43,7 +45,7 @@ class PixelRows:
             StoreError: the disk is full.
         """
         with storage_errors(self.place):
-            self.file.write(np.ascontiguousarray(image).tobytes())
+            self.file.write(np.ascontiguousarray(image, self.dtype).tobytes())
         self.count += 1
 
     def array(self) -> Pixels:
@@ -53,17 +55,17 @@ class PixelRows:
             StoreError: the disk is full.
         """
         if isinstance(self.file, BytesIO):
-            x = np.frombuffer(self.file.getbuffer(), np.uint8)
+            x = np.frombuffer(self.file.getbuffer(), self.dtype)
         else:
             with storage_errors(self.place):
                 self.file.flush()
-            x = np.memmap(self.file, np.uint8, "c")
+            x = np.memmap(self.file, self.dtype, "c")
         return x.reshape(self.count, *self.shape)
 
 
 @contextmanager
-def pixel_rows(most: int, shape: tuple[int, int, int], *, name: str) -> Iterator[PixelRows]:
-    """Open an array for at most so many images of one shape.
+def pixel_rows(most: int, shape: tuple[int, int, int], *, name: str, deep: bool = False) -> Iterator[PixelRows]:
+    """Open an array for at most so many images of one shape, of 8 bits or of 16 (``deep``).
 
     More than ``MOST_VALUES`` go to the disk of the user's cache. Nobody else can open the file, and the system takes it
     away when the array is no longer used, or the process has died: nothing of a patient stays behind.
@@ -72,13 +74,14 @@ def pixel_rows(most: int, shape: tuple[int, int, int], *, name: str) -> Iterator
         DataError: the disk has no room for them.
         StoreError: the cache cannot be written.
     """
+    dtype = np.uint16 if deep else np.uint8
     if math.prod((most, *shape)) <= MOST_VALUES:
-        yield PixelRows(BytesIO(), shape, Path())
+        yield PixelRows(BytesIO(), shape, dtype, Path())
         return
     folder = cache_folder()
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        needed, free = math.prod((most, *shape)), shutil.disk_usage(folder).free
+        needed, free = math.prod((most, *shape)) * dtype().itemsize, shutil.disk_usage(folder).free
     if needed > free:
         raise DataError(
             f"Data {name!r}: {most} images of {shape[1]}x{shape[2]} need {needed / 2**30:.0f} GiB on disk while they "
@@ -88,4 +91,4 @@ def pixel_rows(most: int, shape: tuple[int, int, int], *, name: str) -> Iterator
     with storage_errors(folder):
         file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed below; errors of writing are not these
     with file:
-        yield PixelRows(file, shape, folder)
+        yield PixelRows(file, shape, dtype, folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,10 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from salus.data.base import Dataset, Provenance, Splits
+from salus.data.classes import lacking_note, match_classes
+from salus.data.options import LoadOptions
 from salus.data.packed import Packed
 from salus.data.split import SHARES, Indices, Parts, describe_shares, gaps, stratified
+from salus.preprocessing import ImagePreprocessor
 
-Pixels = NDArray[np.uint8]
+#: Levels, uint8 or uint16.
+Pixels = NDArray[Any]
 
 #: With more values than this, 1 GiB of floats, images stay bytes, and lie in a file where they are decoded one by one.
 MOST_VALUES = 2**28
@@ -30,7 +35,7 @@ class Images:
     """Images before they are dealt.
 
     Attributes:
-        x: values from 0 to 255, ``[N, C, H, W]``.
+        x: levels from 0 to ``white``, ``[N, C, H, W]``.
         y: labels ``[N]``.
         classes: class names.
         provenance: where they came from.
@@ -38,6 +43,9 @@ class Images:
         groups: the patient or lesion of each ``[N]``; None when they are independent.
         group_word: which of the two.
         names: what the source calls each; () where it has no names.
+        white: the level that becomes 1.
+        pages: which page of several was read; see ``salus.preprocessing.ImagePreprocessor``.
+        resized: whether they were scaled to one size.
     """
 
     x: Pixels
@@ -48,6 +56,27 @@ class Images:
     groups: Indices | None = None
     group_word: str = "patient"
     names: tuple[str, ...] = ()
+    white: int = 255
+    pages: str | None = None
+    resized: bool = False
+
+    def named_by(self, known: tuple[str, ...]) -> Images:
+        """Give them a model's classes, in the order of its logits, matched by name; or leave them their own.
+
+        Raises:
+            DataError: the model does not know one of theirs.
+        """
+        if not known:
+            return self
+        places = match_classes(self.classes, known, name=self.provenance.name)
+        notes = (*self.provenance.notes, *lacking_note(self.classes, known, places))
+        return replace(self, y=places[self.y], classes=known, provenance=replace(self.provenance, notes=notes))
+
+    @property
+    def preprocessor(self) -> ImagePreprocessor:
+        """How images like these become x."""
+        made = ImagePreprocessor(white=self.white, pages=self.pages, resized=self.resized)
+        return made.of(classes=self.classes, bounds=(0.0, 1.0), shape=self.x.shape[1:])
 
 
 def deal_training(y: Indices, classes: tuple[str, ...], *, given_test: int, seed: int, name: str) -> Parts:
@@ -70,14 +99,25 @@ def deal_in_words(seed: int, *, given_test: bool) -> str:
     return f"test part as given, the rest stratified by class, seed {seed}: {describe_shares(APART)}"
 
 
-def assemble_images(images: Images, parts: Parts) -> Splits:
-    """Hand out the parts as float32 from 0 to 1: each value divided by 255."""
-    notes = (*images.provenance.notes, "grey levels 0 to 255 divided by 255", *gaps(images.y, images.classes, parts))
+def assemble_images(images: Images, parts: Parts, options: LoadOptions) -> Splits:
+    """Hand out the parts as float32 from 0 to 1: each level divided by that of white.
+
+    Where a model's inputs are asked for, images are brought to its size and colours, and classes to its own.
+
+    Raises:
+        DataError: the model takes no images, or does not know a class.
+    """
+    images = images.named_by(options.known_classes)
+    given = options.made_by(ImagePreprocessor)
+    if given is not None and (images.x.shape[1:] != given.shape or images.white != given.white):
+        images = replace(images, x=given.levels_of(images.x), white=given.white, resized=True)
+    scale = f"grey levels 0 to {images.white} divided by {images.white}"
+    notes = (*images.provenance.notes, scale, *gaps(images.y, images.classes, parts))
     provenance = replace(images.provenance, notes=notes)
     return Splits(
         **{
             part: Dataset(
-                x=_samples(images.x, rows),  # [n, C, H, W]
+                x=_samples(images, rows),  # [n, C, H, W]
                 y=torch.from_numpy(images.y[rows].astype(np.int64)),
                 classes=images.classes,
                 provenance=provenance,
@@ -85,16 +125,17 @@ def assemble_images(images: Images, parts: Parts) -> Splits:
                 group_word=images.group_word,
                 positive=images.positive,
                 names=tuple(images.names[row] for row in rows.tolist()) if images.names else (),
+                preprocessor=images.preprocessor,
             )
             for part, rows in parts.items()
         }
     )
 
 
-def _samples(x: Pixels, rows: Indices) -> Tensor:
-    if x.size > MOST_VALUES:
-        return Packed(torch.from_numpy(x), torch.from_numpy(rows))
-    return torch.from_numpy(x[rows]).float().div_(255)
+def _samples(images: Images, rows: Indices) -> Tensor:
+    if images.x.size > MOST_VALUES:
+        return Packed(torch.from_numpy(images.x), torch.from_numpy(rows), images.white)
+    return torch.from_numpy(images.x[rows]).float().div_(images.white)
 
 
 def checksum_of(contents: Mapping[str, bytes]) -> str:

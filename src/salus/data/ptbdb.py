@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from salus.data import beats
+from salus.data.annotated import Drops, as_drops
 from salus.data.assemble import RawData, assemble
 from salus.data.balance import smote
 from salus.data.base import Provenance, Splits
@@ -23,9 +23,13 @@ from salus.data.options import LoadOptions
 from salus.data.places import places
 from salus.data.prepared import Prepared, prepared
 from salus.data.published import PTBDB, file_sha256, refuse_escape
-from salus.data.qrs import find_r_peaks
 from salus.data.split import Indices, Parts, describe_shares, grouped, stratified
 from salus.errors import DataError
+from salus.preprocessing import RecordingPreprocessor
+from salus.preprocessing.beats import WINDOW, cut
+from salus.preprocessing.qrs import find_r_peaks
+from salus.preprocessing.recordings import DETECTED
+from salus.preprocessing.wfdb_files import SAMPLE_RATE, by_name, read_comments, read_lead
 from salus.progress import progress
 
 SPLITS = ("beats", "patients")
@@ -95,11 +99,11 @@ def read_record(path: str | Path) -> Record:
     path = Path(path)
     path = path.with_suffix("") if path.suffix in (".hea", ".dat") else path
     header = read_header(path)
-    lead = beats.read_lead(path, _choose_lead)
+    lead = read_lead(path, by_name(LEAD))
     peaks = find_r_peaks(lead.signal)
-    x, faults = beats.cut_windows(lead.signal, peaks)
-    valid = np.array([not fault for fault in faults], dtype=bool)
-    return Record(header, x, peaks[valid], Counter(fault for fault in faults if fault), lead.rate)
+    beats = cut(torch.from_numpy(lead.signal), peaks)
+    dropped = Counter(fault for fault in beats.faults if fault)
+    return Record(header, beats.x[:, 0].numpy(), peaks[beats.rows], dropped, lead.rate)
 
 
 def read_header(path: Path) -> Header:
@@ -108,7 +112,7 @@ def read_header(path: Path) -> Header:
     Raises:
         DataError: the header is missing or broken.
     """
-    comments = [" ".join(comment.split()) for comment in beats.read_comments(path)]
+    comments = [" ".join(comment.split()) for comment in read_comments(path)]
     reasons = (re.fullmatch(r"reason for admission:\s*(.+)", comment, re.IGNORECASE) for comment in comments)
     diagnosis = next((match[1] for match in reasons if match), "none given")
     label = next((name for name, reason in REASONS.items() if diagnosis.lower() == reason), None)
@@ -134,7 +138,7 @@ def load_ptbdb(options: LoadOptions) -> Splits:
     names, listed = _records(folder)
     files = [f"{name}.{suffix}" for name in names for suffix in ("hea", "dat")]
     checksum, verified = PTBDB.verify(folder, files)
-    key = {"source": checksum, "records": names, "window": beats.WINDOW, "format": FORMAT, "wfdb": version("wfdb")}
+    key = {"source": checksum, "records": names, "window": WINDOW, "format": FORMAT, "wfdb": version("wfdb")}
     arrays, facts = prepared("ptbdb", key, lambda: _cut_all(folder, names))
     y = arrays["y"].numpy()
     patients = {name: patient for name, patient, _ in facts["records"]}
@@ -146,7 +150,9 @@ def load_ptbdb(options: LoadOptions) -> Splits:
         classes=CLASSES,
         groups=patient,
         positive=DISEASE,
-        sample_rate=float(beats.SAMPLE_RATE),
+        sample_rate=float(SAMPLE_RATE),
+        preprocessor=options.made_by(RecordingPreprocessor) or RecordingPreprocessor(leads=(LEAD,), peaks=DETECTED),
+        known_classes=options.known_classes,
         provenance=Provenance(
             name="ptbdb",
             source="PTB Diagnostic ECG Database, PhysioNet",
@@ -154,7 +160,7 @@ def load_ptbdb(options: LoadOptions) -> Splits:
             licence="ODC-By 1.0",
             checksum=checksum,
             split=words,
-            dropped=beats.as_drops(Counter({(what, why): count for what, why, count in facts["dropped"]})),
+            dropped=as_drops(Counter({(what, why): count for what, why, count in facts["dropped"]})),
             notes=(
                 _reading_note(facts["rates"]),
                 *_record_notes(facts["records"], facts["beatless"]),
@@ -213,7 +219,7 @@ def _cut_all(folder: Path, names: Sequence[str]) -> Prepared:
             f"Data 'ptbdb' in {folder} hold {count}, but none of class {' or '.join(map(repr, lacking))}; to have the "
             "whole database, run: salus data fetch ptbdb."
         )
-    dropped: beats.Drops = Counter()
+    dropped: Drops = Counter()
     xs, ys, rows = [], [], []
     rates, beatless = set(), []
     with progress("Reading ptbdb", len(names)) as advance:
@@ -253,13 +259,8 @@ def _deal(split: str, y: Indices, patient: Indices, seed: int) -> tuple[Parts, s
     return parts, f"patients, seed {seed}: {describe_shares(PATIENT_SHARES)} of them", []
 
 
-def _choose_lead(leads: Sequence[str]) -> str | None:
-    """Lead II by its name, wherever it stands."""
-    return next((lead for lead in leads if lead.lower() == LEAD), None)
-
-
 def _reading_note(rates: Sequence[float]) -> str:
-    others = " and ".join(f"{rate:g}" for rate in rates if rate != beats.SAMPLE_RATE)
+    others = " and ".join(f"{rate:g}" for rate in rates if rate != SAMPLE_RATE)
     resampled = f", resampled from {others} to 360 Hz" if others else ""
     return (
         f"lead II, chosen by name{resampled}; R peaks found by the detector XQRS of wfdb, no one annotated them; "

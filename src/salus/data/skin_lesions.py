@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from salus.data.base import Provenance, Splits
-from salus.data.decoding import SUFFIXES
-from salus.data.image_folder import Listing, read_images
+from salus.data.image_folder import Listing, decoding_of, read_images
 from salus.data.labels import encode_groups
 from salus.data.options import LoadOptions
 from salus.data.pixels import assemble_images
@@ -18,6 +17,7 @@ from salus.data.skin_sets import HAM10000, ISIC2018, SkinSet
 from salus.data.skin_tables import CLASSES, SkinTable
 from salus.data.split import ALL, Indices, Parts, all_test, stratified
 from salus.errors import DataError
+from salus.preprocessing.image_files import SUFFIXES
 
 SPLITS = ("lesions", "images", ALL)
 
@@ -85,7 +85,7 @@ def _load(published: SkinSet, options: LoadOptions) -> Splits:
         notes=(*_strangeness(table), *_warning(split, lesions, parts), *_positive_note(options)),
         groups=lesions,
     )
-    images, remaining = read_images(listing, options.size, name=name)
+    images, remaining = read_images(listing, decoding_of(options), name=name)
     provenance: Provenance = replace(
         images.provenance,
         source=published.source,
@@ -94,7 +94,7 @@ def _load(published: SkinSet, options: LoadOptions) -> Splits:
     )
     images = replace(images, provenance=provenance, positive=_positive(options), group_word="lesion")
     side = np.array(remaining)
-    return assemble_images(images, {part: np.flatnonzero(side == part) for part in parts})
+    return assemble_images(images, {part: np.flatnonzero(side == part) for part in parts}, options)
 
 
 def _deal(y: Indices, lesions: Indices | None, split: str, seed: int, name: str) -> Parts:

@@ -9,15 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from salus.data import beats
+from salus.data.annotated import Drops, annotated_beats, as_drops, drops_of
 from salus.data.assemble import RawData, assemble
 from salus.data.base import Provenance, Splits
 from salus.data.labels import encode_groups
 from salus.data.options import LoadOptions
 from salus.data.published import file_sha256
-from salus.data.split import SHARES, describe_shares, grouped, stratified
+from salus.data.split import SHARES, Indices, describe_shares, grouped, stratified
 from salus.errors import DataError
+from salus.preprocessing import RecordingPreprocessor, beats
+from salus.preprocessing.recordings import beat_name, records_below
+from salus.preprocessing.wfdb_files import SAMPLE_RATE, Lead, by_name, read_lead
 from salus.progress import progress
 
 SPLITS = ("patients", "beats")
@@ -25,31 +29,47 @@ SPLITS = ("patients", "beats")
 
 @dataclass(frozen=True, eq=False)
 class _FolderRecord:
-    """A record's name inside the folder, and its beats."""
+    """A record below the folder, by its name inside it, and its beats.
+
+    Attributes:
+        name: of the record.
+        x: its beats ``[B, C, 280]``.
+        y: their classes, places among ``beats.CLASSES`` ``[B]``.
+        names: of the beats.
+        dropped: (class, reason) -> beats that were not kept.
+        lead: that was read.
+    """
 
     name: str
-    beats: beats.Beats
+    x: NDArray[np.float32]
+    y: Indices
+    names: tuple[str, ...]
+    dropped: Drops
+    lead: str
 
 
 def load_wfdb_folder(options: LoadOptions) -> Splits:
-    """Load beats ``[N, 1, 280]`` of every annotated record below a folder; each record counts as a patient.
+    """Load beats ``[N, C, 280]`` of every annotated record below a folder; each record counts as a patient.
 
     Raises:
         DataError: there is no record, none has annotations or beats, or a file is broken.
     """
     folder = Path(options.name)
     split = options.choose_split(SPLITS)
-    records, notes = _read_all(folder, options.inputs)
-    notes += beats.input_notes(options.inputs)
-    x = np.concatenate([record.beats.x for record in records])
-    all_y = np.concatenate([record.beats.y for record in records])
-    dropped: beats.Drops = sum((record.beats.dropped for record in records), Counter())
+    given = options.made_by(RecordingPreprocessor)
+    inputs = options.inputs if given is None else given.inputs
+    leads = options.lead if given is None else given.leads
+    records, notes = _read_all(folder, inputs, leads, exactly=given is not None or bool(options.lead))
+    notes += beats.input_notes(inputs)
+    x = np.concatenate([record.x for record in records])
+    all_y = np.concatenate([record.y for record in records])
+    dropped: Drops = sum((record.dropped for record in records), Counter())
     if not len(x):
         raise DataError(f"Folder {folder}: its records have no beats of the classes {', '.join(beats.CLASSES)}.")
     present = np.unique(all_y)
     classes = tuple(beats.CLASSES[index] for index in present)
     y = np.searchsorted(present, all_y)
-    names = [record.name for record in records for _ in record.beats.y]
+    names = [record.name for record in records for _ in record.y]
     groups = encode_groups(names, name=folder.name)
     if not all(record.name.isdecimal() for record in records):
         numbers = dict(zip(names, groups.tolist(), strict=True))
@@ -65,22 +85,28 @@ def load_wfdb_folder(options: LoadOptions) -> Splits:
         classes=classes,
         groups=groups,
         positive=options.positive or tuple(name for name in beats.DISEASE if name in classes),
-        sample_rate=float(beats.SAMPLE_RATE),
+        sample_rate=float(SAMPLE_RATE),
+        names=tuple(name for record in records for name in record.names),
+        preprocessor=given
+        or RecordingPreprocessor(leads=tuple(dict.fromkeys(record.lead for record in records)), inputs=inputs),
+        known_classes=options.known_classes,
         provenance=Provenance(
             name=folder.resolve().name,
             source=f"WFDB records in {folder.resolve().name}",
             checksum=_checksum(folder, [record.name for record in records]),
             split=f"{split}, seed {options.seed}: {describe_shares(SHARES)}; one record, one patient",
-            dropped=beats.as_drops(dropped),
+            dropped=as_drops(dropped),
             notes=tuple(notes),
         ),
     )
     return assemble(raw, parts)
 
 
-def _read_all(folder: Path, inputs: Sequence[str]) -> tuple[list[_FolderRecord], list[str]]:
+def _read_all(
+    folder: Path, inputs: Sequence[str], leads: Sequence[str], *, exactly: bool
+) -> tuple[list[_FolderRecord], list[str]]:
     """Read the records that have annotations; say which have none, and which lead was read."""
-    headers = {path.with_suffix("") for path in folder.rglob("*.hea")}
+    headers = set(records_below(folder))
     paths = sorted(path.with_suffix("") for path in folder.rglob("*.atr"))
     bare = sorted(headers - set(paths))
     if not paths and bare:
@@ -91,22 +117,35 @@ def _read_all(folder: Path, inputs: Sequence[str]) -> tuple[list[_FolderRecord],
     if not paths:
         raise DataError(f"Folder {folder} holds no WFDB records (NAME.hea, NAME.dat and NAME.atr).")
     notes = [f"record {record.name} has no annotations (.atr) and was passed over" for record in bare]
+    order = by_name(*leads) if exactly else by_name("MLII", then_others=True)
     records = []
     with progress(f"Reading {folder.name}", len(paths)) as advance:
-        for record in paths:
-            cut = beats.read_beats(record, _choose_lead, inputs)
-            records.append(_FolderRecord(record.relative_to(folder).as_posix(), cut))
-            if cut.lead != "MLII":
-                notes.append(f"record {record.name} has no lead MLII; its first, {cut.lead}, was read")
-            if cut.resampled_from is not None:
-                notes.append(f"record {record.name} was resampled from {cut.resampled_from:g} to 360 Hz")
+        for path in paths:
+            name = path.relative_to(folder).as_posix()
+            lead = read_lead(path, order)
+            records.append(_beats_of(path, name, lead, inputs))
+            notes += [
+                f"record {name}: lead {dead} is dead (gaps or one value), {lead.name} was read" for dead in lead.dead
+            ]
+            if not exactly and not lead.dead and lead.name != "MLII":
+                notes.append(f"record {name} has no lead MLII; its first, {lead.name}, was read")
+            if lead.rate != SAMPLE_RATE:
+                notes.append(f"record {name} was resampled from {lead.rate:g} to {SAMPLE_RATE} Hz")
             advance()
     return records, notes
 
 
-def _choose_lead(leads: Sequence[str]) -> str | None:
-    """MLII by its name, or the first lead."""
-    return "MLII" if "MLII" in leads else next(iter(leads), None)
+def _beats_of(path: Path, name: str, lead: Lead, inputs: Sequence[str]) -> _FolderRecord:
+    cut, labels, samples = annotated_beats(path, lead, inputs)
+    kept = [labels[row] for row in cut.rows]
+    return _FolderRecord(
+        name=name,
+        x=cut.x.numpy(),
+        y=np.array([beats.CLASSES.index(label) for label in kept], dtype=np.int64),
+        names=tuple(beat_name(name, int(samples[row])) for row in cut.rows),
+        dropped=drops_of(cut, labels),
+        lead=lead.name,
+    )
 
 
 def _checksum(folder: Path, names: Sequence[str]) -> str:

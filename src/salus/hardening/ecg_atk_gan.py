@@ -139,6 +139,7 @@ def train_ecg_atk_gan(
         bounds=train.bounds,
         name="ecg-atk-gan",
         architecture={"name": "ecg-atk-gan", "options": {"widths": list(options.widths)}},
+        preprocessor=train.preprocessor,
     )
     return ECGATKGAN(classifier, pair.generator.cpu().eval(), history)
 

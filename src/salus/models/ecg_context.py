@@ -18,8 +18,8 @@ from salus.options import checked
 class ECGContext(nn.Module):
     """Two branches under one head.
 
-    The last channel holds figures, as ``salus.data.context`` lays out its channel ``rhythm``: each takes an equal
-    share of the samples. They are averaged back to numbers, so that no perturbation moves one by more than eps. All
+    The last channel holds figures, as ``salus.preprocessing.context`` lays out its channel ``rhythm``: each takes an
+    equal share of the samples. They are averaged back to numbers, so that no perturbation moves one by more than eps. All
     other channels are waves.
 
     Args:

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from salus.attacks import Evaluation, Objective
 from salus.attacks.objective import checked_logits, cross_entropy, logit_margin
 from salus.batches import rows_at_once
-from salus.guard import Guard, View
+from salus.guard import Guard
+from salus.verdict import View
 
 #: How far past a boundary an adaptive attack pushes, in logits or in nats of suspicion.
 _SURE = 0.2

@@ -300,6 +300,7 @@ def fit_classifier(
         name=name,
         architecture=architecture(name, model_options),
         notes=[] if origin is None else [f"Training began with pretrained weights, a file of SHA-256 {origin}."],
+        preprocessor=train_data.preprocessor,
     )
     return classifier, history
 

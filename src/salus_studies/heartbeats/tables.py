@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from salus.data.context import CHANNELS
 from salus.metrics.wording import NOTHING, interval, percent, percentage, rate
+from salus.preprocessing.context import CHANNELS
 from salus_studies.frame.markdown import Record, ruled_table
 from salus_studies.heartbeats.goals import GoalVerdict, judge
 from salus_studies.heartbeats.measured import (

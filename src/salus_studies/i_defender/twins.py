@@ -12,9 +12,10 @@ from torch import Tensor
 from salus.attacks import BIM, FGSM, Attack
 from salus.classifier import Classifier
 from salus.data import Dataset
-from salus.guard import Guard, Verdict
+from salus.guard import Guard
 from salus.metrics import proportion
 from salus.threats import Eq6, adaptive, full_strength, gray_box, oblivious
+from salus.verdict import Verdict
 from salus_studies.i_defender import scored
 from salus_studies.i_defender.bench import Bench, Material, first
 from salus_studies.i_defender.choice import StateModel

@@ -5,7 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from salus.data.beats import SAMPLE_RATE, WINDOW, quiet
+from salus.preprocessing.beats import WINDOW
+from salus.preprocessing.wfdb_files import SAMPLE_RATE, quiet
+
+#: What the reports say of it.
+FOUND_BY = "R peaks found by the detector XQRS of wfdb, no one annotated them"
 
 
 def find_r_peaks(signal: NDArray[np.float64]) -> NDArray[np.int64]:

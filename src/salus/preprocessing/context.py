@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from salus.errors import OptionError, nearest
-
-Signal = NDArray[np.float64]
 
 #: Every channel, and what it holds. Waves are min-max scaled by themselves, as the beat is, unless said.
 CHANNELS = {
@@ -44,6 +44,10 @@ RHYTHM = (
 _AROUND = 30
 #: Samples that one of the strip averages.
 _DECIMATION = 6
+#: Beats whose medians are taken together.
+_TOGETHER = 256
+#: Which of the figures looks at the signal itself.
+_HEIGHT = 7
 
 
 def check_inputs(inputs: Sequence[str]) -> None:
@@ -62,61 +66,84 @@ def check_inputs(inputs: Sequence[str]) -> None:
 
 
 def surroundings(
-    signal: Signal, peaks: NDArray[np.int64], rows: NDArray[np.int64], window: int, inputs: Sequence[str]
-) -> NDArray[np.float32]:
-    """Compute channels for some beats of one record.
+    signal: Tensor, peaks: NDArray[np.int64], rows: NDArray[np.int64], window: int, inputs: Sequence[str]
+) -> Tensor:
+    """Compute channels for some beats of one record, differentiable in the signal.
 
     They know nothing of labels, only where the beats are; neighbours and medians look at later beats too.
 
     Args:
-        signal: one lead at 360 Hz, ``[T]``; gaps (NaN) are taken for its median.
+        signal: one lead at 360 Hz, ``[T]``, float64; gaps (NaN) are taken for its median.
         peaks: every beat of the record, in order ``[P]``.
         rows: those that channels are wanted for ``[B]``.
         window: samples of a beat.
         inputs: keys of :data:`CHANNELS`.
 
     Returns:
-        ``[B, len(inputs), window]``, values in [0, 1].
+        float32 ``[B, len(inputs), window]``, values in [0, 1].
     """
-    filled = np.where(np.isfinite(signal), signal, np.nanmedian(signal))
     half = window // 2
     reach = half * _DECIMATION
-    padded = np.pad(filled, reach, mode="edge")
-    windows = np.lib.stride_tricks.sliding_window_view(padded, window)
-    waves = windows[peaks + reach - half]  # [P, window]
-    place = np.arange(len(peaks))
-    wants_usual = {"usual", "difference", "rhythm"} & set(inputs)
-    usual = _usual(waves, rows) if wants_usual else waves[rows]  # [B, window]
-    height = np.maximum(np.ptp(usual, axis=1), 1e-3)
+    finite = signal.isfinite()
+    if not bool(finite.all()):
+        signal = torch.where(finite, signal, _median(signal.detach()[finite]))
+    padded = torch.cat([signal[:1].expand(reach), signal, signal[-1:].expand(reach)])
+    windows = padded.unfold(0, window, 1)
+    at = torch.from_numpy(peaks)
+    place = torch.from_numpy(rows)
+    wanted = set(inputs)
+    own = windows[at[place] + reach - half]  # [B, window]
+    # Of all beats only where neighbours are asked for: of a day's record they are many.
+    waves = windows[at + reach - half] if wanted - {"beat", "strip"} else own
+    usual = _usual(waves, rows) if {"usual", "difference", "rhythm"} & wanted else own  # [B, window]
+    height = (usual.amax(1) - usual.amin(1)).clamp(min=1e-3)
     channels = []
     for name in inputs:
         if name == "beat":
-            channels.append(_scale(waves[rows]))
+            channels.append(_scale(own))
         elif name == "usual":
             channels.append(_scale(usual))
         elif name == "difference":
-            apart = _centre(waves[rows]) - _centre(usual)
-            channels.append(np.clip(0.5 + apart / (2 * height[:, None]), 0, 1))
+            apart = _centre(own) - _centre(usual)
+            channels.append((0.5 + apart / (2 * height[:, None])).clamp(0, 1))
         elif name == "previous":
-            channels.append(_scale(waves[np.maximum(place - 1, 0)][rows]))
+            channels.append(_scale(waves[(place - 1).clamp(min=0)]))
         elif name == "next":
-            channels.append(_scale(waves[np.minimum(place + 1, len(place) - 1)][rows]))
+            channels.append(_scale(waves[(place + 1).clamp(max=len(at) - 1)]))
         elif name == "strip":
-            long = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach)[peaks[rows]]  # [B, 6 window]
-            channels.append(_scale(long.reshape(len(rows), window, _DECIMATION).mean(2)))
+            long = padded.unfold(0, 2 * reach, 1)[at[place]]  # [B, 6 window]
+            channels.append(_scale(long.reshape(len(place), window, _DECIMATION).mean(2)))
         else:
-            figures = _rhythm(peaks, rows, np.ptp(waves[rows], axis=1) / height)  # [B, 14]
-            channels.append(np.repeat(figures, -(-window // len(RHYTHM)), axis=1)[:, :window])
-    return np.stack(channels, axis=1).astype(np.float32)
+            figures = _rhythm(peaks, rows, (own.amax(1) - own.amin(1)) / height)  # [B, 14]
+            channels.append(figures.repeat_interleave(-(-window // len(RHYTHM)), dim=1)[:, :window])
+    return torch.stack(channels, dim=1).float()
 
 
-def _usual(waves: Signal, rows: NDArray[np.int64]) -> Signal:
-    """Take the median of the beats around each."""
-    return np.stack([np.median(waves[max(0, row - _AROUND) : row + _AROUND + 1], axis=0) for row in rows])
+def _usual(waves: Tensor, rows: NDArray[np.int64]) -> Tensor:
+    """Take the median of the beats around each of some ``[B, window]``."""
+    whole = (rows >= _AROUND) & (rows < len(waves) - _AROUND)
+    usual = waves.new_empty(len(rows), waves.shape[1])
+    around = torch.arange(-_AROUND, _AROUND + 1)
+    inner = torch.from_numpy(np.flatnonzero(whole))
+    for part in inner.split(_TOGETHER):
+        near = torch.from_numpy(rows)[part][:, None] + around  # [b, 61]
+        usual = usual.index_put((part,), waves[near].median(1).values)
+    for place in np.flatnonzero(~whole).tolist():  # near the ends of the record
+        row = int(rows[place])
+        near_end = _median(waves[max(0, row - _AROUND) : row + _AROUND + 1])
+        usual = usual.index_put((torch.tensor([place]),), near_end[None])
+    return usual
 
 
-def _rhythm(peaks: NDArray[np.int64], rows: NDArray[np.int64], height: Signal) -> Signal:
-    """Compute the figures of :data:`RHYTHM`, ``[B, 14]``."""
+def _median(values: Tensor) -> Tensor:
+    """Take the median along the first dimension, the mean of the middle two where there are as many on both sides."""
+    ordered = values.sort(0).values
+    middle = len(values) // 2
+    return ordered[middle] if len(values) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
+
+
+def _rhythm(peaks: NDArray[np.int64], rows: NDArray[np.int64], height: Tensor) -> Tensor:
+    """Compute the figures of :data:`RHYTHM`, ``[B, 14]``; of them the height alone has a gradient."""
     between = np.diff(peaks) / 360.0
     typical = float(np.median(between)) if len(between) else 1.0
     between = np.maximum(between, 1e-3)
@@ -146,18 +173,16 @@ def _rhythm(peaks: NDArray[np.int64], rows: NDArray[np.int64], height: Signal) -
                 after[row] / quartile / 2,
             )
         )
-    table = np.array(figures, dtype=np.float64).reshape(len(rows), len(RHYTHM))
-    table[:, 7] = 0.5 + np.log2(np.maximum(height, 1e-6)) / 4
-    clipped: Signal = np.clip(table, 0, 1)
-    return clipped
+    table = torch.tensor(figures, dtype=torch.float64).reshape(len(rows), len(RHYTHM))
+    shown = 0.5 + height.double().clamp(min=1e-6).log2() / 4
+    table = torch.where(torch.arange(len(RHYTHM)) == _HEIGHT, shown[:, None], table)
+    return table.clamp(0, 1)
 
 
-def _scale(waves: Signal) -> Signal:
-    low, high = waves.min(1, keepdims=True), waves.max(1, keepdims=True)
-    scaled: Signal = (waves - low) / np.maximum(high - low, 1e-6)
-    return scaled
+def _scale(waves: Tensor) -> Tensor:
+    low, high = waves.amin(1, keepdim=True), waves.amax(1, keepdim=True)
+    return (waves - low) / (high - low).clamp(min=1e-6)
 
 
-def _centre(waves: Signal) -> Signal:
-    centred: Signal = waves - np.median(waves, axis=1, keepdims=True)
-    return centred
+def _centre(waves: Tensor) -> Tensor:
+    return waves - _median(waves.T)[:, None]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-
-from salus.data.split import Parts
+from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,16 +32,18 @@ class MinMax:
         outside = (scaled < 0) | (scaled > 1)
         return scaled.clip(0, 1).astype(np.float32), outside
 
+    def scale(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Do the same to a tensor, whose gradients stay; in float64, as it is done to arrays."""
+        low, span = self.tensors(values.device)
+        scaled = (values.double() - low) / span
+        outside = (scaled < 0) | (scaled > 1)
+        return scaled.clamp(0, 1).float(), outside
 
-def clip_note(outside: NDArray[np.bool_], parts: Parts, features: Sequence[str]) -> str:
-    """Say how many values were clipped in each part, and of which features."""
-    counts = {part: int(outside[rows].sum()) for part, rows in parts.items()}
-    note = "min-max scaling to (0, 1) fitted on training; values clipped afterwards: " + ", ".join(
-        f"{count} in {part}" for part, count in counts.items()
-    )
-    if outside.ndim == 2 and outside.any():
-        per_feature = outside.sum(0)
-        names = features or [f"feature {index}" for index in range(len(per_feature))]
-        listed = [f"{names[int(i)]} {per_feature[i]}" for i in np.flatnonzero(per_feature)]
-        note += f" (by feature: {', '.join(listed)})"
-    return note
+    def inverse(self, x: Tensor) -> Tensor:
+        """Turn scaled values back into their own units."""
+        low, span = self.tensors(x.device)
+        return (x.double() * span + low).float()
+
+    def tensors(self, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+        """Return ``low`` and ``span`` as tensors."""
+        return torch.as_tensor(self.low, device=device), torch.as_tensor(self.span, device=device)

@@ -1,0 +1,67 @@
+"""A model's classes and the data's, matched by their names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from salus.data.split import Indices
+from salus.errors import DataError, nearest
+
+
+def match_classes(own: Sequence[str], known: Sequence[str], *, name: str) -> Indices:
+    """Find each class of the data among those of a model, by name; numbers are equal when their values are.
+
+    Args:
+        own: class names of the data.
+        known: class names of the model, in the order of its logits; the data may lack some.
+        name: of the data, for messages.
+
+    Returns:
+        The place of each of ``own`` among ``known``.
+
+    Raises:
+        DataError: the model does not know a class.
+    """
+    places = {word: place for place, word in enumerate(known)}
+    for key in (_number, str.casefold):
+        loose: dict[object, int] = {}
+        for place, word in enumerate(known):
+            if (plain := key(word)) is not None:
+                loose[plain] = -1 if plain in loose else place  # two that differ in their case alone stay apart
+        for word in own:
+            if word not in places and loose.get(key(word), -1) >= 0:
+                places[word] = loose[key(word)]
+    for word in own:
+        if word not in places:
+            raise DataError(
+                f"Data {name!r} have the class {word!r}, which the model does not know; {nearest(word, known)} If its "
+                "classes are the same under other names, rename them in the data, or name them by --classes in the "
+                "order of the model's logits."
+            )
+    found = [places[word] for word in own]
+    for place in set(found):
+        both = [word for word, at in zip(own, found, strict=True) if at == place]
+        if len(both) > 1:
+            raise DataError(
+                f"Data {name!r}: classes {' and '.join(map(repr, both))} are both the model's {known[place]!r}."
+            )
+    return np.array(found, dtype=np.int64)
+
+
+def lacking_note(own: Sequence[str], known: Sequence[str], places: Indices) -> list[str]:
+    """Say which classes of the model the data lack, and which are spelt otherwise."""
+    notes = []
+    if lacking := [word for place, word in enumerate(known) if place not in places]:
+        notes.append(f"the model also knows classes of which these data have no sample: {', '.join(lacking)}")
+    if other := [f"{word} is {known[at]}" for word, at in zip(own, places.tolist(), strict=True) if word != known[at]]:
+        notes.append(f"classes spelt otherwise than the model's: {', '.join(other)}")
+    return notes
+
+
+def _number(word: str) -> float | None:
+    try:
+        return float(word)
+    except ValueError:
+        return None

@@ -1,0 +1,253 @@
+"""Image files, and images in memory: bit depth, colours, orientation, size."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from io import BytesIO
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from salus.errors import DataError
+from salus.preprocessing.base import BATCH, Prepared, Preprocessor, Refusal, common, numbered
+from salus.preprocessing.image_files import SUFFIXES, Decoded, Levels, decode, decoders, or_reason, read_head
+
+#: Shares of red, green and blue in grey (ITU-R 601-2), as Pillow takes them.
+LUMA = (0.299, 0.587, 0.114)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ImagePreprocessor(Preprocessor):
+    """How image files become x ``[N, C, H, W]``.
+
+    Each is turned upright as its EXIF orientation says, put to grey or to red, green and blue, scaled to cover the size
+    and cropped in the middle, and its levels are divided by that of white.
+
+    Attributes:
+        white: the highest level of the scale: 255, or 2^bits - 1 of deeper images.
+        pages: ``first`` where the first page of several is read; None where images of several pages are refused.
+        resized: whether training scaled its images; where it did not, they all had one size.
+    """
+
+    kind: ClassVar[str] = "image"
+    takes: ClassVar[str] = "an image or a folder of images"
+
+    white: int = 255
+    pages: str | None = None
+    resized: bool = False
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of x."""
+        return self.shape[1], self.shape[2]
+
+    def transform(self, raw: Any) -> Prepared:
+        """Prepare images in memory.
+
+        Args:
+            raw: a tensor or array of levels ``[N, C, H, W]``, from 0 to :attr:`white`, of any size; whole numbers are
+                prepared as files are, whose levels are rounded after they were scaled, floats are not rounded and keep
+                their gradients. Or a list of images ``[H, W]``, ``[H, W, 3]`` or of Pillow's.
+
+        Raises:
+            DataError: they are no such images, or have levels outside the scale.
+        """
+        if isinstance(raw, (list, tuple)):
+            return self._files([_as_file(image, number) for number, image in enumerate(raw, 1)])
+        levels = raw if isinstance(raw, Tensor) else torch.as_tensor(np.asarray(raw))
+        if levels.ndim != 4 or levels.shape[1] not in (1, 3):
+            raise DataError(
+                f"Images have the shape {list(levels.shape)}; a tensor must be [N, 1, H, W] or [N, 3, H, W], or give a "
+                "list of images [H, W] or [H, W, 3]."
+            )
+        if not levels.is_floating_point():
+            deep = np.uint16 if self.white > 255 else np.uint8
+            self._refuse_outside(levels.float())
+            return self._files(
+                [_as_file(image.permute(1, 2, 0).squeeze(2).numpy().astype(deep), n) for n, image in enumerate(levels)]
+            )
+        self._refuse_outside(levels.detach())
+        x = fit(_channels(levels, self.shape[0]), self.size) / self.white
+        return Prepared(x.clamp(0, 1), numbered(len(x), "image"))
+
+    def _refuse_outside(self, levels: Tensor) -> None:
+        if len(levels) and not bool(((levels >= 0) & (levels <= self.white)).all()):
+            raise DataError(
+                f"Images have levels from {levels.min():g} to {levels.max():g}; they must lie within 0 and "
+                f"{self.white}, the black and white of training."
+            )
+
+    def from_levels(self, levels: Levels) -> Tensor:
+        """Put decoded levels ``[N, C, H, W]`` on the scale of x."""
+        return torch.from_numpy(np.ascontiguousarray(levels).astype(np.float32)).div_(self.white)
+
+    def levels_of(self, images: Levels) -> Levels:
+        """Bring levels in memory ``[N, C, H, W]``, whole numbers, to the size and the colours of x, as files are.
+
+        Raises:
+            DataError: one has levels outside the scale.
+        """
+        done = []
+        for number, image in enumerate(images, 1):
+            try:
+                done.append(
+                    self.decode(_as_file(image[0] if len(image) == 1 else image.transpose(1, 2, 0), number)[1]).levels
+                )
+            except ValueError as error:
+                raise DataError(f"Image {number} {error}.") from error
+        return np.stack(done)
+
+    def decode(self, content: bytes) -> Decoded:
+        """Decode a file as training did.
+
+        Raises:
+            ValueError: it is refused, in words that follow its name.
+        """
+        return decode(content, channels=self.shape[0], size=self.size, white=self.white)
+
+    def reads(self, thing: Path) -> bool:
+        """Tell by names whether it is an image, or a folder in which one lies."""
+        return thing.suffix.lower() in SUFFIXES if thing.is_file() else any(True for _ in image_files(thing)[0])
+
+    def stream(self, thing: Path, label: str | None = None) -> Iterator[Prepared]:
+        """Prepare an image, or every image below a folder.
+
+        The folder that an image lies in is its label where all lie in folders that are called as classes are.
+        """
+        if thing.is_file():
+            yield self._files([(thing.name, thing)])
+            return
+        paths, others = image_files(thing)
+        if not paths:
+            raise DataError(f"Folder {thing} holds no images ({', '.join(sorted(SUFFIXES))}).")
+        notes = (f"{others} files passed over that are no images by their names",) if others else ()
+        for first in range(0, len(paths), BATCH):
+            some = [(path.relative_to(thing).as_posix(), path) for path in paths[first : first + BATCH]]
+            yield self._files(some, notes if not first else ())
+
+    def _files(self, files: Sequence[tuple[str, Path | bytes]], notes: Sequence[str] = ()) -> Prepared:
+        """Decode files in threads."""
+
+        def one(name: str, file: Path | bytes) -> Decoded:
+            if isinstance(file, Path):
+                read_head(file, self.pages)
+                file = file.read_bytes()
+            return self.decode(file)
+
+        with decoders() as threads:
+            images = list(threads.map(or_reason(one), *zip(*files, strict=True)))
+        names = [name for name, _ in files]
+        good = {row: image for row, image in enumerate(images) if not isinstance(image, str)}
+        assumed = Counter(word for image in good.values() for word in image.assumed)
+        levels = np.stack([image.levels for image in good.values()]) if good else np.zeros((0, *self.shape), np.uint8)
+        kept = tuple(names[row] for row in good)
+        folders = [Path(name).parent.name for name in kept]
+        return Prepared(
+            self.from_levels(levels),
+            kept,
+            tuple(folders) if folders and all(folder in self.classes for folder in folders) else (),
+            tuple(Refusal(names[row], reason) for row, reason in enumerate(images) if isinstance(reason, str)),
+            (*notes, *(f"{word}: {count} images" for word, count in assumed.items())),
+        )
+
+    def inverse(self, x: Tensor) -> Tensor:
+        """Turn x ``[N, C, H, W]`` back into levels."""
+        return x * self.white
+
+    @property
+    def raw_bounds(self) -> tuple[Tensor, Tensor]:
+        """Black and white."""
+        return torch.tensor(0.0), torch.tensor(float(self.white))
+
+    def describe(self) -> str:
+        """Say in a line how images are prepared."""
+        colours = "grey" if self.shape[0] == 1 else "red, green and blue"
+        return (
+            f"{colours}, upright, {self.size[0]}x{self.size[1]} pixels (scaled to cover them and cropped in the "
+            f"middle), levels 0 to {self.white} divided by {self.white}"
+        )
+
+    @classmethod
+    def restore(cls, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> ImagePreprocessor:
+        """Make it again."""
+        white, pages = int(settings["white"]), settings["pages"]
+        return cls(white=white, pages=pages, resized=bool(settings["resized"]), **common(settings))
+
+
+def image_files(folder: Path) -> tuple[list[Path], int]:
+    """List the images below a folder, sorted, hidden ones left out; and count the other files."""
+    paths, others = [], 0
+    for root, below, files in os.walk(folder):
+        below[:] = sorted(name for name in below if not name.startswith("."))
+        for file in sorted(files):
+            if file.startswith("."):
+                continue
+            if Path(file).suffix.lower() in SUFFIXES:
+                paths.append(Path(root) / file)
+            else:
+                others += 1
+    return paths, others
+
+
+def fit(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Scale images ``[N, C, H, W]`` to cover a size and crop them in the middle, as Pillow's ``ImageOps.fit`` does.
+
+    Bilinear with a support that grows with the reduction (antialiasing), without rounding, and differentiable.
+    """
+    height, width = images.shape[-2:]
+    if (height, width) == size:
+        return images
+    tall, wide = size
+    crop_height, crop_width = float(height), float(width)
+    if width / height >= wide / tall:
+        crop_width = wide / tall * height
+    else:
+        crop_height = width * tall / wide
+    rows = _weights(height, tall, (height - crop_height) / 2, crop_height).to(images)
+    columns = _weights(width, wide, (width - crop_width) / 2, crop_width).to(images)
+    return rows @ images @ columns.T  # [N, C, tall, wide]
+
+
+@lru_cache(maxsize=32)
+def _weights(length: int, target: int, start: float, span: float) -> Tensor:
+    """How much each of ``length`` pixels counts for each of ``target``, ``[target, length]``, in float64."""
+    scale = span / target
+    stretch = max(scale, 1.0)
+    centre = start + (torch.arange(target, dtype=torch.float64)[:, None] + 0.5) * scale
+    apart = (torch.arange(length, dtype=torch.float64) + 0.5 - centre).abs() / stretch
+    weights = (1 - apart).clamp(min=0)
+    return weights / weights.sum(1, keepdim=True)
+
+
+def _channels(images: Tensor, channels: int) -> Tensor:
+    """Put images to one channel or to three."""
+    if images.shape[1] == channels:
+        return images
+    if channels == 3:
+        return images.expand(-1, 3, -1, -1)
+    luma = images.new_tensor(LUMA).reshape(1, 3, 1, 1)
+    return (images * luma).sum(1, keepdim=True)
+
+
+def _as_file(image: Any, number: int) -> tuple[str, bytes]:
+    """Write an image in memory as a PNG file, so that it is prepared as files are."""
+    from PIL import Image
+
+    if not isinstance(image, Image.Image):
+        levels = np.asarray(image)
+        if levels.dtype not in (np.uint8, np.uint16) or levels.ndim not in (2, 3):
+            raise DataError(
+                f"Image {number} is {levels.dtype} {list(levels.shape)}; give levels, uint8 or uint16, [H, W] or "
+                "[H, W, 3]."
+            )
+        image = Image.fromarray(levels)
+    content = BytesIO()
+    image.save(content, "PNG", compress_level=0)
+    return f"image {number}", content.getvalue()

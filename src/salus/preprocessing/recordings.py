@@ -1,0 +1,226 @@
+"""Recordings: leads by name, resampling, gaps, where beats come from, their window, scaling and channels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from salus.errors import DataError
+from salus.preprocessing.base import Prepared, Preprocessor, Refusal, common, joined, numbered, tensor_of
+from salus.preprocessing.beats import WINDOW, Beats, cut, cut_annotated, fault_of
+from salus.preprocessing.qrs import FOUND_BY, find_r_peaks
+from salus.preprocessing.wfdb_files import (
+    SAMPLE_RATE,
+    Annotations,
+    by_name,
+    is_record,
+    read_annotations,
+    read_lead,
+    record_path,
+    resample,
+)
+
+#: Where beats come from: annotations where there are some, or always the detector.
+ANNOTATED, DETECTED = "annotations", "xqrs"
+
+#: Lowest and highest voltage that attackers may put in, mV: what amplifiers of ECGs can tell apart.
+_MILLIVOLTS = 10.0
+
+
+@dataclass(frozen=True, eq=False)
+class RawRecording:
+    """A recording in memory.
+
+    Attributes:
+        signals: lead -> its samples in mV, ``[T]``; NaN in gaps. A tensor at 360 Hz keeps its gradients.
+        rate: samples a second.
+        name: what it is called.
+        peaks: R peaks, in samples; None where a detector is to find them.
+    """
+
+    signals: Mapping[str, Any]
+    rate: float
+    name: str = "recording"
+    peaks: Sequence[int] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RecordingPreprocessor(Preprocessor):
+    """How recordings become heartbeats ``[B, C, 280]``.
+
+    Attributes:
+        leads: names of the leads that training read; the first of them that a recording has and that is not dead is
+            read, whatever the case of its name.
+        inputs: channels of each beat, of ``salus.preprocessing.context.CHANNELS``.
+        peaks: ``annotations`` where beats come from these, and from the detector XQRS only where there are none;
+            ``xqrs`` where they always come from it.
+    """
+
+    kind: ClassVar[str] = "recording"
+    takes: ClassVar[str] = "a WFDB record or a folder of WFDB records"
+
+    leads: tuple[str, ...]
+    inputs: tuple[str, ...] = ("beat",)
+    peaks: str = ANNOTATED
+
+    def transform(self, raw: Any) -> Prepared:
+        """Prepare a recording, several of them, or windows of 280 samples at 360 Hz, in mV, ``[N, 1, 280]``.
+
+        Windows are scaled by their own range, and there is no more to do where a beat is the only channel; the
+        gradients of tensors stay.
+
+        Raises:
+            DataError: a lead is missing, a window has another length, or the channels need the whole recording.
+        """
+        if isinstance(raw, RawRecording):
+            return self._recording(raw)
+        if isinstance(raw, (list, tuple)) and raw and all(isinstance(each, RawRecording) for each in raw):
+            return joined([self._recording(each) for each in raw], self.shape)
+        windows = tensor_of(raw, "Recordings")
+        if self.inputs != ("beat",):
+            raise DataError(
+                f"Windows alone do not tell the channels {', '.join(self.inputs)}; give whole recordings "
+                "(RawRecording)."
+            )
+        if windows.ndim != 3 or tuple(windows.shape[1:]) != (1, WINDOW):
+            raise DataError(
+                f"Windows have the shape {list(windows.shape)}; they must be [N, 1, {WINDOW}], {SAMPLE_RATE} samples a "
+                "second."
+            )
+        low, high = windows.amin(2, keepdim=True), windows.amax(2, keepdim=True)
+        flat = ~((high - low) > 0)[:, 0, 0]
+        names = numbered(len(windows), "window")
+        good = (~flat).nonzero()[:, 0]
+        x = ((windows - low) / (high - low))[good].clamp(0, 1)
+        refused = tuple(Refusal(names[row], "is flat or has gaps") for row in flat.nonzero()[:, 0].tolist())
+        return Prepared(x, tuple(names[row] for row in good.tolist()), refused=refused)
+
+    def _recording(self, raw: RawRecording) -> Prepared:
+        names = by_name(*self.leads)(list(raw.signals))
+        if not names:
+            raise DataError(self._lacks(raw.name, list(raw.signals)))
+        signal = torch.as_tensor(raw.signals[names[0]]).double()
+        peaks = None if raw.peaks is None else np.rint(np.asarray(raw.peaks) * (SAMPLE_RATE / raw.rate))
+        if raw.rate != SAMPLE_RATE:
+            if signal.requires_grad:
+                raise DataError(
+                    f"{raw.name}: gradients go through recordings at {SAMPLE_RATE} Hz, not {raw.rate:g} Hz."
+                )
+            signal = torch.from_numpy(resample(signal.numpy(), raw.rate))
+        marks = None if peaks is None else peaks.astype(np.int64)
+        notes = () if marks is not None else (FOUND_BY,)
+        found = find_r_peaks(signal.detach().numpy()) if marks is None else marks
+        return self._prepared(raw.name, cut(signal, found, self.inputs), found, (), notes)
+
+    def _lacks(self, name: str, leads: Sequence[str]) -> str:
+        return f"{name} has none of the leads that the model was trained on, {', '.join(self.leads)}; it has: " + (
+            ", ".join(leads) or "none"
+        )
+
+    def reads(self, thing: Path) -> bool:
+        """Tell whether it is a WFDB record, or a folder in which one lies."""
+        return is_record(thing) or (thing.is_dir() and next(thing.rglob("*.hea"), None) is not None)
+
+    def stream(self, thing: Path, label: str | None = None) -> Iterator[Prepared]:
+        """Prepare the beats of a record, or of every record below a folder, a record at a time."""
+        if is_record(thing):
+            yield self._record(record_path(thing), record_path(thing).name)
+            return
+        records = records_below(thing)
+        if not records:
+            raise DataError(f"Folder {thing} holds no WFDB records (NAME.hea and NAME.dat).")
+        for record in records:
+            name = record.relative_to(thing).as_posix()
+            try:
+                yield self._record(record, name)
+            except DataError as error:  # the others can be prepared
+                empty = torch.empty(0, *self.shape)
+                yield Prepared(empty, refused=(Refusal(name, str(error).rstrip(".")),))
+
+    def _record(self, record: Path, name: str) -> Prepared:
+        lead = read_lead(record, by_name(*self.leads))
+        marks = read_annotations(record, lead.rate) if self.peaks == ANNOTATED else None
+        signal = torch.from_numpy(lead.signal)
+        notes = [f"{name}: lead {dead} is dead, {lead.name} was read" for dead in lead.dead]
+        if lead.rate != SAMPLE_RATE:
+            notes.append(f"{name}: resampled from {lead.rate:g} to {SAMPLE_RATE} Hz")
+        if marks is None:
+            peaks = find_r_peaks(lead.signal)
+            notes.append(f"{name}: {FOUND_BY}")
+            return self._prepared(name, cut(signal, peaks, self.inputs), peaks, (), notes)
+        beats, labels = cut_annotated(signal, marks, self.inputs)
+        return self._prepared(name, beats, beat_samples(marks), labels, notes)
+
+    def _prepared(
+        self, name: str, beats: Beats, peaks: NDArray[np.int64], labels: Sequence[str], notes: Sequence[str]
+    ) -> Prepared:
+        names = [beat_name(name, int(peak)) for peak in peaks]
+        return Prepared(
+            beats.x,
+            tuple(names[row] for row in beats.rows),
+            tuple(labels[row] for row in beats.rows) if labels else (),
+            tuple(Refusal(each, fault) for each, fault in zip(names, beats.faults, strict=True) if fault),
+            tuple(notes),
+        )
+
+    def inverse(self, x: Tensor) -> Tensor:
+        """Return x: the voltage of a beat is thrown away by its scaling."""
+        return x
+
+    @property
+    def raw_bounds(self) -> tuple[Tensor, Tensor]:
+        """What an amplifier tells apart, in mV."""
+        return torch.tensor(-_MILLIVOLTS), torch.tensor(_MILLIVOLTS)
+
+    def describe(self) -> str:
+        """Say in a line how recordings are prepared."""
+        where = (
+            "annotated R peak (or of the detector XQRS where there is none)"
+            if self.peaks == ANNOTATED
+            else ("R peak of the detector XQRS")
+        )
+        return (
+            f"lead {' or '.join(self.leads)} at {SAMPLE_RATE} Hz, {WINDOW} samples around each {where}, scaled per "
+            f"beat; channels: {', '.join(self.inputs)}"
+        )
+
+    @classmethod
+    def restore(cls, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> RecordingPreprocessor:
+        """Make it again."""
+        return cls(
+            leads=tuple(map(str, settings["leads"])),
+            inputs=tuple(map(str, settings["inputs"])),
+            peaks=str(settings["peaks"]),
+            **common(settings),
+        )
+
+
+def beat_samples(marks: Annotations) -> NDArray[np.int64]:
+    """Where the annotated beats are, those that are kept and those that are not ``[P]``."""
+    rows = [row for row, symbol in enumerate(marks.symbols) if fault_of(symbol) is not None]
+    samples: NDArray[np.int64] = marks.samples[rows]
+    return samples
+
+
+def beat_name(record: str, peak: int) -> str:
+    """Name a beat by its record and its time from the record's start."""
+    return f"{record} {peak / SAMPLE_RATE:.3f} s"
+
+
+def records_below(folder: Path) -> list[Path]:
+    """List the WFDB records below a folder, hidden ones and segments of others left out, sorted."""
+    headers = [path for path in folder.rglob("*.hea") if not any(part.startswith(".") for part in path.parts[1:])]
+    segments: set[Path] = set()
+    for path in headers:
+        lines = path.read_text(encoding="latin-1", errors="replace").splitlines() if path.is_file() else []
+        words = [line.split() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+        if words and "/" in words[0][0]:
+            segments |= {path.with_name(f"{line[0]}.hea") for line in words[1:]}
+    return sorted(path.with_suffix("") for path in headers if path not in segments)

@@ -1,0 +1,222 @@
+"""One lead of a WFDB record: by its name, whole or in segments, at 360 Hz, with its annotated beats."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from salus.errors import DataError
+
+SAMPLE_RATE = 360
+
+#: Orders the names of a record's leads: the one to be read first, then those to be tried where it is dead.
+Order = Callable[[Sequence[str]], Sequence[str]]
+
+
+@dataclass(frozen=True, eq=False)
+class Lead:
+    """One lead of a record, at 360 Hz.
+
+    Attributes:
+        signal: float64 ``[T]``; NaN where the record has gaps.
+        name: of the lead.
+        rate: the record's own sampling rate.
+        dead: leads that were to be read before it, and hold nothing but gaps or one value.
+    """
+
+    signal: NDArray[np.float64]
+    name: str
+    rate: float
+    dead: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Annotations:
+    """What somebody marked in a record.
+
+    Attributes:
+        samples: where, in samples at 360 Hz, int64 ``[P]``.
+        symbols: what, as WFDB writes it ``[P]``.
+    """
+
+    samples: NDArray[np.int64]
+    symbols: tuple[str, ...]
+
+
+def by_name(*wanted: str, then_others: bool = False) -> Order:
+    """Order leads by the names that are wanted, whatever their case; those of other names last, or not at all."""
+
+    def order(names: Sequence[str]) -> Sequence[str]:
+        plain = [_plain(name) for name in names]
+        found = [names[plain.index(_plain(word))] for word in wanted if _plain(word) in plain]
+        return [*found, *(name for name in names if name not in found)] if then_others else found
+
+    return order
+
+
+def is_record(path: Path) -> bool:
+    """Tell whether a path, with or without the suffix of one of its files, is that of a WFDB record."""
+    return record_path(path).with_name(record_path(path).name + ".hea").is_file()
+
+
+def record_path(path: Path) -> Path:
+    """Leave out the suffix of a record's file."""
+    return path.with_suffix("") if path.suffix.lower() in (".hea", ".dat", ".atr") else path
+
+
+def read_lead(record: Path, order: Order) -> Lead:
+    """Read one lead of a record (its path without a suffix), resampled to 360 Hz.
+
+    Raises:
+        DataError: a file is missing or broken, no lead is one of those wanted, or all of these are dead.
+    """
+    header = read_header(record)
+    names = lead_names(record)
+    wanted = order(names)
+    if not wanted:
+        raise DataError(f"Record {record} has no lead that can be read; it has: {', '.join(names) or 'none'}.")
+    dead: list[str] = []
+    for name in wanted:
+        signal = _read_signal(record, name, header)
+        valid = signal[np.isfinite(signal)]
+        if len(valid) and float(np.ptp(valid)) > 0:
+            break
+        dead.append(name)
+    else:
+        raise DataError(
+            f"Record {record}: lead{'s' * (len(dead) > 1)} {', '.join(dead)} hold{'s' * (len(dead) == 1)} nothing but "
+            f"gaps or one value{_alternatives(names, wanted)}."
+        )
+    rate = float(header.fs)
+    if rate != SAMPLE_RATE:
+        signal = resample(signal, rate)  # [T * 360 / rate]
+    return Lead(signal, name, rate, tuple(dead))
+
+
+def read_annotations(record: Path, rate: float) -> Annotations | None:
+    """Read the annotations of a record, sampled at ``rate``; None where it has none.
+
+    Raises:
+        DataError: their file is broken.
+    """
+    if not record.with_name(record.name + ".atr").is_file():
+        return None
+    with quiet():
+        import wfdb
+    marks = _wfdb(lambda: wfdb.rdann(str(record), "atr"), record, "atr")
+    clock = float(marks.fs or rate)  # annotations may tick at a rate of their own
+    samples = np.asarray(marks.sample, dtype=np.int64)
+    samples = np.rint(samples * (SAMPLE_RATE / clock)).astype(np.int64)
+    return Annotations(samples, tuple(str(symbol) for symbol in marks.symbol))
+
+
+def read_comments(record: Path) -> list[str]:
+    """Read the comments in a record's header.
+
+    Raises:
+        DataError: the header is missing or broken.
+    """
+    return [str(comment) for comment in getattr(read_header(record), "comments", None) or []]
+
+
+def lead_names(record: Path) -> list[str]:
+    """Name the leads of a record, of all its segments where it has several.
+
+    Raises:
+        DataError: the header is missing or broken.
+    """
+    header = read_header(record)
+    if not hasattr(header, "seg_name"):
+        return [str(name) for name in header.sig_name or []]
+    with quiet():
+        import wfdb
+    whole = _wfdb(lambda: wfdb.rdheader(str(record), rd_segments=True), record, "hea")
+    return [str(name) for name in _wfdb(whole.get_sig_name, record, "hea") or []]
+
+
+def read_header(record: Path) -> Any:
+    """Read a record's header.
+
+    Raises:
+        DataError: it is missing or broken.
+    """
+    with quiet():
+        import wfdb
+    header = _wfdb(lambda: wfdb.rdheader(str(record)), record, "hea")
+    segments = hasattr(header, "seg_name")
+    leads = header.n_sig if segments else len(header.sig_name or [])
+    if leads != header.n_sig or not (header.fs or 0) > 0:
+        raise DataError(
+            f"Record {record}: its .hea file is truncated or broken (it describes {leads} of {header.n_sig} leads "
+            f"at {header.fs or 0:g} Hz); get the record again."
+        )
+    return header
+
+
+def resample(signal: NDArray[np.float64], rate: float) -> NDArray[np.float64]:
+    """Resample to 360 Hz by a polyphase filter, the ends held so that no step arises there."""
+    from scipy.signal import resample_poly
+
+    ratio = Fraction(SAMPLE_RATE / rate).limit_denominator(10_000)
+    resampled = resample_poly(signal, ratio.numerator, ratio.denominator, padtype="edge")
+    return np.asarray(resampled, dtype=np.float64)
+
+
+def _read_signal(record: Path, name: str, header: Any) -> NDArray[np.float64]:
+    """Read one lead at the record's own rate, ``[T]``."""
+    with quiet():
+        import wfdb
+    if hasattr(header, "seg_name"):
+        read = _wfdb(lambda: wfdb.rdrecord(str(record), channel_names=[name]), record, "dat")
+    else:
+        channel = list(header.sig_name).index(name)
+        read = _wfdb(lambda: wfdb.rdrecord(str(record), channels=[channel]), record, "dat")
+    signal = np.asarray(read.p_signal, dtype=np.float64)[:, 0]  # [T]
+    if header.sig_len is not None and len(signal) != header.sig_len:
+        raise DataError(
+            f"Record {record}: its .dat file holds {len(signal)} samples, its header promises "
+            f"{header.sig_len}; get the record again."
+        )
+    return signal
+
+
+def _alternatives(names: Sequence[str], tried: Sequence[str]) -> str:
+    others = [name for name in names if name not in tried]
+    return f"; it has others: {', '.join(others)} (--lead)" if others else ""
+
+
+def _plain(name: str) -> str:
+    """Compare names of leads without their case and the word lead: ``Lead II`` and ``ii`` are one."""
+    words = name.casefold().split()
+    return " ".join(words[1:] if words[:1] == ["lead"] and len(words) > 1 else words)
+
+
+def _wfdb(read: Callable[[], Any], record: Path, suffix: str) -> Any:
+    """Read through wfdb; whatever it raises on a broken file becomes one sentence."""
+    try:
+        with quiet():
+            return read()
+    except FileNotFoundError as error:
+        missing = Path(error.filename or f"{record}.{suffix}").name
+        raise DataError(f"Record {record}: the file {missing} is missing; get the record again.") from error
+    except Exception as error:  # wfdb raises whatever the broken bytes lead it to
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        raise DataError(
+            f"Record {record}: its .{suffix} file is truncated or broken ({reason}); get the record again."
+        ) from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep back what is not the user's affair: wfdb 4.3 calls pandas in ways that pandas 3 deprecates."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
