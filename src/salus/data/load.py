@@ -10,6 +10,7 @@ from typing import Any
 from salus.data.base import Splits
 from salus.data.cifar10 import load_cifar10
 from salus.data.csv_table import load_csv
+from salus.data.duplicates import tell_duplicates
 from salus.data.embedded import load_breast_cancer, load_digits
 from salus.data.idx import load_fashion_mnist, load_mnist
 from salus.data.image_folder import is_image_folder, load_image_folder
@@ -181,7 +182,7 @@ OWN = (
         loader=load_image_folder,
         kind="image",
         summary="a folder of images by class",
-        options=frozenset({"split", "size", "positive"}),
+        options=frozenset({"split", "size", "positive", "group_by"}),
         reads=is_image_folder,
     ),
     Source(
@@ -189,7 +190,7 @@ OWN = (
         loader=load_wfdb_folder,
         kind="signal",
         summary="a folder of WFDB records",
-        options=frozenset({"split", "positive", "inputs"}),
+        options=frozenset({"split", "positive", "inputs", "group_by"}),
         reads=Path.is_dir,
     ),
     Source(
@@ -197,7 +198,7 @@ OWN = (
         loader=load_npz,
         kind="arrays",
         summary="an .npz file",
-        options=_TABLE_OPTIONS,
+        options=_TABLE_OPTIONS | {"group_by"},
         reads=lambda path: path.suffix.lower() == ".npz",
     ),
     Source(
@@ -205,7 +206,7 @@ OWN = (
         loader=load_csv,
         kind="table",
         summary="a CSV file",
-        options=_TABLE_OPTIONS | {"label", "group"},
+        options=_TABLE_OPTIONS | {"label", "group_by", "ignore"},
         reads=lambda path: path.suffix.lower() == ".csv",
     ),
 )
@@ -230,7 +231,7 @@ def load(name: str | Path, **options: Any) -> Splits:
     asked = parse_options(name, options)
     source = _source(asked.name)
     asked.refuse_others(source.options, f"the data {source.name!r}" if source.name == asked.name else source.summary)
-    return source.loader(asked)
+    return tell_duplicates(source.loader(asked))
 
 
 def catalogue(data_dir: Path | None = None) -> list[CatalogueEntry]:
