@@ -108,7 +108,7 @@ def test_other_classes_take_the_declarations_over() -> None:
 def test_every_named_set_refuses_what_does_not_apply_and_takes_the_seed(tmp_path: Path) -> None:
     for name in ("breast-cancer", "digits"):
         load(name, seed=5, data_dir=tmp_path)
-        for option, value in {"label": "y", "group": "id", "scale": True, "bounds": (0, 2)}.items():
+        for option, value in {"label": "y", "group_by": "id", "scale": True, "bounds": (0, 2)}.items():
             with pytest.raises(OptionError, match=f"Option {option} does not apply to the data '{name}'"):
                 load(name, **{option: value})
 

@@ -26,10 +26,6 @@ def is_ours(path: Path) -> bool:
 
 def free_place(path: Path) -> Path:
     """Return the path, or where a file that is not ours lies there, the next free name: ``scan-salus.png``."""
-    names = (
-        path.with_name(f"{path.stem}-salus{'' if number == 1 else f'-{number}'}{path.suffix}") for number in count(1)
-    )
-    place = path
-    while os.path.lexists(place) and not is_ours(place):
-        place = next(names)
-    return place
+    endings = chain(("", "-salus"), (f"-salus-{number}" for number in count(2)))
+    places = (path.with_name(f"{path.stem}{ending}{path.suffix}") for ending in endings)
+    return next(place for place in places if is_ours(place) or not os.path.lexists(place))
