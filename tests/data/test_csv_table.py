@@ -8,7 +8,7 @@ import pytest
 from salus.data import load
 from salus.errors import DataError, OptionError
 
-ROWS = [f"{20 + i},{i % 7 / 7},{'malignant' if i % 3 == 0 else 'benign'},p{i // 2}" for i in range(60)]
+ROWS = [f"{20 + i % 50},{i % 7 / 7},{'malignant' if i % 3 == 0 else 'benign'},p{i // 2}" for i in range(60)]
 HEADER = "age,dose,diagnosis,patient"
 
 
@@ -19,7 +19,7 @@ def _write(folder: Path, header: str = HEADER, rows: list[str] | None = None) ->
 
 
 def test_a_table_is_read_with_its_labels_features_and_patients(tmp_path: Path) -> None:
-    splits = load(_write(tmp_path), group="patient", scale=True, integer="age", positive="malignant")
+    splits = load(_write(tmp_path), group_by="patient", scale=True, integer="age", positive="malignant")
     train = splits.train
     assert train.classes == ("benign", "malignant")
     assert train.features == ("age", "dose")
@@ -32,11 +32,11 @@ def test_a_table_is_read_with_its_labels_features_and_patients(tmp_path: Path) -
     np.testing.assert_allclose(units, units.round(), atol=1e-4)
 
 
-def test_without_groups_rows_are_stratified_and_a_patient_column_is_pointed_out(tmp_path: Path) -> None:
-    path = _write(tmp_path, rows=[row.replace(",p", ",") for row in ROWS])
-    splits = load(path, scale=True)
+def test_without_groups_rows_are_stratified(tmp_path: Path) -> None:
+    splits = load(_write(tmp_path), ignore="patient", scale=True)
     assert [len(data) for _, data in splits] == [30, 6, 12, 12]
-    assert any("column 'patient' was read as a feature" in note for note in splits.test.provenance.notes)
+    assert splits.train.features == ("age", "dose")
+    assert "columns left out: patient" in splits.test.provenance.notes
 
 
 @pytest.mark.parametrize("name", ["label", "Class", "target", "y", "Diagnosis"])
@@ -58,14 +58,18 @@ BAD = {
     "no label column": ("age,dose,kind,patient", None, r"no column called label, .*--label.*kind"),
     "two label columns": ("age,y,label,patient", None, "columns y and label could hold the label"),
     "a column twice": ("age,age,label,patient", None, "column 2 has the name 'age' of another"),
-    "a column without name": ("age,,label,patient", None, "column 2 has no name"),
+    "a column without name": (
+        "age,,label,dose",
+        [f"3,{i / 60},{i % 2},1" for i in range(60)],
+        "column 'Unnamed: 1' has no name.*--ignore 'Unnamed: 1'",
+    ),
     "no rows": (HEADER, [], "no samples"),
     "a short row": (HEADER, ["1,2,benign,3", "1,2,benign"], "row 2 has 3 cells, the header 4"),
     "a long row": (HEADER, ["1,2,benign,3", "1,2,benign,3,9"], "row 2 has 5 cells"),
     "a word": (
         HEADER,
         [*ROWS[:3], "old,2,benign,3"],
-        "row 4, column 'age' holds 'old', which is no number",
+        "column 'patient' looks like an identifier by its name; .*--group-by patient.*--ignore patient",
     ),
     "an open quote": (HEADER, ['1,2,"benign'], "no readable CSV"),
 }
@@ -93,26 +97,26 @@ def test_bad_tables_are_refused_in_one_sentence(tmp_path: Path, case: str) -> No
 def test_a_cell_that_is_no_number_is_named_by_row_and_column(tmp_path: Path, cell: str, message: str) -> None:
     rows = [*ROWS[:4], f"30,{cell},benign,p2", *ROWS[5:]]
     with pytest.raises(DataError, match=f"row 5, column 'dose' .*{message}|row 5, column 'dose' {message}"):
-        load(_write(tmp_path, rows=rows), group="patient", scale=True)
+        load(_write(tmp_path, rows=rows), group_by="patient", scale=True)
 
 
 def test_a_wrong_column_names_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no column 'diagnoses'; did you mean 'diagnosis'"):
         load(_write(tmp_path), label="diagnoses")
     with pytest.raises(DataError, match="no column 'patients'; did you mean 'patient'"):
-        load(_write(tmp_path), group="patients")
+        load(_write(tmp_path), group_by="patients")
 
 
 def test_unscaled_values_name_the_first_sample_outside(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"sample 0 has values from 0 to 20, outside .*--scale"):
-        load(_write(tmp_path), group="patient")
+        load(_write(tmp_path), group_by="patient")
 
 
 def test_empty_labels_patients_and_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="sample 1 has an empty label"):
-        load(_write(tmp_path, rows=[ROWS[0], "1,2,,p1"]), group="patient")
+        load(_write(tmp_path, rows=[ROWS[0], "1,2,,p1"]), group_by="patient")
     with pytest.raises(DataError, match="sample 1 has no patient"):
-        load(_write(tmp_path, rows=[ROWS[0], "1,2,benign,"]), group="patient")
+        load(_write(tmp_path, rows=[ROWS[0], "1,2,benign,"]), group_by="patient")
     (tmp_path / "own.csv").write_bytes(b"")
     with pytest.raises(DataError, match="is empty"):
         load(tmp_path / "own.csv")

@@ -108,7 +108,7 @@ def test_other_classes_take_the_declarations_over() -> None:
 def test_every_named_set_refuses_what_does_not_apply_and_takes_the_seed(tmp_path: Path) -> None:
     for name in ("breast-cancer", "digits"):
         load(name, seed=5, data_dir=tmp_path)
-        for option, value in {"label": "y", "group": "id", "scale": True, "bounds": (0, 2)}.items():
+        for option, value in {"label": "y", "group_by": "id", "scale": True, "bounds": (0, 2)}.items():
             with pytest.raises(OptionError, match=f"Option {option} does not apply to the data '{name}'"):
                 load(name, **{option: value})
 
@@ -174,7 +174,7 @@ def test_another_package_brings_a_data_set_that_is_loaded_listed_and_refused_as_
     assert [option.name for option in SOURCES.options("our-beats")] == ["split", "data_dir", "classes"]
     entry = next(entry for entry in catalogue(tmp_path) if entry.name == "our-beats")
     assert (entry.summary, entry.licence, entry.at_hand) == ("a folder of our beats", "ours", True)
-    with pytest.raises(OptionError, match="Option smote does not apply to the data 'our-beats'; these do: data_dir"):
+    with pytest.raises(OptionError, match="Option smote does not apply to the data 'our-beats'; these do: classes, data_dir"):
         load("our-beats", smote=3)
     with pytest.raises(DataError, match="Unknown data set 'our-beat'; did you mean 'our-beats'"):
         load("our-beat")

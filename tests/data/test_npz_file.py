@@ -120,7 +120,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "fractions as labels": ({"x": X, "y": Y + 0.5}, "whole numbers or words, not float64"),
     "label beyond the classes": (
         {"x": X, "y": Y + 1, "classes": ["a", "b"]},
-        "sample 1 has label 2, but there are 2",
+        r"the labels 1, 2 could be counted from 1 \(1 is 'a'\), or from 0",
     ),
     "word that is no class": (
         {"x": X, "y": np.where(Y, "il", "well"), "classes": ["well", "ill"]},

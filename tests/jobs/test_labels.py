@@ -181,10 +181,10 @@ def test_the_list_leads_to_the_rows_of_the_file(
     pytest.importorskip("cleanlab")
     path, mistyped = table
     training = ["--training", "epochs=15", "--training", "learning_rate=0.02"]
-    words = ["labels", "--data", path, "--group", "patient", *training]
+    words = ["labels", "--data", path, "--group-by", "patient", *training]
     done = salus(*words, "--out", tmp_path / "run")
     assert done.exit_code == 0, done.output
-    train, rows = load(path, group="patient").train, listed(tmp_path / "run")
+    train, rows = load(path, group_by="patient").train, listed(tmp_path / "run")
     assert train.groups is not None
     flagged = {int(row["sample"].removeprefix("row ")) for row in rows if row["flagged"] == "true"}
     wrong = mistyped & {int(name.removeprefix("row ")) for name in train.names}

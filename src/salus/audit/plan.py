@@ -33,6 +33,9 @@ DEFAULT_EPS = {
 #: The sweep of attacks in L0: shares of the pixels, moments or features.
 DEFAULT_PLACES = (0.002, 0.01, 0.05)
 
+#: What fields were called in plans that were stored before.
+_RENAMED = {"group": "group_by"}
+
 
 def _one_or_many(value: Any) -> Any:
     """Take one thing for a list of one; what YAML takes for a number is a word all the same."""
@@ -197,6 +200,7 @@ class Plan(DataOptions):
             OptionError: a field is misspelt (the right one is named), or a value will not do.
         """
         fields = {str(key).replace("-", "_"): value for key, value in fields.items()}
+        fields = {_RENAMED.get(key, key): value for key, value in fields.items()}
         for key in fields:
             known = [*cls.model_fields, *Budget.model_fields]
             if key not in known:

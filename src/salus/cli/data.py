@@ -27,18 +27,25 @@ def data_list() -> None:
 @data.command("show", cls=PlanCommand, fields=DATA)
 @click.argument("name")
 @click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--picture", type=click.Path(path_type=Path), help="Where to draw it.  [default: NAME.png]")
+@click.option(
+    "--picture",
+    type=click.Path(path_type=Path),
+    help="Where to draw it.  [default: NAME.png, which no file but a picture of Salus's own makes way for]",
+)
 def data_show(name: str, seed: int, picture: Path | None, **options: Any) -> None:
     """Show a data set: counts, classes, bounds, provenance, and a picture."""
     from salus.cli.terminal import print_data
     from salus.data import load
-    from salus.figures import dataset_picture
+    from salus.figures import dataset_picture, free_place
 
     splits = load(name, seed=seed, **plan_fields(options))
     print_data(splits)
-    place = picture or Path(f"{Path(name).stem}.png")
+    path = Path(name)
+    usual = Path(f"{path.stem.strip('.') or path.resolve().stem}.png")
+    place = picture or free_place(usual)
     dataset_picture(splits, place)
-    click.echo(f"  picture: {place}")
+    kept = f" ({usual} is not of Salus's making and was left alone)" if picture is None and place != usual else ""
+    click.echo(f"  picture: {place}{kept}")
 
 
 @data.command("fetch")

@@ -9,11 +9,13 @@ import numpy as np
 
 from salus.data.base import Provenance, Splits
 from salus.data.decoding import Decoding
-from salus.data.image_folder import deal_sides, list_images, read_images
+from salus.data.image_folder import list_images, read_images
+from salus.data.image_layout import read_layout
 from salus.data.options import LoadOptions
 from salus.data.pinned import CIFAR10
-from salus.data.pixels import Images, Pixels, assemble_images, checksum_of, deal_in_words, deal_training
+from salus.data.pixels import APART, Images, Pixels, assemble_images, checksum_of, deal_in_words, deal_training
 from salus.data.places import places
+from salus.data.sides import Sided
 from salus.data.split import Indices
 from salus.errors import DataError
 
@@ -75,17 +77,21 @@ def _read_batch(content: bytes, path: Path) -> tuple[Pixels, Indices]:
 
 
 def _load_images(folder: Path, options: LoadOptions) -> Splits:
-    listing = list_images(folder)
+    layout = read_layout(folder)
+    layout.need_training()
+    listing = list_images(layout)
     if listing.classes != CLASSES or "test" not in listing.sides:
         raise DataError(
             f"Folder {folder} must hold train and test, each with the folders {', '.join(CLASSES)}; it has "
             f"{', '.join(sorted(set(listing.sides)))} with {', '.join(listing.classes)}."
         )
     lossy = any(path.suffix.lower() in (".jpg", ".jpeg") for path in listing.paths)
-    images, sides = read_images(listing, Decoding(), name="cifar10-jpeg" if lossy else "cifar10")
+    images, kept = read_images(listing, Decoding(), name="cifar10-jpeg" if lossy else "cifar10")
     if images.x.shape[1:] != SHAPE:
         raise DataError(f"Folder {folder} holds images of shape {list(images.x.shape[1:])}; CIFAR-10's are {SHAPE}.")
-    parts, words = deal_sides(images, sides, seed=options.seed)
+    sides = [listing.sides[row] for row in kept]
+    sided = Sided(y=images.y, classes=CLASSES, sides=sides, groups=None, name=images.provenance.name, remedy="")
+    parts, words = sided.deal(APART, seed=options.seed)
     provenance = replace(
         images.provenance,
         source=f"{SOURCE}, {'encoded again as JPEG' if lossy else 'as images'}",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from salus.data.labels import by_name
 from salus.data.split import Indices
 from salus.errors import DataError, nearest
 
@@ -24,15 +25,11 @@ def match_classes(own: Sequence[str], known: Sequence[str], *, name: str) -> Ind
     Raises:
         DataError: the model does not know a class.
     """
-    places = {word: place for place, word in enumerate(known)}
-    for key in (_number, str.casefold):
-        loose: dict[object, int] = {}
-        for place, word in enumerate(known):
-            if (plain := key(word)) is not None:
-                loose[plain] = -1 if plain in loose else place  # two that differ in their case alone stay apart
-        for word in own:
-            if word not in places and loose.get(key(word), -1) >= 0:
-                places[word] = loose[key(word)]
+    places = by_name(own, known)
+    plain = [word.casefold() for word in known]
+    for word in own:
+        if word not in places and plain.count(word.casefold()) == 1:
+            places[word] = plain.index(word.casefold())
     for word in own:
         if word not in places:
             raise DataError(
@@ -58,10 +55,3 @@ def lacking_note(own: Sequence[str], known: Sequence[str], places: Indices) -> l
     if other := [f"{word} is {known[at]}" for word, at in zip(own, places.tolist(), strict=True) if word != known[at]]:
         notes.append(f"classes spelt otherwise than the model's: {', '.join(other)}")
     return notes
-
-
-def _number(word: str) -> float | None:
-    try:
-        return float(word)
-    except ValueError:
-        return None

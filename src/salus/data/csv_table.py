@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,9 @@ from numpy.typing import NDArray
 
 from salus.data.assemble import RawData, assemble
 from salus.data.base import FeatureMarks, Provenance, Splits
-from salus.data.labels import encode_groups, encode_words
+from salus.data.groups import Groups, by_pattern, group_names
+from salus.data.identifiers import refuse_identifiers, refuse_named
+from salus.data.labels import encode_words
 from salus.data.options import LoadOptions
 from salus.data.published import file_sha256
 from salus.data.split import SHARES, describe_shares, grouped, stratified
@@ -19,17 +22,24 @@ from salus.preprocessing import TablePreprocessor
 from salus.preprocessing.csv_file import RawTable, find_column, label_column, read_csv
 from salus.preprocessing.tables import MISSING, fault_of, numbers
 
-#: A column with one of these names, left among the features, is probably no measurement.
-PATIENT_NAMES = ("group", "id", "patient", "patient_id", "patientid", "subject", "subject_id")
-
 
 @dataclass(frozen=True, eq=False)
 class _Table:
-    """A file as read: its feature columns, and the words of the columns that hold labels and patients."""
+    """A file as read.
+
+    Attributes:
+        features: the columns of features.
+        label: the name of the column of labels.
+        labels: its words ``[N]``.
+        whose: the name of the column of patients; None where there is none.
+        patients: its words ``[N]``; [] where there is none.
+        unread: columns that the model does not read.
+    """
 
     features: RawTable
     label: str
     labels: list[str]
+    whose: str | None
     patients: list[str]
     unread: list[str]
 
@@ -46,23 +56,31 @@ def load_csv(options: LoadOptions) -> Splits:
     given = options.made_by(TablePreprocessor)
     table = _read(path, options, given)
     y, classes = encode_words(table.labels, name=path.name)
-    groups = encode_groups(table.patients, name=path.name) if options.group else None
-    notes = [
-        f"column {feature!r} was read as a feature; if it names patients, name it as the group"
+    if given is None:
+        marked = {*options.immutable, *options.integer, *options.derived, *options.categories}
+        refuse_identifiers({name: cells for name, cells in table.features.columns.items() if name not in marked}, path)
+    names = table.features.names
+    groups = _groups(options, names, table.patients, path)
+    notes = [f"columns left out: {', '.join(options.ignore)}"] if options.ignore else []
+    notes += [
+        f"column {feature!r} was read as a feature; if it says who is who, write --group-by {feature}"
         for feature in table.features.columns
-        if feature.lower() in PATIENT_NAMES
+        if feature.lower() == "group"
     ]
+    if groups is not None and not table.patients:
+        notes.append(groups.note)
     if groups is None:
         parts = stratified(y, classes, SHARES, seed=options.seed, name=path.name)
     else:
-        parts = grouped(y, groups, classes, SHARES, seed=options.seed, name=path.name)
+        parts = grouped(y, groups.ids, classes, SHARES, seed=options.seed, name=path.name)
     preprocessor = given or TablePreprocessor.fit(
         table.features,
         parts["train"],
         categories=options.categories,
         impute=options.impute,
         label=table.label,
-        identifiers=(options.group,) if options.group else (),
+        identifiers=() if table.whose is None else (table.whose,),
+        ignored=options.ignore,
     )
     x, faults = preprocessor.encode(table.features)
     if faults:
@@ -77,24 +95,50 @@ def load_csv(options: LoadOptions) -> Splits:
         x=x,
         y=y,
         classes=classes,
-        groups=groups,
+        groups=None if groups is None else groups.ids,
         bounds=(preprocessor.bounds if given is not None else options.bounds) or (0.0, 1.0),
         positive=options.positive,
         features=preprocessor.features,
         marks=FeatureMarks((*options.immutable, *held), options.integer, options.derived),
-        names=tuple(f"row {row}" for row in range(1, len(y) + 1)),
+        names=names,
         preprocessor=preprocessor,
         known_classes=options.known_classes,
         provenance=Provenance(
             name=path.stem,
             source=path.name,
             checksum=file_sha256(path),
-            split=f"{'stratified by class' if groups is None else f'by patient (column {options.group})'}, "
+            split=f"{'stratified by class' if groups is None else f'by patient ({groups.rule})'}, "
             f"seed {options.seed}: {describe_shares(SHARES)}",
             notes=tuple(notes),
         ),
     )
     return assemble(raw, parts, scale=options.scale)
+
+
+def _whose(header: Sequence[str], rule: str | None, path: Path) -> str | None:
+    """The column that says who is who: named alone, or as ``COLUMN:PATTERN``; None where none does."""
+    if rule is None or rule in header:
+        return rule
+    column, colon, pattern = rule.partition(":")
+    if colon and "(" in pattern and column in header:
+        return column
+    if rule.lower().endswith(".csv") or "(" in rule:
+        return None
+    return find_column(header, rule, path)
+
+
+def _groups(options: LoadOptions, names: Sequence[str], cells: Sequence[str], path: Path) -> Groups | None:
+    """Find the patient of each row: by the cells of a column, or else by a rule on the names of rows."""
+    rule, name = options.group_by, path.name
+    if rule is None:
+        return None
+    if not cells:
+        return group_names(rule, names, name=name, aliases=lambda row: (row, row.removeprefix("row ")))
+    column, _, pattern = rule.partition(":")
+    if "(" in pattern:
+        rule_words = f"the pattern {pattern!r} on column {column}"
+        return Groups.of(by_pattern(pattern, cells, name=name), rule_words, name=name)
+    return Groups.of(cells, f"column {rule}", name=name)
 
 
 def _notes(table: _Table, preprocessor: TablePreprocessor) -> list[str]:
@@ -120,16 +164,22 @@ def _read(path: Path, options: LoadOptions, given: TablePreprocessor | None) -> 
     """Read the columns of features, as numbers unless they hold words, and those of labels and patients."""
     words: dict[str, list[str]] = {}
     values: dict[str, list[NDArray[np.float64]]] = {}
-    label, count = "", 0
+    label, whose, count = "", None, 0
     for piece in read_csv(path):
         header = list(piece.columns)
         if not words:
             known = given.label if given is not None and given.label in header else None
             label = label_column(header, options.label or known, path)
             of_words = options.categories if given is None else [c.name for c in given.columns if c.categories]
-            beside = [label, *([options.group] if options.group else [])]
+            whose = _whose(header, options.group_by, path)
+            ignored = [find_column(header, name, path) for name in options.ignore]
+            if label in ignored:
+                raise DataError(f"File {path}: column {label!r} holds the label and cannot be left out.")
+            beside = [label, *([] if whose is None else [whose])]
             words = {find_column(header, name, path): [] for name in (*beside, *of_words)}
-            features = given.match(header) if given is not None else [name for name in header if name not in beside]
+            features = [name for name in header if name not in {*beside, *ignored}]
+            if given is not None:
+                features = given.match(header)
             values = {name: [] for name in features if name not in words}
         for name, cells in words.items():
             cells += map(str, piece.columns[name])
@@ -144,8 +194,9 @@ def _read(path: Path, options: LoadOptions, given: TablePreprocessor | None) -> 
     if not columns:
         raise DataError(f"File {path} has no feature columns beside {', '.join(words)}.")
     names = tuple(f"row {row}" for row in range(1, count + 1))
-    unread = [name for name in header if name not in {*columns, *words}]
-    return _Table(RawTable(columns, names), label, words[label], words[options.group] if options.group else [], unread)
+    unread = [name for name in header if name not in {*columns, *words, *options.ignore}]
+    patients = [] if whose is None else words[whose]
+    return _Table(RawTable(columns, names), label, words[label], whose, patients, unread)
 
 
 def _numbers(piece: RawTable, name: str, path: Path, *, impute: bool) -> NDArray[np.float64]:
@@ -158,6 +209,7 @@ def _numbers(piece: RawTable, name: str, path: Path, *, impute: bool) -> NDArray
     values = numbers(cells)
     for row in np.flatnonzero(~np.isfinite(values)).tolist():
         missing = str(cells[row]).lower() in MISSING
+        refuse_named(name, path)
         if not (impute and missing):
             remedy = "fill it in, leave out the row or the column, or let Salus fill it (--impute median)"
             if not missing:

@@ -162,8 +162,10 @@ def _one_size(sizes: dict[Path, tuple[int, int]], name: str) -> tuple[int, int]:
     first_path, first = next(iter(sizes.items()))
     for path, size in sizes.items():
         if size != first:
+            often = [(f"{height}x{width}", count) for (height, width), count in Counter(sizes.values()).most_common(3)]
             raise DataError(
                 f"Data {name!r}: {first_path.name} has {first[0]}x{first[1]} pixels, {path.name} {size[0]}x{size[1]}; "
-                "say to which size they are to be scaled and cropped (--size 224)."
+                f"most have {', '.join(f'{words} ({count} images)' for words, count in often)}: say to which size all "
+                f"are to be scaled and cropped (--size {often[0][0]}, or --size 224 for squares)."
             )
     return first

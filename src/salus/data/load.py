@@ -10,6 +10,7 @@ from typing import Any
 from salus.data.base import Splits
 from salus.data.cifar10 import load_cifar10
 from salus.data.csv_table import load_csv
+from salus.data.duplicates import tell_duplicates
 from salus.data.embedded import load_breast_cancer, load_digits
 from salus.data.idx import load_fashion_mnist, load_mnist
 from salus.data.image_folder import is_image_folder, load_image_folder
@@ -184,7 +185,7 @@ OWN = (
         loader=load_image_folder,
         kind="image",
         summary="a folder of images by class",
-        options=_IMAGE_OPTIONS,
+        options=_IMAGE_OPTIONS | {"group_by"},
         reads=is_image_folder,
     ),
     Source(
@@ -192,7 +193,7 @@ OWN = (
         loader=load_wfdb_folder,
         kind="signal",
         summary="a folder of WFDB records",
-        options=frozenset({"split", "positive", "inputs", "lead"}),
+        options=frozenset({"split", "positive", "inputs", "lead", "group_by"}),
         reads=Path.is_dir,
     ),
     Source(
@@ -200,7 +201,7 @@ OWN = (
         loader=load_npz,
         kind="arrays",
         summary="an .npz file",
-        options=_TABLE_OPTIONS,
+        options=_TABLE_OPTIONS | {"group_by"},
         reads=lambda path: path.suffix.lower() == ".npz",
     ),
     Source(
@@ -208,7 +209,7 @@ OWN = (
         loader=load_csv,
         kind="table",
         summary="a CSV file",
-        options=_TABLE_OPTIONS | {"label", "group", "categories", "impute"},
+        options=_TABLE_OPTIONS | {"label", "group_by", "ignore", "categories", "impute"},
         reads=lambda path: path.suffix.lower() in SUFFIXES,
     ),
 )
@@ -248,7 +249,7 @@ def load_for(preprocessor: Preprocessor | None, name: str | Path, options: Mappi
     asked = parse_options(name, dict(options))
     source = _source(asked.name)
     asked.refuse_others(source.options, f"the data {source.name!r}" if source.name == asked.name else source.summary)
-    return source.loader(asked.through(preprocessor))
+    return tell_duplicates(source.loader(asked.through(preprocessor)))
 
 
 def catalogue(data_dir: Path | None = None) -> list[CatalogueEntry]:

@@ -11,17 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from salus.data.base import Provenance, Splits
-from salus.data.image_folder import deal_sides
 from salus.data.labels import encode_array
 from salus.data.options import LoadOptions
-from salus.data.pixels import Images, Pixels, assemble_images
+from salus.data.pixels import APART, Images, Pixels, assemble_images
 from salus.data.published import file_sha256
+from salus.data.sides import SIDES, Sided
 from salus.data.split import Indices
+from salus.data.unread import tell_unread
 from salus.errors import DataError
 
 Arrays = Mapping[str, NDArray[Any]]
-
-SIDES = ("train", "val", "test")
 
 
 def is_medmnist(arrays: Arrays) -> bool:
@@ -39,6 +38,7 @@ def load_medmnist(arrays: Arrays, options: LoadOptions) -> Splits:
     """
     path = Path(options.name)
     options.refuse_others({"positive"}, "an .npz file of images as MedMNIST has them")
+    unread = tell_unread(arrays, {f"{side}_{kind}" for side in SIDES for kind in ("images", "labels")}, options)
     pairs = [_side(arrays, side, path) for side in SIDES]
     if len({x.shape[1:] for x, _ in pairs}) > 1:
         shapes = ", ".join(f"{side} {list(x.shape[1:])}" for side, (x, _) in zip(SIDES, pairs, strict=True))
@@ -58,10 +58,11 @@ def load_medmnist(arrays: Arrays, options: LoadOptions) -> Splits:
             name=path.stem,
             source=path.name,
             checksum=file_sha256(path),
-            notes=("images count as independent: of which patients they are is not known",),
+            notes=("images count as independent: of which patients they are is not known", *unread),
         ),
     )
-    parts, words = deal_sides(images, sides, seed=options.seed)
+    sided = Sided(y=y, classes=classes, sides=sides, groups=None, name=path.stem, remedy="")
+    parts, words = sided.deal(APART, seed=options.seed)
     return assemble_images(replace(images, provenance=replace(images.provenance, split=words)), parts, options)
 
 

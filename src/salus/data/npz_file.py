@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from salus.data.assemble import RawData, assemble, refuse_nonfinite
+from salus.data.axes import check_axes
 from salus.data.base import FeatureMarks, Provenance, Splits
-from salus.data.labels import encode_array, encode_groups
+from salus.data.groups import Groups, group_names
+from salus.data.labels import encode_array
 from salus.data.medmnist import is_medmnist, load_medmnist
 from salus.data.options import LoadOptions
 from salus.data.published import file_sha256
-from salus.data.split import SHARES, Indices, Parts, describe_shares, grouped, stratified
+from salus.data.sides import SIDES, Sided
+from salus.data.split import SHARES
+from salus.data.unread import tell_unread
 from salus.errors import DataError, nearest
 from salus.preprocessing.things import as_given, read_npz
 
@@ -25,6 +29,14 @@ Arrays = Mapping[str, NDArray[Any]]
 APART = {part: share / (1 - SHARES["test"]) for part, share in SHARES.items() if part != "test"}
 
 
+#: The arrays of a side, and those that say what samples are.
+_OF_A_SIDE = ("x", "y", "groups")
+_FACTS = ("prepared", "classes", "features", "immutable", "integer", "derived", "positive")
+
+#: What else the side ``val`` is called.
+_ALIASES = ("valid", "validation")
+
+
 def load_npz(options: LoadOptions) -> Splits:
     """Load ``x`` and ``y``, and what else the file says of them.
 
@@ -32,31 +44,41 @@ def load_npz(options: LoadOptions) -> Splits:
 
     The file may also hold ``classes``, ``groups``, ``features``, ``immutable``, ``integer``, ``derived`` and
     ``positive``; an option of the same name goes before it. With ``x_train``, ``y_train``, ``x_test`` and
-    ``y_test`` (and ``groups_train``, ``groups_test``) the test part stays as it was given. Files as MedMNIST has them
-    (``train_images``, ``train_labels``, ...) are read by :func:`salus.data.medmnist.load_medmnist`.
+    ``y_test`` (and ``groups_train``, ``groups_test``) the test part stays as it was given; ``x_val`` and ``y_val``
+    beside them are halved into validation and calibration, and without ``x_test`` they are the test part. Arrays that
+    nobody reads are named. Files as MedMNIST has them (``train_images``, ``train_labels``, ...) are read by
+    :func:`salus.data.medmnist.load_medmnist`.
 
     Raises:
-        DataError: the file is none, holds Python objects, or its arrays do not fit together.
+        DataError: the file is none, holds Python objects, its arrays do not fit together, or its axes look like
+            ``[N, H, W, C]`` or ``[N, L, C]``.
     """
     path = Path(options.name)
     arrays = read_npz(path)
     if is_medmnist(arrays):
         return load_medmnist(arrays, options)
-    given = options.preprocessor
-    apart = "x_train" in arrays or "x_test" in arrays
-    sides = ("_train", "_test") if apart else ("",)
+    arrays = _one_name(arrays, path)
+    sides = _sides(arrays, path)
+    notes: list[str] = []
     xs = [_samples(arrays, f"x{side}", path) for side in sides]
-    ys = [_labels(arrays, f"y{side}", len(x), path) for side, x in zip(sides, xs, strict=True)]
-    groups = _groups(arrays, sides, [len(x) for x in xs], path)
+    counts = [len(x) for x in xs]
+    ys = [_labels(arrays, f"y{side}", count, path, notes) for side, count in zip(sides, counts, strict=True)]
+    names = tuple(f"x{side}[{row}]" for side, count in zip(sides, counts, strict=True) for row in range(count))
+    groups = _groups(arrays, sides, counts, names, options.group_by, path, notes)
+    notes += tell_unread(
+        arrays, {"groups", *_FACTS, *(f"{key}{side}" for key in _OF_A_SIDE for side in sides)}, options
+    )
     if len({x.shape[1:] for x in xs}) > 1:
+        shapes = [list(x.shape[1:]) for x in xs]
         raise DataError(
-            f"File {path}: samples of x_train and x_test differ in shape: "
-            f"{list(xs[0].shape[1:])} and {list(xs[1].shape[1:])}."
+            f"File {path}: samples of {_and(f'x{side}' for side in sides)} differ in shape: {_and(map(str, shapes))}."
         )
+    notes += check_axes(xs[0], f"x{sides[0]}", path)
     for side, x in zip(sides, xs, strict=True):
         refuse_nonfinite(x, f"{path.name}{': x' + side if side else ''}")
     y, classes = encode_array(np.concatenate(ys), _strings(arrays, "classes", path), name=path.name)
     x = xs[0] if len(xs) == 1 else np.concatenate(xs)
+    given = options.preprocessor
     features, prepared = _strings(arrays, "features", path), False
     if given is not None:
         x, features, prepared = as_given(x, given, features, "prepared" in arrays, path)
@@ -68,11 +90,20 @@ def load_npz(options: LoadOptions) -> Splits:
             f"({bounds[0]:g}, {bounds[1]:g}); scale them (--scale) or give their true bounds "
             "(--bounds LOW,HIGH)."
         )
+    sided = Sided(
+        y=y,
+        classes=classes,
+        sides=np.repeat([side.removeprefix("_") or "train" for side in sides], counts).tolist(),
+        groups=groups,
+        name=path.stem,
+        remedy="give x, y and groups in one piece and let Salus split by patient.",
+    )
+    parts, words = sided.deal(APART, seed=options.seed)
     raw = RawData(
         x=x,
         y=y,
         classes=classes,
-        groups=groups,
+        groups=None if groups is None else groups.ids,
         bounds=bounds,
         positive=options.positive or _strings(arrays, "positive", path),
         features=features,
@@ -81,43 +112,40 @@ def load_npz(options: LoadOptions) -> Splits:
             integer=options.integer or _strings(arrays, "integer", path),
             derived=options.derived or _strings(arrays, "derived", path),
         ),
-        names=tuple(f"x{side}[{row}]" for side, part in zip(sides, xs, strict=True) for row in range(len(part))),
+        names=names,
         preprocessor=given,
         prepared=prepared,
         known_classes=options.known_classes,
         provenance=Provenance(
-            name=path.stem,
-            source=path.name,
-            checksum=file_sha256(path),
-            split=_split_words(options.seed, apart=apart, by_groups=groups is not None),
+            name=path.stem, source=path.name, checksum=file_sha256(path), split=words, notes=tuple(notes)
         ),
     )
-    given_test = len(xs[1]) if apart else 0
-    return assemble(raw, _deal(raw, given_test, options.seed), scale=options.scale)
+    return assemble(raw, parts, scale=options.scale)
 
 
-def _deal(raw: RawData, given_test: int, seed: int) -> Parts:
-    """Deal all rows, or only those before the given test part."""
-    rows = len(raw.y) - given_test
-    shares = APART if given_test else SHARES
-    name = raw.provenance.name
-    if raw.groups is None:
-        parts = stratified(raw.y[:rows], raw.classes, shares, seed=seed, name=name)
-    else:
-        shared = np.intersect1d(raw.groups[:rows], raw.groups[rows:])
-        if len(shared):
-            raise DataError(
-                f"Data {name!r}: {len(shared)} patient{'s' * (len(shared) > 1)} (the first is group {shared[0]}) "
-                "are on both sides; give x, y and groups in one piece and let Salus split by patient."
-            )
-        parts = grouped(raw.y[:rows], raw.groups[:rows], raw.classes, shares, seed=seed, name=name)
-    return {**parts, "test": np.arange(rows, len(raw.y))} if given_test else parts
+def _one_name(arrays: Arrays, path: Path) -> dict[str, NDArray[Any]]:
+    """Call the side ``val`` by one name."""
+    result = dict(arrays)
+    for key in _OF_A_SIDE:
+        for other in (f"{key}_{alias}" for alias in _ALIASES):
+            if other in result:
+                if f"{key}_val" in result:
+                    raise DataError(f"File {path} holds {key}_val and {other}; leave one of them.")
+                result[f"{key}_val"] = result.pop(other)
+    return result
 
 
-def _split_words(seed: int, *, apart: bool, by_groups: bool) -> str:
-    way = "by patient (groups)" if by_groups else "stratified by class"
-    words = f"{way}, seed {seed}: {describe_shares(APART if apart else SHARES)}"
-    return f"test part as given, the rest {words}" if apart else words
+def _sides(arrays: Arrays, path: Path) -> tuple[str, ...]:
+    """The endings of the arrays of each side, in order; one empty ending where nothing is set apart."""
+    apart = [f"_{side}" for side in SIDES if f"x_{side}" in arrays]
+    if not apart:
+        return ("",)
+    if "x" in arrays:
+        raise DataError(
+            f"File {path} holds x and {_and(f'x{side}' for side in apart)}; leave x out if the others are its parts, "
+            "or the others if x is all there is."
+        )
+    return ("_train", *(side for side in apart if side != "_train")) if len(apart) > 1 else ("_train", "_test")
 
 
 def _samples(arrays: Arrays, key: str, path: Path) -> NDArray[Any]:
@@ -136,26 +164,71 @@ def _samples(arrays: Arrays, key: str, path: Path) -> NDArray[Any]:
     return x
 
 
-def _labels(arrays: Arrays, key: str, count: int, path: Path) -> NDArray[Any]:
+def _labels(arrays: Arrays, key: str, count: int, path: Path, notes: list[str]) -> NDArray[Any]:
     if key not in arrays:
         raise DataError(f"File {path} has no labels: add an array {key!r} with one label per sample.")
     y = arrays[key]
+    if y.shape == (count, 1):
+        notes.append(f"{key} of shape {list(y.shape)} was read as one label a sample")
+        y = y[:, 0]
     if y.ndim == 1 and len(y) != count:
         raise DataError(f"File {path}: {count} samples but {len(y)} labels in {key!r}; they must be as many.")
     return y
 
 
-def _groups(arrays: Arrays, sides: tuple[str, ...], counts: list[int], path: Path) -> Indices | None:
+def _groups(
+    arrays: Arrays,
+    sides: tuple[str, ...],
+    counts: list[int],
+    names: tuple[str, ...],
+    rule: str | None,
+    path: Path,
+    notes: list[str],
+) -> Groups | None:
+    """Find the patient of each sample: by ``--group-by``, or in the arrays ``groups``."""
+    if rule is not None and rule not in arrays:
+        if not rule.lower().endswith(".csv"):
+            raise DataError(
+                f"File {path} has no array {rule!r}, and its samples have no names for a pattern (--group-by); name an "
+                f"array with a patient for each of the {sum(counts)} samples, or a CSV file with the columns "
+                f"name,group, in which they are called {names[0]}, ..., {names[-1]}."
+            )
+        whole = len(sides) == 1
+        aliases = (lambda name: (name, name[2:-1])) if whole else (lambda name: (name,))
+        groups = group_names(rule, names, name=path.name, aliases=aliases)
+        notes.append(groups.note)
+        return groups
+    if rule is not None:
+        return Groups.of(_patients(arrays, rule, sum(counts), path), f"array {rule}", name=path.name)
     keys = [f"groups{side}" for side in sides]
-    if not any(key in arrays for key in keys):
+    given = [key for key in keys if key in arrays]
+    if len(sides) > 1 and "groups" in arrays:
+        order = _and(f"x{side}" for side in sides)
+        if given or arrays["groups"].shape[:1] != (sum(counts),):
+            raise DataError(
+                f"File {path} holds groups of shape {list(arrays['groups'].shape)} beside {order}; give "
+                f"{_and(keys)}, or groups for all {sum(counts)} samples in the order {order}."
+            )
+        notes.append(f"groups was read as the patients of {order}, in this order")
+        return Groups.of(_patients(arrays, "groups", sum(counts), path), "groups", name=path.name)
+    if not given:
         return None
-    words: list[str] = []
-    for key, count in zip(keys, counts, strict=True):
-        values = arrays.get(key)
-        if values is None or values.shape != (count,) or values.dtype.kind not in "iuUS":
-            raise DataError(f"File {path}: {key} must hold one patient per sample, {count} whole numbers or words.")
-        words += [str(word.decode() if isinstance(word, bytes) else word) for word in values.tolist()]
-    return encode_groups(words, name=path.name)
+    words = [word for key, count in zip(keys, counts, strict=True) for word in _patients(arrays, key, count, path)]
+    return Groups.of(words, "groups", name=path.name)
+
+
+def _patients(arrays: Arrays, key: str, count: int, path: Path) -> list[str]:
+    values = arrays.get(key)
+    if values is not None and values.shape == (count, 1):
+        values = values[:, 0]
+    if values is None or values.shape != (count,) or values.dtype.kind not in "iuUS":
+        raise DataError(f"File {path}: {key} must hold one patient per sample, {count} whole numbers or words.")
+    return [str(word.decode() if isinstance(word, bytes) else word) for word in values.tolist()]
+
+
+def _and(words: Iterable[str]) -> str:
+    *most, last = words
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def _strings(arrays: Arrays, key: str, path: Path) -> tuple[str, ...]:

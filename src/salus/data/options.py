@@ -59,7 +59,7 @@ Size = Annotated[tuple[Pixels, Pixels], BeforeValidator(_sides), Words("a number
 
 
 class DataOptions(DeclaredModel):
-    """How data are to be loaded, whichever they are; a plan and a loader take these over.
+    r"""How data are to be loaded, whichever they are; a plan and a loader take these over.
 
     Attributes:
         split: how samples are dealt, where there is a choice (``beats``, ``patients``, ``ds1-ds2``; ``lesions``,
@@ -67,7 +67,9 @@ class DataOptions(DeclaredModel):
         bounds: lowest and highest value that samples may have, when these are not (0, 1).
         data_dir: the first place where a downloaded set is looked for.
         label: the CSV column that holds the label.
-        group: the CSV column that holds the patient.
+        group_by: who is who: the CSV column (or the array of an ``.npz`` file) that holds the patient, a pattern on the
+            samples' names with one group, ``(patient\d+)_``, or a CSV file with the columns ``name`` and ``group``.
+        ignore: CSV columns that are neither label nor feature.
         scale: min-max scaling fitted on the training part.
         smote: samples per class in the training part after balancing with SMOTE.
         without_mlii: for MIT-BIH records that lack lead MLII: read ``v5`` (the default) or ``drop`` them.
@@ -104,7 +106,14 @@ class DataOptions(DeclaredModel):
     ] = None
     data_dir: Annotated[Path | None, Field(description="where downloaded sets lie")] = None
     label: Annotated[str | None, Field(description="the CSV column that holds the label")] = None
-    group: Annotated[str | None, Field(description="the CSV column that holds the patient")] = None
+    group_by: Annotated[
+        str | None,
+        Field(
+            description="who is who: a CSV column, a pattern on names with one group such as '(patient\\d+)_', or a "
+            "CSV file with the columns name,group"
+        ),
+    ] = None
+    ignore: Annotated[Names, Field(description="CSV columns that are left out, comma-separated")] = ()
     scale: Annotated[bool, Field(description="min-max scaling fitted on the training part")] = False
     smote: Annotated[int | None, Field(ge=1, description="SMOTE to this many training samples per class")] = None
     without_mlii: Annotated[

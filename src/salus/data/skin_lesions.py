@@ -85,7 +85,7 @@ def _load(published: SkinSet, options: LoadOptions) -> Splits:
         notes=(*_strangeness(table), *_warning(split, lesions, parts), *_positive_note(options)),
         groups=lesions,
     )
-    images, remaining = read_images(listing, decoding_of(options), name=name)
+    images, kept = read_images(listing, decoding_of(options), name=name)
     provenance: Provenance = replace(
         images.provenance,
         source=published.source,
@@ -93,7 +93,7 @@ def _load(published: SkinSet, options: LoadOptions) -> Splits:
         split=_in_words(split, options.seed),
     )
     images = replace(images, provenance=provenance, positive=_positive(options), group_word="lesion")
-    side = np.array(remaining)
+    side = sides[kept]
     return assemble_images(images, {part: np.flatnonzero(side == part) for part in parts}, options)
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +16,10 @@ from numpy.typing import NDArray
 from salus.data.annotated import Drops, annotated_beats, as_drops, drops_of
 from salus.data.assemble import RawData, assemble
 from salus.data.base import Provenance, Splits
-from salus.data.labels import encode_groups
+from salus.data.groups import Groups, group_names
 from salus.data.options import LoadOptions
 from salus.data.published import file_sha256
-from salus.data.split import SHARES, Indices, describe_shares, grouped, stratified
+from salus.data.split import SHARES, Indices, Parts, describe_shares, grouped, stratified
 from salus.errors import DataError
 from salus.preprocessing import RecordingPreprocessor, beats
 from salus.preprocessing.recordings import beat_name, records_below
@@ -25,6 +27,13 @@ from salus.preprocessing.wfdb_files import SAMPLE_RATE, Lead, by_name, read_lead
 from salus.progress import progress
 
 SPLITS = ("patients", "beats")
+
+#: How patients were found where nobody says who is who.
+ONE_EACH = "record"
+BY_FOLDER = "the folders above the records (--group-by '(.*)' makes each record one patient)"
+
+#: What a folder of one patient is called: patient001, p10000032, sub-01.
+_PATIENT = re.compile(r"(patient|pat|subject|subj|sub|p)[\s_-]?\d+", re.IGNORECASE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +58,10 @@ class _FolderRecord:
 
 
 def load_wfdb_folder(options: LoadOptions) -> Splits:
-    """Load beats ``[N, C, 280]`` of every annotated record below a folder; each record counts as a patient.
+    """Load beats ``[N, C, 280]`` of every annotated record below a folder, with the patient of each.
+
+    Who is who says ``group_by``; else records in one folder below it (``patient001/rec_1``) are of one patient, and
+    records that lie side by side are of as many.
 
     Raises:
         DataError: there is no record, none has annotations or beats, or a file is broken.
@@ -70,12 +82,16 @@ def load_wfdb_folder(options: LoadOptions) -> Splits:
     classes = tuple(beats.CLASSES[index] for index in present)
     y = np.searchsorted(present, all_y)
     names = [record.name for record in records for _ in record.y]
-    groups = encode_groups(names, name=folder.name)
-    if not all(record.name.isdecimal() for record in records):
-        numbers = dict(zip(names, groups.tolist(), strict=True))
-        notes.append("patients: " + ", ".join(f"{number} is {name}" for name, number in numbers.items()))
+    who = record_groups([record.name for record in records], options.group_by, name=folder.name)
+    patient = dict(zip((record.name for record in records), who.ids.tolist(), strict=True))
+    groups = np.array([patient[each] for each in names], dtype=np.int64)
+    if not all(word.isdecimal() for word in who.words):
+        numbers = dict(zip(who.words, who.ids.tolist(), strict=True))
+        notes.append("patients: " + ", ".join(f"{number} is {word}" for word, number in numbers.items()))
+    if who.rule != ONE_EACH:
+        notes.append(who.note)
     if split == "patients":
-        parts = grouped(y, groups, classes, SHARES, seed=options.seed, name=folder.name)
+        parts = _dealt(y, groups, classes, who, options.seed, folder.name)
     else:
         parts = stratified(y, classes, SHARES, seed=options.seed, name=folder.name)
         notes.append("beats of one patient stand in training and in test (split 'patients' does better)")
@@ -94,12 +110,54 @@ def load_wfdb_folder(options: LoadOptions) -> Splits:
             name=folder.resolve().name,
             source=f"WFDB records in {folder.resolve().name}",
             checksum=_checksum(folder, [record.name for record in records]),
-            split=f"{split}, seed {options.seed}: {describe_shares(SHARES)}; one record, one patient",
+            split=f"{split}, seed {options.seed}: {describe_shares(SHARES)}; {_in_words(who)}",
             dropped=as_drops(dropped),
             notes=tuple(notes),
         ),
     )
     return assemble(raw, parts)
+
+
+def record_groups(records: Sequence[str], rule: str | None, *, name: str) -> Groups:
+    """Tell of which patient each record is: by a rule, or by the folders that the records lie in.
+
+    A folder that is called as patients are (``p10000032``, ``sub-01``) is one, wherever it lies; else it is the first
+    folder in which not all records lie.
+
+    Args:
+        records: their names, with the folders above them (``patient001/rec_1``).
+        rule: see :func:`salus.data.groups.group_names`; None: the folders.
+        name: of the data, for messages.
+    """
+    if rule is not None:
+        return group_names(rule, records, name=name)
+    folders = [record.split("/")[:-1] for record in records]
+    shared = len(list(takewhile(lambda level: len(set(level)) == 1, zip(*folders, strict=False))))
+    words = [
+        next((folder for folder in reversed(above) if _PATIENT.fullmatch(folder)), None)
+        or (above[shared] if len(above) > shared else record)
+        for record, above in zip(records, folders, strict=True)
+    ]
+    if len(set(words)) == len(records):
+        return Groups.of(records, ONE_EACH, name=name)
+    return Groups.of(words, BY_FOLDER, name=name)
+
+
+def _dealt(y: Indices, groups: Indices, classes: tuple[str, ...], who: Groups, seed: int, name: str) -> Parts:
+    try:
+        return grouped(y, groups, classes, SHARES, seed=seed, name=name)
+    except DataError as error:
+        if who.rule != BY_FOLDER:
+            raise
+        raise DataError(
+            f"{error} Here a folder counts as one patient; --group-by '(.*)' makes each record one."
+        ) from error
+
+
+def _in_words(who: Groups) -> str:
+    if who.rule == ONE_EACH:
+        return "one record, one patient"
+    return "records in one folder are of one patient" if who.rule == BY_FOLDER else f"patients by {who.rule}"
 
 
 def _read_all(

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure, SubFigure
 from numpy.typing import NDArray
 
 from salus.atomic import write_bytes
+from salus.figures.signature import SIGNATURE
 from salus.figures.style import BLUE, MUTED, PALETTE, VERMILION, shorten, style
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def dataset_picture(splits: Splits, path: Path) -> Path:
         else:
             _samples(parts[1], data, classes)
         content = io.BytesIO()
-        figure.savefig(content, format="png", dpi=130, metadata={"Software": None})
+        figure.savefig(content, format="png", dpi=130, metadata=SIGNATURE)
     write_bytes(path, content.getvalue())
     return path
 

@@ -19,8 +19,8 @@ class ECGContext(nn.Module):
     """Two branches under one head.
 
     The last channel holds figures, as ``salus.preprocessing.context`` lays out its channel ``rhythm``: each takes an
-    equal share of the samples. They are averaged back to numbers, so that no perturbation moves one by more than eps. All
-    other channels are waves.
+    equal share of the samples. They are averaged back to numbers, so that no perturbation moves one by more than eps.
+    All other channels are waves.
 
     Args:
         classes: number of classes.

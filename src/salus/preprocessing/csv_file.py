@@ -81,16 +81,16 @@ def check_header(row: Sequence[str], path: Path) -> list[str]:
     """Name the columns.
 
     Raises:
-        DataError: one has no name, or that of another.
+        DataError: one has the name of another.
     """
     header = [name.strip() for name in row]
     if not any(header):
         raise DataError(f"File {path} is empty; its first line must name the columns.")
+    header = [name or f"Unnamed: {position}" for position, name in enumerate(header)]  # as pandas calls them
     for position, name in enumerate(header):
-        if not name or name in header[:position]:
+        if name in header[:position]:
             raise DataError(
-                f"File {path}: column {position + 1} has "
-                f"{f'the name {name!r} of another' if name else 'no name'}; name every column differently."
+                f"File {path}: column {position + 1} has the name {name!r} of another; name every column differently."
             )
     return header
 
