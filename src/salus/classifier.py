@@ -315,7 +315,8 @@ def check_classifier(classifier: Classifier, dataset: Dataset) -> tuple[str, ...
     if logits.shape[1] != classes or len(classifier.classes) != classes:
         raise ModelError(
             f"Classifier {name!r} tells {logits.shape[1]} classes apart, but the data have {classes}: "
-            f"{', '.join(dataset.classes)}."
+            f"{', '.join(dataset.classes)}. Where they lack some, name all that it knows in the order of its logits "
+            "(--classes A,B,C)."
         )
     if bool(logits.isnan().any()):
         sample = int(rows[logits.isnan().any(1)][0])

@@ -69,7 +69,7 @@ BAD = {
     "a word": (
         HEADER,
         [*ROWS[:3], "old,2,benign,3"],
-        "column 'patient' looks like an identifier by its name; .*--group-by patient.*--ignore patient",
+        "row 4, column 'age' holds 'old', which is no number",
     ),
     "an open quote": (HEADER, ['1,2,"benign'], "no readable CSV"),
 }

@@ -11,12 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from salus.classifier import Classifier, as_logits, check_classifier, load_user_model
-from salus.data import Dataset
+from salus.data import Dataset, Splits
 from salus.errors import BundleError, ModelError, OptionError, nearest
 from salus.models import MODELS
 from salus.models.pretrained import architecture, initial_model, pretrained_digest
 from salus.models.registry import read_options
+from salus.models.saved import read_card
 from salus.options import split_spec
+from salus.preprocessing import ArrayPreprocessor, Preprocessor
+from salus.preprocessing.saved import saved_preprocessor
+from salus.preprocessing.things import unprepared
 
 
 @dataclass(frozen=True)
@@ -124,8 +128,26 @@ class Program(Factory):
         return None
 
 
+@dataclass(frozen=True)
+class Card:
+    """What a saved model says of its inputs and its answers: how raw things become x, and its classes."""
+
+    classes: tuple[str, ...]
+    preprocessor: Preprocessor | None
+
+
 class ModelFolder(ReadyModel):
     """The model in a folder that an audit, a guard or a hardening left."""
+
+    def card(self) -> Card:
+        """Read what the model says of its inputs and its answers.
+
+        Raises:
+            BundleError: the folder holds no whole model.
+        """
+        folder = Path(self.text)
+        card = read_card(folder / "model.json")
+        return Card(tuple(card["classes"]), saved_preprocessor(folder, card.get("preprocessor")))
 
     def identity(self, test: Dataset) -> dict[str, Any]:
         """Return its fingerprint, wherever it lies."""
@@ -212,16 +234,48 @@ def saved_classifier(folder: Path, data: Dataset) -> Classifier:
 
 def dealt_otherwise(folder: Path, test: Dataset) -> tuple[str, ...]:
     """Warn when the folder says that its model was tested on other samples, so that these may have trained it."""
+    facts = _facts(folder)
+    if facts is None or facts["model"]["training"] is None or facts["data"]["fingerprint"] == test.fingerprint():
+        return ()
+    return (
+        f"The model was trained beside other test samples (data {facts['data']['name']}) than these; some of these "
+        "may be among those it learnt.",
+    )
+
+
+def prepared_alike(folder: Path, splits: Splits, *, named: bool) -> None:
+    """Check that raw data were prepared as those of a model that was saved without a preprocessor.
+
+    Args:
+        folder: of the model.
+        splits: the data.
+        named: whether they are a set that Salus knows, and are always prepared alike.
+
+    Raises:
+        BundleError: they are raw, and not those that the folder was made from.
+    """
+    made = splits.test.preprocessor
+    prepared = made is None or (isinstance(made, ArrayPreprocessor) and made.scaling is None)
+    facts = _facts(folder)
+    if named or prepared or (facts is not None and facts["data"]["fingerprint"] == splits.test.fingerprint()):
+        return
+    raise unprepared(splits.name)
+
+
+def stored_fingerprint(folder: Path) -> str | None:
+    """Read the fingerprint of the test samples beside which a folder's model was made; None where it holds none."""
+    facts = _facts(folder)
+    return None if facts is None else str(facts["data"]["fingerprint"])
+
+
+def _facts(folder: Path) -> dict[str, Any] | None:
+    """Read what a hardening or an audit says of its model and its data; None where the folder holds neither."""
     for file in ("hardening.json", "results.json"):
         try:
             content = json.loads((folder / file).read_text(encoding="utf-8"))
-            facts = content.get("meta", content)
-            trained, data = facts["model"]["training"], facts["data"]
-            if trained is not None and data["fingerprint"] != test.fingerprint():
-                return (
-                    f"The model was trained beside other test samples (data {data['name']}) than these; some of these "
-                    "may be among those it learnt.",
-                )
+            facts: dict[str, Any] = content.get("meta", content)
+            facts["model"]["training"], facts["data"]["fingerprint"], facts["data"]["name"]
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue  # a bundle, or a folder of which only the model was kept
-    return ()
+        return facts
+    return None

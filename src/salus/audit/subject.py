@@ -6,12 +6,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from salus.audit.model import Network, ReadyModel, parse_model
+from salus.audit.model import ModelFolder, Network, ReadyModel, parse_model, prepared_alike
 from salus.audit.networks import train_once
 from salus.audit.plan import Plan
 from salus.audit.substitutes import parse_substitute
 from salus.classifier import Classifier, check_classifier
-from salus.data import Dataset, Splits, load
+from salus.data import Dataset, Splits
+from salus.data.load import SOURCES, load_for
 from salus.errors import OptionError
 from salus.hardening.label_cleaning import LabelCleaning
 from salus.models import default_model
@@ -130,8 +131,17 @@ class Subject:
 
 
 def load_splits(plan: Plan) -> Splits:
-    """Load the data of a plan."""
-    return load(plan.data, seed=plan.seed, **plan.data_options)
+    """Load the data of a plan: through the preprocessor of a model that has one, else through one that is fitted.
+
+    Raises:
+        SalusError: the data or the model cannot be used.
+    """
+    options = {"seed": plan.seed, **plan.data_options}
+    source = None if plan.model is None else parse_model(plan.model, plan.weights)
+    if not isinstance(source, ModelFolder):
+        return load_for(None, plan.data, options).remember_training()
+    card = source.card()
+    return load_for(card.preprocessor, plan.data, {"classes": card.classes, **options}).remember_training()
 
 
 def parse_source(plan: Plan, splits: Splits) -> Network | ReadyModel:
@@ -152,7 +162,13 @@ def _found(source: Network | ReadyModel, plan: Plan, splits: Splits) -> Network 
         return source
     if plan.training:
         raise OptionError(f"Training options go with built-in models; {source.text!r} is used as it is.")
-    return Loaded(source, *source.load(splits.test))
+    classifier, remarks = source.load(splits.test)
+    if classifier.preprocessor is None:
+        # A factory's model takes what these data are; a folder without a preprocessor must have been made from them.
+        if isinstance(source, ModelFolder):
+            prepared_alike(Path(source.text), splits, named=plan.data in SOURCES)
+        classifier.preprocessor = splits.test.preprocessor
+    return Loaded(source, classifier, remarks)
 
 
 def _dealt(plan: Plan, splits: Splits, source: Network | ReadyModel) -> tuple[Splits, Dataset | None]:

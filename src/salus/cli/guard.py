@@ -65,17 +65,47 @@ def guard_calibrate(repository: Path, attack: str | None, out: Path, **options: 
 @guard.command("apply")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("inputs", type=click.Path(path_type=Path))
+@click.option("--label", help="The column of a CSV that holds the label, if its name does not tell.")
 @click.option("--model", help="package.module:factory, for a bundle around a model of your own.")
 @click.option("--out", type=click.Path(path_type=Path), help="CSV to write instead of standard output.")
-def guard_apply(bundle: Path, inputs: Path, model: str | None, out: Path | None) -> None:
-    """Let a bundle judge the x of an .npz file: one line an input, label or rejected."""
-    from salus.jobs import judge_file
+def guard_apply(bundle: Path, inputs: Path, label: str | None, model: str | None, out: Path | None) -> None:
+    """Let a bundle judge raw inputs: one line each, its class or rejected.
 
-    text = judge_file(bundle, inputs, factory=model)
+    INPUTS is a CSV file, an image, a WFDB record, or a folder of images or of records, which are prepared as the
+    bundle's training data were; or an .npz or .npy file of x that is prepared already.
+
+    \b
+    salus guard apply runs/bundle patients.csv --out answers.csv
+    """
+    from salus.jobs import JudgingTally, judge_thing
+
+    tally = JudgingTally()
+    lines = judge_thing(bundle, inputs, tally, factory=model, label=label)
     if out is None:
-        click.echo(text, nl=False)
+        for text in lines:
+            click.echo(text, nl=False)
     else:
         from salus.atomic import write_text
 
-        write_text(out, text)
+        write_text(out, "".join(lines))
         click.echo(f"Verdicts: {out}")
+    for sentence in tally.sentences():
+        click.echo(sentence, err=True)
+
+
+@guard.command("attach-preprocessor", cls=PlanCommand, fields=("data", "seed", *DATA))
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--factory", help="package.module:factory, for a model of your own.")
+def guard_attach(folder: Path, factory: str | None, **options: Any) -> None:
+    """Let a guard or model from before take raw inputs, prepared as its training data were.
+
+    Name the data as they were loaded for training; they are checked against what the folder holds.
+
+    \b
+    salus guard attach-preprocessor runs/bundle --data patients.csv --scale
+    """
+    from salus.audit.plan import Plan
+    from salus.jobs import attach_preprocessor
+
+    attached = attach_preprocessor(folder, Plan.of(plan_fields(options)), factory=factory)
+    click.echo(f"{folder} now prepares raw inputs: {attached.preprocessor.describe()}. Checked: {attached.check}.")

@@ -117,6 +117,8 @@ def print_data(splits: Splits) -> None:
     source = " ".join(filter(None, (origin["source"], origin["version"])))
     print(f"  source: {source}, {origin['licence']}".rstrip(", "))
     print(f"  split: {origin['split']}")
+    if facts["preprocessor"] is not None:
+        print(f"  prepared: {facts['preprocessor']['text']}")
     for drop in origin["dropped"]:
         print(f"  dropped: {drop['count']} {drop['what']}: {drop['reason']}")
     for note in origin["notes"]:

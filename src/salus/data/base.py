@@ -270,6 +270,14 @@ class Splits:
             "test": self.test,
         }.items()
 
+    def remember_training(self) -> Splits:
+        """Let the preprocessor that was fitted here say on which samples."""
+        given = self.test.preprocessor
+        if given is None or given.fitted_on or not len(self.train):
+            return self
+        fitted = replace(given, fitted_on=self.train.fingerprint())
+        return Splits(**{part: replace(dataset, preprocessor=fitted) for part, dataset in self})
+
     @property
     def name(self) -> str:
         """The name of the data."""
@@ -299,4 +307,7 @@ class Splits:
                 "notes": list(data.provenance.notes),
             },
             "marks": {name: list(getattr(data.marks, name)) for name in ("immutable", "integer", "derived")},
+            "preprocessor": None
+            if data.preprocessor is None
+            else {"text": data.preprocessor.describe(), "fingerprint": data.preprocessor.fingerprint()},
         }

@@ -1,23 +1,28 @@
 """What commands do beside audits: hardening, label search, generators, autoencoders, guards, attacks on files."""
 
+from salus.jobs.attach import Attached, attach_preprocessor
 from salus.jobs.attack import attack_rows, read_rows
 from salus.jobs.autoencoders import TrainedRepository, run_autoencoders
 from salus.jobs.calibration import Calibrated, run_calibration
 from salus.jobs.generator import TrainedGenerator, run_generator
-from salus.jobs.guards import FittedBundle, fit_bundle, judge_file
+from salus.jobs.guards import FittedBundle, fit_bundle
 from salus.jobs.harden import Hardened, run_hardening
+from salus.jobs.judging import JudgingTally, judge_thing
 from salus.jobs.labels import FoundLabels, run_labels
 
 __all__ = [
+    "Attached",
     "Calibrated",
     "FittedBundle",
     "FoundLabels",
     "Hardened",
+    "JudgingTally",
     "TrainedGenerator",
     "TrainedRepository",
+    "attach_preprocessor",
     "attack_rows",
     "fit_bundle",
-    "judge_file",
+    "judge_thing",
     "read_rows",
     "run_autoencoders",
     "run_calibration",

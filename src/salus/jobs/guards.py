@@ -1,21 +1,15 @@
-"""Making a guard for deployment, and letting one judge a file."""
+"""Making a guard for deployment."""
 
 from __future__ import annotations
 
-import csv
-import io
 import shutil
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
-import torch
 
 from salus.audit.model import Network
 from salus.audit.plan import Plan
 from salus.audit.subject import Subject
-from salus.errors import DataError, OptionError
+from salus.errors import OptionError
 from salus.guard import Guard
 from salus.storage import Store
 
@@ -54,38 +48,3 @@ def fit_bundle(plan: Plan, out: Path) -> FittedBundle:
     verdict = guard(splits.test.x)
     right = verdict.answers == splits.test.y
     return FittedBundle(guard, len(splits.test), float((~verdict.accepted).float().mean()), float(right.float().mean()))
-
-
-def judge_file(bundle: Path, inputs: Path, *, factory: str | None = None) -> str:
-    """Judge the ``x`` of an ``.npz`` file and return CSV: index, answer, accepted, probability, suspicion.
-
-    Raises:
-        BundleError: the bundle cannot be used.
-        DataError: the file is none, or its x does not fit the guard.
-    """
-    guard = Guard.load(bundle, factory=factory)
-    try:
-        with np.load(inputs, allow_pickle=False) as file:
-            x = torch.from_numpy(np.ascontiguousarray(file["x"], dtype=np.float32))
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise DataError(f"{inputs} is no .npz file with an array x ({error}).") from error
-    low, high = guard.bounds
-    shape = tuple(guard.classifier.shape)
-    if tuple(x.shape[1:]) != shape or len(x) == 0:
-        raise DataError(f"{inputs}: x has shape {list(x.shape)}, the guard takes [N, {', '.join(map(str, shape))}].")
-    inside = ((x >= low) & (x <= high)).flatten(1).all(1)
-    if not bool(inside.all()):
-        row = int((~inside).nonzero()[0])
-        raise DataError(f"{inputs}: sample {row} has values outside the guard's bounds ({low:g}, {high:g}), or NaN.")
-    verdict = guard(x)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["index", "answer", "accepted", "class", "probability", *verdict.scores])
-    for i in range(len(x)):
-        label = int(verdict.labels[i])
-        name = guard.classifier.classes[label]
-        accepted = bool(verdict.accepted[i])
-        answer = [i, name if accepted else "rejected", str(accepted).lower(), name]
-        scores = (f"{float(score[i]):.4f}" for score in verdict.scores.values())
-        writer.writerow([*answer, f"{float(verdict.probabilities[i, label]):.6f}", *scores])
-    return text.getvalue()

@@ -55,7 +55,7 @@ def read(folder: Path, factory: str | None) -> SavedModel:
         BundleError: something is missing, damaged, changed, or of another format.
         ModelError: the factory cannot be called.
     """
-    card = _read_card(folder / "model.json")
+    card = read_card(folder / "model.json")
     content = _read_part(folder / "model.safetensors", card["sha256"])
     try:
         weights: dict[str, Tensor] = safetensors.torch.load(content)
@@ -86,8 +86,12 @@ def _read_part(path: Path, sha256: object) -> bytes:
     return content
 
 
-def _read_card(path: Path) -> dict[str, Any]:
-    """Read ``model.json`` and check its form."""
+def read_card(path: Path) -> dict[str, Any]:
+    """Read ``model.json`` and check its form.
+
+    Raises:
+        BundleError: it is missing, damaged, or of another form.
+    """
     try:
         card = json.loads(path.read_text("utf-8"))
     except OSError as error:
