@@ -160,7 +160,7 @@ class Guard:
         self,
         train: Dataset,
         calibration: Dataset,
-        false_alarm_rate: float = 0.01,
+        false_alarm_rate: float | None = None,
         *,
         seed: int = 0,
         folder: Path | None = None,
@@ -170,7 +170,8 @@ class Guard:
         Args:
             train: what the defences learn from.
             calibration: clean samples that neither they nor the classifier have learnt from.
-            false_alarm_rate: the share of clean inputs that the detectors together may reject.
+            false_alarm_rate: the share of clean inputs that the detectors together may reject; when not given 0.01, or
+                the smallest that the calibration samples carry, which the guard then states as its own.
             seed: deals the calibration samples.
             folder: where networks that the defences train are kept meanwhile: a stopped fit goes on, and what several
                 defences need, in this guard or another, is trained once.

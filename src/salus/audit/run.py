@@ -9,13 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from salus.attacks import ATTACKS
 from salus.audit.cell import Cell
 from salus.audit.grid import lay_out
 from salus.audit.harm import count_harm
+from salus.audit.leeway import leeways
 from salus.audit.measure import measure_cell
 from salus.audit.plan import Plan
 from salus.audit.results import AuditResults, write_results
 from salus.audit.setup import Setup, Workbench
+from salus.data.plausibility import values_of
 from salus.errors import StoreError
 from salus.guard import Verdict
 from salus.progress import Advance, console, progress
@@ -61,8 +64,13 @@ def run_audit(plan: Plan, out: Path | str, *, command: str = "") -> Outcome:
         with _computing(store, len(grid.cells) + 1) as compute:
             records = [compute(cell) for cell in grid.cells]
             check = compute(grid.check)
+        values = values_of(bench.splits)
+        room = leeways(setup.attacks, grid.data, values)
+        for record in records:
+            leeway = room.get((record["norm"], record["eps"])) if record["attack"] in ATTACKS else None
+            record["movable"] = None if leeway is None else leeway.movable
         harm = count_harm(store, grid.data, records, setup.harm)
-        results = AuditResults(setup, bench, grid, records, check, harm)
+        results = AuditResults(setup, bench, grid, records, check, harm, values, room)
         meta = results.meta(command, time.perf_counter() - started)
         write_results(store.folder, meta, results)
     failed = sum(record["error"] is not None for record in records)

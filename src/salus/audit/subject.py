@@ -16,8 +16,10 @@ from salus.errors import OptionError
 from salus.hardening.label_cleaning import LabelCleaning
 from salus.models import default_model
 from salus.options import build
+from salus.progress import console
 from salus.storage import digest
 from salus.training import TrainingOptions, TransferOptions
+from salus.training.trivial import learnt_nothing
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +128,11 @@ class Subject:
         classifier = train_once(
             self.model.name, self.model.options, self.splits, self.training, self.plan.device, folder, "classifier"
         )
-        return Trained(classifier, asdict(self.training), check_classifier(classifier, self.splits.test))
+        remarks = check_classifier(classifier, self.splits.test, trained_here=True)
+        if (remark := learnt_nothing(classifier, self.splits.validation)) is not None:
+            console.print(f"Warning: {remark}")
+            remarks = (remark, *remarks)
+        return Trained(classifier, asdict(self.training), remarks)
 
 
 def load_splits(plan: Plan) -> Splits:

@@ -32,10 +32,13 @@ def data_show(name: str, seed: int, picture: Path | None, **options: Any) -> Non
     """Show a data set: counts, classes, bounds, provenance, and a picture."""
     from salus.cli.terminal import print_data
     from salus.data import load
+    from salus.data.plausibility import implausible, values_of
     from salus.figures import dataset_picture
 
     splits = load(name, seed=seed, **plan_fields(options))
     print_data(splits)
+    for sentence in implausible(splits, values_of(splits)):
+        click.echo(f"  warning: {sentence}")
     place = picture or Path(f"{Path(name).stem}.png")
     dataset_picture(splits, place)
     click.echo(f"  picture: {place}")
