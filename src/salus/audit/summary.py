@@ -132,8 +132,8 @@ def _guarded(records: Sequence[Record], guard: str) -> Iterator[str]:
     tried = [r for r in _matching(records, guard=guard) if r["attack"] is not None and _threat(r).attacks]
     if tried and clean is not None and not any(_could(r) for r in tried):
         yield (
-            f"The guard {guard!r} rejects {share_of(clean, 'rejected_clean')} of clean inputs; what it is worth against "
-            "an attack remains open."
+            f"The guard {guard!r} rejects {share_of(clean, 'rejected_clean')} of clean inputs; what it is worth "
+            "against an attack remains open."
         )
     if knowing is None and blind is not None:
         yield "No attacker who knows the guard was tried, so this is an upper bound on what it protects."

@@ -39,8 +39,8 @@ def learnt_nothing(classifier: Classifier, validation: Dataset) -> str | None:
     )
     if recall - chance <= _ERRORS * _standard_error(recalls, counts[shown]):
         return (
-            f"The training learnt nothing that shows: {ours}; {constant}. How such a classifier fares under attack says "
-            "nothing; look at the labels and the scale of the inputs, train longer, or lower the learning rate "
+            f"The training learnt nothing that shows: {ours}; {constant}. How such a classifier fares under attack "
+            "says nothing; look at the labels and the scale of the inputs, train longer, or lower the learning rate "
             "(--training epochs=..., --training learning_rate=...)."
         )
     if accuracy <= most:
