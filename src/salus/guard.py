@@ -23,6 +23,7 @@ from salus.classifier import Classifier, States
 from salus.data.base import Dataset
 from salus.detectors import DETECTORS, Detector, calibrate_together
 from salus.errors import BundleError, ModelError, OptionError
+from salus.progress import progress
 from salus.purifiers import PURIFIERS, Purifier
 from salus.registry import Registry
 
@@ -176,11 +177,14 @@ class Guard:
             folder: where networks that the defences train are kept meanwhile: a stopped fit goes on, and what several
                 defences need, in this guard or another, is trained once.
         """
-        for part in (*(() if self.purifier is None else (self.purifier,)), *self.detectors):
-            if folder is not None:
-                part.trainings = folder
-            part.fit(self.classifier, train.x, train.y)
-        calibrate_together(self.detectors, calibration.x, false_alarm_rate, seed=seed)
+        parts = (*(() if self.purifier is None else (self.purifier,)), *self.detectors)
+        with progress(f"Fitting the guard {self.name}, parts", len(parts)) as advance:
+            for part in parts:
+                if folder is not None:
+                    part.trainings = folder
+                part.fit(self.classifier, train.x, train.y)
+                advance()
+            calibrate_together(self.detectors, calibration.x, false_alarm_rate, seed=seed)
         return self
 
     @torch.no_grad()

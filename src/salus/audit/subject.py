@@ -16,7 +16,7 @@ from salus.errors import OptionError
 from salus.hardening.label_cleaning import LabelCleaning
 from salus.models import default_model
 from salus.options import build
-from salus.progress import console
+from salus.progress import console, progress
 from salus.storage import digest
 from salus.training import TrainingOptions, TransferOptions
 from salus.training.trivial import learnt_nothing
@@ -137,7 +137,8 @@ class Subject:
 
 def load_splits(plan: Plan) -> Splits:
     """Load the data of a plan."""
-    return load(plan.data, seed=plan.seed, **plan.data_options)
+    with progress(f"Loading {plan.data}", None):
+        return load(plan.data, seed=plan.seed, **plan.data_options)
 
 
 def parse_source(plan: Plan, splits: Splits) -> Network | ReadyModel:

@@ -150,8 +150,11 @@ def _pieces(x: Tensor) -> Iterator[Tensor]:
 def _different(x: Tensor) -> Tensor:
     """Return the values that there are, sorted, float32."""
     if isinstance(x, Packed):
-        counts = torch.stack([torch.bincount(part.bytes().flatten(), minlength=256) for part in x.split(64)]).sum(0)
-        return counts.nonzero()[:, 0].float() / 255
+        counts = torch.zeros(256, dtype=torch.int64, device=x.device)
+        for rows in x.rows.split(64):
+            counts += torch.bincount(x.levels[rows].flatten(), minlength=256)
+        levels: Tensor = counts.nonzero()[:, 0].float() / 255
+        return levels
     return torch.cat([part.unique() for part in _pieces(x)]).unique()
 
 
