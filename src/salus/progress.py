@@ -113,10 +113,10 @@ class Log:
         self.tick()
 
     def end(self, stage: Stage) -> None:
-        """End a stage; of one that was spoken of it is said."""
+        """End a stage; of one that was spoken of, and took a while, it is said."""
         with self._lock:
             self._stages.remove(stage)
-            if stage.said:
+            if stage.said and self._clock() - stage.begun >= FIRST:
                 self._write(f"{stage.title}: done in {duration(self._clock() - stage.begun)}")
 
     def heard(self) -> None:

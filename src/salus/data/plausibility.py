@@ -142,20 +142,21 @@ def listed(names: Sequence[str], most: int = 3) -> str:
 
 
 def _pieces(x: Tensor) -> Iterator[Tensor]:
-    """Give some samples at a time, flat: ``[n, D]``."""
-    for part in x.split(max(1, 2**20 // max(x.shape[1:].numel(), 1))):
-        yield part.flatten(1)
+    """Give some samples at a time, flat: ``[n, D]``, bytes as they are."""
+    size = max(1, 2**20 // max(x.shape[1:].numel(), 1))
+    if isinstance(x, Packed):
+        for rows in x.rows.split(size):
+            yield x.levels[rows].flatten(1)
+    else:
+        for part in x.split(size):
+            yield part.flatten(1)
 
 
 def _different(x: Tensor) -> Tensor:
     """Return the values that there are, sorted, float32."""
-    if isinstance(x, Packed):
-        counts = torch.zeros(256, dtype=torch.int64, device=x.device)
-        for rows in x.rows.split(64):
-            counts += torch.bincount(x.levels[rows].flatten(), minlength=256)
-        levels: Tensor = counts.nonzero()[:, 0].float() / 255
-        return levels
-    return torch.cat([part.unique() for part in _pieces(x)]).unique()
+    values: Tensor = torch.cat([part.unique() for part in _pieces(x)]).unique()
+    levels: Tensor = values.float() / 255
+    return levels if isinstance(x, Packed) else values
 
 
 def _step(different: Tensor) -> float | None:
