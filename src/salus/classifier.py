@@ -285,8 +285,10 @@ def load_user_model(
     )
 
 
-def check_classifier(classifier: Classifier, dataset: Dataset) -> tuple[str, ...]:
+def check_classifier(classifier: Classifier, dataset: Dataset, *, trained_here: bool = False) -> tuple[str, ...]:
     """Check that a classifier and data belong together; return remarks about what is odd but can be used.
+
+    One that was trained here on these very data may guess: that is no mix-up.
 
     Raises:
         ModelError: the shapes or the number of classes differ, a logit is NaN, or the labels are guessed no
@@ -331,7 +333,7 @@ def check_classifier(classifier: Classifier, dataset: Dataset) -> tuple[str, ...
             f"The model's classes ({', '.join(classifier.classes)}) are named otherwise than the data's "
             f"({', '.join(dataset.classes)}); they are matched by position."
         )
-    if len(x) >= 30:
+    if len(x) >= 30 and not trained_here:
         _refuse_chance(name, logits.argmax(1), y, classes)
     return tuple(remarks)
 

@@ -24,6 +24,7 @@ from salus.detectors import DETECTORS, Detector, calibrate_together
 from salus.errors import BundleError, ModelError, OptionError
 from salus.preprocessing import Prepared, Preprocessor
 from salus.preprocessing.base import joined
+from salus.progress import progress
 from salus.purifiers import PURIFIERS, Purifier
 from salus.registry import Registry
 from salus.verdict import Judgement, Verdict, View
@@ -95,7 +96,7 @@ class Guard:
         self,
         train: Dataset,
         calibration: Dataset,
-        false_alarm_rate: float = 0.01,
+        false_alarm_rate: float | None = None,
         *,
         seed: int = 0,
         folder: Path | None = None,
@@ -105,16 +106,20 @@ class Guard:
         Args:
             train: what the defences learn from.
             calibration: clean samples that neither they nor the classifier have learnt from.
-            false_alarm_rate: the share of clean inputs that the detectors together may reject.
+            false_alarm_rate: the share of clean inputs that the detectors together may reject; when not given 0.01, or
+                the smallest that the calibration samples carry, which the guard then states as its own.
             seed: deals the calibration samples.
             folder: where networks that the defences train are kept meanwhile: a stopped fit goes on, and what several
                 defences need, in this guard or another, is trained once.
         """
-        for part in (*(() if self.purifier is None else (self.purifier,)), *self.detectors):
-            if folder is not None:
-                part.trainings = folder
-            part.fit(self.classifier, train.x, train.y)
-        calibrate_together(self.detectors, calibration.x, false_alarm_rate, seed=seed)
+        parts = (*(() if self.purifier is None else (self.purifier,)), *self.detectors)
+        with progress(f"Fitting the guard {self.name}, parts", len(parts)) as advance:
+            for part in parts:
+                if folder is not None:
+                    part.trainings = folder
+                part.fit(self.classifier, train.x, train.y)
+                advance()
+            calibrate_together(self.detectors, calibration.x, false_alarm_rate, seed=seed)
         return self
 
     @torch.no_grad()

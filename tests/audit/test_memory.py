@@ -227,7 +227,7 @@ def test_parts_come_to_the_same_as_the_whole(name: str, toy: Toy, monkeypatch: p
     for held in (10**6, 2):
         monkeypatch.setattr(batches, "_HELD", held)
         kept: list[Mapping[str, Tensor]] = []
-        record = measure_cell(cell, guard(data.x), lambda note: None, kept.append)
+        record = measure_cell(cell, guard(data.x), kept.append)
         stored = {key: torch.cat([rows[key] for rows in kept]) for key in kept[0]}
         found.append(({**record, "seconds": None}, stored, len(kept)))
     (whole, at_once, one), (parts, bit_by_bit, several) = found
@@ -252,7 +252,7 @@ def test_a_budget_of_time_is_dealt_to_the_parts(toy: Toy, monkeypatch: pytest.Mo
     monkeypatch.setattr(FGSM, "run", watched)
     data = toy.test.subset(torch.arange(48))
     guard = Guard(toy.classifier)
-    measure_cell(Cell(data, guard, Attempt(FGSM(eps=0.1, time_limit=60), WhiteBox())), guard(data.x), lambda note: None)
+    measure_cell(Cell(data, guard, Attempt(FGSM(eps=0.1, time_limit=60), WhiteBox())), guard(data.x))
     assert given == pytest.approx([40, 20])
 
 

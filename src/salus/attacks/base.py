@@ -15,6 +15,7 @@ from pydantic import Field
 from torch import Tensor
 
 from salus.attacks.ball import NormName, ball, by_place
+from salus.attacks.cost import Cost
 from salus.attacks.objective import LogitObjective, Model, Objective, frozen
 from salus.attacks.search import BudgetSpent, Search
 from salus.attacks.settings import (
@@ -210,6 +211,20 @@ class Attack(ABC):
     @abstractmethod
     def perturb(self, search: Search, start: Tensor | None) -> None:
         """Move the search's active samples; the one thing in which attacks differ."""
+
+    def cost(self, classes: int) -> Cost | None:
+        """Count the passes that a sample takes at most, of a model of so many classes; None where only a run tells.
+
+        Steps times starts, a forward and a backward pass each; of attacks without gradients the queries.
+        """
+        if self.knowledge != "gradients":
+            return None if self.queries is None else Cost(self.queries, 0)
+        steps, restarts = getattr(self, "steps", None), getattr(self, "restarts", 1)
+        if not isinstance(steps, int) or not isinstance(restarts, int):
+            return None
+        targets = getattr(self, "targets", None)
+        each = Cost(steps, steps).times(restarts * (1 if targets is None else min(targets, classes - 1)))
+        return each if self.queries is None else Cost(min(each.forward, self.queries), min(each.backward, self.queries))
 
     @property
     def reads_loss(self) -> bool:

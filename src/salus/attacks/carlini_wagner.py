@@ -14,6 +14,7 @@ from torch import Tensor
 
 from salus.attacks.ball import NormName
 from salus.attacks.base import Attack
+from salus.attacks.cost import Cost
 from salus.attacks.objective import Evaluation, Objective
 from salus.attacks.plane import cross
 from salus.attacks.search import Search
@@ -46,6 +47,10 @@ class _CarliniWagner(Attack):
     def reads_loss(self) -> bool:
         """False: it reads the margins by way of each class."""
         return False
+
+    def cost(self, classes: int) -> Cost:
+        """Each search takes all its steps, for a sample that it never fools."""
+        return Cost(self.steps, self.steps).times(self.searches)
 
     def perturb(self, search: Search, start: Tensor | None) -> None:
         """Search by way of each class in turn; the first search begins at ``start``, when given."""

@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from salus.attacks.base import Attack
+from salus.attacks.cost import Cost
 from salus.attacks.search import Search
 from salus.attacks.settings import Candidates, LargestEps, Norm, Steps
 
@@ -55,6 +56,10 @@ class DeepFool(Attack):
     def reads_loss(self) -> bool:
         """False: it reads the margins by way of each class."""
         return False
+
+    def cost(self, classes: int) -> Cost:
+        """Each step looks at some classes, a backward pass each."""
+        return Cost(self.steps + self.line_search, self.steps * min(self.candidates, classes - 1))
 
     def perturb(self, search: Search, start: Tensor | None) -> None:
         """Step towards the nearest boundary until each sample has crossed one."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from salus.attacks.apgd import APGD
 from salus.attacks.base import Attack
+from salus.attacks.cost import Cost
 from salus.attacks.fab import FAB
 from salus.attacks.search import Search
 from salus.attacks.settings import Eps
@@ -56,6 +57,12 @@ class AutoAttack(Attack):
             FAB(**climbing, targets=targets),
             Square(**shared, queries=self.square_queries),
         )
+
+    def cost(self, classes: int) -> Cost | None:
+        """Those of its parts, for a sample that none of them fools."""
+        costs = [part.cost(classes) for part in self.parts]
+        known = [cost for cost in costs if cost is not None]
+        return Cost(sum(cost.forward for cost in known), sum(cost.backward for cost in known))
 
     def perturb(self, search: Search, start: Tensor | None) -> None:
         """Run the parts on one search, which lets go whoever has fallen; ``start`` is where the first starts."""

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from salus.attacks import draws
 from salus.attacks.base import Attack
+from salus.attacks.cost import Cost
 from salus.attacks.plane import cross
 from salus.attacks.search import Search
 from salus.attacks.settings import LargestEps, Restarts, Steps, Targets
@@ -56,6 +57,13 @@ class FAB(Attack):
     def reads_loss(self) -> bool:
         """False: it reads the margins by way of each class."""
         return False
+
+    def cost(self, classes: int) -> Cost | None:
+        """All classes are looked at in every step, unless they are targeted in turn."""
+        each = super().cost(classes)
+        if each is None or self.targeted or self.targets is not None:
+            return each
+        return Cost(each.forward, each.backward * (classes - 1))
 
     def perturb(self, search: Search, start: Tensor | None) -> None:
         """Walk along the boundary from each start; ``start``, when given, takes the place of x."""

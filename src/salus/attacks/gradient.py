@@ -11,6 +11,7 @@ from torch import Tensor
 
 from salus.attacks.ball import Ball
 from salus.attacks.base import Attack
+from salus.attacks.cost import Cost
 from salus.attacks.search import Search
 from salus.attacks.settings import EarlyStop, Eps, RandomStart, Restarts, Steps
 from salus.errors import OptionError
@@ -30,6 +31,10 @@ class FGSM(Attack):
     paper: ClassVar[str] = "Goodfellow et al., 2015"
 
     eps: Eps
+
+    def cost(self, classes: int) -> Cost:
+        """One gradient."""
+        return Cost(1, 1)
 
     def perturb(self, search: Search, start: Tensor | None) -> None:
         """Take one step of length eps."""

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from salus.attacks.universal import UAP
 from salus.audit.cell import Attempt
+from salus.audit.duration import CellWatch
 from salus.batches import rows_held
 from salus.data import Dataset
 from salus.data.packed import take
@@ -29,16 +30,15 @@ class Attacker:
         data: what is attacked.
         guard: the guard that will judge.
         attempt: the attack, and what its attacker knows.
-        title: names it in what is said.
-        say: told what is being done.
+        watch: told how far it is.
 
     Raises:
         OptionError: a universal perturbation has no samples to be fitted to, or is to reach a class and none is named.
     """
 
-    def __init__(self, data: Dataset, guard: Guard, attempt: Attempt, title: str, say: Callable[[str], None]) -> None:
-        self.guard, self.attempt, self.title, self.say = guard, attempt, title, say
-        self.count, self.done = len(data), 0
+    def __init__(self, data: Dataset, guard: Guard, attempt: Attempt, watch: CellWatch) -> None:
+        self.guard, self.attempt, self.watch = guard, attempt, watch
+        self.count = len(data)
         self.part = rows_held(data.x, attempt.attack.batch_size)
         self.device = data.y.device
         self.universal: Callable[[Samples], AttackedSamples] | None = None
@@ -64,11 +64,17 @@ class Attacker:
         """
         samples = Samples(x, aim, truth, rows, self.shown)
         if self.universal is not None:
-            return self.universal(samples)
+            attacked = self.universal(samples)
+            self.watch.finished(len(rows))
+            return attacked
         attack = self.attempt.attack
+
+        def tried(name: str, standing: int) -> None:
+            self.watch.tried(name, standing, len(rows))
+
         if attack.time_limit is not None and len(rows) < self.count:
             attack = changed(attack, time_limit=attack.time_limit * len(rows) / self.count)
-        return self.attempt.threat.attack(attack, self.guard, samples, tried=self._tried, done=self._finished)
+        return self.attempt.threat.attack(attack, self.guard, samples, tried=tried, done=self.watch.finished)
 
     def _fitted(self, attack: UAP) -> Callable[[Samples], AttackedSamples]:
         """Fit one perturbation, or one for each variant, to samples that the cell is not judged on."""
@@ -81,11 +87,3 @@ class Attacker:
                 raise OptionError("A targeted UAP needs one class to aim for: name it by --target.")
             aim = torch.full_like(aim, target)
         return self.attempt.threat.fit(attack, self.guard, fit.x, aim)
-
-    def _finished(self, amount: int) -> None:
-        self.done += amount
-        self.say(f"{self.title}: {self.done} of {self.count} samples")
-
-    def _tried(self, name: str, left: int) -> None:
-        many = f", {self.done} of {self.count} samples done" if self.part < self.count else ""
-        self.say(f"{self.title}: {name}, {left} still standing{many}")

@@ -13,8 +13,10 @@ from salus.atomic import write_json
 from salus.classifier import Classifier
 from salus.data import Splits
 from salus.detectors import DETECTORS, Detector
+from salus.detectors.base import DEFAULT_FALSE_ALARM_RATE, default_rate
 from salus.errors import BundleError, OptionError, nearest
 from salus.guard import Guard
+from salus.metrics.wording import percentage
 from salus.options import split_spec
 from salus.progress import console
 from salus.purifiers import PURIFIERS, Purifier, build_purifier
@@ -28,15 +30,15 @@ class Defence:
     Attributes:
         spec: as it was written, ``i-defender:layers=logits+reformer``.
         parts: name and options of each.
-        false_alarm_rate: the share of clean inputs that its detectors may reject together.
+        false_alarm_rate: the share of clean inputs that its detectors may reject together; None where nobody asked.
     """
 
     spec: str
     parts: tuple[tuple[str, Mapping[str, Any]], ...]
-    false_alarm_rate: float
+    false_alarm_rate: float | None
 
     @classmethod
-    def parse(cls, spec: str, false_alarm_rate: float) -> Defence:
+    def parse(cls, spec: str, false_alarm_rate: float | None) -> Defence:
         """Read ``NAME:key=value,...``, several joined by plus.
 
         Raises:
@@ -65,6 +67,8 @@ class Defence:
     def check(self, splits: Splits, model: Classifier, seed: int, *, trained_here: bool) -> None:
         """Refuse a misspelt option, or a rate that the samples cannot carry, before anything is trained.
 
+        Where nobody asked for a rate and the default is too small for them, which one they carry is said.
+
         Args:
             splits: the data that it is to be fitted to.
             model: the classifier, trained or not.
@@ -85,7 +89,26 @@ class Defence:
                     raise OptionError(
                         f"Defence {self.spec!r}: the model has no layer {layer!r}; {nearest(layer, known)}"
                     )
-            detector.check_rate(len(splits.calibration), self.false_alarm_rate)
+            detector.check_rate(len(splits.calibration), self.rate(splits))
+        if (remark := self.remark(splits)) is not None:
+            console.print(remark)
+
+    def rate(self, splits: Splits) -> float:
+        """Return the false-alarm rate that its detectors are calibrated to on these data."""
+        if self.false_alarm_rate is not None:
+            return self.false_alarm_rate
+        return default_rate(self.build(splits.test.bounds, 0)[0], len(splits.calibration))
+
+    def remark(self, splits: Splits) -> str | None:
+        """Say that nobody asked for the rate, and that it is not the default; None where that is not so."""
+        rate = self.rate(splits)
+        if self.false_alarm_rate is not None or rate <= DEFAULT_FALSE_ALARM_RATE:
+            return None
+        return (
+            f"The guard {self.spec!r} may reject {percentage(rate, 2)} of clean inputs: no false-alarm rate was asked "
+            f"for, and {len(splits.calibration)} calibration samples carry none below {rate:g}, so not the default of "
+            f"{DEFAULT_FALSE_ALARM_RATE:g} either; ask for another (--false-alarm-rate), or give more samples."
+        )
 
     def fit(self, classifier: Classifier, splits: Splits, seed: int, trainings: Path | None = None) -> Guard:
         """Build the guard and fit it to the data; networks that its parts train are kept in ``trainings``.
@@ -95,7 +118,7 @@ class Defence:
         """
         detectors, purifier = self.build(classifier.bounds, seed)
         guard = Guard(classifier, detectors, purifier, name=self.spec)
-        return guard.fit(splits.train, splits.calibration, self.false_alarm_rate, seed=seed, folder=trainings)
+        return guard.fit(splits.train, splits.calibration, self.rate(splits), seed=seed, folder=trainings)
 
     def guard(
         self, classifier: Classifier, splits: Splits, seed: int, folder: Path, *, factory: str | None = None
@@ -112,7 +135,7 @@ class Defence:
         fitted_on: dict[str, Any] = {
             "spec": self.spec,
             "classifier": classifier.fingerprint(),
-            "false_alarm_rate": self.false_alarm_rate,
+            "false_alarm_rate": self.rate(splits),
             "seed": seed,
             "samples": [splits.train.fingerprint(), splits.calibration.fingerprint()],
         }

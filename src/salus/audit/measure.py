@@ -16,6 +16,7 @@ from salus.attacks.draws import normal
 from salus.audit.attacker import Attacker
 from salus.audit.cell import Attempt, Cell
 from salus.audit.cost import extra_cost
+from salus.audit.duration import CellWatch
 from salus.batches import give_back, rows_at_once
 from salus.data import Dataset
 from salus.data.packed import take
@@ -28,16 +29,16 @@ Keep = Callable[[Mapping[str, Tensor]], None]
 
 
 def measure_cell(
-    cell: Cell, clean: Verdict, say: Callable[[str], None], keep: Keep = lambda rows: None
+    cell: Cell, clean: Verdict, keep: Keep = lambda rows: None, *, watch: CellWatch | None = None
 ) -> dict[str, Any]:
     """Attack, judge and count.
 
     Args:
         cell: what is measured.
         clean: its guard's verdict on the clean samples.
-        say: told what is being done.
         keep: given what is to be stored of each sample, some samples at a time: ``label`` and ``accepted``, and of
             attacked ones ``x_adv`` and ``reached``.
+        watch: told how far it is.
 
     Returns:
         The record.
@@ -49,16 +50,16 @@ def measure_cell(
         record["cost"] = None if cell.guard.bare else extra_cost(cell.guard, cell.data.x)
         keep({"label": clean.answers, "accepted": clean.accepted})
     else:
-        record |= _attacked(cell, cell.attempt, clean, say, keep)
+        record |= _attacked(cell, cell.attempt, clean, keep, watch or CellWatch(len(cell.data)))
     record["seconds"] = round(time.perf_counter() - started, 3)
     return record
 
 
-def _attacked(cell: Cell, attempt: Attempt, clean: Verdict, say: Callable[[str], None], keep: Keep) -> dict[str, Any]:
+def _attacked(cell: Cell, attempt: Attempt, clean: Verdict, keep: Keep, watch: CellWatch) -> dict[str, Any]:
     """Attack some samples at a time, and count them all; only figures of each are held, no attacked inputs."""
     data, guard, attack = cell.data, cell.guard, attempt.attack
     y, aim = data.y, _aim(data, guard, attempt)
-    attacker = Attacker(data, guard, attempt, cell.title(), say)
+    attacker = Attacker(data, guard, attempt, watch)
     # Who is of the target class already is left alone, and counts for no success rate.
     at_goal = aim == y if attempt.aims else torch.zeros_like(clean.accepted)
     verdicts: list[Verdict] = []

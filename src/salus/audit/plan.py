@@ -17,6 +17,7 @@ from salus.audit.defence import Defence
 from salus.audit.substitutes import parse_substitute
 from salus.data import DataOptions, Dataset
 from salus.declared import DeclaredModel
+from salus.detectors.base import DEFAULT_FALSE_ALARM_RATE
 from salus.errors import OptionError, nearest
 from salus.hardening.label_cleaning import CLEANINGS, LabelCleaning
 from salus.options import Repeated, Words, option_names, options_of, parse_value, split_spec
@@ -123,7 +124,8 @@ class Plan(DataOptions):
         clean_labels: how wrong labels are then found in them, ``NAME:key=value,...``, and dropped or replaced.
         defence: ``NAME`` or ``NAME:key=value,...``, each one guard; several joined by ``+`` make one guard;
             ``none`` for the bare classifier alone.
-        false_alarm_rate: the share of clean inputs that a guard may reject.
+        false_alarm_rate: the share of clean inputs that a guard may reject; when nobody asks 0.01, or the smallest
+            that the calibration samples carry.
         threat_model: what the attacker knows.
         substitute: how a transfer attacker comes by a classifier: ``data`` trains one on the same data with
             another seed, ``split`` on half of them that the audited one never saw, ``queries`` on the audited
@@ -162,7 +164,13 @@ class Plan(DataOptions):
     defence: Annotated[Specs, Field(description="NAME:key=value,...; A+B for one guard; none for none")] = (
         "i-defender",
     )
-    false_alarm_rate: Annotated[float, Field(gt=0, lt=1, description="clean inputs a guard may reject")] = 0.01
+    false_alarm_rate: Annotated[
+        Annotated[float, Field(gt=0, lt=1)] | None,
+        Field(
+            description=f"clean inputs a guard may reject; when not given {DEFAULT_FALSE_ALARM_RATE:g}, or the "
+            "smallest that the calibration samples carry"
+        ),
+    ] = None
     threat_model: Annotated[Specs, Field(description=f"what the attacker knows: {', '.join(THREAT_MODELS)}")] = (
         WhiteBox.name,
         Oblivious.name,

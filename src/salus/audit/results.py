@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,14 @@ import salus
 from salus.atomic import tensor_rows, write_json, write_text
 from salus.attacks.poisoning import POISONS
 from salus.audit.grid import CellGrid
+from salus.audit.leeway import Leeway, attacker_can, doubts
 from salus.audit.setup import Setup, Workbench
 from salus.audit.summary import verdict, warnings
 from salus.batches import rows_held
 from salus.classifier import Classifier
 from salus.data import Dataset
+from salus.data.plausibility import Values, implausible
+from salus.detectors.base import DEFAULT_FALSE_ALARM_RATE
 from salus.guard import Guard
 from salus.metrics import proportion
 from salus.storage import versions
@@ -39,6 +42,8 @@ class AuditResults:
         records: of the cells, in their order.
         check: the record of the check for masked gradients.
         harm: the weights of harm as plain values; None where nothing is weighed.
+        values: what the data's values look like.
+        leeways: how much the attacks can move, by norm and radius.
     """
 
     setup: Setup
@@ -47,6 +52,8 @@ class AuditResults:
     records: Sequence[Record]
     check: Record
     harm: Record | None
+    values: Values
+    leeways: Mapping[tuple[str, float | None], Leeway]
 
     def meta(self, command: str, seconds: float) -> Record:
         """Say what was audited and how, the verdict and the warnings, as plain values for ``results.json``."""
@@ -66,6 +73,8 @@ class AuditResults:
             "model": self._model(),
             "guards": {guard.name: {"text": _text(guard), **guard.describe()} for guard in self.bench.guards},
             "substitute": self.bench.substitute_facts,
+            "false_alarm_rate": {"asked": plan.false_alarm_rate, "default": DEFAULT_FALSE_ALARM_RATE},
+            "values": asdict(self.values),
             "harm": self.harm and {"asked": plan.harm, **self.harm},
             "poison": [change.what for change in splits.train.provenance.changes if change.name in POISONS],
             "label_cleaning": self.bench.cleaning,
@@ -79,7 +88,17 @@ class AuditResults:
         named = [(defence.spec, defence.files()) for defence in self.setup.defences]
         pairs = [threat.caveat(spec, files) for spec, files in named for threat in self.setup.threats]
         caveats = [caveat for caveat in pairs if caveat is not None]
-        meta["warnings"] = [*warnings(self.records, meta, splits), *grid.left_out, *caveats]
+        rates = [defence.remark(splits) for defence in self.setup.defences]
+        found = tuple(self.leeways.values())
+        meta["warnings"] = [
+            *implausible(splits, self.values),
+            *doubts(found, grid.data, self.values),
+            *(remark for remark in rates if remark is not None),
+            *warnings(self.records, meta, splits),
+            *grid.left_out,
+            *caveats,
+        ]
+        meta["limits"] = attacker_can(found, meta["data"], self.values)
         meta["verdict"] = verdict(self.records, meta)
         return meta
 

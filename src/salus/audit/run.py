@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from salus.attacks import ATTACKS
 from salus.audit.cell import Cell
+from salus.audit.duration import CellWatch, Stopwatch, announcement
 from salus.audit.grid import lay_out
 from salus.audit.harm import count_harm
+from salus.audit.leeway import leeways
 from salus.audit.measure import measure_cell
 from salus.audit.plan import Plan
 from salus.audit.results import AuditResults, write_results
 from salus.audit.setup import Setup, Workbench
+from salus.data.plausibility import values_of
 from salus.errors import StoreError
 from salus.progress import Advance, console, progress
 from salus.storage import Store
@@ -58,11 +62,16 @@ def run_audit(plan: Plan, out: Path | str, *, command: str = "") -> Outcome:
         store.claim(setup.subject.identity(), plan.model_dump(mode="json"))
         bench = Workbench(setup, store.folder)
         grid = lay_out(setup, bench)
-        with _computing(store, len(grid.cells) + 1) as compute:
+        with _computing(store, [*grid.cells, grid.check]) as compute:
             records = [compute(cell) for cell in grid.cells]
             check = compute(grid.check)
+        values = values_of(bench.splits)
+        room = leeways(setup.attacks, grid.data, values)
+        for record in records:
+            leeway = room.get((record["norm"], record["eps"])) if record["attack"] in ATTACKS else None
+            record["movable"] = None if leeway is None else leeway.movable
         harm = count_harm(store, grid.data, records, setup.harm)
-        results = AuditResults(setup, bench, grid, records, check, harm)
+        results = AuditResults(setup, bench, grid, records, check, harm, values, room)
         meta = results.meta(command, time.perf_counter() - started)
         write_results(store.folder, meta, results)
     failed = sum(record["error"] is not None for record in records)
@@ -72,26 +81,36 @@ def run_audit(plan: Plan, out: Path | str, *, command: str = "") -> Outcome:
 class _Compute:
     """Computes cells that the store does not hold, and reads the others; ``computed`` counts the former."""
 
-    def __init__(self, store: Store, advance: Advance) -> None:
+    def __init__(self, store: Store, cells: Sequence[Cell], advance: Advance) -> None:
         self.store, self.advance, self.computed = store, advance, 0
+        self._keys = {cell: cell.key() for cell in cells}
         self._verdicts: dict[tuple[str, int], Verdict] = {}
+        stopwatch = Stopwatch()
+        pending = [cell for cell in cells if not store.has_cell(self._keys[cell])]
+        self._estimates = {cell: stopwatch.estimate(cell) for cell in pending}
+        for line in announcement(list(self._estimates.items())):
+            console.print(line)
 
     def __call__(self, cell: Cell) -> dict[str, Any]:
         """Return a cell's record."""
-        key = cell.key()
+        key = self._keys[cell]
         record = self.store.read_cell(key)
         if record is None:
             self.computed += 1
-            self.advance(0, cell.title())
+            thought = list(self._estimates.values())
+            self.advance(0, left=sum(estimate.seconds for estimate in thought if estimate is not None) or None)
             record = self._measured(cell, key)
+        self._estimates.pop(cell, None)
         record.pop("sha256", None)
         self.advance(1)
         return record
 
     def _measured(self, cell: Cell, key: str) -> dict[str, Any]:
+        count = len(cell.data)
         try:
-            with self.store.cell_rows(key, len(cell.data)) as append:
-                record = measure_cell(cell, self._clean(cell), lambda note: self.advance(0, note), append)
+            with progress(cell.title(), count) as advance, self.store.cell_rows(key, count) as append:
+                watch = CellWatch(count, advance, self._estimates.get(cell))
+                record = measure_cell(cell, self._clean(cell), append, watch=watch)
             record["id"] = key[:16]
             self.store.write_cell(key, record)
         except StoreError:
@@ -110,7 +129,7 @@ class _Compute:
 
 
 @contextmanager
-def _computing(store: Store, total: int) -> Iterator[_Compute]:
-    """Compute so many cells under one progress bar."""
-    with progress("Audit", total) as advance:
-        yield _Compute(store, advance)
+def _computing(store: Store, cells: Sequence[Cell]) -> Iterator[_Compute]:
+    """Compute cells under one progress bar."""
+    with progress("Audit, cells", len(cells)) as advance:
+        yield _Compute(store, cells, advance)

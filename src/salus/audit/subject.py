@@ -17,8 +17,10 @@ from salus.errors import OptionError
 from salus.hardening.label_cleaning import LabelCleaning
 from salus.models import default_model
 from salus.options import build
+from salus.progress import console, progress
 from salus.storage import digest
 from salus.training import TrainingOptions, TransferOptions
+from salus.training.trivial import learnt_nothing
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +129,11 @@ class Subject:
         classifier = train_once(
             self.model.name, self.model.options, self.splits, self.training, self.plan.device, folder, "classifier"
         )
-        return Trained(classifier, asdict(self.training), check_classifier(classifier, self.splits.test))
+        remarks = check_classifier(classifier, self.splits.test, trained_here=True)
+        if (remark := learnt_nothing(classifier, self.splits.validation)) is not None:
+            console.print(f"Warning: {remark}")
+            remarks = (remark, *remarks)
+        return Trained(classifier, asdict(self.training), remarks)
 
 
 def load_splits(plan: Plan) -> Splits:
@@ -138,10 +144,12 @@ def load_splits(plan: Plan) -> Splits:
     """
     options = {"seed": plan.seed, **plan.data_options}
     source = None if plan.model is None else parse_model(plan.model, plan.weights)
-    if not isinstance(source, ModelFolder):
-        return load_for(None, plan.data, options).remember_training()
-    card = source.card()
-    return load_for(card.preprocessor, plan.data, {"classes": card.classes, **options}).remember_training()
+    preprocessor = None
+    if isinstance(source, ModelFolder):
+        card = source.card()
+        preprocessor, options = card.preprocessor, {"classes": card.classes, **options}
+    with progress(f"Loading {plan.data}", None):
+        return load_for(preprocessor, plan.data, options).remember_training()
 
 
 def parse_source(plan: Plan, splits: Splits) -> Network | ReadyModel:

@@ -23,6 +23,8 @@ from salus.threats.models import (
 )
 
 _FEW = 100
+#: From this success rate on a classifier is fooled more than rarely.
+_SOME = 0.1
 #: A stronger attack may come out this much weaker by chance before it counts as a sign of masked gradients.
 _SLACK = 0.02
 
@@ -36,13 +38,13 @@ Record = dict[str, Any]
 
 
 def verdict(records: Sequence[Record], meta: Record) -> list[str]:
-    """Say in plain sentences what was found, the headline first."""
+    """Say in plain sentences what was found, the headline first: before all else what the attacker could not do."""
     clean = _first(records, attack=None, guard="none")
-    sentences: list[str] = []
+    sentences: list[str] = [] if meta.get("limits") is None else [meta["limits"]]
     worst = _worst(records, guard="none", threat_model=WhiteBox.name)
     if worst is not None:
         asr = worst["attack_success_rate"]
-        how = "very easily" if asr >= 0.9 else "easily" if asr >= 0.5 else "sometimes" if asr >= 0.1 else "rarely"
+        how = "very easily" if asr >= 0.9 else "easily" if asr >= 0.5 else "sometimes" if asr >= _SOME else "rarely"
         sentences.append(
             f"This classifier is {how} fooled: {_attack(worst)} turns {share_of(worst, 'attack_success_rate')} "
             f"of the inputs it reads correctly into wrong answers, and leaves {percentage(worst['robust_accuracy'])} "
@@ -127,6 +129,12 @@ def _guarded(records: Sequence[Record], guard: str) -> Iterator[str]:
             f"An attacker who sees nothing but its answers gets {share_of(asking, 'attack_success_rate')} accepted and "
             f"wrong ({_attack(asking)}, {asking['queries']:,.0f} questions each)."
         )
+    tried = [r for r in _matching(records, guard=guard) if r["attack"] is not None and _threat(r).attacks]
+    if tried and clean is not None and not any(_could(r) for r in tried):
+        yield (
+            f"The guard {guard!r} rejects {share_of(clean, 'rejected_clean')} of clean inputs; what it is worth "
+            "against an attack remains open."
+        )
     if knowing is None and blind is not None:
         yield "No attacker who knows the guard was tried, so this is an upper bound on what it protects."
 
@@ -162,7 +170,7 @@ def _harmful(records: Sequence[Record], weights: str) -> Iterator[str]:
     """Say what an input costs, unattacked and under the attack that costs most."""
     for guard in dict.fromkeys(r["guard"] for r in records):
         clean = _first(records, attack=None, guard=guard)
-        rows = [r for r in _matching(records, guard=guard) if r["attack"] and _threat(r).attacks]
+        rows = [r for r in _matching(records, guard=guard) if r["attack"] and _threat(r).attacks and _could(r)]
         worst = max(rows, key=lambda r: r["harm"], default=None)
         if clean is None:
             continue
@@ -289,8 +297,13 @@ def _threat(record: Record) -> type[ThreatModel]:
     return threat_named(record["threat_model"])
 
 
+def _could(record: Record) -> bool:
+    """Tell whether the attack could change anything, or did harm all the same; otherwise its failure says nothing."""
+    return record.get("movable") != 0 or (record["attack_success_rate"] or 0) >= _SOME
+
+
 def _worst(records: Sequence[Record], **wanted: Any) -> Record | None:
-    rows = [r for r in _matching(records, **wanted) if r["attack_success_rate"] is not None]
+    rows = [r for r in _matching(records, **wanted) if r["attack_success_rate"] is not None and _could(r)]
     # An attack without eps always gets there in the end: what it says is how far it had to go.
     rows = [r for r in rows if r["eps"] is not None] or rows
     return max(rows, key=lambda r: (r["attack_success_rate"], -(r["eps"] or 0)), default=None)

@@ -36,10 +36,13 @@ def data_show(name: str, seed: int, picture: Path | None, **options: Any) -> Non
     """Show a data set: counts, classes, bounds, provenance, and a picture."""
     from salus.cli.terminal import print_data
     from salus.data import load
+    from salus.data.plausibility import implausible, values_of
     from salus.figures import dataset_picture, free_place
 
     splits = load(name, seed=seed, **plan_fields(options))
     print_data(splits)
+    for sentence in implausible(splits, values_of(splits)):
+        click.echo(f"  warning: {sentence}")
     path = Path(name)
     usual = Path(f"{path.stem.strip('.') or path.resolve().stem}.png")
     place = picture or free_place(usual)

@@ -18,6 +18,9 @@ from salus.errors import CalibrationError
 
 D = TypeVar("D", bound="Detector")
 
+#: The share of clean inputs that detectors may reject where nobody says, and enough samples carry it.
+DEFAULT_FALSE_ALARM_RATE = 0.01
+
 
 class Detector(ABC):
     """Scores inputs (higher = more suspicious) and rejects those above a calibrated threshold.
@@ -122,7 +125,7 @@ class Detector(ABC):
         with torch.no_grad():
             return ~(self.suspicion(self.classifier.states(x, self.layers)) <= self.threshold_)
 
-    def calibrate(self: D, x_clean: Tensor, false_alarm_rate: float = 0.01, *, seed: int = 0) -> D:
+    def calibrate(self: D, x_clean: Tensor, false_alarm_rate: float | None = None, *, seed: int = 0) -> D:
         """Set the threshold so that at most this share of clean inputs is rejected; see :func:`calibrate_together`."""
         calibrate_together([self], x_clean, false_alarm_rate, seed=seed)
         return self
@@ -145,7 +148,7 @@ class Detector(ABC):
         pooled = samples // 2
         rank = math.ceil((pooled + 1) * (1 - false_alarm_rate) - 1e-9)
         if rank > pooled or samples - pooled < 1:
-            smallest = math.ceil(1e4 / (pooled + 1)) / 1e4
+            smallest = smallest_rate(samples)
             raise CalibrationError(
                 f"{samples} calibration samples cannot carry a false-alarm rate of {false_alarm_rate:g}: "
                 f"the detector could never fire. The smallest rate they carry is {smallest:g}; "
@@ -173,8 +176,26 @@ class Detector(ABC):
         """Rebuild a detector from its settings and tensors."""
 
 
+def smallest_rate(samples: int) -> float:
+    """Return the smallest false-alarm rate that so many calibration samples carry, rounded up to four digits."""
+    return math.ceil(1e4 / (samples // 2 + 1)) / 1e4
+
+
+def default_rate(detectors: Sequence[Detector], samples: int) -> float:
+    """Return the false-alarm rate where nobody asked for one: the default, or the smallest that the samples carry."""
+    if all(detector.own_rule for detector in detectors):
+        return DEFAULT_FALSE_ALARM_RATE
+    smallest = smallest_rate(samples)
+    return max(DEFAULT_FALSE_ALARM_RATE, smallest) if smallest < 1 else DEFAULT_FALSE_ALARM_RATE
+
+
 def calibrate_together(
-    detectors: Sequence[Detector], x_clean: Tensor, false_alarm_rate: float, *, seed: int = 0, batch_size: int = 512
+    detectors: Sequence[Detector],
+    x_clean: Tensor,
+    false_alarm_rate: float | None = None,
+    *,
+    seed: int = 0,
+    batch_size: int = 512,
 ) -> None:
     """Set one threshold so that at most this share of clean inputs is rejected by any (conformal prediction).
 
@@ -186,7 +207,7 @@ def calibrate_together(
     Args:
         detectors: fitted to one classifier.
         x_clean: clean inputs ``[N, ...]``.
-        false_alarm_rate: of all of them together, between 0 and 1.
+        false_alarm_rate: of all of them together, between 0 and 1; None for that of :func:`default_rate`.
         seed: deals the inputs to the halves.
         batch_size: inputs at a time.
 
@@ -196,6 +217,8 @@ def calibrate_together(
     free = [detector for detector in detectors if not detector.own_rule]
     if not free:
         return
+    if false_alarm_rate is None:
+        false_alarm_rate = default_rate(free, len(x_clean))
     rank = max(detector.check_rate(len(x_clean), false_alarm_rate) for detector in free)
     order = torch.randperm(len(x_clean), generator=torch.Generator().manual_seed(seed)).to(x_clean.device)
     second, first = order.split([len(x_clean) // 2, len(x_clean) - len(x_clean) // 2])

@@ -11,6 +11,7 @@ import torch
 
 from salus.audit.plan import Plan
 from salus.audit.subject import Loaded, Subject, load_splits
+from salus.detectors.base import DEFAULT_FALSE_ALARM_RATE
 from salus.detectors.multimagnet_calibration import blends, choose_by_accuracy, choose_on_clean, measure
 from salus.detectors.multimagnet_grid import Calibration, Grid
 from salus.errors import CalibrationError, OptionError
@@ -90,7 +91,8 @@ def run_calibration(plan: Plan, repository: Path, out: Path, *, attack: str | No
         else:
             labels = classifier.predict(x).argmax(1)
             against = measure(classifier, members, blends(x, labels, seed=plan.seed), grid.measures)
-            calibration = choose_on_clean(clean, against, grid, false_alarm_rate=plan.false_alarm_rate)
+            rate = plan.false_alarm_rate or DEFAULT_FALSE_ALARM_RATE
+            calibration = choose_on_clean(clean, against, grid, false_alarm_rate=rate)
         calibration.save(out / "calibration.json")
     words = [str(out)]
     if isinstance(subject.model, Loaded):

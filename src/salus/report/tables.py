@@ -59,6 +59,10 @@ COLUMNS: dict[str, tuple[str, str]] = {
         "the largest change allowed, in the units of the input, and the norm that measures it; in L0 "
         "how many pixels, moments or features may change.",
     ),
+    "movable": (
+        "Can change",
+        "share of the values that the attack can change at all at this eps, beside what is marked, on average.",
+    ),
     "n": ("Samples", "how many inputs were attacked, or belong to the row."),
     "clean_accuracy": ("Clean accuracy", "share of inputs accepted and right before any attack (good)."),
     "robust_accuracy": (
@@ -122,7 +126,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
         "Mean harm",
         "what the answer to one input costs on average, by the weights below; its interval draws inputs again.",
     ),
-    "false_alarm_rate": ("Asked", "the false-alarm rate that the detectors were calibrated to."),
+    "false_alarm_rate": ("Calibrated to", "the false-alarm rate that the detectors were calibrated to."),
     "detectors": ("Defence", "what stands before the classifier."),
     "adaptive": ("Variants", "share of samples for which each variant of the adaptive attack was the worst."),
     "reached": ("Reached", "samples that were right before and fall under this attack."),

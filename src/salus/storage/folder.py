@@ -129,6 +129,10 @@ class Store:
             return None
         return cell
 
+    def has_cell(self, key: str) -> bool:
+        """Tell whether there is a finished cell, unless it is damaged."""
+        return self._paths(key)[0].exists()
+
     def cell_rows(self, key: str, count: int) -> AbstractContextManager[Callable[[Mapping[str, Tensor]], None]]:
         """Let a block write a cell's arrays of ``count`` rows, some rows at a time; see ``salus.atomic.tensor_rows``.
 

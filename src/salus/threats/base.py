@@ -80,6 +80,19 @@ class Samples:
     shown: Tensor | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class Turn:
+    """One of the attacks that an attacker runs on the same samples, one after another.
+
+    Attributes:
+        engine: the attack.
+        whole: it asks the whole guard, defences included, not its classifier alone.
+    """
+
+    engine: Attack
+    whole: bool
+
+
 class ThreatModel(ABC):
     """What an attacker knows.
 
@@ -138,6 +151,10 @@ class ThreatModel(ABC):
     def samples(self, own: Dataset) -> Dataset:
         """Return what the attacker fits universal perturbations to: ``own``, those that trained the audited model."""
         return own
+
+    def turns(self, attack: Attack, guard: Guard, samples: Samples) -> list[Turn]:
+        """List what such an attacker runs, one after another; here the attack alone."""
+        return [Turn(attack, whole=False)]
 
     @abstractmethod
     def attack(

@@ -55,11 +55,11 @@ def gray_box(
         raise OptionError(reason)
     worst = Worst(attack, twin, x, y, truth, samples, smallest=False)
     everybody = torch.ones_like(worst.standing)
-    worst.try_all(() if twin.bare else _variants(attack, twin, y), lambda: everybody, progress)
+    worst.try_all(() if twin.bare else twin_variants(attack, twin, y), lambda: everybody, progress)
     return worst.result()
 
 
-def _variants(attack: Attack, twin: Guard, y: Tensor) -> list[Variant]:
+def twin_variants(attack: Attack, twin: Guard, y: Tensor) -> list[Variant]:
     """List the ways to attack a twin; y are the labels, or targets ``[N]``."""
     engine = full_strength(attack)
     goal: Tensor | None = y if attack.targeted else None

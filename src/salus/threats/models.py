@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, TypeAlias
 
@@ -15,14 +15,20 @@ from salus.classifier import Classifier
 from salus.data import Dataset
 from salus.errors import OptionError, nearest
 from salus.guard import Guard
-from salus.threats.adaptive import adaptive
-from salus.threats.base import AttackedSamples, Samples, StandIn, ThreatModel, Workshop
-from salus.threats.engines import decision_only, needs_more_than_answers, no_adaptive_form, oblivious, transfer
-from salus.threats.gray_box import gray_box
+from salus.threats.adaptive import adaptive, variants_of
+from salus.threats.base import AttackedSamples, Samples, StandIn, ThreatModel, Turn, Workshop
+from salus.threats.engines import changed, decision_only, needs_more_than_answers, no_adaptive_form, oblivious, transfer
+from salus.threats.gray_box import gray_box, twin_variants
 from salus.threats.universal import adaptive_universal, universal_variants
+from salus.threats.worst import Variant
 
 Tried: TypeAlias = Callable[[str, int], None]
 Done: TypeAlias = Callable[[int], None]
+
+
+def turns_of(variants: Iterable[Variant]) -> list[Turn]:
+    """List the turns that variants take, one for each of their goals."""
+    return [Turn(variant.engine, whole=True) for variant in variants for _ in variant.goals]
 
 
 class OnAClassifier(ThreatModel):
@@ -137,6 +143,10 @@ class DecisionOnly(OnAClassifier):
         """Place it."""
         return evasion(knowledge, "black-box, query", BLACK_BOX)
 
+    def turns(self, attack: Attack, guard: Guard, samples: Samples) -> list[Turn]:
+        """List the attack, which asks the whole guard."""
+        return [Turn(attack, whole=True)]
+
     def run(self, attack: Attack, guard: Guard, samples: Samples, done: Done) -> AttackResult:
         """Ask the guard."""
         return decision_only(attack, guard, samples.x, samples.aim, samples=samples.rows, progress=done)
@@ -193,6 +203,11 @@ class Adaptive(OnAGuard):
         """Number the ways tried; through a purifier that has no gradient of its own there are more."""
         hidden = guard.purifier is not None and not guard.purifier.differentiable
         return 9 if hidden else super().revision(guard)
+
+    def turns(self, attack: Attack, guard: Guard, samples: Samples) -> list[Turn]:
+        """List the oblivious attack, then every adaptive variant on what is left, in the order of :meth:`attack`."""
+        variants = variants_of(changed(attack, early_stop=True), guard, samples.x, samples.aim)
+        return [Turn(attack, whole=False), *turns_of(variants)]
 
     @classmethod
     def taxonomy(cls, knowledge: Knowledge) -> Taxonomy:
@@ -254,6 +269,11 @@ class GrayBox(OnAGuard):
     def known(self, guard: Guard) -> Guard:
         """Return the guard's twin."""
         return self.twins[guard.name]
+
+    def turns(self, attack: Attack, guard: Guard, samples: Samples) -> list[Turn]:
+        """List the oblivious attack on the twin, then every variant on all samples."""
+        twin = self.known(guard)
+        return [Turn(attack, whole=False), *(() if twin.bare else turns_of(twin_variants(attack, twin, samples.aim)))]
 
     def attack(self, attack: Attack, guard: Guard, samples: Samples, *, tried: Tried, done: Done) -> AttackedSamples:
         """Try every variant on the twin."""

@@ -178,7 +178,7 @@ class GANOrder:
         advance(0, note=title)
 
         def count() -> dict[str, Any]:
-            record = measure_cell(cell, cell.guard(data.x), lambda note: None)
+            record = measure_cell(cell, cell.guard(data.x))
             return {**record, "split": split, "architecture": architecture, "trained_on": on}
 
         blank = {**cell.blank(), "split": split, "architecture": architecture, "trained_on": on}

@@ -337,7 +337,7 @@ class MagNetExperiments:
             cell = Cell(data, guard, Attempt(engine, threat))
 
             def count(cell: Cell = cell) -> dict[str, Any]:
-                return measure_cell(cell, guard(data.x), lambda note: None)
+                return measure_cell(cell, guard(data.x))
 
             name, blank = threat.name, {"threat_model": threat.name}
             record = self.bench.do(f"guarded-{name}", f"guarded {name}", cell.key(), count, blank=blank)

@@ -219,7 +219,7 @@ class LesionExperiments:
         def compute() -> dict[str, Any]:
             clean = cell.guard(data.x)
             parts: list[dict[str, Tensor]] = []
-            record = measure_cell(cell, clean, lambda note: None, lambda rows: parts.append(dict(rows)))
+            record = measure_cell(cell, clean, lambda rows: parts.append(dict(rows)))
             labels = torch.cat([part["label"] for part in parts])
             if shown is not None:
                 x_adv = torch.cat([part["x_adv"] for part in parts])

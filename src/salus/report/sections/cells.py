@@ -30,7 +30,9 @@ def cells(run: Run, glossary: Glossary) -> dict[str, Any] | None:
     rates = [name for name in columns_with_values(run.cells, _RATES) if guarded or not _of_a_guard(name)]
     areas, costs = columns_with_values(run.cells, _AREAS), columns_with_values(run.cells, _COSTS)
     placed = any(words.taxonomy(cell)[0] for cell in run.cells)
-    columns = ["guard", "attack", "threat_model", "eps", "n", *rates, *areas, *costs]
+    room = [cell["movable"] for cell in run.cells if cell.get("movable") is not None]
+    held = ["movable"] if room and min(room) < 1 else []
+    columns = ["guard", "attack", "threat_model", "eps", *held, "n", *rates, *areas, *costs]
     columns += ["taxonomy"] if placed else []
     rows = []
     for cell in run.cells:
@@ -39,6 +41,7 @@ def cells(run: Run, glossary: Glossary) -> dict[str, Any] | None:
             text(words.attack(cell["attack"]), words.option_text(words.options(cell)), _mark(cell)),
             text(cell["threat_model"] or "–"),
             TableCell(words.epsilon(cell["eps"], run.kind), words.norm(cell["norm"]) if cell["norm"] else ""),
+            *(TableCell(words.percent(cell.get(name))) for name in held),
             TableCell(words.number(cell.get("n"))),
             *(rate(None if _empty(cell, name) else cell, name) for name in rates),
             *(area(cell, name) for name in areas),
