@@ -14,9 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from salus.batches import in_batches
+from salus.conduct import conduct
 from salus.errors import ModelError, SalusError
+from salus.logits import as_logits_of
 from salus.models.layers import layer_names, watched
 from salus.models.probabilities import LogOfProbabilities
+from salus.modules import buffers_kept, hidden_modules, modules_of
 
 if TYPE_CHECKING:
     from salus.data.base import Dataset
@@ -78,9 +81,19 @@ class Classifier(nn.Module):
         self.eval()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Compute the logits ``[N, K]``."""
-        logits: Tensor = self.module(x)
-        return logits
+        """Compute the logits ``[N, K]``, float32 whatever the module computes in; x is never written to.
+
+        Raises:
+            ModelError: the module returns no logits.
+        """
+        return as_logits_of(self.module(x.clone()), len(x))  # a module may work in place
+
+    def train(self, mode: bool = True) -> Classifier:
+        """Set the mode of every part, also of those that the module does not register."""
+        super().train(mode)
+        for part in modules_of(self.module):
+            part.training = mode
+        return self
 
     @property
     def device(self) -> torch.device:
@@ -119,7 +132,7 @@ class Classifier(nn.Module):
 
     def predict(self, x: Tensor, batch_size: int = 512) -> Tensor:
         """Compute logits ``[N, K]`` batch by batch, in eval mode and without gradients, on x's device."""
-        with evaluating(self), torch.no_grad():
+        with evaluating(self) as modules, buffers_kept(modules), torch.no_grad():
             parts = [self(batch.to(self.device)).to(x.device) for batch in in_batches(x, batch_size)]
         return torch.cat(parts) if len(x) else x.new_zeros(0, len(self.classes))
 
@@ -131,6 +144,9 @@ class Classifier(nn.Module):
             value = tensor.detach().cpu().contiguous()
             digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
             digest.update(value.flatten().view(torch.uint8).numpy().tobytes())
+        for place, part in hidden_modules(self.module).items():
+            for name, tensor in (*part.named_parameters(recurse=False), *part.named_buffers(recurse=False)):
+                digest.update(f"{place}.{name}".encode() + repr(tensor.tolist()).encode())
         return digest.hexdigest()
 
     def save(self, folder: Path) -> None:
@@ -180,13 +196,13 @@ class Classifier(nn.Module):
 
 
 @contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Hold a module in eval mode and put every part back as it was."""
-    modes = [(part, part.training) for part in module.modules()]
+def evaluating(module: nn.Module) -> Iterator[list[nn.Module]]:
+    """Hold a module in eval mode, with all that it is made of, and put every part back as it was."""
+    modes = [(part, part.training) for part in modules_of(module)]
     try:
         for part, _ in modes:
             part.training = False
-        yield
+        yield [part for part, _ in modes]
     finally:
         for part, mode in modes:
             part.training = mode
@@ -219,7 +235,7 @@ def load_user_model(
 
     Args:
         spec: the function that builds the module, or the path of a ``.pt2`` file.
-        weights: ``.safetensors``, or a ``.pt`` or ``.pth`` state dict; None when the function loads its own.
+        weights: a file of safetensors or a state dict, also in a checkpoint; None when the function loads its own.
         classes: class names, in the order of the logits.
         shape: shape of one sample.
         bounds: lowest and highest value of the input.
@@ -228,9 +244,11 @@ def load_user_model(
         ModelError: anything that stands in the way, in one sentence.
     """
     from salus.models.exported import read_program
-    from salus.models.factories import call_factory, load_weights
+    from salus.models.factories import call_factory
+    from salus.models.weights import load_weights
 
     program: bytes | None = None
+    notes: tuple[str, ...] = ()
     if spec.endswith(".pt2"):
         if weights is not None:
             raise ModelError(f"Model {spec}: an exported program brings its own weights; leave out {weights}.")
@@ -242,10 +260,17 @@ def load_user_model(
     else:
         module = call_factory(spec)
         if weights is not None:
-            load_weights(module, Path(weights))
+            notes = load_weights(module, Path(weights))
         name, architecture = spec.partition(":")[2], {"factory": spec}
     return Classifier(
-        module, classes, shape=shape, bounds=bounds, name=name, architecture=architecture, program=program
+        module,
+        classes,
+        shape=shape,
+        bounds=bounds,
+        name=name,
+        architecture=architecture,
+        notes=notes,
+        program=program,
     )
 
 
@@ -271,11 +296,6 @@ def check_classifier(classifier: Classifier, dataset: Dataset) -> tuple[str, ...
             f"data's, {list(x.shape[1:])}: {type(error).__name__}: {reason}."
         ) from error
     classes = len(dataset.classes)
-    if logits.ndim != 2 or len(logits) != len(x):
-        raise ModelError(
-            f"Classifier {name!r} must return logits [N, {classes}]; for {len(x)} samples it returned "
-            f"{list(logits.shape)}."
-        )
     if logits.shape[1] != classes or len(classifier.classes) != classes:
         raise ModelError(
             f"Classifier {name!r} tells {logits.shape[1]} classes apart, but the data have {classes}: "
@@ -284,9 +304,7 @@ def check_classifier(classifier: Classifier, dataset: Dataset) -> tuple[str, ...
     if bool(logits.isnan().any()):
         sample = int(rows[logits.isnan().any(1)][0])
         raise ModelError(f"Classifier {name!r} returns NaN for sample {sample}; its weights may be broken.")
-    remarks = []
-    if not torch.allclose(classifier.predict(x[:64]), classifier.predict(x[:64]), rtol=1e-3, atol=1e-4):
-        remarks.append("The model answers the same input differently each time; it draws at random inside.")
+    remarks = conduct(classifier.module, classifier.predict, x)
     if ends_in_softmax(logits):
         remarks.append("The model ends in softmax; the logarithm of its output is used as logits.")
     if tuple(classifier.classes) != tuple(dataset.classes):
