@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,7 @@ from salus.errors import ModelError, SalusError
 from salus.logits import as_logits_of
 from salus.models.layers import layer_names, watched
 from salus.models.probabilities import LogOfProbabilities
-from salus.modules import buffers_kept, hidden_modules, modules_of
+from salus.modules import buffers_kept, evaluating, hidden_modules, modules_of
 
 if TYPE_CHECKING:
     from salus.data.base import Dataset
@@ -195,19 +194,6 @@ class Classifier(nn.Module):
         )
 
 
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[list[nn.Module]]:
-    """Hold a module in eval mode, with all that it is made of, and put every part back as it was."""
-    modes = [(part, part.training) for part in modules_of(module)]
-    try:
-        for part, _ in modes:
-            part.training = False
-        yield [part for part, _ in modes]
-    finally:
-        for part, mode in modes:
-            part.training = mode
-
-
 def as_logits(classifier: Classifier) -> Classifier:
     """Wrap a classifier that ends in softmax, so that its forward pass returns log-probabilities."""
     note = "The model ends in softmax; the logarithm of its output is used as logits."
@@ -293,7 +279,7 @@ def check_classifier(classifier: Classifier, dataset: Dataset) -> tuple[str, ...
         reason = str(error).strip().partition("\n")[0].rstrip(".")
         raise ModelError(
             f"Classifier {name!r}, made for samples of shape {list(classifier.shape)}, does not accept the "
-            f"data's, {list(x.shape[1:])}: {type(error).__name__}: {reason}."
+            f"data's, {list(x.shape[1:])}: {type(error).__name__}: {reason}{_half(classifier)}."
         ) from error
     classes = len(dataset.classes)
     if logits.shape[1] != classes or len(classifier.classes) != classes:
@@ -319,7 +305,16 @@ def check_classifier(classifier: Classifier, dataset: Dataset) -> tuple[str, ...
 
 def ends_in_softmax(logits: Tensor) -> bool:
     """Tell whether what should be logits are probabilities: no row below 0, each summing to 1."""
-    return bool((logits >= 0).all() and ((logits.sum(1) - 1).abs() < 1e-3).all())
+    tolerance = 2e-2 if torch.equal(logits, logits.bfloat16().to(logits.dtype)) else 1e-3  # bfloat16 has 3 digits
+    return bool((logits >= 0).all() and ((logits.sum(1) - 1).abs() < tolerance).all())
+
+
+def _half(classifier: Classifier) -> str:
+    """Say what a module with weights in half precision has to do with float32 inputs."""
+    small = [weight.dtype for weight in classifier.parameters() if weight.dtype.itemsize < 4]
+    if not small:
+        return ""
+    return f"; its weights are {small[0]}: let its forward begin with x = x.to({small[0]}), or give model.float()"
 
 
 def _some_of_each_class(y: Tensor, classes: int, most: int = 2048) -> Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from salus.modules import buffers_kept, hidden_modules, modules_of
+from salus.modules import buffers_kept, evaluating, hidden_modules
 
 #: Rows that are answered again, and how many of them in the company of one other.
 _ROWS, _PAIRED = 64, 16
@@ -25,8 +25,10 @@ def conduct(module: nn.Module, predict: Callable[[Tensor, int], Tensor], x: Tens
         x: inputs ``[N, ...]``.
     """
     few = x[:: max(1, len(x) // _ROWS)][:_ROWS]
-    with buffers_kept(modules_of(module)) as written:
-        first, again = predict(few, len(few)), predict(few, len(few))
+    first, again = predict(few, len(few)), predict(few, len(few))
+    home = next((tensor.device for tensor in (*module.parameters(), *module.buffers())), few.device)
+    with evaluating(module) as modules, buffers_kept(modules) as written, torch.no_grad():
+        module(few.clone().to(home))
     even = min(_PAIRED, len(few) // 2 * 2)  # a BatchNorm in training mode refuses a single row
     pairs = predict(few[:even], 2)
     remarks = []

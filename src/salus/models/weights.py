@@ -28,7 +28,7 @@ _WRAPPERS = ("module", "_orig_mod", "model", "net", "network")
 #: What is taken, as the end of a sentence.
 ACCEPTED = (
     "Salus takes a state dict, as torch.save(model.state_dict(), FILE) or as safetensors, also inside a checkpoint "
-    f"(under {', '.join(_ENTRIES[:4])}) and under the prefixes module., _orig_mod. and model."
+    f"(under {', '.join(_ENTRIES[:4])}), with or without the prefixes 'module.', '_orig_mod.' and 'model.'"
 )
 
 #: What files that are something else begin with.
@@ -91,9 +91,10 @@ def read_weights(path: Path) -> Weights:
     if kind := _kind(head, path):
         raise ModelError(f"{path} is {kind}. {ACCEPTED}.")
     try:
-        with warnings.catch_warnings():
+        # Opened here: torch would go by the name.
+        with warnings.catch_warnings(), path.open("rb") as file:
             warnings.simplefilter("ignore", UserWarning)
-            content: Any = torch.load(path, map_location="cpu", weights_only=True)
+            content: Any = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ModelError(_needs_code(path, str(error))) from error
     except Exception as error:  # a damaged file fails in many ways
