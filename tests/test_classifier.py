@@ -170,7 +170,7 @@ def test_the_wrong_number_of_classes_is_refused() -> None:
 
 
 def test_an_output_that_is_no_table_of_logits_is_refused() -> None:
-    with pytest.raises(ModelError, match=r"must return logits \[N, 3\]"):
+    with pytest.raises(ModelError, match=r"must return logits \[N, K\] for 90"):
         check_classifier(of(nn.Sequential(Marks(), nn.Flatten(0))), marked())
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,9 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from salus.batches import in_batches
+from salus.conduct import conduct
 from salus.errors import ModelError, SalusError
+from salus.logits import as_logits_of
 from salus.models.layers import layer_names, watched
 from salus.models.probabilities import LogOfProbabilities
+from salus.modules import buffers_kept, evaluating, hidden_modules, modules_of
 from salus.preprocessing import Prepared, Preprocessor, save_preprocessor
 from salus.preprocessing.saved import saved_preprocessor
 from salus.preprocessing.things import read_thing, unprepared
@@ -84,9 +86,19 @@ class Classifier(nn.Module):
         self.eval()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Compute the logits ``[N, K]``."""
-        logits: Tensor = self.module(x)
-        return logits
+        """Compute the logits ``[N, K]``, float32 whatever the module computes in; x is never written to.
+
+        Raises:
+            ModelError: the module returns no logits.
+        """
+        return as_logits_of(self.module(x.clone()), len(x))  # a module may work in place
+
+    def train(self, mode: bool = True) -> Classifier:
+        """Set the mode of every part, also of those that the module does not register."""
+        super().train(mode)
+        for part in modules_of(self.module):
+            part.training = mode
+        return self
 
     @property
     def device(self) -> torch.device:
@@ -125,7 +137,7 @@ class Classifier(nn.Module):
 
     def predict(self, x: Tensor, batch_size: int = 512) -> Tensor:
         """Compute logits ``[N, K]`` batch by batch, in eval mode and without gradients, on x's device."""
-        with evaluating(self), torch.no_grad():
+        with evaluating(self) as modules, buffers_kept(modules), torch.no_grad():
             parts = [self(batch.to(self.device)).to(x.device) for batch in in_batches(x, batch_size)]
         return torch.cat(parts) if len(x) else x.new_zeros(0, len(self.classes))
 
@@ -137,6 +149,9 @@ class Classifier(nn.Module):
             value = tensor.detach().cpu().contiguous()
             digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
             digest.update(value.flatten().view(torch.uint8).numpy().tobytes())
+        for place, part in hidden_modules(self.module).items():
+            for name, tensor in (*part.named_parameters(recurse=False), *part.named_buffers(recurse=False)):
+                digest.update(f"{place}.{name}".encode() + repr(tensor.tolist()).encode())
         return digest.hexdigest()
 
     def save(self, folder: Path) -> None:
@@ -214,19 +229,6 @@ class Classifier(nn.Module):
         return read_thing(thing, self.preprocessor, shape=self.shape, bounds=self.bounds, label=label)
 
 
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Hold a module in eval mode and put every part back as it was."""
-    modes = [(part, part.training) for part in module.modules()]
-    try:
-        for part, _ in modes:
-            part.training = False
-        yield
-    finally:
-        for part, mode in modes:
-            part.training = mode
-
-
 def as_logits(classifier: Classifier) -> Classifier:
     """Wrap a classifier that ends in softmax, so that its forward pass returns log-probabilities."""
     note = "The model ends in softmax; the logarithm of its output is used as logits."
@@ -255,7 +257,7 @@ def load_user_model(
 
     Args:
         spec: the function that builds the module, or the path of a ``.pt2`` file.
-        weights: ``.safetensors``, or a ``.pt`` or ``.pth`` state dict; None when the function loads its own.
+        weights: a file of safetensors or a state dict, also in a checkpoint; None when the function loads its own.
         classes: class names, in the order of the logits.
         shape: shape of one sample.
         bounds: lowest and highest value of the input.
@@ -264,9 +266,11 @@ def load_user_model(
         ModelError: anything that stands in the way, in one sentence.
     """
     from salus.models.exported import read_program
-    from salus.models.factories import call_factory, load_weights
+    from salus.models.factories import call_factory
+    from salus.models.weights import load_weights
 
     program: bytes | None = None
+    notes: tuple[str, ...] = ()
     if spec.endswith(".pt2"):
         if weights is not None:
             raise ModelError(f"Model {spec}: an exported program brings its own weights; leave out {weights}.")
@@ -278,10 +282,17 @@ def load_user_model(
     else:
         module = call_factory(spec)
         if weights is not None:
-            load_weights(module, Path(weights))
+            notes = load_weights(module, Path(weights))
         name, architecture = spec.partition(":")[2], {"factory": spec}
     return Classifier(
-        module, classes, shape=shape, bounds=bounds, name=name, architecture=architecture, program=program
+        module,
+        classes,
+        shape=shape,
+        bounds=bounds,
+        name=name,
+        architecture=architecture,
+        notes=notes,
+        program=program,
     )
 
 
@@ -306,14 +317,9 @@ def check_classifier(classifier: Classifier, dataset: Dataset, *, trained_here: 
         reason = str(error).strip().partition("\n")[0].rstrip(".")
         raise ModelError(
             f"Classifier {name!r}, made for samples of shape {list(classifier.shape)}, does not accept the "
-            f"data's, {list(x.shape[1:])}: {type(error).__name__}: {reason}."
+            f"data's, {list(x.shape[1:])}: {type(error).__name__}: {reason}{_half(classifier)}."
         ) from error
     classes = len(dataset.classes)
-    if logits.ndim != 2 or len(logits) != len(x):
-        raise ModelError(
-            f"Classifier {name!r} must return logits [N, {classes}]; for {len(x)} samples it returned "
-            f"{list(logits.shape)}."
-        )
     if logits.shape[1] != classes or len(classifier.classes) != classes:
         raise ModelError(
             f"Classifier {name!r} tells {logits.shape[1]} classes apart, but the data have {classes}: "
@@ -323,9 +329,7 @@ def check_classifier(classifier: Classifier, dataset: Dataset, *, trained_here: 
     if bool(logits.isnan().any()):
         sample = int(rows[logits.isnan().any(1)][0])
         raise ModelError(f"Classifier {name!r} returns NaN for sample {sample}; its weights may be broken.")
-    remarks = []
-    if not torch.allclose(classifier.predict(x[:64]), classifier.predict(x[:64]), rtol=1e-3, atol=1e-4):
-        remarks.append("The model answers the same input differently each time; it draws at random inside.")
+    remarks = conduct(classifier.module, classifier.predict, x)
     if ends_in_softmax(logits):
         remarks.append("The model ends in softmax; the logarithm of its output is used as logits.")
     if tuple(classifier.classes) != tuple(dataset.classes):
@@ -340,7 +344,16 @@ def check_classifier(classifier: Classifier, dataset: Dataset, *, trained_here: 
 
 def ends_in_softmax(logits: Tensor) -> bool:
     """Tell whether what should be logits are probabilities: no row below 0, each summing to 1."""
-    return bool((logits >= 0).all() and ((logits.sum(1) - 1).abs() < 1e-3).all())
+    tolerance = 2e-2 if torch.equal(logits, logits.bfloat16().to(logits.dtype)) else 1e-3  # bfloat16 has 3 digits
+    return bool((logits >= 0).all() and ((logits.sum(1) - 1).abs() < tolerance).all())
+
+
+def _half(classifier: Classifier) -> str:
+    """Say what a module with weights in half precision has to do with float32 inputs."""
+    small = [weight.dtype for weight in classifier.parameters() if weight.dtype.itemsize < 4]
+    if not small:
+        return ""
+    return f"; its weights are {small[0]}: let its forward begin with x = x.to({small[0]}), or give model.float()"
 
 
 def _some_of_each_class(y: Tensor, classes: int, most: int = 2048) -> Tensor:

@@ -174,7 +174,7 @@ def test_another_package_brings_a_data_set_that_is_loaded_listed_and_refused_as_
     assert [option.name for option in SOURCES.options("our-beats")] == ["split", "data_dir", "classes"]
     entry = next(entry for entry in catalogue(tmp_path) if entry.name == "our-beats")
     assert (entry.summary, entry.licence, entry.at_hand) == ("a folder of our beats", "ours", True)
-    with pytest.raises(OptionError, match="Option smote does not apply to the data .our-beats.; these do: classes"):
+    with pytest.raises(OptionError, match=r"Option smote does not apply to the data .our-beats.; these do: classes"):
         load("our-beats", smote=3)
     with pytest.raises(DataError, match="Unknown data set 'our-beat'; did you mean 'our-beats'"):
         load("our-beat")

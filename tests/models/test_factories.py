@@ -113,10 +113,10 @@ def test_a_missing_or_misnamed_file_is_said(here: Path) -> None:
     with pytest.raises(ModelError, match="no file of weights"):
         load("users_nets:build", here / "none.pt")
     (here / "w.bin").touch()
-    with pytest.raises(ModelError, match="must end in"):
+    with pytest.raises(ModelError, match=r"w\.bin is empty\. Salus takes a state dict"):
         load("users_nets:build", here / "w.bin")
     torch.save([1, 2], here / "w.pt")
-    with pytest.raises(ModelError, match="no state dict"):
+    with pytest.raises(ModelError, match="no state dict but a list"):
         load("users_nets:build", here / "w.pt")
 
 
@@ -140,5 +140,5 @@ def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(here: Path, le
 
 def test_a_whole_pickled_model_is_refused(here: Path) -> None:
     torch.save(built(), here / "w.pt")
-    with pytest.raises(ModelError, match="save a state dict"):
+    with pytest.raises(ModelError, match=r"whole pickled model .*save a state dict"):
         load("users_nets:build", here / "w.pt")

@@ -13,8 +13,9 @@ from salus.classifier import Classifier
 from salus.detectors import IDefender
 from salus.errors import ModelError
 from salus.models import build_model, load_torchvision
-from salus.models.factories import call_factory, load_weights
+from salus.models.factories import call_factory
 from salus.models.imagenet import MEAN, STD
+from salus.models.weights import load_weights
 from salus.training import seeded
 
 pytestmark = pytest.mark.skipif(find_spec("torchvision") is None, reason="torchvision is not installed")

@@ -15,6 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from salus.errors import ModelError
+from salus.logits import as_logits_of
+from salus.modules import buffers_kept, modules_of
+from salus.recurrent import without_cudnn
 
 Model = Callable[[Tensor], Tensor]
 
@@ -96,6 +99,8 @@ class Objective(ABC):
     def evaluate(self, x: Tensor, y: Tensor) -> Evaluation:
         """Compute loss, margin and success in one forward pass; loss and margin are differentiable in x.
 
+        The model may write to x: it is a copy.
+
         Raises:
             ModelError: the model returned NaN; the message gives the first such position in the batch.
         """
@@ -112,16 +117,16 @@ class Objective(ABC):
 
     def loss(self, x: Tensor, y: Tensor) -> Tensor:
         """Return what the attacker raises, ``[N]``."""
-        return self.evaluate(x, y).loss
+        return self.evaluate(x.clone(), y).loss
 
     def margin(self, x: Tensor, y: Tensor) -> Tensor:
         """Return the distance from success, ``[N]``; negative means that the attacker has won."""
-        return self.evaluate(x, y).margin
+        return self.evaluate(x.clone(), y).margin
 
     def success(self, x: Tensor, y: Tensor) -> Tensor:
         """Tell where the attacker has won, bool ``[N]``."""
         with torch.no_grad():
-            return self.evaluate(x, y).success
+            return self.evaluate(x.clone(), y).success
 
 
 class LogitObjective(Objective):
@@ -142,8 +147,8 @@ class LogitObjective(Objective):
 
     @property
     def modules(self) -> tuple[nn.Module, ...]:
-        """The model itself, or the module whose method it is."""
-        return (self._owner,) if isinstance(self._owner, nn.Module) else ()
+        """The modules that the model is made of: itself, or those that the function uses."""
+        return tuple(modules_of(self.model))
 
     @property
     def bounds(self) -> tuple[float, float] | None:
@@ -168,27 +173,23 @@ class DecisionObjective(LogitObjective):
     def evaluate(self, x: Tensor, y: Tensor) -> Evaluation:
         """Compare the answers with y; there is no loss and no margin."""
         answers = self.model(x)
-        if isinstance(answers, Tensor) and answers.is_floating_point():
+        if not isinstance(answers, Tensor) or answers.is_floating_point():
             answers = checked_logits(answers, y).argmax(1)
-        elif not isinstance(answers, Tensor) or answers.shape != y.shape:
-            shape = list(answers.shape) if isinstance(answers, Tensor) else type(answers).__name__
+        elif answers.shape != y.shape:
+            shape = list(answers.shape)
             raise ModelError(f"The model must return labels [N] or logits [N, K] for {len(y)} samples; not {shape}.")
         won = answers == y if self.targeted else (answers != y) & (answers >= 0)
         return Evaluation(None, y, targeted=self.targeted, success=won)
 
 
 def checked_logits(logits: Tensor, y: Tensor) -> Tensor:
-    """Refuse what cannot be logits for these labels."""
+    """Take logits ``[N, K]``, in float32 or finer, and refuse what cannot be logits for these labels."""
     if isinstance(logits, Tensor) and not logits.is_floating_point():
         raise ModelError(
             f"The model returned {logits.dtype}, not logits; this attack needs logits, "
             "a model that answers with labels can be attacked by decision-based attacks alone (HopSkipJump, Boundary)."
         )
-    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(y):
-        shape = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise ModelError(f"The model must return logits [N, K] for {len(y)} samples; it returned {shape}.")
-    if logits.shape[1] < 2:
-        raise ModelError("The model returned one logit a sample; two classes need two, such as [0, z] for the logit z.")
+    logits = as_logits_of(logits, len(y))
     if len(y) and int(y.max()) >= logits.shape[1]:
         raise ModelError(f"The model has {logits.shape[1]} classes, but a label is {int(y.max())}.")
     broken = logits.isnan().any(1)
@@ -229,9 +230,12 @@ def logit_margin(logits: Tensor, y: Tensor) -> Tensor:
 
 @contextmanager
 def frozen(*modules: nn.Module) -> Iterator[None]:
-    """Hold modules in eval mode, their parameters out of the graph, and put everything back afterwards."""
-    parts = [part for module in modules for part in module.modules()]
-    parameters = [parameter for module in modules for parameter in module.parameters()]
+    """Hold modules in eval mode, their parameters out of the graph, and put everything back afterwards.
+
+    So are modules that they use without registering them. Recurrent layers can be differentiated on a GPU too.
+    """
+    parts = modules_of(*modules)
+    parameters = list({id(each): each for part in parts for each in part.parameters(recurse=False)}.values())
     modes = [part.training for part in parts]
     grads = [parameter.requires_grad for parameter in parameters]
     try:
@@ -239,7 +243,8 @@ def frozen(*modules: nn.Module) -> Iterator[None]:
             part.training = False
         for parameter in parameters:
             parameter.requires_grad_(False)
-        yield
+        with buffers_kept(parts), without_cudnn(parts):
+            yield
     finally:
         for part, mode in zip(parts, modes, strict=True):
             part.training = mode

@@ -186,7 +186,10 @@ def parse_model(text: str, weights: Path | None = None) -> Network | ReadyModel:
     if colon and "=" not in rest:
         return Factory(text, weights)
     if Path(text).is_file():
-        raise OptionError(f"Model {text!r} is a file; name the folder in which Salus saved it, with model.json inside.")
+        raise OptionError(
+            f"Model {text!r} is a file; name the folder in which Salus saved it, with model.json inside, or, for "
+            "weights of your own network, the code that builds it: --model package.module:factory --weights FILE."
+        )
     if Path(text).name != text and not colon:
         raise OptionError(f"There is no folder {text!r} with a model that Salus saved.")
     raise OptionError(

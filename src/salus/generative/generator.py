@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from salus import atomic
 from salus.errors import BundleError, ModelError
-from salus.models.factories import misfit
+from salus.models.weights import misfit
 from salus.models.wgan import WGANGenerator
 from salus.training.checkpoint import weights
 

@@ -19,7 +19,7 @@ from salus.attacks import UAP, Attack
 from salus.batches import rows_at_once
 from salus.classifier import Classifier
 from salus.data.base import Dataset, Splits
-from salus.models.factories import load_weights
+from salus.models.weights import load_weights
 from salus.options import check_fields
 from salus.training import History, Log, TrainingOptions, train
 

@@ -79,15 +79,15 @@ def _check(folder: Path, guard: Guard, splits: Splits) -> str:
     if stored is not None:
         if stored != test.fingerprint():
             raise BundleError(
-                f"{folder} was not made from these data as they were loaded here: the fingerprint of its test samples is "
-                f"{stored[:12]}, theirs {test.fingerprint()[:12]}; name the same file, options and seed as in training."
+                f"{folder} was not made from these data as they were loaded here: the fingerprint of its test samples "
+                f"is {stored[:12]}, theirs {test.fingerprint()[:12]}; name the same file, options and seed as in training."
             )
         return "the fingerprint of their test samples is the one that the folder holds"
     check_classifier(classifier, test)  # refuses one that guesses
     if not guard.detectors:
         raise BundleError(
-            f"{folder} does not say from which data it was made, and has no detectors that would tell; train it again, or "
-            "bring prepared arrays (.npz)."
+            f"{folder} does not say from which data it was made, and has no detectors that would tell; train it again, "
+            "or bring prepared arrays (.npz)."
         )
     rejected = float((~guard(splits.calibration.x).accepted).float().mean())
     if rejected > _SLACK * guard.false_alarm_rate:

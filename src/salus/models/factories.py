@@ -1,21 +1,14 @@
-"""Modules that a user's own function builds, and weights that a user brings; no pickle is ever executed."""
+"""Modules that a user's own function builds."""
 
 from __future__ import annotations
 
 import importlib
-import pickle
 import sys
-import warnings
-from collections.abc import Mapping
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
-import safetensors.torch
-import torch
-from safetensors import SafetensorError
-from torch import Tensor, nn
+from torch import nn
 
 from salus.errors import ModelError, nearest
 from salus.models.torchvision_ops import load_torchvision
@@ -59,73 +52,3 @@ def call_factory(spec: str) -> nn.Module:
     if not isinstance(built, nn.Module):
         raise ModelError(f"Model {spec!r} returned a {type(built).__name__}, not a torch.nn.Module.")
     return built
-
-
-def load_weights(module: nn.Module, path: Path) -> None:
-    """Put the weights of a file into a module.
-
-    Raises:
-        ModelError: the file cannot be read, needs code to be read, or does not fit.
-    """
-    weights = fitting(module, read_weights(path))
-    if reason := misfit(module, weights):
-        raise ModelError(f"The weights in {path} do not fit the model: {reason}")
-    module.load_state_dict(weights, strict=True)
-
-
-def read_weights(path: Path) -> Mapping[str, Tensor]:
-    """Read ``.safetensors``, or a ``.pt`` or ``.pth`` state dict of plain tensors.
-
-    Raises:
-        ModelError: the file cannot be read, or holds anything but tensors.
-    """
-    if not path.is_file():
-        raise ModelError(f"There is no file of weights {path}.")
-    if path.suffix == ".safetensors":
-        try:
-            return safetensors.torch.load_file(path)
-        except (SafetensorError, OSError, ValueError, KeyError) as error:
-            raise ModelError(f"{path} holds no safetensors: {error}.") from error
-    if path.suffix not in (".pt", ".pth"):
-        raise ModelError(f"Weights {path}: the name must end in .safetensors, .pt or .pth.")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # TorchScript archives: refused below
-            content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ModelError(
-            f"{path} holds more than tensors, and reading the rest would run code from the file; "
-            "save a state dict, torch.save(model.state_dict(), ...), or safetensors."
-        ) from error
-    except Exception as error:  # a damaged file fails in many ways
-        reason = str(error).partition("\n")[0].rstrip(".")
-        raise ModelError(f"{path} cannot be read as a state dict: {reason or type(error).__name__}.") from error
-    for key in ("state_dict", "model_state_dict", "model"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    if not isinstance(content, dict) or not all(
-        isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()
-    ):
-        raise ModelError(f"{path} holds no state dict; save torch.save(model.state_dict(), ...).")
-    return content
-
-
-def fitting(module: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Leave out weights that the module's class names as spare, and add counts of batches that old files lack."""
-    spare: tuple[str, ...] = getattr(module, "spare_weights", ())
-    counts = {name: value for name, value in module.state_dict().items() if name.endswith(".num_batches_tracked")}
-    return {**counts, **{name: value for name, value in weights.items() if not name.startswith(spare)}}
-
-
-def misfit(module: nn.Module, weights: Mapping[str, Tensor]) -> str:
-    """Say in one sentence why weights do not fit a module; empty when they do."""
-    needs = module.state_dict()
-    lacking, spare = sorted(needs.keys() - weights.keys()), sorted(weights.keys() - needs.keys())
-    if lacking:
-        return f"the model needs {lacking[0]!r}, which they lack ({len(lacking)} of {len(needs)} missing)."
-    if spare:
-        return f"they hold {spare[0]!r}, which the model does not have ({len(spare)} of {len(weights)})."
-    for name, value in needs.items():
-        if isinstance(value, Tensor) and value.shape != weights[name].shape:
-            return f"{name!r} has shape {list(weights[name].shape)}; the model needs {list(value.shape)}."
-    return ""

@@ -102,7 +102,8 @@ def _keep_input(states: dict[str, Tensor], layer: str) -> Callable[..., None]:
     def keep(module: nn.Module, inputs: tuple[Any, ...]) -> None:
         if inputs and isinstance(inputs[0], Tensor):
             positions = inputs[0].ndim > 2 and not _is(module, nn.Linear)  # a convolution's, to be averaged over
-            states[layer] = inputs[0].flatten(2).mean(2) if positions else inputs[0].flatten(1)
+            value = _single(inputs[0])
+            states[layer] = value.flatten(2).mean(2) if positions else value.flatten(1)
 
     return keep
 
@@ -112,9 +113,15 @@ def _keep_output(states: dict[str, Tensor], layer: str, *, flat: bool) -> Callab
         value = output[0] if isinstance(output, (tuple, list)) and output else output
         if not isinstance(value, Tensor) or value.ndim == 0:
             return
+        value = _single(value)
         if value.ndim > 2:
             value = value.flatten(1) if flat else value.flatten(2).mean(2)  # [N, C, ...] to [N, D]
         rows = value if value.ndim == 2 else value[:, None]
         states[layer] = rows.clone()  # the next layer may work in place
 
     return keep
+
+
+def _single(value: Tensor) -> Tensor:
+    """Bring half precision to float32: sums and distances of states need the digits."""
+    return value.float() if value.is_floating_point() and value.dtype.itemsize < 4 else value

@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from salus.errors import ModelError
-from salus.models.factories import fitting, misfit, read_weights
 from salus.models.layers import last_layer
 from salus.models.registry import build_model, read_options
 from salus.models.torchvision_ops import load_torchvision
+from salus.models.weights import fitting, misfit, read_weights
 
 #: The networks that torchvision brings weights of ImageNet for, by its names.
 PUBLISHED = {"inception-v3": "inception_v3", "resnet50": "resnet50", "vgg19": "vgg19"}
@@ -100,7 +100,7 @@ def _without(options: Mapping[str, Any] | None) -> dict[str, Any]:
 
 def _take(module: nn.Module, name: str, shape: Sequence[int], file: Path) -> None:
     """Put the weights of a file into a network; its last layer stays as it is where the classes are others."""
-    weights = fitting(module, read_weights(file))
+    weights = dict(fitting(module, read_weights(file)).tensors)
     head = last_layer(module.eval(), torch.zeros(1, *shape))
     module.train()
     for key, value in module.state_dict().items():

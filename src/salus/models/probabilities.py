@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from salus.logits import as_logits_of
+
 
 class LogOfProbabilities(nn.Module):
     """Takes the logarithm of the probabilities that a module returns.
@@ -19,5 +21,5 @@ class LogOfProbabilities(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return log-probabilities ``[N, K]``, clamped where a probability rounded to 0."""
-        p: Tensor = self.module(x)
+        p = as_logits_of(self.module(x), len(x))  # in float32: half precision ends at 6e-8
         return p.clamp_min(torch.finfo(p.dtype).tiny).log()

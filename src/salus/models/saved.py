@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from salus import atomic
 from salus.errors import BundleError, SalusError
 from salus.models.exported import read_program
-from salus.models.factories import call_factory, misfit
+from salus.models.factories import call_factory
 from salus.models.probabilities import LogOfProbabilities
 from salus.models.registry import build_model
+from salus.models.weights import misfit
 
 FORMAT = "salus-classifier"
 VERSION = 1

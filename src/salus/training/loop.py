@@ -16,11 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from salus.batches import rows_at_once
-from salus.classifier import Classifier, evaluating
+from salus.classifier import Classifier
 from salus.data.base import Dataset
 from salus.errors import ModelError
 from salus.models.layers import last_layer
 from salus.models.pretrained import architecture, initial_model, pretrained_digest
+from salus.modules import evaluating
 from salus.progress import progress
 from salus.training.checkpoint import Checkpoint, optimizer_tensors, restore_optimizer, weights, weights_digest
 from salus.training.options import BALANCE, EPOCHS, PATIENCE, TrainingOptions, TransferOptions
@@ -173,7 +174,7 @@ def train(
     with evaluating(module), torch.no_grad():
         few = train.x[:2].to(device)
         _logits(module, few, len(train.classes))  # refuses a module that does not suit the data
-        head = last_layer(module, few) if places[0][0].head_alone else ""
+        head = last_layer(module, few.clone()) if places[0][0].head_alone else ""
     optimizer = torch.optim.AdamW(module.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay)
     counts = torch.bincount(train.y, minlength=len(train.classes)).float()
     weight = len(train) / (len(counts) * counts.clamp_min(1)) if balance == "weights" else None
@@ -355,7 +356,7 @@ def evaluate(
 def _logits(module: nn.Module, x: Tensor, classes: int) -> Tensor:
     """Run the module and check that it suits the data."""
     try:
-        logits: Tensor = module(x)
+        logits: Tensor = module(x.clone())  # a module may work in place, and x be the caller's
     except RuntimeError as error:
         reason = str(error).partition("\n")[0]
         raise ModelError(f"The model does not accept samples of shape {list(x.shape[1:])}: {reason}.") from error

@@ -8,8 +8,8 @@ from pathlib import Path
 from salus.classifier import Classifier
 from salus.data import Splits
 from salus.data import load as load_data
-from salus.models.factories import load_weights
 from salus.models.registry import build_model
+from salus.models.weights import load_weights
 from salus.training import FlipsAndShifts
 from salus_studies.i_defender.bench import Bench, Material, NetworkPlan, drawn
 from salus_studies.i_defender.choice import Layer, StateModel
