@@ -107,7 +107,7 @@ class Guard:
     """A classifier, its detectors and its purifier.
 
     Detectors see the raw input, then the purifier cleans it, then the classifier answers. A verdict never
-    depends on the other inputs of its batch.
+    depends on the other inputs of its batch, nor on the caller's autocast: a guard judges as it was calibrated.
 
     Args:
         classifier: the classifier.
@@ -175,17 +175,18 @@ class Guard:
             folder: where networks that the defences train are kept meanwhile: a stopped fit goes on, and what several
                 defences need, in this guard or another, is trained once.
         """
-        for part in (*(() if self.purifier is None else (self.purifier,)), *self.detectors):
-            if folder is not None:
-                part.trainings = folder
-            part.fit(self.classifier, train.x, train.y)
-        calibrate_together(self.detectors, calibration.x, false_alarm_rate, seed=seed)
+        with _calibrated_precision(calibration.x):
+            for part in (*(() if self.purifier is None else (self.purifier,)), *self.detectors):
+                if folder is not None:
+                    part.trainings = folder
+                part.fit(self.classifier, train.x, train.y)
+            calibrate_together(self.detectors, calibration.x, false_alarm_rate, seed=seed)
         return self
 
     @torch.no_grad()
     def __call__(self, x: Tensor, *, batch_size: int = 512) -> Verdict:
         """Judge inputs ``[N, ...]``."""
-        with frozen(self.classifier):
+        with frozen(self.classifier), _calibrated_precision(x):
             return Verdict.joined([self._judge(part) for part in in_batches(x, batch_size)])
 
     def _judge(self, x: Tensor) -> Verdict:
@@ -202,6 +203,10 @@ class Guard:
 
     def view(self, x: Tensor) -> View:
         """Show everything to an attacker, differentiable: purifiers through their surrogates (BPDA)."""
+        with _calibrated_precision(x):
+            return self._view(x)
+
+    def _view(self, x: Tensor) -> View:
         states = self.classifier.states(x, self.layers)
         draws = self._draws(states)
         logits = draws[0] if len(draws) == 1 else draws.log_softmax(2).logsumexp(0) - math.log(len(draws))
@@ -230,7 +235,7 @@ class Guard:
         What is missing to 1 is the probability of a rejection. Where nothing is drawn this is the verdict, in zeros
         and ones; where something is, it is what an attacker can know, who cannot foresee the draw.
         """
-        with frozen(self.classifier):
+        with frozen(self.classifier), _calibrated_precision(x):
             return torch.cat([self._chances(part) for part in in_batches(x, batch_size)])
 
     def _chances(self, x: Tensor) -> Tensor:
@@ -368,6 +373,11 @@ class Guard:
         except (KeyError, TypeError, ValueError, AttributeError, OSError, SafetensorError) as error:
             raise BundleError(f"The guard in {folder} was made by another version of Salus ({error}).") from error
         return cls(classifier, detectors, purifier, name=str(content["name"]))
+
+
+def _calibrated_precision(x: Tensor) -> torch.autocast:
+    """Switch off the caller's autocast inside the block; a model's own stays."""
+    return torch.autocast(x.device.type, enabled=False)
 
 
 def _name_of(defence: Detector | Purifier, registry: Registry[Any]) -> dict[str, str]:
