@@ -38,7 +38,7 @@ class Guard:
     """A classifier, its detectors and its purifier.
 
     Detectors see the raw input, then the purifier cleans it, then the classifier answers. A verdict never
-    depends on the other inputs of its batch.
+    depends on the other inputs of its batch, nor on the caller's autocast: a guard judges as it was calibrated.
 
     Args:
         classifier: the classifier.
@@ -113,7 +113,8 @@ class Guard:
                 defences need, in this guard or another, is trained once.
         """
         parts = (*(() if self.purifier is None else (self.purifier,)), *self.detectors)
-        with progress(f"Fitting the guard {self.name}, parts", len(parts)) as advance:
+        progressing = progress(f"Fitting the guard {self.name}, parts", len(parts))
+        with _calibrated_precision(calibration.x), progressing as advance:
             for part in parts:
                 if folder is not None:
                     part.trainings = folder
@@ -125,7 +126,7 @@ class Guard:
     @torch.no_grad()
     def __call__(self, x: Tensor, *, batch_size: int = 512) -> Verdict:
         """Judge inputs ``[N, ...]``."""
-        with frozen(self.classifier):
+        with frozen(self.classifier), _calibrated_precision(x):
             return Verdict.joined([self._judge(part) for part in in_batches(x, batch_size)])
 
     def judge(self, raw: Any, *, label: str | None = None) -> Judgement:
@@ -174,6 +175,10 @@ class Guard:
 
     def view(self, x: Tensor) -> View:
         """Show everything to an attacker, differentiable: purifiers through their surrogates (BPDA)."""
+        with _calibrated_precision(x):
+            return self._view(x)
+
+    def _view(self, x: Tensor) -> View:
         states = self.classifier.states(x, self.layers)
         draws = self._draws(states)
         logits = draws[0] if len(draws) == 1 else draws.log_softmax(2).logsumexp(0) - math.log(len(draws))
@@ -202,7 +207,7 @@ class Guard:
         What is missing to 1 is the probability of a rejection. Where nothing is drawn this is the verdict, in zeros
         and ones; where something is, it is what an attacker can know, who cannot foresee the draw.
         """
-        with frozen(self.classifier):
+        with frozen(self.classifier), _calibrated_precision(x):
             return torch.cat([self._chances(part) for part in in_batches(x, batch_size)])
 
     def _chances(self, x: Tensor) -> Tensor:
@@ -340,6 +345,11 @@ class Guard:
         except (KeyError, TypeError, ValueError, AttributeError, OSError, SafetensorError) as error:
             raise BundleError(f"The guard in {folder} was made by another version of Salus ({error}).") from error
         return cls(classifier, detectors, purifier, name=str(content["name"]))
+
+
+def _calibrated_precision(x: Tensor) -> torch.autocast:
+    """Switch off the caller's autocast inside the block; a model's own stays."""
+    return torch.autocast(x.device.type, enabled=False)
 
 
 def _name_of(defence: Detector | Purifier, registry: Registry[Any]) -> dict[str, str]:

@@ -64,8 +64,10 @@ def test_a_guard_is_fitted_saved_and_applied(tmp_path: Path) -> None:
     judged = salus("guard", "apply", bundle, tmp_path / "patients.npz")
     assert judged.exit_code == 0, judged.output
     lines = judged.output.splitlines()
+    assert lines[-1].startswith(f"{len(test)} inputs judged")
+    lines = lines[:-1]
     assert len(lines) == len(test) + 1
-    right = sum(line.split(",")[1] == test.classes[y] for line, y in zip(lines[1:], test.y.tolist(), strict=True))
+    right = sum(line.split(",")[2] == test.classes[y] for line, y in zip(lines[1:], test.y.tolist(), strict=True))
     assert right > 0.8 * len(test)
 
 

@@ -19,7 +19,8 @@ from salus.classifier import Classifier
 from salus.cli import main
 from salus.errors import DataError, OptionError, StoreError
 from salus.jobs import attack as stream
-from salus.jobs.attack import attack_rows, read_rows
+from salus.jobs.attack import Rows, attack_rows
+from salus.jobs.samples import read_samples
 from salus.models import build_model
 from salus.storage import RowReader, RowWriter
 
@@ -34,6 +35,10 @@ def files(toy: Any, tmp_path: Path) -> tuple[Path, Path]:
     return x, y
 
 
+def opened(x: Path, y: Path) -> tuple[Rows, Rows]:
+    return RowReader(x), RowReader(y)
+
+
 def rows(out: Path) -> list[dict[str, str]]:
     with (out / "results.csv").open() as file:
         return list(csv.DictReader(file))
@@ -41,7 +46,7 @@ def rows(out: Path) -> list[dict[str, str]]:
 
 def test_the_file_holds_what_one_run_over_all_gives(toy: Any, files: tuple[Path, Path], tmp_path: Path) -> None:
     out = tmp_path / "out"
-    made = attack_rows(ATTACK, toy.classifier, *read_rows(*files), out, shard=70)
+    made = attack_rows(ATTACK, toy.classifier, *opened(*files), out, shard=70)
     whole = ATTACK.run(toy.classifier, toy.test.x, toy.test.y)
     np.testing.assert_array_equal(np.load(out / "x_adv.npy"), whole.x_adv.numpy())
     assert [row["success"] == "true" for row in rows(out)] == whole.success.tolist()
@@ -54,7 +59,7 @@ def test_the_file_holds_what_one_run_over_all_gives(toy: Any, files: tuple[Path,
 def test_a_killed_run_goes_on_to_the_same_bytes(
     write: int, toy: Any, files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = read_rows(*files)
+    data = opened(*files)
     attack_rows(ATTACK, toy.classifier, *data, tmp_path / "whole", shard=70)
     left = write
 
@@ -79,7 +84,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
 def test_the_folder_of_another_attack_or_of_something_else_is_refused(
     toy: Any, files: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    data = read_rows(*files)
+    data = opened(*files)
     attack_rows(ATTACK, toy.classifier, *data, tmp_path / "out")
     with pytest.raises(StoreError, match="another attack"):
         attack_rows(PGD(eps=0.06), toy.classifier, *data, tmp_path / "out")
@@ -100,7 +105,7 @@ def test_the_folder_of_another_attack_or_of_something_else_is_refused(
 def test_a_result_that_was_cut_short_is_not_taken_for_finished(
     name: str, toy: Any, files: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    data = read_rows(*files)
+    data = opened(*files)
     attack_rows(ATTACK, toy.classifier, *data, tmp_path / "out")
     os.truncate(tmp_path / "out" / name, 200)
     with pytest.raises(StoreError, match="shorter"):
@@ -111,7 +116,7 @@ def test_a_universal_perturbation_is_not_fitted_shard_by_shard(
     toy: Any, files: tuple[Path, Path], tmp_path: Path
 ) -> None:
     with pytest.raises(OptionError, match="UAP"):
-        attack_rows(UAP(eps=0.1), toy.classifier, *read_rows(*files), tmp_path / "out")
+        attack_rows(UAP(eps=0.1), toy.classifier, *opened(*files), tmp_path / "out")
     with pytest.raises(OptionError, match="streamed"):
         next(UAP(eps=0.1).stream(toy.classifier, [(toy.test.x, toy.test.y)]))
 
@@ -153,7 +158,7 @@ def test_data_that_do_not_fit_are_refused(x: Any, y: Any, sentence: str, toy: An
         attack_rows(ATTACK, toy.classifier, x, y, tmp_path / "out")
 
 
-def test_rows_are_read_and_written_in_slices(tmp_path: Path) -> None:
+def test_rows_are_read_and_written_in_slices(toy: Any, tmp_path: Path) -> None:
     values = np.arange(60, dtype=np.float32).reshape(10, 2, 3)
     writer = RowWriter(tmp_path / "a.npy", values.shape)
     writer.append(values[:4])
@@ -170,7 +175,7 @@ def test_rows_are_read_and_written_in_slices(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=name):
             RowReader(tmp_path / f"{name}.npy")
     with pytest.raises(DataError, match="--labels"):
-        read_rows(tmp_path / "a.npy", None)
+        read_samples(toy.classifier, tmp_path / "a.npy")
 
 
 def test_the_command_attacks_a_saved_model(toy: Any, files: tuple[Path, Path], tmp_path: Path) -> None:
@@ -181,7 +186,7 @@ def test_the_command_attacks_a_saved_model(toy: Any, files: tuple[Path, Path], t
     np.savez(tmp_path / "both.npz", x=toy.test.x.numpy(), y=toy.test.y.numpy())
     spec = ["--attack", "pgd:eps=0.05,steps=3", "--out", str(tmp_path / "out")]
     result = CliRunner().invoke(main, ["attack", str(tmp_path / "model"), str(tmp_path / "both.npz"), *spec])
-    assert result.exit_code == 0 and "300 samples get a wrong answer" in result.output, result.output
+    assert result.exit_code == 0 and "of 300 samples" in result.output, result.output
     torch.testing.assert_close(
         torch.from_numpy(np.load(tmp_path / "out" / "x_adv.npy")),
         PGD(eps=0.05, steps=3)(classifier, toy.test.x, toy.test.y),

@@ -29,7 +29,7 @@ def load_breast_cancer(options: LoadOptions) -> Splits:
         positive=("malignant",),
         features=tuple(str(name) for name in bundle.feature_names),
         marks=FeatureMarks(options.immutable, options.integer, options.derived),
-        preprocessor=options.preprocessor
+        preprocessor=options.made_by(TablePreprocessor)
         or TablePreprocessor(columns=tuple(Column(str(name)) for name in bundle.feature_names)),
         known_classes=options.known_classes,
         provenance=Provenance(
@@ -57,7 +57,7 @@ def load_digits(options: LoadOptions) -> Splits:
         x=bundle.images[:, None] / 16,  # [N, 1, 8, 8]
         y=y,
         classes=classes,
-        preprocessor=ImagePreprocessor(white=16),
+        preprocessor=options.made_by(ImagePreprocessor) or ImagePreprocessor(white=16),
         known_classes=options.known_classes,
         provenance=Provenance(
             name="digits",

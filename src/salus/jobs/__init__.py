@@ -1,7 +1,7 @@
 """What commands do beside audits: hardening, label search, generators, autoencoders, guards, attacks on files."""
 
 from salus.jobs.attach import Attached, attach_preprocessor
-from salus.jobs.attack import attack_rows, read_rows
+from salus.jobs.attack import attack_rows
 from salus.jobs.autoencoders import TrainedRepository, run_autoencoders
 from salus.jobs.calibration import Calibrated, run_calibration
 from salus.jobs.generator import TrainedGenerator, run_generator
@@ -9,6 +9,7 @@ from salus.jobs.guards import FittedBundle, fit_bundle
 from salus.jobs.harden import Hardened, run_hardening
 from salus.jobs.judging import JudgingTally, judge_thing
 from salus.jobs.labels import FoundLabels, run_labels
+from salus.jobs.samples import Samples, read_samples
 
 __all__ = [
     "Attached",
@@ -17,13 +18,14 @@ __all__ = [
     "FoundLabels",
     "Hardened",
     "JudgingTally",
+    "Samples",
     "TrainedGenerator",
     "TrainedRepository",
     "attach_preprocessor",
     "attack_rows",
     "fit_bundle",
     "judge_thing",
-    "read_rows",
+    "read_samples",
     "run_autoencoders",
     "run_calibration",
     "run_generator",

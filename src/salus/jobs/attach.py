@@ -80,7 +80,8 @@ def _check(folder: Path, guard: Guard, splits: Splits) -> str:
         if stored != test.fingerprint():
             raise BundleError(
                 f"{folder} was not made from these data as they were loaded here: the fingerprint of its test samples "
-                f"is {stored[:12]}, theirs {test.fingerprint()[:12]}; name the same file, options and seed as in training."
+                f"is {stored[:12]}, theirs {test.fingerprint()[:12]}; name the same file, options and seed as in "
+                "training."
             )
         return "the fingerprint of their test samples is the one that the folder holds"
     check_classifier(classifier, test)  # refuses one that guesses

@@ -7,8 +7,8 @@ import hashlib
 import io
 import json
 import os
-import zipfile
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from salus.atomic import storage_errors, write_json
 from salus.attacks import UAP, Attack
@@ -30,20 +31,37 @@ Rows = RowReader | NDArray[Any]
 #: Samples in memory at a time; fewer where they are large.
 SHARD = 2048
 
-_COLUMNS = ("index", "label", "success", "distance", "queries", "passes")
+_COLUMNS = ("index", "name", "label", "right", "success", "distance", "queries", "passes")
 
 
 @dataclass(frozen=True)
 class Attacked:
-    """What an attack on a file came to: ``n`` samples, ``fooled`` of them, ``computed`` by this run."""
+    """What an attack on a file came to.
+
+    Attributes:
+        n: samples.
+        right: of these, those that the model answers with their label (of a targeted attack: the target) unattacked.
+        fallen: of ``n``, those for which the attack succeeds and that were not so before.
+        fooled: of ``n``, those for which the attack succeeds.
+        computed: attacked by this run.
+    """
 
     n: int
+    right: int
+    fallen: int
     fooled: int
     computed: int
 
 
 def attack_rows(
-    attack: Attack, classifier: Classifier, samples: Rows, labels: Rows, out: Path, *, shard: int | None = None
+    attack: Attack,
+    classifier: Classifier,
+    samples: Rows,
+    labels: Rows,
+    out: Path,
+    *,
+    names: Sequence[str] = (),
+    shard: int | None = None,
 ) -> Attacked:
     """Attack the samples of a file, writing ``x_adv.npy`` and ``results.csv`` as they come.
 
@@ -54,8 +72,9 @@ def attack_rows(
         attack: the attack.
         classifier: its victim.
         samples: floats ``[N, ...]`` inside the bounds, on disk or in memory.
-        labels: whole numbers, true labels or targets, ``[N]``.
+        labels: places among the classifier's classes, true labels or targets, ``[N]``.
         out: folder to write to, new, empty, or of the same run.
+        names: what the source calls each sample ``[N]``; () where it has no names.
         shard: samples in memory at a time; None: 2048, or fewer where they are large.
 
     Raises:
@@ -80,41 +99,57 @@ def attack_rows(
         "attack": [attack.name, asdict(attack)], "model": classifier.fingerprint(), "shape": list(samples.shape),
         "samples": _sha256(samples, shard), "labels": _sha256(labels, shard), "shard": shard,
     }  # fmt: skip
-    state = _State(out, identity, 4 * int(np.prod(samples.shape[1:])))
-    fooled, begun, device = state.fooled, state.done, classifier.device
-    writer = RowWriter(out / "x_adv.npy", tuple(samples.shape), done=state.done)
+    row_bytes = 4 * int(np.prod(samples.shape[1:]))
+    state = _State(out, identity, row_bytes, targeted=attack.targeted)
+    begun, device = state.counts["done"], classifier.device
+    before: deque[Tensor] = deque()
+    writer = RowWriter(out / "x_adv.npy", tuple(samples.shape), done=begun)
     try:
-        with progress(attack.title, len(samples), done=state.done) as advance:
-            for result in attack.stream(classifier, _parts(samples, labels, begun, shard, device), first=begun):
+        with progress(attack.title, len(samples), done=begun) as advance:
+            parts = _watched(_parts(samples, labels, begun, shard, device), classifier, before)
+            for result in attack.stream(classifier, parts, first=begun):
                 writer.append(result.x_adv.cpu().numpy())
-                y_part = labels[state.done : state.done + len(result.x_adv)]
-                columns = (result.success, result.distance, result.queries, result.passes)
-                fooled += int(result.success.sum())
-                state.advance(y_part, [column.tolist() for column in columns], fooled)
-                advance(len(y_part))
+                first, count = state.counts["done"], len(result.x_adv)
+                called = [classifier.classes[label] for label in labels[first : first + count].tolist()]
+                right = before.popleft()
+                columns = (right, result.success, result.distance, result.queries, result.passes)
+                state.advance(names[first : first + count], called, [column.tolist() for column in columns])
+                advance(count)
     finally:
         writer.close()
-    return Attacked(len(samples), fooled, len(samples) - begun)
+    counts = state.counts
+    return Attacked(len(samples), counts["right"], counts["fallen"], counts["fooled"], len(samples) - begun)
+
+
+def _watched(
+    parts: Iterator[tuple[Tensor, Tensor]], classifier: Classifier, before: deque[Tensor]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Note of each shard which samples are answered with their label before they are attacked."""
+    for x, y in parts:
+        before.append(classifier.predict(x).argmax(1) == y)
+        yield x, y
 
 
 class _State:
     """How far a run is, and the table that grows with it."""
 
-    def __init__(self, out: Path, identity: dict[str, Any], row_bytes: int) -> None:
+    def __init__(self, out: Path, identity: dict[str, Any], row_bytes: int, *, targeted: bool) -> None:
         self.path, self.table = out / "attack.json", out / "results.csv"
+        self._targeted = targeted
         self.identity = json.loads(json.dumps(identity, default=str))
-        self.done, self.fooled, size = 0, 0, 0
+        self.counts, size = dict.fromkeys(("done", "right", "fallen", "fooled"), 0), 0
         if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not self.path.exists())):
             raise StoreError(f"--out {str(out)!r} holds something else; name an empty or a new folder.")
         if self.path.exists():
             try:
                 stored = json.loads(self.path.read_text(encoding="utf-8"))
-                self.done, self.fooled, size = (int(stored[key]) for key in ("done", "fooled", "table"))
+                self.counts = {key: int(stored[key]) for key in self.counts}
+                size = int(stored["table"])
             except (OSError, ValueError, KeyError, TypeError) as error:
                 raise StoreError(f"{self.path} cannot be read ({error}); name a new folder.") from error
             if stored.get("identity") != self.identity:
                 raise StoreError(f"--out {str(out)!r} holds another attack, model or data; name a new folder.")
-        for path, least in ((self.table, size), (out / "x_adv.npy", self.done * row_bytes)):
+        for path, least in ((self.table, size), (out / "x_adv.npy", self.counts["done"] * row_bytes)):
             if least and (not path.exists() or path.stat().st_size < least):
                 raise StoreError(f"{path} is shorter than {self.path} says; name a new folder.")
         if not self.path.exists():
@@ -125,24 +160,27 @@ class _State:
             if not size:
                 file.write(",".join(_COLUMNS) + "\n")
 
-    def advance(self, labels: NDArray[Any], columns: list[list[Any]], fooled: int) -> None:
+    def advance(self, names: Sequence[str], labels: Sequence[str], columns: list[list[Any]]) -> None:
         """Add the rows of one shard, then say that it is done."""
-        text = io.StringIO()
-        rows = zip(range(self.done, self.done + len(labels)), labels.tolist(), *columns, strict=True)
+        text, first = io.StringIO(), self.counts["done"]
+        rows = list(zip(names or [""] * len(labels), labels, *columns, strict=True))
         csv.writer(text, lineterminator="\n").writerows(
-            (index, label, str(won).lower(), f"{distance:.9g}", queries, passes)
-            for index, label, won, distance, queries, passes in rows
+            (index, name, label, str(right).lower(), str(won).lower(), f"{distance:.9g}", queries, passes)
+            for index, (name, label, right, won, distance, queries, passes) in enumerate(rows, first)
         )
         with storage_errors(self.table), self.table.open("a", encoding="utf-8") as file:
             file.write(text.getvalue())
             file.flush()
             os.fsync(file.fileno())
-        self.done += len(labels)
-        self.fooled = fooled
+        self.counts["done"] += len(rows)
+        for _, _, right, won, *_ in rows:
+            self.counts["right"] += right
+            self.counts["fooled"] += won
+            self.counts["fallen"] += won and right != self._targeted
         self._save(self.table.stat().st_size)
 
     def _save(self, table: int) -> None:
-        state = {"done": self.done, "fooled": self.fooled, "table": table, "identity": self.identity}
+        state = {**self.counts, "table": table, "identity": self.identity}
         write_json(self.path, state)
 
 
@@ -155,25 +193,8 @@ def _sha256(rows: Rows, shard: int) -> str:
 
 def _parts(
     samples: Rows, labels: Rows, begun: int, shard: int, device: torch.device
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+) -> Iterator[tuple[Tensor, Tensor]]:
     for first in range(begun, len(samples), shard):
         x = np.ascontiguousarray(samples[first : first + shard], np.float32)
         y = np.ascontiguousarray(labels[first : first + shard], np.int64)
         yield torch.from_numpy(x).to(device), torch.from_numpy(y).to(device)
-
-
-def read_rows(inputs: Path, labels: Path | None) -> tuple[Rows, Rows]:
-    """Open x and y: both in one ``.npz`` file, or two ``.npy`` files, which are read as they are needed.
-
-    Raises:
-        DataError: a file is missing or of another kind.
-    """
-    if inputs.suffix == ".npy":
-        if labels is None:
-            raise DataError(f"{inputs} holds samples alone: name their labels by --labels FILE.npy.")
-        return RowReader(inputs), RowReader(labels)
-    try:
-        with np.load(inputs, allow_pickle=False) as file:
-            return np.asarray(file["x"]), np.asarray(file["y"] if labels is None else RowReader(labels)[:])
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise DataError(f"{inputs} is no .npz file with arrays x and y ({error}).") from error

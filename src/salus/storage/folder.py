@@ -56,6 +56,9 @@ class Store:
         """
         if self.folder.exists() and not self.folder.is_dir():
             raise StoreError(f"--out {str(self.folder)!r} is a file; name a folder.")
+        above = next((place for place in self.folder.parents if place.exists()), self.folder)
+        if not above.is_dir() and above != self.folder:
+            raise StoreError(f"--out {str(self.folder)!r} cannot be written: {above} is a file; name another folder.")
         if self.folder.is_dir():
             with storage_errors(self.folder):
                 names = {path.name for path in self.folder.iterdir()} - {".lock"}
