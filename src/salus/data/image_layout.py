@@ -171,9 +171,8 @@ def _parts(tree: FolderTree, root: Path, notes: list[str]) -> dict[str, list[Pat
     classes = [top for top in others if any(map(is_image, tree.files(top)))]
     if classes:
         raise DataError(
-            f"Folder {root} holds {some(_names(divided))}, and beside them {some(_names(classes))} with images: name "
-            "one of the parts' folders away if the classes are these, or move these away if the data are divided into "
-            "parts."
+            f"Folder {root} holds {some(_names(divided))}, which are called like parts, and beside them "
+            f"{some(_names(classes))} with images, which look like classes; move the ones or the others away."
         )
     if flat:
         count = sum(is_image(path) for top in flat for path in tree.files(top))

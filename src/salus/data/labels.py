@@ -198,6 +198,8 @@ def _by_place(words: Sequence[str], named: dict[str, int], classes: Sequence[str
             f"count from 0 to {count - 1}."
         )
     unknown = [word for word in distinct if word not in named]
+    if whole and not named:  # places, of which some lie beyond the list
+        unknown = [word for word in distinct if not 0 <= numbers[word] < count]
     hint = nearest(unknown[0], classes)
     others = f" Labels that are no class: {_some(unknown)}." if len(unknown) > 1 else ""
     raise DataError(
