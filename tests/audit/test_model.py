@@ -12,7 +12,7 @@ import torch
 from salus.audit import Plan, run_audit
 from salus.audit.model import Factory, ModelFolder, Network, Program, parse_model
 from salus.classifier import Classifier
-from salus.errors import BundleError, ModelError, OptionError, StoreError
+from salus.errors import BundleError, DataError, ModelError, OptionError, StoreError
 from salus.guard import Guard
 from salus.jobs.guards import fit_bundle
 
@@ -126,7 +126,11 @@ def test_what_does_not_go_with_a_folder_is_refused(saved: Path, tmp_path: Path) 
     for fields, error, words in (
         ({"model": str(saved), "weights": "own.pt"}, OptionError, "has its own"),
         ({"model": str(saved), "training": {"epochs": 2}}, OptionError, "used as it is"),
-        ({"model": str(saved), "data": "digits"}, DataError, "digits is no input of this model, which takes a CSV file"),
+        (
+            {"model": str(saved), "data": "digits"},
+            DataError,
+            "digits is no input of this model, which takes a CSV file",
+        ),
         ({"model": str(saved), "bounds": (-1, 1)}, ModelError, r"\(0.0, 1.0\).*\(-1.0, 1.0\)"),
         ({"model": str(saved), "poison": "label-flips:share=0.1"}, OptionError, "--poison"),
         ({"model": str(saved), "defence": "attacked-head"}, ModelError, "salus harden ecg-atk-gan"),
