@@ -80,7 +80,7 @@ def test_what_pgd_finds_in_raw_units_is_accepted_and_wrong_when_the_raw_thing_is
     clean = guard.judge(raw).verdict
     assert clean is not None and float(((clean.answers == y) & clean.accepted).float().mean()) > 0.8
     assert int(result.success.sum()) >= 10
-    assert float((result.x_adv - raw).abs().max()) <= eps
+    assert float((result.x_adv.double() - raw.double()).abs().max()) <= eps
     judged = guard.judge(result.x_adv).verdict
     assert judged is not None
     fooled = judged.accepted & (judged.labels != y)
