@@ -90,7 +90,7 @@ def judge_thing(
     """
     guard = open_guard(bundle, factory)
     scores = [str(detector["name"]) for detector in guard.describe()["detectors"]]
-    header = _line(["index", "name", "answer", "accepted", "class", "probability", *scores, "reason"])
+    held = _line(["index", "name", "answer", "accepted", "class", "probability", *scores, "reason"])
     with progress(f"Judging {thing.name}", None) as advance:
         for judgement in guard.judge_batches(thing, label=label):
             text = io.StringIO()
@@ -101,8 +101,10 @@ def judge_thing(
                 )
             _count(tally, judgement, guard)
             advance(len(judgement.names))
-            yield header + text.getvalue()
-            header = ""  # written with the first verdict, so that nothing stands where nothing could be judged
+            held += text.getvalue()
+            if tally.judged:  # nothing stands where nothing could be judged
+                yield held
+                held = ""
 
 
 def open_guard(folder: Path, factory: str | None = None) -> Guard:

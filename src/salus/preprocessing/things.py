@@ -145,6 +145,8 @@ def _arrays(
     if tuple(x.shape[1:]) != shape or not len(x):
         takes = ", ".join(map(str, shape))
         raise DataError(f"{path}: x has shape {list(x.shape)}, the model takes [N, {takes}].")
+    if y is not None and y.shape == (len(x), 1):
+        y = y[:, 0]
     labels = () if y is None or y.shape != x.shape[:1] else tuple(_word(value) for value in y.tolist())
     names = tuple(f"x[{row}]" for row in range(len(x)))
     for first in range(0, len(x), BATCH):
