@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import pairwise
 
 import pytest
 
@@ -57,7 +58,7 @@ def test_long_work_speaks_at_least_every_half_minute_and_says_how_long_it_still_
     assert lines[0] == "Reading: 5 of 200, 5 s so far, about 3 min left"
     assert lines[3] == "Reading: 95 of 200, 95 s so far, about 2 min left"
     assert lines[-1] == "Reading: done in 3 min"
-    assert max(after - before for before, after in zip(spoken, spoken[1:], strict=False)) <= 30
+    assert max(after - before for before, after in pairwise(spoken)) <= 30
 
 
 def test_work_that_tells_nothing_is_spoken_of_all_the_same(log: Log, clock: Clock, lines: list[str]) -> None:

@@ -61,7 +61,11 @@ class Stage:
         """Estimate how many seconds it still takes; None where nothing tells."""
         if self.left is not None:
             return max(self.left - (now - self.since), 0.0) or None
-        if self.total is None or self.done - self.start < _TELLING * (self.total - self.start) or self.done == self.start:
+        if (
+            self.total is None
+            or self.done - self.start < _TELLING * (self.total - self.start)
+            or self.done == self.start
+        ):
             return None
         return (now - self.begun) * (self.total - self.done) / (self.done - self.start)
 

@@ -49,7 +49,9 @@ def fields(patients: Path, **others: Any) -> dict[str, Any]:
 def test_a_table_in_which_nothing_can_move_is_not_called_robust(patients: Path, tmp_path: Path) -> None:
     outcome = run_audit(Plan.of(fields(patients)), tmp_path / "run")
     verdict = outcome.meta["verdict"]
-    assert verdict[0].startswith("The attacker could change nothing at eps = 0.1 (linf): 8 features move by whole units")
+    assert verdict[0].startswith(
+        "The attacker could change nothing at eps = 0.1 (linf): 8 features move by whole units"
+    )
     assert "'age' not at all" in verdict[0] and "--attack sparse-rs:eps=3" in verdict[0]
     assert not any(words in " ".join(verdict) for words in ("rarely fooled", "held against", "gets 0.0%"))
     assert "what it is worth against an attack remains open" in " ".join(verdict)

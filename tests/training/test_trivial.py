@@ -27,7 +27,9 @@ def test_one_answer_for_all_is_set_beside_itself() -> None:
     y = torch.tensor([0] * 70 + [1] * 20 + [2] * 10)
     line = told(torch.zeros(100), y)
     assert line is not None
-    assert line.startswith("The training learnt nothing that shows: 70.0% of 100 validation samples right, macro recall")
+    assert line.startswith(
+        "The training learnt nothing that shows: 70.0% of 100 validation samples right, macro recall"
+    )
     assert "always answering 'N' gets 70.0% right, macro recall 33.3%" in line
 
 
