@@ -49,7 +49,8 @@ def test_what_is_soon_done_says_nothing(log: Log, clock: Clock, lines: list[str]
 def test_long_work_speaks_at_least_every_half_minute_and_says_how_long_it_still_takes(
     log: Log, clock: Clock, lines: list[str]
 ) -> None:
-    stage, spoken = log.begin("Reading", 200), []
+    spoken: list[float] = []
+    stage = log.begin("Reading", 200)
     for _ in range(200):
         clock.now += 1
         log.advance(stage)

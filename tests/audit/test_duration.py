@@ -8,7 +8,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from salus.attacks import APGD, FGSM, PGD, UAP, Attack, AutoAttack, CarliniWagnerL2, DeepFool, SparseRS, Square
+from salus.attacks import (
+    APGD,
+    FGSM,
+    PGD,
+    UAP,
+    Attack,
+    AutoAttack,
+    Boundary,
+    CarliniWagnerL2,
+    DeepFool,
+    SparseRS,
+    Square,
+)
 from salus.attacks.fab import FAB
 from salus.audit import duration
 from salus.audit.cell import Attempt, Cell
