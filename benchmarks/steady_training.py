@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ def some(data: Dataset, most: int) -> Dataset:
 
 def largest_fall(values: list[float]) -> float:
     """Return by how much a value is below the one before it, at most."""
-    return max((before - after for before, after in zip(values, values[1:], strict=False)), default=0.0)
+    return max((before - after for before, after in pairwise(values)), default=0.0)
 
 
 def percent(share: float) -> float:
