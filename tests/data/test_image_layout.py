@@ -43,7 +43,8 @@ def _notes(splits: Splits) -> str:
 @pytest.mark.parametrize(
     ("name", "part"),
     [
-        ("Training", "train"), ("TRAIN", "train"), ("train_set", "train"), ("trainset", "train"), ("seg_train", "train"),
+        ("Training", "train"), ("TRAIN", "train"), ("train_set", "train"), ("trainset", "train"),
+        ("seg_train", "train"),
         ("Training Images", "train"), ("Testing", "test"), ("TEST", "test"), ("test_data", "test"), ("testSet", "test"),
         ("validation", "val"), ("Valid", "val"), ("val", "val"), ("dev", "val"),
         ("control", None), ("test_positive", None), ("trained", None), ("dataset", None), ("train_test", None),
