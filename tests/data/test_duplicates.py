@@ -68,6 +68,15 @@ def test_images_that_stay_bytes_are_compared_as_bytes() -> None:
     assert note.startswith("1 of 10 samples of the part test") and "row 30 is row 0" in note
 
 
+def test_a_yes_and_no_table_and_images_that_are_black_in_the_middle_are_told_apart_row_by_row() -> None:
+    bits = torch.arange(40)[:, None] // 2 ** torch.arange(3) % 2
+    test, *_ = tell_duplicates(_splits(bits.float())).test.provenance.notes
+    assert test.startswith("10 of 10 samples of the part test stand") and "(the first: row 30 is row 6)" in test
+    x = torch.zeros(40, 1, 9000)
+    x[:, 0, 1] = torch.arange(40) / 40
+    assert tell_duplicates(_splits(x)).test.provenance.notes == ()
+
+
 def test_where_all_are_test_samples_there_is_nothing_to_compare() -> None:
     data = _splits(_rows()).test
     empty = data.subset(torch.arange(0))

@@ -173,6 +173,8 @@ def test_an_array_or_a_table_says_who_is_who(tmp_path: Path) -> None:
     owners = [set(data.groups.tolist()) for _, data in splits if data.groups is not None]
     assert sum(map(len, owners)) == len(set.union(*owners)) == 12
     assert splits.test.provenance.split.startswith("by patient (array patient), seed 0")
+    np.savez(tmp_path / "named.npz", x=X, y=Y, groups=patients)
+    assert torch.equal(load(tmp_path / "named.npz", group_by="groups").test.x, splits.test.x)
     assert not any("nobody reads" in note for note in splits.test.provenance.notes)
     for call in ("x[{}]", "{}"):
         table = tmp_path / "who.csv"
