@@ -119,6 +119,8 @@ def as_given(
         return given.levels_of(x) / np.float32(given.white), features, True
     wanted = given.features if isinstance(given, (ArrayPreprocessor, TablePreprocessor)) else ()
     if wanted and features and features != wanted:
+        if x.ndim != 2 or x.shape[1] != len(features):
+            raise DataError(f"File {path} names {len(features)} features, but x has the shape {list(x.shape)}.")
         lacking = next((name for name in wanted if name not in features), None)
         if lacking is not None:
             raise DataError(
@@ -145,6 +147,8 @@ def _arrays(
     if tuple(x.shape[1:]) != shape or not len(x):
         takes = ", ".join(map(str, shape))
         raise DataError(f"{path}: x has shape {list(x.shape)}, the model takes [N, {takes}].")
+    if y is not None and y.shape == (len(x), 1):
+        y = y[:, 0]
     labels = () if y is None or y.shape != x.shape[:1] else tuple(_word(value) for value in y.tolist())
     names = tuple(f"x[{row}]" for row in range(len(x)))
     for first in range(0, len(x), BATCH):
