@@ -172,7 +172,10 @@ def _read(path: Path, options: LoadOptions, given: TablePreprocessor | None) -> 
         if not words:
             known = given.label if given is not None and given.label in header else None
             label = label_column(header, options.label or known, path)
-            of_words = options.categories if given is None else [c.name for c in given.columns if c.categories]
+            of_words: Sequence[str] = options.categories
+            if given is not None:
+                read = given.match(header)
+                of_words = [name for name, column in zip(read, given.columns, strict=True) if column.categories]
             whose = _whose(header, options.group_by, path)
             if whose is None and options.group_by is None and given is not None:
                 whose = next((name for name in given.identifiers if name in header), None)
@@ -183,7 +186,7 @@ def _read(path: Path, options: LoadOptions, given: TablePreprocessor | None) -> 
             words = {find_column(header, name, path): [] for name in (*beside, *of_words)}
             features = [name for name in header if name not in {*beside, *ignored}]
             if given is not None:
-                features = given.match(header)
+                features = read
             values = {name: [] for name in features if name not in words}
         for name, cells in words.items():
             cells += map(str, piece.columns[name])

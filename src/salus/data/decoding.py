@@ -95,12 +95,15 @@ def decode_images(paths: Sequence[Path], how: Decoding, *, name: str) -> Decoded
         def decode_one(path: Path) -> tuple[Decoded, str]:
             content = path.read_bytes()
             image = decode(content, channels=channels, size=(height, width), white=white)
+            if how.size is None and image.size != (height, width):  # which its first bytes did not say
+                raise ValueError(f"has {image.size[0]}x{image.size[1]} pixels upright, the others {height}x{width}")
             return image, hashlib.sha256(content).hexdigest()
 
-        digest, places, assumed, highest = hashlib.sha256(), [], Counter[str](), 0
-        shape, deep = (channels, height, width), white > 255
+        digest, places, assumed = hashlib.sha256(), [], Counter[str]()
+        highest: int | None = None  # of those that do not say how many bits they use
+        shape = (channels, height, width)
         with (
-            pixel_rows(len(good), shape, name=name, deep=deep) as rows,
+            pixel_rows(len(good), shape, name=name, deep=white > 255) as rows,
             progress(f"Reading {name}", len(good)) as advance,
         ):
             order = list(good)
@@ -114,15 +117,15 @@ def decode_images(paths: Sequence[Path], how: Decoding, *, name: str) -> Decoded
                         continue
                     rows.append(image[0].levels)
                     assumed.update(image[0].assumed)
-                    if deep:
-                        highest = max(highest, int(image[0].levels.max()))
+                    if image[0].highest is not None:
+                        highest = max(highest or 0, image[0].highest)
                     digest.update(f"{image[1]}  {paths[row].name}\n".encode())
                     places.append(row)
             if not places:
                 raise DataError(
                     f"Data {name!r}: none of {len(paths)} images can be read; the first, {paths[0]}, {failed[0]}."
                 )
-            if how.bits is None and any(head.white == 0 for head in good.values()):
+            if how.bits is None and highest is not None:
                 _refuse_unknown_depth(highest, name)
             x = rows.array()
     return DecodedImages(

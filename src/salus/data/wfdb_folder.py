@@ -22,8 +22,8 @@ from salus.data.published import file_sha256
 from salus.data.split import SHARES, Indices, Parts, describe_shares, grouped, stratified
 from salus.errors import DataError
 from salus.preprocessing import RecordingPreprocessor, beats
-from salus.preprocessing.recordings import beat_name, records_below
-from salus.preprocessing.wfdb_files import SAMPLE_RATE, Lead, by_name, read_lead
+from salus.preprocessing.recordings import beat_name, records_below, visible
+from salus.preprocessing.wfdb_files import SAMPLE_RATE, Lead, by_name, lead_names, read_lead
 from salus.progress import progress
 
 SPLITS = ("patients", "beats")
@@ -71,7 +71,7 @@ def load_wfdb_folder(options: LoadOptions) -> Splits:
     given = options.made_by(RecordingPreprocessor)
     inputs = options.inputs if given is None else given.inputs
     leads = options.lead if given is None else given.leads
-    records, notes = _read_all(folder, inputs, leads, exactly=given is not None or bool(options.lead))
+    records, order, notes = _read_all(folder, inputs, leads)
     notes += beats.input_notes(inputs)
     x = np.concatenate([record.x for record in records])
     all_y = np.concatenate([record.y for record in records])
@@ -103,8 +103,7 @@ def load_wfdb_folder(options: LoadOptions) -> Splits:
         positive=options.positive or tuple(name for name in beats.DISEASE if name in classes),
         sample_rate=float(SAMPLE_RATE),
         names=tuple(name for record in records for name in record.names),
-        preprocessor=given
-        or RecordingPreprocessor(leads=tuple(dict.fromkeys(record.lead for record in records)), inputs=inputs),
+        preprocessor=given or RecordingPreprocessor(leads=order, inputs=inputs),
         known_classes=options.known_classes,
         provenance=Provenance(
             name=folder.resolve().name,
@@ -161,11 +160,21 @@ def _in_words(who: Groups) -> str:
 
 
 def _read_all(
-    folder: Path, inputs: Sequence[str], leads: Sequence[str], *, exactly: bool
-) -> tuple[list[_FolderRecord], list[str]]:
-    """Read the records that have annotations; say which have none, and which lead was read."""
+    folder: Path, inputs: Sequence[str], leads: Sequence[str]
+) -> tuple[list[_FolderRecord], tuple[str, ...], list[str]]:
+    """Read the records that have annotations.
+
+    Args:
+        folder: in which they lie.
+        inputs: channels of each beat.
+        leads: those to read, the first that a record has; () for MLII, or else the first.
+
+    Returns:
+        The records; the order in which leads are to be looked for, so that the same are read of the same records; and
+        which records have no annotations, and which lead was read.
+    """
     headers = set(records_below(folder))
-    paths = sorted(path.with_suffix("") for path in folder.rglob("*.atr"))
+    paths = sorted(path.with_suffix("") for path in visible(folder, "*.atr"))
     bare = sorted(headers - set(paths))
     if not paths and bare:
         raise DataError(
@@ -175,7 +184,8 @@ def _read_all(
     if not paths:
         raise DataError(f"Folder {folder} holds no WFDB records (NAME.hea, NAME.dat and NAME.atr).")
     notes = [f"record {record.name} has no annotations (.atr) and was passed over" for record in bare]
-    order = by_name(*leads) if exactly else by_name("MLII", then_others=True)
+    known = tuple(leads) or _usual_leads(paths)
+    order = by_name(*known, then_others=not leads)
     records = []
     with progress(f"Reading {folder.name}", len(paths)) as advance:
         for path in paths:
@@ -185,12 +195,20 @@ def _read_all(
             notes += [
                 f"record {name}: lead {dead} is dead (gaps or one value), {lead.name} was read" for dead in lead.dead
             ]
-            if not exactly and not lead.dead and lead.name != "MLII":
-                notes.append(f"record {name} has no lead MLII; its first, {lead.name}, was read")
+            if not leads and not lead.dead and not by_name("MLII")([lead.name]):
+                which = "its first" if lead_names(path)[0] == lead.name else "as of other records"
+                notes.append(f"record {name} has no lead MLII; {which}, {lead.name}, was read")
             if lead.rate != SAMPLE_RATE:
                 notes.append(f"record {name} was resampled from {lead.rate:g} to {SAMPLE_RATE} Hz")
             advance()
-    return records, notes
+    read = list(dict.fromkeys(record.lead for record in records))
+    return records, tuple(by_name(*known, then_others=True)(read)), notes
+
+
+def _usual_leads(records: Sequence[Path]) -> tuple[str, ...]:
+    """MLII, and of records that have none the first lead, the most frequent first: each is read where there is one."""
+    firsts = Counter(by_name("MLII", then_others=True)(lead_names(record) or ["MLII"])[0] for record in records)
+    return tuple(dict.fromkeys(("MLII", *(name for name, _ in firsts.most_common()))))
 
 
 def _beats_of(path: Path, name: str, lead: Lead, inputs: Sequence[str]) -> _FolderRecord:

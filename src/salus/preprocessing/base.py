@@ -179,15 +179,24 @@ def numbered(count: int, word: str) -> tuple[str, ...]:
 
 
 def tensor_of(raw: Any, what: str) -> Tensor:
-    """Take a tensor, or an array or list of numbers, for one of float32.
+    """Take a tensor, or an array or list of numbers, for one of floats: float32 but where a tensor has others.
 
     Raises:
         DataError: it is none.
     """
     if isinstance(raw, Tensor):
         return raw if raw.is_floating_point() else raw.float()
+    return any_tensor_of(raw, what).float()
+
+
+def any_tensor_of(raw: Any, what: str) -> Tensor:
+    """Take a tensor, or an array or list of numbers, for one of their own type.
+
+    Raises:
+        DataError: it is none.
+    """
     try:
-        return torch.as_tensor(raw).float()
+        return torch.as_tensor(raw)
     except (TypeError, ValueError, RuntimeError) as error:
         raise DataError(f"{what}: {type(raw).__name__} is no array of numbers.") from error
 

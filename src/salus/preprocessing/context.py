@@ -89,7 +89,7 @@ def surroundings(
         signal = torch.where(finite, signal, _median(signal.detach()[finite]))
     padded = torch.cat([signal[:1].expand(reach), signal, signal[-1:].expand(reach)])
     windows = padded.unfold(0, window, 1)
-    at = torch.from_numpy(peaks)
+    at = torch.from_numpy(peaks.clip(0, len(signal) - 1))  # somebody may have marked a beat beyond the end
     place = torch.from_numpy(rows)
     wanted = set(inputs)
     own = windows[at[place] + reach - half]  # [B, window]

@@ -70,10 +70,14 @@ class Decoded:
     Attributes:
         levels: uint8, or uint16 where the scale has more than 255 levels, ``[C, H, W]``.
         assumed: what was assumed of it.
+        size: its own height and width, once it is turned upright.
+        highest: its highest level as stored, where nothing says how many of 16 bits are used; None where that is known.
     """
 
     levels: Levels
     assumed: tuple[str, ...]
+    size: tuple[int, int]
+    highest: int | None = None
 
 
 def read_head(path: Path, pages: str | None = None) -> Head:
@@ -98,7 +102,7 @@ def read_head(path: Path, pages: str | None = None) -> Head:
         # A PNG file may have its EXIF part last, and would have to be decoded for it here.
         exif = image.getexif() if image.format != "PNG" or "exif" in image.info else {}
         height, width = image.height, image.width
-        if exif.get(_ORIENTATION, 1) in (5, 6, 7, 8):
+        if exif.get(_ORIENTATION, 1) in (5, 6, 7, 8) and image.format != "TIFF":  # which Pillow has turned already
             height, width = width, height
         return Head((height, width), image.mode in GREY or _is_deep(image), _white(image))
 
@@ -121,15 +125,21 @@ def decode(content: bytes, *, channels: int, size: tuple[int, int], white: int) 
         assumed = []
         if getattr(image, "n_frames", 1) > 1:
             assumed.append(SECOND if image.format == "MPO" else FIRST_PAGE)
-        if _raw_mode(image).endswith((";16B", ";16L", ";16N")) and image.mode in COLOUR:
+        shallow, highest = _is_shallow(image), None
+        if shallow and 255 < white < 65535 and image.format != "PPM":
+            raise ValueError("has colours of 16 bits, of which only the upper 8 can be read; store it with 8 bits")
+        if shallow:
             assumed.append(SHALLOW)
+        if image.getexif().get(_ORIENTATION, 1) not in (0, 1):  # asked before Pillow loads a TIFF file, and forgets it
+            assumed.append(TURNED)
         image.load()
         own, deep, upside = _white(image), _is_deep(image), _inverted(image)
         upright = ImageOps.exif_transpose(image)
-        if image.getexif().get(_ORIENTATION, 1) not in (0, 1):
-            assumed.append(TURNED)
+        own_size = (upright.height, upright.width)
         if deep:
-            return Decoded(_deep(upright, own, upside, channels, size, white), tuple(assumed))
+            if not own:
+                highest = int(np.asarray(upright).max())
+            return Decoded(_deep(upright, own, upside, channels, size, white), tuple(assumed), own_size, highest)
         transparent = upright.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in upright.info
         plain: Image.Image = upright
         if transparent:
@@ -138,31 +148,62 @@ def decode(content: bytes, *, channels: int, size: tuple[int, int], white: int) 
             if bool((np.asarray(layer)[..., 3] < 255).any()):
                 assumed.append(TRANSPARENT)
         plain = plain.convert("L" if channels == 1 else "RGB")
+        if shallow and image.format != "PPM":
+            highest = 256 * int(np.asarray(plain).max()) + 255
         if plain.size != size[::-1]:
             plain = ImageOps.fit(plain, size[::-1], method=Image.Resampling.BILINEAR)
         levels: Levels = np.asarray(plain).reshape(*size, channels).transpose(2, 0, 1)
         if white > 255:
             levels = np.rint(levels * (white / 255)).astype(np.uint16)
-        return Decoded(levels, tuple(assumed))
+        return Decoded(levels, tuple(assumed), own_size, highest)
+
+
+def encode(image: Image.Image) -> bytes:
+    """Write an image of Pillow's as a file that says of it what its own did, so that it is prepared as files are.
+
+    Raises:
+        ValueError: it is of a mode that is not read, in words that follow its name.
+    """
+    from PIL import Image
+
+    if image.mode not in (*GREY, *DEEP, *COLOUR) and not _is_deep(image):
+        raise ValueError(f"is of mode {image.mode}, whose range of values is not known")
+    orientation = image.getexif().get(_ORIENTATION)
+    content = BytesIO()
+    if _is_deep(image):
+        tags = {_PHOTOMETRIC: _WHITE_IS_ZERO if _inverted(image) else 1}
+        if own := _white(image) % 65535:
+            tags[_MAX_SAMPLE] = own
+        levels = np.asarray(image)
+        Image.fromarray(levels.astype(np.uint16)).save(content, "TIFF", tiffinfo=tags)
+        return content.getvalue()
+    exif = Image.Exif()
+    if orientation is not None:
+        exif[_ORIENTATION] = orientation
+    stored = {"RGBX": "RGB", "CMYK": "RGB", "YCbCr": "RGB", "RGBa": "RGBA", "La": "LA", "PA": "RGBA"}
+    plain = image.convert(stored[image.mode]) if image.mode in stored else image
+    plain.save(content, "PNG", compress_level=0, exif=exif)
+    return content.getvalue()
 
 
 def _deep(image: Image.Image, own: int, upside: bool, channels: int, size: tuple[int, int], white: int) -> Levels:
     """Put levels of up to 16 bits on the scale, in floats, so that none is lost before the last rounding."""
     from PIL import Image, ImageOps
 
-    if white <= 255:
+    if white <= 255 and not own:
         raise ValueError("is an image of 16 bits, where 8 are expected: how many of them are used is not known")
     values = np.asarray(image).astype(np.float32)
+    scale = own or white
+    if values.max() > scale:
+        raise ValueError(f"has the level {values.max():g}, more than {scale}")
     if upside:
-        values = (own or 65535) - values
-    if own and own != white:
-        values *= white / own
-    if values.max() > white + 0.5:
-        raise ValueError(f"has the level {values.max():g}, more than {white}")
+        values = scale - values
+    if scale != white:
+        values *= white / scale
     floats = Image.fromarray(values)
     if floats.size != size[::-1]:
         floats = ImageOps.fit(floats, size[::-1], method=Image.Resampling.BILINEAR)
-    levels: Levels = np.rint(np.asarray(floats)).clip(0, white).astype(np.uint16)
+    levels: Levels = np.rint(np.asarray(floats)).clip(0, white).astype(np.uint16 if white > 255 else np.uint8)
     return np.broadcast_to(levels, (channels, *size))
 
 
@@ -183,7 +224,8 @@ def _white(image: Image.Image) -> int:
         return int(2 ** int(bits)) - 1
     most = tags.get(_MAX_SAMPLE, 0)
     most = most[0] if isinstance(most, tuple) else most
-    return int(2 ** int(most).bit_length()) - 1 if 255 < most < 65535 else 0
+    # The highest of a scale, 4095; any other number is the highest level that this one image happens to have.
+    return int(most) if 255 < most < 65535 and most & (most + 1) == 0 else 0
 
 
 def _inverted(image: Image.Image) -> bool:
@@ -191,11 +233,14 @@ def _inverted(image: Image.Image) -> bool:
     return _is_deep(image) and getattr(image, "tag_v2", {}).get(_PHOTOMETRIC, 1) == _WHITE_IS_ZERO
 
 
-def _raw_mode(image: Image.Image) -> str:
-    """The layout of a file's bytes, as Pillow calls it."""
+def _is_shallow(image: Image.Image) -> bool:
+    """Tell whether Pillow reads with 8 bits what is stored with 16; asked before it is loaded."""
     tiles = getattr(image, "tile", [])
     arguments = getattr(tiles[0], "args", "") if tiles else ""
-    return str(arguments[0] if isinstance(arguments, tuple) and arguments else arguments)
+    layout, *more = arguments if isinstance(arguments, tuple) and arguments else (arguments,)
+    if image.mode not in COLOUR:
+        return False
+    return str(layout).endswith((";16B", ";16L", ";16N")) or (image.format == "PPM" and max(more, default=0) > 255)
 
 
 def or_reason(task: Callable[..., T]) -> Callable[..., T | str]:

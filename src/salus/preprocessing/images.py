@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from io import BytesIO
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,11 +15,14 @@ import torch
 from torch import Tensor
 
 from salus.errors import DataError
-from salus.preprocessing.base import BATCH, Prepared, Preprocessor, Refusal, common, numbered
-from salus.preprocessing.image_files import SUFFIXES, Decoded, Levels, decode, decoders, or_reason, read_head
+from salus.preprocessing.base import BATCH, Prepared, Preprocessor, Refusal, any_tensor_of, common, numbered
+from salus.preprocessing.image_files import SUFFIXES, Decoded, Levels, decode, decoders, encode, or_reason, read_head
 
 #: Shares of red, green and blue in grey (ITU-R 601-2), as Pillow takes them.
 LUMA = (0.299, 0.587, 0.114)
+
+#: What is said of images of which something is assumed.
+SCALED = "scaled and cropped from another size than training had"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -52,36 +54,33 @@ class ImagePreprocessor(Preprocessor):
         """Prepare images in memory.
 
         Args:
-            raw: a tensor or array of levels ``[N, C, H, W]``, from 0 to :attr:`white`, of any size; whole numbers are
-                prepared as files are, whose levels are rounded after they were scaled, floats are not rounded and keep
-                their gradients. Or a list of images ``[H, W]``, ``[H, W, 3]`` or of Pillow's.
+            raw: a tensor or array of levels ``[N, C, H, W]``, from 0 to :attr:`white` (uint8: to 255), of any size;
+                whole numbers are prepared as files are, whose levels are rounded after they were scaled, floats are not
+                rounded and keep their gradients. Or a list of images ``[H, W]``, ``[H, W, 3]`` or of Pillow's.
 
         Raises:
             DataError: they are no such images, or have levels outside the scale.
         """
         if isinstance(raw, (list, tuple)):
             return self._files([_as_file(image, number) for number, image in enumerate(raw, 1)])
-        levels = raw if isinstance(raw, Tensor) else torch.as_tensor(np.asarray(raw))
-        if levels.ndim != 4 or levels.shape[1] not in (1, 3):
-            raise DataError(
-                f"Images have the shape {list(levels.shape)}; a tensor must be [N, 1, H, W] or [N, 3, H, W], or give a "
-                "list of images [H, W] or [H, W, 3]."
-            )
+        levels = any_tensor_of(raw, "Images")
+        names = numbered(len(levels) if levels.ndim else 0, "image")
         if not levels.is_floating_point():
-            deep = np.uint16 if self.white > 255 else np.uint8
-            self._refuse_outside(levels.float())
-            return self._files(
-                [_as_file(image.permute(1, 2, 0).squeeze(2).numpy().astype(deep), n) for n, image in enumerate(levels)]
-            )
-        self._refuse_outside(levels.detach())
+            return Prepared(self.from_levels(self.levels_of(levels.cpu().numpy())), names)
+        self._refuse_others(levels.shape, *levels.detach().aminmax() if levels.numel() else (0, 0))
         x = fit(_channels(levels, self.shape[0]), self.size) / self.white
-        return Prepared(x.clamp(0, 1), numbered(len(x), "image"))
+        return Prepared(x.clamp(0, 1).float(), names)
 
-    def _refuse_outside(self, levels: Tensor) -> None:
-        if len(levels) and not bool(((levels >= 0) & (levels <= self.white)).all()):
+    def _refuse_others(self, shape: Sequence[int], low: Any, high: Any) -> None:
+        if len(shape) != 4 or shape[1] not in (1, 3) or not min(shape[2:]):
             raise DataError(
-                f"Images have levels from {levels.min():g} to {levels.max():g}; they must lie within 0 and "
-                f"{self.white}, the black and white of training."
+                f"Images have the shape {list(shape)}; a tensor must be [N, 1, H, W] or [N, 3, H, W], or give a list "
+                "of images [H, W] or [H, W, 3]."
+            )
+        if not 0 <= float(low) <= float(high) <= self.white:
+            raise DataError(
+                f"Images have levels from {float(low):g} to {float(high):g}; they must lie within 0 and {self.white}, "
+                "the black and white of training."
             )
 
     def from_levels(self, levels: Levels) -> Tensor:
@@ -91,18 +90,26 @@ class ImagePreprocessor(Preprocessor):
     def levels_of(self, images: Levels) -> Levels:
         """Bring levels in memory ``[N, C, H, W]``, whole numbers, to the size and the colours of x, as files are.
 
+        Levels of uint8 are those of 8 bits, whatever the scale.
+
         Raises:
-            DataError: one has levels outside the scale.
+            DataError: they are no images, or one has levels outside the scale.
         """
-        done = []
-        for number, image in enumerate(images, 1):
-            try:
-                done.append(
-                    self.decode(_as_file(image[0] if len(image) == 1 else image.transpose(1, 2, 0), number)[1]).levels
-                )
-            except ValueError as error:
-                raise DataError(f"Image {number} {error}.") from error
-        return np.stack(done)
+        self._refuse_others(images.shape, *(images.min(), images.max()) if images.size else (0, 0))
+        if self.white == 255 or images.dtype == np.uint8:
+            images = images.astype(np.uint8, copy=False)
+        elif images.shape[1] == 3:  # no file that Pillow reads has deep colours
+            colours = _channels(torch.from_numpy(images.astype(np.float64)), self.shape[0])
+            return fit(colours, self.size).round().clamp(0, self.white).numpy().astype(np.uint16)
+        else:
+            images = images.astype(np.uint16, copy=False)
+
+        def one(image: Levels) -> Levels:
+            return self.decode(_as_file(image[0] if len(image) == 1 else image.transpose(1, 2, 0), 0)[1]).levels
+
+        with decoders() as threads:
+            done = list(threads.map(one, images))
+        return np.stack(done) if done else np.zeros((0, *self.shape), np.uint8)
 
     def decode(self, content: bytes) -> Decoded:
         """Decode a file as training did.
@@ -146,6 +153,10 @@ class ImagePreprocessor(Preprocessor):
         names = [name for name, _ in files]
         good = {row: image for row, image in enumerate(images) if not isinstance(image, str)}
         assumed = Counter(word for image in good.values() for word in image.assumed)
+        assumed[SCALED] += 0 if self.resized else sum(image.size != self.size for image in good.values())
+        highest = max((image.highest for image in good.values() if image.highest is not None), default=self.white)
+        if highest < self.white // 2:
+            notes = (*notes, f"no level is above {highest}, and white is {self.white}, as in training")
         levels = np.stack([image.levels for image in good.values()]) if good else np.zeros((0, *self.shape), np.uint8)
         kept = tuple(names[row] for row in good)
         folders = [Path(name).parent.name for name in kept]
@@ -154,7 +165,7 @@ class ImagePreprocessor(Preprocessor):
             kept,
             tuple(folders) if folders and all(folder in self.classes for folder in folders) else (),
             tuple(Refusal(names[row], reason) for row, reason in enumerate(images) if isinstance(reason, str)),
-            (*notes, *(f"{word}: {count} images" for word, count in assumed.items())),
+            (*notes, *(f"{word}: {count} images" for word, count in assumed.items() if count)),
         )
 
     def inverse(self, x: Tensor) -> Tensor:
@@ -237,17 +248,20 @@ def _channels(images: Tensor, channels: int) -> Tensor:
 
 
 def _as_file(image: Any, number: int) -> tuple[str, bytes]:
-    """Write an image in memory as a PNG file, so that it is prepared as files are."""
+    """Write an image in memory as a file, so that it is prepared as files are."""
     from PIL import Image
 
     if not isinstance(image, Image.Image):
         levels = np.asarray(image)
-        if levels.dtype not in (np.uint8, np.uint16) or levels.ndim not in (2, 3):
+        levels = levels[:, :, 0] if levels.ndim == 3 and levels.shape[2] == 1 else levels
+        colours = levels.ndim == 3 and levels.shape[2] == 3 and levels.dtype == np.uint8
+        if levels.dtype not in (np.uint8, np.uint16) or not (levels.ndim == 2 or colours) or not levels.size:
             raise DataError(
-                f"Image {number} is {levels.dtype} {list(levels.shape)}; give levels, uint8 or uint16, [H, W] or "
+                f"Image {number} is {levels.dtype} {list(levels.shape)}; give levels, uint8 or uint16 [H, W], or uint8 "
                 "[H, W, 3]."
             )
         image = Image.fromarray(levels)
-    content = BytesIO()
-    image.save(content, "PNG", compress_level=0)
-    return f"image {number}", content.getvalue()
+    try:
+        return f"image {number}", encode(image)
+    except ValueError as error:
+        raise DataError(f"Image {number} {error}.") from error

@@ -19,7 +19,9 @@ from salus.preprocessing.qrs import FOUND_BY, find_r_peaks
 from salus.preprocessing.wfdb_files import (
     SAMPLE_RATE,
     Annotations,
+    all_dead,
     by_name,
+    is_alive,
     is_record,
     read_annotations,
     read_lead,
@@ -95,10 +97,10 @@ class RecordingPreprocessor(Preprocessor):
                 "second."
             )
         low, high = windows.amin(2, keepdim=True), windows.amax(2, keepdim=True)
-        flat = ~((high - low) > 0)[:, 0, 0]
+        flat = ~(((high - low) > 0) & (high - low).isfinite())[:, 0, 0]
         names = numbered(len(windows), "window")
         good = (~flat).nonzero()[:, 0]
-        x = ((windows - low) / (high - low))[good].clamp(0, 1)
+        x = ((windows[good] - low[good]) / (high - low)[good]).clamp(0, 1).float()
         refused = tuple(Refusal(names[row], "is flat or has gaps") for row in flat.nonzero()[:, 0].tolist())
         return Prepared(x, tuple(names[row] for row in good.tolist()), refused=refused)
 
@@ -106,18 +108,39 @@ class RecordingPreprocessor(Preprocessor):
         names = by_name(*self.leads)(list(raw.signals))
         if not names:
             raise DataError(self._lacks(raw.name, list(raw.signals)))
-        signal = torch.as_tensor(raw.signals[names[0]]).double()
-        peaks = None if raw.peaks is None else np.rint(np.asarray(raw.peaks) * (SAMPLE_RATE / raw.rate))
+        if not raw.rate > 0:
+            raise DataError(f"{raw.name} has {raw.rate:g} samples a second; give its sampling rate.")
+        dead: list[str] = []
+        for lead in names:
+            signal = tensor_of(raw.signals[lead], f"{raw.name}, lead {lead}").double()
+            if signal.ndim != 1:
+                raise DataError(f"{raw.name}, lead {lead} has the shape {list(signal.shape)}; give its samples [T].")
+            if is_alive(signal.detach().numpy()):
+                break
+            dead.append(lead)
+        else:
+            raise DataError(f"{raw.name}: {all_dead(dead)}.")
+        notes = [f"{raw.name}: lead {each} is dead, {lead} was read" for each in dead]
+        length = len(signal)
         if raw.rate != SAMPLE_RATE:
             if signal.requires_grad:
                 raise DataError(
                     f"{raw.name}: gradients go through recordings at {SAMPLE_RATE} Hz, not {raw.rate:g} Hz."
                 )
             signal = torch.from_numpy(resample(signal.numpy(), raw.rate))
-        marks = None if peaks is None else peaks.astype(np.int64)
-        notes = () if marks is not None else (FOUND_BY,)
-        found = find_r_peaks(signal.detach().numpy()) if marks is None else marks
-        return self._prepared(raw.name, cut(signal, found, self.inputs), found, (), notes)
+            notes.append(f"{raw.name}: resampled from {raw.rate:g} to {SAMPLE_RATE} Hz")
+        if raw.peaks is None:
+            peaks = find_r_peaks(signal.detach().numpy())
+            notes.append(f"{raw.name}: {FOUND_BY}")
+        else:
+            given = np.sort(np.asarray(raw.peaks, dtype=np.float64))
+            if len(given) and not 0 <= given[0] <= given[-1] < length:
+                raise DataError(
+                    f"{raw.name} has R peaks from {given[0]:g} to {given[-1]:g}; they must lie within its {length} "
+                    "samples."
+                )
+            peaks = np.rint(given * (SAMPLE_RATE / raw.rate)).astype(np.int64)
+        return self._prepared(raw.name, cut(signal, peaks, self.inputs), peaks, (), notes)
 
     def _lacks(self, name: str, leads: Sequence[str]) -> str:
         return f"{name} has none of the leads that the model was trained on, {', '.join(self.leads)}; it has: " + (
@@ -214,9 +237,15 @@ def beat_name(record: str, peak: int) -> str:
     return f"{record} {peak / SAMPLE_RATE:.3f} s"
 
 
+def visible(folder: Path, pattern: str) -> list[Path]:
+    """List files below a folder, hidden ones left out, and those in hidden folders."""
+    below = ((path, path.relative_to(folder).parts) for path in folder.rglob(pattern))
+    return [path for path, parts in below if not any(part.startswith(".") for part in parts)]
+
+
 def records_below(folder: Path) -> list[Path]:
     """List the WFDB records below a folder, hidden ones and segments of others left out, sorted."""
-    headers = [path for path in folder.rglob("*.hea") if not any(part.startswith(".") for part in path.parts[1:])]
+    headers = visible(folder, "*.hea")
     segments: set[Path] = set()
     for path in headers:
         lines = path.read_text(encoding="latin-1", errors="replace").splitlines() if path.is_file() else []

@@ -77,7 +77,7 @@ def load_preprocessor(folder: Path) -> Preprocessor | None:
         raise BundleError(f"{path} is no readable JSON; take a fresh copy of the folder.") from error
     if not isinstance(page, dict) or page.get("format") != FORMAT:
         raise BundleError(f"{path} does not describe a preprocessor (it has no format {FORMAT!r}).")
-    if page.get("version") != VERSION or page.get("kind") not in KINDS:
+    if page.get("version") != VERSION or str(page.get("kind")) not in KINDS:
         raise BundleError(
             f"{path} has version {page.get('version')!r} and kind {page.get('kind')!r}; this Salus reads version "
             f"{VERSION} of {', '.join(KINDS)}."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +68,7 @@ class Column:
         places = {word: place for place, word in enumerate(self.categories)}
         values, faults = np.zeros((len(cells), len(places))), {}
         for row, cell in enumerate(cells):
-            word = str(cell)
+            word = self._word(str(cell))
             if self.fill is not None and word not in places and word.lower() in MISSING:
                 word = str(self.fill)
             if word in places:
@@ -75,6 +76,10 @@ class Column:
             else:
                 faults[row] = f"column {self.name!r} holds {word!r}; {nearest(word, places)}"
         return values, faults
+
+    def _word(self, word: str) -> str:
+        """Find a word among the categories; 1 and 1.0 are one: pandas turns whole numbers beside a gap into these."""
+        return next((same for same in (word, word.removesuffix(".0"), f"{word}.0") if same in self.categories), word)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -128,10 +133,13 @@ class TablePreprocessor(Preprocessor):
                 words = [str(cell) for cell in cells]
                 known = sorted({word for word in words if word.lower() not in MISSING})
                 fill: float | str | None = None
-                if impute is not None and known:
-                    fill = max(known, key=[words[row] for row in rows.tolist()].count)
                 if not known:
                     raise DataError(f"Column {name!r} holds nothing but missing values; leave it out.")
+                if impute is not None:
+                    often = Counter(words[row] for row in rows.tolist())
+                    fill = max(known, key=lambda word: often[word])
+                    if not often[fill]:
+                        raise DataError(f"Column {name!r} has no value in the training rows; leave it out.")
                 columns.append(Column(name, tuple(known), fill))
                 continue
             fill = None
@@ -169,24 +177,9 @@ class TablePreprocessor(Preprocessor):
         Raises:
             DataError: one is missing, or is in another unit.
         """
-        plain = {_plain(name): name for name in header}
-        found = []
-        for column in self.columns:
-            if column.name in header:
-                found.append(column.name)
-            elif _plain(column.name) in plain:
-                found.append(plain[_plain(column.name)])
-            else:
-                base, unit = _unit(column.name)
-                for name in header:
-                    other, its = _unit(name)
-                    if _plain(other) == _plain(base) and its != unit:
-                        raise DataError(
-                            f"Column {name!r}: training had {column.name!r}; bring its values in that unit and name "
-                            "the column as training did."
-                        )
-                raise DataError(f"There is no column {column.name!r}; {nearest(column.name, header)}")
-        return found
+        own = {column.name for column in self.columns}
+        others = [name for name in header if name not in own]
+        return [column.name if column.name in header else _alike(column.name, others) for column in self.columns]
 
     def transform(self, raw: Any) -> Prepared:
         """Prepare a mapping of columns (a DataFrame), or a tensor of numbers ``[N, F]`` in their own units.
@@ -234,8 +227,8 @@ class TablePreprocessor(Preprocessor):
         return [f"{row} ({', '.join(map(str, words))})" for row, words in zip(table.names, whose, strict=True)]
 
     def _notes(self, table: RawTable) -> tuple[str, ...]:
-        used = {*self.match(list(table.columns)), self.label, *self.identifiers, *self.ignored, *LABEL_NAMES}
-        unused = [name for name in table.columns if name not in used]
+        used = {*self.match(list(table.columns)), self.label, *self.identifiers, *self.ignored}
+        unused = [name for name in table.columns if name not in used and name.lower() not in LABEL_NAMES]
         return (f"columns that the model does not read: {', '.join(unused)}",) if unused else ()
 
     def reads(self, thing: Path) -> bool:
@@ -331,16 +324,22 @@ def _number(cell: Any) -> float:
 
 def _table(raw: Any) -> RawTable:
     """Take a mapping of columns, or a DataFrame, for a table of words."""
-    columns = {str(name).strip(): [_cell(value) for value in raw[name]] for name in raw}
+    names = [str(name).strip() for name in raw]
+    for name in names:
+        if names.count(name) > 1:
+            raise DataError(f"Several columns are called {name!r}; name every column differently.")
+    columns: dict[str, Any] = {name: [_cell(value) for value in raw[key]] for name, key in zip(names, raw, strict=True)}
     lengths = {len(cells) for cells in columns.values()}
     if len(lengths) != 1:
         raise DataError(f"Columns must be of one length; they have {sorted(lengths)} values.")
-    return RawTable(dict(columns), numbered(lengths.pop(), "row"))
+    return RawTable(columns, numbered(lengths.pop(), "row"))
 
 
 def _cell(value: Any) -> str:
     """Write a value as a CSV file would; a missing one as nothing."""
-    if value is None or value != value:  # NaN
+    if getattr(value, "ndim", None) == 0:  # a number of numpy's or torch's
+        value = value.item()
+    if value is None or str(value) == "<NA>" or value != value:  # NaN
         return ""
     return repr(float(value)) if isinstance(value, (float, np.floating)) else str(value).strip()
 
@@ -350,5 +349,27 @@ def _plain(name: str) -> str:
 
 
 def _unit(name: str) -> tuple[str, str]:
+    """Take a column's name apart, so that its case, its spaces and the kind of its brackets do not count."""
     match = _UNIT.match(name)
-    return (match[1], match[2].strip()) if match else (name, "")
+    return (_plain(match[1]), _plain(match[2])) if match else (_plain(name), "")
+
+
+def _alike(name: str, header: Sequence[str]) -> str:
+    """Find a column that is written in another way.
+
+    Raises:
+        DataError: there is none, there are several, or it is in another unit.
+    """
+    what, unit = _unit(name)
+    same = [other for other in header if _unit(other)[0] == what]
+    found = [other for other in same if _unit(other)[1] == unit]
+    if len(found) > 1:
+        raise DataError(f"Columns {found[0]!r} and {found[1]!r} could both be {name!r}; name it as training did.")
+    if found:
+        return found[0]
+    if same:
+        raise DataError(
+            f"Column {same[0]!r}: training had {name!r}; bring its values in that unit and name the column as training "
+            "did."
+        )
+    raise DataError(f"There is no column {name!r}; {nearest(name, header)}")

@@ -145,6 +145,8 @@ def as_given(
         return given.levels_of(x) / np.float32(given.white), features, True
     wanted = given.features if isinstance(given, (ArrayPreprocessor, TablePreprocessor)) else ()
     if wanted and features and features != wanted:
+        if x.ndim != 2 or x.shape[1] != len(features):
+            raise DataError(f"File {path} names {len(features)} features, but x has the shape {list(x.shape)}.")
         lacking = next((name for name in wanted if name not in features), None)
         if lacking is not None:
             raise DataError(

@@ -57,14 +57,15 @@ def by_name(*wanted: str, then_others: bool = False) -> Order:
     def order(names: Sequence[str]) -> Sequence[str]:
         plain = [_plain(name) for name in names]
         found = [names[plain.index(_plain(word))] for word in wanted if _plain(word) in plain]
-        return [*found, *(name for name in names if name not in found)] if then_others else found
+        return list(dict.fromkeys([*found, *names] if then_others else found))
 
     return order
 
 
 def is_record(path: Path) -> bool:
     """Tell whether a path, with or without the suffix of one of its files, is that of a WFDB record."""
-    return record_path(path).with_name(record_path(path).name + ".hea").is_file()
+    record = record_path(path)
+    return bool(record.name) and record.with_name(record.name + ".hea").is_file()
 
 
 def record_path(path: Path) -> Path:
@@ -86,19 +87,27 @@ def read_lead(record: Path, order: Order) -> Lead:
     dead: list[str] = []
     for name in wanted:
         signal = _read_signal(record, name, header)
-        valid = signal[np.isfinite(signal)]
-        if len(valid) and float(np.ptp(valid)) > 0:
+        if is_alive(signal):
             break
         dead.append(name)
     else:
-        raise DataError(
-            f"Record {record}: lead{'s' * (len(dead) > 1)} {', '.join(dead)} hold{'s' * (len(dead) == 1)} nothing but "
-            f"gaps or one value{_alternatives(names, wanted)}."
-        )
+        raise DataError(f"Record {record}: {all_dead(dead)}{_alternatives(names, wanted)}.")
     rate = float(header.fs)
     if rate != SAMPLE_RATE:
         signal = resample(signal, rate)  # [T * 360 / rate]
     return Lead(signal, name, rate, tuple(dead))
+
+
+def is_alive(signal: NDArray[np.float64]) -> bool:
+    """Tell whether a lead ``[T]`` holds more than gaps and one value."""
+    valid = signal[np.isfinite(signal)]
+    return bool(len(valid)) and float(np.ptp(valid)) > 0
+
+
+def all_dead(leads: Sequence[str]) -> str:
+    """Say that leads are not alive."""
+    one = len(leads) == 1
+    return f"lead{'' if one else 's'} {', '.join(leads)} hold{'s' if one else ''} nothing but gaps or one value"
 
 
 def read_annotations(record: Path, rate: float) -> Annotations | None:
