@@ -63,9 +63,9 @@ class Watch:
             return
         if event in _BEYOND:
             self.beyond.append(f"{event} {args!r}")
-        elif event == "open" and isinstance(args[2], int) and args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
-            self._written(args[0])
-        elif event in _CHANGES:
+        elif (
+            event == "open" and isinstance(args[2], int) and args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+        ) or event in _CHANGES:
             self._written(args[0])
 
     def _written(self, place: Any) -> None:

@@ -213,7 +213,9 @@ def seal_bundle(folder: Path, file: str) -> None:
     change("guard.json", guard)
 
 
-def faults(subject: Subject, name: str, numbers: range, others: Mapping[str, bytes], watch: Watch) -> tuple[list[str], int]:
+def faults(
+    subject: Subject, name: str, numbers: range, others: Mapping[str, bytes], watch: Watch
+) -> tuple[list[str], int]:
     """Mutate files of one format; say what went wrong, and how many were read all the same."""
     found, read_all_the_same = [], 0
     kept = {path: path.read_bytes() for path in subject.folder.rglob("*") if path.is_file()}
