@@ -165,7 +165,7 @@ def _kind_of_archive(path: Path) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
             names = [name.partition("/")[2] or name for name in archive.namelist()]
-    except (zipfile.BadZipFile, OSError, ValueError):
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, ValueError):
         return "a damaged archive"
     if "models/model.json" in names:
         return "an exported program, which brings its own code: give it as the model, --model FILE.pt2"
@@ -198,9 +198,12 @@ def _needs_code(path: Path, error: str) -> str:
 def _pickled(path: Path, most: int = 2**24) -> bytes:
     """Read the pickle of a file, without running it."""
     if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            names = [name for name in archive.namelist() if name.endswith("data.pkl")]
-            return archive.open(names[0]).read(most) if names else b""
+        try:
+            with zipfile.ZipFile(path) as archive:
+                names = [name for name in archive.namelist() if name.endswith("data.pkl")]
+                return archive.open(names[0]).read(most) if names else b""
+        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, ValueError):
+            return b""  # damaged
     with path.open("rb") as file:
         return file.read(most)
 
