@@ -370,9 +370,7 @@ def test_scaling_in_torch_is_that_of_pillow(own: tuple[int, int], target: tuple[
     theirs = ImageOps.fit(Image.fromarray(image), target[::-1], method=Image.Resampling.BILINEAR)
     ours = fit(torch.from_numpy(image)[None, None].double(), target)[0, 0].numpy()
     assert np.abs(ours - np.asarray(theirs)).max() <= 1
-    rounded = ImageOps.fit(
-        Image.fromarray(image.astype(np.uint8)), target[::-1], method=Image.Resampling.BILINEAR
-    )
+    rounded = ImageOps.fit(Image.fromarray(image.astype(np.uint8)), target[::-1], method=Image.Resampling.BILINEAR)
     assert np.abs(ours - np.asarray(rounded)).max() <= 1.5  # Pillow rounds twice
 
 
