@@ -463,9 +463,13 @@ class ModelOutput(OrderedDict[str, Tensor]):
 @pytest.mark.parametrize(
     ("answer", "sentence", "code"),
     [
-        (lambda z: {"loss": z.mean(), "logits": z}, "a? ?dict", 'return self.model(x)["logits"]'),
-        (lambda z: {"out": z, "aux": z[:, :2]}, r"dict \(", 'return self.model(x)["out"]'),
-        (lambda z: (z, torch.zeros(len(z), 7)), r"tuple \(0 \[12, 3\], 1 \[12, 7\]\)", "return self.model(x)[0]"),
+        (
+            lambda z: {"loss": z.mean(), "logits": z},
+            r'a dict of "loss" \[\], "logits" \[12, 3\]; wrap it',
+            'return self.model(x)["logits"]',
+        ),
+        (lambda z: {"out": z, "aux": z[:, :2]}, r"a dict of ", 'return self.model(x)["out"]'),
+        (lambda z: (z, torch.zeros(len(z), 7)), r"a tuple of 0 \[12, 3\], 1 \[12, 7\];", "return self.model(x)[0]"),
         (lambda z: [None, z], "list", "return self.model(x)[1]"),
         (lambda z: Outputs(z[:, :2], z), "Outputs", "return self.model(x).logits"),
         (ModelOutput, "ModelOutput", "return self.model(x).logits"),

@@ -57,7 +57,7 @@ def _kind(answer: object) -> str:
     if not inside:
         return name
     more = ", ..." if len(inside) > _SHOWN else ""
-    return f"{name} ({', '.join(inside[:_SHOWN])}{more})"
+    return f"a {name} of {', '.join(inside[:_SHOWN])}{more}"
 
 
 #: Parts of an answer that a sentence lists.
@@ -66,8 +66,8 @@ _SHOWN = 6
 
 def _parts(answer: object) -> Iterator[tuple[str, object]]:
     """List what is in an answer that is no tensor, with the code that takes it out; logits by that name first."""
-    named = getattr(answer, "logits", None)
-    if named is not None:
+    named = getattr(answer, "logits", answer)
+    if named is not answer:
         yield ".logits", named
     if isinstance(answer, Mapping):
         yield from ((f"[{key!r}]".replace("'", '"'), value) for key, value in answer.items() if value is not named)

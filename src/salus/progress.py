@@ -24,6 +24,9 @@ Advance = Callable[..., None]
 #: Progress and remarks go to standard error, results to standard output.
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
+#: Share of a stage that must be done before the rest is estimated from it.
+_TELLING = 0.02
+
 #: Seconds of work before its first line in a log, and between lines.
 FIRST, EVERY = 5.0, 30.0
 
@@ -58,7 +61,11 @@ class Stage:
         """Estimate how many seconds it still takes; None where nothing tells."""
         if self.left is not None:
             return max(self.left - (now - self.since), 0.0) or None
-        if self.total is None or self.done <= self.start:
+        if (
+            self.total is None
+            or self.done - self.start < _TELLING * (self.total - self.start)
+            or self.done == self.start
+        ):
             return None
         return (now - self.begun) * (self.total - self.done) / (self.done - self.start)
 

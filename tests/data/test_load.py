@@ -9,6 +9,7 @@ from typing import Annotated
 import pytest
 from pydantic import Field
 
+from salus.audit import Plan
 from salus.data import SOURCES, DataOptions, LoadOptions, catalogue, load
 from salus.errors import DataError, OptionError
 from salus.options import option_names, options_of
@@ -194,3 +195,11 @@ def test_importing_the_room_imports_nothing_heavy() -> None:
     code = f"import sys, salus.data; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_plan_that_was_stored_before_still_says_who_is_who_and_nobody_else_does() -> None:
+    assert Plan.of({"data": "own.csv", "group": "patient"}).data_options == {"group_by": "patient"}
+    assert Plan.of({"data": "own.csv", "group": None}).group_by is None
+    assert Plan.of({"data": "own.csv", "group-by": "(p1)", "ignore": "a, b"}).ignore == ("a", "b")
+    with pytest.raises(OptionError, match="no option 'group'; did you mean 'group_by'"):
+        load("digits", group="patient")

@@ -80,6 +80,113 @@ def test_a_patient_on_both_given_sides_is_refused(tmp_path: Path) -> None:
         load(_save(tmp_path, **apart, groups_train=groups[:40], groups_test=groups[36:56]))
 
 
+def _parts(*sides: str, count: int = 20) -> dict[str, Any]:
+    """Samples of which no two are equal, 20 a side."""
+    rng = np.random.default_rng(1)
+    arrays: dict[str, Any] = {}
+    for side in sides:
+        arrays |= {f"x_{side}": rng.random((count, 3)).astype(np.float32), f"y_{side}": np.arange(count) % 2}
+    return arrays
+
+
+@pytest.mark.parametrize("val", ["val", "valid", "validation"])
+def test_a_validation_part_is_halved_beside_a_test_part(tmp_path: Path, val: str) -> None:
+    arrays = _parts("train", val, "test")
+    splits = load(_save(tmp_path, **arrays))
+    assert {part: data.counts for part, data in splits} == {
+        "train": {"0": 10, "1": 10},
+        "validation": {"0": 5, "1": 5},
+        "calibration": {"0": 5, "1": 5},
+        "test": {"0": 10, "1": 10},
+    }
+    dealt = [x.numpy().tobytes() for data in (splits.validation, splits.calibration) for x in data.x]
+    assert sorted(dealt) == sorted(x.tobytes() for x in arrays[f"x_{val}"])
+    assert (splits.train.x.numpy() == arrays["x_train"]).all()
+    assert "val halved by class into validation and calibration" in splits.test.provenance.split
+
+
+def test_a_validation_part_alone_is_the_test_part(tmp_path: Path) -> None:
+    arrays = _parts("train", "val")
+    splits = load(_save(tmp_path, **arrays))
+    assert (splits.test.x.numpy() == arrays["x_val"]).all()
+    assert splits.test.provenance.split.startswith("val is the test part, the rest stratified")
+
+
+def test_patients_of_a_validation_part_are_halved_whole(tmp_path: Path) -> None:
+    patients = {f"groups_{side}": np.repeat(np.arange(5), 4) + 5 * i for i, side in enumerate(("train", "val", "test"))}
+    splits = load(_save(tmp_path, **_parts("train", "val", "test"), **patients))
+    assert not set(splits.validation.groups.tolist()) & set(splits.calibration.groups.tolist())  # type: ignore[union-attr]
+    assert [len(data) for _, data in splits] == [20, 12, 8, 20]
+    patients["groups_test"][0] = 7
+    with pytest.raises(DataError, match=r"1 patient \(the first is group 7\) are on both sides"):
+        load(_save(tmp_path, **_parts("train", "val", "test"), **patients))
+
+
+def test_groups_in_one_piece_are_those_of_all_parts_in_order(tmp_path: Path) -> None:
+    arrays = _parts("train", "test")
+    splits = load(_save(tmp_path, **arrays, groups=np.repeat(np.arange(20), 2)))
+    assert splits.test.groups is not None and splits.test.groups.tolist() == np.repeat(np.arange(10, 20), 2).tolist()
+    assert "groups was read as the patients of x_train and x_test, in this order" in splits.test.provenance.notes
+    mixed = np.repeat(np.arange(20), 2)[::-1].copy()
+    mixed[-1] = 19
+    with pytest.raises(DataError, match=r"\(the first is group 19\) are on both sides"):
+        load(_save(tmp_path, **arrays, groups=mixed))
+    with pytest.raises(DataError, match=r"groups of shape \[20\] beside x_train and x_test; give groups_train and"):
+        load(_save(tmp_path, **arrays, groups=np.arange(20)))
+    with pytest.raises(DataError, match=r"beside x_train, x_val and x_test; give groups_train, groups_val and groups_"):
+        load(_save(tmp_path, **_parts("train", "val", "test"), groups=np.arange(40)))
+
+
+def test_arrays_that_nobody_reads_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = _save(tmp_path, **_parts("train", "test"), x_holdout=X, weights=Y, feature=["a", "b", "c"])
+    notes = load(path).test.provenance.notes
+    assert "arrays that nobody reads: x_holdout, weights, feature" in notes
+    assert "WARNING: own.npz: arrays that nobody reads: x_holdout, weights, feature" in capsys.readouterr().err
+
+
+def test_samples_in_one_piece_and_in_parts_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"holds x and x_train and x_test; leave x out .* or the others if x is all"):
+        load(_save(tmp_path, x=X, y=Y, **_parts("train", "test")))
+    with pytest.raises(DataError, match="holds x_val and x_valid; leave one"):
+        load(_save(tmp_path, **_parts("train", "val", "valid")))
+
+
+@pytest.mark.parametrize("y", [Y[:, None], Y[:, None].astype(np.float64), np.where(Y, "1", "0")[:, None]])
+def test_labels_of_one_column_are_taken_and_told(tmp_path: Path, y: np.ndarray) -> None:
+    splits = load(_save(tmp_path, x=X, y=y))
+    assert torch.equal(splits.test.y, load(_save(tmp_path, x=X, y=Y)).test.y)
+    assert "y of shape [60, 1] was read as one label a sample" in splits.test.provenance.notes
+
+
+def test_labels_from_one_up_are_classes_of_that_name(tmp_path: Path) -> None:
+    y = np.arange(60) % 12 + 1
+    splits = load(_save(tmp_path, x=X, y=y))
+    assert splits.test.classes == tuple(map(str, range(1, 13)))
+    again = load(_save(tmp_path, x=X, y=y.astype(float), classes=[str(i) for i in range(1, 13)]))
+    assert torch.equal(again.test.y, splits.test.y)
+
+
+def test_an_array_or_a_table_says_who_is_who(tmp_path: Path) -> None:
+    patients = np.repeat(np.arange(12), 5)
+    path = _save(tmp_path, x=X, y=Y, patient=patients)
+    splits = load(path, group_by="patient")
+    owners = [set(data.groups.tolist()) for _, data in splits if data.groups is not None]
+    assert sum(map(len, owners)) == len(set.union(*owners)) == 12
+    assert splits.test.provenance.split.startswith("by patient (array patient), seed 0")
+    np.savez(tmp_path / "named.npz", x=X, y=Y, groups=patients)
+    assert torch.equal(load(tmp_path / "named.npz", group_by="groups").test.x, splits.test.x)
+    assert not any("nobody reads" in note for note in splits.test.provenance.notes)
+    for call in ("x[{}]", "{}"):
+        table = tmp_path / "who.csv"
+        table.write_text("name,group\n" + "".join(f"{call.format(i)},{patients[i]}\n" for i in range(60)))
+        assert torch.equal(load(path, group_by=str(table)).test.x, splits.test.x)
+
+
+def test_a_pattern_on_samples_without_names_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"has no array '\(p\)', and its samples have no names.* x\[0\], ..., x\[59\]"):
+        load(_save(tmp_path, x=X, y=Y), group_by="(p)")
+
+
 def test_bounds_are_those_that_are_given(tmp_path: Path) -> None:
     path = _save(tmp_path, x=X * 4 - 2, y=Y)
     with pytest.raises(DataError, match=r"sample \d+ has values from .* outside the bounds \(0, 1\)"):

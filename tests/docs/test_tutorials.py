@@ -1,4 +1,4 @@
-"""The tutorials run as they stand, block after block, and print what they show."""
+"""The tutorials, and the page on data, run as they stand, block after block, and print what they show."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from click.testing import CliRunner
 
 from salus.cli import main
 
-TUTORIALS = sorted((Path(__file__).parents[2] / "docs" / "tutorials").glob("*.md"))
+DOCS = Path(__file__).parents[2] / "docs"
+TUTORIALS = [*sorted((DOCS / "tutorials").glob("*.md")), DOCS / "data.md"]
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -34,7 +35,7 @@ def test_every_block_of_a_tutorial_runs_and_prints_what_is_shown(
             printed = capsys.readouterr().out
         elif language == "sh":
             printed = "".join(_run(command) for command in block.replace("\\\n", " ").splitlines())
-        else:
+        elif language or page.parent.name == "tutorials":
             assert language == "text", f"{page.name}: nobody runs a block of {language or 'no language'}"
             for line in block.splitlines():
                 assert _without_figures(line) in _without_figures(printed), f"{line!r} is not in\n{printed}"

@@ -26,7 +26,7 @@ from salus.data.plausibility import Values, implausible
 from salus.detectors.base import DEFAULT_FALSE_ALARM_RATE
 from salus.guard import Guard
 from salus.metrics import proportion
-from salus.storage import versions
+from salus.storage import RESULTS_FORM, versions
 
 Record = dict[str, Any]
 
@@ -118,7 +118,7 @@ class AuditResults:
 def write_results(folder: Path, meta: Record, results: AuditResults) -> None:
     """Write ``results.json``, ``results.csv`` and the samples under attack."""
     _write_samples(folder, results.grid)
-    write_json(folder / "results.json", {"meta": meta, "cells": results.records})
+    write_json(folder / "results.json", {"form": RESULTS_FORM, "meta": meta, "cells": results.records})
     write_text(folder / "results.csv", _csv(results.records))
 
 

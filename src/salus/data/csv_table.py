@@ -59,8 +59,10 @@ def load_csv(options: LoadOptions) -> Splits:
     if given is None:
         marked = {*options.immutable, *options.integer, *options.derived, *options.categories}
         refuse_identifiers({name: cells for name, cells in table.features.columns.items() if name not in marked}, path)
+    groups = _groups(options.group_by or table.whose, table.features.names, table.patients, path)
     names = table.features.names
-    groups = _groups(options, names, table.patients, path)
+    if table.patients:
+        names = tuple(f"{name} ({whose})" for name, whose in zip(names, table.patients, strict=True))
     notes = [f"columns left out: {', '.join(options.ignore)}"] if options.ignore else []
     notes += [
         f"column {feature!r} was read as a feature; if it says who is who, write --group-by {feature}"
@@ -127,9 +129,9 @@ def _whose(header: Sequence[str], rule: str | None, path: Path) -> str | None:
     return find_column(header, rule, path)
 
 
-def _groups(options: LoadOptions, names: Sequence[str], cells: Sequence[str], path: Path) -> Groups | None:
+def _groups(rule: str | None, names: Sequence[str], cells: Sequence[str], path: Path) -> Groups | None:
     """Find the patient of each row: by the cells of a column, or else by a rule on the names of rows."""
-    rule, name = options.group_by, path.name
+    name = path.name
     if rule is None:
         return None
     if not cells:
@@ -175,6 +177,8 @@ def _read(path: Path, options: LoadOptions, given: TablePreprocessor | None) -> 
                 read = given.match(header)
                 of_words = [name for name, column in zip(read, given.columns, strict=True) if column.categories]
             whose = _whose(header, options.group_by, path)
+            if whose is None and options.group_by is None and given is not None:
+                whose = next((name for name in given.identifiers if name in header), None)
             ignored = [find_column(header, name, path) for name in options.ignore]
             if label in ignored:
                 raise DataError(f"File {path}: column {label!r} holds the label and cannot be left out.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -9,14 +10,14 @@ import torch
 from torch import Tensor
 
 from salus.data.base import Dataset, Splits
-from salus.data.packed import Packed
+from salus.data.packed import Packed, take
 from salus.progress import console
 
 #: Bytes in the middle of a sample by which it is looked for; the whole is compared where these are found.
 _MOST_BYTES = 4096
 
-#: Samples that are read at a time.
-_PIECE = 256
+#: Samples of which these bytes, and of which all, are read at a time.
+_PIECE, _WHOLE_PIECE = 256, 32
 
 #: Sides that must be strangers to each other: what is scored or calibrated, and what was seen before.
 _PAIRS = (("test", "train"), ("test", "calibration"), ("calibration", "train"))
@@ -30,16 +31,13 @@ def tell_duplicates(splits: Splits) -> Splits:
     prints = {part: _prints(data.x) for part, data in splits if len(data)}
     sentences = []
     for part, other in _PAIRS:
-        data, known = getattr(splits, part), getattr(splits, other)
-        if not {part, other} <= prints.keys():
-            continue
-        places: dict[int, list[int]] = {}
-        for row, key in enumerate(prints[other]):
-            places.setdefault(key, []).append(row)
-        twins = [(row, _twin(data, row, known, places.get(key, ()))) for row, key in enumerate(prints[part])]
-        found = [(row, twin) for row, twin in twins if twin is not None]
-        if found:
-            sentences.append(_sentence(found, part, data, other, known))
+        if {part, other} <= prints.keys():
+            data, known = getattr(splits, part), getattr(splits, other)
+            common = set(prints[part]) & set(prints[other])
+            places = {whole: row for row, whole in _wholes(known.x, prints[other], common)}
+            found = [(row, places[whole]) for row, whole in _wholes(data.x, prints[part], common) if whole in places]
+            if found:
+                sentences.append(_sentence(found, part, data, other, known))
     if not sentences:
         return splits
     for sentence in sentences:
@@ -61,14 +59,21 @@ def _prints(x: Tensor) -> list[int]:
     return prints
 
 
-def _twin(data: Dataset, row: int, known: Dataset, candidates: Sequence[int]) -> int | None:
-    """Find the first candidate that equals the sample throughout."""
-    return next((other for other in candidates if bool((data.x[row] == known.x[other]).all())), None)
+def _wholes(x: Tensor, prints: Sequence[int], common: set[int]) -> list[tuple[int, bytes]]:
+    """The samples that have one of these prints, last first, and a digest of all that they hold."""
+    rows = torch.tensor([row for row, key in enumerate(prints) if key in common], dtype=torch.int64).flip(0)
+    wholes: list[tuple[int, bytes]] = []
+    for some in rows.split(_WHOLE_PIECE):
+        part = take(x, some)
+        block = (part.bytes() if isinstance(part, Packed) else part).flatten(1).numpy()
+        digests = (hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in block)
+        wholes += zip(some.tolist(), digests, strict=True)
+    return wholes
 
 
 def _sentence(found: list[tuple[int, int]], part: str, data: Dataset, other: str, known: Dataset) -> str:
     otherwise = sum(int(data.y[row]) != int(known.y[twin]) for row, twin in found)
-    row, twin = found[0]
+    row, twin = found[-1]
     names = _name(data, row), _name(known, twin)
     example = f" (the first: {names[0]} is {names[1]})" if all(names) else ""
     labelled = f"; {otherwise} of them have another label there" if otherwise else ""

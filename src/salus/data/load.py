@@ -26,7 +26,7 @@ from salus.data.skin_sets import HAM10000, ISIC2018, SkinSet
 from salus.data.wfdb_folder import load_wfdb_folder
 from salus.errors import DataError, OptionError
 from salus.options import Option, options_of
-from salus.preprocessing import Preprocessor
+from salus.preprocessing import ImagePreprocessor, Preprocessor, RecordingPreprocessor, TablePreprocessor
 from salus.preprocessing.csv_file import SUFFIXES
 from salus.registry import Registry
 
@@ -248,8 +248,34 @@ def load_for(preprocessor: Preprocessor | None, name: str | Path, options: Mappi
     """
     asked = parse_options(name, dict(options))
     source = _source(asked.name)
+    if preprocessor is not None:
+        _refuse_contradiction(preprocessor, asked)
     asked.refuse_others(source.options, f"the data {source.name!r}" if source.name == asked.name else source.summary)
     return tell_duplicates(source.loader(asked.through(preprocessor)))
+
+
+def _refuse_contradiction(preprocessor: Preprocessor, asked: LoadOptions) -> None:
+    """Refuse options that ask for other inputs than the model was trained on.
+
+    Raises:
+        OptionError: naming the first, and what the model has.
+    """
+    made: dict[str, Any] = {}
+    if isinstance(preprocessor, ImagePreprocessor):
+        made = {"size": preprocessor.size, "bit_depth": preprocessor.white.bit_length()}
+    elif isinstance(preprocessor, RecordingPreprocessor):
+        made = {"inputs": preprocessor.inputs, "lead": preprocessor.leads}
+    elif isinstance(preprocessor, TablePreprocessor):
+        words = tuple(column.name for column in preprocessor.columns if column.categories)
+        made = {"categories": words, "bounds": preprocessor.bounds}
+    for option in options_of(LoadOptions):
+        value = getattr(asked, option.name)
+        if option.name in made and value not in (option.default, made[option.name]):
+            words = made[option.name]
+            raise OptionError(
+                f"Option {option.name} {value!r} contradicts the model, which was trained on inputs of {words!r}; "
+                "leave it out."
+            )
 
 
 def catalogue(data_dir: Path | None = None) -> list[CatalogueEntry]:

@@ -186,6 +186,7 @@ def _groups(
     notes: list[str],
 ) -> Groups | None:
     """Find the patient of each sample: by ``--group-by``, or in the arrays ``groups``."""
+    rule = None if rule == "groups" and any(f"groups{side}" in arrays for side in ("", *sides)) else rule
     if rule is not None and rule not in arrays:
         if not rule.lower().endswith(".csv"):
             raise DataError(

@@ -149,7 +149,7 @@ def _dealt(y: Indices, groups: Indices, classes: tuple[str, ...], who: Groups, s
         if who.rule != BY_FOLDER:
             raise
         raise DataError(
-            f"{error} Here a folder counts as one patient; --group-by '(.*)' makes each record one."
+            f"{error} Here a folder of records counts as one patient; --group-by '(.*)' makes each record one."
         ) from error
 
 

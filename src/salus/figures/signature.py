@@ -9,8 +9,8 @@ from pathlib import Path
 #: What every picture that Salus draws under a default name says of itself.
 SIGNATURE = {"Software": "Salus"}
 
-#: As PNG has it: a chunk of text before the pixels.
-_CHUNK = b"tEXtSoftware\x00Salus"
+#: As PNG has it: a chunk of 14 bytes of text before the pixels.
+_CHUNK = b"\x00\x00\x00\x0etEXtSoftware\x00Salus"
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 

@@ -85,6 +85,9 @@ class AdversarialTraining(Recipe):
         )
         return judge(model, x, y)
 
+    def statistics_inputs(self, x: Tensor) -> None:
+        """Keep the statistics of the attacked samples that the steps saw; see :class:`salus.training.Recipe`."""
+
     def describe(self) -> str:
         """Say what decides the steps."""
         return f"adversarial training {self.facts()}"

@@ -55,7 +55,8 @@ class JudgingTally:
             )
         if self.clipped:
             share = self.clipped / self.values
-            doubt = "; are they in the units of the training data, and not scaled already?" if share > _MUCH else ""
+            much = share > _MUCH and self.clipped >= _SOME
+            doubt = "; are they in the units of the training data, and not scaled already?" if much else ""
             words.append(
                 f"{'WARNING: ' if doubt else ''}{self.clipped} of {self.values} values ({share:.1%}) lie outside the "
                 f"range of the training data and were clipped{doubt}" + ("" if doubt else ".")
@@ -65,6 +66,8 @@ class JudgingTally:
 
 #: A share of values outside the range of training that makes one doubt their units.
 _MUCH = 0.05
+#: As many of them, at least.
+_SOME = 20
 
 
 def judge_thing(
@@ -87,7 +90,7 @@ def judge_thing(
     """
     guard = open_guard(bundle, factory)
     scores = [str(detector["name"]) for detector in guard.describe()["detectors"]]
-    yield _line(["index", "name", "answer", "accepted", "class", "probability", *scores, "reason"])
+    held = _line(["index", "name", "answer", "accepted", "class", "probability", *scores, "reason"])
     with progress(f"Judging {thing.name}", None) as advance:
         for judgement in guard.judge_batches(thing, label=label):
             text = io.StringIO()
@@ -98,7 +101,10 @@ def judge_thing(
                 )
             _count(tally, judgement, guard)
             advance(len(judgement.names))
-            yield text.getvalue()
+            held += text.getvalue()
+            if tally.judged:  # nothing stands where nothing could be judged
+                yield held
+                held = ""
 
 
 def open_guard(folder: Path, factory: str | None = None) -> Guard:

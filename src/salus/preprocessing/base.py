@@ -138,7 +138,10 @@ class Preprocessor(ABC):
 
     def of(self: P, *, classes: Sequence[str], bounds: tuple[float, float], shape: Sequence[int]) -> P:
         """Say what x is, once that is known."""
-        return replace(self, classes=tuple(classes), bounds=bounds, shape=tuple(int(size) for size in shape))
+        low, high = bounds
+        return replace(
+            self, classes=tuple(classes), bounds=(float(low), float(high)), shape=tuple(int(size) for size in shape)
+        )
 
 
 def common(settings: Mapping[str, Any]) -> dict[str, Any]:

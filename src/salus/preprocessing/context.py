@@ -127,12 +127,20 @@ def _usual(waves: Tensor, rows: NDArray[np.int64]) -> Tensor:
     inner = torch.from_numpy(np.flatnonzero(whole))
     for part in inner.split(_TOGETHER):
         near = torch.from_numpy(rows)[part][:, None] + around  # [b, 61]
-        usual = usual.index_put((part,), waves[near].median(1).values)
+        usual = usual.index_put((part,), _middle(waves[near]))
     for place in np.flatnonzero(~whole).tolist():  # near the ends of the record
         row = int(rows[place])
         near_end = _median(waves[max(0, row - _AROUND) : row + _AROUND + 1])
         usual = usual.index_put((torch.tensor([place]),), near_end[None])
     return usual
+
+
+def _middle(near: Tensor) -> Tensor:
+    """Take the middle of an odd number of beats, ``[b, window]`` of ``[b, odd, window]``."""
+    if near.requires_grad:
+        return near.median(1).values
+    middle = near.shape[1] // 2  # NumPy partitions three times as fast
+    return torch.from_numpy(np.partition(near.numpy(), middle, axis=1)[:, middle])
 
 
 def _median(values: Tensor) -> Tensor:

@@ -251,5 +251,5 @@ def records_below(folder: Path) -> list[Path]:
         lines = path.read_text(encoding="latin-1", errors="replace").splitlines() if path.is_file() else []
         words = [line.split() for line in lines if line.strip() and not line.lstrip().startswith("#")]
         if words and "/" in words[0][0]:
-            segments |= {path.with_name(f"{line[0]}.hea") for line in words[1:]}
+            segments |= {path.with_name(f"{line[0]}.hea") for line in words[1:] if "/" not in line[0]}
     return sorted(path.with_suffix("") for path in headers if path not in segments)

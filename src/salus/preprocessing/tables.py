@@ -249,7 +249,9 @@ class TablePreprocessor(Preprocessor):
                     yield self._prepare(table, named)
         except DataError as error:
             text = str(error)
-            raise error if str(thing) in text else DataError(f"File {thing}: {text[0].lower()}{text[1:]}") from error
+            if str(thing) in text:
+                raise
+            raise DataError(f"File {thing}: {text[0].lower()}{text[1:]}") from error
 
     def inverse(self, x: Tensor) -> Tensor:
         """Turn x ``[N, F]`` back into numbers in their own units."""

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from salus.errors import BundleError, DataError, nearest
+from salus.npy import MAGIC, read_npy
 from salus.preprocessing.arrays import ArrayPreprocessor
 from salus.preprocessing.base import BATCH, Prepared, Preprocessor, Refusal, inside
 from salus.preprocessing.images import ImagePreprocessor
 from salus.preprocessing.tables import TablePreprocessor
 
 ARRAYS = frozenset({".npz", ".npy"})
+
+#: An archive may unpack to this many bytes, and where it is large to so many times its own size.
+MAX_UNPACKED, MAX_RATIO = 2**28, 200
 
 
 def read_thing(
@@ -80,20 +83,43 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
         raise DataError(f"File {path} is no .npz archive; make one with numpy.savez({path.name!r}, x=x, y=y).")
     arrays = {}
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            for key in archive.files:
-                try:
-                    arrays[key] = np.asarray(archive[key])
-                except ValueError as error:
-                    if "allow_pickle" not in str(error):
-                        raise
-                    raise DataError(
-                        f"File {path}: array {key!r} holds Python objects, which are never loaded because "
-                        "they can run code; save it as numbers or as words (dtype str)."
-                    ) from error
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
-        raise DataError(f"File {path} is broken and cannot be read ({error}); save it again.") from error
+        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+            _refuse_bomb(path, archive)
+            for info in archive.infolist():
+                key = info.filename.removesuffix(".npy")
+                with archive.open(info) as member:
+                    try:
+                        arrays[key] = _member(member, info)
+                    except ValueError as error:
+                        if "Python objects" not in str(error):
+                            raise
+                        raise DataError(
+                            f"File {path}: array {key!r} holds Python objects, which are never loaded because "
+                            "they can run code; save it as numbers or as words (dtype str)."
+                        ) from error
+    except DataError:
+        raise
+    except Exception as error:  # a damaged archive fails in many ways
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise DataError(f"File {path} is broken and cannot be read ({reason}); save it again.") from error
     return arrays
+
+
+def _member(member: IO[bytes], info: zipfile.ZipInfo) -> NDArray[Any]:
+    head = member.read(len(MAGIC))
+    member.seek(0)
+    return read_npy(member, info.file_size) if head == MAGIC else np.asarray(member.read())
+
+
+def _refuse_bomb(path: Path, archive: zipfile.ZipFile) -> None:
+    """Refuse an archive that unpacks to far more than any data do."""
+    unpacked = sum(info.file_size for info in archive.infolist())
+    packed = path.stat().st_size
+    if unpacked > max(MAX_UNPACKED, MAX_RATIO * packed):
+        raise DataError(
+            f"File {path} of {packed} bytes unpacks to {unpacked}, over {MAX_RATIO} times as many, as no data do; "
+            "save it by numpy.savez, without compression."
+        )
 
 
 def as_given(
@@ -184,7 +210,8 @@ def _read(path: Path) -> Mapping[str, NDArray[Any]]:
     if path.suffix.lower() == ".npz":
         return read_npz(path)
     try:
-        return {"x": np.load(path, allow_pickle=False)}
+        with path.open("rb") as file:
+            return {"x": read_npy(file, path.stat().st_size)}
     except (OSError, ValueError, EOFError) as error:
         raise DataError(f"File {path} is broken or holds Python objects ({error}); save it again.") from error
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from salus.errors import BundleError
+from salus.storage import RESULTS_FORM
 from salus.threats import threat_named
 
 Record = dict[str, Any]
@@ -121,6 +122,12 @@ class Run:
             raise BundleError(f"{folder} holds no results.json; name the folder (--out) of an audit.") from error
         except (OSError, ValueError) as error:
             raise BundleError(f"{path} cannot be read ({error}); run the audit again.") from error
+        form = results.get("form", 0) if isinstance(results, dict) else 0
+        if not isinstance(form, int) or form > RESULTS_FORM:
+            raise BundleError(
+                f"{path} has the form {form!r}; this Salus reads up to {RESULTS_FORM}: take a newer one, or run the "
+                "audit again."
+            )
         try:
             self.meta: Record = results["meta"]
             self.cells: list[Record] = results["cells"]

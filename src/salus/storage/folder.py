@@ -20,6 +20,9 @@ from salus.progress import console
 
 _FORMAT = "salus-run-1"
 
+#: Of ``results.json``; those written before it was numbered have none. It rises when a field changes its meaning.
+RESULTS_FORM = 1
+
 
 def digest(content: Any) -> str:
     """Hash plain values."""

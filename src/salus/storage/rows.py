@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from salus.atomic import storage_errors
 from salus.errors import DataError
+from salus.npy import read_npy_header
 
 
 class RowReader:
@@ -31,7 +33,7 @@ class RowReader:
                 self._start = file.tell()
         except (OSError, ValueError) as error:
             raise DataError(f"{path} is no .npy file that can be read row by row ({error}).") from error
-        if path.stat().st_size < self._start + int(np.prod(self.shape)) * self.dtype.itemsize:
+        if path.stat().st_size < self._start + math.prod(self.shape) * self.dtype.itemsize:
             raise DataError(f"{path} is shorter than its header says; it was not written to its end.")
 
     def __len__(self) -> int:
@@ -77,9 +79,7 @@ class RowWriter:
 
 
 def _header(file: BinaryIO) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    version = np.lib.format.read_magic(file)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, fortran, dtype = read(file)
-    if fortran or dtype.hasobject or not shape:
-        raise ValueError("it must be in C order and hold numbers")
+    shape, fortran, dtype = read_npy_header(file)
+    if fortran or not shape:
+        raise ValueError("it must be in C order and hold rows")
     return shape, dtype

@@ -38,6 +38,10 @@ class FlipsAndShifts(Recipe):
         """Compute the loss on augmented images; see :class:`salus.training.loop.Recipe`."""
         return loss_of(model(self.augment(x)), y)
 
+    def statistics_inputs(self, x: Tensor) -> Tensor:
+        """Return augmented images, as the steps see them; see :class:`salus.training.loop.Recipe`."""
+        return self.augment(x)
+
     def augment(self, x: Tensor) -> Tensor:
         """Draw a mirroring and a shift for each image of ``x [N, C, H, W]``."""
         count, _, height, width = x.shape

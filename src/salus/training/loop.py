@@ -24,7 +24,8 @@ from salus.models.pretrained import architecture, initial_model, pretrained_dige
 from salus.modules import evaluating
 from salus.progress import progress
 from salus.training.checkpoint import Checkpoint, optimizer_tensors, restore_optimizer, weights, weights_digest
-from salus.training.options import BALANCE, EPOCHS, PATIENCE, TrainingOptions, TransferOptions
+from salus.training.options import BALANCE, EPOCHS, PATIENCE, STATISTICS, TrainingOptions, TransferOptions
+from salus.training.statistics import refresh_statistics
 
 __all__ = [
     "Epoch",
@@ -91,6 +92,13 @@ class Recipe:
 
     def validation_inputs(self, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         """Return what the model is validated on, given clean samples ``[N, ...]``."""
+        return x
+
+    def statistics_inputs(self, x: Tensor) -> Tensor | None:
+        """Return what batch normalisation takes its statistics from before validation, given clean samples.
+
+        None where it keeps those of the steps.
+        """
         return x
 
     def describe(self) -> str:
@@ -181,6 +189,7 @@ def train(
     frequencies = torch.ones_like(counts) if balance == "sampling" else counts
     loss_of = _Loss(frequencies.to(device), None if weight is None else weight.to(device), options.prior_shift)
     model = Mixed(module, options.precision)
+    looked_at = STATISTICS.get(train.kind, 0)  # for the statistics of batch normalisation
 
     history = History()
     best = weights(module)
@@ -221,7 +230,12 @@ def train(
                     advance(1 / steps)
                     if not math.isfinite(total):
                         break
-            network = module if average is None else average
+                network = module if average is None else average
+                if looked_at and not phase.head_alone:
+                    rows = order[:looked_at]
+                    parts = rows.tensor_split(max(1, len(rows) // max(2, options.batch_size)))
+                    shown = (recipe.statistics_inputs(train.x[part].to(device)) for part in parts)
+                    refresh_statistics(Mixed(network, options.precision), (x for x in shown if x is not None))
             loss, accuracy, recall = evaluate(network, validation, loss_of, recipe=recipe, precision=options.precision)
             if not math.isfinite(total + loss):
                 raise ModelError(
@@ -251,6 +265,8 @@ def train(
             )
             if on_epoch is not None:
                 on_epoch(result)
+    reason = "the last" if options.keep == "last" else "that of the lowest validation loss"
+    say(f"kept: the weights of epoch {history.best}, {reason}")
     optimizer.zero_grad()
     module.load_state_dict(best)
     module.to(home).eval()

@@ -16,6 +16,9 @@ EPOCHS = {"table": 60, "signal": 12, "image": 20}
 PATIENCE = {"table": 12, "signal": 4, "image": 6}
 #: Heartbeats are trained on balanced classes, as in ECG-ATK-GAN: nine of ten are normal.
 BALANCE: dict[str, Balance] = {"table": "none", "signal": "sampling", "image": "none"}
+#: Training samples from which batch normalisation takes its statistics anew before each validation; for other kinds of
+#: data it keeps those of the steps, with which their stored networks were made.
+STATISTICS = {"image": 1024}
 
 
 @dataclass(frozen=True, kw_only=True)
