@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from zlib import crc32
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import settings
@@ -94,3 +97,57 @@ def accuracy() -> object:
         return float((classifier.predict(x).argmax(1) == y).float().mean())
 
     return measure
+
+
+#: Samples from one beat to the next, where nobody says.
+SPACING = 400
+
+
+def _signal(length: int, seed: int) -> np.ndarray:
+    """A wandering lead in the units of the converter."""
+    steps = np.random.default_rng(seed).integers(-9, 10, length)
+    return (np.cumsum(steps) % 600 + 700).astype(np.int64)
+
+
+def _write_record(
+    folder: Path,
+    name: str,
+    symbols: Sequence[str],
+    *,
+    leads: Sequence[str] = ("MLII", "V1"),
+    peaks: Sequence[int] | None = None,
+    rate: int = 360,
+    length: int | None = None,
+    signal: np.ndarray | None = None,
+) -> np.ndarray:
+    """Write a record in format 212 with its annotations; return its signals ``[T, leads]``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if peaks is None:
+        peaks = [SPACING * (i + 1) for i in range(len(symbols))]
+    if signal is None:
+        length = length or max(peaks) + SPACING
+        seed = crc32(name.encode())
+        signal = np.stack([_signal(length, seed + 1000 * i) for i in range(len(leads))], axis=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # wfdb calls pandas in ways that pandas 3 warns of
+        import wfdb
+
+        wfdb.wrsamp(
+            name,
+            fs=rate,
+            units=["mV"] * len(leads),
+            sig_name=list(leads),
+            d_signal=signal,
+            fmt=["212"] * len(leads),
+            adc_gain=[200.0] * len(leads),
+            baseline=[1024] * len(leads),
+            write_dir=str(folder),
+        )
+        if symbols:
+            wfdb.wrann(name, "atr", np.array(peaks), symbol=list(symbols), write_dir=str(folder))
+    return signal
+
+
+@pytest.fixture(scope="session")
+def write_record() -> Callable[..., np.ndarray]:
+    return _write_record

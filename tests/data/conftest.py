@@ -15,58 +15,8 @@ from zlib import crc32
 import numpy as np
 import pytest
 
+#: Samples from one beat to the next, as ``write_record`` writes them.
 SPACING = 400
-
-
-def _signal(length: int, seed: int) -> np.ndarray:
-    """A wandering lead in the units of the converter."""
-    steps = np.random.default_rng(seed).integers(-9, 10, length)
-    return (np.cumsum(steps) % 600 + 700).astype(np.int64)
-
-
-def _write_record(
-    folder: Path,
-    name: str,
-    symbols: Sequence[str],
-    *,
-    leads: Sequence[str] = ("MLII", "V1"),
-    peaks: Sequence[int] | None = None,
-    rate: int = 360,
-    length: int | None = None,
-    signal: np.ndarray | None = None,
-) -> np.ndarray:
-    """Write a record in format 212 with its annotations; return its signals ``[T, leads]``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if peaks is None:
-        peaks = [SPACING * (i + 1) for i in range(len(symbols))]
-    if signal is None:
-        length = length or max(peaks) + SPACING
-        seed = crc32(name.encode())
-        signal = np.stack([_signal(length, seed + 1000 * i) for i in range(len(leads))], axis=1)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # wfdb calls pandas in ways that pandas 3 warns of
-        import wfdb
-
-        wfdb.wrsamp(
-            name,
-            fs=rate,
-            units=["mV"] * len(leads),
-            sig_name=list(leads),
-            d_signal=signal,
-            fmt=["212"] * len(leads),
-            adc_gain=[200.0] * len(leads),
-            baseline=[1024] * len(leads),
-            write_dir=str(folder),
-        )
-        if symbols:
-            wfdb.wrann(name, "atr", np.array(peaks), symbol=list(symbols), write_dir=str(folder))
-    return signal
-
-
-@pytest.fixture(scope="session")
-def write_record() -> Callable[..., np.ndarray]:
-    return _write_record
-
 
 BEATS = "NNNNLReSSAaVVVVEFFFF"  # N 7, S 4, V 5, F 4
 
@@ -85,13 +35,13 @@ SMALL_MITDB = {
 
 
 @pytest.fixture(scope="session")
-def small_mitdb(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def small_mitdb(tmp_path_factory: pytest.TempPathFactory, write_record: Callable[..., np.ndarray]) -> Path:
     """A data folder that holds a small ``mitdb``; nobody writes to it."""
     place = tmp_path_factory.mktemp("sets")
     for name, leads in SMALL_MITDB.items():
         symbols = ["N", *BEATS, "/", "+", "Q"]  # the first too near the start; three that are no AAMI beat
         peaks = [139, *(SPACING * (i + 1) for i in range(len(symbols) - 1))]
-        _write_record(place / "mitdb", name, symbols, leads=leads, peaks=peaks)
+        write_record(place / "mitdb", name, symbols, leads=leads, peaks=peaks)
     (place / "mitdb" / "RECORDS").write_text("\n".join(SMALL_MITDB) + "\n")
     return place
 

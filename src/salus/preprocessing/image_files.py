@@ -168,18 +168,16 @@ def encode(image: Image.Image) -> bytes:
 
     if image.mode not in (*GREY, *DEEP, *COLOUR) and not _is_deep(image):
         raise ValueError(f"is of mode {image.mode}, whose range of values is not known")
-    orientation = image.getexif().get(_ORIENTATION)
+    image.load()  # turns a TIFF file upright
+    exif = Image.Exif()
+    exif[_ORIENTATION] = image.getexif().get(_ORIENTATION, 1)
     content = BytesIO()
     if _is_deep(image):
-        tags = {_PHOTOMETRIC: _WHITE_IS_ZERO if _inverted(image) else 1}
-        if own := _white(image) % 65535:
-            tags[_MAX_SAMPLE] = own
-        levels = np.asarray(image)
-        Image.fromarray(levels.astype(np.uint16)).save(content, "TIFF", tiffinfo=tags)
+        tags = {_PHOTOMETRIC: _WHITE_IS_ZERO if _inverted(image) else 1, _ORIENTATION: exif[_ORIENTATION]}
+        if 0 < _white(image) < 65535:
+            tags[_MAX_SAMPLE] = _white(image)
+        Image.fromarray(np.asarray(image).astype(np.uint16)).save(content, "TIFF", tiffinfo=tags)
         return content.getvalue()
-    exif = Image.Exif()
-    if orientation is not None:
-        exif[_ORIENTATION] = orientation
     stored = {"RGBX": "RGB", "CMYK": "RGB", "YCbCr": "RGB", "RGBa": "RGBA", "La": "LA", "PA": "RGBA"}
     plain = image.convert(stored[image.mode]) if image.mode in stored else image
     plain.save(content, "PNG", compress_level=0, exif=exif)

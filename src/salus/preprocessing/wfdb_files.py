@@ -17,6 +17,9 @@ from salus.errors import DataError
 
 SAMPLE_RATE = 360
 
+#: What a header calls a segment that is none.
+_GAP = "~"
+
 #: Orders the names of a record's leads: the one to be read first, then those to be tried where it is dead.
 Order = Callable[[Sequence[str]], Sequence[str]]
 
@@ -145,10 +148,10 @@ def lead_names(record: Path) -> list[str]:
     header = read_header(record)
     if not hasattr(header, "seg_name"):
         return [str(name) for name in header.sig_name or []]
-    with quiet():
-        import wfdb
-    whole = _wfdb(lambda: wfdb.rdheader(str(record), rd_segments=True), record, "hea")
-    return [str(name) for name in _wfdb(whole.get_sig_name, record, "hea") or []]
+    segments = [record.with_name(name) for name in header.seg_name if name != _GAP]
+    if not header.seg_len[0] and segments:
+        segments = segments[:1]  # which holds no samples, and tells of all leads
+    return list(dict.fromkeys(name for segment in segments for name in lead_names(segment)))
 
 
 def read_header(record: Path) -> Any:
@@ -184,16 +187,33 @@ def _read_signal(record: Path, name: str, header: Any) -> NDArray[np.float64]:
     with quiet():
         import wfdb
     if hasattr(header, "seg_name"):
-        read = _wfdb(lambda: wfdb.rdrecord(str(record), channel_names=[name]), record, "dat")
-    else:
-        channel = list(header.sig_name).index(name)
-        read = _wfdb(lambda: wfdb.rdrecord(str(record), channels=[channel]), record, "dat")
+        return _read_segments(record, name, header)
+    channel = list(header.sig_name).index(name)
+    read = _wfdb(lambda: wfdb.rdrecord(str(record), channels=[channel]), record, "dat")
     signal = np.asarray(read.p_signal, dtype=np.float64)[:, 0]  # [T]
     if header.sig_len is not None and len(signal) != header.sig_len:
         raise DataError(
             f"Record {record}: its .dat file holds {len(signal)} samples, its header promises "
             f"{header.sig_len}; get the record again."
         )
+    return signal
+
+
+def _read_segments(record: Path, name: str, header: Any) -> NDArray[np.float64]:
+    """Put a lead together from its segments; NaN in gaps between them, and where a segment lacks the lead."""
+    signal = np.full(sum(header.seg_len), np.nan)
+    start = 0
+    for segment, length in zip(header.seg_name, header.seg_len, strict=True):
+        path = record.with_name(segment)
+        if length and segment != _GAP and name in lead_names(path):
+            part = _read_signal(path, name, read_header(path))
+            if len(part) != length:
+                raise DataError(
+                    f"Record {record}: its segment {segment} holds {len(part)} samples, its header promises {length}; "
+                    "get the record again."
+                )
+            signal[start : start + length] = part
+        start += length
     return signal
 
 
