@@ -137,7 +137,7 @@ def test_where_every_feature_is_held_no_attack_is_named() -> None:
 
 def test_whole_numbers_that_are_marked_are_told_of_the_attack_that_fits() -> None:
     data = table((1.0, 1.0, 1.0), bounds=(0, 9))
-    data = replace(data, x=(data.x * 9).round().clamp(0, 9))
+    data = replace(data, x=torch.arange(120.0).reshape(40, 3) % 10)
     values = values_of(Splits(data, data, data, data))
     assert values.step == 1
     line = attacker_can(list(leeways([attack(data, 0.9)], data, values).values()), described(data), values)
