@@ -36,6 +36,7 @@ COLOUR = ("RGB", "RGBX", "P", "CMYK", "YCbCr", "RGBA", "RGBa", "LA", "La", "PA")
 
 MAX_PIXELS = 2**26  # of one image: 8192 x 8192
 MAX_FILE_BYTES = 2**28
+MOST_PAGES = 1000  # that are counted
 
 _ORIENTATION, _BITS_PER_SAMPLE, _PHOTOMETRIC, _MAX_SAMPLE = 0x0112, 258, 262, 281
 _WHITE_IS_ZERO = 0
@@ -92,9 +93,10 @@ def read_head(path: Path, pages: str | None = None) -> Head:
             raise ValueError(f"has {image.width}x{image.height} pixels, more than {MAX_PIXELS}")
         if image.mode not in (*GREY, *DEEP, *COLOUR) and not _is_deep(image):
             raise ValueError(f"is of mode {image.mode}, whose range of values is not known")
-        count = getattr(image, "n_frames", 1)
-        if count > 1 and image.format != "MPO" and pages != "first":
-            raise ValueError(f"has {count} pages; keep one page a file, or read the first alone (--pages first)")
+        if _several(image) and image.format != "MPO" and pages != "first":
+            raise ValueError(
+                f"has {_count_pages(image)} pages; keep one page a file, or read the first alone (--pages first)"
+            )
         # A PNG file may have its EXIF part last, and would have to be decoded for it here.
         exif = image.getexif() if image.format != "PNG" or "exif" in image.info else {}
         height, width = image.height, image.width
@@ -119,7 +121,7 @@ def decode(content: bytes, *, channels: int, size: tuple[int, int], white: int) 
 
     with Image.open(BytesIO(content), formats=FORMATS) as image:
         assumed = []
-        if getattr(image, "n_frames", 1) > 1:
+        if _several(image):
             assumed.append(SECOND if image.format == "MPO" else FIRST_PAGE)
         if _raw_mode(image).endswith((";16B", ";16L", ";16N")) and image.mode in COLOUR:
             assumed.append(SHALLOW)
@@ -164,6 +166,22 @@ def _deep(image: Image.Image, own: int, upside: bool, channels: int, size: tuple
         floats = ImageOps.fit(floats, size[::-1], method=Image.Resampling.BILINEAR)
     levels: Levels = np.rint(np.asarray(floats)).clip(0, white).astype(np.uint16)
     return np.broadcast_to(levels, (channels, *size))
+
+
+def _several(image: Image.Image) -> bool:
+    """Tell whether there are several pages, without counting them."""
+    return bool(getattr(image, "is_animated", False))
+
+
+def _count_pages(image: Image.Image) -> str:
+    """Count pages as far as people do."""
+    for number in range(1, MOST_PAGES):
+        try:
+            image.seek(number)
+        except (EOFError, OSError, ValueError, SyntaxError):
+            image.seek(0)
+            return str(number)
+    return f"{MOST_PAGES} or more"
 
 
 def _is_deep(image: Image.Image) -> bool:

@@ -15,6 +15,7 @@ from torch import Tensor
 from salus.errors import DataError
 from salus.preprocessing.base import Prepared, Preprocessor, Refusal, common, joined, numbered, tensor_of
 from salus.preprocessing.beats import WINDOW, Beats, cut, cut_annotated, fault_of
+from salus.preprocessing.context import check_inputs
 from salus.preprocessing.qrs import FOUND_BY, find_r_peaks
 from salus.preprocessing.wfdb_files import (
     SAMPLE_RATE,
@@ -194,12 +195,13 @@ class RecordingPreprocessor(Preprocessor):
     @classmethod
     def restore(cls, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> RecordingPreprocessor:
         """Make it again."""
-        return cls(
-            leads=tuple(map(str, settings["leads"])),
-            inputs=tuple(map(str, settings["inputs"])),
-            peaks=str(settings["peaks"]),
-            **common(settings),
-        )
+        inputs, peaks, shared = tuple(map(str, settings["inputs"])), str(settings["peaks"]), common(settings)
+        check_inputs(inputs)
+        if peaks not in (ANNOTATED, DETECTED):
+            raise ValueError(f"there are no R peaks of {peaks!r}")
+        if shared["shape"] not in ((), (len(inputs), WINDOW)):
+            raise ValueError(f"its beats have the shape {list(shared['shape'])}")
+        return cls(leads=tuple(map(str, settings["leads"])), inputs=inputs, peaks=peaks, **shared)
 
 
 def beat_samples(marks: Annotations) -> NDArray[np.int64]:

@@ -10,7 +10,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 
 from salus.atomic import write_json, write_tensors
-from salus.errors import BundleError
+from salus.errors import BundleError, SalusError
 from salus.preprocessing.arrays import ArrayPreprocessor
 from salus.preprocessing.base import Preprocessor
 from salus.preprocessing.images import ImagePreprocessor
@@ -77,7 +77,7 @@ def load_preprocessor(folder: Path) -> Preprocessor | None:
         raise BundleError(f"{path} is no readable JSON; take a fresh copy of the folder.") from error
     if not isinstance(page, dict) or page.get("format") != FORMAT:
         raise BundleError(f"{path} does not describe a preprocessor (it has no format {FORMAT!r}).")
-    if page.get("version") != VERSION or page.get("kind") not in KINDS:
+    if page.get("version") != VERSION or page.get("kind") not in list(KINDS):
         raise BundleError(
             f"{path} has version {page.get('version')!r} and kind {page.get('kind')!r}; this Salus reads version "
             f"{VERSION} of {', '.join(KINDS)}."
@@ -91,7 +91,11 @@ def load_preprocessor(folder: Path) -> Preprocessor | None:
             tensors = safetensors.torch.load(content)
         preprocessor = KINDS[page["kind"]].restore(page["settings"], tensors)
         agrees = preprocessor.fingerprint() == page["fingerprint"]
-    except (KeyError, TypeError, ValueError, AttributeError, OSError, SafetensorError) as error:
+    except BundleError:
+        raise
+    except (
+        KeyError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError, OSError, SafetensorError, SalusError
+    ) as error:
         raise BundleError(f"{path} is damaged ({error}); take a fresh copy of the folder.") from error
     if not agrees:
         raise BundleError(f"{path} was changed since the preprocessor was saved: its fingerprint does not agree.")
