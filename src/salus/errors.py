@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-
 #: Characters of a message, and names in it: what is wrong with a file may be a word of a million letters.
 _LONGEST, _MOST_NAMES = 1500, 1000
 

@@ -67,9 +67,9 @@ class Watch:
             return
         if event in _BEYOND:
             self.beyond.append(f"{event} {args!r}")
-        elif event == "open" and isinstance(args[2], int) and args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
-            self._written(args[0])
-        elif event in _CHANGES:
+        elif (
+            event == "open" and isinstance(args[2], int) and args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+        ) or event in _CHANGES:
             self._written(args[0])
 
     def _written(self, place: Any) -> None:
@@ -174,7 +174,7 @@ class Subject:
         folder: where they lie.
         files: those that are to be mutated.
         readers: what reads them.
-        seal: makes checksums agree again with a file's new content; returns what goes into the file.
+        seal: which checksums can be put right after a forgery: ``zip``, ``png`` or ``bundle``; "" where there are none.
     """
 
     folder: Path
@@ -321,7 +321,6 @@ def _images(root: Path) -> dict[str, Subject]:
     turned = pillow.Exif()
     turned[0x0112] = 6
     turned[0x010F] = "a camera"
-    twelve = {258: 12, 281: 4095}
     kinds: dict[str, tuple[str, Callable[[], Any], dict[str, Any], dict[str, Any]]] = {
         "png": ("png", grey, {}, {}),
         "png of 16 bits": ("png", lambda: grey(16), {}, {"bit_depth": 16}),
@@ -340,7 +339,6 @@ def _images(root: Path) -> dict[str, Subject]:
         "ppm": ("ppm", colour, {}, {}),
         "pgm": ("pgm", lambda: grey(16), {}, {"bit_depth": 16}),
     }
-    assert twelve
     subjects = {}
     for kind, (suffix, make, how, options) in kinds.items():
         folder = root / kind.replace(", ", "-").replace(" ", "-")

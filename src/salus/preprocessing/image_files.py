@@ -125,6 +125,7 @@ def decode(content: bytes, *, channels: int, size: tuple[int, int], white: int) 
             assumed.append(SECOND if image.format == "MPO" else FIRST_PAGE)
         if _raw_mode(image).endswith((";16B", ";16L", ";16N")) and image.mode in COLOUR:
             assumed.append(SHALLOW)
+        _refuse_uncovered(image)
         image.load()
         own, deep, upside = _white(image), _is_deep(image), _inverted(image)
         upright = ImageOps.exif_transpose(image)
@@ -182,6 +183,14 @@ def _count_pages(image: Image.Image) -> str:
             image.seek(0)
             return str(number)
     return f"{MOST_PAGES} or more"
+
+
+def _refuse_uncovered(image: Image.Image) -> None:
+    """Refuse a file whose pieces do not make up its picture: Pillow leaves the rest black."""
+    pieces = [tile.extents for tile in getattr(image, "tile", []) if tile.extents is not None]
+    covered = sum((right - left) * (low - high) for left, high, right, low in pieces)
+    if pieces and covered < image.width * image.height:
+        raise ValueError("is cut short")
 
 
 def _is_deep(image: Image.Image) -> bool:

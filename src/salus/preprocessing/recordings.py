@@ -24,6 +24,7 @@ from salus.preprocessing.wfdb_files import (
     is_record,
     read_annotations,
     read_lead,
+    read_lines,
     record_path,
     resample,
 )
@@ -219,10 +220,10 @@ def beat_name(record: str, peak: int) -> str:
 def records_below(folder: Path) -> list[Path]:
     """List the WFDB records below a folder, hidden ones and segments of others left out, sorted."""
     headers = [path for path in folder.rglob("*.hea") if not any(part.startswith(".") for part in path.parts[1:])]
-    segments: set[Path] = set()
+    segments: set[tuple[Path, str]] = set()
     for path in headers:
-        lines = path.read_text(encoding="latin-1", errors="replace").splitlines() if path.is_file() else []
+        lines = read_lines(path) if path.is_file() else []
         words = [line.split() for line in lines if line.strip() and not line.lstrip().startswith("#")]
         if words and "/" in words[0][0]:
-            segments |= {path.with_name(f"{line[0]}.hea") for line in words[1:] if "/" not in line[0]}
-    return sorted(path.with_suffix("") for path in headers if path not in segments)
+            segments |= {(path.parent, f"{line[0]}.hea") for line in words[1:]}
+    return sorted(path.with_suffix("") for path in headers if (path.parent, path.name) not in segments)

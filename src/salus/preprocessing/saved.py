@@ -94,7 +94,15 @@ def load_preprocessor(folder: Path) -> Preprocessor | None:
     except BundleError:
         raise
     except (
-        KeyError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError, OSError, SafetensorError, SalusError
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        OverflowError,
+        RuntimeError,
+        OSError,
+        SafetensorError,
+        SalusError,
     ) as error:
         raise BundleError(f"{path} is damaged ({error}); take a fresh copy of the folder.") from error
     if not agrees:

@@ -205,6 +205,12 @@ def _refuse_impossible(header: Any, record: Path) -> None:
         )
 
 
+def read_lines(path: Path) -> list[str]:
+    """Read the lines of a header, as far as one goes."""
+    with path.open("rb") as file:
+        return file.read(_MOST_BYTES).decode("latin-1").splitlines()
+
+
 def resample(signal: NDArray[np.float64], rate: float) -> NDArray[np.float64]:
     """Resample to 360 Hz by a polyphase filter, the ends held so that no step arises there."""
     from scipy.signal import resample_poly
