@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from salus.batches import in_batches
 from salus.conduct import conduct
-from salus.errors import ModelError, SalusError
+from salus.errors import BundleError, ModelError, SalusError
 from salus.logits import as_logits_of
 from salus.models.layers import layer_names, watched
 from salus.models.probabilities import LogOfProbabilities
@@ -191,6 +191,12 @@ class Classifier(nn.Module):
 
         model = saved.read(Path(folder), factory)
         card = model.card
+        preprocessor = saved_preprocessor(Path(folder), card.get("preprocessor"))
+        if preprocessor is not None and preprocessor.shape != tuple(card["shape"]):
+            raise BundleError(
+                f"The preprocessor in {folder} makes inputs of shape {list(preprocessor.shape)}, and the model takes "
+                f"{card['shape']}; take a fresh copy of the folder."
+            )
         return cls(
             model.module,
             card["classes"],
@@ -200,7 +206,7 @@ class Classifier(nn.Module):
             architecture=card["architecture"],
             notes=card["notes"],
             program=model.program,
-            preprocessor=saved_preprocessor(Path(folder), card.get("preprocessor")),
+            preprocessor=preprocessor,
         )
 
     def prepare(self, raw: Any) -> Prepared:

@@ -5,9 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+#: Characters of a message, and names in it: what is wrong with a file may be a word of a million letters.
+_LONGEST, _MOST_NAMES = 1500, 1000
+
 
 class SalusError(Exception):
     """A mistake in what Salus was given; the command line prints it as one sentence and exits with 2."""
+
+    def __init__(self, message: object = "") -> None:
+        text = str(message)
+        half = _LONGEST // 2
+        super().__init__(text if len(text) <= _LONGEST else f"{text[:half]} [...] {text[-half:]}")
 
 
 class DataError(SalusError):
@@ -37,6 +45,8 @@ class StoreError(SalusError):
 def nearest(word: str, known: Iterable[str]) -> str:
     """Name the known words nearest to a misspelt one, as the end of an error message."""
     known = sorted(known)
+    if len(known) > _MOST_NAMES:
+        return f"known are {len(known)} others."
     close = get_close_matches(word, known, n=2, cutoff=0.5)
     if close:
         return f"did you mean {' or '.join(repr(name) for name in close)}?"

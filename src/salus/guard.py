@@ -382,7 +382,7 @@ def _read(path: Path) -> Mapping[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise BundleError(f"{path.parent} holds no guard: {path.name} is missing.") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BundleError(f"{path} is damaged or no guard: it is not readable JSON.") from error
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise BundleError(f"{path} is not a guard of this version of Salus ({_FORMAT}).")

@@ -45,8 +45,17 @@ def read_npy(file: IO[bytes], size: int) -> NDArray[Any]:
         raise ValueError(f"its header promises an array of {list(shape)} {dtype} values, and {held} bytes follow")
     file.seek(0)
     array = np.asarray(np.lib.format.read_array(file, allow_pickle=False))
-    if dtype.kind == "U":
-        codes = np.frombuffer(array.tobytes(), np.dtype(np.uint32).newbyteorder(dtype.byteorder))
+    check_characters(array)
+    return array
+
+
+def check_characters(array: NDArray[Any]) -> None:
+    """Refuse words with numbers for which there is no character: Python cannot make words of them.
+
+    Raises:
+        ValueError: there are some.
+    """
+    if array.dtype.kind == "U":
+        codes = np.frombuffer(array.tobytes(), np.dtype(np.uint32).newbyteorder(array.dtype.byteorder))
         if bool(((codes > sys.maxunicode) | ((codes >= 0xD800) & (codes < 0xE000))).any()):
             raise ValueError("its words hold characters that there are not")
-    return array

@@ -102,7 +102,7 @@ def _words(y: NDArray[Any] | Sequence[str], classes: Sequence[str], name: str) -
             "(one-hot labels: take the argmax)."
         )
     if y.dtype.kind in "US":
-        return [str(word.decode() if isinstance(word, bytes) else word) for word in y.tolist()]
+        return [str(word.decode(errors="replace") if isinstance(word, bytes) else word) for word in y.tolist()]
     if y.dtype.kind == "b":
         words = ("False", "True") if {"False", "True"} <= set(classes) else ("0", "1")
         return [words[value] for value in y.tolist()]

@@ -171,6 +171,8 @@ def _labels(arrays: Arrays, key: str, count: int, path: Path, notes: list[str]) 
     if y.shape == (count, 1):
         notes.append(f"{key} of shape {list(y.shape)} was read as one label a sample")
         y = y[:, 0]
+    if not y.ndim:
+        raise DataError(f"File {path}: {key!r} is one value; it must hold one label per sample, {count} in all.")
     if y.ndim == 1 and len(y) != count:
         raise DataError(f"File {path}: {count} samples but {len(y)} labels in {key!r}; they must be as many.")
     return y
@@ -224,7 +226,7 @@ def _patients(arrays: Arrays, key: str, count: int, path: Path) -> list[str]:
         values = values[:, 0]
     if values is None or values.shape != (count,) or values.dtype.kind not in "iuUS":
         raise DataError(f"File {path}: {key} must hold one patient per sample, {count} whole numbers or words.")
-    return [str(word.decode() if isinstance(word, bytes) else word) for word in values.tolist()]
+    return [str(word.decode(errors="replace") if isinstance(word, bytes) else word) for word in values.tolist()]
 
 
 def _and(words: Iterable[str]) -> str:
@@ -238,7 +240,7 @@ def _strings(arrays: Arrays, key: str, path: Path) -> tuple[str, ...]:
     values = np.atleast_1d(arrays[key])
     if (values.dtype.kind not in "US" and values.size) or values.ndim != 1:
         raise DataError(f"File {path}: {key} must be a list of words, not {values.dtype} values.")
-    words = tuple(str(word.decode() if isinstance(word, bytes) else word) for word in values.tolist())
+    words = tuple(str(word.decode(errors="replace") if isinstance(word, bytes) else word) for word in values.tolist())
     if len(set(words)) < len(words):
         raise DataError(f"File {path}: {key} names something twice: {', '.join(words)}.")
     return words

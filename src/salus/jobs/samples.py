@@ -103,4 +103,7 @@ def _table(path: Path) -> dict[str, str]:
         raise DataError(f"{path} cannot be read as a CSV file of labels ({error}).") from error
     if not rows or not set(COLUMNS) <= set(rows[0]):
         raise DataError(f"{path} must be a CSV file with the columns {','.join(COLUMNS)}.")
+    lacking = next((number for number, row in enumerate(rows, 1) if None in (row["name"], row["label"])), None)
+    if lacking is not None:
+        raise DataError(f"{path}: row {lacking} has no label; every sample needs one.")
     return {row["name"]: row["label"] for row in rows}

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
@@ -18,7 +19,7 @@ from salus.errors import BundleError, SalusError
 from salus.models.exported import read_program
 from salus.models.factories import call_factory
 from salus.models.probabilities import LogOfProbabilities
-from salus.models.registry import build_model
+from salus.models.registry import MODELS, build_model
 from salus.models.weights import misfit
 
 FORMAT = "salus-classifier"
@@ -62,6 +63,7 @@ def read(folder: Path, factory: str | None) -> SavedModel:
         weights: dict[str, Tensor] = safetensors.torch.load(content)
     except (SafetensorError, ValueError, KeyError) as error:
         raise BundleError(f"{folder / 'model.safetensors'} holds no safetensors: {error}.") from error
+    _refuse_misfit(folder, card, weights)
     module, program = _build(folder, card, factory)
     if reason := misfit(module, weights):
         raise BundleError(f"The weights in {folder} do not fit the model: {reason}")
@@ -121,6 +123,22 @@ def read_card(path: Path) -> dict[str, Any]:
     if not isinstance(card.get("architecture"), (dict, type(None))):
         raise BundleError(f"{path}: 'architecture' must be an object or null.")
     return card
+
+
+def _refuse_misfit(folder: Path, card: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
+    """Refuse one of Salus's own networks that the weights do not fill, before it is given memory."""
+    architecture = card["architecture"] or {}
+    if architecture.get("name") not in MODELS.own:
+        return  # another's may not be built without memory
+    try:
+        with torch.device("meta"):
+            module, _ = _build(folder, card, None)
+    except SalusError:
+        raise
+    except Exception as error:  # a size that is none fails in many ways
+        raise BundleError(f"{folder / 'model.json'}: the architecture will not do: {error}.") from error
+    if reason := misfit(module, weights):
+        raise BundleError(f"The weights in {folder} do not fit the model: {reason}")
 
 
 def _build(folder: Path, card: Mapping[str, Any], factory: str | None) -> tuple[nn.Module, bytes | None]:

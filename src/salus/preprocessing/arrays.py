@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -92,4 +93,7 @@ class ArrayPreprocessor(Preprocessor):
     def restore(cls, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> ArrayPreprocessor:
         """Make it again."""
         scaling = MinMax(tensors["low"].numpy(), tensors["span"].numpy()) if "low" in tensors else None
-        return cls(features=tuple(map(str, settings["features"])), scaling=scaling, **common(settings))
+        shared = common(settings)
+        if scaling is not None:
+            np.broadcast_shapes(scaling.low.shape, scaling.span.shape, shared["shape"])
+        return cls(features=tuple(map(str, settings["features"])), scaling=scaling, **shared)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +21,9 @@ P = TypeVar("P", bound="Preprocessor")
 
 #: Inputs that are prepared at a time where there are many.
 BATCH = 512
+
+#: Values of one input: colour images of 8192 x 8192 pixels.
+MOST_VALUES = 3 * 2**26
 
 
 @dataclass(frozen=True)
@@ -145,12 +149,21 @@ class Preprocessor(ABC):
 
 
 def common(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Read what every preprocessor has."""
-    low, high = settings["bounds"]
+    """Read what every preprocessor has.
+
+    Raises:
+        ValueError: there are no such inputs.
+    """
+    low, high = map(float, settings["bounds"])
+    shape = tuple(map(int, settings["shape"]))
+    if not -math.inf < low < high < math.inf:
+        raise ValueError(f"its bounds are {low:g} and {high:g}")
+    if any(size < 1 for size in shape) or math.prod(shape) > MOST_VALUES:
+        raise ValueError(f"its inputs have the shape {list(shape)}")
     return {
         "classes": tuple(map(str, settings["classes"])),
-        "bounds": (float(low), float(high)),
-        "shape": tuple(map(int, settings["shape"])),
+        "bounds": (low, high),
+        "shape": shape,
         "fitted_on": str(settings["fitted_on"]),
     }
 

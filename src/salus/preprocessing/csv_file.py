@@ -6,7 +6,7 @@ import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from numpy.typing import NDArray
 
@@ -19,6 +19,9 @@ LABEL_NAMES = ("label", "class", "target", "y", "diagnosis")
 ROWS = 4096
 
 SUFFIXES = frozenset({".csv", ".tsv"})
+
+#: Characters of a line and columns of a table, far above those of the widest tables of genes.
+MAX_LINE, MAX_COLUMNS = 2**24, 2**20
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,8 +50,9 @@ def read_csv(path: Path) -> Iterator[RawTable]:
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = csv.reader(file, delimiter=_delimiter(file.readline()), strict=True)
+            mark = _delimiter(file.readline(MAX_LINE))
             file.seek(0)
+            rows = csv.reader(_lines(file, path), delimiter=mark, strict=True)
             header = check_header(next(rows, []), path)
             number, piece = 0, 0
             columns: list[list[str]] = [[] for _ in header]
@@ -84,14 +88,18 @@ def check_header(row: Sequence[str], path: Path) -> list[str]:
         DataError: one has the name of another.
     """
     header = [name.strip() for name in row]
+    if len(header) > MAX_COLUMNS:
+        raise DataError(f"File {path}: its first line names {len(header)} columns, more than {MAX_COLUMNS}.")
     if not any(header):
         raise DataError(f"File {path} is empty; its first line must name the columns.")
     header = [name or f"Unnamed: {position}" for position, name in enumerate(header)]  # as pandas calls them
+    seen: set[str] = set()
     for position, name in enumerate(header):
-        if name in header[:position]:
+        if name in seen:
             raise DataError(
                 f"File {path}: column {position + 1} has the name {name!r} of another; name every column differently."
             )
+        seen.add(name)
     return header
 
 
@@ -128,6 +136,14 @@ def find_column(header: Sequence[str], name: str, path: Path) -> str:
 def _piece(header: Sequence[str], columns: list[list[str]], before: int) -> RawTable:
     names = tuple(f"row {number}" for number in range(before + 1, before + 1 + len(columns[0])))
     return RawTable(dict(zip(header, columns, strict=True)), names)
+
+
+def _lines(file: TextIO, path: Path) -> Iterator[str]:
+    """Read lines, none of them longer than a line of a table can be."""
+    while line := file.readline(MAX_LINE + 1):
+        if len(line) > MAX_LINE:
+            raise DataError(f"File {path} has a line of over {MAX_LINE} characters; it is no table in CSV.")
+        yield line
 
 
 def _delimiter(line: str) -> str:

@@ -36,6 +36,7 @@ COLOUR = ("RGB", "RGBX", "P", "CMYK", "YCbCr", "RGBA", "RGBa", "LA", "La", "PA")
 
 MAX_PIXELS = 2**26  # of one image: 8192 x 8192
 MAX_FILE_BYTES = 2**28
+MOST_PAGES = 1000  # that are counted
 
 _ORIENTATION, _BITS_PER_SAMPLE, _PHOTOMETRIC, _MAX_SAMPLE = 0x0112, 258, 262, 281
 _WHITE_IS_ZERO = 0
@@ -96,9 +97,10 @@ def read_head(path: Path, pages: str | None = None) -> Head:
             raise ValueError(f"has {image.width}x{image.height} pixels, more than {MAX_PIXELS}")
         if image.mode not in (*GREY, *DEEP, *COLOUR) and not _is_deep(image):
             raise ValueError(f"is of mode {image.mode}, whose range of values is not known")
-        count = getattr(image, "n_frames", 1)
-        if count > 1 and image.format != "MPO" and pages != "first":
-            raise ValueError(f"has {count} pages; keep one page a file, or read the first alone (--pages first)")
+        if _several(image) and image.format != "MPO" and pages != "first":
+            raise ValueError(
+                f"has {_count_pages(image)} pages; keep one page a file, or read the first alone (--pages first)"
+            )
         # A PNG file may have its EXIF part last, and would have to be decoded for it here.
         exif = image.getexif() if image.format != "PNG" or "exif" in image.info else {}
         height, width = image.height, image.width
@@ -123,13 +125,14 @@ def decode(content: bytes, *, channels: int, size: tuple[int, int], white: int) 
 
     with Image.open(BytesIO(content), formats=FORMATS) as image:
         assumed = []
-        if getattr(image, "n_frames", 1) > 1:
+        if _several(image):
             assumed.append(SECOND if image.format == "MPO" else FIRST_PAGE)
         shallow, highest = _is_shallow(image), None
         if shallow and 255 < white < 65535 and image.format != "PPM":
             raise ValueError("has colours of 16 bits, of which only the upper 8 can be read; store it with 8 bits")
         if shallow:
             assumed.append(SHALLOW)
+        _refuse_uncovered(image)
         if image.getexif().get(_ORIENTATION, 1) not in (0, 1):  # asked before Pillow loads a TIFF file, and forgets it
             assumed.append(TURNED)
         image.load()
@@ -203,6 +206,30 @@ def _deep(image: Image.Image, own: int, upside: bool, channels: int, size: tuple
         floats = ImageOps.fit(floats, size[::-1], method=Image.Resampling.BILINEAR)
     levels: Levels = np.rint(np.asarray(floats)).clip(0, white).astype(np.uint16 if white > 255 else np.uint8)
     return np.broadcast_to(levels, (channels, *size))
+
+
+def _several(image: Image.Image) -> bool:
+    """Tell whether there are several pages, without counting them."""
+    return bool(getattr(image, "is_animated", False))
+
+
+def _count_pages(image: Image.Image) -> str:
+    """Count pages as far as people do."""
+    for number in range(1, MOST_PAGES):
+        try:
+            image.seek(number)
+        except (EOFError, OSError, ValueError, SyntaxError):
+            image.seek(0)
+            return str(number)
+    return f"{MOST_PAGES} or more"
+
+
+def _refuse_uncovered(image: Image.Image) -> None:
+    """Refuse a file whose pieces do not make up its picture: Pillow leaves the rest black."""
+    pieces = [tile.extents for tile in getattr(image, "tile", []) if tile.extents is not None]
+    covered = sum((right - left) * (low - high) for left, high, right, low in pieces)
+    if pieces and covered < image.width * image.height:
+        raise ValueError("is cut short")
 
 
 def _is_deep(image: Image.Image) -> bool:

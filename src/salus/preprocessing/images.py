@@ -188,8 +188,12 @@ class ImagePreprocessor(Preprocessor):
     @classmethod
     def restore(cls, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> ImagePreprocessor:
         """Make it again."""
-        white, pages = int(settings["white"]), settings["pages"]
-        return cls(white=white, pages=pages, resized=bool(settings["resized"]), **common(settings))
+        white, pages, shared = int(settings["white"]), settings["pages"], common(settings)
+        if not 255 <= white < 2**16 or pages not in (None, "first"):
+            raise ValueError(f"there are no images whose white is {white} and of which the pages {pages!r} are read")
+        if len(shared["shape"]) != 3 or shared["shape"][0] not in (1, 3):
+            raise ValueError(f"its images have the shape {list(shared['shape'])}")
+        return cls(white=white, pages=pages, resized=bool(settings["resized"]), **shared)
 
 
 def image_files(folder: Path) -> tuple[list[Path], int]:

@@ -15,6 +15,7 @@ from torch import Tensor
 from salus.errors import DataError
 from salus.preprocessing.base import Prepared, Preprocessor, Refusal, common, joined, numbered, tensor_of
 from salus.preprocessing.beats import WINDOW, Beats, cut, cut_annotated, fault_of
+from salus.preprocessing.context import check_inputs
 from salus.preprocessing.qrs import FOUND_BY, find_r_peaks
 from salus.preprocessing.wfdb_files import (
     SAMPLE_RATE,
@@ -25,6 +26,7 @@ from salus.preprocessing.wfdb_files import (
     is_record,
     read_annotations,
     read_lead,
+    read_lines,
     record_path,
     resample,
 )
@@ -217,12 +219,13 @@ class RecordingPreprocessor(Preprocessor):
     @classmethod
     def restore(cls, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> RecordingPreprocessor:
         """Make it again."""
-        return cls(
-            leads=tuple(map(str, settings["leads"])),
-            inputs=tuple(map(str, settings["inputs"])),
-            peaks=str(settings["peaks"]),
-            **common(settings),
-        )
+        inputs, peaks, shared = tuple(map(str, settings["inputs"])), str(settings["peaks"]), common(settings)
+        check_inputs(inputs)
+        if peaks not in (ANNOTATED, DETECTED):
+            raise ValueError(f"there are no R peaks of {peaks!r}")
+        if shared["shape"] not in ((), (len(inputs), WINDOW)):
+            raise ValueError(f"its beats have the shape {list(shared['shape'])}")
+        return cls(leads=tuple(map(str, settings["leads"])), inputs=inputs, peaks=peaks, **shared)
 
 
 def beat_samples(marks: Annotations) -> NDArray[np.int64]:
@@ -246,10 +249,10 @@ def visible(folder: Path, pattern: str) -> list[Path]:
 def records_below(folder: Path) -> list[Path]:
     """List the WFDB records below a folder, hidden ones and segments of others left out, sorted."""
     headers = visible(folder, "*.hea")
-    segments: set[Path] = set()
+    segments: set[tuple[Path, str]] = set()
     for path in headers:
-        lines = path.read_text(encoding="latin-1", errors="replace").splitlines() if path.is_file() else []
+        lines = read_lines(path) if path.is_file() else []
         words = [line.split() for line in lines if line.strip() and not line.lstrip().startswith("#")]
         if words and "/" in words[0][0]:
-            segments |= {path.with_name(f"{line[0]}.hea") for line in words[1:] if "/" not in line[0]}
-    return sorted(path.with_suffix("") for path in headers if path not in segments)
+            segments |= {(path.parent, f"{line[0]}.hea") for line in words[1:]}
+    return sorted(path.with_suffix("") for path in headers if (path.parent, path.name) not in segments)

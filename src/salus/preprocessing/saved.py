@@ -10,7 +10,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 
 from salus.atomic import write_json, write_tensors
-from salus.errors import BundleError
+from salus.errors import BundleError, SalusError
 from salus.preprocessing.arrays import ArrayPreprocessor
 from salus.preprocessing.base import Preprocessor
 from salus.preprocessing.images import ImagePreprocessor
@@ -91,7 +91,19 @@ def load_preprocessor(folder: Path) -> Preprocessor | None:
             tensors = safetensors.torch.load(content)
         preprocessor = KINDS[page["kind"]].restore(page["settings"], tensors)
         agrees = preprocessor.fingerprint() == page["fingerprint"]
-    except (KeyError, TypeError, ValueError, AttributeError, OSError, SafetensorError) as error:
+    except BundleError:
+        raise
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        OverflowError,
+        RuntimeError,
+        OSError,
+        SafetensorError,
+        SalusError,
+    ) as error:
         raise BundleError(f"{path} is damaged ({error}); take a fresh copy of the folder.") from error
     if not agrees:
         raise BundleError(f"{path} was changed since the preprocessor was saved: its fingerprint does not agree.")

@@ -284,18 +284,30 @@ class TablePreprocessor(Preprocessor):
     @classmethod
     def restore(cls, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> TablePreprocessor:
         """Make it again."""
-        columns = tuple(
-            Column(str(each["name"]), tuple(each["categories"]), each["fill"]) for each in settings["columns"]
-        )
+        columns = tuple(map(_column, settings["columns"]))
         scaling = MinMax(tensors["low"].numpy(), tensors["span"].numpy()) if "low" in tensors else None
+        label, shared = settings["label"], common(settings)
+        width = sum(len(column.features) for column in columns)
+        if not columns or shared["shape"] not in ((), (width,)):
+            raise ValueError(f"{len(columns)} columns of {width} features become inputs of {list(shared['shape'])}")
+        if scaling is not None and not scaling.low.shape == scaling.span.shape == (width,):
+            raise ValueError(f"{width} features are scaled by {scaling.low.size} values")
         return cls(
             columns=columns,
             scaling=scaling,
-            label=settings["label"],
-            identifiers=tuple(settings["identifiers"]),
-            ignored=tuple(settings["ignored"]),
-            **common(settings),
+            label=None if label is None else str(label),
+            identifiers=tuple(map(str, settings["identifiers"])),
+            ignored=tuple(map(str, settings["ignored"])),
+            **shared,
         )
+
+
+def _column(settings: Mapping[str, Any]) -> Column:
+    """Make a column again."""
+    categories, fill = tuple(map(str, settings["categories"])), settings["fill"]
+    if fill is not None:
+        fill = str(fill) if categories else float(fill)
+    return Column(str(settings["name"]), categories, fill)
 
 
 def numbers(cells: Sequence[str] | NDArray[Any]) -> NDArray[np.float64]:

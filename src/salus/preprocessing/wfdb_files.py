@@ -20,6 +20,15 @@ SAMPLE_RATE = 360
 #: What a header calls a segment that is none.
 _GAP = "~"
 
+#: Sampling rates of recordings, and clocks of annotations, in Hz.
+_RATES, _CLOCKS = (10.0, 1e5), (1e-3, 1e9)
+
+#: Bytes of a header, and segments of a record, that nobody needs more of.
+_MOST_BYTES, _MOST_SEGMENTS = 2**20, 10_000
+
+#: A record may promise this many samples, and a longer one so many for each byte of its signals: some have gaps.
+_MOST_SAMPLES, _SAMPLES_A_BYTE = 2**24, 100
+
 #: Orders the names of a record's leads: the one to be read first, then those to be tried where it is dead.
 Order = Callable[[Sequence[str]], Sequence[str]]
 
@@ -83,7 +92,7 @@ def read_lead(record: Path, order: Order) -> Lead:
         DataError: a file is missing or broken, no lead is one of those wanted, or all of these are dead.
     """
     header = read_header(record)
-    names = lead_names(record)
+    names = _names_in(header, record)
     wanted = order(names)
     if not wanted:
         raise DataError(f"Record {record} has no lead that can be read; it has: {', '.join(names) or 'none'}.")
@@ -125,6 +134,8 @@ def read_annotations(record: Path, rate: float) -> Annotations | None:
         import wfdb
     marks = _wfdb(lambda: wfdb.rdann(str(record), "atr"), record, "atr")
     clock = float(marks.fs or rate)  # annotations may tick at a rate of their own
+    if not _CLOCKS[0] <= clock <= _CLOCKS[1]:
+        raise DataError(f"Record {record}: its annotations tick at {clock:g} Hz; get the record again.")
     samples = np.asarray(marks.sample, dtype=np.int64)
     samples = np.rint(samples * (SAMPLE_RATE / clock)).astype(np.int64)
     return Annotations(samples, tuple(str(symbol) for symbol in marks.symbol))
@@ -145,32 +156,82 @@ def lead_names(record: Path) -> list[str]:
     Raises:
         DataError: the header is missing or broken.
     """
-    header = read_header(record)
+    return _names_in(read_header(record), record)
+
+
+def _names_in(header: Any, record: Path) -> list[str]:
     if not hasattr(header, "seg_name"):
         return [str(name) for name in header.sig_name or []]
     segments = [record.with_name(name) for name in header.seg_name if name != _GAP]
     if not header.seg_len[0] and segments:
         segments = segments[:1]  # which holds no samples, and tells of all leads
-    return list(dict.fromkeys(name for segment in segments for name in lead_names(segment)))
+    return list(dict.fromkeys(name for segment in segments for name in _segment_leads(segment)))
+
+
+def _segment_leads(segment: Path) -> list[str]:
+    """Name the leads of one segment, which has none of its own."""
+    header = read_header(segment)
+    if hasattr(header, "seg_name"):
+        raise DataError(f"Record {segment} is a segment of another and has segments itself; get the record again.")
+    return _names_in(header, segment)
 
 
 def read_header(record: Path) -> Any:
-    """Read a record's header.
+    """Read a record's header, and those of its segments.
 
     Raises:
-        DataError: it is missing or broken.
+        DataError: it is missing or broken, or promises what no recording holds.
     """
     with quiet():
         import wfdb
+    path = record.with_name(f"{record.name}.hea")
+    if path.is_file() and path.stat().st_size > _MOST_BYTES:
+        raise DataError(f"Record {record}: its .hea file has over {_MOST_BYTES} bytes; get the record again.")
     header = _wfdb(lambda: wfdb.rdheader(str(record)), record, "hea")
     segments = hasattr(header, "seg_name")
+    if segments:
+        if not 0 < (header.n_seg or 0) <= _MOST_SEGMENTS:
+            raise DataError(
+                f"Record {record}: its .hea file promises {header.n_seg} segments; they must be 1 to {_MOST_SEGMENTS}."
+            )
+        header = _wfdb(lambda: wfdb.rdheader(str(record), rd_segments=True), record, "hea")
     leads = header.n_sig if segments else len(header.sig_name or [])
     if leads != header.n_sig or not (header.fs or 0) > 0:
         raise DataError(
             f"Record {record}: its .hea file is truncated or broken (it describes {leads} of {header.n_sig} leads "
             f"at {header.fs or 0:g} Hz); get the record again."
         )
+    if not _RATES[0] <= header.fs <= _RATES[1]:
+        raise DataError(
+            f"Record {record}: its .hea file promises {header.fs:g} samples a second; they must be {_RATES[0]:g} to "
+            f"{_RATES[1]:g}."
+        )
+    for each in (header, *(segment for segment in getattr(header, "segments", None) or () if segment is not None)):
+        _refuse_impossible(each, record)
     return header
+
+
+def _refuse_impossible(header: Any, record: Path) -> None:
+    """Refuse a header that promises far more samples than its files hold: they would be given memory."""
+    if hasattr(header, "seg_name"):
+        files = [path for path in record.parent.iterdir() if path.suffix != ".hea" and path.is_file()]
+    else:
+        files = [path for path in {record.parent / str(name) for name in header.file_name or ()} if path.is_file()]
+    held = sum(path.stat().st_size for path in files)
+    a_frame = max((int(count) for count in getattr(header, "samps_per_frame", None) or () if count), default=1)
+    late = max((abs(int(count)) for count in getattr(header, "skew", None) or () if count), default=0)
+    promised = ((header.sig_len or 1) + late) * a_frame
+    if promised > max(_MOST_SAMPLES, _SAMPLES_A_BYTE * held):
+        raise DataError(
+            f"Record {record}: its .hea file promises {promised} samples of a lead, and its signals have {held} bytes; "
+            "get the record again."
+        )
+
+
+def read_lines(path: Path) -> list[str]:
+    """Read the lines of a header, as far as one goes."""
+    with path.open("rb") as file:
+        return file.read(_MOST_BYTES).decode("latin-1").splitlines()
 
 
 def resample(signal: NDArray[np.float64], rate: float) -> NDArray[np.float64]:
@@ -188,7 +249,7 @@ def _read_signal(record: Path, name: str, header: Any) -> NDArray[np.float64]:
         import wfdb
     if hasattr(header, "seg_name"):
         return _read_segments(record, name, header)
-    channel = list(header.sig_name).index(name)
+    channel = [str(each) for each in header.sig_name].index(name)
     read = _wfdb(lambda: wfdb.rdrecord(str(record), channels=[channel]), record, "dat")
     signal = np.asarray(read.p_signal, dtype=np.float64)[:, 0]  # [T]
     if header.sig_len is not None and len(signal) != header.sig_len:
@@ -201,11 +262,16 @@ def _read_signal(record: Path, name: str, header: Any) -> NDArray[np.float64]:
 
 def _read_segments(record: Path, name: str, header: Any) -> NDArray[np.float64]:
     """Put a lead together from its segments; NaN in gaps between them, and where a segment lacks the lead."""
-    signal = np.full(sum(header.seg_len), np.nan)
+    if sum(header.seg_len) != header.sig_len:
+        raise DataError(
+            f"Record {record}: its segments have {sum(header.seg_len)} samples, its .hea file promises "
+            f"{header.sig_len}; get the record again."
+        )
+    signal = np.full(header.sig_len, np.nan)
     start = 0
     for segment, length in zip(header.seg_name, header.seg_len, strict=True):
         path = record.with_name(segment)
-        if length and segment != _GAP and name in lead_names(path):
+        if length and segment != _GAP and name in _segment_leads(path):
             part = _read_signal(path, name, read_header(path))
             if len(part) != length:
                 raise DataError(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from salus.atomic import storage_errors
 from salus.errors import DataError
-from salus.npy import read_npy_header
+from salus.npy import check_characters, read_npy_header
 
 
 class RowReader:
@@ -33,6 +33,8 @@ class RowReader:
                 self._start = file.tell()
         except (OSError, ValueError) as error:
             raise DataError(f"{path} is no .npy file that can be read row by row ({error}).") from error
+        if self.shape[0] and not math.prod(self.shape) * self.dtype.itemsize:
+            raise DataError(f"{path} holds {self.shape[0]} rows without values.")
         if path.stat().st_size < self._start + math.prod(self.shape) * self.dtype.itemsize:
             raise DataError(f"{path} is shorter than its header says; it was not written to its end.")
 
@@ -45,6 +47,10 @@ class RowReader:
         with self.path.open("rb") as file:
             file.seek(self._start + first * width * self.dtype.itemsize)
             values = np.fromfile(file, self.dtype, (last - first) * width)
+        try:
+            check_characters(values)
+        except ValueError as error:
+            raise DataError(f"{self.path} is damaged: {error}; save it again.") from error
         return values.reshape(last - first, *self.shape[1:])
 
 
