@@ -377,6 +377,7 @@ PLACES: dict[str, tuple[Callable[[nn.Module], Any], Callable[[Any, Tensor], Tens
     "an object with slots": (Slotted, lambda kept, x: kept(x)),
     "an object in a list in an object": (lambda norm: SimpleNamespace(a=[Normed(norm)]), lambda kept, x: kept.a[0](x)),
     "a default": (lambda norm: lambda x, layer=norm: layer(x), lambda kept, x: kept(x)),
+    "a cached function": (lambda norm: functools.cache(lambda: norm), lambda kept, x: kept()(x)),
     "a global": (lambda norm: None, lambda kept, x: through_a_global(x)),
 }  # fmt: skip
 
@@ -439,11 +440,23 @@ def test_registered_layers_are_not_taken_for_hidden_ones(toy: Toy) -> None:
     assert modules_of(toy.classifier.module) == list(toy.classifier.module.modules())
 
 
+class Unseen:
+    """Minds being looked at, as proxies without an object do."""
+
+    @property
+    def __class__(self) -> Any:
+        raise RuntimeError("not bound")
+
+    @__class__.setter
+    def __class__(self, kind: Any) -> None: ...
+
+
 def test_a_search_for_layers_ends_in_circles_and_large_lists(toy: Toy) -> None:
     module = Around(toy)
     module.circle = [module, {"again": module}]  # type: ignore[assignment]
     module.numbers = list(range(10**6))  # type: ignore[assignment]
     module.objects = [object() for _ in range(10**5)]  # type: ignore[assignment]
+    module.unseen = [Unseen()]  # type: ignore[assignment]
     assert set(modules_of(module)) == set(module.modules())
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections import UserDict, deque
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
+from pathlib import Path
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -25,8 +27,8 @@ _PLAIN = frozenset(
     ]
 )
 
-#: Packages whose classes and functions keep no module of a user's.
-_KNOWN = frozenset({"builtins", "collections", "numpy", "pandas", "salus", "torch", "torchvision", "typing"})
+#: Packages whose objects keep no module of a user's.
+_CLOSED = frozenset({"numpy", "pandas", "torch", *sys.stdlib_module_names} - {"argparse", "types"})
 
 #: Objects looked at before a search gives up, and those of one list or dict.
 _MOST, _WIDEST = 20_000, 1000
@@ -66,11 +68,11 @@ def _walk(models: Iterable[object]) -> dict[str, nn.Module]:
         if id(value) in seen:
             continue
         seen[id(value)] = value
-        if isinstance(value, nn.Module):
-            modules[place if place not in modules else f"{place} {len(modules)}"] = value
-        todo.extend(
-            (f"{place}{name}".removeprefix("."), inside) for name, inside in _inside(value) if id(inside) not in seen
-        )
+        with suppress(Exception):  # of objects that mind being looked at
+            if isinstance(value, nn.Module):
+                modules[place if place not in modules else f"{place} {len(modules)}"] = value
+            inside = [(name, part) for name, part in _inside(value) if id(part) not in seen]
+            todo.extend((f"{place}{name}".removeprefix("."), part) for name, part in inside)
     return modules
 
 
@@ -102,7 +104,9 @@ def _inside(value: Any) -> Iterator[tuple[str, Any]]:
         yield "", value.__func__
     elif isinstance(value, property):
         yield "", value.fget
-    elif _package(type(value)) not in _KNOWN - {"salus"}:
+    elif "__wrapped__" in getattr(value, "__dict__", {}):  # as of functools.cache
+        yield "", value.__wrapped__
+    elif not isinstance(value, ModuleType) and _package(type(value)) not in _CLOSED:
         slots = (name for kind in type(value).__mro__ for name in getattr(kind, "__slots__", ()))
         held = {**getattr(value, "__dict__", {}), **{name: getattr(value, name, None) for name in slots}}
         yield from ((f".{name}", part) for name, part in held.items() if type(part) not in _PLAIN)
@@ -114,10 +118,19 @@ def _package(thing: Any) -> str:
     return str(thing.__module__).partition(".")[0]
 
 
+@functools.cache
+def _is_users(package: str) -> bool:
+    """Tell a user's own package, whose classes and globals may hold modules, from installed ones: they are many."""
+    if package == "salus" or package in sys.stdlib_module_names - {"__main__"}:
+        return False
+    file = getattr(sys.modules.get(package), "__file__", None) or ""
+    return not {"site-packages", "dist-packages"} & set(Path(file).parts)
+
+
 def _of_class(kind: type) -> Iterator[tuple[str, Any]]:
     """List the attributes and the methods of a user's class and of those above it."""
     for each in kind.__mro__:
-        if _package(each) not in _KNOWN:
+        if _is_users(_package(each)):
             yield from ((f".{name}", part) for name, part in list(vars(each).items()) if type(part) not in _PLAIN)
 
 
@@ -130,7 +143,7 @@ def _of_function(function: FunctionType) -> Iterator[tuple[str, Any]]:
         except ValueError:  # not filled yet
             continue
     yield from (("", part) for part in (function.__defaults__, function.__kwdefaults__, vars(function)) if part)
-    if _package(function) in _KNOWN:
+    if not _is_users(_package(function)):
         return
     globals_ = function.__globals__
     yield from ((f".{name}", globals_[name]) for name in _names(code) if name in globals_)

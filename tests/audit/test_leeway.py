@@ -135,6 +135,15 @@ def test_where_every_feature_is_held_no_attack_is_named() -> None:
     assert line is not None and "could change nothing" in line and "sparse-rs" not in line
 
 
+def test_whole_numbers_that_are_marked_are_told_of_the_attack_that_fits() -> None:
+    data = table((1.0, 1.0, 1.0), bounds=(0, 9))
+    data = replace(data, x=(data.x * 9).round().clamp(0, 9))
+    values = values_of(Splits(data, data, data, data))
+    assert values.step == 1
+    line = attacker_can(list(leeways([attack(data, 0.9)], data, values).values()), described(data), values)
+    assert line is not None and "3 features move by whole units" in line and "sparse-rs:eps=3" in line
+
+
 def images(scale: float, whole: bool = True) -> Dataset:
     x = torch.rand(30, 1, 8, 8, generator=torch.Generator().manual_seed(2)) * 255
     x = (x.round() if whole else x) * scale

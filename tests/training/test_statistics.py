@@ -64,7 +64,7 @@ def lag(module: nn.Module, x: Tensor) -> float:
         assert norm.running_mean is not None
         gaps.append(float(((norm.running_mean - mean).abs() / var.sqrt()).max()))
 
-    hooks = [norm.register_forward_pre_hook(look) for norm in norms(module)]  # type: ignore[arg-type]
+    hooks = [norm.register_forward_pre_hook(look) for norm in norms(module)]
     mode = module.training
     with torch.no_grad():
         module.eval()(x)

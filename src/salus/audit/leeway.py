@@ -104,7 +104,8 @@ def attacker_can(found: Sequence[Leeway], data: Mapping[str, Any], values: Value
     """
     if not found:
         return None
-    if values.step == 1 and all(leeway.eps is not None and _shorter(leeway, values) for leeway in found):
+    unmarked = not data["marks"]["integer"]
+    if unmarked and values.step == 1 and all(leeway.eps is not None and _shorter(leeway, values) for leeway in found):
         longest = max(leeway.eps or 0.0 for leeway in found)
         return (
             f"The attacker could change nothing that shows: eps = {longest:g} is {percentage(longest)} of one step of "
@@ -184,7 +185,7 @@ def doubts(found: Sequence[Leeway], data: Dataset, values: Values) -> Iterator[s
                 f"eps = {leeway.eps:g} (linf) is at least half the range of the values ({values.lowest:.3g} to "
                 f"{values.highest:.3g}): every input can be made like any other, so no classifier stands."
             )
-        yield from _features_below(leeway, data, values)
+    yield from _features_below(found, data, values)
 
 
 def _shorter(leeway: Leeway, values: Values) -> bool:
@@ -194,17 +195,18 @@ def _shorter(leeway: Leeway, values: Values) -> bool:
     return leeway.eps < values.step * (1 - 1e-6)
 
 
-def _features_below(leeway: Leeway, data: Dataset, values: Values) -> Iterator[str]:
-    """Name features that are not marked, yet take few values, or whole ones, and are moved by less than a step."""
-    if data.kind != "table" or values.step is not None or leeway.eps is None:
+def _features_below(found: Sequence[Leeway], data: Dataset, values: Values) -> Iterator[str]:
+    """Name features that are not marked, yet take few values, or whole ones, and that no eps moves by a step."""
+    longest = max((way for way in found if way.eps and way.norm != "l0"), key=lambda way: way.eps or 0.0, default=None)
+    if data.kind != "table" or values.step is not None or longest is None or longest.eps is None:
         return
     names = data.features or tuple(f"feature {i}" for i in range(len(values.steps)))
     marked = {*data.marks.immutable, *data.marks.integer, *data.marks.derived}
     pairs = zip(names, values.steps, strict=True)
-    small = [name for name, step in pairs if name not in marked and leeway.eps < step * (1 - 1e-6)]
+    small = [name for name, step in pairs if name not in marked and longest.eps < step * (1 - 1e-6)]
     if small:
         yield (
-            f"eps = {leeway.eps:g} ({leeway.norm}) is less than one step of {listed(small)}, which "
+            f"eps = {longest.eps:g} ({longest.norm}) is less than one step of {listed(small)}, which "
             f"{'takes' if len(small) == 1 else 'take'} whole numbers or few values: an attacked row may be impossible; "
             "mark what comes in whole units (--integer), and what cannot change (--immutable)."
         )

@@ -31,6 +31,9 @@ ACCEPTED = (
     f"(under {', '.join(_ENTRIES[:4])}), with or without the prefixes 'module.', '_orig_mod.' and 'model.'"
 )
 
+#: What ZIP archives begin with, such as PyTorch's.
+_ZIP = b"PK\x03\x04"
+
 #: What files that are something else begin with.
 _SIGNATURES = (
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file, such as weights of Keras"),
@@ -149,7 +152,7 @@ def _kind(head: bytes, path: Path) -> str:
             return kind
     if path.suffix == ".onnx" or (head[0] == 8 and b"\x12" in head[2:4] and any(word in head for word in _EXPORTERS)):
         return "an ONNX model, a program without PyTorch's names; export it from PyTorch as a .pt2 program"
-    if zipfile.is_zipfile(path):
+    if head.startswith(_ZIP):
         return _kind_of_archive(path)
     if head[0] != 0x80 and head[257:262] != b"ustar":  # a pickle, or the tar archive of the oldest PyTorch
         return "no file of weights"
@@ -165,7 +168,7 @@ def _kind_of_archive(path: Path) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
             names = [name.partition("/")[2] or name for name in archive.namelist()]
-    except (zipfile.BadZipFile, OSError, ValueError):
+    except Exception:  # it fails in many ways
         return "a damaged archive"
     if "models/model.json" in names:
         return "an exported program, which brings its own code: give it as the model, --model FILE.pt2"
@@ -197,12 +200,16 @@ def _needs_code(path: Path, error: str) -> str:
 
 def _pickled(path: Path, most: int = 2**24) -> bytes:
     """Read the pickle of a file, without running it."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            names = [name for name in archive.namelist() if name.endswith("data.pkl")]
-            return archive.open(names[0]).read(most) if names else b""
     with path.open("rb") as file:
-        return file.read(most)
+        content = file.read(most)
+    if content.startswith(_ZIP):
+        try:
+            with zipfile.ZipFile(path) as archive:
+                names = [name for name in archive.namelist() if name.endswith("data.pkl")]
+                return archive.open(names[0]).read(most) if names else b""
+        except Exception:  # a damaged archive fails in many ways
+            return b""
+    return content
 
 
 def _state_dict(content: Any, path: Path) -> Weights:

@@ -34,7 +34,7 @@ def refresh_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None:
     before = [(layer.momentum, layer.num_batches_tracked) for layer in layers]
     for layer in layers:
         layer.train()
-        layer.momentum, layer.num_batches_tracked = None, torch.zeros_like(layer.num_batches_tracked)
+        layer.momentum, layer.num_batches_tracked = None, torch.tensor(0)
     for batch in batches:
         network(batch)
     for layer, (momentum, batches_tracked) in zip(layers, before, strict=True):
