@@ -153,6 +153,15 @@ def test_gaps_are_filled_with_what_training_had_where_one_asked(tmp_path: Path, 
     assert raw[preprocessor.features.index(f"sex={preprocessor.columns[2].fill}")] == 1
 
 
+def test_none_is_a_word_in_a_column_of_words_and_a_gap_in_one_of_numbers() -> None:
+    table = RawTable({"pain": ["none", "mild", "", "mild"], "age": ["30", "none", "50", "70"]}, ("1", "2", "3", "4"))
+    made = TablePreprocessor.fit(table, np.arange(4), categories=("pain",), impute="median")
+    assert made.features == ("pain=mild", "pain=none", "age")
+    values, faults = made.encode(table)
+    assert not faults
+    assert values.tolist() == [[0, 1, 30], [1, 0, 50], [1, 0, 50], [1, 0, 70]]
+
+
 def test_a_column_without_a_value_in_training_is_refused() -> None:
     numbers = RawTable({"a": np.array([np.nan, 1.0])}, ("row 1", "row 2"))
     words = RawTable({"a": ["", "x"]}, ("row 1", "row 2"))

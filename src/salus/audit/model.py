@@ -271,6 +271,14 @@ def stored_fingerprint(folder: Path) -> str | None:
     return None if facts is None else str(facts["data"]["fingerprint"])
 
 
+def stored_checksum(folder: Path) -> str | None:
+    """Read the checksum of the source of these data; None where the folder holds none."""
+    facts = _facts(folder)
+    provenance = {} if facts is None else facts["data"].get("provenance") or {}
+    checksum = provenance.get("checksum")
+    return None if checksum is None else str(checksum)
+
+
 def _facts(folder: Path) -> dict[str, Any] | None:
     """Read what a hardening or an audit says of its model and its data; None where the folder holds neither."""
     for file in ("hardening.json", "results.json"):

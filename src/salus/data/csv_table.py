@@ -20,7 +20,7 @@ from salus.data.split import SHARES, describe_shares, grouped, stratified
 from salus.errors import DataError
 from salus.preprocessing import TablePreprocessor
 from salus.preprocessing.csv_file import RawTable, find_column, label_column, read_csv
-from salus.preprocessing.tables import MISSING, fault_of, numbers
+from salus.preprocessing.tables import MISSING, NO_WORD, fault_of, numbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,7 +147,8 @@ def _notes(table: _Table, preprocessor: TablePreprocessor) -> list[str]:
     """Say what was assumed of cells, and what was left out."""
     notes = []
     for column, cells in zip(preprocessor.columns, table.features.columns.values(), strict=True):
-        missing = sum(_missing(cell) for cell in cells) if column.fill is not None else 0
+        gaps = NO_WORD if column.categories else MISSING
+        missing = sum(_missing(cell, gaps) for cell in cells) if column.fill is not None else 0
         if missing:
             fill = f"{column.fill:g}" if isinstance(column.fill, float) else column.fill
             notes.append(f"column {column.name!r}: {missing} missing values were filled with {fill}, of training")
@@ -158,8 +159,8 @@ def _notes(table: _Table, preprocessor: TablePreprocessor) -> list[str]:
     return notes
 
 
-def _missing(cell: str | float) -> bool:
-    return cell.lower() in MISSING if isinstance(cell, str) else bool(np.isnan(cell))
+def _missing(cell: str | float, gaps: frozenset[str]) -> bool:
+    return cell.lower() in gaps if isinstance(cell, str) else bool(np.isnan(cell))
 
 
 def _read(path: Path, options: LoadOptions, given: TablePreprocessor | None) -> _Table:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from salus.audit.model import stored_fingerprint
+from salus.audit.model import stored_checksum, stored_fingerprint
 from salus.audit.plan import Plan
 from salus.audit.subject import load_splits
 from salus.classifier import check_classifier
@@ -82,6 +82,13 @@ def _check(folder: Path, guard: Guard, splits: Splits) -> str:
                 f"{folder} was not made from these data as they were loaded here: the fingerprint of its test samples "
                 f"is {stored[:12]}, theirs {test.fingerprint()[:12]}; name the same file, options and seed as in "
                 "training."
+            )
+        checksum = stored_checksum(folder)
+        scaled = getattr(test.preprocessor, "scaling", None) is not None
+        if scaled and checksum not in (None, test.provenance.checksum):
+            raise BundleError(
+                f"{folder} was made from another file than this: their samples agree once they are scaled, which those "
+                "in other units do too; name the file of training itself."
             )
         return "the fingerprint of their test samples is the one that the folder holds"
     check_classifier(classifier, test)  # refuses one that guesses

@@ -22,6 +22,9 @@ from salus.preprocessing.scaling import MinMax
 #: What people write where a value is missing, in lower case.
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?", "-"})
 
+#: The same in a column of words, where ``none`` is one: no symptoms, no treatment.
+NO_WORD = MISSING - {"none"}
+
 #: A unit in a column's name: "glucose [mg/dl]", "age (years)".
 _UNIT = re.compile(r"^(.*\S)\s*[\[(]([^\])]+)[\])]$")
 
@@ -69,7 +72,7 @@ class Column:
         values, faults = np.zeros((len(cells), len(places))), {}
         for row, cell in enumerate(cells):
             word = self._word(str(cell))
-            if self.fill is not None and word not in places and word.lower() in MISSING:
+            if self.fill is not None and word not in places and word.lower() in NO_WORD:
                 word = str(self.fill)
             if word in places:
                 values[row, places[word]] = 1
@@ -131,7 +134,7 @@ class TablePreprocessor(Preprocessor):
         for name, cells in table.columns.items():
             if name in categories:
                 words = [str(cell) for cell in cells]
-                known = sorted({word for word in words if word.lower() not in MISSING})
+                known = sorted({word for word in words if word.lower() not in NO_WORD})
                 fill: float | str | None = None
                 if not known:
                     raise DataError(f"Column {name!r} holds nothing but missing values; leave it out.")
