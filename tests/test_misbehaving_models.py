@@ -17,12 +17,12 @@ from torch import Tensor, nn
 
 from salus.attacks import ATTACKS, FGSM, PGD, Attack, HopSkipJump, LogitObjective
 from salus.classifier import Classifier, as_logits, check_classifier
+from salus.conduct.modules import hidden_modules, modules_of
+from salus.conduct.recurrent import is_recurrent
 from salus.data import Dataset
 from salus.detectors import IDefender
 from salus.errors import ModelError
 from salus.guard import Guard
-from salus.modules import hidden_modules, modules_of
-from salus.recurrent import is_recurrent
 from salus.training import TrainingOptions, train
 
 if TYPE_CHECKING:

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from salus.batches import in_batches
-from salus.conduct import conduct
+from salus.conduct.logits import as_logits_of
+from salus.conduct.modules import buffers_kept, evaluating, hidden_modules, modules_of
+from salus.conduct.remarks import conduct
 from salus.errors import BundleError, ModelError, SalusError
-from salus.logits import as_logits_of
 from salus.models.layers import layer_names, watched
 from salus.models.probabilities import LogOfProbabilities
-from salus.modules import buffers_kept, evaluating, hidden_modules, modules_of
 from salus.preprocessing import Prepared, Preprocessor, save_preprocessor
 from salus.preprocessing.saved import saved_preprocessor
 from salus.preprocessing.things import read_thing, unprepared

@@ -14,10 +14,10 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
+from salus.conduct.logits import as_logits_of
+from salus.conduct.modules import buffers_kept, modules_of
+from salus.conduct.recurrent import without_cudnn
 from salus.errors import ModelError
-from salus.logits import as_logits_of
-from salus.modules import buffers_kept, modules_of
-from salus.recurrent import without_cudnn
 
 Model = Callable[[Tensor], Tensor]
 

@@ -19,12 +19,12 @@ from torch.nn.functional import cross_entropy
 
 from salus import atomic
 from salus.classifier import Classifier
+from salus.conduct.modules import evaluating
 from salus.data.balance import smote
 from salus.data.base import Dataset
 from salus.errors import DataError, ModelError
 from salus.hardening.gan_options import PRESETS, GANOptions
 from salus.models.ecg_atk_gan import Discriminator, Generator, HeadLogits, smooth_noise
-from salus.modules import evaluating
 from salus.progress import Advance, progress
 from salus.training import Log, seeded
 from salus.training.checkpoint import Checkpoint, optimizer_tensors, restore_optimizer, weights, weights_digest

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from salus.logits import as_logits_of
+from salus.conduct.logits import as_logits_of
 
 
 class LogOfProbabilities(nn.Module):

@@ -17,11 +17,11 @@ from torch import Tensor, nn
 
 from salus.batches import rows_at_once
 from salus.classifier import Classifier
+from salus.conduct.modules import evaluating
 from salus.data.base import Dataset
 from salus.errors import ModelError
 from salus.models.layers import last_layer
 from salus.models.pretrained import architecture, initial_model, pretrained_digest
-from salus.modules import evaluating
 from salus.progress import progress
 from salus.training.checkpoint import Checkpoint, optimizer_tensors, restore_optimizer, weights, weights_digest
 from salus.training.options import BALANCE, EPOCHS, PATIENCE, STATISTICS, TrainingOptions, TransferOptions

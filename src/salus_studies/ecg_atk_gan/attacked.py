@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from salus.attacks import BIM, FGSM, Attack, CarliniWagnerLinf
 from salus.attacks.draws import uniform
+from salus.conduct.modules import evaluating
 from salus.models.ecg_cnn import ECGCNN
-from salus.modules import evaluating
 from salus.training import seeded_module
 
 #: The columns of Table 1, in its order.

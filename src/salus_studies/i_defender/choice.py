@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from salus.classifier import Classifier
+from salus.conduct.modules import evaluating
 from salus.detectors import IDefender
 from salus.detectors.idefender import Covariance
-from salus.modules import evaluating
 from salus_studies.i_defender.bench import Bench, Material, first
 
 #: Principal components that candidates see at most: as many as IDefender keeps of its own accord.

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from salus.classifier import Classifier
+from salus.conduct.modules import evaluating
 from salus.detectors.base import Detector, predicted
 from salus.metrics import auc, proportion, roc
-from salus.modules import evaluating
 
 #: Minus log of the share of natural training images of a class that scores above the paper's thresholds.
 THRESHOLDS = {"id-95": -math.log(0.05), "id-99": -math.log(0.01)}

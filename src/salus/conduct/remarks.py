@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from salus.modules import buffers_kept, evaluating, hidden_modules
+from salus.conduct.modules import buffers_kept, evaluating, hidden_modules
 
 #: Rows that are answered again, and how many of them in the company of one other.
 _ROWS, _PAIRED = 64, 16
