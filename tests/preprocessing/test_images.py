@@ -23,7 +23,7 @@ ORIENTATION = 0x0112
 MAX_SAMPLE, PHOTOMETRIC, BITS = 281, 262, 258
 
 
-def levels(most: int, size: tuple[int, int] = (6, 8), seed: int = 0) -> np.ndarray:
+def levels(most: int, size: tuple[int, ...] = (6, 8), seed: int = 0) -> np.ndarray:
     """Levels from 0 to ``most``, both of which occur."""
     made = np.random.default_rng(seed).integers(0, most + 1, size)
     made[0, 0], made[-1, -1] = 0, most
@@ -143,7 +143,7 @@ def test_a_tiff_of_12_packed_bits_is_known_to_have_4095(tmp_path: Path) -> None:
     content = BytesIO()
     Image.fromarray(np.zeros((6, 8), np.uint16)).save(content, "TIFF")
     with Image.open(BytesIO(content.getvalue())) as opened:
-        offset = opened.tag_v2[273][0]
+        offset = opened.tag_v2[273][0]  # type: ignore[attr-defined]
     tags = content.getvalue()
     entry = tags.index(BITS.to_bytes(2, "little") + b"\x03\0\x01\0\0\0")
     counts = (279).to_bytes(2, "little")
@@ -417,7 +417,7 @@ def test_deep_whole_numbers_are_prepared_as_files_and_uint8_is_always_8_bits(tmp
 def test_deep_colours_in_memory_keep_their_depth() -> None:
     raw = torch.from_numpy(levels(4095, (6, 8, 3)).astype(np.int64).transpose(2, 0, 1)[None].copy())
     x = made_for(3, white=4095).transform(raw).x
-    np.testing.assert_array_equal(x.numpy(), (raw / np.float32(4095)).numpy())
+    np.testing.assert_array_equal(x.numpy(), (raw.float() / 4095).numpy())
     assert made_for(1, white=4095).transform(raw).x.shape == (1, 1, 6, 8)
 
 

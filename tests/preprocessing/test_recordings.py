@@ -345,7 +345,8 @@ def channels_in_numpy(
         return padded[peaks[row] + 840 - half : peaks[row] + 840 + half]
 
     def scale(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        return (values - values.min()) / max(float(np.ptp(values)), 1e-6)
+        scaled: NDArray[np.float64] = (values - values.min()) / max(float(np.ptp(values)), 1e-6)
+        return scaled
 
     beats = []
     for row in rows:
@@ -391,7 +392,8 @@ def rhythm(peaks: NDArray[np.int64], row: int, height: float) -> NDArray[np.floa
         "interval before / upper quartile of 101": before[row] / quartile / 2,
         "interval after / upper quartile of 101": after[row] / quartile / 2,
     }
-    return np.clip([figures[name] for name in RHYTHM], 0, 1)
+    clipped: NDArray[np.float64] = np.clip([figures[name] for name in RHYTHM], 0, 1)
+    return clipped
 
 
 @settings(max_examples=12)

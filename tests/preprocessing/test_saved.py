@@ -59,7 +59,7 @@ def of_recordings() -> RecordingPreprocessor:
 
 
 def of_arrays() -> ArrayPreprocessor:
-    scaling = MinMax(np.float64(-1.5), np.float64(3.25))
+    scaling = MinMax(np.asarray(-1.5), np.asarray(3.25))
     return ArrayPreprocessor(features=("p", "q"), scaling=scaling, classes=("a", "b"), shape=(2,), fitted_on="c0ffee")
 
 
@@ -181,6 +181,10 @@ def write_csv(path: Path, *, shift: float = 0.0) -> Path:
     return path
 
 
+def plan(data: Path, **options: Any) -> Plan:
+    return Plan.of({"data": str(data), **options})
+
+
 class Folders:
     """A table, the splits that were made of it, and a guard for them: as it is saved now, and as it was before."""
 
@@ -270,7 +274,7 @@ def test_a_folder_from_before_judges_prepared_arrays_and_refuses_raw_things_with
 
 def test_a_preprocessor_is_attached_after_its_data_were_checked(folders: Folders, tmp_path: Path) -> None:
     folder = folders.copy(folders.before, tmp_path / "guard")
-    attached = attach_preprocessor(folder, Plan(data=str(folders.csv), scale=True))
+    attached = attach_preprocessor(folder, plan(folders.csv, scale=True))
     assert "of their calibration samples" in attached.check
     again = Guard.load(folder)
     ours, theirs = folders.guard.judge(folders.csv), again.judge(folders.csv)
@@ -278,7 +282,7 @@ def test_a_preprocessor_is_attached_after_its_data_were_checked(folders: Folders
     assert theirs.verdict is not None
     assert torch.equal(ours.verdict.accepted, theirs.verdict.accepted)
     with pytest.raises(BundleError, match="has a preprocessor"):
-        attach_preprocessor(folder, Plan(data=str(folders.csv), scale=True))
+        attach_preprocessor(folder, plan(folders.csv, scale=True))
 
 
 def test_a_preprocessor_of_other_data_is_refused_and_the_folder_stays_as_it_was(
@@ -286,16 +290,16 @@ def test_a_preprocessor_of_other_data_is_refused_and_the_folder_stays_as_it_was(
 ) -> None:
     folder = folders.copy(folders.before, tmp_path / "guard")
     files = {path.name: path.read_bytes() for path in folder.iterdir()}
-    for plan in (
-        Plan(data=str(folders.csv), bounds=(0.0, 400.0)),  # not scaled
-        Plan(data=str(folders.csv), scale=True, ignore=("age",)),
+    for other in (
+        plan(folders.csv, bounds=(0.0, 400.0)),  # not scaled
+        plan(folders.csv, scale=True, ignore=("age",)),
     ):
         with pytest.raises(BundleError, match="was not made from these data"):
-            attach_preprocessor(folder, plan)
+            attach_preprocessor(folder, other)
     shuffled = tmp_path / "renamed.csv"
     shuffled.write_text(folders.csv.read_text().replace("well", "healthy"))
     with pytest.raises(BundleError, match="its classes are"):
-        attach_preprocessor(folder, Plan(data=str(shuffled), scale=True))
+        attach_preprocessor(folder, plan(shuffled, scale=True))
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == files
 
 
@@ -306,11 +310,11 @@ def test_where_the_folder_holds_a_fingerprint_seed_and_file_must_be_those_of_tra
     data = {**folders.splits.describe(), "fingerprint": folders.splits.test.fingerprint()}
     (folder / "results.json").write_text(json.dumps({"meta": {"model": {"training": {}}, "data": data}}))
     with pytest.raises(BundleError, match="name the same file, options and seed as in training"):
-        attach_preprocessor(folder, Plan(data=str(folders.csv), scale=True, seed=1))
+        attach_preprocessor(folder, plan(folders.csv, scale=True, seed=1))
     moved = write_csv(tmp_path / "patients.csv", shift=64)  # scaled, its samples are the same
     with pytest.raises(BundleError, match="was made from another file than this"):
-        attach_preprocessor(folder, Plan(data=str(moved), scale=True))
-    attached = attach_preprocessor(folder, Plan(data=str(folders.csv), scale=True))
+        attach_preprocessor(folder, plan(moved, scale=True))
+    attached = attach_preprocessor(folder, plan(folders.csv, scale=True))
     assert "fingerprint" in attached.check
     assert Guard.load(folder).preprocessor is not None
 
