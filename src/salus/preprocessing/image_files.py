@@ -93,6 +93,7 @@ def read_head(path: Path, pages: str | None = None) -> Head:
             raise ValueError(f"has {image.width}x{image.height} pixels, more than {MAX_PIXELS}")
         if image.mode not in (*GREY, *DEEP, *COLOUR) and not _is_deep(image):
             raise ValueError(f"is of mode {image.mode}, whose range of values is not known")
+        _refuse_uncovered(image)
         if _several(image) and image.format != "MPO" and pages != "first":
             raise ValueError(
                 f"has {_count_pages(image)} pages; keep one page a file, or read the first alone (--pages first)"
@@ -125,7 +126,6 @@ def decode(content: bytes, *, channels: int, size: tuple[int, int], white: int) 
             assumed.append(SECOND if image.format == "MPO" else FIRST_PAGE)
         if _raw_mode(image).endswith((";16B", ";16L", ";16N")) and image.mode in COLOUR:
             assumed.append(SHALLOW)
-        _refuse_uncovered(image)
         image.load()
         own, deep, upside = _white(image), _is_deep(image), _inverted(image)
         upright = ImageOps.exif_transpose(image)
