@@ -97,6 +97,7 @@ def read_head(path: Path, pages: str | None = None) -> Head:
             raise ValueError(f"has {image.width}x{image.height} pixels, more than {MAX_PIXELS}")
         if image.mode not in (*GREY, *DEEP, *COLOUR) and not _is_deep(image):
             raise ValueError(f"is of mode {image.mode}, whose range of values is not known")
+        _refuse_uncovered(image)
         if _several(image) and image.format != "MPO" and pages != "first":
             raise ValueError(
                 f"has {_count_pages(image)} pages; keep one page a file, or read the first alone (--pages first)"
@@ -132,7 +133,6 @@ def decode(content: bytes, *, channels: int, size: tuple[int, int], white: int) 
             raise ValueError("has colours of 16 bits, of which only the upper 8 can be read; store it with 8 bits")
         if shallow:
             assumed.append(SHALLOW)
-        _refuse_uncovered(image)
         if image.getexif().get(_ORIENTATION, 1) not in (0, 1):  # asked before Pillow loads a TIFF file, and forgets it
             assumed.append(TURNED)
         image.load()
