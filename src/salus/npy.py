@@ -40,8 +40,8 @@ def read_npy(file: IO[bytes], size: int) -> NDArray[Any]:
         ValueError: it is none, holds Python objects, words of no characters, or fewer bytes than its header says.
     """
     shape, _, dtype = read_npy_header(file)
-    promised, held = math.prod(shape) * dtype.itemsize, size - file.tell()
-    if promised > held or (not dtype.itemsize and math.prod(shape)):
+    count, held = math.prod(shape), size - file.tell()
+    if count * dtype.itemsize > held or (not dtype.itemsize and count):
         raise ValueError(f"its header promises an array of {list(shape)} {dtype} values, and {held} bytes follow")
     file.seek(0)
     array = np.asarray(np.lib.format.read_array(file, allow_pickle=False))
@@ -55,7 +55,7 @@ def check_characters(array: NDArray[Any]) -> None:
     Raises:
         ValueError: there are some.
     """
-    if array.dtype.kind == "U":
+    if array.dtype.kind == "U" and array.size:
         codes = np.frombuffer(array.tobytes(), np.dtype(np.uint32).newbyteorder(array.dtype.byteorder))
         if bool(((codes > sys.maxunicode) | ((codes >= 0xD800) & (codes < 0xE000))).any()):
             raise ValueError("its words hold characters that there are not")

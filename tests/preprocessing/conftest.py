@@ -12,6 +12,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -246,8 +247,8 @@ def _tables(root: Path) -> dict[str, Subject]:
             folder,
             (path.name,),
             (
-                lambda path=path: load(path, **_TABLE),
-                lambda path=path, guard=guard: guard.judge(path),
+                partial(load, path, **_TABLE),
+                partial(guard.judge, path),
             ),
         )
     folder = root / "names"
@@ -274,7 +275,11 @@ def _arrays(root: Path) -> dict[str, Subject]:
     rng = np.random.default_rng(2)
     x, y = rng.random((60, 4)).astype(np.float32), np.array(["ill", "well"])[np.arange(60) % 2]
     subjects = {}
-    facts = {"features": np.array(list("abcd")), "groups": np.arange(60) // 2, "classes": np.array(["ill", "well"])}
+    facts: dict[str, Any] = {
+        "features": np.array(list("abcd")),
+        "groups": np.arange(60) // 2,
+        "classes": np.array(["ill", "well"]),
+    }
     for kind, write in (("npz", np.savez), ("npz, compressed", np.savez_compressed)):
         folder = root / kind.replace(", ", "-")
         folder.mkdir()
@@ -285,12 +290,11 @@ def _arrays(root: Path) -> dict[str, Subject]:
             folder,
             (path.name,),
             (
-                lambda path=path: load(path),
-                lambda path=path, guard=guard: guard.judge(path),
+                partial(load, path),
+                partial(guard.judge, path),
             ),
             seal="zip",
         )
-    np.savez(root / "images.npz", x=rng.integers(0, 256, (40, 1, 8, 8), dtype=np.uint8), y=y[:40])
     folder = root / "npy"
     folder.mkdir()
     np.save(folder / "x.npy", x)
@@ -354,8 +358,8 @@ def _images(root: Path) -> dict[str, Subject]:
             folder,
             (f"a/0.{suffix}",),
             (
-                lambda folder=folder, options=options: load(folder, **options),
-                lambda path=path, guard=guard: guard.judge(path),
+                partial(load, folder, **options),
+                partial(guard.judge, path),
             ),
             seal="png" if suffix == "png" else "",
         )
@@ -404,12 +408,16 @@ def _records(root: Path) -> dict[str, Subject]:
             folder,
             tuple(files),
             (
-                lambda folder=folder: load(folder, split="beats"),
-                lambda folder=folder, guard=guard: guard.judge(folder / "rec"),
-                lambda folder=folder, guard=guard: guard.judge(folder),
+                partial(load, folder, split="beats"),
+                partial(guard.judge, folder / "rec"),
+                partial(guard.judge, folder),
             ),
         )
     return subjects
+
+
+def _judged(folder: Path, thing: Path) -> object:
+    return Guard.load(folder).judge(thing)
 
 
 def _bundles(root: Path) -> dict[str, Subject]:
@@ -431,7 +439,7 @@ def _bundles(root: Path) -> dict[str, Subject]:
         subjects[f"guard of {kind}"] = Subject(
             folder,
             tuple(sorted(path.name for path in folder.iterdir() if path.suffix in (".json", ".safetensors"))),
-            (lambda folder=folder, thing=thing: Guard.load(folder).judge(thing),),
+            (partial(_judged, folder, thing),),
             seal="bundle",
         )
     return subjects

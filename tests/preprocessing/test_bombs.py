@@ -118,6 +118,10 @@ def page(width: int, height: int, offset: int = 8) -> list[tuple[int, int, int, 
     ]  # fmt: skip
 
 
+#: One strip of sixteen rows.
+SHORT = [(278, 4, 1, 16), (279, 4, 1, 256)]
+
+
 def chain(length: int) -> bytes:
     """A TIFF of many pages that have nothing in them but a size."""
     size = 2 + 12 * 9 + 4
@@ -131,11 +135,14 @@ IMAGES: dict[str, tuple[str, Callable[[], bytes]]] = {
     "pages in a circle": ("tif", lambda: tiff((8, page(16, 16)), end=bytes(256))),
     "pages in a circle of two": ("tif", lambda: tiff((8 + 114, page(16, 16)), (8, page(16, 16)), end=bytes(256))),
     "10,000 pages": ("tif", lambda: chain(10_000)),
-    "a tiff of one strip of many": ("tif", lambda: tiff((0, page(16, 10**6)[:7] + [(278, 4, 1, 16), (279, 4, 1, 256)]))),
+    "a tiff of one strip of many": ("tif", lambda: tiff((0, [*page(16, 10**6)[:7], *SHORT]))),
     "tiff of 60000x60000": ("tif", lambda: tiff((0, page(60000, 60000)))),
     "a tag of 4 GB": ("tif", lambda: tiff((0, [*page(16, 16), (270, 2, 2**32 - 1, 8)]))),
     "a tag of 2^30 fractions": ("tif", lambda: tiff((0, [*page(16, 16), (282, 5, 2**30, 8)]))),
-    "bmp of 2^31 rows": ("bmp", lambda: b"BM" + struct.pack("<IHHIIiiHH", 99, 0, 0, 54, 40, 4, -(2**31), 1, 24) + bytes(60)),
+    "bmp of 2^31 rows": (
+        "bmp",
+        lambda: b"BM" + struct.pack("<IHHIIiiHH", 99, 0, 0, 54, 40, 4, -(2**31), 1, 24) + bytes(60),
+    ),
     "pgm of 10^9 columns": ("pgm", lambda: b"P5 1000000000 1000000000 255\n" + bytes(99)),
     "pgm of a number of 10^6 digits": ("pgm", lambda: b"P5 " + b"1" * 10**6 + b" 4 255\n" + bytes(99)),
     "jpeg of 65535x65535": (
@@ -234,23 +241,23 @@ def test_headers_that_promise_too_much_are_refused(name: str, whole: dict[str, S
         assert outcomes[1][1] is not None
 
 
-def annotations(*words: int) -> bytes:
+def marks(*words: int) -> bytes:
     return struct.pack(f"<{len(words)}H", *words)
 
 
 def note(text: bytes) -> bytes:
     """A note of WFDB at sample 0, as ``## time resolution`` is written."""
     padded = text + b"\0" * (len(text) % 2)
-    return annotations(22 << 10, 63 << 10 | len(text)) + padded
+    return marks(22 << 10, 63 << 10 | len(text)) + padded
 
 
 ANNOTATIONS: dict[str, Callable[[], bytes]] = {
-    "a beat at 2^31": lambda: annotations(59 << 10, 0x7FFF, 0xFFFF, 1 << 10 | 1, 0),
-    "a beat before the first": lambda: annotations(59 << 10, 0xFFFF, 0x0000, 1 << 10 | 1, 0),
-    "beats a million times 2^31 on": lambda: annotations(*(59 << 10, 0x7FFF, 0xFFFF, 1 << 10 | 1) * 10_000, 0),
-    "a clock of 1e-300": lambda: note(b"## time resolution: 0." + b"0" * 300 + b"1") + annotations(1 << 10 | 200, 0),
-    "a clock of 10^30": lambda: note(b"## time resolution: 1" + b"0" * 30) + annotations(1 << 10 | 200, 0),
-    "5,000 beats in one place": lambda: annotations(1 << 10 | 400, *(1 << 10,) * 5_000, 0),
+    "a beat at 2^31": lambda: marks(59 << 10, 0x7FFF, 0xFFFF, 1 << 10 | 1, 0),
+    "a beat before the first": lambda: marks(59 << 10, 0xFFFF, 0x0000, 1 << 10 | 1, 0),
+    "beats a million times 2^31 on": lambda: marks(*(59 << 10, 0x7FFF, 0xFFFF, 1 << 10 | 1) * 10_000, 0),
+    "a clock of 1e-300": lambda: note(b"## time resolution: 0." + b"0" * 300 + b"1") + marks(1 << 10 | 200, 0),
+    "a clock of 10^30": lambda: note(b"## time resolution: 1" + b"0" * 30) + marks(1 << 10 | 200, 0),
+    "5,000 beats in one place": lambda: marks(1 << 10 | 400, *(1 << 10,) * 5_000, 0),
 }
 
 
@@ -285,7 +292,10 @@ def _card(**changes: Any) -> Callable[[Path], None]:
 
 
 def _nested(file: str) -> Callable[[Path], None]:
-    return lambda folder: (folder / file).write_text("[" * 10**6) and None
+    def change(folder: Path) -> None:
+        (folder / file).write_text("[" * 10**6)
+
+    return change
 
 
 BUNDLES: dict[str, tuple[str, Callable[[Path], None]]] = {

@@ -37,7 +37,8 @@ TEXT = (".csv", ".tsv", ".hea", ".json")
 #: What stands where a number or a word is expected.
 WORDS = (
     "0", "-1", "1e308", "-1e308", "1e-9", "nan", "inf", "1e400", "999999999999", "2147483648", "-2147483649",
-    "9" * 400, "", " ", "../x", "/dev/zero", "a" * 5000, "\x00", "1/0", "0x10", "[1]", "%s%n", "http://x.invalid/y", "~",
+    "9" * 400, "", " ", "../x", "/dev/zero", "a" * 5000, "\x00", "1/0", "0x10", "[1]", "%s%n", "http://x.invalid/y",
+    "~",
 )  # fmt: skip
 NUMBERS = (0, 1, -1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 60000, 10**9)
 VALUES: tuple[Any, ...] = (
