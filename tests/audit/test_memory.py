@@ -26,6 +26,7 @@ from salus.data import load, packed
 from salus.errors import DataError
 from salus.guard import Guard
 from salus.models import build_model
+from salus.preprocessing import ImagePreprocessor
 from salus.purifiers import BitDepth
 from salus.report import run_folder, write_report
 from salus.storage import Store
@@ -65,7 +66,8 @@ def model(tmp_path: Path) -> Path:
         module.head.bias.copy_(torch.tensor([1.0, -1.0]))  # type: ignore[operator, union-attr]
     folder = tmp_path / "model"
     architecture = {"name": "small-cnn", "options": {"widths": [2], "hidden": 2}}
-    Classifier(module, ("dark", "light"), shape=(3, 8, 8), architecture=architecture).save(folder)
+    images = ImagePreprocessor().of(classes=("dark", "light"), bounds=(0, 1), shape=(3, 8, 8))
+    Classifier(module, ("dark", "light"), shape=(3, 8, 8), architecture=architecture, preprocessor=images).save(folder)
     return folder
 
 

@@ -131,7 +131,7 @@ def test_what_does_not_go_with_a_folder_is_refused(saved: Path, tmp_path: Path) 
             DataError,
             "digits is no input of this model, which takes a CSV file",
         ),
-        ({"model": str(saved), "bounds": (-1, 1)}, ModelError, r"\(0.0, 1.0\).*\(-1.0, 1.0\)"),
+        ({"model": str(saved), "bounds": (-1, 1)}, OptionError, r"\(-1.0, 1.0\) contradicts the model.*\(0.0, 1.0\)"),
         ({"model": str(saved), "poison": "label-flips:share=0.1"}, OptionError, "--poison"),
         ({"model": str(saved), "defence": "attacked-head"}, ModelError, "salus harden ecg-atk-gan"),
         ({"model": str(empty)}, BundleError, "no saved model"),

@@ -42,5 +42,5 @@ def test_a_column_that_says_who_is_who_must_be_told() -> None:
     result = CliRunner().invoke(main, ["data", "show", "scan.csv"])
     assert result.exit_code == 2 and "--group-by patient" in result.output and "--ignore patient" in result.output
     assert "split: by patient (column patient), seed 0" in _show("--group-by", "patient")
-    result = CliRunner().invoke(main, ["data", "show", "scan.csv", "--group-by", "patient"])
+    result = CliRunner().invoke(main, ["data", "show", "scan.csv", "--group", "patient"])
     assert result.exit_code == 2 and "--group-by" in result.output

@@ -186,8 +186,8 @@ def test_the_list_leads_to_the_rows_of_the_file(
     assert done.exit_code == 0, done.output
     train, rows = load(path, group_by="patient").train, listed(tmp_path / "run")
     assert train.groups is not None
-    flagged = {int(row["sample"].removeprefix("row ")) for row in rows if row["flagged"] == "true"}
-    wrong = mistyped & {int(name.removeprefix("row ")) for name in train.names}
+    flagged = {int(row["sample"].split()[1]) for row in rows if row["flagged"] == "true"}
+    wrong = mistyped & {int(name.split()[1]) for name in train.names}
     assert len(wrong) > 8 and len(flagged & wrong) >= 0.8 * max(len(wrong), len(flagged))
     quality = [float(row["quality"]) for row in rows]
     assert quality == sorted(quality) and sorted(int(row["index"]) for row in rows) == list(range(len(train)))
@@ -195,7 +195,7 @@ def test_the_list_leads_to_the_rows_of_the_file(
     for row in rows:
         index = int(row["index"])
         assert row["given"] == train.classes[train.y[index]] and int(row["group"]) == train.groups[index]
-        assert lines[int(row["sample"].removeprefix("row "))].endswith(row["given"])
+        assert lines[int(row["sample"].split()[1])].endswith(row["given"])
         assert row["flagged"] == "false" or row["suggested"] != row["given"]
     (line,) = done.stdout.strip().splitlines()
     assert line.startswith(f"{len(flagged)} of {len(train)} training labels look wrong to confident-learning.")

@@ -10,7 +10,7 @@ from salus.data.assemble import RawData, assemble
 from salus.data.base import FeatureMarks, Provenance, Splits
 from salus.data.options import LoadOptions
 from salus.data.split import SHARES, describe_shares, stratified
-from salus.preprocessing import ImagePreprocessor
+from salus.preprocessing import ArrayPreprocessor
 from salus.preprocessing.tables import Column, TablePreprocessor
 
 
@@ -57,7 +57,7 @@ def load_digits(options: LoadOptions) -> Splits:
         x=bundle.images[:, None] / 16,  # [N, 1, 8, 8]
         y=y,
         classes=classes,
-        preprocessor=options.made_by(ImagePreprocessor) or ImagePreprocessor(white=16),
+        preprocessor=options.made_by(ArrayPreprocessor) or ArrayPreprocessor(),
         known_classes=options.known_classes,
         provenance=Provenance(
             name="digits",

@@ -92,19 +92,19 @@ def _check(folder: Path, guard: Guard, splits: Splits) -> str:
             )
         return "the fingerprint of their test samples is the one that the folder holds"
     check_classifier(classifier, test)  # refuses one that guesses
+    learnt = splits.train if len(splits.train) else test
+    right = float((classifier.predict(learnt.x).argmax(1) == learnt.y).float().mean())
+    answers = f"answers {right:.1%} of their {'training' if len(splits.train) else 'test'} samples rightly"
     if not guard.detectors:
-        raise BundleError(
-            f"{folder} does not say from which data it was made, and has no detectors that would tell; train it again, "
-            "or bring prepared arrays (.npz)."
-        )
+        return f"the folder holds no fingerprint; it {answers}"
+    splits.need_training("a check of the guard's calibration")
     rejected = float((~guard(splits.calibration.x).accepted).float().mean())
     if rejected > _SLACK * guard.false_alarm_rate:
         raise BundleError(
             f"{folder} was not calibrated on these data as they were loaded here: it rejects {rejected:.1%} of their "
             f"calibration samples, and {guard.false_alarm_rate:.1%} at most of its own."
         )
-    right = float((classifier.predict(splits.train.x).argmax(1) == splits.train.y).float().mean())
     return (
         f"the folder holds no fingerprint; it rejects {rejected:.1%} of their calibration samples, where "
-        f"{guard.false_alarm_rate:.1%} was promised, and answers {right:.1%} of their training samples rightly"
+        f"{guard.false_alarm_rate:.1%} was promised, and {answers}"
     )

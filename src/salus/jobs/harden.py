@@ -14,7 +14,7 @@ from typing import Any
 import salus
 from salus.atomic import write_json
 from salus.attacks import ATTACKS, Attack
-from salus.audit.model import Network
+from salus.audit.model import Network, parse_model
 from salus.audit.plan import Plan, marks
 from salus.audit.results import whole_test
 from salus.audit.subject import Subject, load_splits, parse_source, training_options
@@ -67,6 +67,7 @@ def run_hardening(spec: str, plan: Plan, out: Path | str, *, attack: str | None 
     name = method.name
     if attack is not None and not method.copies:
         raise OptionError(f"--attack goes with methods that train on attacked copies; {name!r} has options of its own.")
+    _refuse_ready_model(method, plan)
     splits = load_splits(plan)
     splits.need_training(f"hardening by {name!r}")
     plan = _plan_of(method, plan, attack, splits)
@@ -103,15 +104,26 @@ def _plan_of(method: Method, plan: Plan, attack: str | None, splits: Splits) -> 
     return plan.model_copy(update={"attack": (attack,)})
 
 
+def _refuse_ready_model(method: Method, plan: Plan) -> None:
+    """Refuse a model that is used as it is, before it is looked at."""
+    if method.copies or plan.model is None or isinstance(parse_model(plan.model, plan.weights), Network):
+        return
+    raise _not_trained(method, plan)
+
+
+def _not_trained(method: Method, plan: Plan) -> OptionError:
+    return OptionError(
+        f"Hardening {method.name!r} trains one of Salus's networks from the start; {plan.model!r} is used as it "
+        "is: name a network by --model, such as ecg-cnn."
+    )
+
+
 def _task(method: Method, plan: Plan, splits: Splits) -> Task:
     if method.copies:
         return Task(attack=_attack(plan, splits), device=plan.device)
     network = parse_source(plan, splits)
     if not isinstance(network, Network):
-        raise OptionError(
-            f"Hardening {method.name!r} trains one of Salus's networks from the start; {plan.model!r} is used as it "
-            "is: name a network by --model, such as ecg-cnn."
-        )
+        raise _not_trained(method, plan)
     return Task(
         network=network.name,
         sizes=network.options,

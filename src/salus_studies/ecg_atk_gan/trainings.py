@@ -118,7 +118,7 @@ def _balanced(
     place = folder / "shaker-augmented.safetensors"
     if place.exists():
         kept = load_safetensors(place.read_bytes())
-        return replace(train, x=kept["x"], y=kept["y"], groups=None)
+        return replace(train, x=kept["x"], y=kept["y"], groups=None, names=())
     augmented = augment(train, scale.per_class, epochs=scale.dc_gan_epochs, seed=seed, device=device, log=log)
     atomic.write_tensors(place, {"x": augmented.x, "y": augmented.y})
     return replace(augmented, groups=None)
