@@ -24,7 +24,8 @@ def conduct(module: nn.Module, predict: Callable[[Tensor, int], Tensor], x: Tens
         predict: computes logits of inputs in batches of some size.
         x: inputs ``[N, ...]``.
     """
-    few = x[:: max(1, len(x) // _ROWS)][:_ROWS]
+    apart = max(1, len(x) // _ROWS)
+    few = x[: apart * _ROWS : apart]
     first, again = predict(few, len(few)), predict(few, len(few))
     home = next((tensor.device for tensor in (*module.parameters(), *module.buffers())), few.device)
     with evaluating(module) as modules, buffers_kept(modules) as written, torch.no_grad():

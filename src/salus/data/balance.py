@@ -86,4 +86,4 @@ def fill(train: Dataset, thinned: Dataset, x: Tensor, y: Tensor, per_class: int,
     )
     provenance = replace(train.provenance, notes=(*train.provenance.notes, note))
     x, y = torch.cat([thinned.x, x]), torch.cat([thinned.y, y])
-    return replace(train, x=x, y=y, groups=groups, provenance=provenance)
+    return replace(thinned, x=x, y=y, groups=groups, provenance=provenance)
