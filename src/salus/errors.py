@@ -14,6 +14,8 @@ class SalusError(Exception):
 
     def __init__(self, message: object = "") -> None:
         text = str(message)
+        if not text.isprintable():  # line breaks and the like in the names of a damaged file
+            text = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
         half = _LONGEST // 2
         super().__init__(text if len(text) <= _LONGEST else f"{text[:half]} [...] {text[-half:]}")
 
