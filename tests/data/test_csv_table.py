@@ -128,3 +128,13 @@ def test_empty_labels_patients_and_files_are_refused(tmp_path: Path) -> None:
 def test_options_of_other_data_are_refused(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="Option smote does not apply to a CSV file"):
         load(_write(tmp_path), smote=3)
+
+
+def test_all_rows_are_test_samples_for_a_model_trained_elsewhere(tmp_path: Path) -> None:
+    path = tmp_path / "few.csv"
+    path.write_text("a,label\n0.5,x\n0.25,y\n0.75,x\n")
+    splits = load(path, split="all")
+    assert len(splits.test) == 3 and not len(splits.train)
+    assert splits.test.provenance.split == "all rows are test samples"
+    with pytest.raises(DataError, match="none for --scale to be fitted on"):
+        load(path, split="all", scale=True)

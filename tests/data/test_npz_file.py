@@ -305,3 +305,10 @@ def test_nothing_in_a_file_is_ever_executed(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds Python objects"):
         load(path)
     assert not (tmp_path / "executed").exists()
+
+
+def test_all_samples_are_test_samples_also_where_parts_are_given(tmp_path: Path) -> None:
+    x, y = np.random.default_rng(0).random((6, 3)), np.arange(6) % 2
+    np.savez(tmp_path / "own.npz", x_train=x[:4], y_train=y[:4], x_test=x[4:], y_test=y[4:])
+    splits = load(tmp_path / "own.npz", split="all")
+    assert len(splits.test) == 6 and not len(splits.train)

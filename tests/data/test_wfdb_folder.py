@@ -118,3 +118,18 @@ def test_too_few_folders_of_records_name_the_way_out(tmp_path: Path, write_recor
     ):
         load(tmp_path)
     assert sum(load(tmp_path, group_by="([a-d])$").describe()["groups"].values()) == 4
+
+
+def test_one_record_is_read_by_itself_all_of_it_test(tmp_path: Path, write_record: Write) -> None:
+    for name in ("a", "b"):
+        write_record(tmp_path / "patient001", name, BEATS)
+    write_record(tmp_path, "bare", [], peaks=[1000])
+    for path in ("patient001/a", "patient001/a.hea", "patient001/a.dat"):
+        splits = load(tmp_path / path, split="all")
+        assert len(splits.test) == len(BEATS) - 1 and not len(splits.train)
+        assert splits.name == "a" and set(splits.test.names[0].split()) >= {"a", "s"}
+    assert len(load(tmp_path, split="all").test) == 2 * (len(BEATS) - 1)
+    with pytest.raises(DataError, match=r"bare\.atr is missing"):
+        load(tmp_path / "bare", split="all")
+    with pytest.raises(DataError, match="1 patient"):
+        load(tmp_path / "patient001" / "a")

@@ -61,6 +61,11 @@ def assemble(raw: RawData, parts: Parts, *, scale: bool = False) -> Splits:
     scaler = None if raw.prepared else getattr(preprocessor, "scaling", None)  # of a model
     learnt = scaler is None
     if scale and learnt:
+        if not len(parts["train"]):
+            raise DataError(
+                f"Data {name!r}: all samples are test samples (--split all), so that there are none for --scale to be "
+                "fitted on; use a model that was saved with its scaling, or bring scaled data."
+            )
         scaler = MinMax.fit(raw.x[parts["train"]])
     if scaler is not None:
         x, outside = scaler(raw.x)

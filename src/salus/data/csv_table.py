@@ -16,11 +16,13 @@ from salus.data.identifiers import refuse_identifiers, refuse_named
 from salus.data.labels import encode_words
 from salus.data.options import LoadOptions
 from salus.data.published import file_sha256
-from salus.data.split import SHARES, describe_shares, grouped, stratified
+from salus.data.split import ALL, SHARES, all_test, describe_shares, grouped, stratified
 from salus.errors import DataError
 from salus.preprocessing import TablePreprocessor
 from salus.preprocessing.csv_file import RawTable, find_column, label_column, read_csv
 from salus.preprocessing.tables import MISSING, NO_WORD, fault_of, numbers
+
+SPLITS = ("dealt", ALL)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +73,11 @@ def load_csv(options: LoadOptions) -> Splits:
     ]
     if groups is not None and not table.patients:
         notes.append(groups.note)
-    if groups is None:
+    words = f"{'stratified by class' if groups is None else f'by patient ({groups.rule})'}, "
+    words += f"seed {options.seed}: {describe_shares(SHARES)}"
+    if options.choose_split(SPLITS) == ALL:
+        parts, words = all_test(len(y)), "all rows are test samples"
+    elif groups is None:
         parts = stratified(y, classes, SHARES, seed=options.seed, name=path.name)
     else:
         parts = grouped(y, groups.ids, classes, SHARES, seed=options.seed, name=path.name)
@@ -109,8 +115,7 @@ def load_csv(options: LoadOptions) -> Splits:
             name=path.stem,
             source=path.name,
             checksum=file_sha256(path),
-            split=f"{'stratified by class' if groups is None else f'by patient ({groups.rule})'}, "
-            f"seed {options.seed}: {describe_shares(SHARES)}",
+            split=words,
             notes=tuple(notes),
         ),
     )

@@ -28,6 +28,7 @@ from salus.errors import DataError, OptionError
 from salus.options import Option, options_of
 from salus.preprocessing import ImagePreprocessor, Preprocessor, RecordingPreprocessor, TablePreprocessor
 from salus.preprocessing.csv_file import SUFFIXES
+from salus.preprocessing.wfdb_files import is_record
 from salus.registry import Registry
 
 
@@ -176,7 +177,7 @@ def _suits(thing: Any) -> str | None:
 SOURCES: Registry[Source] = Registry("data set", "salus.sources", {source.name: source for source in _SETS}, _suits)
 
 _IMAGE_OPTIONS = frozenset({"split", "size", "positive", "bit_depth", "pages"})
-_TABLE_OPTIONS = frozenset({"bounds", "scale", "immutable", "integer", "derived", "positive"})
+_TABLE_OPTIONS = frozenset({"split", "bounds", "scale", "immutable", "integer", "derived", "positive"})
 
 #: One's own data: the first that reads a path has it, after what other packages read.
 OWN = (
@@ -192,9 +193,9 @@ OWN = (
         name="folder",
         loader=load_wfdb_folder,
         kind="signal",
-        summary="a folder of WFDB records",
+        summary="a WFDB record or a folder of them",
         options=frozenset({"split", "positive", "inputs", "lead", "group_by"}),
-        reads=Path.is_dir,
+        reads=lambda path: path.is_dir() or is_record(path),
     ),
     Source(
         name=".npz",
@@ -299,11 +300,12 @@ def _source(name: str) -> Source:
         return SOURCES[name]
     path = Path(name)
     reader = next((source for source in (*SOURCES.values(), *OWN) if source.reads(path)), None)
-    if path.exists():
+    if path.exists() or is_record(path):
         if reader is not None:
             return reader
         raise DataError(
-            f"File {path} is of no kind that Salus reads; bring .npz, .csv, a folder of WFDB records or one of images."
+            f"File {path} is of no kind that Salus reads; bring .npz, .csv, "
+            "a WFDB record, or a folder of records or of images."
         )
     if reader is not None or path.name != name:
         raise DataError(f"There is no file or folder {name}; check the path.")

@@ -18,12 +18,14 @@ from salus.data.medmnist import is_medmnist, load_medmnist
 from salus.data.options import LoadOptions
 from salus.data.published import file_sha256
 from salus.data.sides import SIDES, Sided
-from salus.data.split import SHARES
+from salus.data.split import ALL, SHARES, all_test
 from salus.data.unread import tell_unread
 from salus.errors import DataError, nearest
 from salus.preprocessing.things import as_given, read_npz
 
 Arrays = Mapping[str, NDArray[Any]]
+
+SPLITS = ("dealt", ALL)
 
 #: What training, validation and calibration share when the test part is given.
 APART = {part: share / (1 - SHARES["test"]) for part, share in SHARES.items() if part != "test"}
@@ -98,7 +100,10 @@ def load_npz(options: LoadOptions) -> Splits:
         name=path.stem,
         remedy="give x, y and groups in one piece and let Salus split by patient.",
     )
-    parts, words = sided.deal(APART, seed=options.seed)
+    if options.choose_split(SPLITS) == ALL:
+        parts, words = all_test(len(y)), "all samples are test samples"
+    else:
+        parts, words = sided.deal(APART, seed=options.seed)
     raw = RawData(
         x=x,
         y=y,

@@ -19,14 +19,14 @@ from salus.data.base import Provenance, Splits
 from salus.data.groups import Groups, group_names
 from salus.data.options import LoadOptions
 from salus.data.published import file_sha256
-from salus.data.split import SHARES, Indices, Parts, describe_shares, grouped, stratified
+from salus.data.split import ALL, SHARES, Indices, Parts, all_test, describe_shares, grouped, stratified
 from salus.errors import DataError
 from salus.preprocessing import RecordingPreprocessor, beats
 from salus.preprocessing.recordings import beat_name, records_below, visible
-from salus.preprocessing.wfdb_files import SAMPLE_RATE, Lead, by_name, lead_names, read_lead
+from salus.preprocessing.wfdb_files import SAMPLE_RATE, Lead, by_name, lead_names, read_lead, record_path
 from salus.progress import progress
 
-SPLITS = ("patients", "beats")
+SPLITS = ("patients", "beats", ALL)
 
 #: How patients were found where nobody says who is who.
 ONE_EACH = "record"
@@ -66,12 +66,14 @@ def load_wfdb_folder(options: LoadOptions) -> Splits:
     Raises:
         DataError: there is no record, none has annotations or beats, or a file is broken.
     """
-    folder = Path(options.name)
+    place = Path(options.name)
+    folder = place if place.is_dir() else place.parent
+    name = record_path(place.resolve()).name
     split = options.choose_split(SPLITS)
     given = options.made_by(RecordingPreprocessor)
     inputs = options.inputs if given is None else given.inputs
     leads = options.lead if given is None else given.leads
-    records, order, notes = _read_all(folder, inputs, leads)
+    records, order, notes = _read_all(folder, *_records(place), inputs, leads)
     notes += beats.input_notes(inputs)
     x = np.concatenate([record.x for record in records])
     all_y = np.concatenate([record.y for record in records])
@@ -90,7 +92,10 @@ def load_wfdb_folder(options: LoadOptions) -> Splits:
         notes.append("patients: " + ", ".join(f"{number} is {word}" for word, number in numbers.items()))
     if who.rule != ONE_EACH:
         notes.append(who.note)
-    if split == "patients":
+    words = f"{split}, seed {options.seed}: {describe_shares(SHARES)}; {_in_words(who)}"
+    if split == ALL:
+        parts, words = all_test(len(y)), f"all beats are test samples; {_in_words(who)}"
+    elif split == "patients":
         parts = _dealt(y, groups, classes, who, options.seed, folder.name)
     else:
         parts = stratified(y, classes, SHARES, seed=options.seed, name=folder.name)
@@ -106,10 +111,10 @@ def load_wfdb_folder(options: LoadOptions) -> Splits:
         preprocessor=given or RecordingPreprocessor(leads=order, inputs=inputs),
         known_classes=options.known_classes,
         provenance=Provenance(
-            name=folder.resolve().name,
-            source=f"WFDB records in {folder.resolve().name}",
+            name=name,
+            source=f"WFDB records in {name}",
             checksum=_checksum(folder, [record.name for record in records]),
-            split=f"{split}, seed {options.seed}: {describe_shares(SHARES)}; {_in_words(who)}",
+            split=words,
             dropped=as_drops(dropped),
             notes=tuple(notes),
         ),
@@ -159,13 +164,23 @@ def _in_words(who: Groups) -> str:
     return "records in one folder are of one patient" if who.rule == BY_FOLDER else f"patients by {who.rule}"
 
 
+def _records(place: Path) -> tuple[list[Path], list[Path]]:
+    """List the records that have a header, and those that have annotations: below a folder, or the one of this path."""
+    if place.is_dir():
+        return records_below(place), [path.with_suffix("") for path in visible(place, "*.atr")]
+    record = record_path(place)
+    return [record], [record] if record.with_name(f"{record.name}.atr").is_file() else []
+
+
 def _read_all(
-    folder: Path, inputs: Sequence[str], leads: Sequence[str]
+    folder: Path, headers: Sequence[Path], annotated: Sequence[Path], inputs: Sequence[str], leads: Sequence[str]
 ) -> tuple[list[_FolderRecord], tuple[str, ...], list[str]]:
     """Read the records that have annotations.
 
     Args:
         folder: in which they lie.
+        headers: the records that have a header.
+        annotated: the records that have annotations.
         inputs: channels of each beat.
         leads: those to read, the first that a record has; () for MLII, or else the first.
 
@@ -173,9 +188,8 @@ def _read_all(
         The records; the order in which leads are to be looked for, so that the same are read of the same records; and
         which records have no annotations, and which lead was read.
     """
-    headers = set(records_below(folder))
-    paths = sorted(path.with_suffix("") for path in visible(folder, "*.atr"))
-    bare = sorted(headers - set(paths))
+    paths = sorted(annotated)
+    bare = sorted(set(headers) - set(annotated))
     if not paths and bare:
         raise DataError(
             f"Folder {folder}: record {bare[0].name} has no annotations (the file {bare[0].name}.atr is "
