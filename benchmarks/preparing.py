@@ -1,4 +1,4 @@
-"""How fast raw things become x: mitdb read cold, all skin lesions decoded, and how many cores and how much memory it takes.
+"""How fast raw things become x: mitdb read cold, all skin lesions decoded; on how many cores, in how much memory.
 
 Each is done in a process of its own with an empty cache. Needs SALUS_DATA with mitdb and ham10000.
 
