@@ -86,15 +86,30 @@ def agree(first: Answers, second: Answers, rename: Callable[[str], str] = lambda
         assert first[name] == pytest.approx(second[rename(name)], abs=2e-5), name
 
 
-def agree_all(bundle: Path, data: Path, place: Path) -> Answers:
-    """Check that every way to ask gives one answer to everything in the data."""
-    answers = judged_elsewhere(bundle, data)
-    agree(audited(bundle, data, place / "audit"), answers)
-    agree(attacked(bundle, data, place / "attack"), answers)
+def judged_here(bundle: Path, data: Path) -> Answers:
+    """The Python API."""
+    judgement = Guard.load(bundle).judge(data)
+    assert judgement.verdict is not None
+    rows = map(tuple, judgement.verdict.probabilities.tolist())
+    return dict(zip(judgement.names, rows, strict=True))
+
+
+def judged(bundle: Path, data: Path, out: Path) -> Answers:
+    """What Python says, and `salus guard apply` too."""
+    answers = judged_here(bundle, data)
     classes = Guard.load(bundle).classifier.classes
-    for name, (label, probability) in applied(bundle, data, place / "answers.csv").items():
+    for name, (label, probability) in applied(bundle, data, out).items():
         assert classes[int(np.argmax(answers[name]))] == label
         assert probability == pytest.approx(max(answers[name]), abs=2e-5)
+    return answers
+
+
+def agree_all(bundle: Path, data: Path, place: Path) -> Answers:
+    """Check that every way to ask gives one answer to everything in the data."""
+    answers = judged(bundle, data, place / "answers.csv")
+    agree(judged_elsewhere(bundle, data), answers)
+    agree(audited(bundle, data, place / "audit"), answers)
+    agree(attacked(bundle, data, place / "attack"), answers)
     return answers
 
 
@@ -119,10 +134,10 @@ def test_rows_of_a_table_whatever_the_order_of_its_columns_and_rows(tmp_path: Pa
         "guard", "fit", "--data", data, "--scale", "--categories", "sex", "--impute", "median", "--group-by", "patient",
         *FIT, "epochs=25", "--out", bundle,
     )  # fmt: skip
-    answers = agree_all(bundle, data, tmp_path / "a")
+    answers = agree_all(bundle, data, tmp_path)
     assert len(answers) == 240
     shuffled = write(tmp_path / "shuffled.csv", [3, 4, 2, 0, 1], list(range(239, -1, -1)))
-    others = agree_all(bundle, shuffled, tmp_path / "b")
+    others = judged(bundle, shuffled, tmp_path / "others.csv")
     of_patient = {name.split("(")[1]: name for name in others}
     agree(answers, others, lambda name: of_patient[name.split("(")[1]])
 
@@ -138,22 +153,22 @@ def test_images_whatever_their_names_and_sizes(tmp_path: Path) -> None:
         Image.fromarray(levels).save(place / f"{number:03}.png")
     bundle = tmp_path / "bundle"
     salus("guard", "fit", "--data", data, "--size", "12", *FIT, "epochs=8", "--out", bundle)
-    answers = agree_all(bundle, data, tmp_path / "a")
+    answers = agree_all(bundle, data, tmp_path)
     assert len(answers) == 60
     renamed = tmp_path / "renamed"
     for path in data.rglob("*.png"):
         (renamed / path.parent.name).mkdir(parents=True, exist_ok=True)
         shutil.copy(path, renamed / path.parent.name / f"IMG_{999 - int(path.stem)}.PNG")
-    others = agree_all(bundle, renamed, tmp_path / "b")
+    others = judged(bundle, renamed, tmp_path / "others.csv")
 
     def new_name(name: str) -> str:
         return f"{Path(name).parent.name}/IMG_{999 - int(Path(name).stem)}.PNG"
 
     agree(answers, others, new_name)
     one = data / "benign" / "004.png"
-    assert judged_elsewhere(bundle, one)["004.png"] == pytest.approx(answers["benign/004.png"], abs=2e-5)
+    assert judged_here(bundle, one)["004.png"] == pytest.approx(answers["benign/004.png"], abs=2e-5)
     Image.open(one).resize((96, 84), Image.Resampling.NEAREST).save(tmp_path / "large.png")
-    large = judged_elsewhere(bundle, tmp_path / "large.png")["large.png"]
+    large = judged_here(bundle, tmp_path / "large.png")["large.png"]
     assert large == pytest.approx(answers["benign/004.png"], abs=0.1)
 
 
@@ -186,6 +201,6 @@ def test_beats_of_recordings_wherever_their_leads_stand(tmp_path: Path) -> None:
         record(other, f"r{number}", symbols, {"mlii": signal, "V1": beside})
     bundle = tmp_path / "bundle"
     salus("guard", "fit", "--data", data, *FIT, "epochs=25", "--out", bundle)
-    answers = agree_all(bundle, data, tmp_path / "a")
+    answers = agree_all(bundle, data, tmp_path)
     assert len(answers) > 60
-    agree(answers, agree_all(bundle, other, tmp_path / "b"))
+    agree(answers, judged(bundle, other, tmp_path / "others.csv"))

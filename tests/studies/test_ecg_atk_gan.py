@@ -113,7 +113,7 @@ ALL = [("proposed", "none"), ("acharya", "none"), ("proposed", "fgsm"), ("achary
 PUBLISHED = {"protocol": ["as-published"]}
 
 
-@pytest.mark.slow
+@pytest.mark.soak  # a minute; the suite does some of the cells, below
 def test_every_cell_of_both_protocols_is_done_and_done_once(records: Path, tmp_path: Path) -> None:
     outcome, results = run(tmp_path / "run", records)
     assert outcome.not_run == 0 and outcome.page.exists()

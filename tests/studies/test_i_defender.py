@@ -105,7 +105,7 @@ def imagenet(tmp_path: Path) -> Path:
     return tmp_path / "imagenet"
 
 
-@pytest.mark.slow
+@pytest.mark.soak  # two minutes; the suite does what a short time allows, below
 def test_every_cell_of_the_nine_tables_is_done_and_done_once(sets: Path, tmp_path: Path, imagenet: Path) -> None:
     outcome, results = run(tmp_path / "run", sets, data=str(imagenet))
     assert outcome.not_run == 0 and {name: len(results[name]) for name in SECTIONS} == SECTIONS | {"trainings": 10}
