@@ -24,6 +24,7 @@ from salus.preprocessing.wfdb_files import (
     by_name,
     is_alive,
     is_record,
+    lead_names,
     read_annotations,
     read_lead,
     read_lines,
@@ -170,6 +171,9 @@ class RecordingPreprocessor(Preprocessor):
                 yield Prepared(empty, refused=(Refusal(name, str(error).rstrip(".")),))
 
     def _record(self, record: Path, name: str) -> Prepared:
+        names = lead_names(record)
+        if not by_name(*self.leads)(names):
+            raise DataError(self._lacks(f"Record {record}", names))
         lead = read_lead(record, by_name(*self.leads))
         marks = read_annotations(record, lead.rate) if self.peaks == ANNOTATED else None
         signal = torch.from_numpy(lead.signal)
