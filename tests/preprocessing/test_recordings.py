@@ -164,7 +164,7 @@ def test_leads_are_found_by_name_whatever_their_order_and_case(
 
 def test_a_record_without_the_leads_of_training_is_refused_by_their_names(tmp_path: Path, write_record: Write) -> None:
     write_record(tmp_path, "x", SYMBOLS, peaks=PEAKS, signal=stored(heart()), leads=("V1",))
-    with pytest.raises(DataError, match="has no lead that can be read; it has: V1"):
+    with pytest.raises(DataError, match="has none of the leads that the model was trained on, MLII; it has: V1"):
         read(model(), tmp_path / "x")
     with pytest.raises(DataError, match="has none of the leads that the model was trained on, MLII; it has: V1"):
         model().transform(RawRecording({"V1": heart()}, 360))

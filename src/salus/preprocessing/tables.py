@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from salus.errors import DataError, nearest
-from salus.preprocessing.base import Prepared, Preprocessor, Refusal, common, inside, numbered, tensor_of
+from salus.preprocessing.base import Prepared, Refusal, common, inside, numbered, tensor_of
 from salus.preprocessing.csv_file import LABEL_NAMES, SUFFIXES, RawTable, read_csv
-from salus.preprocessing.scaling import MinMax
+from salus.preprocessing.scaled import ScaledPreprocessor, restored_scaling
 
 #: What people write where a value is missing, in lower case.
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?", "-"})
@@ -86,12 +86,11 @@ class Column:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class TablePreprocessor(Preprocessor):
+class TablePreprocessor(ScaledPreprocessor):
     """How rows of a table become x ``[N, F]``.
 
     Attributes:
         columns: what features are made of, in their order.
-        scaling: min-max scaling to (0, 1); None where values stay in their own units.
         label: the column of the labels.
         identifiers: columns that say whose a row is, and are no features.
         ignored: columns that are left out.
@@ -99,10 +98,8 @@ class TablePreprocessor(Preprocessor):
 
     kind: ClassVar[str] = "table"
     takes: ClassVar[str] = "a CSV file"
-    arrays: ClassVar[frozenset[str]] = frozenset({"scaling"})
 
     columns: tuple[Column, ...]
-    scaling: MinMax | None = None
     label: str | None = None
     identifiers: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
@@ -256,17 +253,6 @@ class TablePreprocessor(Preprocessor):
                 raise
             raise DataError(f"File {thing}: {text[0].lower()}{text[1:]}") from error
 
-    def inverse(self, x: Tensor) -> Tensor:
-        """Turn x ``[N, F]`` back into numbers in their own units."""
-        return x if self.scaling is None else self.scaling.inverse(x)
-
-    @property
-    def raw_bounds(self) -> tuple[Tensor, Tensor]:
-        """Lowest and highest value of each feature in its own unit, as training had them ``[F]``."""
-        width = len(self.features)
-        low, high = (torch.full((1, width), bound) for bound in self.bounds)
-        return self.inverse(low)[0], self.inverse(high)[0]
-
     def describe(self) -> str:
         """Say in a line how rows are prepared."""
         parts = [f"{len(self.columns)} columns by name"]
@@ -277,18 +263,11 @@ class TablePreprocessor(Preprocessor):
         parts.append("in their own units" if self.scaling is None else "min-max scaling fitted on training")
         return ", ".join(parts)
 
-    def tensors(self) -> dict[str, Tensor]:
-        """Return the scaling."""
-        if self.scaling is None:
-            return {}
-        low, span = self.scaling.tensors()
-        return {"low": low, "span": span}
-
     @classmethod
     def restore(cls, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> TablePreprocessor:
         """Make it again."""
         columns = tuple(map(_column, settings["columns"]))
-        scaling = MinMax(tensors["low"].numpy(), tensors["span"].numpy()) if "low" in tensors else None
+        scaling = restored_scaling(tensors)
         label, shared = settings["label"], common(settings)
         width = sum(len(column.features) for column in columns)
         if not columns or shared["shape"] not in ((), (width,)):
