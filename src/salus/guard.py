@@ -318,9 +318,9 @@ class Guard:
         try:
             hashes = {str(file): str(value) for file, value in content["sha256"].items()}
             parts = [*content["detectors"], *([content["purifier"]] if content["purifier"] is not None else [])]
-            files = [str(part["file"]) for part in parts]
+            files, name = [str(part["file"]) for part in parts], str(content["name"])
         except (KeyError, TypeError, AttributeError) as error:
-            raise BundleError(f"{folder / 'guard.json'} does not list its files.") from error
+            raise BundleError(f"{folder / 'guard.json'} does not list its files, or has no name.") from error
         for file in {*hashes, *files}:
             # Names come from a file that may be hostile: only plain names in this folder.
             if Path(file).name != file or file not in hashes or not (folder / file).is_file():
@@ -344,7 +344,7 @@ class Guard:
                 purifier = _class_of(part, PURIFIERS, folder).restore(classifier, part["settings"], learnt)
         except (KeyError, TypeError, ValueError, AttributeError, OSError, SafetensorError) as error:
             raise BundleError(f"The guard in {folder} was made by another version of Salus ({error}).") from error
-        return cls(classifier, detectors, purifier, name=str(content["name"]))
+        return cls(classifier, detectors, purifier, name=name)
 
 
 def _calibrated_precision(x: Tensor) -> torch.autocast:

@@ -291,6 +291,13 @@ def _card(**changes: Any) -> Callable[[Path], None]:
     return change
 
 
+def _nameless(folder: Path) -> None:
+    path = folder / "guard.json"
+    content = json.loads(path.read_text())
+    del content["name"]
+    path.write_text(json.dumps(content))
+
+
 def _nested(file: str) -> Callable[[Path], None]:
     def change(folder: Path) -> None:
         (folder / file).write_text("[" * 10**6)
@@ -323,6 +330,8 @@ BUNDLES: dict[str, tuple[str, Callable[[Path], None]]] = {
         "table",
         _card(architecture={"name": "mlp", "options": {"hidden": [64] * 1000}}),
     ),
+    "an architecture that is a list": ("heartbeats", _card(architecture={"name": []})),
+    "a guard without a name": ("table", _nameless),
     "a preprocessor of lists in lists": ("table", _nested("preprocessor.json")),
     "a model of lists in lists": ("table", _nested("model.json")),
     "a guard of lists in lists": ("table", _nested("guard.json")),

@@ -128,7 +128,7 @@ def read_card(path: Path) -> dict[str, Any]:
 def _refuse_misfit(folder: Path, card: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
     """Refuse one of Salus's own networks that the weights do not fill, before it is given memory."""
     architecture = card["architecture"] or {}
-    if architecture.get("name") not in MODELS.own:
+    if str(architecture.get("name")) not in MODELS.own:
         return  # another's may not be built without memory
     try:
         with torch.device("meta"):
