@@ -25,6 +25,7 @@ def about(run: Run, glossary: Glossary) -> dict[str, Any]:
                 f"{data['kind']}, each sample {' × '.join(str(side) for side in data.get('shape', []))}",
             ),
             ("Values", " to ".join(f"{bound:g}" for bound in data.get("bounds", []))),
+            ("Inputs are prepared", (data.get("preprocessor") or {}).get("text")),
             ("Disease classes", ", ".join(data.get("positive") or [])),
             ("Source", provenance.get("source")),
             ("Version", provenance.get("version")),
