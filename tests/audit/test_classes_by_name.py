@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -88,3 +88,32 @@ def test_names_are_matched_whatever_their_case_and_numbers_by_value_but_never_by
         match_classes(["0", "1"], ["benign", "malignant"], name="x")
     with pytest.raises(DataError, match="'a' and 'A' are both the model's 'a'"):
         match_classes(["a", "A"], ["a", "b"], name="x")
+
+
+@pytest.mark.filterwarnings("ignore:The inplace keyword")  # wfdb, of pandas 3
+def test_records_of_two_kinds_of_beats_suit_a_model_of_all_four(
+    tmp_path: Path, write_record: Callable[..., np.ndarray]
+) -> None:
+    for name in "abcdef":
+        write_record(tmp_path / "ecg", name, "NNNV")
+    fields = {**FAST, "data": str(tmp_path / "ecg"), "split": "all", "model": f"{__name__}:four_of_beats"}
+    done = run_audit(Plan.of(fields), tmp_path / "run")
+    assert done.failed == 0
+    assert done.meta["data"]["classes"] == ["N", "S", "V", "F"]
+    assert any("no sample: S, F" in note for note in done.meta["data"]["provenance"]["notes"])
+    with pytest.raises(ModelError, match="tells 4 classes apart, but the data have 2"):
+        run_audit(Plan.of({**fields, "classes": "N,V"}), tmp_path / "no")
+
+
+class AlwaysNormal(nn.Module):
+    """Answers N, whatever the beat, a little surer of high ones."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits ``[N, 4]``."""
+        level = x.flatten(1).mean(1, keepdim=True)
+        return torch.cat([1 + level, -level, level, -level], dim=1)
+
+
+def four_of_beats() -> nn.Module:
+    """Build it; named by the plan above."""
+    return AlwaysNormal()

@@ -270,3 +270,11 @@ def test_rows_are_called_by_the_patients_that_training_grouped_by(tmp_path: Path
     prepared = read(preprocessor, tmp_path / "t.csv")
     assert prepared.names[:3] == ("row 1 (P0)", "row 2 (P0)", "row 3 (P1)")
     assert len(prepared.labels) == len(prepared.names)
+
+
+def test_a_judged_row_with_a_gap_says_what_filled_it() -> None:
+    table = RawTable({"age": ["30", "40", "80"], "sex": ["f", "f", "m"]}, ("row 1", "row 2", "row 3"))
+    fitted = TablePreprocessor.fit(table, np.arange(3), categories=["sex"], impute="median")
+    made = fitted.of(classes=("a", "b"), bounds=(0, 100), shape=(3,)).transform({"age": [31, None], "sex": ["m", "f"]})
+    assert made.x.tolist() == [[31, 0, 1], [40, 1, 0]]
+    assert made.notes == ("missing values of column 'age' were filled with 40, of training",)

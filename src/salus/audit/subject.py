@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from salus.audit.model import ModelFolder, Network, ReadyModel, parse_model, prepared_alike
+from salus.audit.model import Factory, ModelFolder, Network, ReadyModel, parse_model, prepared_alike
 from salus.audit.networks import train_once
 from salus.audit.plan import Plan
 from salus.audit.substitutes import parse_substitute
@@ -149,7 +149,24 @@ def load_splits(plan: Plan) -> Splits:
         card = source.card()
         preprocessor, options = card.preprocessor, {"classes": card.classes, **options}
     with progress(f"Loading {plan.data}", None):
-        return load_for(preprocessor, plan.data, options).remember_training()
+        splits = load_for(preprocessor, plan.data, options)
+        vocabulary = splits.test.vocabulary
+        if isinstance(source, Factory) and not plan.classes and _answers(source, splits.test) == len(vocabulary):
+            splits = load_for(None, plan.data, {**options, "classes": vocabulary})
+        return splits.remember_training()
+
+
+def _answers(source: Factory, test: Dataset) -> int | None:
+    """Count the classes that a model of one's own tells apart, where the data may lack some of their source's.
+
+    None where they lack none, or the model cannot be tried: its check will say why.
+    """
+    if len(test.vocabulary) <= len(test.classes):
+        return None
+    try:
+        return source.read(test)[0].predict(test.x[:2]).shape[1]
+    except Exception:  # a model may fail in any way
+        return None
 
 
 def parse_source(plan: Plan, splits: Splits) -> Network | ReadyModel:

@@ -40,6 +40,7 @@ class RawData:
     sample_rate: float | None = None
     names: tuple[str, ...] = ()
     preprocessor: Preprocessor | None = None
+    vocabulary: tuple[str, ...] = ()
     prepared: bool = False
     known_classes: tuple[str, ...] = ()
 
@@ -95,6 +96,7 @@ def assemble(raw: RawData, parts: Parts, *, scale: bool = False) -> Splits:
         steps=tuple(float(u) if w else 0.0 for u, w in zip(units, integer, strict=True)) if any(integer) else (),
         sample_rate=raw.sample_rate,
         names=raw.names,
+        vocabulary=raw.vocabulary,
         preprocessor=preprocessor.of(classes=classes, bounds=raw.bounds, shape=x.shape[1:]),
     )
     return Splits(**{part: data.subset(torch.from_numpy(rows)) for part, rows in parts.items()})

@@ -91,6 +91,7 @@ class Dataset:
         classes: class names.
         provenance: where the samples came from.
         groups: int64 ``[N]``, the patient (or lesion) of each sample; None when samples are independent.
+        vocabulary: all classes that the source tells apart, in its order; () where it tells no more than it has.
         preprocessor: how raw things became x, fitted on the training part; None where that is not known.
         group_word: what one group is, for sentences: ``patient``, ``lesion``.
         bounds: lowest and highest value that x may have.
@@ -119,6 +120,7 @@ class Dataset:
     sample_rate: float | None = None
     names: tuple[str, ...] = ()
     group_word: str = "patient"
+    vocabulary: tuple[str, ...] = ()
     preprocessor: Preprocessor | None = None
 
     def __post_init__(self) -> None:

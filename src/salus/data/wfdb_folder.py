@@ -109,6 +109,7 @@ def load_wfdb_folder(options: LoadOptions) -> Splits:
         sample_rate=float(SAMPLE_RATE),
         names=tuple(name for record in records for name in record.names),
         preprocessor=given or RecordingPreprocessor(leads=order, inputs=inputs),
+        vocabulary=beats.CLASSES,
         known_classes=options.known_classes,
         provenance=Provenance(
             name=name,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -42,6 +42,11 @@ class Column:
     name: str
     categories: tuple[str, ...] = ()
     fill: float | str | None = None
+
+    @property
+    def fill_word(self) -> str:
+        """What a missing value becomes, for sentences."""
+        return f"{self.fill:g}" if isinstance(self.fill, float) else str(self.fill)
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -227,9 +232,17 @@ class TablePreprocessor(ScaledPreprocessor):
         return [f"{row} ({', '.join(map(str, words))})" for row, words in zip(table.names, whose, strict=True)]
 
     def _notes(self, table: RawTable) -> tuple[str, ...]:
-        used = {*self.match(list(table.columns)), self.label, *self.identifiers, *self.ignored}
+        names = self.match(list(table.columns))
+        used = {*names, self.label, *self.identifiers, *self.ignored}
         unused = [name for name in table.columns if name not in used and name.lower() not in LABEL_NAMES]
-        return (f"columns that the model does not read: {', '.join(unused)}",) if unused else ()
+        notes = [f"columns that the model does not read: {', '.join(unused)}"] if unused else []
+        for column, name in zip(self.columns, names, strict=True):
+            gaps = NO_WORD if column.categories else MISSING
+            if column.fill is not None and any(_is_gap(cell, gaps) for cell in table.columns[name]):
+                notes.append(
+                    f"missing values of column {column.name!r} were filled with {column.fill_word}, of training"
+                )
+        return tuple(notes)
 
     def reads(self, thing: Path) -> bool:
         """Tell whether it is a CSV file, by its name."""
@@ -307,6 +320,10 @@ def numbers(cells: Sequence[str] | NDArray[Any]) -> NDArray[np.float64]:
 def fault_of(cell: Any) -> str:
     """Say why a cell is no number."""
     return f"holds {str(cell)!r}, which is no number" if str(cell).strip() else "is empty"
+
+
+def _is_gap(cell: Any, gaps: Collection[str]) -> bool:
+    return str(cell).lower() in gaps
 
 
 def _number(cell: Any) -> float:
