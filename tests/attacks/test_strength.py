@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import pytest
@@ -60,6 +61,7 @@ def robust(attack: Attack, at: Victim) -> float:
     return 1 - float(attack.run(*at).success.float().mean())
 
 
+@cache
 def radius(at: Victim, norm: str) -> float:
     """Find an eps at which FGSM fools about half, so that the attacks differ."""
     for eps in [0.002 * 1.25**step * (1 if norm == "linf" else 6) for step in range(30)]:
@@ -93,6 +95,7 @@ def test_each_attack_in_a_ball_fools_far_more_than_noise(name: str, norm: Any, c
     assert fooled >= by_noise + least, (fooled, by_noise)
 
 
+@cache
 def reference(at: Victim, norm: str) -> Tensor:
     """Find the smallest radius at which plain PGD from x still fools each sample, by bisection, ``[N]``."""
     net, x, y = at

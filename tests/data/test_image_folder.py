@@ -250,7 +250,7 @@ def test_a_folder_of_records_is_not_taken_for_images(small_mitdb: Path, tmp_path
     (tmp_path / "records").mkdir()
     with pytest.raises(DataError, match="WFDB"):
         load(tmp_path / "records")
-    with pytest.raises(OptionError, match="Option size does not apply to a folder of WFDB records"):
+    with pytest.raises(OptionError, match="Option size does not apply to a WFDB record or a folder of them"):
         load(small_mitdb / "mitdb", size=8)
 
 

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -38,6 +38,30 @@ def salus(installed: Path) -> Salus:
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
     return run
+
+
+#: Calls the command once for each list of words that it is given, and prints how each call ended, and its output.
+CALLS = """
+import json, sys
+from click.testing import CliRunner
+from salus.cli import main
+ended = [CliRunner().invoke(main, words) for words in json.loads(sys.argv[1])]
+print(json.dumps([[one.exit_code, one.output] for one in ended]))
+"""
+
+
+def _calls(installed: Path, lines: Sequence[str | Sequence[str]]) -> list[tuple[int, str]]:
+    """Call the command for each line in one process where the package is installed; say how each ended."""
+    paths = [str(installed), *filter(None, [os.environ.get("PYTHONPATH")])]
+    calls = [line.split() if isinstance(line, str) else list(line) for line in lines]
+    done = subprocess.run(
+        [sys.executable, "-c", CALLS, json.dumps(calls)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [(code, output) for code, output in json.loads(done.stdout)]
 
 
 @pytest.fixture(scope="module")
@@ -85,17 +109,17 @@ def test_its_guard_is_saved_and_loaded_and_says_what_it_needs_where_the_package_
         Guard.load(bundle)
 
 
-def test_help_and_lists_name_it_and_whose_it_is(salus: Salus) -> None:
-    text = salus("audit", "--help").stdout
+def test_help_and_lists_name_it_and_whose_it_is(installed: Path) -> None:
+    lines = ("audit --help", "list attacks coin-flip", "list detectors", "list purifiers", "list sources", "data list")
+    text, attacks, detectors, purifiers, sources, data = (output for _, output in _calls(installed, lines))
     for words in ("coin-flip (salus-moons 1.2)", "centre-distance (salus-moons 1.2)", "moons (salus-moons 1.2)"):
         assert words in " ".join(text.split()), words
-    attacks = salus("list", "attacks", "coin-flip").stdout
     assert attacks.startswith("coin-flip (salus-moons 1.2): Moves every value by eps")
     assert "tosses=5: a whole number from 1 to 100; how often it tries" in attacks
-    assert "centre-distance (salus-moons 1.2)" in salus("list", "detectors").stdout
-    assert "squeeze (salus-moons 1.2)" in salus("list", "purifiers").stdout
-    assert "moons (salus-moons 1.2): 600 points" in salus("list", "sources").stdout
-    assert "moons" in salus("data", "list").stdout
+    assert "centre-distance (salus-moons 1.2)" in detectors
+    assert "squeeze (salus-moons 1.2)" in purifiers
+    assert "moons (salus-moons 1.2): 600 points" in sources
+    assert "moons" in data
 
 
 MISTAKES = (
@@ -107,26 +131,9 @@ MISTAKES = (
     (("--label", "y"), "Option label does not apply to the data 'moons'"),
 )
 
-#: Calls the command once for each list of words that it is given, and prints how each call ended, and its output.
-CALLS = """
-import json, sys
-from click.testing import CliRunner
-from salus.cli import main
-ended = [CliRunner().invoke(main, words) for words in json.loads(sys.argv[1])]
-print(json.dumps([[one.exit_code, one.output] for one in ended]))
-"""
-
 
 def test_its_bad_options_are_refused_in_the_houses_words(installed: Path, tmp_path: Path) -> None:
     calls = [["audit", "--data", "moons", *words, "--out", str(tmp_path / "run")] for words, _ in MISTAKES]
-    paths = [str(installed), *filter(None, [os.environ.get("PYTHONPATH")])]
-    done = subprocess.run(
-        [sys.executable, "-c", CALLS, json.dumps(calls)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    for (words, sentence), (code, output) in zip(MISTAKES, json.loads(done.stdout), strict=True):
+    for (words, sentence), (code, output) in zip(MISTAKES, _calls(installed, calls), strict=True):
         assert code == 2 and sentence in output and "Traceback" not in output, (words, output)
     assert not (tmp_path / "run").exists()

@@ -30,7 +30,7 @@ FORMATS = (
 )  # fmt: skip
 
 #: Mutations of each format: 10,000 in all when soaking.
-FEW, MANY = 9, 345
+FEW, MANY = 6, 345
 
 TEXT = (".csv", ".tsv", ".hea", ".json")
 

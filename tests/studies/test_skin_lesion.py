@@ -227,7 +227,7 @@ def run(out: Path, **options: Any) -> tuple[Any, dict[str, Any]]:
     return outcome, json.loads((out / "results.json").read_text())
 
 
-@pytest.mark.slow
+@pytest.mark.soak  # most of a minute
 def test_all_of_it_is_done_and_done_once(small: list[str], tmp_path: Path) -> None:
     outcome, results = run(tmp_path / "run")
     assert outcome.not_run == 0 and outcome.page == tmp_path / "run" / "skin-lesion.md"
