@@ -80,12 +80,15 @@ def test_a_folder_of_images_that_lacks_a_class_all_of_it_test(tmp_path: Path) ->
     assert next(cell for cell in done.cells if cell["attack"] is None)["clean_accuracy"] == 1
 
 
-def test_names_are_matched_whatever_their_case_and_numbers_by_value_but_never_by_place() -> None:
+def test_names_are_matched_whatever_their_case_and_numbers_by_value() -> None:
     assert match_classes(["benign", "Malignant"], ["malignant", "Benign"], name="x").tolist() == [1, 0]
     assert match_classes(["10", "2"], ["2.0", "7", "10.0"], name="x").tolist() == [2, 0]
     assert match_classes(["a"], ["A", "a"], name="x").tolist() == [1]
-    with pytest.raises(DataError, match="have the class '0', which the model does not know"):
-        match_classes(["0", "1"], ["benign", "malignant"], name="x")
+    with pytest.raises(DataError, match="have the class 'nevus', which the model does not know"):
+        match_classes(["malignant", "nevus"], ["benign", "malignant"], name="x")
+    assert match_classes(["1"], ["benign", "malignant"], name="x").tolist() == [1], "by its value, not its rank"
+    with pytest.raises(DataError, match=r"counted from 1 .*or from 0"):
+        match_classes(["1", "2"], ["benign", "malignant"], name="x")
     with pytest.raises(DataError, match="'a' and 'A' are both the model's 'a'"):
         match_classes(["a", "A"], ["a", "b"], name="x")
 

@@ -6,12 +6,15 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from salus.audit import Plan, run_audit
 from salus.audit.model import Factory, ModelFolder, Network, Program, parse_model
 from salus.classifier import Classifier
+from salus.data import load
+from salus.data.load import load_for
 from salus.errors import BundleError, DataError, ModelError, OptionError, StoreError
 from salus.guard import Guard
 from salus.jobs.guards import fit_bundle
@@ -150,3 +153,30 @@ def _table(path: Path) -> Path:
 
     np.savez(path, x=np.random.default_rng(0).random((120, 30), np.float32), y=np.arange(120) % 2)
     return path
+
+
+def test_no_scaling_is_learnt_beside_a_model_that_has_none(tmp_path: Path) -> None:
+    rows = [f"{i % 7 / 10},{i % 5 / 10},{'ab'[i % 2]}" for i in range(60)]
+    own = tmp_path / "own.csv"
+    own.write_text("\n".join(["u,v,label", *rows]) + "\n")
+    trained = load(own).test.preprocessor
+    assert trained is not None
+    with pytest.raises(OptionError, match="Option scale True contradicts the model"):
+        load_for(trained, own, {"scale": True})
+    np.savez(tmp_path / "own.npz", x=load(own).test.x.numpy(), y=load(own).test.y.numpy(), features=["u", "v"])
+    x = load_for(trained, tmp_path / "own.npz", {"split": "all"}).test.x
+    assert x.tolist() == load(own).test.x.tolist()
+
+
+def test_results_say_their_form_and_those_of_a_newer_one_are_refused(saved: Path, tmp_path: Path) -> None:
+    from salus.report.run_folder import Run
+
+    run_audit(Plan.of({**QUICK, "model": str(saved)}), tmp_path / "run")
+    path = tmp_path / "run" / "results.json"
+    results = json.loads(path.read_text())
+    assert results["form"] == 1 and Run(tmp_path / "run").cells
+    path.write_text(json.dumps({key: value for key, value in results.items() if key != "form"}))
+    assert Run(tmp_path / "run").cells, "written before forms were numbered"
+    path.write_text(json.dumps({**results, "form": 2}))
+    with pytest.raises(BundleError, match="has the form 2; this Salus reads up to 1"):
+        Run(tmp_path / "run")

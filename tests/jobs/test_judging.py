@@ -135,3 +135,15 @@ def test_a_bundle_from_before_refuses_raw_things_until_a_preprocessor_is_attache
     assert judged.probabilities.tolist() == before.probabilities.tolist()
     again = salus("guard", "attach-preprocessor", old, "--data", raw, "--scale")
     assert again.exit_code == 2 and "has a preprocessor" in again.output
+
+
+def test_numbers_as_labels_are_compared_as_numbers(bundle: Path, tmp_path: Path) -> None:
+    guard = Guard.load(bundle)
+    guard.classifier.classes = ("1", "2")  # sick, well
+    assert guard.preprocessor is not None
+    guard.classifier.preprocessor = guard.preprocessor.of(classes=("1", "2"), bounds=(0, 1), shape=(2,))
+    guard.save(tmp_path / "numbers")
+    rows = [[age, dose, {"sick": "1.0", "well": "2.0"}[str(label)]] for age, dose, label in patients(seed=1)]
+    tally = JudgingTally()
+    "".join(judge_thing(tmp_path / "numbers", write(tmp_path / "new.csv", rows), tally))
+    assert tally.labelled == tally.judged - tally.rejected > 200 and tally.right / tally.labelled > 0.9

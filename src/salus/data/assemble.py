@@ -59,8 +59,8 @@ def assemble(raw: RawData, parts: Parts, *, scale: bool = False) -> Splits:
     units = np.ones(len(raw.features))
     integer = _integer_features(raw)
     preprocessor = raw.preprocessor or ArrayPreprocessor(features=raw.features)
-    scaler = None if raw.prepared else getattr(preprocessor, "scaling", None)  # of a model
-    learnt = scaler is None
+    learnt = not preprocessor.shape  # a model's knows what it makes, and nothing is learnt beside it
+    scaler = None if raw.prepared else getattr(preprocessor, "scaling", None)
     if scale and learnt:
         if not len(parts["train"]):
             raise DataError(

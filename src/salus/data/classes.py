@@ -6,13 +6,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from salus.data.labels import by_name
+from salus.data.labels import by_name, encode_against
 from salus.data.split import Indices
 from salus.errors import DataError, nearest
 
 
 def match_classes(own: Sequence[str], known: Sequence[str], *, name: str) -> Indices:
     """Find each class of the data among those of a model, by name; numbers are equal when their values are.
+
+    Whole numbers that no class is called by are places among the model's classes, counted from 0, as
+    :func:`salus.data.labels.encode_against` reads them.
 
     Args:
         own: class names of the data.
@@ -30,6 +33,9 @@ def match_classes(own: Sequence[str], known: Sequence[str], *, name: str) -> Ind
     for word in own:
         if word not in places and plain.count(word.casefold()) == 1:
             places[word] = plain.index(word.casefold())
+    if not places and all(word.isascii() and word.isdigit() for word in own):
+        # As arrays of labels have it: places in the list of classes, by their value, not by their rank.
+        places = dict(zip(own, encode_against(own, known, name=name).tolist(), strict=True))
     for word in own:
         if word not in places:
             raise DataError(

@@ -26,7 +26,13 @@ from salus.data.skin_sets import HAM10000, ISIC2018, SkinSet
 from salus.data.wfdb_folder import load_wfdb_folder
 from salus.errors import DataError, OptionError
 from salus.options import Option, options_of
-from salus.preprocessing import ImagePreprocessor, Preprocessor, RecordingPreprocessor, TablePreprocessor
+from salus.preprocessing import (
+    ArrayPreprocessor,
+    ImagePreprocessor,
+    Preprocessor,
+    RecordingPreprocessor,
+    TablePreprocessor,
+)
 from salus.preprocessing.csv_file import SUFFIXES
 from salus.preprocessing.wfdb_files import is_record
 from salus.registry import Registry
@@ -268,7 +274,10 @@ def _refuse_contradiction(preprocessor: Preprocessor, asked: LoadOptions) -> Non
         made = {"inputs": preprocessor.inputs, "lead": preprocessor.leads}
     elif isinstance(preprocessor, TablePreprocessor):
         words = tuple(column.name for column in preprocessor.columns if column.categories)
-        made = {"categories": words, "bounds": preprocessor.bounds}
+        made = {"categories": words}
+    if isinstance(preprocessor, (ArrayPreprocessor, TablePreprocessor)):
+        scale = True if preprocessor.scaling is not None else "values in their own units"
+        made |= {"bounds": preprocessor.bounds, "scale": scale}
     for option in options_of(LoadOptions):
         value = getattr(asked, option.name)
         if option.name in made and value not in (option.default, made[option.name]):

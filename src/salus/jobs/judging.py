@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from salus.classifier import Classifier
+from salus.data.labels import by_name
 from salus.guard import Guard
 from salus.progress import progress
 from salus.verdict import Judgement
@@ -140,11 +141,12 @@ def _count(tally: JudgingTally, judgement: Judgement, guard: Guard) -> None:
     verdict = judgement.verdict
     if verdict is None:
         return
-    classes, shape = {name: index for index, name in enumerate(guard.classifier.classes)}, guard.classifier.shape
+    shape = guard.classifier.shape
     tally.judged += len(judgement.names)
     tally.rejected += int((~verdict.accepted).sum())
     tally.values += len(judgement.names) * math.prod(shape)
     if judgement.labels:
+        classes = by_name(set(judgement.labels), guard.classifier.classes)
         truth = torch.tensor([classes.get(label, -1) for label in judgement.labels], device=verdict.labels.device)
         known = (truth >= 0) & verdict.accepted
         tally.labelled += int(known.sum())
