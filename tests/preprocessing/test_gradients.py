@@ -103,8 +103,9 @@ def recording(rng: np.random.Generator, beats: int) -> tuple[Tensor, list[int]]:
     peaks = (400 + 320 * np.arange(beats) + rng.integers(-30, 30, beats)).tolist()
     time = np.arange(peaks[-1] + 400)[:, None]
     signal = np.exp(-(((time - peaks) / 6.0) ** 2)).sum(1) + rng.normal(0, 0.05, len(time))
-    for peak in peaks:  # one lowest and one highest sample in each window
-        signal[peak - 20], signal[peak] = -1.0 + rng.normal(0, 0.02), 2.0 + rng.normal(0, 0.02)
+    # One lowest and one highest sample in each window, and of each strip as well when six samples are averaged to one.
+    for place, peak in zip(rng.permutation(beats), peaks, strict=True):
+        signal[peak - 20], signal[peak] = -1.0 - place, 2.0 + place
     return torch.from_numpy(signal), peaks
 
 
