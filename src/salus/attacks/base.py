@@ -68,9 +68,10 @@ class AttackResult:
         """Put the results of several batches one after another."""
         parts = list(parts)
         columns = zip(*((p.x_adv, p.success, p.distance, p.queries, p.passes, p.corrected) for p in parts), strict=True)
+        x_adv, success, distance, queries, passes, corrected = (torch.cat(column) for column in columns)
         firsts = [part.first for part in parts if part.first is not None]
-        whole = cls(*(torch.cat(column) for column in columns))
-        return replace(whole, first=cls.joined(firsts)) if firsts else whole
+        first = cls.joined(firsts) if firsts else None
+        return cls(x_adv, success, distance, queries, passes, corrected, first)
 
 
 @dataclass(frozen=True, kw_only=True)

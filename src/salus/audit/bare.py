@@ -38,7 +38,7 @@ class Rows(Protocol):
 class BareAttacks:
     """Runs attacks on classifiers at full strength and keeps what comes of each, with each sample's first success.
 
-    A white-box attacker wants the first success, an oblivious one the full strength, and who knows a guard begins there.
+    A white-box attacker wants the first success, an oblivious one the full strength; who knows a guard begins there.
 
     Args:
         store: the audit's folder.
@@ -145,6 +145,7 @@ class _Stored:
     def __call__(self, rows: Tensor) -> AttackResult:
         first, last = int(rows[0]), int(rows[-1]) + 1
         with safe_open(self.file, framework="pt") as arrays:
-            columns = {name: arrays.get_slice(name)[first:last].to(self.device) for name in arrays.keys()}
+            names = list(arrays.keys())
+            columns = {name: arrays.get_slice(name)[first:last].to(self.device) for name in names}
         firsts = {name.removeprefix(_FIRST): columns.pop(name) for name in list(columns) if name.startswith(_FIRST)}
         return AttackResult(**columns, first=AttackResult(**firsts) if firsts else None)

@@ -128,7 +128,8 @@ def _alone(data: Dataset, clean: Verdict, parts: Sequence[Alone], eligible: Tens
     fallen = torch.cat([part.chances for part in parts]) > LIKELY
     good = clean.answers == data.y
     figures: dict[str, Any] = {
-        name: float(torch.cat([getattr(part, name) for part in parts]).double().mean()) for name in ("queries", "passes")
+        name: float(torch.cat([getattr(part, name) for part in parts]).double().mean())
+        for name in ("queries", "passes")
     }
     figures |= proportion(good & ~fallen, groups=data.groups).named("robust_accuracy")
     return figures | proportion(fallen, good & eligible, groups=data.groups).named("attack_success_rate")

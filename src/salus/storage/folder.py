@@ -87,7 +87,9 @@ class Store:
                     f"Another {self.kind} is running in {str(self.folder)!r}; wait for it to end."
                 ) from error
             # What a killed run had half written.
-            for litter in (path for room in ("cells", "bare") for path in (self.folder / room).glob(".*.safetensors.*")):
+            for litter in (
+                path for room in ("cells", "bare") for path in (self.folder / room).glob(".*.safetensors.*")
+            ):
                 litter.unlink()
         try:
             yield
