@@ -19,7 +19,7 @@ from torch import Tensor
 from salus.errors import StoreError
 
 #: What safetensors calls the types that are written by rows.
-_TYPES = {torch.int64: "I64", torch.float32: "F32", torch.bool: "BOOL"}
+_TYPES = {torch.int64: "I64", torch.float64: "F64", torch.float32: "F32", torch.bool: "BOOL"}
 
 
 @contextmanager

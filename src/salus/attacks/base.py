@@ -48,6 +48,7 @@ class AttackResult:
         passes: int64 ``[N]``, those of them that were followed by a backward pass.
         corrected: bool ``[N]``, where another library's attack left the ball or the bounds, or returned no
             number, and was brought back.
+        first: what it would have come to, had each sample been let go as soon as it fell; None where nobody asked.
     """
 
     x_adv: Tensor
@@ -56,6 +57,7 @@ class AttackResult:
     queries: Tensor
     passes: Tensor
     corrected: Tensor = None  # type: ignore[assignment]  # nowhere, when left out
+    first: AttackResult | None = None
 
     def __post_init__(self) -> None:
         if self.corrected is None:
@@ -64,8 +66,12 @@ class AttackResult:
     @classmethod
     def joined(cls, parts: Iterable[AttackResult]) -> AttackResult:
         """Put the results of several batches one after another."""
+        parts = list(parts)
         columns = zip(*((p.x_adv, p.success, p.distance, p.queries, p.passes, p.corrected) for p in parts), strict=True)
-        return cls(*(torch.cat(column) for column in columns))
+        x_adv, success, distance, queries, passes, corrected = (torch.cat(column) for column in columns)
+        firsts = [part.first for part in parts if part.first is not None]
+        first = cls.joined(firsts) if firsts else None
+        return cls(x_adv, success, distance, queries, passes, corrected, first)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,6 +174,7 @@ class Attack(ABC):
         start: Tensor | None = None,
         samples: Tensor | None = None,
         progress: Callable[[int], None] | None = None,
+        note_first: bool = False,
     ) -> AttackResult:
         """Attack x and report what was reached and what it cost.
 
@@ -179,13 +186,15 @@ class Attack(ABC):
             samples: int64 ``[N]``, which samples of a larger whole these are: random draws depend on it. By default
                 they are the whole.
             progress: called with the number of samples done after each batch.
+            note_first: report each sample's first success too, in ``first``: of an attack without early stop, what it
+                would have been with it.
 
         Raises:
             ModelError: the model's bounds disagree, or it returned NaN or something that is no logits.
             DataError: x or y do not fit each other or the bounds.
             OptionError: an option does not fit these samples.
         """
-        return self._run(model, x, y, start=start, samples=samples, progress=progress)
+        return self._run(model, x, y, start=start, samples=samples, progress=progress, note_first=note_first)
 
     def stream(
         self, model: Model | Objective, batches: Iterable[tuple[Tensor, Tensor]], *, first: int = 0
@@ -207,6 +216,11 @@ class Attack(ABC):
     def objective(self, model: Model) -> Objective:
         """Make the attacker's goal on a bare model."""
         return LogitObjective(model, targeted=self.targeted)
+
+    @property
+    def parts(self) -> tuple[Attack, ...]:
+        """The attacks that an ensemble runs one after another; none where it is one attack."""
+        return ()
 
     @abstractmethod
     def perturb(self, search: Search, start: Tensor | None) -> None:
@@ -246,6 +260,7 @@ class Attack(ABC):
         judge: bool = True,
         samples: Tensor | None = None,
         ends: float | None = None,
+        note_first: bool = False,
     ) -> AttackResult:
         objective = model if isinstance(model, Objective) else self.objective(model)
         self._check(objective, x, y, start, samples)
@@ -270,14 +285,19 @@ class Attack(ABC):
                     queries=self.queries,
                     deadline=None if ends is None else _share(ends, len(clean) / (len(x) - at)),
                     batch_size=self.batch_size,
+                    note_first=note_first,
                 )
                 self._search(search, None if start is None else region.project(start[rows].detach()))
                 if judge:
                     search.judge()
                 distance = region.distance(search.x_adv)
+                first = None
+                if (fell := search.first) is not None:
+                    away = region.distance(fell.x_adv)
+                    first = AttackResult(fell.x_adv, fell.found, away, fell.queries, fell.passes, search.corrected)
                 parts.append(
                     AttackResult(
-                        search.x_adv, search.success, distance, search.queries, search.passes, search.corrected
+                        search.x_adv, search.success, distance, search.queries, search.passes, search.corrected, first
                     )
                 )
                 if progress is not None:

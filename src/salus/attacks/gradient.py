@@ -155,6 +155,8 @@ class PGD(_Iterative):
         """Climb from each start; ``start``, when given, takes the place of the first."""
         if self.early_stop:
             search.record(search.ball.x)  # what is already fooled needs no change
+        else:
+            search.notice(search.ball.x)
         for restart in range(self.restarts):
             if len(search) == 0:
                 break

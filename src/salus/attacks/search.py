@@ -71,6 +71,36 @@ class Look:
         return self.of(self._evaluation.logits.detach())
 
 
+class FirstSuccess:
+    """Where each of N samples fell first, and what that took, in a search that lets nobody go.
+
+    Attributes:
+        x_adv: ``[N, ...]``.
+        found: bool ``[N]``, it fell.
+        queries: int64 ``[N]``, until then.
+        passes: int64 ``[N]``.
+    """
+
+    def __init__(self, x: Tensor, rows: Tensor) -> None:
+        self.x_adv = x.clone()
+        self.found = torch.zeros_like(rows, dtype=torch.bool)
+        self.queries, self.passes = torch.zeros_like(rows), torch.zeros_like(rows)
+
+    def note(self, rows: Tensor, points: Tensor, won: Tensor, queries: Tensor, passes: Tensor) -> None:
+        """Keep the points ``[A, ...]`` of those at these rows ``[A]`` who fell now and not before."""
+        new = won & ~self.found[rows]
+        if bool(new.any()):
+            fallen = rows[new]
+            self.x_adv[fallen], self.found[fallen] = points[new].detach(), True
+            self.queries[fallen], self.passes[fallen] = queries[fallen], passes[fallen]
+
+    def end(self, x_adv: Tensor, success: Tensor, queries: Tensor, passes: Tensor) -> None:
+        """Take where the search ended ``[N, ...]`` for who never fell on the way, though perhaps there."""
+        late = ~self.found
+        self.x_adv[late], self.queries[late], self.passes[late] = x_adv[late], queries[late], passes[late]
+        self.found |= success
+
+
 class Search:
     """Evaluates an objective on the samples that are still active and keeps the best point of each.
 
@@ -89,6 +119,7 @@ class Search:
         queries: most forward passes a sample.
         deadline: when to stop, by ``time.monotonic()``.
         batch_size: points evaluated side by side by :meth:`ask`.
+        note_first: note in ``first`` where each sample falls first, though it stays.
     """
 
     def __init__(
@@ -103,6 +134,7 @@ class Search:
         queries: int | None = None,
         deadline: float | None = None,
         batch_size: int = 256,
+        note_first: bool = False,
     ) -> None:
         self.objective = objective
         self.batch_ball, self.batch_y, self.batch_samples = ball, y, samples
@@ -122,6 +154,7 @@ class Search:
         self._margin = self.distance.clone()
         self._last: tuple[Tensor, Tensor] | None = None  # rows and points of the last gradient
         self.rows = torch.arange(len(y), device=y.device)  # the active samples' places in the batch
+        self.first = FirstSuccess(ball.x, self.rows) if note_first else None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -158,6 +191,7 @@ class Search:
                 evaluation = self._evaluate(point)
                 if goal is not None:
                     loss = goal(evaluation, self.rows)
+        self._note(point, evaluation)
         stay = torch.ones_like(self.y, dtype=torch.bool)
         if keep:
             self._keep_better(evaluation, point)
@@ -203,6 +237,7 @@ class Search:
                 classes = evaluation.class_margins.detach().topk(min(classes, most), largest=False).indices
             margins = evaluation.class_margins.gather(1, classes)  # [A, M]
         self.passes[self.rows] += 1
+        self._note(point, evaluation)
         finite = margins.detach().isfinite()
         ways = (margins if bool(finite.all()) else torch.where(finite, margins, 0)).unbind(1)
         last = len(ways) - 1
@@ -217,10 +252,22 @@ class Search:
         point = self.ball.land(point).detach()
         with torch.no_grad():
             evaluation = self._evaluate(point)
+        self._note(point, evaluation)
         self._keep_better(evaluation, point)
         won = evaluation.success
         if self.early_stop and bool(won.any()):
             self.select(~won)
+
+    def notice(self, point: Tensor) -> None:
+        """Look at the active samples' points where first successes are noted, and keep nothing else of them."""
+        if self.first is not None and len(self):
+            point = self.ball.land(point).detach()
+            with torch.no_grad():
+                self._note(point, self._evaluate(point))
+
+    def _note(self, point: Tensor, evaluation: Evaluation) -> None:
+        if self.first is not None:
+            self.first.note(self.rows, point, evaluation.success, self.queries, self.passes)
 
     def _keep_better(self, evaluation: Evaluation, point: Tensor) -> None:
         """Keep successes before failures; of two alike the lower margin, or with ``closest`` the nearer success."""
@@ -309,6 +356,8 @@ class Search:
             with torch.no_grad():
                 y, samples = self.batch_y[part], self.batch_samples[part]
                 self.success[part] = self._answer(self.x_adv[part], y, samples).success
+        if self.first is not None:  # who stops as soon as a sample falls has to look where it ends
+            self.first.end(self.x_adv, self.success, self.queries + ~self.judged, self.passes)
         self.judged[:] = True
 
     def resume(self, rows: Tensor) -> None:

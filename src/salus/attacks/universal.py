@@ -129,10 +129,13 @@ class UAP(Attack):
         judge: bool = True,
         samples: Tensor | None = None,
         ends: float | None = None,
+        note_first: bool = False,
     ) -> AttackResult:
         perturbation, crowd = self._fit(model, x, y, start)
         start = perturbation(x.detach())
-        result = super()._run(model, x, y, start=start, progress=progress, judge=judge, samples=samples)
+        result = super()._run(
+            model, x, y, start=start, progress=progress, judge=judge, samples=samples, note_first=note_first
+        )
         return replace(result, queries=result.queries + crowd.queries, passes=result.passes + crowd.passes)
 
     def _fit(

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from salus.attacks.universal import UAP
+from salus.audit.bare import Rows
 from salus.audit.cell import Attempt
 from salus.audit.duration import CellWatch
 from salus.batches import rows_held
@@ -31,13 +32,16 @@ class Attacker:
         guard: the guard that will judge.
         attempt: the attack, and what its attacker knows.
         watch: told how far it is.
+        bare: what the attack that the attacker begins with has come to; None where they run it themselves.
 
     Raises:
         OptionError: a universal perturbation has no samples to be fitted to, or is to reach a class and none is named.
     """
 
-    def __init__(self, data: Dataset, guard: Guard, attempt: Attempt, watch: CellWatch) -> None:
-        self.guard, self.attempt, self.watch = guard, attempt, watch
+    def __init__(
+        self, data: Dataset, guard: Guard, attempt: Attempt, watch: CellWatch, bare: Rows | None = None
+    ) -> None:
+        self.guard, self.attempt, self.watch, self.bare = guard, attempt, watch, bare
         self.count = len(data)
         self.part = rows_held(data.x, attempt.attack.batch_size)
         self.device = data.y.device
@@ -62,7 +66,7 @@ class Attacker:
             truth: true labels where ``aim`` are targets.
             rows: their positions among all samples ``[n]``.
         """
-        samples = Samples(x, aim, truth, rows, self.shown)
+        samples = Samples(x, aim, truth, rows, self.shown, None if self.bare is None else self.bare(rows))
         if self.universal is not None:
             attacked = self.universal(samples)
             self.watch.finished(len(rows))

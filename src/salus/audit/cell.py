@@ -19,6 +19,9 @@ from salus.threats import ThreatModel
 #: Changes whenever a cell's content would: stored cells of older versions are then computed again.
 CELL_VERSION = 5
 
+#: The same of what attacks make of classifiers alone, which cells begin with.
+BARE_VERSION = 1
+
 _RATES = (
     "clean_accuracy",
     "robust_accuracy",
@@ -48,6 +51,7 @@ _MEASURED = (
     "health",
     "roc",
     "variants",
+    "alone",
 )
 
 
@@ -112,8 +116,9 @@ class Cell:
                 "probe": self.probe,
                 "attack": None if attempt is None else [attempt.attack.name, asdict(attempt.attack)],
                 "threat_model": None if attempt is None else attempt.threat.name,
-                "substitute": has.get("substitute"),
-                "twin": has.get("twin"),
+                "substitute": None,
+                "twin": None,
+                **has,
                 "target": None if attempt is None else attempt.target,
                 "fit": None if fit is None else fit.fingerprint(),
             }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -64,8 +64,13 @@ class Stopwatch:
         self._clock = clock
         self._paces: dict[tuple[int, bool], Pace] = {}
 
-    def estimate(self, cell: Cell) -> Estimate | None:
-        """Estimate how long a cell takes; None where nobody can tell before it is run."""
+    def estimate(self, cell: Cell, *, at_hand: bool = False) -> Estimate | None:
+        """Estimate how long a cell takes; None where nobody can tell before it is run.
+
+        Args:
+            cell: the cell.
+            at_hand: turns that it shares with other cells are taken by them.
+        """
         attempt, data = cell.attempt, cell.data
         if attempt is None or isinstance(attempt.attack, UAP) or attempt.threat.refusal(attempt.attack) is not None:
             return None
@@ -76,6 +81,9 @@ class Stopwatch:
             turns = attempt.threat.turns(attempt.attack, cell.guard, samples)
             seconds, passes = [], 0
             for turn in turns:
+                if turn.shared and at_hand:
+                    seconds.append(0.0)
+                    continue
                 cost = turn.engine.cost(len(data.classes))
                 if cost is None:
                     return None
@@ -143,6 +151,12 @@ class CellWatch:
         self._standing = 1.0  # share of the samples at hand that the turn runs on
         if estimate is not None:
             advance(0, left=estimate.seconds)
+
+    def at_hand(self) -> None:
+        """Note that the turn that other cells share is taken; from here on the pace is this cell's own."""
+        self._begun = self._clock()
+        if self._estimate is not None:
+            self._estimate = replace(self._estimate, turns=(0.0, *self._estimate.turns[1:]))
 
     def finished(self, amount: int) -> None:
         """Note that so many samples are done, by every turn."""

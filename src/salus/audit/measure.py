@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from salus.attacks.ball import ball
 from salus.attacks.controls import Control, signal_to_noise
 from salus.attacks.draws import normal
 from salus.audit.attacker import Attacker
+from salus.audit.bare import BareAttacks
 from salus.audit.cell import Attempt, Cell
 from salus.audit.cost import extra_cost
 from salus.audit.duration import CellWatch
@@ -22,6 +23,8 @@ from salus.data import Dataset
 from salus.data.packed import take
 from salus.guard import Guard
 from salus.metrics import auc, confusion, health, per_class, proportion, roc
+from salus.threats.base import Alone
+from salus.threats.worst import LIKELY
 from salus.verdict import Verdict
 
 #: Takes what is to be stored of each sample, some samples at a time.
@@ -29,7 +32,12 @@ Keep = Callable[[Mapping[str, Tensor]], None]
 
 
 def measure_cell(
-    cell: Cell, clean: Verdict, keep: Keep = lambda rows: None, *, watch: CellWatch | None = None
+    cell: Cell,
+    clean: Verdict,
+    keep: Keep = lambda rows: None,
+    *,
+    watch: CellWatch | None = None,
+    bare: BareAttacks | None = None,
 ) -> dict[str, Any]:
     """Attack, judge and count.
 
@@ -39,6 +47,7 @@ def measure_cell(
         keep: given what is to be stored of each sample, some samples at a time: ``label`` and ``accepted``, and of
             attacked ones ``x_adv`` and ``reached``.
         watch: told how far it is.
+        bare: attacks that several cells begin with.
 
     Returns:
         The record.
@@ -50,20 +59,26 @@ def measure_cell(
         record["cost"] = None if cell.guard.bare else extra_cost(cell.guard, cell.data.x)
         keep({"label": clean.answers, "accepted": clean.accepted})
     else:
-        record |= _attacked(cell, cell.attempt, clean, keep, watch or CellWatch(len(cell.data)))
+        record |= _attacked(cell, cell.attempt, clean, keep, watch or CellWatch(len(cell.data)), bare)
     record["seconds"] = round(time.perf_counter() - started, 3)
     return record
 
 
-def _attacked(cell: Cell, attempt: Attempt, clean: Verdict, keep: Keep, watch: CellWatch) -> dict[str, Any]:
+def _attacked(
+    cell: Cell, attempt: Attempt, clean: Verdict, keep: Keep, watch: CellWatch, bare: BareAttacks | None
+) -> dict[str, Any]:
     """Attack some samples at a time, and count them all; only figures of each are held, no attacked inputs."""
     data, guard, attack = cell.data, cell.guard, attempt.attack
     y, aim = data.y, _aim(data, guard, attempt)
-    attacker = Attacker(data, guard, attempt, watch)
+    begun = None if bare is None else bare.of(cell, aim)
+    if begun is not None:
+        watch.at_hand()
+    attacker = Attacker(data, guard, attempt, watch, begun)
     # Who is of the target class already is left alone, and counts for no success rate.
     at_goal = aim == y if attempt.aims else torch.zeros_like(clean.accepted)
     verdicts: list[Verdict] = []
     columns: dict[str, list[Tensor]] = {}
+    alone: dict[str, list[Alone]] = {}
     names: tuple[str, ...] = ()
     for rows in attacker.parts():
         x = take(data.x, rows).contiguous()
@@ -82,6 +97,8 @@ def _attacked(cell: Cell, attempt: Attempt, clean: Verdict, keep: Keep, watch: C
         }
         if isinstance(attack, Control) and data.kind == "signal":
             figures["noise"] = signal_to_noise(x, x_adv)
+        for name, one in attacked.alone.items():
+            alone.setdefault(name, []).append(one)
         for name, column in figures.items():
             if column is not None:
                 columns.setdefault(name, []).append(column)
@@ -93,6 +110,8 @@ def _attacked(cell: Cell, attempt: Attempt, clean: Verdict, keep: Keep, watch: C
     if "variants" in each:
         shares = torch.bincount(each["variants"] + 1, minlength=len(names) + 1)[1:] / len(y)
         record["variants"] = dict(zip(names, shares.tolist(), strict=True))
+    if alone:
+        record["alone"] = {name: _alone(data, clean, parts, ~at_goal) for name, parts in alone.items()}
     record |= count(data, clean, verdict, ~at_goal) | _detection(data, guard, attack, clean, verdict, moved)
     reached = (verdict.answers != y) & verdict.accepted & (clean.answers == y)
     # Of attacks that look for the smallest change, it is that of those who fell that tells.
@@ -102,6 +121,18 @@ def _attacked(cell: Cell, attempt: Attempt, clean: Verdict, keep: Keep, watch: C
         ratio = each["noise"][each["noise"].isfinite() & (moved > 0)]
         record["snr_median"] = float(ratio.quantile(0.5)) if len(ratio) else None
     return record | {"examples": _examples(reached, y)}
+
+
+def _alone(data: Dataset, clean: Verdict, parts: Sequence[Alone], eligible: Tensor) -> dict[str, Any]:
+    """Count what one variant came to by itself, as :func:`count` does; a guard that draws falls by more than half."""
+    fallen = torch.cat([part.chances for part in parts]) > LIKELY
+    good = clean.answers == data.y
+    figures: dict[str, Any] = {
+        name: float(torch.cat([getattr(part, name) for part in parts]).double().mean())
+        for name in ("queries", "passes")
+    }
+    figures |= proportion(good & ~fallen, groups=data.groups).named("robust_accuracy")
+    return figures | proportion(fallen, good & eligible, groups=data.groups).named("attack_success_rate")
 
 
 def _aim(data: Dataset, guard: Guard, attempt: Attempt) -> Tensor:

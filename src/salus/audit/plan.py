@@ -22,7 +22,7 @@ from salus.errors import OptionError, nearest
 from salus.hardening.label_cleaning import CLEANINGS, LabelCleaning
 from salus.options import Repeated, Words, option_names, options_of, parse_value, split_spec
 from salus.threats import THREAT_MODELS, ThreatModel, WhiteBox, find_threat
-from salus.threats.models import Adaptive, Oblivious
+from salus.threats.models import Adaptive, EachAlone, Oblivious
 
 #: The sweep for attacks that name no eps, by kind of data; in the units of x.
 DEFAULT_EPS = {
@@ -131,6 +131,8 @@ class Plan(DataOptions):
         false_alarm_rate: the share of clean inputs that a guard may reject; when nobody asks 0.01, or the smallest
             that the calibration samples carry.
         threat_model: what the attacker knows.
+        variants: how an adaptive attacker tries the variants of an attack: ``union``, each on what those before it have
+            left, which says who was first to succeed; or ``alone``, each on all samples, which says who wins.
         substitute: how a transfer attacker comes by a classifier: ``data`` trains one on the same data with
             another seed, ``split`` on half of them that the audited one never saw, ``queries`` on the audited
             one's answers alone (``queries:rounds=6,step=0.1``).
@@ -180,6 +182,13 @@ class Plan(DataOptions):
         Oblivious.name,
         Adaptive.name,
     )
+    variants: Annotated[
+        Literal["union", "alone"],
+        Field(
+            description="an adaptive attack's variants run on what those before them have left (union), or each on all "
+            "samples too, which tells who wins (alone)"
+        ),
+    ] = "union"
     substitute: Annotated[str, Field(description="what a transfer attacker trains on: data, split or queries")] = "data"
     target: Annotated[str | None, Field(description="the class that targeted attacks aim for")] = None
     harm: Annotated[
@@ -255,7 +264,9 @@ class Plan(DataOptions):
     @property
     def threats(self) -> tuple[type[ThreatModel], ...]:
         """What attackers know."""
-        return tuple(find_threat(name) for name in dict.fromkeys(self.threat_model))
+        found = [find_threat(name) for name in dict.fromkeys(self.threat_model)]
+        alone = self.variants == "alone"
+        return tuple(EachAlone if alone and threat is Adaptive else threat for threat in found)
 
     def defences(self) -> tuple[Defence, ...]:
         """Make the defences, one for each guard; none when the plan says ``none``.

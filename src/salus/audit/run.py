@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from salus.attacks import ATTACKS
+from salus.audit.bare import BareAttacks
 from salus.audit.cell import Cell
 from salus.audit.duration import CellWatch, Stopwatch, announcement
 from salus.audit.grid import lay_out
@@ -87,7 +88,9 @@ class _Compute:
         self._verdicts: dict[tuple[str, int], Verdict] = {}
         stopwatch = Stopwatch()
         pending = [cell for cell in cells if not store.has_cell(self._keys[cell])]
-        self._estimates = {cell: stopwatch.estimate(cell) for cell in pending}
+        self._bare = BareAttacks(store, pending)
+        at_hand = {cell for cell, ready in self._bare.askers() if ready}
+        self._estimates = {cell: stopwatch.estimate(cell, at_hand=cell in at_hand) for cell in pending}
         for line in announcement(list(self._estimates.items())):
             console.print(line)
 
@@ -110,7 +113,7 @@ class _Compute:
         try:
             with progress(cell.title(), count) as advance, self.store.cell_rows(key, count) as append:
                 watch = CellWatch(count, advance, self._estimates.get(cell))
-                record = measure_cell(cell, self._clean(cell), append, watch=watch)
+                record = measure_cell(cell, self._clean(cell), append, watch=watch, bare=self._bare)
             record["id"] = key[:16]
             self.store.write_cell(key, record)
         except StoreError:

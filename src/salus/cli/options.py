@@ -18,7 +18,7 @@ MODEL = ("data", "model", "weights", "training", "seed", "device")
 DEFENCE = ("defence", "false_alarm_rate")
 TRAINING_PART = ("poison", "clean_labels")
 BUDGET = ("eps", "norm", "steps", "queries", "restarts", "time")
-ATTACKS = ("attack", *BUDGET, "control", "threat_model", "substitute", "target", "harm", "samples")
+ATTACKS = ("attack", *BUDGET, "control", "threat_model", "variants", "substitute", "target", "harm", "samples")
 #: Stands for all options that say how data are loaded.
 DATA = ("*",)
 

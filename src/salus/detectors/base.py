@@ -38,6 +38,8 @@ class Detector(ABC):
     """
 
     name: ClassVar[str]
+    #: Its class scores are minus the logarithms of densities, one fitted to each class, as I-defender's Eq. 6 has them.
+    likelihoods: ClassVar[bool] = False
     #: The hardening that trains what it reads of the classifier, where ordinary training does not.
     hardening: ClassVar[str | None] = None
 

@@ -47,6 +47,7 @@ class IDefender(LayerwiseDetector):
     """
 
     name: ClassVar[str] = "i-defender"
+    likelihoods: ClassVar[bool] = True
     title: ClassVar[str] = "I-defender"
 
     @checked

@@ -31,6 +31,7 @@ class KDE(ReferenceDetector):
     """
 
     name: ClassVar[str] = "kde"
+    likelihoods: ClassVar[bool] = True
     title: ClassVar[str] = "KDE"
     _needs: ClassVar[str] = "Give more."
 

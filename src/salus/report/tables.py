@@ -128,7 +128,18 @@ COLUMNS: dict[str, tuple[str, str]] = {
     ),
     "false_alarm_rate": ("Calibrated to", "the false-alarm rate that the detectors were calibrated to."),
     "detectors": ("Defence", "what stands before the classifier."),
-    "adaptive": ("Variants", "share of samples for which each variant of the adaptive attack was the worst."),
+    "adaptive": (
+        "First to succeed",
+        "share of samples for which each variant's result was taken; who comes first has the easiest ones, so this "
+        "does not say who wins most (--variants alone does).",
+    ),
+    "variant": (
+        "Variant",
+        "a way to attack the guard. The control knows of the defence only that it stops once an input is accepted; the "
+        "union takes the worst of all.",
+    ),
+    "won alone": ("Accepted and wrong", "of the inputs that the guard accepts and gets right, each variant run alone."),
+    "passes alone": ("Passes", "backward passes a sample, beside those of the oblivious attack where it starts there."),
     "reached": ("Reached", "samples that were right before and fall under this attack."),
     "part": ("Part", "which part of the data: training, validation, calibration (of detectors) or test."),
 }

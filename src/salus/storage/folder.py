@@ -87,7 +87,9 @@ class Store:
                     f"Another {self.kind} is running in {str(self.folder)!r}; wait for it to end."
                 ) from error
             # What a killed run had half written.
-            for litter in (self.folder / "cells").glob(".*.safetensors.*"):
+            for litter in (
+                path for room in ("cells", "bare") for path in (self.folder / room).glob(".*.safetensors.*")
+            ):
                 litter.unlink()
         try:
             yield
@@ -123,45 +125,68 @@ class Store:
 
     def read_cell(self, key: str) -> dict[str, Any] | None:
         """Read a finished cell; None when there is none, or when it is damaged, which is said."""
-        path, arrays = self._paths(key)
-        if not path.exists():
-            return None
-        try:
-            cell: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            if cell["sha256"] != file_sha256(arrays):
-                raise ValueError("its arrays were changed or cut short")
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            console.print(f"Cell {key[:12]} is damaged ({error}); it is computed again.")
-            return None
-        return cell
+        return self._read("cells", key, f"Cell {key[:12]}")
 
     def has_cell(self, key: str) -> bool:
         """Tell whether there is a finished cell, unless it is damaged."""
-        return self._paths(key)[0].exists()
+        return self._paths("cells", key)[0].exists()
 
     def cell_rows(self, key: str, count: int) -> AbstractContextManager[Callable[[Mapping[str, Tensor]], None]]:
         """Let a block write a cell's arrays of ``count`` rows, some rows at a time; see ``salus.atomic.tensor_rows``.
 
         Nobody reads them before :meth:`write_cell` vouches for them.
         """
-        return tensor_rows(self._paths(key)[1], count)
+        return tensor_rows(self._paths("cells", key)[1], count)
 
     def write_cell(self, key: str, cell: Mapping[str, Any]) -> None:
         """Store the record of a finished cell, which vouches for the arrays that were written before."""
-        path, place = self._paths(key)
-        write_json(path, {**cell, "sha256": file_sha256(place)})
+        self._vouch("cells", key, cell)
+
+    def bare_rows(self, key: str, count: int) -> AbstractContextManager[Callable[[Mapping[str, Tensor]], None]]:
+        """Let a block write what an attack made of ``count`` samples of a bare classifier's; see :meth:`cell_rows`."""
+        return tensor_rows(self._paths("bare", key)[1], count)
+
+    def write_bare(self, key: str, facts: Mapping[str, Any]) -> None:
+        """Vouch for what an attack made of a bare classifier's samples, which was written before."""
+        self._vouch("bare", key, facts)
+
+    def has_bare(self, key: str) -> bool:
+        """Tell whether there is what an attack made of a bare classifier's samples, unless it is damaged."""
+        return self._paths("bare", key)[0].exists()
+
+    def read_bare(self, key: str) -> Path | None:
+        """Return the file of what an attack made of a bare classifier's samples; None as of :meth:`read_cell`."""
+        whole = self._read("bare", key, f"The attack {key[:12]} on the bare classifier")
+        return None if whole is None else self._paths("bare", key)[1]
 
     def read_answers(self, key: str) -> Tensor:
         """Read what a finished cell's guard answered, int64 ``[N]``, -1 where it rejected; no other array is read."""
         try:
-            with safe_open(self._paths(key)[1], framework="pt") as arrays:
+            with safe_open(self._paths("cells", key)[1], framework="pt") as arrays:
                 answers: Tensor = arrays.get_tensor("label")
         except (OSError, SafetensorError) as error:
             raise StoreError(f"The answers of cell {key[:12]} cannot be read; run the audit again.") from error
         return answers
 
-    def _paths(self, key: str) -> tuple[Path, Path]:
-        base = self.folder / "cells"
+    def _read(self, room: str, key: str, what: str) -> dict[str, Any] | None:
+        path, arrays = self._paths(room, key)
+        if not path.exists():
+            return None
+        try:
+            record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            if record["sha256"] != file_sha256(arrays):
+                raise ValueError("its arrays were changed or cut short")
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            console.print(f"{what} is damaged ({error}); it is computed again.")
+            return None
+        return record
+
+    def _vouch(self, room: str, key: str, record: Mapping[str, Any]) -> None:
+        path, arrays = self._paths(room, key)
+        write_json(path, {**record, "sha256": file_sha256(arrays)})
+
+    def _paths(self, room: str, key: str) -> tuple[Path, Path]:
+        base = self.folder / room
         return base / f"{key[:16]}.json", base / f"{key[:16]}.safetensors"
 
 

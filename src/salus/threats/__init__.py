@@ -6,8 +6,8 @@ Every result is judged by the guard's own verdict: an attacked input *falls* whe
 Decision-only attacks ask for the guard's final answers, of which a rejection is one, and count every question.
 """
 
-from salus.threats.adaptive import adaptive
-from salus.threats.base import AttackedSamples, Samples, StandIn, ThreatModel, Workshop
+from salus.threats.adaptive import adaptive, each_alone
+from salus.threats.base import Alone, AttackedSamples, Samples, StandIn, ThreatModel, Workshop
 from salus.threats.engines import decision_only, full_strength, oblivious, transfer
 from salus.threats.gray_box import gray_box
 from salus.threats.latent import LatentSearch
@@ -20,6 +20,7 @@ __all__ = [
     "FIXED",
     "THREAT_MODELS",
     "AdaptiveResult",
+    "Alone",
     "AttackedSamples",
     "ClassConsistent",
     "Eq6",
@@ -35,6 +36,7 @@ __all__ = [
     "adaptive",
     "adaptive_universal",
     "decision_only",
+    "each_alone",
     "find_threat",
     "full_strength",
     "gray_box",

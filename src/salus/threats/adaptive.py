@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from salus.attacks import Attack, Square
+from salus.attacks import Attack, AttackResult, Square
 from salus.errors import OptionError
 from salus.generative.projection import OntoRange
 from salus.guard import Guard
 from salus.purifiers import Purifier
+from salus.threats.base import Alone
 from salus.threats.engines import changed, no_adaptive_form
 from salus.threats.latent import LatentSearch, projections
 from salus.threats.objectives import ClassConsistent, Eq6, FeatureMatching, GuardObjective, Orthogonal
-from salus.threats.worst import AdaptiveResult, Variant, Worst
+from salus.threats.worst import OBLIVIOUS, AdaptiveResult, Variant, Worst
 
 #: The paper's weights of Eq. 6, and those of the class-consistent attack.
 EQ6_ALPHAS = (1e-3, 1e-2, 1e-1, 1.0)
 WEIGHTS = (1.0, 0.1, 10.0, None)  # None: the gradient of whichever of the two has not passed
+
+#: The way to attack that has nothing to do with detectors but to stop when they accept.
+CONTROL = "control"
+
+#: What the worst of all variants is called among them.
+UNION = "union"
 
 #: Random starts of the class-consistent attack: its landscape has many dead ends.
 STARTS = 5
@@ -39,9 +47,12 @@ def adaptive(
     truth: Tensor | None = None,
     samples: Tensor | None = None,
     shown: Tensor | None = None,
+    bare: AttackResult | None = None,
     progress: Callable[[str, int], None] | None = None,
 ) -> AdaptiveResult:
     """Attack the guard itself: the oblivious attack first, then every adaptive variant on what is left.
+
+    Which variant a sample is of says who was first to succeed, not who wins most: that :func:`each_alone` tells.
 
     A guard that draws at random is never asked while the attack goes on: a lucky draw, or one that a seed makes
     repeatable, would be taken for a weakness. What counts is how likely each point is to fall over all draws; the
@@ -55,7 +66,70 @@ def adaptive(
         truth: true labels when ``y`` are targets.
         samples: int64 ``[N]``, which samples of a larger whole x are; by default they are the whole.
         shown: clean samples ``[M, ...]`` that show the attacker what hidden states each class has; x by default.
+        bare: the oblivious attack's result, where it is at hand.
         progress: called with each variant's name and how many samples are still standing.
+
+    Raises:
+        OptionError: the attack has no adaptive form.
+    """
+    worst = _begun(attack, guard, x, y, truth, samples, bare)
+    engine = changed(attack, early_stop=True)
+    worst.try_all(variants_of(engine, guard, x if shown is None else shown, y), worst.improvable, progress)
+    return _told(worst)
+
+
+def each_alone(
+    attack: Attack,
+    guard: Guard,
+    x: Tensor,
+    y: Tensor,
+    *,
+    truth: Tensor | None = None,
+    samples: Tensor | None = None,
+    shown: Tensor | None = None,
+    bare: AttackResult | None = None,
+    progress: Callable[[str, int], None] | None = None,
+) -> tuple[AdaptiveResult, dict[str, Alone]]:
+    """Attack the guard itself by each variant alone, on all samples, whatever the others did.
+
+    A variant that starts from where the oblivious attack or others have led starts from the oblivious attack's result.
+    At last those that go on from the nearest point do so from the nearest of all, on what is left: so the union is no
+    weaker for this order. It takes as many passes as there are variants; the arguments are those of :func:`adaptive`.
+
+    Returns:
+        The worst of all for each sample, and what each variant came to by its name: first the oblivious attack, at
+        last the union.
+
+    Raises:
+        OptionError: the attack has no adaptive form.
+    """
+    worst = _begun(attack, guard, x, y, truth, samples, bare)
+    variants = list(variants_of(changed(attack, early_stop=True), guard, x if shown is None else shown, y))
+    alone = {OBLIVIOUS: worst.alone()}
+    for variant in variants:
+        one = worst.apart()
+        one.try_all([variant], one.improvable, progress)
+        worst.take_from(one)
+        alone[variant.name] = one.alone()
+    worst.try_all(going_on(variants), worst.improvable, progress)
+    return _told(worst), {**alone, UNION: worst.alone()}
+
+
+def going_on(variants: Iterable[Variant]) -> list[Variant]:
+    """List those of the variants that go on from the nearest point so far, as run after all others."""
+    return [replace(each, name=f"{each.name}, after all") for each in variants if each.start == "nearest"]
+
+
+def _begun(
+    attack: Attack,
+    guard: Guard,
+    x: Tensor,
+    y: Tensor,
+    truth: Tensor | None,
+    samples: Tensor | None,
+    bare: AttackResult | None,
+) -> Worst:
+    """Begin with the oblivious attack.
 
     Raises:
         OptionError: the attack has no adaptive form.
@@ -63,15 +137,27 @@ def adaptive(
     reason = no_adaptive_form(attack)
     if reason is not None:
         raise OptionError(reason)
-    engine = changed(attack, early_stop=True)
     worst = Worst(attack, guard, x, y, truth, samples, smallest=attack.closest and attack.eps is None)
-    worst.try_all(variants_of(engine, guard, x if shown is None else shown, y), worst.improvable, progress)
+    worst.begin(bare)
+    return worst
+
+
+def _told(worst: Worst) -> AdaptiveResult:
+    """Judge the worst points; of a variant is only what succeeded."""
     result = worst.result()
     return replace(result, variants=torch.where(result.success, result.variants, -1))
 
 
 def variants_of(engine: Attack, guard: Guard, clean: Tensor, y: Tensor) -> Iterator[Variant]:
-    """List the ways to attack a guard with this engine, clean samples at hand; y are the labels, or targets."""
+    """List the ways to attack a guard with this engine, clean samples at hand; y are the labels, or targets.
+
+    The first is the control: the cross-entropy, and no more than to stop as soon as the guard accepts. What others do
+    with acceptance has to win more than that.
+    """
+    if engine.parts:
+        parts = [variants_of(changed(part, early_stop=True), guard, clean, y) for part in engine.parts]
+        yield from of_parts(engine, guard, parts, y)
+        return
     goal: Tensor | None = y if engine.targeted else None
     plain = GuardObjective(guard, targeted=engine.targeted)
     if engine.knowledge != "gradients":  # which class to aim for, and through which loss, is nothing they can choose
@@ -85,8 +171,10 @@ def variants_of(engine: Attack, guard: Guard, clean: Tensor, y: Tensor) -> Itera
         latent = LatentSearch.like(engine)
         yield Variant(latent.title, latent, GuardObjective(guard, targeted=True), goals, "fresh")
     if not guard.detectors or not engine.reads_loss:  # margins are capped by acceptance whatever the loss
-        yield Variant("end-to-end", engine, plain, [goal], "fresh")
-        yield Variant("end-to-end, each class", engine, ClassConsistent(guard, weight=None), goals, "nearest")
+        yield Variant(CONTROL if engine.reads_loss else "end-to-end", engine, plain, [goal], "fresh")
+        # Towards one class there is no more than one to try.
+        single = changed(engine, targets=1) if getattr(engine, "targets", None) else engine
+        yield Variant("end-to-end, each class", single, ClassConsistent(guard, weight=None), goals, "nearest")
         if engine.reads_loss and guard.purifier is not None and not generated:
             # What a stand-in for a gradient leads to depends on where it starts.
             yield Variant(
@@ -94,9 +182,11 @@ def variants_of(engine: Attack, guard: Guard, clean: Tensor, y: Tensor) -> Itera
             )
         yield from _around_the_purifier(engine, guard, plain, goals)
         return
+    yield Variant(CONTROL, engine, plain, [goal], "fresh")
     if not engine.targeted and not generated:
         for alpha in EQ6_ALPHAS:
-            yield Variant(f"eq6 alpha={alpha:g}", engine, Eq6(guard, alpha=alpha), [None], "fresh")
+            eq6 = Eq6(guard, alpha=alpha)
+            yield Variant(eq6.title, engine, eq6, [None], "fresh")
     # Each step through a projection onto a generator's range costs thousands of passes: no starts from anywhere then.
     starts = (("nearest", engine),) if generated else (("oblivious", engine), ("fresh", many))
     for start, runner in starts:
@@ -117,6 +207,37 @@ def variants_of(engine: Attack, guard: Guard, clean: Tensor, y: Tensor) -> Itera
             consistent = ClassConsistent(guard, weight=weight)
             yield Variant(f"{consistent.title}, nearest start, short steps", finer, consistent, goals, "nearest")
     yield from _around_the_purifier(engine, guard, plain, goals)
+
+
+def of_parts(engine: Attack, guard: Guard, each: Sequence[Iterable[Variant]], y: Tensor) -> Iterator[Variant]:
+    """List the ways to attack a guard with an ensemble.
+
+    Its parts that follow gradients take the variants. One that does not can choose neither a class nor a loss, and runs
+    once, on the guard's plain objective. What a variant does without its part's own steps is done once, too.
+
+    Args:
+        engine: the ensemble.
+        guard: the guard.
+        each: the variants of each part.
+        y: labels, or targets ``[N]``.
+    """
+    numbers: Counter[str] = Counter()
+    blind = [part for part in engine.parts if part.knowledge != "gradients"]
+    once: dict[str, Variant] = {}
+    for part, variants in zip(engine.parts, each, strict=True):
+        numbers[part.name] += 1
+        label = part.name if numbers[part.name] == 1 else f"{part.name}#{numbers[part.name]}"
+        if part in blind:
+            continue
+        for variant in variants:
+            if isinstance(variant.engine, type(part)):
+                yield replace(variant, name=f"{label}: {variant.name}")
+            elif variant.engine.knowledge == "gradients" or not blind:
+                once.setdefault(variant.name, variant)
+    yield from once.values()
+    plain, goal = GuardObjective(guard, targeted=engine.targeted), y if engine.targeted else None
+    for part in blind:
+        yield Variant(part.name, part, plain, [goal], "fresh")
 
 
 def _around_the_purifier(

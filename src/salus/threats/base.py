@@ -4,17 +4,32 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
 from torch import Tensor
 
-from salus.attacks import Attack
+from salus.attacks import Attack, AttackResult
 from salus.attacks.taxonomy import Knowledge, Taxonomy, taxonomy
 from salus.attacks.universal import UAP
 from salus.classifier import Classifier
 from salus.data import Dataset
 from salus.guard import Guard
+
+
+@dataclass(frozen=True, eq=False)
+class Alone:
+    """What one way to attack a guard came to by itself, on each of n samples.
+
+    Attributes:
+        chances: float64 ``[n]``, how likely what it found is to be accepted and wrong, over the guard's draws.
+        queries: int64 ``[n]``, beside those of the oblivious attack where it starts there.
+        passes: int64 ``[n]``.
+    """
+
+    chances: Tensor
+    queries: Tensor
+    passes: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +42,7 @@ class AttackedSamples:
         passes: int64 ``[n]``, those with a backward pass.
         variants: int64 ``[n]``, which of the variants each is of, -1 for none; None where there are no variants.
         names: of the variants.
+        alone: what each of them came to by itself, and their union; nothing where they were not run so.
     """
 
     x_adv: Tensor
@@ -34,6 +50,7 @@ class AttackedSamples:
     passes: Tensor | None = None
     variants: Tensor | None = None
     names: tuple[str, ...] = ()
+    alone: Mapping[str, Alone] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +88,8 @@ class Samples:
         truth: their labels where ``aim`` are targets.
         rows: int64 ``[n]``, which they are of all.
         shown: clean samples ``[M, ...]`` that show an attacker what hidden states each class has; x where None.
+        bare: what the attack makes of the attacker's classifier at full strength, defences aside; None where it is not
+            at hand, and run when it is needed.
     """
 
     x: Tensor
@@ -78,6 +97,7 @@ class Samples:
     truth: Tensor | None
     rows: Tensor
     shown: Tensor | None = None
+    bare: AttackResult | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,10 +107,12 @@ class Turn:
     Attributes:
         engine: the attack.
         whole: it asks the whole guard, defences included, not its classifier alone.
+        shared: whoever attacks the same classifier takes the same turn, so that it can be taken once for all.
     """
 
     engine: Attack
     whole: bool
+    shared: bool = False
 
 
 class ThreatModel(ABC):
@@ -151,6 +173,14 @@ class ThreatModel(ABC):
     def samples(self, own: Dataset) -> Dataset:
         """Return what the attacker fits universal perturbations to: ``own``, those that trained the audited model."""
         return own
+
+    def begins_with(self, attack: Attack, guard: Guard) -> Classifier | None:
+        """Name the classifier on which the attack is run first, at full strength and defences aside.
+
+        What comes of it is the same for all who begin so, and may be handed to :meth:`attack` in ``samples.bare``. None
+        for those who begin otherwise.
+        """
+        return None
 
     def turns(self, attack: Attack, guard: Guard, samples: Samples) -> list[Turn]:
         """List what such an attacker runs, one after another; here the attack alone."""

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from salus.attacks import Attack
+from salus.attacks import Attack, AttackResult
 from salus.errors import OptionError
 from salus.guard import Guard
-from salus.threats.adaptive import EQ6_ALPHAS, WEIGHTS
+from salus.threats.adaptive import EQ6_ALPHAS, WEIGHTS, of_parts
 from salus.threats.engines import full_strength, no_adaptive_form
 from salus.threats.latent import LatentSearch, projections
 from salus.threats.objectives import ClassConsistent, Eq6, GuardObjective
@@ -28,6 +28,7 @@ def gray_box(
     *,
     truth: Tensor | None = None,
     samples: Tensor | None = None,
+    bare: AttackResult | None = None,
     progress: Callable[[str, int], None] | None = None,
 ) -> AdaptiveResult:
     """Attack a guard's twin: same architecture and defence, trained apart (I-defender, section 4.3).
@@ -42,6 +43,7 @@ def gray_box(
         y: their true labels, or targets if the attack is targeted.
         truth: true labels when ``y`` are targets.
         samples: int64 ``[N]``, which samples of a larger whole x are; by default they are the whole.
+        bare: the oblivious attack's result on the twin, where it is at hand.
         progress: called with each variant's name and how many samples the twin still stands on.
 
     Returns:
@@ -54,6 +56,7 @@ def gray_box(
     if reason is not None:
         raise OptionError(reason)
     worst = Worst(attack, twin, x, y, truth, samples, smallest=False)
+    worst.begin(bare)
     everybody = torch.ones_like(worst.standing)
     worst.try_all(() if twin.bare else twin_variants(attack, twin, y), lambda: everybody, progress)
     return worst.result()
@@ -62,6 +65,8 @@ def gray_box(
 def twin_variants(attack: Attack, twin: Guard, y: Tensor) -> list[Variant]:
     """List the ways to attack a twin; y are the labels, or targets ``[N]``."""
     engine = full_strength(attack)
+    if engine.parts:
+        return list(of_parts(engine, twin, [twin_variants(part, twin, y) for part in engine.parts], y))
     goal: Tensor | None = y if attack.targeted else None
     each: list[Tensor | None] = [torch.full_like(y, k) for k in range(len(twin.classifier.classes))]
     goals: list[Tensor | None] = [y] if attack.targeted else each
@@ -75,9 +80,9 @@ def twin_variants(attack: Attack, twin: Guard, y: Tensor) -> list[Variant]:
         return [*variants, Variant("end-to-end", engine, plain, [goal], "fresh")]
     # Each step through a projection onto a generator's range costs thousands of passes: one weight then.
     if not attack.targeted and not generated:
-        variants += [
-            Variant(f"eq6 alpha={alpha:g}", engine, Eq6(twin, alpha=alpha), [None], "fresh") for alpha in EQ6_ALPHAS
-        ]
+        for alpha in EQ6_ALPHAS:
+            eq6 = Eq6(twin, alpha=alpha)
+            variants.append(Variant(eq6.title, engine, eq6, [None], "fresh"))
     for weight in WEIGHTS[:1] if generated else WEIGHTS:
         consistent = ClassConsistent(twin, weight=weight, sure=SURE)
         variants.append(Variant(consistent.title, engine, consistent, goals, "fresh"))

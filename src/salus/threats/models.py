@@ -15,9 +15,17 @@ from salus.classifier import Classifier
 from salus.data import Dataset
 from salus.errors import OptionError, nearest
 from salus.guard import Guard
-from salus.threats.adaptive import adaptive, variants_of
+from salus.threats.adaptive import adaptive, each_alone, going_on, variants_of
 from salus.threats.base import AttackedSamples, Samples, StandIn, ThreatModel, Turn, Workshop
-from salus.threats.engines import changed, decision_only, needs_more_than_answers, no_adaptive_form, oblivious, transfer
+from salus.threats.engines import (
+    changed,
+    decision_only,
+    full_strength,
+    needs_more_than_answers,
+    no_adaptive_form,
+    oblivious,
+    transfer,
+)
 from salus.threats.gray_box import gray_box, twin_variants
 from salus.threats.universal import adaptive_universal, universal_variants
 from salus.threats.worst import Variant
@@ -34,9 +42,20 @@ def turns_of(variants: Iterable[Variant]) -> list[Turn]:
 class OnAClassifier(ThreatModel):
     """An attacker who computes on one classifier, and hopes that the guard falls too."""
 
+    #: The attack is made without a look at the guard, and so as strong as it gets.
+    unseeing: ClassVar[bool] = False
+
     def victim(self, guard: Guard) -> Classifier:
         """Return the classifier that is attacked: the guard's."""
         return guard.classifier
+
+    def begins_with(self, attack: Attack, guard: Guard) -> Classifier | None:
+        """Return the classifier that is attacked, where nobody looks while the attack goes on."""
+        return self.victim(guard) if self.unseeing else None
+
+    def turns(self, attack: Attack, guard: Guard, samples: Samples) -> list[Turn]:
+        """List the attack alone."""
+        return [Turn(attack, whole=False, shared=self.begins_with(attack, guard) is not None)]
 
     def attack(self, attack: Attack, guard: Guard, samples: Samples, *, tried: Tried, done: Done) -> AttackedSamples:
         """Attack the classifier."""
@@ -64,6 +83,21 @@ class WhiteBox(OnAClassifier):
         """A bare classifier alone."""
         return guard.bare
 
+    def begins_with(self, attack: Attack, guard: Guard) -> Classifier | None:
+        """Return the classifier: what its attacker wants is the first success of the attack at full strength.
+
+        None under a limit of time, which an attack that lets go of who has fallen makes more of.
+        """
+        limited = attack.time_limit is not None and full_strength(attack) != attack
+        return None if limited else guard.classifier
+
+    def run(self, attack: Attack, guard: Guard, samples: Samples, done: Done) -> AttackResult:
+        """Attack it, and take the first success."""
+        if samples.bare is None:
+            return super().run(attack, guard, samples, done)
+        done(len(samples.x))
+        return samples.bare if samples.bare.first is None else samples.bare.first
+
 
 @dataclass(frozen=True, eq=False)
 class Transfer(OnAClassifier):
@@ -73,6 +107,7 @@ class Transfer(OnAClassifier):
     summary: ClassVar[str] = "The attacker knows only a substitute that was trained apart."
     trains: ClassVar[str | None] = "a transfer or gray-box attacker"
     deals: ClassVar[bool] = True
+    unseeing: ClassVar[bool] = True
 
     substitute: StandIn
 
@@ -100,6 +135,9 @@ class Transfer(OnAClassifier):
 
     def run(self, attack: Attack, guard: Guard, samples: Samples, done: Done) -> AttackResult:
         """Overdo it: nothing can be tested on the guard."""
+        if samples.bare is not None:
+            done(len(samples.x))
+            return samples.bare
         return transfer(attack, self.substitute.classifier, samples.x, samples.aim, samples=samples.rows, progress=done)
 
 
@@ -108,6 +146,7 @@ class Oblivious(OnAClassifier):
 
     name = "oblivious"
     summary = "The attacker knows the classifier, but not that a guard stands before it."
+    unseeing = True
 
     @classmethod
     def faces(cls, guard: Guard) -> bool:
@@ -123,6 +162,9 @@ class Oblivious(OnAClassifier):
 
     def run(self, attack: Attack, guard: Guard, samples: Samples, done: Done) -> AttackResult:
         """Overdo it: nothing is tested on the guard."""
+        if samples.bare is not None:
+            done(len(samples.x))
+            return samples.bare
         return oblivious(attack, guard, samples.x, samples.aim, samples=samples.rows, progress=done)
 
 
@@ -171,6 +213,10 @@ class OnAGuard(ThreatModel):
         """Return the guard that is attacked."""
         return guard
 
+    def begins_with(self, attack: Attack, guard: Guard) -> Classifier | None:
+        """Return its classifier: the oblivious attack comes first."""
+        return self.known(guard).classifier
+
     def fit(self, attack: UAP, guard: Guard, x: Tensor, y: Tensor) -> Callable[[Samples], AttackedSamples]:
         """Fit one perturbation for each variant; each sample takes the worst."""
         known = self.known(guard)
@@ -207,7 +253,7 @@ class Adaptive(OnAGuard):
     def turns(self, attack: Attack, guard: Guard, samples: Samples) -> list[Turn]:
         """List the oblivious attack, then every adaptive variant on what is left, in the order of :meth:`attack`."""
         variants = variants_of(changed(attack, early_stop=True), guard, samples.x, samples.aim)
-        return [Turn(attack, whole=False), *turns_of(variants)]
+        return [Turn(attack, whole=False, shared=True), *turns_of(variants)]
 
     @classmethod
     def taxonomy(cls, knowledge: Knowledge) -> Taxonomy:
@@ -226,10 +272,44 @@ class Adaptive(OnAGuard):
             truth=samples.truth,
             samples=samples.rows,
             shown=samples.shown,
+            bare=samples.bare,
             progress=tried,
         )
         done(len(samples.x))
         return AttackedSamples(worst.x_adv, worst.queries, worst.passes, worst.variants, worst.names)
+
+
+class EachAlone(Adaptive):
+    """An attacker who knows the guard, and tells what each way to attack it comes to alone."""
+
+    summary = (
+        f"{Adaptive.summary} Each variant is also run alone on all samples, so that it can be told which of them wins."
+    )
+
+    def identity(self, guard: Guard) -> dict[str, str]:
+        """Say that what is stored tells more."""
+        return {"variants": "alone"}
+
+    def turns(self, attack: Attack, guard: Guard, samples: Samples) -> list[Turn]:
+        """List the oblivious attack, every variant on all samples, and those again that go on from the nearest."""
+        variants = list(variants_of(changed(attack, early_stop=True), guard, samples.x, samples.aim))
+        return [Turn(attack, whole=False, shared=True), *turns_of([*variants, *going_on(variants)])]
+
+    def attack(self, attack: Attack, guard: Guard, samples: Samples, *, tried: Tried, done: Done) -> AttackedSamples:
+        """Try every variant on the guard itself, alone."""
+        worst, alone = each_alone(
+            attack,
+            guard,
+            samples.x,
+            samples.aim,
+            truth=samples.truth,
+            samples=samples.rows,
+            shown=samples.shown,
+            bare=samples.bare,
+            progress=tried,
+        )
+        done(len(samples.x))
+        return AttackedSamples(worst.x_adv, worst.queries, worst.passes, worst.variants, worst.names, alone)
 
 
 @dataclass(frozen=True, eq=False)
@@ -273,7 +353,8 @@ class GrayBox(OnAGuard):
     def turns(self, attack: Attack, guard: Guard, samples: Samples) -> list[Turn]:
         """List the oblivious attack on the twin, then every variant on all samples."""
         twin = self.known(guard)
-        return [Turn(attack, whole=False), *(() if twin.bare else turns_of(twin_variants(attack, twin, samples.aim)))]
+        variants = () if twin.bare else twin_variants(attack, twin, samples.aim)
+        return [Turn(attack, whole=False, shared=True), *turns_of(variants)]
 
     def attack(self, attack: Attack, guard: Guard, samples: Samples, *, tried: Tried, done: Done) -> AttackedSamples:
         """Try every variant on the twin."""
@@ -284,6 +365,7 @@ class GrayBox(OnAGuard):
             samples.aim,
             truth=samples.truth,
             samples=samples.rows,
+            bare=samples.bare,
             progress=tried,
         )
         done(len(samples.x))

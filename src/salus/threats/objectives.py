@@ -93,11 +93,21 @@ class Eq6(GuardObjective):
 
     ``J(x, s) + alpha * prod_{k != s} Reject(x, k) * max_{k != s} log P(H(x) | k)``. The product of indicators
     has no gradient, and vanishes as soon as any other class would accept.
+
+    The equation is about log-likelihoods. Of detectors that score classes otherwise (distances, counts, a network's
+    answer) minus the score stands in their place, which is nobody's Eq. 6 and is called a gated score: the best score
+    of another class, behind the gate that all of them reject.
     """
 
     def __init__(self, guard: Guard, *, alpha: float) -> None:
         super().__init__(guard)
         self.alpha = alpha
+
+    @property
+    def title(self) -> str:
+        """Name it for reports: Eq. 6 where the detectors have class likelihoods."""
+        likely = bool(self.guard.detectors) and all(detector.likelihoods for detector in self.guard.detectors)
+        return f"{'eq6' if likely else 'gated score'} alpha={self.alpha:g}"
 
     def goal(self, x: Tensor, view: View, y: Tensor) -> Tensor:
         """Compute Eq. 6."""

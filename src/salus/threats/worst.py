@@ -13,11 +13,15 @@ from salus.attacks import Attack, AttackResult
 from salus.attacks.ball import ball
 from salus.batches import rows_at_once
 from salus.guard import Guard
+from salus.threats.base import Alone
 from salus.threats.engines import oblivious, reseeded
 from salus.threats.objectives import GuardObjective
 
+#: What the attack of who knows of no defence is called among the variants.
+OBLIVIOUS = "oblivious"
+
 #: From when on a point of a random guard's counts as fallen, and from when on there is nothing to be gained.
-_LIKELY, _CERTAIN = 0.5, 1 - 1e-9
+LIKELY, _CERTAIN = 0.5, 1 - 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +57,8 @@ class Variant:
         engine: how steps are taken.
         objective: what they are to reach.
         goals: targets ``[N]`` in turn, or None for the labels themselves.
-        start: ``oblivious``: that attack's result; ``nearest``: the best point so far; ``fresh``: the engine's own.
+        start: ``oblivious``: that attack's result; ``nearest``: the best point so far, where there is none yet the
+            oblivious attack's; ``fresh``: the engine's own.
     """
 
     name: str
@@ -64,7 +69,7 @@ class Variant:
 
 
 class Worst:
-    """The worst point so far of each of N samples, first of all the oblivious attack's.
+    """The worst point so far of each of N samples; nothing is any before something is taken.
 
     What is likelier to fall over the guard's draws is worse; among equals, what lies deeper in the region that the
     guard accepts. Where the smallest change is looked for, what has fallen is the worse the nearer it lies.
@@ -94,16 +99,28 @@ class Worst:
         self.labels = y if truth is None else truth
         self.samples = torch.arange(len(x), device=x.device) if samples is None else samples
         self.judge = GuardObjective(guard, targeted=attack.targeted)
-        first = oblivious(attack, guard, x, y, samples=self.samples)
-        self.oblivious, self.nearest = first.x_adv, first.x_adv.clone()
-        self.margin, self.chance = judged(self.judge, guard, self.nearest, y, self.labels, attack.targeted)
-        self.queries, self.passes = first.queries.clone(), first.passes.clone()
-        self.variants, self.names = torch.zeros_like(y), ["oblivious"]
+        self.oblivious, self.nearest = x, x.clone()
+        self.chance = torch.full(y.shape, -1.0, dtype=torch.float64, device=y.device)  # less than nothing
+        self.margin, self.distance = torch.full_like(self.chance, torch.inf), torch.full_like(self.chance, torch.inf)
+        self.queries, self.passes = torch.zeros_like(y), torch.zeros_like(y)
+        self.variants: Tensor = torch.full_like(y, -1)
+        self.names: list[str] = []
         self.measure = ball(attack.norm, x, math.inf, attack.bounds) if smallest else None
-        self.distance = torch.full_like(self.chance, torch.inf)
-        if self.measure is not None:
-            far = self.measure.distance(self.nearest)
-            self.distance = torch.where(self.chance > _LIKELY, far, self.distance)
+
+    def begin(self, bare: AttackResult | None) -> None:
+        """Take the oblivious attack's result, where others start; it is run where it is not at hand."""
+        first = bare or oblivious(self.attack, self.guard, self.x, self.y, samples=self.samples)
+        self.oblivious = first.x_adv
+        self.names.append(OBLIVIOUS)
+        self._take(torch.arange(len(self.x), device=self.x.device), first)
+
+    def apart(self) -> Worst:
+        """Return one of the same samples and with the same start, to which nothing has been done yet."""
+        other = Worst(
+            self.attack, self.guard, self.x, self.y, self.labels, self.samples, smallest=self.measure is not None
+        )
+        other.oblivious, other.nearest = self.oblivious, self.oblivious.clone()
+        return other
 
     @property
     def standing(self) -> Tensor:
@@ -152,16 +169,31 @@ class Worst:
         margin, chance = judged(self.judge, self.guard, result.x_adv, y, labels, targeted)
         self.queries[rows] += result.queries
         self.passes[rows] += result.passes
+        self._keep(rows, result.x_adv, margin, chance)
+
+    def take_from(self, other: Worst) -> None:
+        """Keep of another's points, the result of one variant alone, what is worse than what was there."""
+        self.names += other.names
+        self.queries += other.queries
+        self.passes += other.passes
+        tried = (other.variants >= 0).nonzero()[:, 0]
+        self._keep(tried, other.nearest[tried], other.margin[tried], other.chance[tried])
+
+    def _keep(self, rows: Tensor, x_adv: Tensor, margin: Tensor, chance: Tensor) -> None:
         before = self.chance[rows]
         better = (chance > before) | ((chance == before) & (margin < self.margin[rows]))
         if self.measure is not None:
-            won, distance = chance > _LIKELY, self.measure.select(rows).distance(result.x_adv)
-            better = torch.where(won, distance < self.distance[rows], better & (before <= _LIKELY))
+            won, distance = chance > LIKELY, self.measure.select(rows).distance(x_adv)
+            better = torch.where(won, distance < self.distance[rows], better & (before <= LIKELY))
             self.distance[rows] = torch.where(better & won, distance, self.distance[rows])
         worse = rows[better]
-        self.nearest[worse], self.margin[worse] = result.x_adv[better], margin[better]
+        self.nearest[worse], self.margin[worse] = x_adv[better], margin[better]
         self.chance[worse] = chance[better]
         self.variants[worse] = len(self.names) - 1
+
+    def alone(self) -> Alone:
+        """Tell what has been won so far, over the guard's draws."""
+        return Alone(self.chance.clamp_min(0), self.queries.clone(), self.passes.clone())
 
     def result(self) -> AdaptiveResult:
         """Judge the worst points by one verdict of the guard's."""

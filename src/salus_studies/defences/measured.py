@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from salus.threats.winners import who_wins
 from salus_studies.frame.markdown import Record
 
 #: The attackers of a line, from who knows least to who knows most.
@@ -33,7 +34,9 @@ def under_attack(cells: Sequence[Record], guard: str, attack: Record) -> dict[st
 
 
 def breaker(cells: Mapping[str, Record | None]) -> str:
-    """Name what won most of the inputs that the oblivious attack had not, or say who suffices.
+    """Name the variant that wins most alone, or say who suffices.
+
+    Where variants were not run alone, the one that came first for most inputs is named, and said to be that.
 
     Args:
         cells: a guard's cells under an attack, by attacker.
@@ -50,8 +53,10 @@ def breaker(cells: Mapping[str, Record | None]) -> str:
             if twin is not None and twin["robust_accuracy"] <= half
             else "nobody here, which is no proof"
         )
+    if adaptive.get("alone"):
+        return who_wins(adaptive["alone"])
     shares = {name: share for name, share in (adaptive.get("variants") or {}).items() if name != "oblivious" and share}
-    return max(shares, key=shares.__getitem__) if shares else "the adaptive attacker"
+    return f"{max(shares, key=shares.__getitem__)}, first to succeed" if shares else "the adaptive attacker"
 
 
 def attack_title(cell: Record) -> str:

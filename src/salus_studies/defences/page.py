@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from salus.metrics.wording import rate
 from salus_studies.defences import tables
 from salus_studies.defences.measured import attack_title, by_data, find_cell, measured_cells
-from salus_studies.defences.sentences import ATTEMPTS, HARDENING, HEAD, MEANINGS, REMARKS
+from salus_studies.defences.sentences import ATTEMPTS, HARDENING, HEAD, MEANINGS, REMARKS, VARIANTS
 from salus_studies.frame.markdown import Record
 from salus_studies.frame.page import Page, Show, compose
 from salus_studies.frame.results import Results
@@ -61,6 +61,10 @@ def data_section(audit: Record, wider: Record) -> Iterator[str]:
             f"as they are and on {rate(attack, 'robust_accuracy')}% under this attack.\n"
         )
         yield tables.attack_table(audit, wider, attack)
+        variants = tables.variants_table(audit, attack)
+        if variants is not None:
+            yield VARIANTS
+            yield variants
     alarms = tables.false_alarms_table(wider)
     if alarms is not None:
         yield "False alarms, in percent:\n"

@@ -38,7 +38,7 @@ _STEPS, _SAMPLES = 50, 40
 _META = ("created", "command", "seed", "device", "threads", "samples", "split", "versions")
 _RATES = ("clean_accuracy", "robust_accuracy", "rejected_clean", "rejected_adversarial", "rejected_noise")
 _CELL = (
-    *("guard", "attack", "attack_options", "eps", "norm", "threat_model", "cost", "error", "variants"),
+    *("guard", "attack", "attack_options", "eps", "norm", "threat_model", "cost", "error", "variants", "alone"),
     *(f"{name}{end}" for name in _RATES for end in ("", "_low", "_high")),
     "detection_auc",
 )

@@ -16,10 +16,18 @@ MEANINGS = """\
 **Guarded accuracy** counts inputs that are accepted and right as they are, and not accepted and wrong after the attack,
 so that a guard which rejects everything has none. The **oblivious** attacker does not know of the defence, the
 **gray-box** attacker has a twin of the guard, trained apart with another seed, and the **adaptive** attacker has the
-guard itself; **broken by** is its variant that won most of what the oblivious attack had left. **AUC** tells attacked
+guard itself; **broken by** is the variant of it that wins most when each runs alone on all samples, or “the control
+suffices” where none wins more than the cross-entropy that only stops when it is accepted; “first to succeed” stands
+where variants were run one after another, each on what was left, which does not tell who wins. **AUC** tells attacked
 inputs that fooled the classifier from clean ones, under the oblivious attacker; “–” where fewer than 50 did. **False
 alarms** are clean inputs that were rejected, and inputs with harmless changes. **Cost** is the time beside the
 classifier's own, as a multiple of its forward pass. Intervals of 95% in parentheses.
+"""
+
+VARIANTS = """\
+Guarded accuracy that each variant of the adaptive attack leaves alone, on all samples, in percent; the **union** takes
+the worst of all for each sample. The **control** raises the cross-entropy and stops when the guard accepts; **eq6** is
+I-defender's Eq. 6, which needs class likelihoods, and **gated score** its form with another detector's score.
 """
 
 #: How the settings of a table came about, where test samples had a say in it.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from salus.metrics.wording import number, percent, rate
+from salus.threats.adaptive import UNION
+from salus.threats.winners import who_wins
 from salus_studies.defences.catalogue import catalogue
 from salus_studies.defences.measured import breaker, find_cell, measured_cells, under_attack
 from salus_studies.frame.markdown import Record, markdown
@@ -46,6 +48,21 @@ def attack_table(audit: Record, wider: Record, attack: Record) -> str:
         )
     header = ["defence", "cost", "clean %", "AUC", "oblivious %", "gray-box %", "adaptive %", "broken by"]
     return markdown(header, rows)
+
+
+def variants_table(audit: Record, attack: Record) -> str | None:
+    """Show what each variant of the adaptive attack leaves alone, and their union; None where none was run alone."""
+    cells = measured_cells(audit)
+    knowing = {guard: under_attack(cells, guard, attack)["adaptive"] for guard in audit["guards"]}
+    alone = {guard: cell["alone"] for guard, cell in knowing.items() if cell is not None and cell.get("alone")}
+    if not alone:
+        return None
+    names = list(dict.fromkeys(name for variants in alone.values() for name in variants if name != UNION))
+    rows = []
+    for guard, variants in alone.items():
+        left = [percent(variants[name]["robust_accuracy"]) if name in variants else "" for name in (*names, UNION)]
+        rows.append([f"`{guard}`", *left, who_wins(variants)])
+    return markdown(["defence", *names, UNION, "wins most alone"], rows)
 
 
 def false_alarms_table(audit: Record) -> str | None:

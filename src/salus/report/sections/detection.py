@@ -9,8 +9,10 @@ from salus.report import words
 from salus.report.figures.roc import roc_curve
 from salus.report.run_folder import Record, Run
 from salus.report.tables import Glossary, Table, TableCell, area, head, heads, rate, text
+from salus.threats.winners import who_wins, winners
 
 _MOST_CURVES = 8
+_BLANK = (TableCell(""), TableCell(""))
 
 
 def detection(run: Run, glossary: Glossary) -> dict[str, Any] | None:
@@ -36,6 +38,7 @@ def detection(run: Run, glossary: Glossary) -> dict[str, Any] | None:
         "more": len(curves) - len(panels),
         "table": _table(run, rows, glossary),
         "variants": _variants(run, rows, glossary),
+        "alone": _alone(run, rows, glossary),
     }
 
 
@@ -79,12 +82,40 @@ def _variants(run: Run, rows: list[Record], glossary: Glossary) -> Table | None:
     lines = []
     for cell in rows:
         shares = cell.get("variants") or {}
-        if shares:
+        if shares and not cell.get("alone"):
             summary = ", ".join(f"{name} {words.percent(share)}" for name, share in shares.items())
             lines.append((head(words.guard(cell["guard"])), text(words.title(cell, run.kind)), text(summary)))
     if not lines:
         return None
     columns = ["guard", "attack", "adaptive"]
     return Table(
-        "Which variant of the adaptive attack was the worst", heads(columns), tuple(lines), glossary.notes(columns)
+        "Which variant came first, each run on what those before it had left",
+        heads(columns),
+        tuple(lines),
+        glossary.notes(columns),
     )
+
+
+def _alone(run: Run, rows: list[Record], glossary: Glossary) -> Table | None:
+    """List what each variant of the adaptive attack wins alone, and who wins most; None where none was run so."""
+    lines = []
+    for cell in rows:
+        alone = cell.get("alone") or {}
+        if not alone:
+            continue
+        best, title = winners(alone), words.title(cell, run.kind)
+        for name, figures in alone.items():
+            lines.append(
+                (
+                    head(words.guard(cell["guard"])),
+                    text(title),
+                    text(name, "wins most alone" if name in best else ""),
+                    rate(figures, "attack_success_rate"),
+                    TableCell(words.number(figures["passes"])),
+                )
+            )
+        lines.append((head(words.guard(cell["guard"])), text(title), text(f"In all: {who_wins(alone)}."), *_BLANK))
+    if not lines:
+        return None
+    columns = ["guard", "attack", "variant", "won alone", "passes alone"]
+    return Table("What each variant wins alone", heads(columns), tuple(lines), glossary.notes(columns))
