@@ -204,7 +204,7 @@ class L1Ball(Ball):
         return point + self.sparse(point, gradient, _SHARE) * length
 
     def sparse(self, point: Tensor, gradient: Tensor, share: float | Tensor) -> Tensor:
-        """Return a step of unit length along the signs of this share ``[N]`` of the values, those of largest gradient."""
+        """Return a step of unit length along the signs of this share of the values, those of largest gradient."""
         slope = gradient.flatten(1)
         here, low, high = (part.flatten(1) for part in (point, self.low, self.high))
         size = torch.where(torch.where(slope > 0, here < high, here > low), slope.abs(), 0)
