@@ -51,8 +51,17 @@ class Ball(ABC):
     def steepest(self, gradient: Tensor) -> Tensor:
         """Return the step of unit length in this norm along which a loss with this gradient grows fastest."""
 
-    def ascend(self, point: Tensor, gradient: Tensor, length: float | Tensor) -> Tensor:
-        """Take a step of this length uphill from points ``[N, ...]``; :meth:`project` brings them back."""
+    def ascend(
+        self, point: Tensor, gradient: Tensor, length: float | Tensor, share: float | Tensor | None = None
+    ) -> Tensor:
+        """Take a step of this length uphill from points ``[N, ...]``; :meth:`project` brings them back.
+
+        Args:
+            point: where the gradient was taken.
+            gradient: of what is to be raised.
+            length: of the step, in this norm.
+            share: which share of the values a step in L1 moves, for each sample ``[N]`` or all; no matter elsewhere.
+        """
         return point.add(self.steepest(gradient) * length)
 
     @abstractmethod
@@ -196,14 +205,16 @@ class L1Ball(Ball):
         first = torch.zeros_like(flat).scatter_(1, flat.abs().argmax(1, keepdim=True), 1.0)
         return (first * flat.sign()).reshape(gradient.shape)
 
-    def ascend(self, point: Tensor, gradient: Tensor, length: float | Tensor) -> Tensor:
+    def ascend(
+        self, point: Tensor, gradient: Tensor, length: float | Tensor, share: float | Tensor | None = None
+    ) -> Tensor:
         """Move the values of the largest gradient by the same amount, those alone that the bounds let move.
 
         So many together, as in SLIDE (Tramer and Boneh, 2019, sec. 4.2), see more of the loss than the steepest alone.
         """
-        return point + self.sparse(point, gradient, _SHARE) * length
+        return point + self._sparse(point, gradient, _SHARE if share is None else share) * length
 
-    def sparse(self, point: Tensor, gradient: Tensor, share: float | Tensor) -> Tensor:
+    def _sparse(self, point: Tensor, gradient: Tensor, share: float | Tensor) -> Tensor:
         """Return a step of unit length along the signs of this share of the values, those of largest gradient."""
         slope = gradient.flatten(1)
         here, low, high = (part.flatten(1) for part in (point, self.low, self.high))
