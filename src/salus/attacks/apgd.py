@@ -13,6 +13,7 @@ from salus.attacks.base import Attack
 from salus.attacks.objective import Evaluation
 from salus.attacks.search import Goal, Look, Search
 from salus.attacks.settings import EarlyStop, Eps, Restarts, Steps, Targets
+from salus.attacks.sparse_apgd import choose, climb_sparsely
 from salus.errors import OptionError
 
 
@@ -22,6 +23,7 @@ class APGD(Attack):
 
     A sample's step is halved, and the sample goes back to its best point, at a checkpoint before which the loss
     seldom rose or the best loss did not. Checkpoints come after 22% of the steps, and then at shrinking distances.
+    In L1 each sample finds for itself how many values its steps move (Croce and Hein, 2021).
 
     Attributes:
         loss: ``"ce"``, the objective's own loss, for a bare model the cross-entropy; or ``"dlr"``, the difference
@@ -76,6 +78,9 @@ class APGD(Attack):
 
     def climb(self, search: Search, x_adv: Tensor, goal: Goal | None) -> None:
         """Take the steps from these points of the active samples; the search keeps the best of each."""
+        if self.norm == "l1":
+            climb_sparsely(search, x_adv, goal, self.steps)
+            return
         checkpoints, keep = self._checkpoints(), not search.early_stop
         look = search.look(x_adv, goal, keep=keep)
         x_adv = before = best = look.of(x_adv)
@@ -102,12 +107,12 @@ class APGD(Attack):
             rises, halved = look.of(rises) + (look.loss > look.of(loss)), look.of(halved)
             gradient, loss = look.gradient, look.loss
             better = loss > best_loss
-            best, best_gradient = _choose(better, (x_adv, gradient), (best, best_gradient))
+            best, best_gradient = choose(better, (x_adv, gradient), (best, best_gradient))
             best_loss = torch.where(better, loss, best_loss)
 
             if step in checkpoints:
                 halve = (rises <= self.rho * checkpoints[step]) | (~halved & (best_loss <= checked_loss))
-                x_adv, gradient = _choose(halve, (best, best_gradient), (x_adv, gradient))
+                x_adv, gradient = choose(halve, (best, best_gradient), (x_adv, gradient))
                 stride = torch.where(_each(halve, stride), stride / 2, stride)
                 halved, checked_loss, rises = halve, best_loss, torch.zeros_like(rises)
 
@@ -161,11 +166,6 @@ def _towards(classes: Tensor) -> Goal:
         return dlr(evaluation.logits, torch.where(margin.isfinite(), margin, evaluation.margin), targeted=True)
 
     return goal
-
-
-def _choose(flags: Tensor, yes: tuple[Tensor, ...], no: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """Take whole samples from one of two groups of tensors by flags ``[A]``."""
-    return tuple(torch.where(_each(flags, one), one, other) for one, other in zip(yes, no, strict=True))
 
 
 def _each(values: Tensor, like: Tensor) -> Tensor:

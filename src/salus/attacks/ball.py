@@ -51,6 +51,19 @@ class Ball(ABC):
     def steepest(self, gradient: Tensor) -> Tensor:
         """Return the step of unit length in this norm along which a loss with this gradient grows fastest."""
 
+    def ascend(
+        self, point: Tensor, gradient: Tensor, length: float | Tensor, share: float | Tensor | None = None
+    ) -> Tensor:
+        """Take a step of this length uphill from points ``[N, ...]``; :meth:`project` brings them back.
+
+        Args:
+            point: where the gradient was taken.
+            gradient: of what is to be raised.
+            length: of the step, in this norm.
+            share: which share of the values a step in L1 moves, for each sample ``[N]`` or all; no matter elsewhere.
+        """
+        return point.add(self.steepest(gradient) * length)
+
     @abstractmethod
     def random(self, seed: int, samples: Tensor, stream: int) -> Tensor:
         """Draw one point of the ball for each sample, given the samples' indices ``[N]``."""
@@ -192,6 +205,26 @@ class L1Ball(Ball):
         first = torch.zeros_like(flat).scatter_(1, flat.abs().argmax(1, keepdim=True), 1.0)
         return (first * flat.sign()).reshape(gradient.shape)
 
+    def ascend(
+        self, point: Tensor, gradient: Tensor, length: float | Tensor, share: float | Tensor | None = None
+    ) -> Tensor:
+        """Move the values of the largest gradient by the same amount, those alone that the bounds let move.
+
+        So many together, as in SLIDE (Tramer and Boneh, 2019, sec. 4.2), see more of the loss than the steepest alone.
+        """
+        return point + self._sparse(point, gradient, _SHARE if share is None else share) * length
+
+    def _sparse(self, point: Tensor, gradient: Tensor, share: float | Tensor) -> Tensor:
+        """Return a step of unit length along the signs of this share of the values, those of largest gradient."""
+        slope = gradient.flatten(1)
+        here, low, high = (part.flatten(1) for part in (point, self.low, self.high))
+        size = torch.where(torch.where(slope > 0, here < high, here > low), slope.abs(), 0)
+        count = torch.as_tensor(share * size.shape[1], device=size.device).ceil().to(torch.int64)
+        count = count.clamp(1, size.shape[1]).expand(len(size))
+        least = size.topk(int(count.max()), dim=1).values.gather(1, count[:, None] - 1)
+        signs = torch.where((size >= least) & (size > 0), slope.sign(), 0)
+        return (signs / signs.abs().sum(1, keepdim=True).clamp_min(1)).reshape(gradient.shape)
+
     def random(self, seed: int, samples: Tensor, stream: int) -> Tensor:
         """Draw from the uniform distribution on the ball, then clip to the bounds."""
         shape = tuple(self.x.shape[1:])
@@ -304,6 +337,8 @@ def ball(
     return _KINDS[norm](x=x, eps=eps, low=low, high=high, steps=steps)
 
 
+#: The share of the values that a step in L1 moves.
+_SHARE = 0.05
 #: The ball of each norm.
 _KINDS: dict[NormName, type[Ball]] = {"linf": LinfBall, "l2": L2Ball, "l1": L1Ball, "l0": L0Ball}
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -40,16 +41,18 @@ class FGSM(Attack):
         """Take one step of length eps."""
         x_adv = search.ball.x if start is None else start
         x_adv, gradient = search.gradient(x_adv)
-        search.settle(search.ball.project(x_adv.add(search.ball.steepest(gradient), alpha=self.eps)))
+        search.settle(search.ball.project(search.ball.ascend(x_adv, gradient, self.eps)))
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Iterative(Attack):
-    """Many small steps, each projected back into the ball.
+    """Many steps, each projected back into the ball.
 
     Attributes:
         steps: number of gradient steps.
-        step_size: length of each; ``2.5 * eps / steps`` when not given.
+        schedule: how long they are where no step_size is given: ``"cosine"``, falling from 2 eps to nearly nothing,
+            which is stronger at any number of steps; or ``"madry"``, 2.5 eps / steps each (Madry et al., 2018).
+        step_size: length of every step.
         momentum: share of the earlier directions that is added to each gradient, from 0 to 1 (MI-FGSM, Dong et
             al., 2018, Eq. 6, where it is 1). Such directions transfer better.
         nesterov: take each gradient where the momentum leads, not where the sample is (NI-FGSM, Lin et al.,
@@ -60,7 +63,11 @@ class _Iterative(Attack):
 
     eps: Eps
     steps: Steps = 10
-    step_size: Annotated[float | None, Field(gt=0, description="length of a step; none for 2.5 eps / steps")] = None
+    schedule: Annotated[
+        Literal["cosine", "madry"],
+        Field(description="cosine: steps fall from 2 eps to nothing; madry: each is 2.5 eps / steps"),
+    ] = "cosine"
+    step_size: Annotated[float | None, Field(gt=0, description="length of each step; none for the schedule's")] = None
     momentum: Annotated[
         float, Field(ge=0, le=1, description="share of the earlier directions that is added to each gradient")
     ] = 0.0
@@ -74,16 +81,22 @@ class _Iterative(Attack):
 
     @property
     def stride(self) -> float:
-        """The length of one step."""
+        """The length that every step would have: ``step_size``, or Madry's."""
         return 2.5 * self.eps / self.steps if self.step_size is None else self.step_size
+
+    def length(self, step: int) -> float:
+        """Return how long this step is, counted from 0."""
+        if self.step_size is not None or self.schedule == "madry":
+            return self.stride
+        return self.eps * (1 + math.cos(math.pi * step / self.steps))
 
     def climb(self, search: Search, x_adv: Tensor) -> Tensor:
         """Take the steps from these points of the active samples; return where those left active end."""
         velocity: Tensor | None = None
-        for _ in range(self.steps):
+        for step in range(self.steps):
             ahead = x_adv
             if self.nesterov and velocity is not None:
-                ahead = self.room(search.ball).project(x_adv.add(velocity, alpha=self.momentum * self.stride))
+                ahead = self.room(search.ball).project(x_adv.add(velocity, alpha=self.momentum * self.length(step)))
             look = search.look(self.show(search.ball, ahead))
             x_adv, direction = look.of(x_adv), self.pull(search.ball, look.gradient)
             if len(search) == 0:
@@ -93,7 +106,7 @@ class _Iterative(Attack):
                 direction = self._unit(room, direction)
                 velocity = direction if velocity is None else direction.add(look.of(velocity), alpha=self.momentum)
                 direction = velocity
-            x_adv = room.project(x_adv.add(room.steepest(direction), alpha=self.stride))
+            x_adv = room.project(room.ascend(x_adv, direction, self.length(step)))
         return x_adv
 
     def room(self, ball: Ball) -> Ball:

@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from salus.attacks import draws
-from salus.attacks.ball import Ball, NormName
+from salus.attacks.ball import Ball, L1Ball
 from salus.attacks.base import Attack
 from salus.attacks.search import Search
 from salus.attacks.settings import EarlyStop, Eps, ScheduledQueries
@@ -30,7 +30,8 @@ class Square(Attack):
 
     A window is a stretch of time in a signal (of all its channels), a square of pixels in an image, a random group
     of features in a table. In L-inf it goes to the rim of the ball, up or down by channel (Alg. 2), and one that
-    would change nothing goes the other way. In L2 it takes over the strength of a second window (Alg. 3).
+    would change nothing goes the other way. In L2 it takes over the strength of a second window (Alg. 3);
+    in L1 too, lengths being sums (Croce and Hein, 2021).
 
     Attributes:
         eps: radius of the ball, in the units of x.
@@ -43,7 +44,6 @@ class Square(Attack):
     name: ClassVar[str] = "square"
     knowledge: ClassVar[Knowledge] = "logits"
     paper: ClassVar[str] = "Andriushchenko et al., 2020"
-    norms: ClassVar[tuple[NormName, ...]] = ("linf", "l2")
 
     eps: Eps
     queries: ScheduledQueries = 5000
@@ -67,7 +67,7 @@ class Square(Attack):
 
     def share(self, x: Tensor, step: int) -> float:
         """Return which share of the values ``[A, ...]`` the window of this step covers."""
-        first = 0.8 if x.ndim > 3 or self.norm == "l2" else 0.2
+        first = 0.2 if x.ndim <= 3 and self.norm == "linf" else 0.8
         progress = step / (self.queries or 1)
         return float((self.p_init or first) * 0.5 ** sum(progress > threshold for threshold in _SHRINK))
 
@@ -172,7 +172,7 @@ def repaint(ball: Ball, best: Tensor, share: float, proposal: Proposal) -> Tenso
 
 
 def bumps(ball: Ball, seed: int, samples: Tensor) -> Tensor:
-    """Go to the rim of an L2 ball by a grid of bumps, five along the shortest axis, each up or down."""
+    """Go to the rim of an L2 or L1 ball by a grid of bumps, five along the shortest axis, each up or down."""
     x = ball.x
     space = x.shape[2:]
     edge = max(min(space, default=1) // 5, 1)
@@ -189,19 +189,24 @@ def shift(ball: Ball, best: Tensor, share: float, proposal: Proposal) -> Tensor:
     """Give the strength of one window, and what the ball has left, to another ``[A, ...]`` (Alg. 3)."""
     space = tuple(range(2, best.ndim)) or (1,)
 
+    power = 1 if isinstance(ball, L1Ball) else 2
+
+    def mass(values: Tensor) -> Tensor:
+        return values.abs().pow(power).sum(space, keepdim=True)  # [A, C, 1, ...]
+
     def length(values: Tensor) -> Tensor:
-        return values.square().sum(space, keepdim=True).sqrt()  # [A, C, 1, ...]
+        return mass(values).pow(1 / power)
 
     here = window(best, share, proposal.here, proposal.order, least=3)
     there = window(best, share, proposal.there, proposal.order, least=3)
     delta = best - ball.x
-    room = (ball.eps**2 - delta.square().flatten(1).sum(1)).clamp_min(0)
+    room = (ball.eps**power - delta.abs().pow(power).flatten(1).sum(1)).clamp_min(0)
     channels = best.shape[1] if best.ndim > 2 else 1
-    strength = _by_sample(room, best) / channels + length(delta * (here.inside | there.inside)).square()
+    strength = _by_sample(room, best) / channels + mass(delta * (here.inside | there.inside))
     old = delta * here.inside
     fresh = _lookup(here, proposal.turned, best) * torch.where(_by_channel(proposal.up, best), 1.0, -1.0)
     new = (fresh + old / length(old).clamp_min(1e-12)) * here.inside
-    new = new / length(new).clamp_min(1e-12) * strength.sqrt()
+    new = new / length(new).clamp_min(1e-12) * strength.pow(1 / power)
     return _stretch(ball, torch.where(here.inside, new, delta * ~there.inside))
 
 
@@ -238,7 +243,7 @@ def _lookup(here: Window, turned: Tensor, best: Tensor) -> Tensor:
 
 def _stretch(ball: Ball, delta: Tensor) -> Tensor:
     """Bring a change to the ball's full length and into the bounds."""
-    length = delta.double().flatten(1).square().sum(1).sqrt().clamp_min(1e-300)
+    length = delta.double().flatten(1).norm(1 if isinstance(ball, L1Ball) else 2, dim=1).clamp_min(1e-300)
     return ball.project((ball.x + delta * _by_sample(ball.eps / length, delta)).to(ball.x.dtype))
 
 

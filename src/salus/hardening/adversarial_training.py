@@ -81,6 +81,7 @@ class AdversarialTraining(Recipe):
             mask=self.attack.mask,
             units=self.attack.units,
             steps=VALIDATION_STEPS,
+            schedule="madry",
             early_stop=False,
         )
         return judge(model, x, y)
@@ -116,7 +117,9 @@ def single_step(eps: float, bounds: tuple[float, float] = (0.0, 1.0), **more: An
 
 def madry(eps: float, bounds: tuple[float, float] = (0.0, 1.0), *, steps: int = 10, **more: Any) -> AdversarialTraining:
     """Train against projected gradient descent (Madry et al., 2018)."""
-    return AdversarialTraining(attack=PGD(eps=eps, bounds=bounds, steps=steps, early_stop=False), **more)
+    return AdversarialTraining(
+        attack=PGD(eps=eps, bounds=bounds, steps=steps, schedule="madry", early_stop=False), **more
+    )
 
 
 def trades(
@@ -127,5 +130,8 @@ def trades(
     The attack raises the cross-entropy with the true label where the paper's raises the divergence itself.
     """
     return AdversarialTraining(
-        attack=PGD(eps=eps, bounds=bounds, steps=steps, early_stop=False), loss="trades", beta=beta, **more
+        attack=PGD(eps=eps, bounds=bounds, steps=steps, schedule="madry", early_stop=False),
+        loss="trades",
+        beta=beta,
+        **more,
     )

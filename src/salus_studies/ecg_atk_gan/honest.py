@@ -35,10 +35,10 @@ class Planned:
 def planned(architecture: str, scale: GANScale, seed: int) -> Iterator[Planned]:
     """List the cells of one trained model, the cheap ones first."""
     yield Planned(None, None, False, None)
-    pgd = PGD(eps=EPS, steps=40, restarts=5, seed=seed)
+    pgd = PGD(eps=EPS, steps=40, schedule="madry", restarts=5, seed=seed)
     gradient: list[Attack] = [
         FGSM(eps=EPS, seed=seed),
-        BIM(eps=EPS, steps=40, seed=seed),
+        BIM(eps=EPS, steps=40, schedule="madry", seed=seed),
         pgd,
         CarliniWagnerLinf(eps=EPS, seed=seed),
         AutoAttack(eps=EPS, seed=seed),

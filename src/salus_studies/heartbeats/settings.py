@@ -125,7 +125,7 @@ def judge_held_out(classifier: Classifier, splits: Splits, seed: int) -> dict[st
     """Count a network's answers to held-out beats, clean and attacked."""
     x = torch.cat([splits.validation.x, splits.calibration.x])
     y = torch.cat([splits.validation.y, splits.calibration.y])
-    attack = PGD(eps=EPS, steps=10, seed=seed)
+    attack = PGD(eps=EPS, steps=10, schedule="madry", seed=seed)
     x_adv = torch.cat([attack(classifier.module, *part) for part in zip(x.split(1024), y.split(1024), strict=True)])
     figures: dict[str, Any] = {}
     for word, inputs in (("clean", x), ("robust", x_adv)):

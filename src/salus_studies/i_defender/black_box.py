@@ -28,8 +28,8 @@ def attacks(seed: int) -> dict[str, Attack]:
     of_fgsm: dict[str, Attack] = {f"fgsm-{eps:g}": FGSM(eps=eps, seed=seed) for eps in EPSILONS}
     return {
         **of_fgsm,
-        "iter-linf": BIM(eps=STRONGEST, seed=seed),
-        "iter-l2": BIM(eps=L2, norm="l2", seed=seed),
+        "iter-linf": BIM(eps=STRONGEST, schedule="madry", seed=seed),
+        "iter-l2": BIM(eps=L2, norm="l2", schedule="madry", seed=seed),
         "deepfool": DeepFool(seed=seed),
     }
 

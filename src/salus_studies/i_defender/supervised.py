@@ -43,7 +43,7 @@ def attack_of(column: Column, eps: float, seed: int) -> Attack:
     elif column.attack == "deepfool":
         attack = DeepFool(eps=eps, steps=_DEEPFOOL_STEPS, seed=seed)
     else:
-        attack = BIM(eps=eps, norm="l2" if column.attack == "iter-l2" else "linf", seed=seed)
+        attack = BIM(eps=eps, norm="l2" if column.attack == "iter-l2" else "linf", schedule="madry", seed=seed)
     return full_strength(attack)
 
 
@@ -178,7 +178,8 @@ class SemiWhiteBox:
         if method not in self._detectors:
             scale, seed = self.bench.scale, self.bench.seed
             kind = Subnetwork if method == "subnet" else SafetyNet
-            detector = kind(layers=LAYERS[method], attack=f"bim:eps={eps:.8f}", max_samples=scale.supervised, seed=seed)
+            taught_by = f"bim:eps={eps:.8f}+schedule=madry"
+            detector = kind(layers=LAYERS[method], attack=taught_by, max_samples=scale.supervised, seed=seed)
             try:
                 self._detectors[method] = detector.fit(self.classifier, self.material.train.x, self.material.train.y)
             except CalibrationError as error:

@@ -30,7 +30,7 @@ def attack_of(column: SizedColumn, seed: int) -> Attack:
     """Build a column's attack."""
     if column.attack == "fgsm":
         return FGSM(eps=column.eps, seed=seed)
-    return BIM(eps=column.eps, norm="l2" if column.attack == "iter-l2" else "linf", seed=seed)
+    return BIM(eps=column.eps, norm="l2" if column.attack == "iter-l2" else "linf", schedule="madry", seed=seed)
 
 
 @dataclass(frozen=True, eq=False)

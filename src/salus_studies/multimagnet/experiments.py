@@ -331,7 +331,10 @@ class MagNetExperiments:
         detector.fit(self.classifier, data.x, data.y)
         guard = Guard(self.classifier, [detector], name="multimagnet")
         engine = PGD(
-            eps=PARAMETERS[self.bench.name, "fgsm"]["eps"], steps=self.bench.scale.adaptive_steps, seed=self.bench.seed
+            eps=PARAMETERS[self.bench.name, "fgsm"]["eps"],
+            steps=self.bench.scale.adaptive_steps,
+            schedule="madry",
+            seed=self.bench.seed,
         )
         for threat in (Oblivious(), Adaptive()):
             cell = Cell(data, guard, Attempt(engine, threat))

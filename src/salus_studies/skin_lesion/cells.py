@@ -111,7 +111,7 @@ def engine(case: Case, scale: LesionScale, uap_eps: float, seed: int) -> Attack 
     if case.attack in ("pgd", "pgd-4"):
         restarts = scale.restarts if case.model == "hardened" else 1
         eps = published.FGSM_EPS if case.attack == "pgd" else 2 * published.FGSM_EPS
-        return PGD(eps=eps, steps=scale.steps, restarts=restarts, seed=seed)
+        return PGD(eps=eps, steps=scale.steps, schedule="madry", restarts=restarts, seed=seed)
     if case.attack == "auto-attack":
         return AutoAttack(eps=published.FGSM_EPS, seed=seed)
     return None

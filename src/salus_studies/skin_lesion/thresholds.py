@@ -72,7 +72,7 @@ def under_thresholds(
     ill_held = _ill(validation, positive)
     ill = _ill(test, positive)
     clean = probability(classifier, test, positive)
-    attack = PGD(eps=eps, steps=steps, restarts=restarts, seed=seed)
+    attack = PGD(eps=eps, steps=steps, schedule="madry", restarts=restarts, seed=seed)
     rows = []
     for allowed in MISSED:
         threshold = min(max(float(on_validation[ill_held].quantile(allowed)), 1e-6), 1 - 1e-6)

@@ -1,0 +1,63 @@
+"""Auto-PGD in L1: steps of few values, whose number each sample finds for itself."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from salus.attacks.search import Goal, Search
+
+#: The checkpoints' distance as a share of the steps, and the least by which a falling count of values must fall.
+_PERIOD, _FALLS = 0.04, 0.95
+#: The share of the values that the first steps move, and how many more values than a step moves have changed.
+_FIRST, _WIDER = 0.2, 1.5
+#: By what a step is divided at a checkpoint, and the shortest one, in units of eps.
+_SHORTER, _SHORTEST = 1.5, 0.1
+
+
+def climb_sparsely(search: Search, x_adv: Tensor, goal: Goal | None, steps: int) -> None:
+    """Climb in the L1 ball from these points of the active samples (Croce and Hein, 2021, Algorithm 1).
+
+    A step of length eps moves the values of largest gradient, two in three as many as the best point has changed. At
+    each checkpoint a sample whose best point changes as many values as before gets a shorter step; one whose count
+    still falls starts from its best point again with the full one.
+    """
+    keep = not search.early_stop
+    period = max(int(_PERIOD * steps), 1)
+    look = search.look(x_adv, goal, keep=keep)
+    x_adv = best = look.of(x_adv)
+    gradient = best_gradient = look.gradient
+    best_loss = look.loss
+    share = torch.full_like(best_loss, _FIRST)
+    changed = torch.full_like(best_loss, x_adv[0].numel() if len(x_adv) else 0)  # values, at the last checkpoint
+    length = torch.ones_like(best_loss)  # in units of eps
+    for step in range(1, steps + 1):
+        if len(search) == 0:
+            return
+        ball = search.ball
+        stride = (ball.eps * length).to(x_adv.dtype).reshape(-1, *[1] * (x_adv.ndim - 1))
+        x_adv = ball.project(ball.ascend(x_adv, gradient, stride, share))
+        if step == steps:
+            search.record(x_adv)  # nobody needs the gradient there
+            return
+
+        look = search.look(x_adv, goal, keep=keep)
+        x_adv, best, best_gradient, best_loss = map(look.of, (x_adv, best, best_gradient, best_loss))
+        share, changed, length = map(look.of, (share, changed, length))
+        gradient = look.gradient
+        better = look.loss > best_loss
+        best, best_gradient = choose(better, (x_adv, gradient), (best, best_gradient))
+        best_loss = torch.where(better, look.loss, best_loss)
+
+        if step % period == 0 and len(search):
+            now = (best != search.ball.x).flatten(1).sum(1).to(changed)
+            falling = now < _FALLS * changed
+            length = torch.where(falling, 1.0, (length / _SHORTER).clamp_min(_SHORTEST))
+            x_adv, gradient = choose(falling, (best, best_gradient), (x_adv, gradient))
+            share, changed = now / best[0].numel() / _WIDER, now
+
+
+def choose(flags: Tensor, yes: tuple[Tensor, ...], no: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Take whole samples from one of two groups of tensors by flags ``[A]``."""
+    pairs = zip(yes, no, strict=True)
+    return tuple(torch.where(flags.reshape(-1, *[1] * (one.ndim - 1)), one, other) for one, other in pairs)
