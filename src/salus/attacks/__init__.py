@@ -5,9 +5,11 @@ from salus.attacks.ball import Ball, NormName
 from salus.attacks.base import Attack, AttackResult
 from salus.attacks.boundary import Boundary
 from salus.attacks.carlini_wagner import CarliniWagnerL2, CarliniWagnerLinf
+from salus.attacks.ddn import DDN
 from salus.attacks.deepfool import DeepFool
 from salus.attacks.ensemble import AutoAttack
 from salus.attacks.fab import FAB
+from salus.attacks.fmn import FMN
 from salus.attacks.gradient import BIM, FGSM, PGD
 from salus.attacks.hop_skip_jump import HopSkipJump
 from salus.attacks.objective import DecisionObjective, Evaluation, LogitObjective, Objective
@@ -15,6 +17,7 @@ from salus.attacks.patch import Patch
 from salus.attacks.perturbation import Perturbation
 from salus.attacks.registry import ATTACKS, parse_attack
 from salus.attacks.search import Search
+from salus.attacks.sigma_zero import SigmaZero
 from salus.attacks.smooth import SmoothPGD
 from salus.attacks.sparse_rs import SparseRS
 from salus.attacks.square import Square
@@ -24,8 +27,10 @@ __all__ = [
     "APGD",
     "ATTACKS",
     "BIM",
+    "DDN",
     "FAB",
     "FGSM",
+    "FMN",
     "PGD",
     "UAP",
     "Attack",
@@ -45,6 +50,7 @@ __all__ = [
     "Patch",
     "Perturbation",
     "Search",
+    "SigmaZero",
     "SmoothPGD",
     "SparseRS",
     "Square",
