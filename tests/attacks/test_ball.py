@@ -1,4 +1,4 @@
-"""Inside means inside: projections, steps and draws of the two balls."""
+"""Inside means inside: projections, steps and draws of the balls."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from torch import Tensor
 
 from salus.attacks.ball import ball
 
-NORMS: tuple[Any, ...] = ("linf", "l2")
+NORMS: tuple[Any, ...] = ("linf", "l2", "l1")
 
 
 @given(
@@ -33,6 +34,9 @@ def test_projection_lands_inside_and_is_the_identity_there(
     change = np.asarray(point, dtype=np.float64) - np.asarray(x, dtype=np.float64)
     if norm == "linf":
         assert np.abs(change).max() <= eps
+    elif norm == "l1":
+        for row in np.abs(change).reshape(5, -1):
+            assert row.sum() <= eps and row[::-1].cumsum()[-1] <= eps
     else:
         for row in change.reshape(5, -1):  # however the squares are summed up
             assert np.sqrt((row**2).sum()) <= eps and np.sqrt((row[::-1] ** 2).cumsum()[-1]) <= eps
@@ -81,6 +85,36 @@ def test_random_points_are_uniform_in_the_ball() -> None:
     cosine = inside[:, 2] / inside.norm(dim=1)
     assert stats.kstest((cosine + 1) / 2, "uniform").pvalue > 1e-3  # Archimedes: uniform in height
     assert float(inside.norm(dim=1).max()) <= 0.5
+    sparse = ball("l1", x, 0.5, (-1.0, 1.0)).random(1, samples, 0)
+    size = sparse.abs().sum(1) / 0.5
+    assert stats.kstest(size**3, "uniform").pvalue > 1e-3
+    assert stats.kstest(sparse[:, 0].abs() / 0.5 / size, stats.beta(1, 2).cdf).pvalue > 1e-3  # uniform in the simplex
+    assert abs(float((sparse > 0).float().mean()) - 0.5) < 0.02 and float(size.max()) <= 1
+
+
+@given(
+    eps=st.floats(1e-3, 4),
+    reach=st.sampled_from([0.1, 1.0, 30.0]),
+    seed=st.integers(0, 10**6),
+)
+def test_the_projection_in_l1_is_the_nearest_point_of_ball_and_bounds_together(
+    eps: float, reach: float, seed: int
+) -> None:
+    rng = torch.Generator().manual_seed(seed)
+    x = torch.rand(4, 2, 6, generator=rng, dtype=torch.float64)
+    region = ball("l1", x, eps, (0.0, 1.0), mask=torch.arange(6) > 0)
+    point = x + reach * torch.randn(4, 2, 6, generator=rng, dtype=torch.float64)
+    change, low, high = (part - x for part in (point, region.low, region.high))
+    below, above = torch.zeros(4, 1, 1, dtype=torch.float64), change.abs().amax((1, 2), keepdim=True)
+
+    def shrunk(t: Tensor) -> Tensor:
+        return (change.sign() * (change.abs() - t).clamp_min(0)).clamp(low, high)
+
+    for _ in range(80):  # of min |z - change|^2 with |z|_1 <= eps the multiplier t
+        t = (below + above) / 2
+        far = shrunk(t).abs().sum((1, 2), keepdim=True) > eps
+        below, above = torch.where(far, t, below), torch.where(far, above, t)
+    torch.testing.assert_close(region.project(point) - x, shrunk(above), rtol=0, atol=1e-9)
 
 
 @given(
@@ -136,7 +170,7 @@ def test_a_selection_of_a_ball_is_the_ball_of_the_selection() -> None:
         assert torch.equal(some.distance(point), alone.distance(point))
 
 
-@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("eps", [0.0, 1e-3, 0.3, 2.0])
 def test_a_quick_projection_is_the_exact_one_up_to_rounding(norm: Any, eps: float) -> None:
     rng = torch.Generator().manual_seed(0)

@@ -6,12 +6,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.optimize import linprog
 from torch import Tensor
 
 from salus.attacks.ball import NormName
 from salus.attacks.plane import cross
 
-NORMS: tuple[NormName, ...] = ("linf", "l2")
+NORMS: tuple[NormName, ...] = ("linf", "l2", "l1")
 
 
 def bisected(slope: Tensor, gap: Tensor, low: Tensor, high: Tensor, norm: NormName) -> Tensor:
@@ -39,6 +40,19 @@ def test_it_is_the_smallest_step_that_crosses(seed: int, norm: NormName, share: 
 
     assert bool((step >= low).all()) and bool((step <= high).all()) and bool((t > 0).all())
     torch.testing.assert_close(-(slope * step).sum(1), gap, rtol=2e-5, atol=0)
+    if norm == "l1":
+        shortest = [
+            linprog(
+                [1.0] * 18,
+                [[*slope[i], *-slope[i]]],
+                [-gap[i]],
+                bounds=[(0, float(room)) for room in (*high[i], *-low[i])],
+            ).fun
+            for i in range(5)
+        ]
+        torch.testing.assert_close(step.abs().sum(1), torch.tensor(shortest, dtype=torch.float64), rtol=1e-6, atol=1e-9)
+        torch.testing.assert_close(t, step.abs().sum(1))
+        return
     expected = bisected(slope, gap, low, high, norm)
     order = torch.inf if norm == "linf" else 2
     torch.testing.assert_close(step.norm(order, dim=1), expected.norm(order, dim=1), rtol=1e-4, atol=1e-9)

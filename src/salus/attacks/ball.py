@@ -16,7 +16,7 @@ from torch import Tensor
 
 from salus.attacks import draws
 
-NormName = Literal["linf", "l2", "l0"]
+NormName = Literal["linf", "l2", "l1", "l0"]
 B = TypeVar("B", bound="Ball")
 
 
@@ -122,11 +122,7 @@ class L2Ball(Ball):
         factor = factor.reshape(-1, *[1] * (point.ndim - 1))
         # A point scaled towards x stays between x and itself, so the bounds still hold.
         point = torch.where(factor < 1, (self.x + (point.double() - self.x) * factor).to(point.dtype), point)
-        outside = self.distance(point) > eps
-        while bool(outside.any()):
-            point = torch.where(outside.reshape(-1, *[1] * (point.ndim - 1)), torch.nextafter(point, self.x), point)
-            outside = self.distance(point) > eps
-        return point.clamp(self.low, self.high)
+        return _stepped_inside(self, point)
 
     def near(self, point: Tensor) -> Tensor:
         """Clamp and scale without a look at the last digits, in a third of the time."""
@@ -153,6 +149,63 @@ class L2Ball(Ball):
     def distance(self, point: Tensor) -> Tensor:
         """Return the Euclidean length of the change."""
         return (point.double() - self.x.double()).flatten(1).square().sum(1).sqrt()
+
+
+class L1Ball(Ball):
+    """All points whose differences from the sample sum up to at most eps."""
+
+    def project(self, point: Tensor) -> Tensor:
+        """Go to the nearest point (in L2) of ball and bounds together, one float inward where rounding stepped out."""
+        return _stepped_inside(self, self.near(point))
+
+    def near(self, point: Tensor) -> Tensor:
+        """Take one amount off every change before the bounds cut it off (Croce and Hein, 2021).
+
+        With ``a`` the size of each change and ``r`` the room up to its bound, the projection has sizes
+        ``min(max(a - t, 0), r)``, the least t >= 0 for which they sum up to eps (Proposition 1). Their sum falls
+        linearly in t between the values a and ``a - r``.
+        """
+        clamped = point.clamp(self.low, self.high)
+        if math.isinf(self.eps):
+            return clamped
+        outside = (self.distance(clamped) > self.eps).nonzero()[:, 0]
+        if len(outside) == 0:
+            return clamped
+        x, low, high = (part[outside].double().flatten(1) for part in (self.x, self.low, self.high))
+        change = point[outside].double().flatten(1) - x
+        size, room = change.abs(), torch.where(change > 0, high - x, x - low)
+        ends = torch.cat([size, size - room], 1).clamp_min(0)  # [A, 2 D]
+        ends, order = ends.sort(dim=1, descending=True, stable=True)
+        count = torch.where(order < size.shape[1], 1.0, -1.0).to(ends).cumsum(1)  # that shrink just below each end
+        total = (count[:, :-1] * (ends[:, :-1] - ends[:, 1:])).cumsum(1)  # of the sizes, at each end but the first
+        last = (total < self.eps).sum(1, keepdim=True).clamp_max(ends.shape[1] - 2)
+        before = torch.where(last > 0, total.gather(1, (last - 1).clamp_min(0)), 0.0)
+        t = ends.gather(1, last) - (self.eps - before) / count.gather(1, last).clamp_min(1)
+        shrunk = torch.minimum((size - t).clamp_min(0), room)
+        shrunk *= (self.eps / shrunk.sum(1, keepdim=True).clamp_min(1e-300)).clamp_max(1)  # where digits were too few
+        inside = (x + change.sign() * shrunk).to(point.dtype).reshape(-1, *point.shape[1:])
+        return clamped.index_put((outside,), inside).clamp(self.low, self.high)
+
+    def steepest(self, gradient: Tensor) -> Tensor:
+        """Return the sign at the one value where the gradient is largest; zero where it vanishes."""
+        flat = gradient.flatten(1)
+        first = torch.zeros_like(flat).scatter_(1, flat.abs().argmax(1, keepdim=True), 1.0)
+        return (first * flat.sign()).reshape(gradient.shape)
+
+    def random(self, seed: int, samples: Tensor, stream: int) -> Tensor:
+        """Draw from the uniform distribution on the ball, then clip to the bounds."""
+        shape = tuple(self.x.shape[1:])
+        width = math.prod(shape)
+        # So many exponential draws, and one more that is left out of the sum, are uniform in the simplex.
+        drawn = -torch.log1p(-draws.uniform(seed, samples, (width + 1,), 2 * stream).double())
+        sizes = drawn[:, :width] / drawn.sum(1, keepdim=True).clamp_min(1e-300)
+        signs = torch.where(draws.uniform(seed, samples, (width,), 2 * stream + 1) < 0.5, -1.0, 1.0)
+        point = self.x.double() + (self.eps * signs * sizes).reshape(self.x.shape)
+        return self.project(point.to(self.x.dtype).clamp(self.low, self.high))
+
+    def distance(self, point: Tensor) -> Tensor:
+        """Return the sum of the sizes of the changes."""
+        return (point.double() - self.x.double()).flatten(1).abs().sum(1)
 
 
 class L0Ball(Ball):
@@ -192,6 +245,17 @@ class L0Ball(Ball):
         return by_place(point != self.x).any(1).sum(1).double()
 
 
+def _stepped_inside(ball: Ball, point: Tensor) -> Tensor:
+    """Move each point that rounding has left outside of the ball towards x, one float at a time."""
+    shape = (-1, *[1] * (point.ndim - 1))
+    eps = ball.eps * (1 - 1e-12)  # a hair inside: a sum in float64 depends on the order of its terms
+    outside = ball.distance(point) > eps
+    while bool(outside.any()):
+        point = torch.where(outside.reshape(shape), torch.nextafter(point, ball.x), point)
+        outside = ball.distance(point) > eps
+    return point.clamp(ball.low, ball.high)
+
+
 def by_place(x: Tensor) -> Tensor:
     """Arrange samples ``[N, ...]`` as ``[N, C, P]``, P places of C values each; a table's features are its places."""
     return x[:, None] if x.ndim == 2 else x.flatten(2)
@@ -218,7 +282,7 @@ def ball(
     """Describe where an attacker with this budget may go from x.
 
     Args:
-        norm: ``"linf"``, ``"l2"`` or ``"l0"``.
+        norm: ``"linf"``, ``"l2"``, ``"l1"`` or ``"l0"``.
         x: clean samples ``[N, ...]``, inside the bounds.
         eps: radius in the units of x; in L0 a number of places, see :class:`L0Ball`.
         bounds: lowest and highest value.
@@ -237,8 +301,11 @@ def ball(
         low, high = torch.where(mask, low, x), torch.where(mask, high, x)
     # x itself is always allowed, even where rounding has put it a float beyond the bound.
     low, high = torch.minimum(low, x), torch.maximum(high, x)
-    kind = LinfBall if norm == "linf" else L2Ball if norm == "l2" else L0Ball
-    return kind(x=x, eps=eps, low=low, high=high, steps=steps)
+    return _KINDS[norm](x=x, eps=eps, low=low, high=high, steps=steps)
+
+
+#: The ball of each norm.
+_KINDS: dict[NormName, type[Ball]] = {"linf": LinfBall, "l2": L2Ball, "l1": L1Ball, "l0": L0Ball}
 
 
 def _floats_within(bounds: tuple[float, float], dtype: torch.dtype) -> tuple[float, float]:

@@ -75,7 +75,7 @@ class Attack(ABC):
     Attributes:
         eps: radius of the ball, in the units of x; None for no limit but the bounds, where an attack looks for
             the smallest change. In L0 the number of places that may change: pixels, moments or features.
-        norm: ``"linf"``, ``"l2"`` or ``"l0"``; some attacks know one alone.
+        norm: ``"linf"``, ``"l2"``, ``"l1"`` or ``"l0"``; most attacks know some of them.
         bounds: lowest and highest value of x.
         seed: decides every random draw, together with a sample's index.
         targeted: ``y`` is the class to reach, not the one to leave.
@@ -100,7 +100,7 @@ class Attack(ABC):
     #: How reports write its name, where not as the class's own.
     label: ClassVar[str] = ""
     #: The norms that it knows.
-    norms: ClassVar[tuple[NormName, ...]] = ("linf", "l2")
+    norms: ClassVar[tuple[NormName, ...]] = ("linf", "l2", "l1")
     #: It looks for the smallest change, and keeps the nearest success.
     closest: ClassVar[bool] = False
     #: The one threat model that it goes with; None for those of the plan.
@@ -324,6 +324,9 @@ class Attack(ABC):
         diagonal = (self.bounds[1] - self.bounds[0]) * math.sqrt(x[0].numel())
         if self.norm == "l2" and self.eps is not None and self.eps > diagonal:
             raise OptionError(f"{self.title}: eps={self.eps:g} is longer than the diagonal of the space, {diagonal:g}.")
+        most = (self.bounds[1] - self.bounds[0]) * x[0].numel()
+        if self.norm == "l1" and self.eps is not None and self.eps > most:
+            raise OptionError(f"{self.title}: eps={self.eps:g} is more than all values together can change, {most:g}.")
         count = by_place(x[:1]).shape[2]
         if self.norm == "l0" and self.eps is not None and self.eps > count:
             raise OptionError(f"{self.title}: eps={self.eps:g} is more than the {count} places of a sample.")

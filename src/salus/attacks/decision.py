@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from salus.attacks import draws
-from salus.attacks.ball import Ball, ball
+from salus.attacks.ball import Ball, NormName, ball
 from salus.attacks.base import Attack
 from salus.attacks.objective import DecisionObjective, Model, Objective
 from salus.attacks.search import Search
@@ -43,6 +43,7 @@ class DecisionAttack(Attack):
     """
 
     knowledge: ClassVar[Knowledge] = "answers"
+    norms: ClassVar[tuple[NormName, ...]] = ("linf", "l2")
     closest: ClassVar[bool] = True
 
     eps: LargestEps = None

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from salus.attacks.base import Attack
 from salus.attacks.cost import Cost
+from salus.attacks.plane import cross, dual
 from salus.attacks.search import Search
 from salus.attacks.settings import Candidates, LargestEps, Norm, Steps
 
@@ -22,7 +23,8 @@ class DeepFool(Attack):
     With ``f_k`` the margin left to win by way of class k, a step goes towards the class with the smallest
     ``|f_k| / ||grad f_k||_q``, by that distance (Algorithm 2; Eq. 10 and 11 in other norms) and ``overshoot`` more.
     As in the authors' code a ten-thousandth of the value range is added to each distance, and a sample is done at its
-    first crossing.
+    first crossing. In L1 the way to a boundary keeps to the bounds: the values that matter most go to theirs in turn,
+    as in SparseFool (Modas et al., 2019).
 
     Attributes:
         eps: the largest change that counts; None for any.
@@ -89,11 +91,15 @@ class DeepFool(Attack):
         if self.mask is not None:
             w = w * (search.ball.low < search.ball.high)[:, None]
         w = w.flatten(2)
-        length = w.abs().sum(2) if self.norm == "linf" else w.norm(dim=2)  # the dual norm
+        length = dual(w, self.norm)
         distance = torch.where(length > 0, margins.abs() / length, torch.inf)
         distance, nearest = distance.min(1)
-        w = w[torch.arange(len(w), device=w.device), nearest].reshape(point.shape)
+        w = w[torch.arange(len(w), device=w.device), nearest]
         distance = torch.where(distance.isfinite(), distance + _EXTRA * (self.bounds[1] - self.bounds[0]), 0)
+        if self.norm == "l1":  # the one value that is steepest has, alone, seldom the room
+            here, low, high = (part.flatten(1) for part in (point, search.ball.low, search.ball.high))
+            return cross(w, distance * dual(w, "l1"), low - here, high - here, "l1")[0].reshape(point.shape)
+        w = w.reshape(point.shape)
         return -distance.reshape(-1, *[1] * (point.ndim - 1)) * search.ball.steepest(w)
 
     def _draw_near(self, search: Search) -> None:

@@ -10,9 +10,10 @@ from pydantic import Field
 from torch import Tensor
 
 from salus.attacks import draws
+from salus.attacks.ball import NormName
 from salus.attacks.base import Attack
 from salus.attacks.cost import Cost
-from salus.attacks.plane import cross
+from salus.attacks.plane import cross, dual, length
 from salus.attacks.search import Search
 from salus.attacks.settings import LargestEps, Restarts, Steps, Targets
 
@@ -100,8 +101,8 @@ class FAB(Attack):
         if self.mask is not None:
             gradients = gradients * (search.ball.low < search.ball.high)[:, None]
         w = gradients.flatten(2)  # [A, M, D]
-        length = w.abs().sum(2) if self.norm == "linf" else w.norm(dim=2)  # the dual norm
-        distance = torch.where(length > 0, margins.abs() / length, torch.inf)
+        slope = dual(w, self.norm)
+        distance = torch.where(slope > 0, margins.abs() / slope, torch.inf)
         nearest = torch.arange(len(w), device=w.device), distance.argmin(1)  # the nearest boundary
         w, margin = w[nearest], torch.where(distance.isfinite(), margins, 0)[nearest]
 
@@ -111,11 +112,11 @@ class FAB(Attack):
         back = torch.where(crossed, x + self.beta * (here - x), here)
         d1 = self._onto(margin + (w * (back - here)).sum(1), w, low - back, high - back)
         d2 = self._onto(margin + (w * (x - here)).sum(1), w, low - x, high - x)
-        a1, a2 = (self._length(d).clamp_min(1e-8) for d in (d1, d2))
+        a1, a2 = (length(d, self.norm).clamp_min(1e-8) for d in (d1, d2))
         alpha = (a1 / (a1 + a2)).clamp_max(self.alpha_max)
         from_point, from_x = back + self.eta * d1 - x, self.eta * d2
-        if self.norm == "l2" and self.eps is not None:
-            alpha = alpha.maximum(_least_weight(from_point, from_x, self.eps))
+        if self.norm != "linf" and self.eps is not None:
+            alpha = alpha.maximum(_least_weight(from_point, from_x, self.eps, self.norm))
         change = from_point + alpha[:, None] * (from_x - from_point)
         return (x + change).reshape(point.shape)
 
@@ -123,9 +124,6 @@ class FAB(Attack):
         """Project onto the plane where the margin is 0, from either side."""
         side = torch.where(margin < 0, -1, 1)
         return cross(side[:, None] * w, side * margin, low.clamp_max(0), high.clamp_min(0), self.norm)[0]
-
-    def _length(self, d: Tensor) -> Tensor:
-        return d.abs().amax(1) if self.norm == "linf" else d.norm(dim=1)
 
     def _random(self, search: Search, stream: int) -> Tensor:
         """Draw a start at half the distance of the best success, or of the ball."""
@@ -135,19 +133,33 @@ class FAB(Attack):
         else:
             way = draws.normal(self.seed, search.samples, shape, stream)
         way = way.to(x.dtype).flatten(1)
-        way = way / self._length(way).clamp_min(1e-30)[:, None]
-        usual = (self.bounds[1] - self.bounds[0]) * (0.3 if self.norm == "linf" else 1.0)
+        way = way / length(way, self.norm).clamp_min(1e-30)[:, None]
+        usual = (self.bounds[1] - self.bounds[0]) * _USUAL[self.norm]
         radius = search.distance[search.rows].clamp_max(min(self.radius, usual)) / 2
         return search.ball.project(x + (radius.to(x.dtype)[:, None] * way).reshape(x.shape))
 
 
-def _least_weight(u: Tensor, v: Tensor, eps: float) -> Tensor:
+def _least_weight(u: Tensor, v: Tensor, eps: float, norm: NormName) -> Tensor:
     """Find the least share of the way from u to v, ``[A, D]``, at which the length is down to eps; 1 if it is not.
 
-    Scaling u down to the ball instead would lead back over the plane, and with it all that lies near the rim.
+    Going from u straight into the ball instead would lead back over the plane, and with it all that lies near the rim.
     """
+    eps = eps * (1 - 1e-6)
     way = v - u
-    a, b, c = way.square().sum(1), (u * way).sum(1), u.square().sum(1) - (eps * (1 - 1e-6)) ** 2
-    root = (b.square() - a * c).clamp_min(0).sqrt()  # of |u + share * way|^2 = eps^2
-    share = ((-b - root) / a.clamp_min(1e-30)).clamp(0, 1)
-    return torch.where(c > 0, share, 0)
+    above = torch.ones_like(u[:, 0])
+    if norm == "l2":
+        a, b, c = way.square().sum(1), (u * way).sum(1), u.square().sum(1) - eps**2
+        root = (b.square() - a * c).clamp_min(0).sqrt()  # of |u + share * way|^2 = eps^2
+        above = ((-b - root) / a.clamp_min(1e-30)).clamp(0, 1)
+    else:  # lengths are convex in the share: halve it, where v itself is near enough
+        below, far = torch.zeros_like(above), length(v, norm) > eps
+        for _ in range(_HALVINGS):
+            middle = (below + above) / 2
+            outside = far | (length(u + middle[:, None] * way, norm) > eps)
+            below, above = torch.where(outside, middle, below), torch.where(outside, above, middle)
+    return torch.where(length(u, norm) > eps, above, 0)
+
+
+#: The half of it is the radius of random starts where nothing is known, in units of the value range.
+_USUAL: dict[NormName, float] = {"linf": 0.3, "l2": 1.0, "l1": 5.0}
+_HALVINGS = 20

@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from salus.attacks.ball import Ball
+from salus.attacks.ball import Ball, NormName
 from salus.attacks.gradient import PGD
 from salus.attacks.search import Search
 from salus.attacks.settings import RandomStart
@@ -42,6 +42,7 @@ class SmoothPGD(PGD):
 
     name: ClassVar[str] = "smooth-pgd"
     paper: ClassVar[str] = "Han et al., 2020"
+    norms: ClassVar[tuple[NormName, ...]] = ("linf", "l2")
 
     random_start: RandomStart = False
     sizes: Annotated[

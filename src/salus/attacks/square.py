@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from salus.attacks import draws
-from salus.attacks.ball import Ball
+from salus.attacks.ball import Ball, NormName
 from salus.attacks.base import Attack
 from salus.attacks.search import Search
 from salus.attacks.settings import EarlyStop, Eps, ScheduledQueries
@@ -43,6 +43,7 @@ class Square(Attack):
     name: ClassVar[str] = "square"
     knowledge: ClassVar[Knowledge] = "logits"
     paper: ClassVar[str] = "Andriushchenko et al., 2020"
+    norms: ClassVar[tuple[NormName, ...]] = ("linf", "l2")
 
     eps: Eps
     queries: ScheduledQueries = 5000

@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor
 
 from salus.attacks import draws
-from salus.attacks.ball import ball
+from salus.attacks.ball import NormName, ball
 from salus.attacks.base import Attack, AttackResult
 from salus.attacks.objective import Evaluation, LogitObjective, Model, Objective, frozen
 from salus.attacks.perturbation import Perturbation
@@ -56,6 +56,7 @@ class UAP(Attack):
 
     name: ClassVar[str] = "uap"
     paper: ClassVar[str] = "Moosavi-Dezfooli et al., 2017"
+    norms: ClassVar[tuple[NormName, ...]] = ("linf", "l2")
 
     eps: Eps
     inner: Annotated[Literal["pgd", "fgsm", "deepfool"], Field(description="how the samples of a mini-batch pull")] = (

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from salus.attacks import Attack
-from salus.attacks.ball import Ball, L2Ball, ball
+from salus.attacks.ball import Ball, L1Ball, L2Ball, ball
 from salus.batches import rows_at_once
 from salus.data import Dataset
 from salus.data.plausibility import Values, listed
@@ -88,7 +88,7 @@ def _movable(region: Ball) -> Tensor:
     for direction in (-1, 1):
         moved = (x.double() + direction * unit).to(x.dtype)  # by one unit
         inside = (moved >= region.low) & (moved <= region.high) & (moved != x)
-        if isinstance(region, L2Ball):
+        if isinstance(region, (L2Ball, L1Ball)):
             inside &= (moved.double() - x.double()).abs() <= region.eps
         can |= inside
     return torch.where(unit > 0, can & free, free)

@@ -33,6 +33,8 @@ DEFAULT_EPS = {
 
 #: The sweep of attacks in L0: shares of the pixels, moments or features.
 DEFAULT_PLACES = (0.002, 0.01, 0.05)
+#: The radius in L1 as a share of that in L-infinity times the number of values: 12 beside 8/255 for images of CIFAR-10.
+_IN_L1 = 0.125
 
 #: What fields were called in plans that were stored before.
 _RENAMED = {"group": "group_by"}
@@ -78,7 +80,7 @@ class Budget(DeclaredModel):
     Attributes:
         eps: radii; attacks that need one take each in turn. Those that look for the smallest change have no
             limit when it is empty, and the others a sweep that suits the data.
-        norm: ``linf`` or ``l2``, for attacks that know both; attacks in L0 know that alone.
+        norm: ``linf``, ``l2`` or ``l1``, for attacks that know it; attacks in L0 know that alone.
         steps: gradient steps or iterations of each start.
         queries: most forward passes a sample; an adaptive attack spends as many for each variant and class.
         restarts: independent starts.
@@ -86,7 +88,9 @@ class Budget(DeclaredModel):
     """
 
     eps: Annotated[Radii, Field(description="radii for attacks that name none, comma-separated; 2/255 will do")] = ()
-    norm: Annotated[Literal["linf", "l2"], Field(description="the norm of attacks that name none: linf or l2")] = "linf"
+    norm: Annotated[
+        Literal["linf", "l2", "l1"], Field(description="the norm of attacks that name none: linf, l2 or l1")
+    ] = "linf"
     steps: Annotated[Count | None, Field(description="steps of every attack that takes steps")] = None
     queries: Annotated[
         Count | None, Field(description="most forward passes on one sample, for each variant of an attack")
@@ -334,4 +338,6 @@ def _default_eps(data: Dataset, norm: str) -> tuple[float, ...]:
     width = data.bounds[1] - data.bounds[0]
     if norm == "l2":  # a box of half-width eps has about this radius
         width *= 0.5 * data.x[0].numel() ** 0.5
+    elif norm == "l1":
+        width *= data.x[0].numel() * _IN_L1
     return tuple(eps * width for eps in DEFAULT_EPS[data.kind])

@@ -11,6 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from salus.attacks import Attack, Search, SmoothPGD
+from salus.attacks.ball import NormName
 from salus.attacks.draws import normal
 from salus.attacks.objective import logit_margin
 from salus.attacks.settings import EarlyStop, Steps
@@ -57,6 +58,7 @@ class LatentSearch(Attack):
 
     name: ClassVar[str] = "latent-search"
     paper: ClassVar[str] = "Athalye et al., 2018"
+    norms: ClassVar[tuple[NormName, ...]] = ("linf", "l2")
 
     steps: Steps = 100
     rate: Annotated[float, Field(gt=0, description="of the latents, in their standard deviations a step")] = 0.05

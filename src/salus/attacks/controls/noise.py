@@ -18,7 +18,7 @@ from salus.attacks.controls.base import Control
 class _Noise(Control):
     """Noise of length eps in its norm, inside the bounds where there is room for so much.
 
-    A value that would leave the bounds goes the other way instead, and in L2 the others grow for what the bounds
+    A value that would leave the bounds goes the other way instead, and in L2 and L1 the others grow for what the bounds
     cut off both ways. A mask makes the noise shorter, and so may whole units.
 
     Attributes:
@@ -43,19 +43,21 @@ class _Noise(Control):
         if self.norm == "linf":
             size = self.eps * size / size.amax(1, keepdim=True).clamp_min(1e-300)
         else:
-            size = self._as_long(size, room)
+            size = self._as_long(size, room, 1 if self.norm == "l1" else 2)
         size = torch.minimum(size, room)
         signs = torch.where((size > ahead) & (size <= behind), -noise.sign(), noise.sign())
         return (x64 + signs * size).reshape(x.shape)
 
-    def _as_long(self, size: Tensor, room: Tensor) -> Tensor:
+    def _as_long(self, size: Tensor, room: Tensor, order: int) -> Tensor:
         """Scale sizes ``[N, D]`` so that what there is room for has length eps, by bisection of the factor."""
-        low: Tensor = self.eps / size.norm(dim=1, keepdim=True).clamp_min(1e-300)  # right where nothing is cut off
+        low: Tensor = self.eps / size.norm(order, dim=1, keepdim=True).clamp_min(
+            1e-300
+        )  # right where nothing is cut off
         # With this factor nothing that could still grow would be left, unless it is next to nothing.
         high = low + (room / size.clamp_min(1e-6)).amax(1, keepdim=True)
         for _ in range(60):
             middle = (low + high) / 2
-            short = torch.minimum(middle * size, room).norm(dim=1, keepdim=True) < self.eps
+            short = torch.minimum(middle * size, room).norm(order, dim=1, keepdim=True) < self.eps
             low, high = torch.where(short, middle, low), torch.where(short, high, middle)
         return low * size
 

@@ -54,7 +54,7 @@ class FoolboxAttack(PeerAttack):
     def facts(cls, theirs: Any, takes: frozenset[str]) -> dict[str, Any]:
         """Say what kind of attack it is."""
         from foolbox.attacks.base import FixedEpsilonAttack
-        from foolbox.distances import l2, linf
+        from foolbox.distances import l1, l2, linf
 
         name = theirs.__name__
         fixed = issubclass(theirs, FixedEpsilonAttack)
@@ -66,6 +66,8 @@ class FoolboxAttack(PeerAttack):
             norms = ("linf",)
         elif distance == l2 or name.startswith("L2"):
             norms = ("l2",)
+        elif distance == l1 or name.startswith("L1"):
+            norms = ("l1",)
         noise = "Noise" in name and name not in _KNOWLEDGE
         return {
             "norms": norms,
@@ -87,7 +89,7 @@ class FoolboxAttack(PeerAttack):
         eps = None if self.eps is None else self.eps / self._width
         options = self.settings(eps=None, norm=self.norm)
         if "distance" in self.takes:
-            options["distance"] = distances.linf if self.norm == "linf" else distances.l2
+            options["distance"] = getattr(distances, self.norm)
         attack = self.construct(options)
         if getattr(self, "restarts", None):
             attack = attack.repeat(self.restarts)  # type: ignore[attr-defined]

@@ -23,7 +23,7 @@ LIBRARIES = {
     "torchattacks": "TorchattacksAttack",
 }
 
-_NORMS = {"2": "l2", "inf": "linf"}
+_NORMS = {"1": "l1", "2": "l2", "inf": "linf"}
 #: What an option may be, by the type of its default: many a default is written as 1 and means 1.0.
 _TYPES: dict[type, Any] = {bool: bool, int: Annotated[int | float, Words("a number")], float: float, str: str}
 _WORD_TYPES: dict[str, Any] = {

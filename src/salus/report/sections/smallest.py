@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from salus.attacks.ball import NormName, ball
 from salus.report import words
 from salus.report.figures.distances import DistanceCurve, distance_curves
 from salus.report.run_folder import Record, Run
@@ -51,9 +54,10 @@ def _curve(run: Run, cell: Record) -> DistanceCurve | None:
     return DistanceCurve(name, np.sort(distances), int(good.sum()), len(good))
 
 
-def _distance(x_adv: NDArray[Any], x: NDArray[Any], norm: str) -> NDArray[np.float64]:
-    change = (x_adv.astype(np.float64) - x.astype(np.float64)).reshape(len(x), -1)
-    lengths: NDArray[np.float64] = np.abs(change).max(1) if norm == "linf" else np.sqrt((change**2).sum(1))
+def _distance(x_adv: NDArray[Any], x: NDArray[Any], norm: NormName) -> NDArray[np.float64]:
+    # Bounds are no matter: nothing is moved.
+    region = ball(norm, torch.from_numpy(np.asarray(x)), math.inf, (0.0, 1.0))
+    lengths: NDArray[np.float64] = region.distance(torch.from_numpy(np.asarray(x_adv))).numpy()
     return lengths
 
 
