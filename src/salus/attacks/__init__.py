@@ -1,12 +1,14 @@
 """Attacks: each turns ``(model, x, y)`` into ``x_adv``, inside the bounds and its own norm ball."""
 
 from salus.attacks.apgd import APGD
+from salus.attacks.auto_attack_plus import AutoAttackPlus
 from salus.attacks.ball import Ball, NormName
 from salus.attacks.base import Attack, AttackResult
 from salus.attacks.boundary import Boundary
 from salus.attacks.carlini_wagner import CarliniWagnerL2, CarliniWagnerLinf
 from salus.attacks.ddn import DDN
 from salus.attacks.deepfool import DeepFool
+from salus.attacks.dual_averaging import DualAveraging
 from salus.attacks.ensemble import AutoAttack
 from salus.attacks.fab import FAB
 from salus.attacks.fmn import FMN
@@ -36,12 +38,14 @@ __all__ = [
     "Attack",
     "AttackResult",
     "AutoAttack",
+    "AutoAttackPlus",
     "Ball",
     "Boundary",
     "CarliniWagnerL2",
     "CarliniWagnerLinf",
     "DecisionObjective",
     "DeepFool",
+    "DualAveraging",
     "Evaluation",
     "HopSkipJump",
     "LogitObjective",

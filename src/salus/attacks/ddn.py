@@ -11,7 +11,6 @@ from pydantic import Field
 from torch import Tensor
 
 from salus.attacks.ball import NormName
-from salus.attacks.lengths import length
 from salus.attacks.minimal import Here, MinimalNorm, State, each, unit
 
 
@@ -55,4 +54,4 @@ class DDN(MinimalNorm):
         stride = self.step_size * self.width * (0.01 + 0.99 * (1 + math.cos(math.pi * step / self.steps)) / 2)
         change = here.change + stride * unit(here.slope)
         reach = torch.where(here.won, 1 - self.gamma, 1 + self.gamma) * state[0]
-        return change * each(reach / length(change, "l2").clamp_min(1e-30), change), (reach,)
+        return change * each(reach / change.flatten(1).norm(dim=1).clamp_min(1e-30), change), (reach,)

@@ -11,8 +11,9 @@ from pydantic import Field
 from torch import Tensor
 
 from salus.attacks.ball import NormName
-from salus.attacks.lengths import dual_length, length, shortened
+from salus.attacks.lengths import shortened
 from salus.attacks.minimal import Here, MinimalNorm, State, unit
+from salus.attacks.plane import dual, length
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +61,6 @@ class FMN(MinimalNorm):
         if self.norm == "l0":
             less = torch.minimum((radius * (1 - gamma)).floor(), here.best).minimum(radius - 1)
             return torch.where(here.won, less, (radius * (1 + gamma)).floor().maximum(radius + 1)).clamp_min(1)
-        straight = here.margin.double().abs() / dual_length(here.slope, self.norm).double().clamp_min(1e-12)
-        ahead = torch.where(here.best.isfinite(), radius, length(here.change, self.norm) + straight)
+        straight = here.margin.double().abs() / dual(here.slope.flatten(1), self.norm).double().clamp_min(1e-12)
+        ahead = torch.where(here.best.isfinite(), radius, length(here.change.flatten(1), self.norm) + straight)
         return torch.where(here.won, torch.minimum(radius * (1 - gamma), here.best), ahead * (1 + gamma))

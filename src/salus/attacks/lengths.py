@@ -8,30 +8,13 @@ from torch import Tensor
 from salus.attacks.ball import NormName, by_place, in_shape
 
 
-def length(change: Tensor, norm: NormName) -> Tensor:
-    """Measure changes ``[A, ...]`` in a norm, ``[A]``; in L0 by places."""
-    if norm == "l0":
-        return by_place(change != 0).any(1).sum(1).to(change.dtype)
-    flat = change.flatten(1)
-    if norm == "linf":
-        return flat.abs().amax(1)
-    return flat.abs().sum(1) if norm == "l1" else flat.norm(dim=1)
-
-
-def dual_length(gradient: Tensor, norm: NormName) -> Tensor:
-    """Measure gradients ``[A, ...]`` in the dual norm ``[A]``: how steeply a change of length 1 raises the loss."""
-    if norm == "l2":
-        return gradient.flatten(1).norm(dim=1)
-    return gradient.flatten(1).abs().sum(1) if norm == "linf" else gradient.flatten(1).abs().amax(1)
-
-
 def shortened(change: Tensor, most: Tensor, norm: NormName) -> Tensor:
     """Project changes ``[A, ...]`` onto the balls of these radii ``[A]`` around 0."""
     radius = most.to(change.dtype).reshape(-1, *[1] * (change.ndim - 1))
     if norm == "linf":
         return change.clamp(-radius, radius)
     if norm == "l2":
-        return change * (radius / length(change, "l2").clamp_min(1e-30).reshape(radius.shape)).clamp_max(1)
+        return change * (radius / change.flatten(1).norm(dim=1).clamp_min(1e-30).reshape(radius.shape)).clamp_max(1)
     return _soft(change, most) if norm == "l1" else _largest(change, most)
 
 

@@ -6,11 +6,13 @@ from collections.abc import Iterable
 from typing import Any
 
 from salus.attacks.apgd import APGD
+from salus.attacks.auto_attack_plus import AutoAttackPlus
 from salus.attacks.base import Attack
 from salus.attacks.boundary import Boundary
 from salus.attacks.carlini_wagner import CarliniWagnerL2, CarliniWagnerLinf
 from salus.attacks.ddn import DDN
 from salus.attacks.deepfool import DeepFool
+from salus.attacks.dual_averaging import DualAveraging
 from salus.attacks.ensemble import AutoAttack
 from salus.attacks.fab import FAB
 from salus.attacks.fmn import FMN
@@ -37,6 +39,7 @@ _OWN: tuple[type[Attack], ...] = (
     DDN,
     FMN,
     SigmaZero,
+    DualAveraging,
     FAB,
     UAP,
     Square,
@@ -45,6 +48,7 @@ _OWN: tuple[type[Attack], ...] = (
     Boundary,
     HopSkipJump,
     AutoAttack,
+    AutoAttackPlus,
 )
 
 
