@@ -233,7 +233,7 @@ def test_it_climbs_the_objective_of_a_guard(options: dict[str, Any], trained: An
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"loss": "cw"}, "loss must be 'ce' or 'dlr'"),
+        ({"loss": "cw"}, "loss must be 'ce', 'dlr' or 'pma'"),
         ({"steps": 0}, "APGD: steps must be a whole number from 1 up, not 0"),
         ({"restarts": 0}, "restarts must be a whole number from 1 up, not 0"),
         ({"loss": "dlr", "targets": 0}, "targets must be a whole number from 1 up or none, not 0"),

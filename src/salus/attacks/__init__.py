@@ -1,13 +1,17 @@
 """Attacks: each turns ``(model, x, y)`` into ``x_adv``, inside the bounds and its own norm ball."""
 
 from salus.attacks.apgd import APGD
+from salus.attacks.auto_attack_plus import AutoAttackPlus
 from salus.attacks.ball import Ball, NormName
 from salus.attacks.base import Attack, AttackResult
 from salus.attacks.boundary import Boundary
 from salus.attacks.carlini_wagner import CarliniWagnerL2, CarliniWagnerLinf
+from salus.attacks.ddn import DDN
 from salus.attacks.deepfool import DeepFool
+from salus.attacks.dual_averaging import DualAveraging
 from salus.attacks.ensemble import AutoAttack
 from salus.attacks.fab import FAB
+from salus.attacks.fmn import FMN
 from salus.attacks.gradient import BIM, FGSM, PGD
 from salus.attacks.hop_skip_jump import HopSkipJump
 from salus.attacks.objective import DecisionObjective, Evaluation, LogitObjective, Objective
@@ -15,6 +19,7 @@ from salus.attacks.patch import Patch
 from salus.attacks.perturbation import Perturbation
 from salus.attacks.registry import ATTACKS, parse_attack
 from salus.attacks.search import Search
+from salus.attacks.sigma_zero import SigmaZero
 from salus.attacks.smooth import SmoothPGD
 from salus.attacks.sparse_rs import SparseRS
 from salus.attacks.square import Square
@@ -24,19 +29,23 @@ __all__ = [
     "APGD",
     "ATTACKS",
     "BIM",
+    "DDN",
     "FAB",
     "FGSM",
+    "FMN",
     "PGD",
     "UAP",
     "Attack",
     "AttackResult",
     "AutoAttack",
+    "AutoAttackPlus",
     "Ball",
     "Boundary",
     "CarliniWagnerL2",
     "CarliniWagnerLinf",
     "DecisionObjective",
     "DeepFool",
+    "DualAveraging",
     "Evaluation",
     "HopSkipJump",
     "LogitObjective",
@@ -45,6 +54,7 @@ __all__ = [
     "Patch",
     "Perturbation",
     "Search",
+    "SigmaZero",
     "SmoothPGD",
     "SparseRS",
     "Square",

@@ -11,10 +11,14 @@ from torch import Tensor
 
 from salus.attacks.base import Attack
 from salus.attacks.objective import Evaluation
+from salus.attacks.probability_margin import probability_margin
+from salus.attacks.ranking import Ranking, ranked_classes
 from salus.attacks.search import Goal, Look, Search
 from salus.attacks.settings import EarlyStop, Eps, Restarts, Steps, Targets
 from salus.attacks.sparse_apgd import choose, climb_sparsely
 from salus.errors import OptionError
+
+Loss = Literal["ce", "dlr", "pma"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,13 +30,15 @@ class APGD(Attack):
     In L1 each sample finds for itself how many values its steps move (Croce and Hein, 2021).
 
     Attributes:
-        loss: ``"ce"``, the objective's own loss, for a bare model the cross-entropy; or ``"dlr"``, the difference
-            of logits ratio (sec. 4), which a confident model cannot flatten.
+        loss: ``"ce"``, the objective's own loss, for a bare model the cross-entropy; ``"dlr"``, the difference
+            of logits ratio (sec. 4), which a confident model cannot flatten; or ``"pma"``, the probability margin (Xie
+            et al., 2024), which lets go of what is won or lost.
         steps: number of gradient steps.
         restarts: independent random starts, for each of the targets where there are any; each sample keeps a
             success, else the point of lowest margin.
         targets: climb towards this many other classes, one after the other and the nearest at x first (APGD-T);
-            needs the loss ``"dlr"``. None: away from the own class, or with ``targeted`` towards y.
+            needs the loss ``"dlr"`` or ``"pma"``. None: away from the own class, or with ``targeted`` towards y.
+        ranking: which targets come first: ``"margin"``, or ``"malt"``, nearest at x if the model were linear.
         rho: the step is halved where less than this share of the steps since the last checkpoint raised the loss.
         early_stop: let each sample go as soon as it has fallen; its first adversarial point is the result. Without
             it every sample takes every step, and the result is the point of lowest margin on the way.
@@ -42,10 +48,14 @@ class APGD(Attack):
     paper: ClassVar[str] = "Croce and Hein, 2020"
 
     eps: Eps
-    loss: Annotated[Literal["ce", "dlr"], Field(description="cross-entropy, or difference of logits ratio")] = "ce"
+    loss: Annotated[
+        Loss,
+        Field(description="cross-entropy, difference of logits ratio, or difference of probabilities"),
+    ] = "ce"
     steps: Steps = 100
     restarts: Restarts = 1
     targets: Targets = None
+    ranking: Ranking = "margin"
     rho: Annotated[
         float, Field(gt=0, le=1, description="the step is halved where less than this share of steps raised the loss")
     ] = 0.75
@@ -53,12 +63,14 @@ class APGD(Attack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.targets is not None and (self.loss != "dlr" or self.targeted):
-            raise OptionError(f"{self.title}: targets are tried in turn by an untargeted attack with loss='dlr' alone.")
+        if self.targets is not None and (self.loss == "ce" or self.targeted):
+            raise OptionError(
+                f"{self.title}: targets are tried in turn by an untargeted attack with loss='dlr' or 'pma' alone."
+            )
 
     @property
     def reads_loss(self) -> bool:
-        """False with the loss "dlr", which is made of margins."""
+        """False with the losses "dlr" and "pma", which are made of margins."""
         return self.loss == "ce"
 
     def perturb(self, search: Search, start: Tensor | None) -> None:
@@ -131,12 +143,9 @@ class APGD(Attack):
         if self.loss == "ce":
             return [None]
         if self.targets is None:
-            return [lambda evaluation, rows: dlr(evaluation.logits, evaluation.margin, self.targeted)]
-        others = min(self.targets, look.class_margins.shape[1] - 1)
-        nearest = look.class_margins.argsort(dim=1, stable=True)[:, :others]
-        classes = nearest.new_zeros(len(search.batch_y), others)
-        classes[search.rows] = nearest
-        return [_towards(column) for column in classes.unbind(1)]
+            return [_away(self.loss, self.targeted)]
+        classes = ranked_classes(search, look, self.ranking, self.norm)[:, : self.targets]
+        return [_towards(column, self.loss) for column in classes.unbind(1)]
 
 
 def dlr(logits: Tensor, margin: Tensor, targeted: bool) -> Tensor:
@@ -158,12 +167,29 @@ def dlr(logits: Tensor, margin: Tensor, targeted: bool) -> Tensor:
     return loss / (highest[:, 0] - highest[:, 2:].mean(1) + 1e-12)
 
 
-def _towards(classes: Tensor) -> Goal:
-    """Climb the targeted ratio of one class a sample of the batch ``[N]``; the plain one where it is no win."""
+def _away(loss: Loss, targeted: bool) -> Goal:
+    """Climb away from the own class, or with ``targeted`` towards y."""
 
     def goal(evaluation: Evaluation, rows: Tensor) -> Tensor:
-        margin = evaluation.class_margins.gather(1, classes[rows, None])[:, 0]
-        return dlr(evaluation.logits, torch.where(margin.isfinite(), margin, evaluation.margin), targeted=True)
+        if loss == "dlr":
+            return dlr(evaluation.logits, evaluation.margin, targeted)
+        others = evaluation.logits.scatter(1, evaluation.y[:, None], -torch.inf).argmax(1)
+        one, other = (others, evaluation.y) if targeted else (evaluation.y, others)
+        return probability_margin(evaluation.logits, evaluation.margin, one, other)
+
+    return goal
+
+
+def _towards(classes: Tensor, loss: Loss) -> Goal:
+    """Climb towards one class a sample of the batch ``[N]``, and away from the own one where that is no win."""
+
+    def goal(evaluation: Evaluation, rows: Tensor) -> Tensor:
+        aims = classes[rows]
+        margin = evaluation.class_margins.gather(1, aims[:, None])[:, 0]
+        margin = torch.where(margin.isfinite(), margin, evaluation.margin)
+        if loss == "dlr":
+            return dlr(evaluation.logits, margin, targeted=True)
+        return probability_margin(evaluation.logits, margin, evaluation.y, aims)
 
     return goal
 

@@ -14,6 +14,7 @@ from salus.attacks.ball import NormName
 from salus.attacks.base import Attack
 from salus.attacks.cost import Cost
 from salus.attacks.plane import cross, dual, length
+from salus.attacks.ranking import Ranking, ranked_classes
 from salus.attacks.search import Search
 from salus.attacks.settings import LargestEps, Restarts, Steps, Targets
 
@@ -34,6 +35,7 @@ class FAB(Attack):
         restarts: starts; the first is x, the others random, at half the distance of the best success.
         targets: FAB-T: attack so many classes one after another, those nearest in margin at x, each with all
             restarts, for one backward pass a step. None looks at all classes in every step.
+        ranking: which of the targets come first: ``"margin"``, or ``"malt"``, nearest at x if the model were linear.
         alpha_max: most weight of the projection of x.
         eta: how far beyond the plane, 1 for onto it.
         beta: what is left of the way from x after pulling back.
@@ -50,6 +52,7 @@ class FAB(Attack):
     steps: Steps = 100
     restarts: Restarts = 1
     targets: Targets = None
+    ranking: Ranking = "margin"
     alpha_max: Annotated[float, Field(ge=0, le=1, description="most weight of the projection of x")] = 0.1
     eta: Annotated[float, Field(ge=1, description="how far beyond the plane, 1 for onto it")] = 1.05
     beta: Annotated[float, Field(ge=0, le=1, description="what is left of the way from x after pulling back")] = 0.9
@@ -69,10 +72,9 @@ class FAB(Attack):
     def perturb(self, search: Search, start: Tensor | None) -> None:
         """Walk along the boundary from each start; ``start``, when given, takes the place of x."""
         look = search.look(search.ball.x, gradient=False, keep=True)
-        ways = 1 if self.targeted else look.class_margins.shape[1] - 1
-        nearest = torch.zeros(len(search.batch_y), ways, dtype=torch.int64, device=search.y.device)
-        nearest[search.rows] = look.class_margins.argsort(1)[:, :ways]
-        search.select(~look.success)
+        nearest = ranked_classes(search, look, "margin" if self.targets is None else self.ranking, self.norm)
+        nearest = nearest[:, :1] if self.targeted else nearest
+        search.select(~search.success[search.rows])
         groups = [nearest] if self.targets is None else nearest[:, : self.targets].split(1, 1)  # [N, M] each
         for number, classes in enumerate(groups):
             for restart in range(self.restarts):

@@ -6,16 +6,21 @@ from collections.abc import Iterable
 from typing import Any
 
 from salus.attacks.apgd import APGD
+from salus.attacks.auto_attack_plus import AutoAttackPlus
 from salus.attacks.base import Attack
 from salus.attacks.boundary import Boundary
 from salus.attacks.carlini_wagner import CarliniWagnerL2, CarliniWagnerLinf
+from salus.attacks.ddn import DDN
 from salus.attacks.deepfool import DeepFool
+from salus.attacks.dual_averaging import DualAveraging
 from salus.attacks.ensemble import AutoAttack
 from salus.attacks.fab import FAB
+from salus.attacks.fmn import FMN
 from salus.attacks.gradient import BIM, FGSM, PGD
 from salus.attacks.hop_skip_jump import HopSkipJump
 from salus.attacks.patch import Patch
 from salus.attacks.peers import LIBRARIES, peer_class, split_peer
+from salus.attacks.sigma_zero import SigmaZero
 from salus.attacks.smooth import SmoothPGD
 from salus.attacks.sparse_rs import SparseRS
 from salus.attacks.square import Square
@@ -31,6 +36,10 @@ _OWN: tuple[type[Attack], ...] = (
     CarliniWagnerL2,
     CarliniWagnerLinf,
     DeepFool,
+    DDN,
+    FMN,
+    SigmaZero,
+    DualAveraging,
     FAB,
     UAP,
     Square,
@@ -39,6 +48,7 @@ _OWN: tuple[type[Attack], ...] = (
     Boundary,
     HopSkipJump,
     AutoAttack,
+    AutoAttackPlus,
 )
 
 
