@@ -14,6 +14,7 @@ import torch
 
 import salus
 from salus.atomic import tensor_rows, write_json, write_text
+from salus.attacks.editions import cited, split_ids
 from salus.attacks.poisoning import POISONS
 from salus.audit.grid import CellGrid
 from salus.audit.leeway import Leeway, attacker_can, doubts
@@ -78,6 +79,7 @@ class AuditResults:
             "harm": self.harm and {"asked": plan.harm, **self.harm},
             "poison": [change.what for change in splits.train.provenance.changes if change.name in POISONS],
             "label_cleaning": self.bench.cleaning,
+            "codes": self._codes(),
             "feature_names": list(grid.data.features),
             "checks": {
                 "huge_eps": self.check["eps"],
@@ -101,6 +103,16 @@ class AuditResults:
         meta["limits"] = attacker_can(found, meta["data"], self.values)
         meta["verdict"] = verdict(self.records, meta)
         return meta
+
+    def _codes(self) -> list[Record]:
+        """Name every id of NIST AI 100-2 and MITRE ATLAS that stands somewhere in the results, by edition."""
+        ids = [
+            key for record in self.records for field in ("nist_id", "atlas") for key in split_ids(record[field] or "")
+        ]
+        ids += [key for guard in self.bench.guards for part in guard.parts for key in part.mitigations]
+        ids += [key for poison in self.setup.plan.poisons() for key in poison.place.ids]
+        cleaning = self.setup.plan.cleaning()
+        return cited([*ids, *(() if cleaning is None else cleaning.mitigations)])
 
     def _model(self) -> Record:
         trained = self.bench.trained

@@ -38,6 +38,8 @@ class Detector(ABC):
     """
 
     name: ClassVar[str]
+    #: What it is among the mitigations of MITRE ATLAS.
+    mitigations: ClassVar[tuple[str, ...]] = ("AML.M0015",)
     #: The hardening that trains what it reads of the classifier, where ordinary training does not.
     hardening: ClassVar[str | None] = None
 

@@ -129,6 +129,10 @@ class ThreatModel(ABC):
         """Place an attack that asks for this of its victim, by such an attacker."""
         return taxonomy(knowledge)
 
+    def placed(self, knowledge: Knowledge) -> Taxonomy:
+        """Place an attack by this attacker, who has what they have."""
+        return self.taxonomy(knowledge)
+
     @classmethod
     def equip(cls, workshop: Workshop) -> ThreatModel:
         """Make an attacker who has what they need."""

@@ -9,7 +9,17 @@ from typing import ClassVar, TypeAlias
 from torch import Tensor
 
 from salus.attacks import Attack, AttackResult
-from salus.attacks.taxonomy import BLACK_BOX, TRANSFER, WHITE_BOX, Knowledge, Taxonomy, evasion, taxonomy
+from salus.attacks.taxonomy import (
+    BACKDOOR,
+    BLACK_BOX,
+    TRANSFER,
+    WHITE_BOX,
+    Knowledge,
+    Taxonomy,
+    evasion,
+    extracting,
+    taxonomy,
+)
 from salus.attacks.universal import UAP
 from salus.classifier import Classifier
 from salus.data import Dataset
@@ -80,6 +90,11 @@ class Transfer(OnAClassifier):
     def taxonomy(cls, knowledge: Knowledge) -> Taxonomy:
         """Place it: what the attack asks for is asked of the substitute."""
         return evasion(knowledge, "black-box, transfer", TRANSFER)
+
+    def placed(self, knowledge: Knowledge) -> Taxonomy:
+        """Add an extraction where the substitute was learnt from the victim's answers."""
+        place = self.taxonomy(knowledge)
+        return extracting(place) if "queries" in self.substitute.facts else place
 
     @classmethod
     def equip(cls, workshop: Workshop) -> Transfer:
@@ -295,6 +310,11 @@ class Poisoner(OnAClassifier):
 
     name = "backdoor"
     summary = "The attacker poisoned the training data, and stamps the trigger on the input."
+
+    @classmethod
+    def taxonomy(cls, knowledge: Knowledge) -> Taxonomy:
+        """Place it."""
+        return BACKDOOR
 
 
 class Harmless(OnAClassifier):
