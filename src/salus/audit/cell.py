@@ -30,6 +30,7 @@ _RATES = (
     "rejected_noise",
     "detection_auc",
     "detection_auc_all",
+    "detection_auc_driven",
     "harm",
 )
 

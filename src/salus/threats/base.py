@@ -111,6 +111,8 @@ class ThreatModel(ABC):
     unsuited: ClassVar[str] = ""
     #: There is an attacker.
     attacks: ClassVar[bool] = True
+    #: The attacker is content with passing the guard's threshold, and drives no score further down.
+    stops_at_threshold: ClassVar[bool] = False
     #: The attacker knows the whole guard.
     knows_guard: ClassVar[bool] = False
 

@@ -147,6 +147,7 @@ class DecisionOnly(OnAClassifier):
     name = "decision-only"
     summary = "The attacker sees only the guard's final answers, and every question is counted."
     unsuited = "which ask for more than answers"
+    stops_at_threshold = True
 
     @classmethod
     def refusal(cls, attack: Attack) -> str | None:
@@ -171,6 +172,7 @@ class OnAGuard(ThreatModel):
     """An attacker who computes on a guard, acceptance included."""
 
     unsuited = "which have no adaptive form"
+    stops_at_threshold = True
 
     @classmethod
     def refusal(cls, attack: Attack) -> str | None:
@@ -217,7 +219,7 @@ class Adaptive(OnAGuard):
     def revision(cls, guard: Guard) -> int | None:
         """Number the ways tried; through a purifier that has no gradient of its own there are more."""
         hidden = guard.purifier is not None and not guard.purifier.differentiable
-        return 9 if hidden else super().revision(guard)
+        return 11 if hidden else 10
 
     def turns(self, attack: Attack, guard: Guard, samples: Samples) -> list[Turn]:
         """List the oblivious attack, then every adaptive variant on what is left, in the order of :meth:`attack`."""
