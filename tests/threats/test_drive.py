@@ -45,7 +45,7 @@ def test_driving_lowers_scores_keeps_labels_wrong_and_stays_in_the_ball(toy: Toy
     assert bool((after <= before).all()) and float((after < before)[wrong].float().mean()) > 0.5
     change = (driven.double() - x.double()).flatten(1)
     assert float(change.abs().amax() if attack.norm == "linf" else change.norm(dim=1).amax()) <= attack.eps
-    assert 0 <= float(driven.min()) and float(driven.max()) <= 1
+    assert float(driven.min()) >= 0 and float(driven.max()) <= 1
 
 
 def test_a_good_auc_under_an_attacker_who_only_passes_falls_when_the_score_is_driven(toy: Toy) -> None:

@@ -97,7 +97,9 @@ def _attacked(cell: Cell, attempt: Attempt, clean: Verdict, keep: Keep, watch: C
     if "variants" in each:
         shares = torch.bincount(each["variants"] + 1, minlength=len(names) + 1)[1:] / len(y)
         record["variants"] = dict(zip(names, shares.tolist(), strict=True))
-    record |= count(data, clean, verdict, ~at_goal) | _detection(data, guard, attack, clean, verdict, moved, each.get("driven"))
+    record |= count(data, clean, verdict, ~at_goal) | _detection(
+        data, guard, attack, clean, verdict, moved, each.get("driven")
+    )
     reached = (verdict.answers != y) & verdict.accepted & (clean.answers == y)
     # Of attacks that look for the smallest change, it is that of those who fell that tells.
     telling = moved[reached] if attack.closest and bool(reached.any()) else moved

@@ -26,7 +26,7 @@ from salus.data import Dataset
 from salus.data.plausibility import Values, implausible
 from salus.detectors.base import DEFAULT_FALSE_ALARM_RATE
 from salus.guard import Guard
-from salus.metrics import proportion
+from salus.metrics import commonest, proportion
 from salus.storage import RESULTS_FORM, versions
 
 Record = dict[str, Any]
@@ -69,6 +69,7 @@ class AuditResults:
             "threads": torch.get_num_threads(),
             "seconds": round(seconds, 1),
             "samples": len(grid.data),
+            "commonest": commonest(grid.data.y, grid.data.classes)._asdict(),
             "split": splits.test.provenance.split,
             "data": {**splits.describe(), "fingerprint": splits.test.fingerprint(), "split": plan.split},
             "model": self._model(),
@@ -135,8 +136,11 @@ def write_results(folder: Path, meta: Record, results: AuditResults) -> None:
 
 
 def whole_test(classifier: Classifier, test: Dataset) -> dict[str, Any]:
-    """Measure the clean accuracy on the whole test part, with its interval."""
-    return proportion(classifier.predict(test.x).argmax(1) == test.y, groups=test.groups).named("clean_accuracy")
+    """Measure the clean accuracy on the whole test part, with its interval, and that of the best constant answer."""
+    constant = {"commonest": commonest(test.y, test.classes)._asdict()}
+    return constant | proportion(classifier.predict(test.x).argmax(1) == test.y, groups=test.groups).named(
+        "clean_accuracy"
+    )
 
 
 def _text(guard: Guard) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-import torch
 from torch import Tensor
 
 from salus.attacks import APGD, Attack
@@ -16,8 +15,8 @@ from salus.attacks.universal import UAP
 from salus.guard import Guard
 from salus.threats.objectives import LowestSuspicion
 
-#: Steps where the attack that went before has none of its own.
-STEPS = 40
+#: Steps, where the attack that went before took no more.
+STEPS = 100
 
 
 def driver(attack: Attack, guard: Guard) -> Attack | None:
@@ -31,8 +30,8 @@ def driver(attack: Attack, guard: Guard) -> Attack | None:
     if attack.eps is None or attack.norm not in APGD.norms:
         return None
     shared = {field.name: getattr(attack, field.name) for field in fields(Attack)}
-    steps = getattr(attack, "steps", STEPS)
-    return APGD(**{**shared, "targeted": True}, steps=max(steps, 2), early_stop=False)
+    steps = max(STEPS, getattr(attack, "steps", 0))
+    return APGD(**{**shared, "targeted": True, "queries": None}, steps=steps, early_stop=False)
 
 
 def drive(engine: Attack, guard: Guard, x: Tensor, x_adv: Tensor, y: Tensor, *, samples: Tensor) -> Tensor:
