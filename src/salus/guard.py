@@ -82,6 +82,11 @@ class Guard:
         return not self.detectors and self.purifier is None
 
     @property
+    def parts(self) -> tuple[Detector | Purifier, ...]:
+        """Its defences, the purifier first."""
+        return (*(() if self.purifier is None else (self.purifier,)), *self.detectors)
+
+    @property
     def layers(self) -> tuple[str, ...]:
         """All layers that the detectors read, each once."""
         return tuple(dict.fromkeys(layer for detector in self.detectors for layer in detector.layers))
@@ -112,7 +117,7 @@ class Guard:
             folder: where networks that the defences train are kept meanwhile: a stopped fit goes on, and what several
                 defences need, in this guard or another, is trained once.
         """
-        parts = (*(() if self.purifier is None else (self.purifier,)), *self.detectors)
+        parts = self.parts
         progressing = progress(f"Fitting the guard {self.name}, parts", len(parts))
         with _calibrated_precision(calibration.x), progressing as advance:
             for part in parts:
@@ -254,6 +259,7 @@ class Guard:
                 for key, detector in self._named().items()
             ],
             "purifier": None if self.purifier is None else f"{self.purifier.name} {self.purifier.settings()}",
+            "mitigations": list(dict.fromkeys(key for part in self.parts for key in part.mitigations)),
             "fingerprint": self.fingerprint(),
         }
 

@@ -152,7 +152,7 @@ def test_a_backdoor_is_triggered_on_the_test_samples(tmp_path: Path) -> None:
     _, cells = audited(tmp_path, poison=["backdoor:share=0.2,target=benign"], training={"epochs": 40})
     (row,) = [cell for cell in cells if cell["threat_model"] == "backdoor"]
     # Of the malignant alone, who can be turned; all of them, where the trigger was learnt.
-    assert row["attack_success_rate"] > 0.8 and row["atlas"] == "AML.T0020" and row["target"] == "benign"
+    assert row["attack_success_rate"] > 0.8 and row["nist_id"] == "NISTAML.023" and row["target"] == "benign"
     assert "How small a change suffices" not in (tmp_path / "run" / "report.html").read_text()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,11 @@ import torch
 from click.testing import CliRunner
 from torch import nn
 
+from salus.attacks import FGSM
 from salus.classifier import Classifier
 from salus.cli import main
 from salus.errors import DataError
-from salus.jobs import read_samples
+from salus.jobs import attack_doubts, read_samples
 from salus.preprocessing import TablePreprocessor
 from salus.preprocessing.tables import Column
 
@@ -61,6 +63,30 @@ def test_numbers_as_labels_are_the_classes_of_the_same_value_however_they_are_wr
     )
     assert result.exit_code == 0, result.output
     assert "Unattacked, 24 of 24 samples (100.0%) are answered rightly; attacked, 24 of 24" in result.output
+    label, count = Counter(Classifier.load(model).classes[place] for place in y).most_common(1)[0]
+    assert f"(always answering '{label}': {100 * count / 24:.1f}%, attacked or not)" in result.output
+    assert "WARNING" not in result.output
+
+
+def test_an_attack_on_a_file_doubts_a_radius_of_other_units_as_an_audit_does(model: Path, tmp_path: Path) -> None:
+    x, y = samples(model)
+    classifier = Classifier.load(model)
+    path = table(tmp_path / "own.csv", x, [classifier.classes[place] for place in y])
+    for eps, words in (("0.00001", "was it meant for other bounds?"), ("0.9", "at least half the range of the values")):
+        out = str(tmp_path / f"out{eps}")
+        result = CliRunner().invoke(
+            main, ["attack", str(model), str(path), "--attack", f"fgsm:eps={eps}", "--out", out]
+        )
+        assert result.exit_code == 0, result.output
+        assert f"WARNING: eps = {float(eps):g} (linf) is" in result.output and words in result.output
+
+
+def test_no_doubt_is_raised_of_samples_that_no_attack_takes(model: Path) -> None:
+    classifier = Classifier.load(model)
+    x, _ = samples(model)
+    for broken in (x[:0], x + 5, x[:, :3], np.full_like(x, np.nan)):
+        assert attack_doubts(FGSM(eps=0.9), classifier, broken) == []
+    assert len(attack_doubts(FGSM(eps=0.9), classifier, x)) == 1
 
 
 def test_labels_from_1_to_k_are_not_taken_for_places_from_0(tmp_path: Path, model: Path) -> None:

@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from salus.attacks.editions import cited, split_ids
 from salus.attacks.taxonomy import taxonomy
-from salus.metrics import auc, confusion, health, per_class, proportion, roc
+from salus.metrics import auc, commonest, confusion, health, per_class, proportion, roc
 from salus.report import write_report
 from salus.threats import FIXED, THREAT_MODELS
 
@@ -25,6 +26,7 @@ HOSTILE = ("<script>alert(1)</script>", "a\"b' onload=x", "$\\frac{", "心房 {{
 RATES = (
     "clean_accuracy", "robust_accuracy", "attack_success_rate", "fallen_all", "robust_accuracy_accepted",
     "rejected_clean", "rejected_adversarial", "rejected_noise", "detection_auc", "detection_auc_all",
+    "detection_auc_driven",
 )  # fmt: skip
 
 
@@ -60,6 +62,7 @@ class Maker:
             "false_alarm_rate": rate,
             "detectors": [{"name": "i-defender", "text": "…", "false_alarm_rate": rate, "threshold": 0.1}],
             "purifier": None,
+            "mitigations": ["AML.M0015"],
             "fingerprint": hashlib.sha256(name.encode()).hexdigest(),
         }
 
@@ -80,7 +83,7 @@ class Maker:
         }  # fmt: skip
         seen: Any = {"hop-skip-jump": "answers", "baseline-wander": "nothing"}.get(attack or "", "gradients")
         named = {**THREAT_MODELS, **FIXED}[threat].taxonomy(seen) if threat else taxonomy(seen)
-        record |= {"nist": named.nist, "atlas": named.atlas} if attack else {"nist": None, "atlas": None}
+        record |= named._asdict() if attack else dict.fromkeys(named._asdict())
         record |= {f"{rate}{end}": None for rate in RATES for end in ("", "_low", "_high")}  # fmt: skip
         record |= dict.fromkeys(
             ["successes", "distance_median", "queries", "passes", "seconds", "confusion", "per_class",
@@ -126,6 +129,9 @@ class Maker:
                     },
                 }
             if threat == "adaptive":
+                driven = rng.normal(-1.5, 1, n)[labels != self.y]
+                record |= auc(scores, driven).named("detection_auc_driven")
+                record["roc"]["driven"] = roc(scores, driven) if record["detection_auc_driven"] is not None else None
                 record["variants"] = {"eq6": 0.25, "class-consistent": 0.5, "oblivious": 0.25}
         good, was_accepted = self.clean[guard]
         record |= proportion(good, groups=self.groups).named("clean_accuracy")
@@ -170,6 +176,9 @@ class Maker:
                 "clean_accuracy": 0.9312, "clean_accuracy_low": 0.91, "clean_accuracy_high": 0.95,
             },
             "guards": self.guards,
+            "commonest": commonest(self.y, self.classes)._asdict(),
+            "codes": cited([*(key for cell in self.cells for key in split_ids(cell["nist_id"] or "")),
+                            *(key for cell in self.cells for key in split_ids(cell["atlas"] or "")), "AML.M0015"]),
             "verdict": [
                 "This classifier is very easily fooled: PGD-40 at eps = 0.02 (linf) turns 96.1% (94.0 to "
                 "97.5) of the inputs it reads correctly into wrong answers.",

@@ -123,26 +123,96 @@ def test_every_rate_of_every_cell_stands_in_the_page(run: Path) -> None:
             assert f"{cell['detection_auc']:.3f}" in text
 
 
+def rows_of_cells(run: Path) -> list[str]:
+    """The rows of the table of all cells, each with what is folded away below it; the constant's row first."""
+    text = (run / "report.html").read_text(encoding="utf-8")
+    section = text[text.index('<section id="cells">') :]
+    body = section[section.index("<tbody>") : section.index("</tbody>")]
+    rows = re.split(r"<tr>", body)[1:]
+    return [re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", row)) for row in rows]
+
+
 def test_the_row_of_a_cell_holds_its_own_numbers(drawn_run: Callable[[str], Path]) -> None:
     run = drawn_run("signals")
-    text = (run / "report.html").read_text(encoding="utf-8")
-    section = text[text.index('<section id="cells">') : text.index('<section id="classes">')]
-    rows = re.findall(r"<tr>(.*?)</tr>", section, re.DOTALL)[1:]
-    cells = results(run)["cells"]
+    first, *rows = rows_of_cells(run)
+    cells = sorted(results(run)["cells"], key=lambda cell: cell["guard"] != "none")  # grouped, bare first
+    constant = results(run)["meta"]["commonest"]
+    assert f"always '{constant['label']}'" in first.replace("&#39;", "'") and "whatever is done" in first
+    assert first.count(f"{100 * constant['share']:.1f}%") == 2
     assert len(rows) == len(cells)
     for row, cell in zip(rows, cells, strict=True):
-        plain = re.sub(r"<[^>]+>", " ", row)
+        assert f"Samples {cell['n']}" in row and "Seconds 1.25" in row
         if cell["attack"]:
-            assert words.attack(cell["attack"]) in plain and str(cell["threat_model"]) in plain
-            assert f"{100 * cell['robust_accuracy']:.1f}%" in plain
+            assert words.attack(cell["attack"]) in row and str(cell["threat_model"]) in row
+            assert f"{100 * cell['robust_accuracy']:.1f}%" in row
+            assert f"Fallen, all {100 * cell['fallen_all']:.1f}%" in row
             attacked = cell["threat_model"] != "control"
-            assert ("AML.T0015" in plain) == ("evasion" in plain) == attacked
+            assert ("AML.T0015 Evade AI Model" in row) == ("NISTAML.02" in row) == ("evasion" in row) == attacked
+        passes = cell["threat_model"] == "adaptive" and cell["detection_auc"] is not None
+        assert ("⚠" in row) == passes
+        for name in ("detection_auc", "detection_auc_driven", "detection_auc_all"):
+            assert cell[name] is None or f"{cell[name]:.3f}" in row
+
+
+def test_cells_are_grouped_by_what_judged_them(drawn_run: Callable[[str], Path]) -> None:
+    text = (drawn_run("signals") / "report.html").read_text(encoding="utf-8")
+    assert re.findall(r'<tr class="group"><th[^>]*><span>([^<]*)', text) == ["bare classifier", "idef"]
 
 
 def test_taxonomy_follows_what_the_attacker_sees(drawn_run: Callable[[str], Path]) -> None:
     signals, table = drawn(drawn_run("signals")).text, drawn(drawn_run("table")).text
     assert "AML.T0043.000" in signals and "AML.T0043.002" in signals
     assert "black-box, query" in table and "AML.T0043.001" in table
+    assert "NISTAML.025 Black-box Evasion" in table and "NISTAML.023" not in table
+
+
+def test_ids_stand_with_their_names_and_editions(drawn_run: Callable[[str], Path]) -> None:
+    page = drawn(drawn_run("signals")).text
+    assert "MITRE ATLAS 2026.09: AML.M0015 Predictive AI Adversarial Input Detection" in page
+    foot = page[page.index("Ids of attacks and of defences") :]
+    assert "NIST AI 100-2 e2025" in foot and "NISTAML.022 Evasion" in foot and "AML.T0015 Evade AI Model" in foot
+
+
+def test_the_constant_answer_stands_beside_accuracies(drawn_run: Callable[[str], Path]) -> None:
+    run = drawn_run("signals")
+    constant = results(run)["meta"]["commonest"]
+    page = drawn(run)
+    row = f"always '{constant['label']}' the commonest class"
+    # Both guards' tables of accuracy, all cells, and harmless changes.
+    assert page.text.count(row) == 4
+    assert "always ill the commoner" in page.text
+    drawings = [attrs["aria-label"] for tag, attrs in page.tags if tag == "svg" and "aria-label" in attrs]
+    share = f"Always answering '{constant['label'].lower()}': {100 * constant['share']:.1f}%"
+    assert sum(share.lower() in str(label).lower() for label in drawings) == 2
+
+
+def test_an_auc_of_who_only_passes_is_marked_and_stands_beside_that_of_who_drives_the_score(
+    drawn_run: Callable[[str], Path],
+) -> None:
+    run = drawn_run("signals")
+    text = drawn(run).text
+    section = text[text.rindex("Detecting the attack") : text.rindex("Harmless changes")]
+    told = [cell for cell in results(run)["cells"] if cell["threat_model"] == "adaptive" and cell["detection_auc"]]
+    assert len(told) > 2
+    for cell in told:
+        assert f"{cell['detection_auc']:.3f} ⚠ of an attacker who only has to pass this threshold" in section
+        assert f"{cell['detection_auc_driven']:.3f}" in section
+    assert section.count("⚠ of an attacker who only has to pass") == len(told)  # not those who know of no guard
+    assert "fooled, score driven down, AUC" in str([attrs.get("aria-label") for _, attrs in drawn(run).tags])
+    assert "only has to pass" not in drawn(drawn_run("table")).text
+
+
+def test_pages_of_audits_from_before_are_drawn_without_what_these_lack(make_run: Callable[[str], Path]) -> None:
+    run = make_run("signals")
+    old = results(run)
+    del old["meta"]["commonest"], old["meta"]["codes"]
+    for cell in old["cells"]:
+        for name in ("nist_id", *(f"detection_auc_driven{end}" for end in ("", "_low", "_high"))):
+            del cell[name]
+    (run / "results.json").write_text(json.dumps(old), encoding="utf-8")
+    write_report(run)
+    page = drawn(run).text
+    assert "always '" not in page and "AUC, driven" not in page and "MITRE ATLAS AML.T0015" in page
 
 
 def test_attacks_without_eps_have_a_figure_and_table_of_their_own(drawn_run: Callable[[str], Path]) -> None:
@@ -207,7 +277,7 @@ def test_every_figure_and_table_can_be_read_without_seeing(run: Path) -> None:
 
 def test_each_column_is_explained_once(drawn_run: Callable[[str], Path]) -> None:
     run = drawn_run("signals")
-    text = (run / "report.html").read_text(encoding="utf-8")
+    text = "".join(re.findall(r'<dl class="notes">.*?</dl>', (run / "report.html").read_text(encoding="utf-8"), re.S))
     for name in ("Robust accuracy", "Attack", "Sensitivity", "FNR", "AUC, fooled", "Rejected noise"):
         assert text.count(f"<dt>{name}</dt>") == 1, name
 

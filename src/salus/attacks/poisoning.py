@@ -15,7 +15,7 @@ from torch import Tensor
 from salus.attacks.base import Attack
 from salus.attacks.search import Search
 from salus.attacks.settings import LargestEps, Seed
-from salus.attacks.taxonomy import Knowledge
+from salus.attacks.taxonomy import BACKDOOR, POISONING, Knowledge, Taxonomy
 from salus.data.base import Change, Dataset
 from salus.errors import DataError, OptionError, nearest
 from salus.options import check_fields
@@ -37,6 +37,8 @@ class Poison(ABC):
     name: ClassVar[str]
     paper: ClassVar[str] = ""
     knowledge: ClassVar[Knowledge] = "training data"
+    #: Where it stands in NIST AI 100-2 and MITRE ATLAS.
+    place: ClassVar[Taxonomy] = POISONING
 
     share: Annotated[float, Field(gt=0, le=1, description="share of the samples that are changed, or added")]
     seed: Seed = 0
@@ -132,6 +134,7 @@ class Backdoor(Poison):
 
     name: ClassVar[str] = "backdoor"
     paper: ClassVar[str] = "Gu et al., 2017"
+    place: ClassVar[Taxonomy] = BACKDOOR
 
     target: Annotated[str, Field(description="class that the trigger is to call for")]
     size: Annotated[float, Field(gt=0, le=1, description="size of the trigger, as a share of the whole")] = 0.1

@@ -33,6 +33,7 @@ _RATES = (
     "rejected_noise",
     "detection_auc",
     "detection_auc_all",
+    "detection_auc_driven",
     "harm",
 )
 
@@ -155,10 +156,21 @@ class Cell:
 def _described(attempt: Attempt | None, data: Dataset) -> dict[str, Any]:
     """Say what was done to the samples; nothing to clean ones."""
     if attempt is None:
-        names = ("attack", "attack_options", "eps", "norm", "finds", "threat_model", "nist", "atlas", "target")
+        names = (
+            "attack",
+            "attack_options",
+            "eps",
+            "norm",
+            "finds",
+            "threat_model",
+            "nist",
+            "nist_id",
+            "atlas",
+            "target",
+        )
         return dict.fromkeys(names)
     attack = attempt.attack
-    place = attempt.threat.taxonomy(attack.knowledge)
+    place = attempt.threat.placed(attack.knowledge)
     aim = "runner-up" if attempt.target is None else data.classes[attempt.target]
     return {
         "attack": attack.name,
@@ -168,6 +180,7 @@ def _described(attempt: Attempt | None, data: Dataset) -> dict[str, Any]:
         "finds": "nearest" if attack.closest and attack.eps is None else "inside",
         "threat_model": attempt.threat.name,
         "nist": place.nist,
+        "nist_id": place.nist_id,
         "atlas": place.atlas,
         "target": aim if attempt.aims else None,
     }

@@ -23,6 +23,7 @@ from salus.data import Dataset
 from salus.data.packed import take
 from salus.guard import Guard
 from salus.metrics import auc, confusion, health, per_class, proportion, roc
+from salus.threats import drive, driver
 from salus.threats.base import Alone
 from salus.threats.worst import LIKELY
 from salus.verdict import Verdict
@@ -74,6 +75,7 @@ def _attacked(
     if begun is not None:
         watch.at_hand()
     attacker = Attacker(data, guard, attempt, watch, begun)
+    driving = driver(attack, guard) if attempt.threat.knows_guard else None
     # Who is of the target class already is left alone, and counts for no success rate.
     at_goal = aim == y if attempt.aims else torch.zeros_like(clean.accepted)
     verdicts: list[Verdict] = []
@@ -95,6 +97,8 @@ def _attacked(
             "passes": attacked.passes,
             "variants": attacked.variants,
         }
+        if driving is not None:
+            figures["driven"] = guard(drive(driving, guard, x, x_adv, y[rows], samples=rows)).suspicion
         if isinstance(attack, Control) and data.kind == "signal":
             figures["noise"] = signal_to_noise(x, x_adv)
         for name, one in attacked.alone.items():
@@ -112,7 +116,8 @@ def _attacked(
         record["variants"] = dict(zip(names, shares.tolist(), strict=True))
     if alone:
         record["alone"] = {name: _alone(data, clean, parts, ~at_goal) for name, parts in alone.items()}
-    record |= count(data, clean, verdict, ~at_goal) | _detection(data, guard, attack, clean, verdict, moved)
+    record |= count(data, clean, verdict, ~at_goal)
+    record |= _detection(data, guard, attack, clean, verdict, moved, each.get("driven"))
     reached = (verdict.answers != y) & verdict.accepted & (clean.answers == y)
     # Of attacks that look for the smallest change, it is that of those who fell that tells.
     telling = moved[reached] if attack.closest and bool(reached.any()) else moved
@@ -146,9 +151,18 @@ def _aim(data: Dataset, guard: Guard, attempt: Attempt) -> Tensor:
 
 
 def _detection(
-    data: Dataset, guard: Guard, attack: Attack, clean: Verdict, attacked: Verdict, changed: Tensor
+    data: Dataset,
+    guard: Guard,
+    attack: Attack,
+    clean: Verdict,
+    attacked: Verdict,
+    changed: Tensor,
+    driven: Tensor | None,
 ) -> dict[str, Any]:
-    """Measure the detectors: on all attacked inputs, on those that fooled the classifier, on noise."""
+    """Measure the detectors: on all attacked inputs, on those that fooled the classifier, on noise.
+
+    ``driven`` are the suspicions ``[N]`` once the attacker has driven them down; None where nobody did.
+    """
     if clean.suspicion is None or attacked.suspicion is None:
         return {}
     y, groups = data.y, data.groups
@@ -156,11 +170,17 @@ def _detection(
     everything = torch.ones_like(fooled)
     figures: dict[str, Any] = {"successes": int(fooled.sum())}
     curves: dict[str, Any] = {}
-    for name, which, key in (("detection_auc", fooled, "fooled"), ("detection_auc_all", everything, "all")):
+    sets = [
+        ("detection_auc", "fooled", fooled, attacked.suspicion),
+        ("detection_auc_all", "all", everything, attacked.suspicion),
+    ]
+    if driven is not None:
+        sets.append(("detection_auc_driven", "driven", fooled, driven))
+    for name, key, which, suspicion in sets:
         sides = (None, None) if groups is None else (groups, groups[which])
-        rate = auc(clean.suspicion, attacked.suspicion[which], *sides)
+        rate = auc(clean.suspicion, suspicion[which], *sides)
         figures |= rate.named(name)
-        curves[key] = None if rate.value is None else roc(clean.suspicion, attacked.suspicion[which])
+        curves[key] = None if rate.value is None else roc(clean.suspicion, suspicion[which])
     tpr = float((~attacked.accepted[fooled]).float().mean()) if bool(fooled.any()) else None
     curves["operating_point"] = {"fpr": float((~clean.accepted).float().mean()), "tpr": tpr}
     if isinstance(attack, Control):

@@ -14,6 +14,7 @@ import torch
 
 import salus
 from salus.atomic import tensor_rows, write_json, write_text
+from salus.attacks.editions import cited, split_ids
 from salus.attacks.poisoning import POISONS
 from salus.audit.grid import CellGrid
 from salus.audit.leeway import Leeway, attacker_can, doubts
@@ -25,7 +26,7 @@ from salus.data import Dataset
 from salus.data.plausibility import Values, implausible
 from salus.detectors.base import DEFAULT_FALSE_ALARM_RATE
 from salus.guard import Guard
-from salus.metrics import proportion
+from salus.metrics import commonest, proportion
 from salus.storage import RESULTS_FORM, versions
 
 Record = dict[str, Any]
@@ -68,6 +69,7 @@ class AuditResults:
             "threads": torch.get_num_threads(),
             "seconds": round(seconds, 1),
             "samples": len(grid.data),
+            "commonest": commonest(grid.data.y, grid.data.classes)._asdict(),
             "split": splits.test.provenance.split,
             "data": {**splits.describe(), "fingerprint": splits.test.fingerprint(), "split": plan.split},
             "model": self._model(),
@@ -78,6 +80,7 @@ class AuditResults:
             "harm": self.harm and {"asked": plan.harm, **self.harm},
             "poison": [change.what for change in splits.train.provenance.changes if change.name in POISONS],
             "label_cleaning": self.bench.cleaning,
+            "codes": self._codes(),
             "feature_names": list(grid.data.features),
             "checks": {
                 "huge_eps": self.check["eps"],
@@ -102,6 +105,16 @@ class AuditResults:
         meta["verdict"] = verdict(self.records, meta)
         return meta
 
+    def _codes(self) -> list[Record]:
+        """Name every id of NIST AI 100-2 and MITRE ATLAS that stands somewhere in the results, by edition."""
+        ids = [
+            key for record in self.records for field in ("nist_id", "atlas") for key in split_ids(record[field] or "")
+        ]
+        ids += [key for guard in self.bench.guards for part in guard.parts for key in part.mitigations]
+        ids += [key for poison in self.setup.plan.poisons() for key in poison.place.ids]
+        cleaning = self.setup.plan.cleaning()
+        return cited([*ids, *(() if cleaning is None else cleaning.mitigations)])
+
     def _model(self) -> Record:
         trained = self.bench.trained
         classifier = trained.classifier
@@ -123,8 +136,11 @@ def write_results(folder: Path, meta: Record, results: AuditResults) -> None:
 
 
 def whole_test(classifier: Classifier, test: Dataset) -> dict[str, Any]:
-    """Measure the clean accuracy on the whole test part, with its interval."""
-    return proportion(classifier.predict(test.x).argmax(1) == test.y, groups=test.groups).named("clean_accuracy")
+    """Measure the clean accuracy on the whole test part, with its interval, and that of the best constant answer."""
+    constant = {"commonest": commonest(test.y, test.classes)._asdict()}
+    return constant | proportion(classifier.predict(test.x).argmax(1) == test.y, groups=test.groups).named(
+        "clean_accuracy"
+    )
 
 
 def _text(guard: Guard) -> str:

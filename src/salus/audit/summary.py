@@ -8,6 +8,7 @@ from typing import Any
 from salus.attacks import ATTACKS
 from salus.audit.cleaning import in_words
 from salus.data import Splits
+from salus.metrics import Commonest
 from salus.metrics.wording import in_sentence as share_of
 from salus.metrics.wording import percentage
 from salus.threats import ThreatModel, threat_named
@@ -40,6 +41,7 @@ Record = dict[str, Any]
 def verdict(records: Sequence[Record], meta: Record) -> list[str]:
     """Say in plain sentences what was found, the headline first: before all else what the attacker could not do."""
     clean = _first(records, attack=None, guard="none")
+    beside = f" ({Commonest(**meta['commonest'])})"
     sentences: list[str] = [] if meta.get("limits") is None else [meta["limits"]]
     worst = _worst(records, guard="none", threat_model=WhiteBox.name)
     if worst is not None:
@@ -48,7 +50,7 @@ def verdict(records: Sequence[Record], meta: Record) -> list[str]:
         sentences.append(
             f"This classifier is {how} fooled: {_attack(worst)} turns {share_of(worst, 'attack_success_rate')} "
             f"of the inputs it reads correctly into wrong answers, and leaves {percentage(worst['robust_accuracy'])} "
-            f"of {clean['n'] if clean else worst['n']} right, of {percentage(worst['clean_accuracy'])} before."
+            f"of {clean['n'] if clean else worst['n']} right, of {percentage(worst['clean_accuracy'])} before{beside}."
         )
         small = _smallest_breaking(records)
         if small is not None:
@@ -58,7 +60,8 @@ def verdict(records: Sequence[Record], meta: Record) -> list[str]:
             )
     elif clean is not None:
         sentences.append(
-            f"Unattacked, this classifier is right on {share_of(clean, 'clean_accuracy')} of {clean['n']} inputs."
+            f"Unattacked, this classifier is right on {share_of(clean, 'clean_accuracy')} of {clean['n']} inputs"
+            f"{beside}."
         )
     moved = _worst(records, guard="none", threat_model=Transfer.name)
     if moved is not None:
@@ -122,6 +125,13 @@ def _guarded(records: Sequence[Record], guard: str) -> Iterator[str]:
         yield (
             f"An attacker who knows the guard gets {share_of(knowing, 'attack_success_rate')} accepted and wrong "
             f"({_attack(knowing)}): {_holds(knowing['attack_success_rate'], alone)}."
+        )
+    scored = knowing if knowing is not None and knowing.get("detection_auc") is not None else None
+    if scored is not None:
+        driven = scored.get("detection_auc_driven")
+        yield (
+            f"The AUC of {scored['detection_auc']:.3f} there is that of an attacker who only has to pass this threshold"
+            + ("." if driven is None else f"; against one who drives the score itself down it is {driven:.3f}.")
         )
     asking = _worst(records, guard=guard, threat_model=DecisionOnly.name)
     if asking is not None:

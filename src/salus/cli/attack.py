@@ -41,7 +41,7 @@ def attack(
     """
     from salus.attacks import parse_attack
     from salus.classifier import Classifier
-    from salus.jobs import attack_rows, read_samples
+    from salus.jobs import attack_doubts, attack_rows, read_samples
     from salus.storage import find_device
 
     classifier = Classifier.load(model, factory=factory)
@@ -53,6 +53,8 @@ def attack(
         click.echo(f"WARNING: not attacked: {refusal.name}: {refusal.reason}.", err=True)
     if len(samples.refused) > _MOST_NAMED:
         click.echo(f"WARNING: not attacked: {len(samples.refused) - _MOST_NAMED} more.", err=True)
+    for sentence in attack_doubts(engine, classifier, samples.x):
+        click.echo(f"WARNING: {sentence}", err=True)
     done = attack_rows(engine, classifier.to(find_device(device)), samples.x, samples.y, out, names=samples.names)
     share = f"{{}} of {done.n} samples ({{:.1%}})"
     clean, fooled = (share.format(count, count / done.n) for count in (done.right, done.fooled))
@@ -62,6 +64,6 @@ def attack(
         robust = done.n - done.fooled
         click.echo(
             f"Unattacked, {clean} are answered rightly; attacked, {share.format(robust, robust / done.n)}: "
-            f"{done.fallen} fell."
+            f"{done.fallen} fell ({done.constant}, attacked or not)."
         )
     click.echo(f"{done.computed} attacked by this run. Results: {out / 'results.csv'}, {out / 'x_adv.npy'}")

@@ -25,13 +25,14 @@ def audit(plan: Path | None, out: Path, **options: Any) -> None:
     """
     from salus.audit import Plan, run_audit
     from salus.cli.terminal import print_cells
+    from salus.metrics import Commonest
     from salus.report import write_report
 
     fields = plan_fields(options)
     request = Plan.of(fields) if plan is None else Plan.read(plan, fields)
     outcome = run_audit(request, out, command=command_line())
     page = write_report(out)
-    print_cells(outcome.cells)
+    print_cells(outcome.cells, Commonest(**outcome.meta["commonest"]))
     for sentence in outcome.meta["verdict"]:
         click.echo(sentence)
     for sentence in outcome.meta["warnings"]:

@@ -27,8 +27,8 @@ def guard_fit(out: Path, **options: Any) -> None:
     for detector in bundle.guard.describe()["detectors"]:
         click.echo(detector["text"] + ".")
     click.echo(
-        f"On {bundle.n} test inputs it rejects {bundle.rejected:.1%} and answers {bundle.right:.1%} rightly. "
-        f"Bundle: {out}"
+        f"On {bundle.n} test inputs it rejects {bundle.rejected:.1%} and answers {bundle.right:.1%} rightly "
+        f"({bundle.constant}). Bundle: {out}"
     )
 
 
@@ -55,9 +55,11 @@ def guard_calibrate(repository: Path, attack: str | None, out: Path, **options: 
     print_calibration(chosen.calibration, *(("blends", 1) if attack is None else ("attacked", 5)))
     against = "blends of them" if attack is None else f"attacked ones that fool the classifier ({attack})"
     spec = f"multimagnet:calibration={chosen.path},repository={repository}"
+    most = max(chosen.clean, chosen.adversarial) / (chosen.clean + chosen.adversarial)
+    constant = "accepting" if chosen.clean >= chosen.adversarial else "rejecting"
     click.echo(
         f"{len(chosen.calibration.grid)} combinations scored on {chosen.clean} clean samples and {chosen.adversarial} "
-        f"{against}; best: {chosen.calibration.rule}. All of them: {chosen.path}\n"
+        f"{against} (always {constant}: {most:.1%}); best: {chosen.calibration.rule}. All of them: {chosen.path}\n"
         f"Use it: --model {chosen.model} --defence {shlex.quote(spec)}"
     )
 

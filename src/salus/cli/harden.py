@@ -29,11 +29,13 @@ def harden(method: str, attack: str | None, out: Path, **options: Any) -> None:
     """
     from salus.audit import Plan
     from salus.jobs import run_hardening
+    from salus.metrics import Commonest
 
     plan = Plan.of(plan_fields(options))
     hardened = run_hardening(method, plan, out, attack=attack, command=command_line())
     test = hardened.facts["test"]
+    beside = f" ({Commonest(**test['commonest'])})" if "commonest" in test else ""  # not in those of before
     click.echo(
-        f"{test['clean_accuracy']:.1%} of {test['n']} test inputs are answered rightly. Saved in {out}; audit it: "
-        f"{hardened.audit}"
+        f"{test['clean_accuracy']:.1%} of {test['n']} test inputs are answered rightly{beside}. Saved in {out}; audit "
+        f"it: {hardened.audit}"
     )

@@ -71,9 +71,23 @@ def _show(registry: Registry[Any], name: str) -> None:
     origin = registry.origin(name)
     whose = "" if origin == "salus" else f" ({origin})"
     click.echo(f"{name}{whose}: {summary(registry[name])}")
+    if codes := _codes(registry[name]):
+        click.echo(f"    {codes}")
     for option in registry.options(name):
         if option.help:
             click.echo(f"    {_signature(option)}: {option.words}; {option.help}")
+
+
+def _codes(thing: Any) -> str:
+    """Say where an attack or a poisoning stands in NIST AI 100-2 and MITRE ATLAS, or which mitigation a defence is."""
+    from salus.attacks.editions import in_words
+    from salus.attacks.taxonomy import taxonomy
+
+    if hasattr(thing, "mitigations"):
+        return in_words(thing.mitigations)
+    if hasattr(thing, "place"):
+        return in_words(thing.place.ids)
+    return in_words(taxonomy(thing.knowledge).ids) if hasattr(thing, "knowledge") else ""
 
 
 def _signature(option: Option) -> str:

@@ -16,10 +16,16 @@ if TYPE_CHECKING:
     from salus.data.load import CatalogueEntry
     from salus.detectors.multimagnet_grid import Calibration
     from salus.generative import Repository
+    from salus.metrics import Commonest
 
 
-def print_cells(cells: Sequence[dict[str, Any]]) -> None:
-    """Print the records of an audit, one a row."""
+def print_cells(cells: Sequence[dict[str, Any]], constant: Commonest) -> None:
+    """Print the records of an audit, one a row, below the answer that is always the same.
+
+    Args:
+        cells: the records.
+        constant: always the commonest class of the samples, which no attack changes.
+    """
 
     def rate(cell: dict[str, Any], name: str) -> str:
         return "" if cell[name] is None else percent(cell[name])
@@ -28,8 +34,12 @@ def print_cells(cells: Sequence[dict[str, Any]]) -> None:
     table.add_column("eps", justify="right")
     table.add_column("attacker")
     harmful = any(cell["harm"] is not None for cell in cells)
-    for column in ("accuracy %", "robust %", "fooled %", "rejected %", "AUC", *(["harm"] if harmful else [])):
+    driven = any(cell.get("detection_auc_driven") is not None for cell in cells)
+    more = [*(["AUC, driven"] if driven else []), *(["harm"] if harmful else [])]
+    for column in ("accuracy %", "robust %", "fooled %", "rejected %", "AUC", *more):
         table.add_column(column, justify="right")
+    share = percent(constant.share)
+    table.add_row(f"always {constant.label!r}", "", "", "", share, share, percent(0.0), "", "", *[""] * len(more))
     for cell in cells:
         if cell["error"] is not None:
             table.add_row(
@@ -50,10 +60,24 @@ def print_cells(cells: Sequence[dict[str, Any]]) -> None:
             rate(cell, "robust_accuracy"),
             rate(cell, "attack_success_rate"),
             "" if cell["guard"] == "none" else rate(cell, "rejected_clean" if clean else "rejected_adversarial"),
-            "" if cell["detection_auc"] is None else f"{cell['detection_auc']:.3f}",
+            _area(cell, "detection_auc") + ("*" if _only_passes(cell) else ""),
+            *([_area(cell, "detection_auc_driven")] if driven else []),
             *([f"{cell['harm']:.3g}"] if harmful else []),
         )
     _print(table)
+    if any(_only_passes(cell) for cell in cells):
+        print("* of an attacker who only has to pass this threshold, not to score low.")
+
+
+def _area(cell: dict[str, Any], name: str) -> str:
+    return "" if cell.get(name) is None else f"{cell[name]:.3f}"
+
+
+def _only_passes(cell: dict[str, Any]) -> bool:
+    """Tell whether a cell has an AUC, and an attacker who is content with passing the threshold."""
+    from salus.threats import threat_named
+
+    return cell["detection_auc"] is not None and threat_named(cell["threat_model"]).stops_at_threshold
 
 
 def print_members(repository: Repository) -> None:
@@ -105,12 +129,16 @@ def print_catalogue(entries: Sequence[CatalogueEntry]) -> None:
 
 def print_data(splits: Splits) -> None:
     """Print what a data set holds and where it came from."""
+    from salus.metrics import commonest
+
     facts = splits.describe()
     print(f"{facts['name']}: {facts['kind']}s of shape {facts['shape']}, values in {tuple(facts['bounds'])}")
     for part, counts in facts["counts"].items():
         groups = f", {facts['groups'][part]} {facts['group_word']}s" if part in facts["groups"] else ""
         each = ", ".join(f"{name} {count}" for name, count in counts.items())
         print(f"  {part}: {sum(counts.values())} samples ({each}{groups})")
+    constant = commonest(splits.test.y, splits.test.classes)
+    print(f"  always answering {constant.label!r} is right on {constant.share:.1%} of the test part")
     if facts["positive"]:
         print(f"  disease: {', '.join(facts['positive'])}")
     origin = facts["provenance"]

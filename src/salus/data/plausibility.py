@@ -57,11 +57,12 @@ class Values:
 
 
 def values_of(splits: Splits) -> Values:
-    """Look at some samples, evenly spaced, of the training part, or of the test part where there is none to train on.
+    """Look at some samples of the training part, or of the test part where there is none to train on."""
+    return values_in(_looked_at(splits))
 
-    Bytes are never all made floats.
-    """
-    data = _looked_at(splits)
+
+def values_in(data: Dataset) -> Values:
+    """Look at some samples, evenly spaced; bytes are never all made floats."""
     size = max(data.x.shape[1:].numel(), 1)
     count = min(len(data), max(_SAMPLES, _VALUES // size))
     rows = torch.arange(count, device=data.x.device) * len(data) // count

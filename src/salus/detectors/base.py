@@ -40,6 +40,8 @@ class Detector(ABC):
     name: ClassVar[str]
     #: Its class scores are minus the logarithms of densities, one fitted to each class, as I-defender's Eq. 6 has them.
     likelihoods: ClassVar[bool] = False
+    #: What it is among the mitigations of MITRE ATLAS.
+    mitigations: ClassVar[tuple[str, ...]] = ("AML.M0015",)
     #: The hardening that trains what it reads of the classifier, where ordinary training does not.
     hardening: ClassVar[str | None] = None
 

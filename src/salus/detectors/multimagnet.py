@@ -61,6 +61,7 @@ class MultiMagNet(ReconstructionDetector):
     """
 
     name: ClassVar[str] = "multimagnet"
+    mitigations: ClassVar[tuple[str, ...]] = ("AML.M0015", "AML.M0006")
     title: ClassVar[str] = "MultiMagNet"
     choice: SeveralAutoencoders
 

@@ -50,6 +50,8 @@ class Method(ABC):
     """
 
     name: ClassVar[str]
+    #: What it is among the mitigations of MITRE ATLAS.
+    mitigations: ClassVar[tuple[str, ...]] = ("AML.M0003",)
     #: It takes a plain classifier, and an attack that makes copies of samples on it.
     copies: ClassVar[bool] = False
     #: The defence that its classifier brings along.

@@ -56,6 +56,8 @@ class LabelCleaning(ABC):
     """
 
     name: ClassVar[str]
+    #: What it is among the mitigations of MITRE ATLAS.
+    mitigations: ClassVar[tuple[str, ...]] = ("AML.M0007",)
 
     folds: Annotated[int, Field(ge=2, description="classifiers that are trained, each without what it is asked")] = 5
     action: Annotated[Action, Field(description="what becomes of a sample whose label looks wrong")] = "drop"

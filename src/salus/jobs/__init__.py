@@ -4,6 +4,7 @@ from salus.jobs.attach import Attached, attach_preprocessor
 from salus.jobs.attack import attack_rows
 from salus.jobs.autoencoders import TrainedRepository, run_autoencoders
 from salus.jobs.calibration import Calibrated, run_calibration
+from salus.jobs.doubts import attack_doubts
 from salus.jobs.generator import TrainedGenerator, run_generator
 from salus.jobs.guards import FittedBundle, fit_bundle
 from salus.jobs.harden import Hardened, run_hardening
@@ -22,6 +23,7 @@ __all__ = [
     "TrainedGenerator",
     "TrainedRepository",
     "attach_preprocessor",
+    "attack_doubts",
     "attack_rows",
     "fit_bundle",
     "judge_thing",

@@ -13,6 +13,7 @@ from salus.data import Splits
 from salus.errors import BundleError, OptionError
 from salus.guard import Guard
 from salus.jobs.judging import open_guard
+from salus.metrics import commonest
 from salus.preprocessing import Preprocessor
 
 #: How many times the rate that it promises a guard may reject of what are to be its own calibration samples.
@@ -94,7 +95,8 @@ def _check(folder: Path, guard: Guard, splits: Splits) -> str:
     check_classifier(classifier, test)  # refuses one that guesses
     learnt = splits.train if len(splits.train) else test
     right = float((classifier.predict(learnt.x).argmax(1) == learnt.y).float().mean())
-    answers = f"answers {right:.1%} of their {'training' if len(splits.train) else 'test'} samples rightly"
+    part = "training" if len(splits.train) else "test"
+    answers = f"answers {right:.1%} of their {part} samples rightly ({commonest(learnt.y, learnt.classes)})"
     if not guard.detectors:
         return f"the folder holds no fingerprint; it {answers}"
     splits.need_training("a check of the guard's calibration")

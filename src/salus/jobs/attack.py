@@ -23,6 +23,7 @@ from salus.attacks import UAP, Attack
 from salus.batches import rows_held
 from salus.classifier import Classifier
 from salus.errors import DataError, OptionError, StoreError
+from salus.metrics import Commonest, commonest
 from salus.progress import progress
 from salus.storage import RowReader, RowWriter
 
@@ -44,6 +45,7 @@ class Attacked:
         fallen: of ``n``, those for which the attack succeeds and that were not so before.
         fooled: of ``n``, those for which the attack succeeds.
         computed: attacked by this run.
+        constant: what always giving the commonest label as the answer would do, attacked or not.
     """
 
     n: int
@@ -51,6 +53,7 @@ class Attacked:
     fallen: int
     fooled: int
     computed: int
+    constant: Commonest
 
 
 def attack_rows(
@@ -118,7 +121,8 @@ def attack_rows(
     finally:
         writer.close()
     counts = state.counts
-    return Attacked(len(samples), counts["right"], counts["fallen"], counts["fooled"], len(samples) - begun)
+    constant = commonest(np.asarray(labels[: len(labels)]), classifier.classes)
+    return Attacked(len(samples), counts["right"], counts["fallen"], counts["fooled"], len(samples) - begun, constant)
 
 
 def _watched(

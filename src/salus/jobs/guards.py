@@ -11,17 +11,22 @@ from salus.audit.plan import Plan
 from salus.audit.subject import Subject
 from salus.errors import OptionError
 from salus.guard import Guard
+from salus.metrics import Commonest, commonest
 from salus.storage import Store
 
 
 @dataclass(frozen=True, eq=False)
 class FittedBundle:
-    """A guard as saved, and how it does on test inputs: ``n``, shares rejected and answered rightly."""
+    """A guard as saved, and how it does on test inputs: ``n``, shares rejected and answered rightly.
+
+    ``constant`` is what always giving the commonest answer would do there.
+    """
 
     guard: Guard
     n: int
     rejected: float
     right: float
+    constant: Commonest
 
 
 def fit_bundle(plan: Plan, out: Path) -> FittedBundle:
@@ -47,4 +52,5 @@ def fit_bundle(plan: Plan, out: Path) -> FittedBundle:
             (out / file).unlink(missing_ok=True)
     verdict = guard(splits.test.x)
     right = verdict.answers == splits.test.y
-    return FittedBundle(guard, len(splits.test), float((~verdict.accepted).float().mean()), float(right.float().mean()))
+    rejected, constant = (~verdict.accepted).float().mean(), commonest(splits.test.y, splits.test.classes)
+    return FittedBundle(guard, len(splits.test), float(rejected), float(right.float().mean()), constant)

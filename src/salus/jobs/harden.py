@@ -14,6 +14,7 @@ from typing import Any
 import salus
 from salus.atomic import write_json
 from salus.attacks import ATTACKS, Attack
+from salus.attacks.editions import cited
 from salus.audit.model import Network, parse_model
 from salus.audit.plan import Plan, marks
 from salus.audit.results import whole_test
@@ -173,6 +174,7 @@ def _facts(
         "versions": versions(),
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         **recipe,
+        "mitigations": cited(METHODS[recipe["method"]].mitigations),
         "seed": plan.seed,
         "device": plan.device,
         "model": {

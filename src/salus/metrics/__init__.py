@@ -1,6 +1,7 @@
 """What audits measure: shares with intervals, per-class figures, health figures, detection, similarity."""
 
 from salus.metrics.classification import accuracy, balanced_accuracy, confusion, macro_f1, per_class, score_auc
+from salus.metrics.commonest import Commonest, commonest
 from salus.metrics.detection import FEWEST_ADVERSARIAL, auc, roc
 from salus.metrics.ec57 import ec57_table, ec57_under_attack
 from salus.metrics.harm import HarmWeights, mean_harm
@@ -13,12 +14,14 @@ from salus.metrics.skin_lesion_thesis import thesis_figures
 
 __all__ = [
     "FEWEST_ADVERSARIAL",
+    "Commonest",
     "HarmWeights",
     "Implied",
     "Rate",
     "accuracy",
     "auc",
     "balanced_accuracy",
+    "commonest",
     "confusion",
     "cross_correlation",
     "ec57_table",

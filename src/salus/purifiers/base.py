@@ -26,6 +26,8 @@ class Purifier(ABC):
     """
 
     name: ClassVar[str]
+    #: What it is among the mitigations of MITRE ATLAS.
+    mitigations: ClassVar[tuple[str, ...]] = ("AML.M0010",)
     trainings: Path | None = None
 
     @property

@@ -78,6 +78,7 @@ def _content(run: Run) -> dict[str, Any]:
         "examples": examples(run),
         "reach": reach(run, glossary),
         "threats": _threats(run),
+        "codes": list(run.meta.get("codes") or []),
         "group": run.group,
         "guarded": any(name != "none" for name in run.guards),
     }

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from salus.errors import BundleError
+from salus.metrics import Commonest
 from salus.storage import RESULTS_FORM
 from salus.threats import threat_named
 
@@ -151,6 +152,18 @@ class Run:
         """What samples belong together by, ``patient`` or ``lesion``; empty where they are independent."""
         data = self.meta["data"]
         return str(data.get("group_word") or "patient") if data.get("groups") else ""
+
+    @property
+    def constant(self) -> Commonest | None:
+        """Always the commonest class of the attacked samples; None in audits of before."""
+        found = self.meta.get("commonest")
+        return None if found is None else Commonest(**found)
+
+    @property
+    def codes(self) -> dict[str, tuple[str, str]]:
+        """The ids of NIST AI 100-2 and MITRE ATLAS that stand in the results: their edition and their name."""
+        parts = self.meta.get("codes") or []
+        return {key: (part["title"], name) for part in parts for key, name in part["names"].items()}
 
     @property
     def attacked(self) -> list[Record]:

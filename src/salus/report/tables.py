@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from salus.metrics import Commonest
 from salus.report import words
+from salus.threats import threat_named
+
+#: What the mark says of an AUC whose attacker stopped as soon as the guard accepted.
+ONLY_PASSES = "of an attacker who only has to pass this threshold"
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,8 @@ class Table:
         notes: columns explained here, ``(head, meaning)``.
         wide: needs the page sideways on paper.
         style: names of classes of the style sheet.
+        groups: the name of the group that each row begins, empty where it begins none; () without groups.
+        details: what each row says besides, ``(head, meaning)``, folded away; () without details.
     """
 
     caption: str
@@ -47,6 +54,8 @@ class Table:
     notes: tuple[tuple[str, str], ...] = ()
     wide: bool = False
     style: str = ""
+    groups: tuple[str, ...] = ()
+    details: tuple[tuple[tuple[str, str], ...], ...] = ()
 
 
 #: Every column of every table: its head, and its meaning in plain words.
@@ -86,7 +95,13 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "detection_auc": (
         "AUC, fooled",
         "how often an attacked input that fooled the classifier scores as more suspicious than a clean one: "
-        "0.5 is chance, 1 is perfect; none from fewer than 50 such inputs.",
+        "0.5 is chance, 1 is perfect; none from fewer than 50 such inputs. ⚠ marks that of an attacker who only has to "
+        "pass this threshold: what lies just below it still scores above most clean inputs.",
+    ),
+    "detection_auc_driven": (
+        "AUC, driven",
+        "the same once the attacker, who keeps the label wrong and to the same eps, drives the score itself down as "
+        "far as it goes: below 0.5 attacked inputs look less suspicious than clean ones.",
     ),
     "detection_auc_all": ("AUC, all", "the same over all attacked inputs, also those that fooled nobody."),
     "successes": ("Fooled", "how many attacked inputs fooled the classifier; the AUC stands on these."),
@@ -103,7 +118,6 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "queries": ("Queries", "forward passes through the model that one sample took, on average."),
     "passes": ("Backward", "how many of them were followed by a backward pass (a gradient)."),
     "seconds": ("Seconds", "how long the cell took to compute."),
-    "taxonomy": ("Taxonomy", "the attack in NIST AI 100-2; below, its techniques in MITRE ATLAS."),
     "class": ("Class", "the true class."),
     "groups": (
         "{Group}s",
@@ -198,6 +212,33 @@ def area(record: Mapping[str, Any], name: str) -> TableCell:
     if value is None:
         return TableCell("–")
     return TableCell(f"{value:.3f}", "" if low is None or high is None else f"{low:.3f}–{high:.3f}")
+
+
+def passing_area(record: Mapping[str, Any]) -> TableCell:
+    """Make a cell of the AUC over inputs that fooled, marked where its attacker only had to pass the threshold."""
+    cell = area(record, "detection_auc")
+    content = threat_named(record["threat_model"]).stops_at_threshold if record.get("threat_model") else False
+    return replace(cell, mark=ONLY_PASSES) if content and record.get("detection_auc") is not None else cell
+
+
+def always(constant: Commonest | None, columns: Sequence[str]) -> list[tuple[TableCell, ...]]:
+    """Make the row of always answering the commonest class, which no attack changes; none where it is not known.
+
+    Args:
+        constant: that answer.
+        columns: names of the table's; what the constant has no figure in stays empty.
+    """
+    if constant is None:
+        return []
+    share = TableCell(words.percent(constant.share), "whatever is done")
+    figures = {
+        "clean_accuracy": TableCell(words.percent(constant.share)),
+        "robust_accuracy": share,
+        "still_right": share,
+        "attack_success_rate": TableCell(words.percent(0.0)),
+    }
+    first = head(f"always {constant.label!r}", "the commonest class")
+    return [(first, *(figures.get(name, TableCell("", kind="text")) for name in columns[1:]))]
 
 
 def columns_with_values(records: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> list[str]:

@@ -15,8 +15,6 @@ percent, interval = wording.percentage, wording.interval
 
 BARE = "bare classifier"
 
-BARE = "bare classifier"
-
 _NORMS = {"linf": "L∞", "l2": "L2", "l1": "L1", "l0": "L0"}
 
 
@@ -98,8 +96,3 @@ def line_names(cells: Sequence[Mapping[str, Any]]) -> list[str]:
         threat = cell["threat_model"]
         names.append(" ".join(filter(None, words)) + (f", {threat}" if threat else ""))
     return names
-
-
-def taxonomy(cell: Mapping[str, Any]) -> tuple[str, str]:
-    """Place an attack in NIST AI 100-2 and in MITRE ATLAS, as its cell says; empty for clean inputs and controls."""
-    return cell.get("nist") or "", cell.get("atlas") or ""

@@ -8,11 +8,12 @@ Decision-only attacks ask for the guard's final answers, of which a rejection is
 
 from salus.threats.adaptive import adaptive, each_alone
 from salus.threats.base import Alone, AttackedSamples, Samples, StandIn, ThreatModel, Workshop
+from salus.threats.drive import drive, driver
 from salus.threats.engines import decision_only, full_strength, oblivious, transfer
 from salus.threats.gray_box import gray_box
 from salus.threats.latent import LatentSearch
 from salus.threats.models import FIXED, THREAT_MODELS, WhiteBox, find_threat, threat_named
-from salus.threats.objectives import ClassConsistent, Eq6, FeatureMatching, GuardObjective, Orthogonal
+from salus.threats.objectives import ClassConsistent, Eq6, FeatureMatching, GuardObjective, LowestSuspicion, Orthogonal
 from salus.threats.universal import adaptive_universal, universal_variants
 from salus.threats.worst import AdaptiveResult
 
@@ -27,6 +28,7 @@ __all__ = [
     "FeatureMatching",
     "GuardObjective",
     "LatentSearch",
+    "LowestSuspicion",
     "Orthogonal",
     "Samples",
     "StandIn",
@@ -36,6 +38,8 @@ __all__ = [
     "adaptive",
     "adaptive_universal",
     "decision_only",
+    "drive",
+    "driver",
     "each_alone",
     "find_threat",
     "full_strength",

@@ -133,6 +133,8 @@ class ThreatModel(ABC):
     unsuited: ClassVar[str] = ""
     #: There is an attacker.
     attacks: ClassVar[bool] = True
+    #: The attacker is content with passing the guard's threshold, and drives no score further down.
+    stops_at_threshold: ClassVar[bool] = False
     #: The attacker knows the whole guard.
     knows_guard: ClassVar[bool] = False
 
@@ -150,6 +152,10 @@ class ThreatModel(ABC):
     def taxonomy(cls, knowledge: Knowledge) -> Taxonomy:
         """Place an attack that asks for this of its victim, by such an attacker."""
         return taxonomy(knowledge)
+
+    def placed(self, knowledge: Knowledge) -> Taxonomy:
+        """Place an attack by this attacker, who has what they have."""
+        return self.taxonomy(knowledge)
 
     @classmethod
     def equip(cls, workshop: Workshop) -> ThreatModel:

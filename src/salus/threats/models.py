@@ -9,7 +9,17 @@ from typing import ClassVar, TypeAlias
 from torch import Tensor
 
 from salus.attacks import Attack, AttackResult
-from salus.attacks.taxonomy import BLACK_BOX, TRANSFER, WHITE_BOX, Knowledge, Taxonomy, evasion, taxonomy
+from salus.attacks.taxonomy import (
+    BACKDOOR,
+    BLACK_BOX,
+    TRANSFER,
+    WHITE_BOX,
+    Knowledge,
+    Taxonomy,
+    evasion,
+    extracting,
+    taxonomy,
+)
 from salus.attacks.universal import UAP
 from salus.classifier import Classifier
 from salus.data import Dataset
@@ -116,6 +126,11 @@ class Transfer(OnAClassifier):
         """Place it: what the attack asks for is asked of the substitute."""
         return evasion(knowledge, "black-box, transfer", TRANSFER)
 
+    def placed(self, knowledge: Knowledge) -> Taxonomy:
+        """Add an extraction where the substitute was learnt from the victim's answers."""
+        place = self.taxonomy(knowledge)
+        return extracting(place) if "queries" in self.substitute.facts else place
+
     @classmethod
     def equip(cls, workshop: Workshop) -> Transfer:
         """Take the workshop's substitute."""
@@ -174,6 +189,7 @@ class DecisionOnly(OnAClassifier):
     name = "decision-only"
     summary = "The attacker sees only the guard's final answers, and every question is counted."
     unsuited = "which ask for more than answers"
+    stops_at_threshold = True
 
     @classmethod
     def refusal(cls, attack: Attack) -> str | None:
@@ -198,6 +214,7 @@ class OnAGuard(ThreatModel):
     """An attacker who computes on a guard, acceptance included."""
 
     unsuited = "which have no adaptive form"
+    stops_at_threshold = True
 
     @classmethod
     def refusal(cls, attack: Attack) -> str | None:
@@ -248,7 +265,7 @@ class Adaptive(OnAGuard):
     def revision(cls, guard: Guard) -> int | None:
         """Number the ways tried; through a purifier that has no gradient of its own there are more."""
         hidden = guard.purifier is not None and not guard.purifier.differentiable
-        return 9 if hidden else super().revision(guard)
+        return 11 if hidden else 10
 
     def turns(self, attack: Attack, guard: Guard, samples: Samples) -> list[Turn]:
         """List the oblivious attack, then every adaptive variant on what is left, in the order of :meth:`attack`."""
@@ -377,6 +394,11 @@ class Poisoner(OnAClassifier):
 
     name = "backdoor"
     summary = "The attacker poisoned the training data, and stamps the trigger on the input."
+
+    @classmethod
+    def taxonomy(cls, knowledge: Knowledge) -> Taxonomy:
+        """Place it."""
+        return BACKDOOR
 
 
 class Harmless(OnAClassifier):

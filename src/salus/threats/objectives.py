@@ -14,6 +14,9 @@ from salus.verdict import View
 #: How far past a boundary an adaptive attack pushes, in logits or in nats of suspicion.
 _SURE = 0.2
 
+#: Puts every loss of a label that is not sure below those of scores.
+_FAR = 1e12
+
 
 class GuardObjective(Objective):
     """Make a guard accept a wrong label (or the target).
@@ -187,6 +190,45 @@ class Orthogonal(GuardObjective):
         other = other.masked_fill(spare[:, None], 0)
         along = (main * other).sum(1, keepdim=True).clamp_max(0) / other.square().sum(1, keepdim=True).clamp_min(1e-30)
         return _steered(value, x, main - along * other)
+
+
+class LowestSuspicion(GuardObjective):
+    """Drive a guard's scores down, the label kept at a class that the attacker has won, without end.
+
+    The margin is how far the worst detector's suspicion lies above its threshold where the label is y under every
+    draw, and infinite elsewhere. It is no success however low, so that no attack is content with a threshold. Where
+    the label is not sure, its margin is followed instead.
+
+    Args:
+        guard: one with detectors.
+    """
+
+    title = "lowest suspicion"
+
+    def __init__(self, guard: Guard) -> None:
+        super().__init__(guard, targeted=True)
+
+    def evaluate(self, x: Tensor, y: Tensor) -> Evaluation:
+        """Look at the guard once."""
+        view = self.guard.view(x)
+        checked_logits(view.logits, y)
+        label = self.label_margins(view, y).amin(0)
+        accepted = torch.stack([each.gather(1, y[:, None])[:, 0] for each in view.detector_acceptance.values()])
+        suspicion = -accepted.detach().amin(0).double()
+        margin = torch.where(label > 0, suspicion, torch.inf)
+        unsure = label.detach() < _SURE
+        loss = torch.where(unsure, label.double() - _FAR, _worst_score(view, y, accepted))
+        return Evaluation(
+            view.logits, y, targeted=True, loss=loss, margin=margin, success=torch.zeros_like(y, dtype=torch.bool)
+        )
+
+
+def _worst_score(view: View, y: Tensor, accepted: Tensor) -> Tensor:
+    """Give the lowest of acceptances ``[M, N]`` the gradient of what lowers that detector's score under class y."""
+    worst = accepted.detach().argmin(0)  # [N]
+    scores = torch.stack([each.gather(1, y[:, None])[:, 0] for each in view.class_scores.values()])  # [M, N]
+    score = scores.gather(0, worst[None])[0].double()
+    return accepted.detach().amin(0).double() - (score - score.detach())
 
 
 def _likelihood(x: Tensor, view: View, y: Tensor, label: Tensor) -> Tensor:

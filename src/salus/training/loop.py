@@ -20,6 +20,7 @@ from salus.classifier import Classifier
 from salus.conduct.modules import evaluating
 from salus.data.base import Dataset
 from salus.errors import ModelError
+from salus.metrics.commonest import commonest
 from salus.models.layers import last_layer
 from salus.models.pretrained import architecture, initial_model, pretrained_digest
 from salus.progress import progress
@@ -191,6 +192,7 @@ def train(
     model = Mixed(module, options.precision)
     looked_at = STATISTICS.get(train.kind, 0)  # for the statistics of batch normalisation
 
+    constant = commonest(validation.y, validation.classes)
     history = History()
     best = weights(module)
     average = copy.deepcopy(module).requires_grad_(False) if options.averaging else None
@@ -244,7 +246,7 @@ def train(
                 )
             result = Epoch(epoch, total / len(train), loss, accuracy, recall, time.monotonic() - began)
             history.epochs.append(result)
-            advance(0, note=f"accuracy {accuracy:.1%}")
+            advance(0, note=f"accuracy {accuracy:.1%} ({constant})")
             lower = not history.best or result.loss < history.epochs[history.best - 1].loss
             if lower or options.keep == "last":
                 history.best, best = epoch, weights(network)
@@ -261,7 +263,7 @@ def train(
             alone = ", the last layer alone" if phase.head_alone else ""
             say(
                 f"epoch {epoch}/{epochs}{alone}: loss {result.train_loss:.4f}, validation loss {result.loss:.4f}, "
-                f"accuracy {accuracy:.1%}, macro recall {recall:.1%}, {result.seconds:.1f} s"
+                f"accuracy {accuracy:.1%} ({constant}), macro recall {recall:.1%}, {result.seconds:.1f} s"
             )
             if on_epoch is not None:
                 on_epoch(result)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from salus.classifier import Classifier
 from salus.data.base import Dataset
+from salus.metrics.commonest import commonest
 from salus.metrics.wording import percentage
 
 #: So many standard errors of the macro recall may be chance.
@@ -31,10 +32,10 @@ def learnt_nothing(classifier: Classifier, validation: Dataset) -> str | None:
         return None  # any constant is right
     recalls = (torch.bincount(y[answers == y], minlength=len(counts)) / counts)[shown].double()
     recall, accuracy = float(recalls.mean()), float((answers == y).double().mean())
-    chance, most = 1 / len(recalls), float(counts.max() / counts.sum())
+    chance, constantly = 1 / len(recalls), commonest(y, validation.classes)
     ours = f"{percentage(accuracy)} of {len(y)} validation samples right, macro recall {percentage(recall)}"
     constant = (
-        f"always answering {validation.classes[int(counts.argmax())]!r} gets {percentage(most)} right, "
+        f"always answering {constantly.label!r} gets {percentage(constantly.share)} right, "
         f"macro recall {percentage(chance)}"
     )
     if recall - chance <= _ERRORS * _standard_error(recalls, counts[shown]):
@@ -43,7 +44,7 @@ def learnt_nothing(classifier: Classifier, validation: Dataset) -> str | None:
             "says nothing; look at the labels and the scale of the inputs, train longer, or lower the learning rate "
             "(--training epochs=..., --training learning_rate=...)."
         )
-    if accuracy <= most:
+    if accuracy <= constantly.share:
         return f"The classifier is right no more often than a constant answer: {ours}; {constant}."
     return None
 

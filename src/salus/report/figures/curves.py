@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from salus.figures.style import INK, MUTED, PALETTE, axes, inline, shorten, spread, style
+from salus.metrics import Commonest
 from salus.report import words
 from salus.report.run_folder import Line, Record
 from salus.threats.models import GrayBox, Oblivious, Transfer
@@ -18,12 +19,21 @@ _DASHES = {Transfer.name: (0, (1.2, 1.2)), Oblivious.name: (0, (4, 1.6)), GrayBo
 _WIDE = 20.0
 
 
-def accuracy_curves(lines: Sequence[Line], clean: Record | None, *, key: str, kind: str, highest: float) -> Markup:
+def accuracy_curves(
+    lines: Sequence[Line],
+    clean: Record | None,
+    constant: Commonest | None = None,
+    *,
+    key: str,
+    kind: str,
+    highest: float,
+) -> Markup:
     """Draw robust accuracy against eps, one line for each attack and threat model, from the clean accuracy.
 
     Args:
         lines: attacks in one norm on one guard.
         clean: the cell of clean inputs, the point at eps 0.
+        constant: always the commonest class, a line that no eps bends; None where it is not known.
         key: begins the ids of the figure.
         kind: of the data, for how eps is written.
         highest: end of the eps axis, the same for the panels beside it.
@@ -50,6 +60,10 @@ def accuracy_curves(lines: Sequence[Line], clean: Record | None, *, key: str, ki
                 _point(ax, at, cell, "robust_accuracy", colour, "o")
             ends.append((x[-1], y[-1], colour))
             labels.append(shorten(line.name.replace(", white-box", ""), 27))
+        if constant is not None:
+            ax.axhline(100 * constant.share, color=MUTED, linewidth=0.8, linestyle=(0, (5, 3)), zorder=1)
+            ends.append((highest, 100 * constant.share, MUTED))
+            labels.append(shorten(f"always {constant.label!r}", 27))
         gap = 100 / max(14.0, 5.6 * (figure.get_size_inches()[1] - 0.6))
         heights = spread([y for _, y, _ in ends], gap, 0.0, 100.0)
         for (x_end, y_end, colour), height, label in zip(ends, heights, labels, strict=True):
@@ -73,6 +87,7 @@ def accuracy_curves(lines: Sequence[Line], clean: Record | None, *, key: str, ki
             for line in lines
         ]
         start = f"Clean {words.percent(clean['clean_accuracy'])}. " if clean else ""
+        start += f"{str(constant).capitalize()}. " if constant is not None else ""
         return inline(figure, key, f"Robust accuracy against eps. {start}{'; '.join(facts)}.")
 
 

@@ -5,22 +5,28 @@ from __future__ import annotations
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from salus.figures.style import BLUE, INK, MUTED, RULE, VERMILION, axes, inline, style
+from salus.figures.style import BLUE, INK, MUTED, PINK, RULE, VERMILION, axes, inline, style
 from salus.report import words
 from salus.report.run_folder import Record
+from salus.threats import threat_named
 
 
 def roc_curve(cell: Record, *, key: str, kind: str) -> Markup:
     """Draw a cell's ROC over all attacked inputs and over those that fooled, and where the guard stands."""
     curves = cell["roc"]
+    passes = threat_named(cell["threat_model"]).stops_at_threshold
     with style():
-        figure = Figure(figsize=(3.3, 3.1))
-        figure.subplots_adjust(left=0.2, right=0.94, top=0.96, bottom=0.16)
+        # A third curve leaves no room for words inside: they stand below.
+        below = 0.85 if curves.get("driven") else 0.0
+        tall = 3.1 + below
+        figure = Figure(figsize=(3.3, tall))
+        figure.subplots_adjust(left=0.2, right=0.94, top=1 - 0.124 / tall, bottom=(0.496 + below) / tall)
         ax = axes(figure, grid="both")
         ax.plot([0, 100], [0, 100], color=RULE, linewidth=1.0)
-        facts, height = [], 0.34
+        facts, height = [], -0.26 if below else 0.34
         for name, label, colour, dashes in (
-            ("fooled", "fooled inputs", VERMILION, "solid"),
+            ("fooled", "fooled, threshold passed" if passes else "fooled inputs", VERMILION, "solid"),
+            ("driven", "fooled, score driven down", PINK, (0, (1.2, 1.2))),
             ("all", "all attacked", BLUE, (0, (4, 1.6))),
         ):
             curve = curves.get(name)
@@ -32,7 +38,7 @@ def roc_curve(cell: Record, *, key: str, kind: str) -> Markup:
                 color=colour,
                 linestyle=dashes,
             )
-            area = cell.get("detection_auc" if name == "fooled" else "detection_auc_all")
+            area = cell.get({"fooled": "detection_auc"}.get(name, f"detection_auc_{name}"))
             words_of_area = "" if area is None else f", AUC {area:.3f}"
             ax.text(0.98, height, f"{label}{words_of_area}", color=colour, ha="right", transform=ax.transAxes)
             facts.append(f"{label}{words_of_area}")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from salus.metrics import Commonest
 from salus.report import words
 from salus.report.run_folder import Run
 from salus.report.tables import Glossary, Table, TableCell, head, heads, rate, text
@@ -63,10 +64,12 @@ def _model(model: Mapping[str, Any], cleaning: Mapping[str, Any]) -> Facts:
     training = model.get("training") or {}
     accuracy = words.percent(model.get("clean_accuracy"))
     bounds = words.interval(model.get("clean_accuracy_low"), model.get("clean_accuracy_high"))
+    constant = model.get("commonest")
+    beside = f"; {Commonest(**constant)}" if constant else ""
     return _facts(
         ("Name", model.get("name")),
         ("Parameters", words.number(model.get("parameters"))),
-        ("Accuracy on the whole test part", f"{accuracy} ({bounds})" if bounds else accuracy),
+        ("Accuracy on the whole test part", (f"{accuracy} ({bounds})" if bounds else accuracy) + beside),
         (
             "Training",
             words.option_text({k: v for k, v in training.items() if v is not None and not isinstance(v, (dict, list))}),
@@ -103,13 +106,22 @@ def _guards(run: Run, glossary: Glossary) -> Table | None:
         rows.append(
             (
                 head(name, str(guard.get("fingerprint") or "")[:12]),
-                text(str(guard.get("text") or "")),
+                text(str(guard.get("text") or ""), _mitigations(run, guard.get("mitigations") or [])),
                 TableCell(words.percent(guard.get("false_alarm_rate") or None)),
                 rate(run.clean(name), "rejected_clean"),
             )
         )
     columns = ["guard", "detectors", "false_alarm_rate", "rejected_clean"]
     return Table("Guards", heads(columns), tuple(rows), glossary.notes(columns))
+
+
+def _mitigations(run: Run, ids: Sequence[str]) -> str:
+    """Name a guard's mitigations with the edition that has them."""
+    named: dict[str, list[str]] = {}
+    for key in ids:
+        edition, name = run.codes.get(key, ("MITRE ATLAS", ""))
+        named.setdefault(edition, []).append(f"{key} {name}".strip())
+    return "; ".join(f"{edition}: {', '.join(names)}" for edition, names in named.items())
 
 
 def _facts(*pairs: tuple[str, Any]) -> Facts:

@@ -7,7 +7,7 @@ from typing import Any
 from salus.report import words
 from salus.report.figures.curves import accuracy_curves
 from salus.report.run_folder import Line, Run
-from salus.report.tables import COLUMNS, Glossary, Table, TableCell, head, rate, text
+from salus.report.tables import COLUMNS, Glossary, Table, TableCell, always, head, rate, text
 
 
 def accuracy(run: Run, glossary: Glossary) -> dict[str, Any] | None:
@@ -22,7 +22,12 @@ def accuracy(run: Run, glossary: Glossary) -> dict[str, Any] | None:
         for guard, curves in here.items():
             if curves:
                 figure = accuracy_curves(
-                    curves, run.clean(guard), key=f"curve{len(panels)}", kind=run.kind, highest=highest
+                    curves,
+                    run.clean(guard),
+                    run.constant,
+                    key=f"curve{len(panels)}",
+                    kind=run.kind,
+                    highest=highest,
                 )
                 panels.append({"title": f"{words.guard(guard)}, {words.norm(norm or None)}", "figure": figure})
     tables = []
@@ -45,7 +50,8 @@ def _drawable(lines: list[Line]) -> list[Line]:
 def _table(run: Run, guard: str, lines: list[Line], glossary: Glossary) -> Table:
     radii = sorted({cell["eps"] for line in lines for cell in line.cells})
     clean = run.clean(guard)
-    rows = []
+    columns = ["attack", "threat_model", "clean_accuracy", *["robust_accuracy"] * len(radii)]
+    rows = always(run.constant, columns)
     for line in lines:
         at = {cell["eps"]: cell for cell in line.cells}
         rows.append(

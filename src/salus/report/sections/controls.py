@@ -6,7 +6,7 @@ from typing import Any
 
 from salus.report import words
 from salus.report.run_folder import Run
-from salus.report.tables import Glossary, Table, TableCell, head, heads, rate, text
+from salus.report.tables import Glossary, Table, TableCell, always, head, heads, rate, text
 
 
 def controls(run: Run, glossary: Glossary) -> dict[str, Any] | None:
@@ -39,6 +39,7 @@ def controls(run: Run, glossary: Glossary) -> dict[str, Any] | None:
         "rejected_clean",
         "rejected_changed",
     ]
+    rows = [*always(run.constant, columns), *rows]
     return {"table": Table("Harmless changes", heads(columns), tuple(rows), glossary.notes(columns))}
 
 

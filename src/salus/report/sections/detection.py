@@ -8,7 +8,18 @@ from typing import Any
 from salus.report import words
 from salus.report.figures.roc import roc_curve
 from salus.report.run_folder import Record, Run
-from salus.report.tables import Glossary, Table, TableCell, area, head, heads, rate, text
+from salus.report.tables import (
+    Glossary,
+    Table,
+    TableCell,
+    area,
+    columns_with_values,
+    head,
+    heads,
+    passing_area,
+    rate,
+    text,
+)
 from salus.threats.winners import who_wins, winners
 
 _MOST_CURVES = 8
@@ -36,6 +47,7 @@ def detection(run: Run, glossary: Glossary) -> dict[str, Any] | None:
     return {
         "panels": panels,
         "more": len(curves) - len(panels),
+        "passing": any(passing_area(cell).mark for cell in rows),
         "table": _table(run, rows, glossary),
         "variants": _variants(run, rows, glossary),
         "alone": _alone(run, rows, glossary),
@@ -58,6 +70,7 @@ def _table(run: Run, rows: list[Record], glossary: Glossary) -> Table:
         "rejected_noise",
         "successes",
         "detection_auc",
+        *columns_with_values(rows, ["detection_auc_driven"]),
         "detection_auc_all",
     ]
     lines = tuple(
@@ -70,8 +83,8 @@ def _table(run: Run, rows: list[Record], glossary: Glossary) -> Table:
             rate(cell, "rejected_adversarial"),
             rate(cell, "rejected_noise"),
             TableCell(words.number(cell.get("successes"))),
-            area(cell, "detection_auc"),
-            area(cell, "detection_auc_all"),
+            passing_area(cell),
+            *(area(cell, name) for name in columns[9:]),
         )
         for cell in rows
     )

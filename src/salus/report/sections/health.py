@@ -40,6 +40,29 @@ def health(run: Run, glossary: Glossary) -> dict[str, Any] | None:
                 matrices.append(matrix(title, confusion, ("ill", "healthy"), rejects=guard != "none"))
     if not rows:
         return None
+    rows = [*_constant(run), *rows]
     columns = ["guard", "inputs", "rejections", "n", "health_accuracy", "sensitivity", "fnr", "npv"]
     table = Table("Health figures", heads(columns), tuple(rows), glossary.notes(columns))
     return {"table": table, "matrices": matrices, "positive": list(run.meta["data"].get("positive") or [])}
+
+
+def _constant(run: Run) -> list[tuple[TableCell, ...]]:
+    """Make the row of always giving the commoner of both answers; none where nobody counted them."""
+    clean = run.clean("none") or run.clean(run.guards[0])
+    counts = ((clean or {}).get("health") or {}).get("left_out", {}).get("confusion")
+    if counts is None:
+        return []
+    ill, healthy = (sum(row) + out for row, out in zip(counts["matrix"], counts["rejected"], strict=True))
+    always_ill, n = ill > healthy, ill + healthy
+    return [
+        (
+            head(f"always {'ill' if always_ill else 'healthy'}", "the commoner"),
+            text("any inputs"),
+            text(""),
+            TableCell(words.number(n)),
+            TableCell(words.percent(max(ill, healthy) / n)),
+            TableCell(words.percent(float(always_ill) if ill else None)),
+            TableCell(words.percent(float(not always_ill) if ill else None)),
+            TableCell(words.percent(None if always_ill else healthy / n)),
+        )
+    ]

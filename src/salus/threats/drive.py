@@ -1,0 +1,63 @@
+"""The attacker who drives a detector's score itself down, not only past one threshold.
+
+What stops at a threshold leaves its inputs just below it: their AUC tells how far the threshold lies below the clean
+scores, and nothing of an attacker who expects another threshold. So the adaptive attack's results are taken further.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+from torch import Tensor
+
+from salus.attacks import APGD, Attack
+from salus.attacks.universal import UAP
+from salus.guard import Guard
+from salus.threats.objectives import LowestSuspicion
+
+#: Steps, where the attack that went before took no more.
+STEPS = 100
+
+
+def driver(attack: Attack, guard: Guard) -> Attack | None:
+    """Make what drives a guard's scores down after this attack: APGD with its norm, eps and limits.
+
+    None where there are no scores, where the attacker sees no gradients, has no eps to keep to, or has one change for
+    all inputs.
+    """
+    if not guard.detectors or attack.knowledge != "gradients" or isinstance(attack, UAP):
+        return None
+    if attack.eps is None or attack.norm not in APGD.norms:
+        return None
+    shared = {field.name: getattr(attack, field.name) for field in fields(Attack)}
+    steps = max(STEPS, getattr(attack, "steps", 0))
+    return APGD(**{**shared, "targeted": True, "queries": None}, steps=steps, early_stop=False)
+
+
+def drive(engine: Attack, guard: Guard, x: Tensor, x_adv: Tensor, y: Tensor, *, samples: Tensor) -> Tensor:
+    """Drive down the scores of attacked inputs that the guard's classifier gets wrong; it goes on getting them wrong.
+
+    Args:
+        engine: what :func:`driver` made.
+        guard: the guard.
+        x: clean samples ``[N, ...]``.
+        x_adv: what an attack made of them ``[N, ...]``.
+        y: true labels ``[N]``.
+        samples: int64 ``[N]``, which samples of a larger whole these are.
+
+    Returns:
+        ``[N, ...]``: of each sample the point of the lower score, ``x_adv`` where the label was right.
+    """
+    before = guard(x_adv)
+    rows = (before.labels != y).nonzero()[:, 0]
+    if not len(rows):
+        return x_adv
+    found = engine.run(
+        LowestSuspicion(guard), x[rows], before.labels[rows], start=x_adv[rows], samples=samples[rows]
+    ).x_adv
+    after = guard(found)
+    assert before.suspicion is not None and after.suspicion is not None  # noqa: S101 - there are detectors
+    lower = (after.labels != y[rows]) & (after.suspicion < before.suspicion[rows])
+    driven = x_adv.clone()
+    driven[rows[lower]] = found[lower]
+    return driven
