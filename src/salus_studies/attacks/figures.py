@@ -59,7 +59,7 @@ def _panel(ax: Axes, curve: Record) -> None:
         words = label if best else f"{LIBRARIES[library]} {attack}"
         sizes = np.linspace(0, curve["end"], len(shares))
         style = {"linewidth": 3.0} if best else {"linewidth": 1.2, "linestyle": "-" if library == OWN else "--"}
-        ax.plot(sizes, [100 * share for share in shares], color=colour, label=words, **style)  # type: ignore[arg-type]
+        ax.plot(sizes, [100 * share for share in shares], color=colour, label=words, **style)
     ax.set_title(f"{NORMS[curve['norm']]}, {curve['budget']:,} passes", fontsize=9)
     ax.set_xlabel("size of the change", fontsize=8)
     ax.set_ylim(0, 102)

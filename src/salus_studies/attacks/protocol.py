@@ -33,12 +33,13 @@ def run(options: AttacksOptions, folder: Folder) -> Results:
     torch.set_num_threads(1)
     identity = {"version": folder.version, "samples": options.samples}
     steps = folder.claim(identity, {"only": list(options.only)}, options.time)
-    libraries = options.library or tuple(LIBRARIES)
+    libraries: tuple[str, ...] = options.library or tuple(LIBRARIES)
     missing = absent(libraries)
     for none in missing:
         console.print(f"{none.library} cannot be used here: {none.error}.")
     usable = tuple(name for name in libraries if name not in {none.library for none in missing})
-    for name in options.only or tuple(RECIPES):
+    names: tuple[str, ...] = options.only or tuple(RECIPES)
+    for name in names:
         subject = open_subject(name, folder.path, options.data_dir, options.samples)
         _judge(steps, subject)
         if "attacks" in options.part:

@@ -115,7 +115,8 @@ def _finite(value: float) -> float | None:
 
 
 def _askers() -> Iterator[Asker]:
-    for name, cls in ATTACKS.own.items():
+    for name, known in ATTACKS.own.items():
+        cls: Any = known
         if cls.knowledge == "answers" and "l2" in cls.norms:
             yield Asker(OWN, name, "defaults", partial(_own, cls), repr(cls(norm="l2", queries=BUDGETS[0])))
     yield Asker(art.LIBRARY, "HopSkipJump", "defaults", _art_hop_skip_jump, alone=True)

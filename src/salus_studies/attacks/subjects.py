@@ -44,7 +44,7 @@ class Recipe:
         balance: how rare classes are made up for.
         eps: radius of the attack that it is trained against, in L-infinity; None for a plain model.
         grid: sizes of change for attacks with a fixed eps: about where a fifth, two fifths, three and four fifths of
-            256 *validation* samples had fallen to a peer's attack, adv-lib's FMN of 100 steps.
+            *validation* samples had fallen to adv-lib's FMN, in L1 to ALMA too, in L2 to DDN (300 to 500 steps).
     """
 
     title: str
@@ -91,8 +91,25 @@ RECIPES: Mapping[str, Recipe] = {
             "linf": (0.014, 0.025, 0.035, 0.046),
         },
     ),
-    "fashion": _FASHION(title="Fashion-MNIST", grid={}),
-    "fashion-hardened": _FASHION(title="Fashion-MNIST, hardened", eps=0.05, grid={}),
+    "fashion": _FASHION(
+        title="Fashion-MNIST",
+        grid={
+            "l0": (3, 5, 8, 11),
+            "l1": (1.7, 3.6, 6.1, 8.5),
+            "l2": (0.29, 0.55, 0.8, 1.1),
+            "linf": (0.016, 0.032, 0.046, 0.072),
+        },
+    ),
+    "fashion-hardened": _FASHION(
+        title="Fashion-MNIST, hardened",
+        eps=0.05,
+        grid={
+            "l0": (3, 8, 12, 22),
+            "l1": (2.5, 5.0, 8.0, 13.0),
+            "l2": (0.64, 1.2, 1.7, 2.3),
+            "linf": (0.061, 0.11, 0.14, 0.19),
+        },
+    ),
     "lesions": Recipe(
         title="skin lesions, 32 px",
         data="ham10000",
@@ -100,7 +117,12 @@ RECIPES: Mapping[str, Recipe] = {
         patch=4,
         epochs=10,
         balance="sampling",
-        grid={},
+        grid={
+            "l0": (3, 6, 11, 20),
+            "l1": (1.6, 3.1, 5.5, 9.9),
+            "l2": (0.17, 0.33, 0.48, 0.65),
+            "linf": (0.0041, 0.0094, 0.015, 0.03),
+        },
     ),
 }
 

@@ -31,7 +31,12 @@ def contenders(task: Task) -> list[Contender]:
         found.append(_one(al.pdpgd, "pdpgd", norm=order, num_steps=steps))
         found.append(_one(al.fab, "fab", norm=order, n_iter=task.class_steps))
         for loss in ("ce", "dlr") if task.classes > 2 else ("ce",):
-            options = {"norm": order, "n_iter": steps, "loss_function": loss, "use_large_reps": norm == "l1"}
+            options: dict[str, Any] = {
+                "norm": order,
+                "n_iter": steps,
+                "loss_function": loss,
+                "use_large_reps": norm == "l1",
+            }
             found.append(_one(al.apgd, f"apgd-{loss}", "within", **options))
         if task.classes > 3:
             targets = min(9, task.classes - 1)
@@ -54,7 +59,7 @@ def _of_norm(al: Any, task: Task) -> Iterator[Contender]:
             yield _one(al.alma, "alma", num_steps=steps, init_lr_distance=0.1)
             yield _one(al.pdgd, "pdgd", num_steps=steps)
             yield _one(al.df, "deepfool", norm=2, steps=task.class_steps)
-            searches = {"binary_search_steps": 9, "max_iterations": task.searched(9)}
+            searches: dict[str, Any] = {"binary_search_steps": 9, "max_iterations": task.searched(9)}
             yield _one(al.carlini_wagner_l2, "cw", **searches)
             searches = {"binary_search_steps": 3, "max_iterations": task.searched(3), "initial_const": 1}
             yield _one(al.carlini_wagner_l2, "cw", settings="3 searches from c=1", **searches)

@@ -32,15 +32,14 @@ def _listed(task: Task) -> Iterator[Contender]:
     yield _one("FMN", "fmn", lambda eps: FMNNative(norm, steps, 1.0))
     if norm == "l2":
         yield _one("DDN", "ddn", lambda eps: DDNNative(steps))
+        yield _one("DDN", "ddn", lambda eps: DDNNative(steps, eps_init=1.0), settings="eps_init=1")
     if norm != "l0":
         for share, words in ((10, "step eps/10"), (4, "step eps/4")):  # it has no default
-            yield _one(
-                "PGD",
-                "pgd",
-                lambda eps, share=share: PGDNative(norm, eps, steps, eps / share, random_start=True),
-                "within",
-                words,
-            )
+
+            def pgd(eps: float, share: int = share) -> Any:
+                return PGDNative(norm, eps, steps, eps / share, random_start=True)
+
+            yield _one("PGD", "pgd", pgd, "within", words)
 
 
 def _one(
