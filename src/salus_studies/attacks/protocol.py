@@ -111,9 +111,9 @@ def _key(cell: Cell, subject: Subject) -> list[Any]:
 
 
 def _estimate(cell: Cell, subject: Subject) -> float:
-    """Guess processor seconds: passes of all samples, thrice what bare ones of a small network take."""
+    """Guess processor seconds, from what runs took on a busy machine: a pass of all samples, at each size of change."""
     sizes = 1 if cell.contender.goal == "nearest" else 0.6 * len(subject.grid[cell.task.norm])
-    return cell.task.budget * sizes * (0.5e-3 + 4e-9 * subject.x.numel())
+    return cell.task.budget * sizes * (1e-3 + 1e-8 * subject.x.numel())
 
 
 def _meta(steps: Steps, missing: list[Absent]) -> dict[str, Any]:

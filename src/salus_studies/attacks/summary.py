@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -137,11 +138,16 @@ def _redrawn(own: Floats, least: Floats) -> Floats:
     end = float(finite.max()) if len(finite) else 0.0
     lost = np.minimum(own, end) - np.minimum(least, end)
     room = np.where(least > 0, end, 0.0) - np.minimum(least, end)
-    count = len(own)
-    draws = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), size=_DRAWS)
-    weights = np.concatenate([np.ones((1, count)), draws])
+    weights = _weights(len(own))
     whole = weights @ room
     return np.asarray(1 - np.divide(weights @ lost, whole, out=np.zeros_like(whole), where=whole > 0))
+
+
+@lru_cache(maxsize=4)
+def _weights(count: int) -> Floats:
+    """Say how often each sample counts, ``[1 + draws, N]``: once, and then as often as it was drawn."""
+    draws = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), size=_DRAWS)
+    return np.concatenate([np.ones((1, count)), draws])
 
 
 def _comparable(
