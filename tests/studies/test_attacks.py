@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from salus.attacks import ATTACKS
-from salus_studies.attacks import bars, plan, subjects, summary
+from salus.attacks import ATTACKS, PGD
+from salus_studies.attacks import bars, ensembles, plan, queries, subjects, summary
 from salus_studies.attacks.contenders import DEFAULTS, Contender, Task
 from salus_studies.attacks.counting import BudgetSpent, Counted, measure
 from salus_studies.attacks.networks import PatchNet
@@ -26,6 +26,7 @@ from salus_studies.attacks.running import quiet, run
 from salus_studies.attacks.study import STUDY
 from salus_studies.attacks.subjects import Recipe, Subject
 from salus_studies.frame.results import Results
+from salus_studies.frame.steps import Steps
 
 GRID = {"l0": (1, 2), "l1": (0.1, 0.3), "l2": (0.05, 0.2), "linf": (0.02, 0.1)}
 
@@ -277,6 +278,22 @@ def test_the_study_runs_is_stopped_goes_on_and_sums_up_what_two_processes_left(
     values = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
     assert {row[values["columns"].index("budget")] for row in values["attacks"]} == {80, 200}
     assert "a toy" in first.page.read_text(encoding="utf-8")
+
+
+def test_ensembles_and_attacks_that_see_answers_alone_leave_their_steps(
+    toy: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ensembles, "PLACES", (1,))
+    monkeypatch.setattr(ensembles, "_own", lambda name, norm, eps: PGD(eps=eps, norm=norm, steps=3))
+    monkeypatch.setattr(queries, "BUDGETS", (20,))
+    monkeypatch.setattr(queries, "SEEDS", (0,))
+    steps = Steps(tmp_path, 1)
+    ensembles.run(steps, toy, (own.LIBRARY,))
+    queries.run(steps, toy, (own.LIBRARY,))
+    asked = [step for step in steps.contents().values() if step["part"] == "queries"]
+    whole = [step for step in steps.contents().values() if step["part"] == "ensemble"]
+    assert asked and all(step["queries"] <= 20 and not step["error"] for step in asked)
+    assert whole and all(step["left"] < 0.875 and step["backward"] > 0 and not step["error"] for step in whole)
 
 
 def test_the_page_lists_every_attack_with_its_techniques() -> None:
