@@ -1,6 +1,7 @@
 """Attack 100,000 beats from disk to disk, and see whether memory stays flat.
 
 Run: python benchmarks/streaming.py [--count 100000] [--attack pgd:eps=0.01,steps=10] [--threads 2]
+     ... --out src/salus_studies/attacks/streaming.json, for docs/attacks.md
 
 Beats are read from one file in pieces, each piece's results are written as they come, one safetensors file a piece.
 Ends with 1 where the peak after all beats is more than 5% above that after half of them.
@@ -21,13 +22,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from bench_data import STORE, network, write
 from safetensors.torch import save_file
 from torch import Tensor
 
+from salus import atomic
 from salus.attacks import parse_attack
+from salus.classifier import Classifier
 from salus.data import load
+from salus.training import TrainingOptions, fit_classifier
 
+STORE = Path(__file__).parents[1] / "runs" / "bench"
 LIMIT = 1.05
 LENGTH = 280
 PIECE = 1000
@@ -44,7 +48,7 @@ def main() -> int:
     # In a process of its own: what loading takes must not hide what attacking takes.
     command = [sys.executable, __file__, "--prepare", "--folder", str(options.folder), "--count", str(options.count)]
     subprocess.run(command, check=True)
-    classifier = network("beats")
+    classifier = network()
     attack = parse_attack(options.attack)
     print(f"torch {torch.__version__}, {options.threads} threads, {platform.system()}; {attack}")
     marks = {options.count // 10, options.count // 2, options.count}
@@ -64,11 +68,21 @@ def main() -> int:
     held = options.count * LENGTH * 4 / 2**20
     print(f"peak after all over peak after half: {ratio:.3f} (limit {LIMIT:g}); x_adv takes {held:.0f} MiB on disk")
     if options.out is not None:
-        stored = json.loads(options.out.read_text(encoding="utf-8")) if options.out.exists() else {"records": []}
         typed = shlex.join(["python", "benchmarks/streaming.py", *sys.argv[1:]])
         run = {"command": typed, "attack": options.attack, "threads": options.threads, "marks": reached}
-        write(options.out, {**stored, "streaming": run})
+        atomic.write_text(options.out, json.dumps(run, separators=(",", ":"), ensure_ascii=False) + "\n")
     return int(ratio > LIMIT)
+
+
+def network() -> Classifier:
+    """Load the network of heartbeats; where it is missing, train it and keep it."""
+    folder = STORE / "ecg"
+    if not (folder / "model.json").exists():
+        print(f"training the network, kept in {folder}", flush=True)
+        splits = load("mitdb")
+        options = TrainingOptions(epochs=4)
+        fit_classifier("ecg-cnn", splits.train, splits.validation, options, log=print)[0].save(folder)
+    return Classifier.load(folder).eval()
 
 
 def write_beats(folder: Path, count: int) -> None:
@@ -102,7 +116,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--attack", default="pgd:eps=0.01,steps=10", help="any attack (default %(default)s)")
     parser.add_argument("--threads", type=int, default=2, help="threads of torch (default %(default)s)")
     parser.add_argument("--folder", type=Path, default=STORE / "streaming", help="where beats and results are written")
-    parser.add_argument("--out", type=Path, help="put the figures into the attacks' stored results as well")
+    parser.add_argument("--out", type=Path, help="write the figures to this file as well")
     parser.add_argument("--prepare", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args()
 

@@ -8,6 +8,7 @@ from salus.metrics.harm import HarmWeights, mean_harm
 from salus.metrics.health import health
 from salus.metrics.implied import Implied, implied
 from salus.metrics.intervals import Rate, mean_proportion, mean_value, proportion, wilson
+from salus.metrics.optimality import area_under_curve, on_grid, optimality, robust_accuracy_curve, union
 from salus.metrics.published import paper_accuracy, paper_auc
 from salus.metrics.similarity import cross_correlation, mse, nrmse, similarities, ssim
 from salus.metrics.skin_lesion_thesis import thesis_figures
@@ -19,6 +20,7 @@ __all__ = [
     "Implied",
     "Rate",
     "accuracy",
+    "area_under_curve",
     "auc",
     "balanced_accuracy",
     "commonest",
@@ -34,14 +36,18 @@ __all__ = [
     "mean_value",
     "mse",
     "nrmse",
+    "on_grid",
+    "optimality",
     "paper_accuracy",
     "paper_auc",
     "per_class",
     "proportion",
+    "robust_accuracy_curve",
     "roc",
     "score_auc",
     "similarities",
     "ssim",
     "thesis_figures",
+    "union",
     "wilson",
 ]

@@ -1,123 +1,69 @@
-"""The figures of docs/attacks.md: what each attack reaches beside its peers, and in what time."""
+"""The figures of docs/attacks.md: curves of robust accuracy over the size of change."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-from salus_studies.attacks.measured import (
-    LIBRARIES,
-    NORMS,
-    TITLES,
-    Result,
-    datasets,
-    median_distance,
-    milliseconds,
-    own_result,
-    smallest_ball,
-    success_rate,
-    title,
-)
+from salus_studies.attacks.measured import LIBRARIES, NORMS, OWN
 from salus_studies.frame.markdown import Record
 from salus_studies.frame.page import Picture
 from salus_studies.frame.png import png
 
-COLOURS = {
-    "salus": "#c8102e",
-    "adv-lib": "#0072b2",
-    "adversarial-robustness-toolbox": "#e69f00",
-    "foolbox": "#009e73",
-    "pyautoattack": "#56b4e9",
-    "torchattacks": "#7f5fa8",
-}
+SALUS, PEER, BEST = "#c8102e", "#0072b2", "0.55"
 
 
 def draw(results: Record) -> dict[str, Picture]:
-    """List the figure of each data set, by name."""
+    """List the figure of each model, by name."""
     pictures = {}
-    for data in datasets(results):
-        records = smallest_ball(results, data)
-        if records:
-            pictures[name(data)] = Picture(partial(_png, data, records), [records, COLOURS])
+    for model in results["models"]:
+        curves = [curve for curve in results["curves"] if curve["model"] == model["model"]]
+        if curves:
+            pictures[name(model["model"])] = Picture(partial(_png, model["title"], curves), [model["title"], curves])
     return pictures
 
 
-def name(data: str) -> str:
-    """Name the figure of a data set."""
-    return "attacks" if data == "beats" else f"attacks-{data}"
+def name(model: str) -> str:
+    """Name the figure of a model."""
+    return f"attacks-{model}"
 
 
-def _png(data: str, records: Sequence[Record]) -> bytes:
+def _png(title: str, curves: Sequence[Record]) -> bytes:
     with mpl.rc_context():
         mpl.rcdefaults()
-        return png(draw_benchmark(data, records))
+        return png(draw_curves(title, curves), dpi=100)
 
 
-def draw_benchmark(data: str, records: Sequence[Record]) -> Figure:
-    """Draw success or distance over time, a panel for each attack."""
-    columns = min(4, len(records))
-    rows = -(-len(records) // columns)
-    height = 2.6 * rows + 0.8
-    figure = Figure(figsize=(3.3 * columns, height))
-    axes = figure.subplots(rows, columns, squeeze=False)
-    for ax in axes.flat[len(records) :]:
-        ax.set_visible(False)
-    for ax, record in zip(axes.flat, records, strict=False):
-        own = own_result(record)
-        if own is not None:
-            draw_panel(ax, record, own)
-    drawn = {result["library"] for record in records for result in record["results"]}
-    libraries = [library for library in LIBRARIES if library in drawn]
-    marks = [Line2D([], [], linestyle="", color=COLOURS[library], marker=_marker(library)) for library in libraries]
-    labels = [LIBRARIES[library] for library in libraries]
-    figure.legend(marks, labels, loc="lower center", ncols=len(libraries), frameon=False)
-    figure.suptitle(f"{TITLES[data]}: what each attack reaches, and in what time", fontsize=12)
-    figure.supxlabel("time a sample over Salus's (further left is faster)", fontsize=10, y=0.4 / height)
-    figure.tight_layout(rect=(0, 0.6 / height, 1, 1 - 0.1 / height))
+def draw_curves(title: str, curves: Sequence[Record]) -> Figure:
+    """Draw a panel for each norm: the best of all attacks, of Salus's and of the peers'."""
+    figure = Figure(figsize=(3.2 * len(curves), 3.0))
+    axes = figure.subplots(1, len(curves), squeeze=False)[0]
+    for ax, curve in zip(axes, curves, strict=True):
+        _panel(ax, curve)
+    axes[0].set_ylabel("right after the attack, %", fontsize=8)
+    figure.suptitle(title, fontsize=11)
+    figure.tight_layout()
     return figure
 
 
-def draw_panel(ax: Axes, record: Record, own: Result) -> None:
-    """Draw one attack; times, and distances where they count, over those of Salus."""
-    nearest = record["goal"] == "nearest"
-    drawn = [result for result in record["results"] if not result["error"] and (success_rate(result) or not nearest)]
-    heights = [_height(result, own, nearest) for result in drawn]
-    for result, height in zip(drawn, heights, strict=True):
-        library = result["library"]
-        size, order = (60, 4) if library == "salus" else (40, 3)
-        time = milliseconds(result) / milliseconds(own)
-        colours: dict[str, Any] = {"color": COLOURS[library], "edgecolor": "white", "alpha": 0.9}
-        ax.scatter(time, height, s=size, zorder=order, marker=_marker(library), **colours)
-    ax.axvline(1, color="0.8", linewidth=1, zorder=1)
-    ax.set_xscale("log")
-    left, right = ax.get_xlim()
-    ax.set_xlim(min(left, 0.3), max(right, 12))
-    ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}×")
-    ax.xaxis.set_minor_formatter(lambda value, _: "")
-    if nearest:
-        ax.axhline(1, color="0.8", linewidth=1, zorder=1)
-        ax.set_ylim(min(0.9, min(heights) - 0.1), max(1.2, 1.05 * max(heights)))
-        ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}×")
-        ax.set_ylabel(f"median {NORMS[record['norm']]}\n(lower is better)", fontsize=8)
-    else:
-        ax.set_ylim(max(-3, min(heights) - 15), 103)
-        ax.set_ylabel("success %\n(higher is better)", fontsize=8)
-    ax.set_title(title(record), fontsize=9)
-    ax.tick_params(labelsize=8)
+def _panel(ax: Axes, curve: Record) -> None:
+    for label, shares in curve["lines"].items():
+        library, _, attack = label.partition(" ")
+        best = label == "best of all"
+        colour = BEST if best else SALUS if library == OWN else PEER
+        words = label if best else f"{LIBRARIES[library]} {attack}"
+        sizes = np.linspace(0, curve["end"], len(shares))
+        style = {"linewidth": 3.0} if best else {"linewidth": 1.2, "linestyle": "-" if library == OWN else "--"}
+        ax.plot(sizes, [100 * share for share in shares], color=colour, label=words, **style)
+    ax.set_title(f"{NORMS[curve['norm']]}, {curve['budget']:,} passes", fontsize=9)
+    ax.set_xlabel("size of the change", fontsize=8)
+    ax.set_ylim(0, 102)
+    ax.set_xlim(0, curve["end"])
+    ax.tick_params(labelsize=7)
+    ax.legend(fontsize=6.5, frameon=False)
     ax.spines[["top", "right"]].set_visible(False)
-
-
-def _height(result: Result, own: Result, nearest: bool) -> float:
-    if not nearest:
-        return 100 * success_rate(result)
-    return median_distance(result) / median_distance(own, result["samples"])  # on the samples that the peer attacked
-
-
-def _marker(library: str) -> str:
-    return "D" if library == "salus" else "o"

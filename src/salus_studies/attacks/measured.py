@@ -1,71 +1,52 @@
-"""What the page reads of the benchmark's stored results."""
+"""What the page reads of the stored results."""
 
 from __future__ import annotations
 
-from statistics import median
+from collections.abc import Iterable, Sequence
+from typing import Any
 
+from salus_studies.attacks.contenders import DEFAULTS
 from salus_studies.frame.markdown import Record
 
-#: What one contender reached, and in what time; a record is a row of the benchmark, with the results of all.
-Result = Record
+OWN = "salus"
 
-#: The data of the benchmark, in our order.
-TITLES = {"beats": "MIT-BIH heartbeats", "fashion": "Fashion-MNIST"}
 LIBRARIES = {
-    "salus": "Salus",
+    OWN: "Salus",
     "adv-lib": "adv-lib",
     "adversarial-robustness-toolbox": "ART",
     "foolbox": "Foolbox",
     "pyautoattack": "pyautoattack",
+    "secml-torch": "secml-torch",
     "torchattacks": "torchattacks",
 }
-NORMS = {"linf": "L∞", "l2": "L2", "l0": "L0"}
+NORMS = {"l0": "L0", "l1": "L1", "l2": "L2", "linf": "L∞"}
+
+#: Passes of the default PGD: 40 steps of a forward and a backward pass.
+FORTY_STEPS = 80
 
 
-def datasets(results: Record) -> list[str]:
-    """List the data of the stored records, in our order."""
-    return [name for name in TITLES if any(record["data"] == name for record in results["records"])]
+def attack_rows(results: Record) -> list[dict[str, Any]]:
+    """List the attacks' rows, by the names of their columns."""
+    return [dict(zip(results["columns"], row, strict=True)) for row in results["attacks"]]
 
 
-def of_data(results: Record, data: str) -> list[Record]:
-    """List the records of these data."""
-    return [record for record in results["records"] if record["data"] == data]
+def chosen(rows: Iterable[Record], **values: Any) -> list[Record]:
+    """Choose the rows with these values."""
+    return [row for row in rows if all(row[name] == value for name, value in values.items())]
 
 
-def smallest_ball(results: Record, data: str) -> list[Record]:
-    """Choose one record of each attack for the figure: the smallest eps, where attacks differ."""
-    chosen: dict[str, Record] = {}
-    for record in of_data(results, data):
-        if own_result(record) is not None:
-            chosen[record["row"]] = record  # records of a row are sorted by eps, the largest first
-    return list(chosen.values())
+def strongest(rows: Sequence[Record], figure: str, *, own: bool) -> Record | None:
+    """Find the strongest attack of Salus, or of its peers; None where none has this figure."""
+    usable = [row for row in rows if (row["library"] == OWN) is own and row[figure] is not None and not row["error"]]
+    return max(usable, key=lambda row: float(row[figure]), default=None)
 
 
-def own_result(record: Record) -> Result | None:
-    """Find Salus's first result of a record; None where it has none."""
-    return next((result for result in record["results"] if result["library"] == "salus" and not result["error"]), None)
+def mean(values: Sequence[float]) -> float:
+    """Compute the mean over models: global optimality."""
+    return sum(values) / len(values)
 
 
-def title(record: Record) -> str:
-    """Name a record with its eps."""
-    if record["eps"] is None:
-        return str(record["title"])
-    steps = record["eps"] * 255  # images have 255 steps
-    whole = record["data"] == "fashion" and abs(steps - round(steps)) < 1e-9
-    return f"{record['title']}, eps {f'{round(steps)}/255' if whole else format(record['eps'], 'g')}"
-
-
-def success_rate(result: Result) -> float:
-    """Compute the share of samples that fell."""
-    return float(result["success"].count("1") / result["samples"])
-
-
-def median_distance(result: Result, first: int | None = None) -> float:
-    """Compute the median distance of those that fell, or of those of the first samples."""
-    pairs = list(zip(result["distance"], result["success"], strict=True))[:first]
-    return float(median(distance for distance, fell in pairs if fell == "1"))
-
-
-def milliseconds(result: Result) -> float:
-    """Compute the time a sample."""
-    return float(1e3 * result["seconds"] / result["attacked"])
+def title(row: Record) -> str:
+    """Name an attack with its library and what is not its default."""
+    name = f"`{row['attack']}`" if row["library"] == OWN else f"{LIBRARIES[row['library']]} {row['attack']}"
+    return name if row["settings"] == DEFAULTS else f"{name} ({row['settings']})"

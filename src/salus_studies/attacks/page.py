@@ -1,58 +1,116 @@
-"""docs/attacks.md: what attacks there are, and how they stand beside their peers."""
+"""docs/attacks.md: what attacks there are, and how near each comes to the best that is known."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 
 from salus_studies.attacks import figures, tables
-from salus_studies.attacks.measured import LIBRARIES, TITLES, datasets, of_data, title
-from salus_studies.attacks.sentences import ANYTHING, CONDITIONS, COST, HEAD, STREAMING
+from salus_studies.attacks.measured import LIBRARIES, NORMS, attack_rows
+from salus_studies.attacks.sentences import (
+    ABOVE,
+    ANYTHING,
+    BEFORE,
+    COST,
+    ENSEMBLES,
+    EQUAL,
+    FORTY,
+    HEAD,
+    LEFT_OUT,
+    MEASURE,
+    NEAREST,
+    QUERIES,
+    SPEED,
+    STREAMING,
+    WITHIN,
+)
 from salus_studies.frame.markdown import Record
 from salus_studies.frame.page import Page, Show, compose
 from salus_studies.frame.results import Results
 
+#: What other commands left: memory and time from disk to disk, and HopSkipJump as it was.
+_STREAMING, _BEFORE = "streaming.json", "before.json"
+
 
 def page(results: Results, folder: str) -> Page:
     """Put the page together; see :class:`~salus_studies.frame.study.Study`."""
-    values = results.values
+    values = {**results.values, "before": _beside(_BEFORE)}
 
     def parts(show: Show) -> Iterator[str]:
         yield HEAD
         yield tables.attacks_table(values)
         yield COST
-        yield "## Beside other libraries\n"
-        yield conditions(values)
-        for data in datasets(values):
-            yield from beside_peers(values, data, show)
-        yield from streaming(values["streaming"])
+        yield "## What they must show\n"
+        yield tables.bars_table(values)
+        yield MEASURE
+        yield circumstances(values["meta"])
+        yield tables.models_table(values)
+        yield LEFT_OUT
+        for model in values["models"]:
+            yield show(figures.name(model["model"]), f"Robust accuracy over the size of change, {model['title']}")
+        yield from optimality(values)
+        yield FORTY
+        yield tables.forty_table(values)
+        yield EQUAL
+        yield tables.equal_table(values)
+        yield ENSEMBLES
+        yield tables.ensembles_table(values)
+        yield from queries(values)
+        yield SPEED
+        yield tables.speed_table(values)
+        yield from every_attack(values)
+        yield from streaming(_beside(_STREAMING))
         yield ANYTHING
 
     return compose(figures.draw(values), folder, parts)
 
 
-def conditions(results: Record) -> str:
-    """Say what ran where, how it was counted, and by which commands."""
-    meta, records = results["meta"], results["records"]
-    words = CONDITIONS.format(
-        versions=", ".join(f"{LIBRARIES.get(name, name)} {number}" for name, number in meta["versions"].items()),
-        machine=meta["machine"],
-        threads=" or ".join(str(count) for count in sorted({record["threads"] for record in records})),
-        seed=meta["seed"],
+def circumstances(meta: Record) -> str:
+    """Say what ran where, and by which command."""
+    versions = ", ".join(f"{LIBRARIES.get(name, name)} {number}" for name, number in meta["versions"].items())
+    absent = "".join(f" {LIBRARIES[none['library']]} cannot be used here: {none['error']}." for none in meta["absent"])
+    return (
+        f"{versions}; {meta['machine']}, {meta['threads']} thread(s), {meta['created'][:10]}, "
+        f"{meta['seconds'] / 60:.0f} minutes in all.{absent}\n\n```\n{meta['command']}\n```\n"
     )
-    commands = "\n".join(dict.fromkeys(record["command"] for record in records))
-    return f"{words}\n\n```\n{commands}\n```\n"
 
 
-def beside_peers(results: Record, data: str, show: Show) -> Iterator[str]:
-    """Show the benchmark on one data set: the figure, the bars and every row."""
-    records = of_data(results, data)
-    yield f"### {TITLES[data]}\n"
-    yield f"The network gets {records[0]['accuracy']:.1%} of the test samples right.\n"
-    yield show(figures.name(data), f"Every attack beside its peers, {TITLES[data]}")
-    yield tables.bars_table(records)
-    for record in records:
-        yield f"#### {title(record)}\n"
-        yield tables.record_table(record)
+def optimality(results: Record) -> Iterator[str]:
+    """Show the best of each side, and who is above ours."""
+    yield NEAREST
+    yield tables.optimality_table(results, "nearest")
+    yield WITHIN
+    yield tables.optimality_table(results, "within")
+    named = tables.above_table(results)
+    if named is not None:
+        yield ABOVE
+        yield named
+
+
+def queries(results: Record) -> Iterator[str]:
+    """Show the attacks that see answers alone."""
+    if not results["queries"]:
+        return
+    first = results["queries"][0]
+    yield QUERIES.format(samples=first["samples"], model=first["model"])
+    before = results["before"]
+    medians = ", ".join(f"{median:.4g} in {int(budget):,}" for budget, median in before["median"].items())
+    seeds = ", ".join(map(str, before["seeds"]))
+    yield BEFORE.format(commit=before["commit"], seeds=seeds, medians=f"{medians} queries")
+    yield tables.queries_table(results)
+
+
+def every_attack(results: Record) -> Iterator[str]:
+    """Show every attack at the largest budget of its kind, norm by norm."""
+    yield "## Every attack\n"
+    yield "Global optimality, passes and processor time a sample, each at the most passes that its kind was run with.\n"
+    for norm, name in NORMS.items():
+        for goal, words in (("nearest", "the smallest change"), ("within", "within eps")):
+            budgets = {row["budget"] for row in attack_rows(results) if row["norm"] == norm and row["goal"] == goal}
+            if budgets:
+                yield f"### {name}, {words}, {max(budgets):,} passes\n"
+                yield tables.every_attack_table(results, norm, max(budgets), goal)
 
 
 def streaming(run: Record) -> Iterator[str]:
@@ -61,3 +119,8 @@ def streaming(run: Record) -> Iterator[str]:
     yield f"```\n{run['command']}\n```\n"
     yield tables.streaming_table(run)
     yield f"`{run['attack']}`, {run['threads']} threads.\n"
+
+
+def _beside(name: str) -> Record:
+    stored: Record = json.loads(Path(__file__).with_name(name).read_text(encoding="utf-8"))
+    return stored

@@ -12,17 +12,100 @@ signals `[N, C, L]`, images `[N, C, H, W]` and tables `[N, F]`, any number of cl
 options stand behind a colon: `pgd:eps=0.01,steps=40`.
 """
 
-COST = "The cost is that of the benchmark's row on heartbeats below: forward and backward passes, each sample.\n"
-
-CONDITIONS = (
-    "{versions}; {machine}, {threads} threads, seed {seed}. All libraries attack the same samples of the same network "
-    "in one run, in turn; times are medians of the repeats. Passes and queries are counted by one module around the "
-    "network. Success is judged on the bare network: a wrong label, inside the bounds, and inside eps where there is "
-    "one (peers may step out by 1e-6, Salus by nothing). Where an attack takes one sample after another it gets fewer "
-    "of them, and times are compared by the sample. “Ours” are Salus's own settings given to the peer, “defaults” the "
-    "peer's, except for what the row's name fixes. “Of bare” is the time over that of the same number of bare passes "
-    "of the network, “of Salus” over Salus's time."
+COST = (
+    "The cost is that of a sample of the model `beats` below, where the fewest passes were allowed: forward and "
+    "backward passes, and processor time.\n"
 )
+
+MEASURE = """\
+## How near each comes to the best that is known
+
+**Optimality** (AttackBench, Cinà et al., AAAI 2025): the area under an attack's curve of robust accuracy over the size
+of change, against the lowest curve that all attacks of all libraries reach together on the same model and samples
+within the same number of passes. With A the area up to eps₀, the size of change at which the lowest curve ends, and ρ
+the clean accuracy, it is 1 − (A − A_best) / (ρ eps₀ − A_best): 1 is the best known, 0 no attack at all. *Global* is the
+mean over models. `salus.metrics.optimality` computes it.
+
+- **A pass** is one sample going forward through the network once, or the gradient going back to it once. Both count
+  one, and a gradient for each class counts for each class. One module around the network counts for every library, and
+  refuses the pass that would exceed the budget of the batch; what was seen by then is what such a run reached.
+- **The smallest change** (table *nearest*): the budget is for the whole run, the whole curve counts.
+- **A fixed eps** (table *within eps*): the budget is for each eps of the grid below, and both curves are read there
+  alone. Samples that fell at a smaller eps are not attacked again.
+- **Returned** is what an attack handed back, **seen** the nearest adversarial point that it showed the network or
+  handed back, as AttackBench counts. Of Salus's attacks counts what they return, of peers what was seen.
+- The lowest curve is made of all that was returned or seen by anyone, with a fixed eps or without, from every seed, at
+  this budget or a smaller one.
+- Every library runs with its defaults, its steps scaled to the budget, and where the field knows better settings with
+  those too; they are named. Salus's steps are scaled likewise. Which settings are its defaults was decided on other
+  models and samples.
+- L0 counts places: pixels, moments or features, with all their channels. Peers count values, which on colours is not
+  the same.
+- Judged is on the bare network: a wrong label, inside the bounds, inside eps (peers may step out by rounding, Salus by
+  nothing). Samples that the model gets wrong as they are stay in every curve.
+"""
+
+LEFT_OUT = """\
+Left out: attacks that take one sample after the other through Python and would take hours here (ART's
+CarliniLInfMethod, CarliniL0Method and SaliencyMapMethod, torchattacks' DeepFool, SparseFool and JSMA, the
+Brendel-Bethge attacks of Foolbox), and what secml-torch only hands on to Foolbox and adv-lib.
+"""
+
+NEAREST = """\
+### Nearest: the smallest change
+"""
+
+WITHIN = """\
+### Within eps
+"""
+
+ABOVE = "Peers' attacks above the best of ours by more than .005 at the same passes:\n"
+
+#: Why a peer's attack comes nearer: by library, attack and norm.
+REASONS: dict[tuple[str, str, str], str] = {}
+NO_REASON = "not known"
+
+FORTY = """\
+### PGD-40 at its passes
+
+All attacks with a fixed eps in L∞, 80 passes (40 steps of a forward and a backward pass), three seeds: global
+optimality on the grid.
+"""
+
+EQUAL = """\
+### At equal passes
+
+Each of Salus's attacks at its defaults beside the strongest attack of its family that a peer has, over defaults and
+other settings. Optimality is the mean over models and three seeds; ± is the standard error of the difference, from
+samples drawn anew. Every pair is in the stored results.
+"""
+
+ENSEMBLES = """\
+## AutoAttack and what does as much sooner
+
+Each runs to its end as it is, on the samples that the model gets right; passes are those of a sample on average.
+"""
+
+QUERIES = """\
+## Answers alone
+
+{samples} heartbeats of the model `{model}`, no more queries than the first column says, L2. Distances count the nearest
+adversarial point that was asked about. ART's attacks take one sample after the other, each within its own queries. “Of
+bare” is the time over that of as many forward passes of the network in full batches.
+"""
+
+BEFORE = """\
+HopSkipJump as it was before the attacks of this page (commit {commit}, the same model and samples, seeds {seeds}) came
+as near as {medians}.
+"""
+
+SPEED = """\
+## Time
+
+Processor time on `beats`, 200 passes: each of Salus's attacks beside the fastest peer of its family that fools as many
+(to half a point). “Of bare” is the time over that of as many bare passes of the network in full batches; “ratio” how
+many times faster Salus is.
+"""
 
 STREAMING = """\
 ## Any number of samples

@@ -60,15 +60,9 @@ class Steps:
         """
         path = self.path(name)
         fingerprint = digest([self.version, key])
-        if path.exists():
-            try:
-                step = json.loads(path.read_text(encoding="utf-8"))
-                if step["key"] == fingerprint and step["content"]["status"] == "done":
-                    self.stored += 1
-                    content: dict[str, Any] = step["content"]
-                    return content
-            except (OSError, ValueError, KeyError, TypeError) as error:
-                console.print(f"Step {name} is damaged ({error}); it is done again.")
+        if (stored := self.read(name, key)) is not None:
+            self.stored += 1
+            return stored
         left = None if self.minutes is None else 60 * self.minutes - (time.monotonic() - self.began)
         needed = self.lasted.get(kind, 0.0)
         if left is not None and not always and (left <= 0 or needed > left):
@@ -84,6 +78,20 @@ class Steps:
             self.computed += 1
         atomic.write_json(path, {"key": fingerprint, "content": content})
         return content
+
+    def read(self, name: str, key: Any) -> dict[str, Any] | None:
+        """Read what a step left; None where it has not been done, or not by this key, or is damaged, which is said."""
+        path = self.path(name)
+        if not path.exists():
+            return None
+        try:
+            step = json.loads(path.read_text(encoding="utf-8"))
+            if step["key"] == digest([self.version, key]) and step["content"]["status"] == "done":
+                content: dict[str, Any] = step["content"]
+                return content
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            console.print(f"Step {name} is damaged ({error}); it is done again.")
+        return None
 
     def train(
         self, name: str, kind: str, key: Any, place: TrainingFolder, train: Train, *, blank: dict[str, Any]

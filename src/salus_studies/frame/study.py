@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -40,6 +41,8 @@ class Study(Generic[O]):
             results give the same bytes.
         page: where the page lies in the repository.
         figures: the folder of the figures beside the page; "" for one of the page's own name.
+        side_by_side: several processes may work in one folder, because each step stands alone; otherwise the folder
+            is locked.
     """
 
     name: str
@@ -51,6 +54,7 @@ class Study(Generic[O]):
     compose: Callable[[Results, str], Page]
     page: str
     figures: str = ""
+    side_by_side: bool = False
 
     def declared_options(self) -> tuple[Option, ...]:
         """List its options; see ``salus.options.options_of``."""
@@ -87,7 +91,7 @@ class Study(Generic[O]):
         typed = build(self.options, options, f"study {self.name!r}")
         store = Store(out, "reproduction")
         store.check_free()
-        with store.locked():
+        with nullcontext() if self.side_by_side else store.locked():
             folder = Folder(store, self.name, self.version, command)
             results = self.run(typed, folder)
             results.write(out)
