@@ -1,6 +1,6 @@
 """Which lengths of steps make PGD strongest at its number of steps, in each norm: how its default was chosen.
 
-Run: python benchmarks/step_schedules.py [--steps 10 40] [--samples 48] [--seeds 0 1] [--norms linf l2 l1] [--out FILE]
+Run: python benchmarks/step_schedules.py [--steps 10 40] [--samples 48] [--seeds 0 1 2] [--norms linf l2 l1] [--out F]
 
 The models are small, trained here, plain and hardened, on data that no page of results is about: 4,000 images of MNIST
 (where SALUS_DATA says), scikit-learn's digits as a table, and made-up curves of three classes as signals. Samples and
@@ -151,7 +151,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, nargs="+", default=[10, 40])
     parser.add_argument("--samples", type=int, default=48)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--norms", nargs="+", default=["linf", "l2", "l1"])
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()

@@ -99,6 +99,14 @@ def test_it_is_at_least_as_strong_as_pgd_with_as_many_passes(norm: Any, eps: flo
         assert int(apgd.success.sum()) >= int(pgd.success.sum())
 
 
+def test_in_l1_it_is_about_as_strong_as_pgd_and_changes_few_values(trained: Any) -> None:
+    net, x, y = trained
+    pgd, apgd = (attack(eps=0.6, norm="l1", steps=100).run(net, x, y) for attack in (PGD, APGD))
+    assert 0 < 0.85 * int(pgd.success.sum()) <= int(apgd.success.sum()) < len(x)
+    fallen = apgd.success & (apgd.distance > 0)
+    assert float((apgd.x_adv != x).flatten(1).sum(1)[fallen].double().mean()) < 12
+
+
 @pytest.mark.parametrize(("norm", "eps"), SETTINGS)
 @pytest.mark.parametrize("options", [{}, {"loss": "dlr"}, {"loss": "dlr", "targets": 2}])
 def test_stopping_early_never_loses_a_success_and_costs_less(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -11,8 +12,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from salus.attacks import BIM, FGSM, PGD, draws
+from salus.attacks import APGD, BIM, FAB, FGSM, PGD, DeepFool, draws
 from salus.attacks.objective import logit_margin
+from salus.attacks.plane import cross
 from salus.errors import OptionError
 
 
@@ -23,12 +25,12 @@ def gradient(net: nn.Module, point: Tensor, y: Tensor, targeted: bool) -> Tensor
 
 
 def reference(
-    net: nn.Module, x: Tensor, y: Tensor, start: Tensor, eps: float, steps: int, step: float, norm: str,
+    net: nn.Module, x: Tensor, y: Tensor, start: Tensor, eps: float, lengths: list[float], norm: str,
     targeted: bool = False,
 ) -> Tensor:  # fmt: skip
     """Projected gradient ascent as a textbook has it."""
     point = start
-    for _ in range(steps):
+    for step in lengths:
         slope = gradient(net, point, y, targeted)
         if norm == "linf":
             point = (point + step * slope.sign()).clamp(x - eps, x + eps).clamp(0, 1)
@@ -61,21 +63,76 @@ def test_attacks_agree_with_plain_references(norm: Any, targeted: bool, trained:
     eps = 0.03 if norm == "linf" else 0.15
     common: dict[str, Any] = {"eps": eps, "norm": norm, "targeted": targeted}
     fgsm = FGSM(**common)(net, x, y)
-    agree(fgsm, reference(net, x, y, x, eps, 1, eps, norm, targeted), eps)
+    agree(fgsm, reference(net, x, y, x, eps, [eps], norm, targeted), eps)
     bim = BIM(**common, steps=7, step_size=eps / 5, early_stop=False)(net, x, y)
-    agree(bim, reference(net, x, y, x, eps, 7, eps / 5, norm, targeted), eps)
+    agree(bim, reference(net, x, y, x, eps, [eps / 5] * 7, norm, targeted), eps)
     noise = torch.rand(x.shape, generator=torch.Generator().manual_seed(3)).to(x)
     start = (x + (0.5 if norm == "linf" else 0.05) * eps * (2 * noise - 1)).clamp(0, 1)
     pgd = PGD(**common, steps=7, early_stop=False).run(net, x, y, start=start).x_adv
-    agree(pgd, reference(net, x, y, start, eps, 7, 2.5 * eps / 7, norm, targeted), eps)
+    falling = [eps * (1 + math.cos(math.pi * step / 7)) for step in range(7)]
+    agree(pgd, reference(net, x, y, start, eps, falling, norm, targeted), eps)
+    madry = PGD(**common, steps=7, schedule="madry", early_stop=False).run(net, x, y, start=start).x_adv
+    agree(madry, reference(net, x, y, start, eps, [2.5 * eps / 7] * 7, norm, targeted), eps)
+
+
+def test_steps_fall_from_two_eps_to_next_to_nothing_unless_their_size_is_given() -> None:
+    attack = PGD(eps=0.1, steps=40)
+    lengths = [attack.length(step) for step in range(40)]
+    assert lengths[0] == 0.2 and lengths == sorted(lengths, reverse=True) and 0 < lengths[-1] < 0.01 * 0.1
+    assert {PGD(eps=0.1, steps=40, schedule="madry").length(step) for step in range(40)} == {2.5 * 0.1 / 40}
+    for schedule in ("cosine", "madry"):
+        fixed = PGD(eps=0.1, steps=40, schedule=schedule, step_size=0.03)  # type: ignore[arg-type]
+        assert {fixed.length(step) for step in range(40)} == {0.03}
+
+
+def test_falling_steps_are_stronger_than_constant_ones_on_a_winding_loss() -> None:
+    def model(x: Tensor) -> Tensor:  # a narrow valley: what leaps over it from step to step never falls into it
+        away = (x - 0.537).abs().sum(1)
+        return torch.stack([away, torch.full_like(away, 0.02)], 1)
+
+    x, y = torch.full((20, 6), 0.5), torch.zeros(20, dtype=torch.int64)
+    assert bool(PGD(eps=0.1, steps=20).run(model, x, y).success.all())
+    assert float(PGD(eps=0.1, steps=20, schedule="madry").run(model, x, y).success.float().mean()) < 0.2
+
+
+def test_a_step_in_l1_moves_the_few_steepest_values_that_have_room() -> None:
+    def model(x: Tensor) -> Tensor:
+        return torch.stack([x @ torch.linspace(1, -2, 60), torch.zeros(len(x))], 1)
+
+    x, y = torch.full((1, 60), 0.5), torch.zeros(1, dtype=torch.int64)
+    x[0, 59] = 1  # the steepest, at its bound
+    moved = BIM(eps=0.3, norm="l1", steps=1, step_size=0.3, early_stop=False)(model, x, y) - x
+    assert (moved[0] != 0).nonzero()[:, 0].tolist() == [56, 57, 58]  # a twentieth of them
+    torch.testing.assert_close(moved[0, 56:59], torch.full((3,), 0.1))
+
+
+@pytest.mark.parametrize("cls", [BIM, PGD, APGD, FAB, DeepFool])
+def test_attacks_in_l1_reach_the_nearest_point_beyond_a_plane(cls: Any) -> None:
+    w = torch.tensor([3.0, -2.0, 1.5, 1.0, -0.5, 0.1])
+    x = torch.tensor([[0.2, 0.5, 0.5, 0.6, 0.5, 0.5], [0.9, 0.1, 0.8, 0.3, 0.2, 0.6]])
+    gap = torch.tensor([1.1, 2.0])
+    least = cross(w.repeat(2, 1), gap, -x, 1 - x, "l1")[1]  # the first sample's steepest value has not the room
+
+    def model(points: Tensor) -> Tensor:
+        above = (points - x[whose]) @ w + gap[whose]
+        return torch.stack([above, torch.zeros_like(above)], 1)
+
+    for row in range(2):
+        whose = torch.tensor([row])
+        near, far = (
+            cls(eps=float(least[row]) * share, norm="l1", steps=60).run(model, x[whose], torch.tensor([0]))
+            for share in (1.1, 0.99)
+        )
+        assert bool(near.success.all()) and not bool(far.success.any())
+        assert float(near.distance.max()) <= float(least[row]) * 1.1
 
 
 def test_random_starts_are_the_draws_of_the_seed(trained: Any) -> None:
     net, x, y = wide(trained)
     noise = draws.uniform(5, torch.arange(len(x)), tuple(x.shape[1:]), 0) * 2 - 1
     start = (x + 0.03 * noise).clamp(x - 0.03, x + 0.03).clamp(0, 1)
-    got = PGD(eps=0.03, steps=5, seed=5, early_stop=False)(net, x, y)
-    agree(got, reference(net, x, y, start, 0.03, 5, 2.5 * 0.03 / 5, "linf"), 0.03)
+    got = PGD(eps=0.03, steps=5, step_size=0.01, seed=5, early_stop=False)(net, x, y)
+    agree(got, reference(net, x, y, start, 0.03, [0.01] * 5, "linf"), 0.03)
 
 
 def test_pgd_from_x_is_bim(trained: Any) -> None:

@@ -44,8 +44,8 @@ def test_it_is_the_smallest_step_that_crosses(seed: int, norm: NormName, share: 
         shortest = [
             linprog(
                 [1.0] * 18,
-                [[*slope[i], *-slope[i]]],
-                [-gap[i]],
+                [torch.cat([slope[i], -slope[i]]).tolist()],
+                [-float(gap[i])],
                 bounds=[(0, float(room)) for room in (*high[i], *-low[i])],
             ).fun
             for i in range(5)

@@ -58,7 +58,7 @@ def test_it_is_the_published_attack_where_the_bounds_are_far(trained: Any) -> No
     net, x, y = trained
     net, x = copy.deepcopy(net).double(), 0.3 + 0.4 * x.double()
     start = PGD(eps=0.1, steps=5, early_stop=False)(net, x, y)
-    got = SmoothPGD(eps=0.1, steps=10, early_stop=False).run(net, x, y, start=start).x_adv
+    got = SmoothPGD(eps=0.1, steps=10, schedule="madry", early_stop=False).run(net, x, y, start=start).x_adv
     expected = published(net, x, y, start, 0.1, 10)
     assert float((got - expected).abs().max()) < 1e-6
 

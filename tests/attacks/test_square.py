@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from salus.attacks import Evaluation, Objective, Square
 from salus.attacks.ball import ball
+from salus.attacks.controls import UniformNoise
 from salus.attacks.square import Proposals, bumps, profile, repaint, shift, stripes, window
 from salus.errors import OptionError
 
@@ -237,3 +238,11 @@ def test_it_is_at_least_as_strong_as_other_libraries(eps: float, trained: Any) -
     with torch.random.fork_rng():
         theirs = square.SquareAttack(view, norm="Linf", eps=eps, n_queries=200).perturb(x[:, :, None], y)
     assert ours >= float((net(theirs[:, :, 0]).argmax(1) != y).double().mean()) - 0.005
+
+
+def test_in_l1_windows_trade_their_strength_and_fool_what_noise_does_not(trained: Any) -> None:
+    net, x, y = trained
+    result = Square(eps=4.0, norm="l1", queries=300).run(net, x[:40], y[:40])
+    noise = UniformNoise(eps=4.0, norm="l1").run(net, x[:40], y[:40])
+    assert int(result.success.sum()) >= int(noise.success.sum()) + 20
+    assert float(result.distance.max()) <= 4.0

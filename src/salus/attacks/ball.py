@@ -219,7 +219,7 @@ class L1Ball(Ball):
         slope = gradient.flatten(1)
         here, low, high = (part.flatten(1) for part in (point, self.low, self.high))
         size = torch.where(torch.where(slope > 0, here < high, here > low), slope.abs(), 0)
-        count = torch.as_tensor(share * size.shape[1], device=size.device).ceil().to(torch.int64)
+        count = torch.as_tensor(share * size.shape[1], device=size.device).round().to(torch.int64)
         count = count.clamp(1, size.shape[1]).expand(len(size))
         least = size.topk(int(count.max()), dim=1).values.gather(1, count[:, None] - 1)
         signs = torch.where((size >= least) & (size > 0), slope.sign(), 0)

@@ -66,12 +66,14 @@ def _one_by_one(slope: Tensor, gap: Tensor, low: Tensor, high: Tensor, reach: Te
 
 def length(change: Tensor, norm: NormName) -> Tensor:
     """Measure changes ``[..., D]``, ``[...]``."""
-    return torch.linalg.vector_norm(change, _ORDERS[norm], dim=-1)
+    size: Tensor = torch.linalg.vector_norm(change, _ORDERS[norm], dim=-1)
+    return size
 
 
 def dual(slope: Tensor, norm: NormName) -> Tensor:
     """Compute by how much linear functions with these slopes ``[..., D]`` grow along a step of length 1, ``[...]``."""
-    return torch.linalg.vector_norm(slope, _DUAL[norm], dim=-1)
+    growth: Tensor = torch.linalg.vector_norm(slope, _DUAL[norm], dim=-1)
+    return growth
 
 
 #: The exponent of each norm, and that of the norm dual to it.

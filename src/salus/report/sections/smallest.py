@@ -56,8 +56,8 @@ def _curve(run: Run, cell: Record) -> DistanceCurve | None:
 
 def _distance(x_adv: NDArray[Any], x: NDArray[Any], norm: NormName) -> NDArray[np.float64]:
     # Bounds are no matter: nothing is moved.
-    region = ball(norm, torch.from_numpy(np.asarray(x)), math.inf, (0.0, 1.0))
-    lengths: NDArray[np.float64] = region.distance(torch.from_numpy(np.asarray(x_adv))).numpy()
+    region = ball(norm, torch.from_numpy(x.astype(np.float64)), math.inf, (0.0, 1.0))
+    lengths: NDArray[np.float64] = region.distance(torch.from_numpy(x_adv.astype(np.float64))).numpy()
     return lengths
 
 
