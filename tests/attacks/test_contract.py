@@ -34,6 +34,7 @@ QUICK: dict[str, dict[str, Any]] = {
     "carlini-wagner-linf": {"steps": 5, "searches": 4},
     "deepfool": {"steps": 5, "line_search": 2},
     "fab": {"steps": 5},
+    "cgba": {"queries": 60, "evaluations": 5, "start_tries": 10},
     "hop-skip-jump": {"queries": 60, "initial_evaluations": 5, "start_tries": 10},
     "pgd": {"steps": 5},
     "smooth-pgd": {"steps": 5},

@@ -5,6 +5,7 @@ from salus.attacks.ball import Ball, NormName
 from salus.attacks.base import Attack, AttackResult
 from salus.attacks.boundary import Boundary
 from salus.attacks.carlini_wagner import CarliniWagnerL2, CarliniWagnerLinf
+from salus.attacks.cgba import CGBA
 from salus.attacks.deepfool import DeepFool
 from salus.attacks.ensemble import AutoAttack
 from salus.attacks.fab import FAB
@@ -24,6 +25,7 @@ __all__ = [
     "APGD",
     "ATTACKS",
     "BIM",
+    "CGBA",
     "FAB",
     "FGSM",
     "PGD",

@@ -9,6 +9,7 @@ from salus.attacks.apgd import APGD
 from salus.attacks.base import Attack
 from salus.attacks.boundary import Boundary
 from salus.attacks.carlini_wagner import CarliniWagnerL2, CarliniWagnerLinf
+from salus.attacks.cgba import CGBA
 from salus.attacks.deepfool import DeepFool
 from salus.attacks.ensemble import AutoAttack
 from salus.attacks.fab import FAB
@@ -38,6 +39,7 @@ _OWN: tuple[type[Attack], ...] = (
     Patch,
     Boundary,
     HopSkipJump,
+    CGBA,
     AutoAttack,
 )
 
