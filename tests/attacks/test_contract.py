@@ -36,6 +36,7 @@ QUICK: dict[str, dict[str, Any]] = {
     "fab": {"steps": 5},
     "cgba": {"queries": 60, "evaluations": 5, "start_tries": 10},
     "hop-skip-jump": {"queries": 60, "initial_evaluations": 5, "start_tries": 10},
+    "nes": {"queries": 40, "pairs": 4},
     "pgd": {"steps": 5},
     "smooth-pgd": {"steps": 5},
     "patch": {"steps": 3, "restarts": 2},

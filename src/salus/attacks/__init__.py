@@ -11,6 +11,7 @@ from salus.attacks.ensemble import AutoAttack
 from salus.attacks.fab import FAB
 from salus.attacks.gradient import BIM, FGSM, PGD
 from salus.attacks.hop_skip_jump import HopSkipJump
+from salus.attacks.nes import NES
 from salus.attacks.objective import DecisionObjective, Evaluation, LogitObjective, Objective
 from salus.attacks.patch import Patch
 from salus.attacks.perturbation import Perturbation
@@ -28,6 +29,7 @@ __all__ = [
     "CGBA",
     "FAB",
     "FGSM",
+    "NES",
     "PGD",
     "UAP",
     "Attack",

@@ -35,6 +35,10 @@ class HopSkipJump(DecisionAttack):
     Attributes:
         initial_evaluations: probes of the first step; step t takes sqrt(t) times as many.
         max_evaluations: most probes of one step.
+        directions: where probes go: ``basis``, through random orthonormal bases, so that no answer repeats another;
+            ``chen-2020`` draws each anew from the normal distribution.
+        frequencies: which share of the frequencies of each axis the probes of ``basis`` are made of, from the lowest
+            up; when not given half of an image's and all of a signal's.
         probe: their length, as a share of the point's Euclidean distance from x. The boundary is found to
             ``probe / sqrt(d)`` of the distance, d values a sample: the paper's ratio of the two, but not its lengths
             (``1 / d``), which drown in the rounding of large images.

@@ -15,6 +15,7 @@ from salus.attacks.ensemble import AutoAttack
 from salus.attacks.fab import FAB
 from salus.attacks.gradient import BIM, FGSM, PGD
 from salus.attacks.hop_skip_jump import HopSkipJump
+from salus.attacks.nes import NES
 from salus.attacks.patch import Patch
 from salus.attacks.peers import LIBRARIES, peer_class, split_peer
 from salus.attacks.smooth import SmoothPGD
@@ -35,6 +36,7 @@ _OWN: tuple[type[Attack], ...] = (
     FAB,
     UAP,
     Square,
+    NES,
     SparseRS,
     Patch,
     Boundary,
