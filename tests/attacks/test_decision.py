@@ -1,4 +1,4 @@
-"""What both attacks that see answers alone promise: starts, budgets, caps, and that answers are all they see."""
+"""What attacks that see answers alone promise: starts, budgets, caps, and that answers are all they see."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from salus.attacks import Boundary, Evaluation, HopSkipJump, Objective
+from salus.attacks import CGBA, Boundary, Evaluation, HopSkipJump, Objective
 from salus.attacks.ball import ball
 from salus.attacks.decision import DecisionAttack, _block_sizes, _noise
 from salus.errors import OptionError
 
-KINDS = [HopSkipJump(), HopSkipJump(norm="linf"), Boundary()]
+KINDS = [HopSkipJump(), HopSkipJump(norm="linf"), Boundary(), CGBA()]
 
 
-@pytest.fixture(params=KINDS, ids=["hop-skip-jump", "hop-skip-jump-linf", "boundary"])
+@pytest.fixture(params=KINDS, ids=["hop-skip-jump", "hop-skip-jump-linf", "boundary", "cgba"])
 def attack(request: pytest.FixtureRequest) -> DecisionAttack:
     return request.param  # type: ignore[no-any-return]
 
@@ -214,7 +214,7 @@ def test_starting_noise_has_blocks_of_every_size_and_keeps_to_bounds_and_mask() 
         assert bool((blocks == blocks[:, :, :1]).all())
 
 
-@pytest.mark.parametrize("kind", [HopSkipJump, Boundary])
+@pytest.mark.parametrize("kind", [HopSkipJump, Boundary, CGBA])
 @pytest.mark.parametrize(
     "options", [{"queries": None}, {"queries": 0}, {"steps": -1}, {"start_tries": -1}, {"norm": "l1"}]
 )

@@ -42,20 +42,26 @@ def test_it_ends_at_the_nearest_point_of_a_plane(width: int, norm: Any) -> None:
     assert float(ratio.min()) >= 1 - 1e-4 and float(ratio.median()) < (1.05 if norm == "l2" else 1.2)
 
 
-@pytest.mark.parametrize("probes", [100, 1000])
-def test_the_estimate_points_along_the_normal(probes: int) -> None:
+@pytest.mark.parametrize("probes", [60, 100, 1000])
+@pytest.mark.parametrize("directions", ["basis", "chen-2020"])
+def test_the_estimate_points_along_the_normal(directions: Any, probes: int) -> None:
     net, x, y, w = halfspace(60)
     logits = net(x).detach()
     point = x + ((logits[:, 0] - logits[:, 1]) / w.square().sum())[:, None] * w * 1.0001  # just beyond the plane
     search = Search(DecisionObjective(net), ball("l2", x, math.inf, (0.0, 1.0)), y, torch.arange(20), closest=True)
     many = torch.full((20,), probes)
-    direction = HopSkipJump().estimate(search, torch.arange(20), point, many, 1)
+    attack = HopSkipJump(directions=directions)
+    direction = attack.estimate(search, torch.arange(20), point, many, 0)
     assert bool((search.queries == probes).all())
     torch.testing.assert_close(direction.norm(dim=1), torch.ones(20))
     cosine = (direction @ (w / w.norm())).mean()
     # Signs of n Gaussian probes of d values: 1 / sqrt(1 + (pi / 2) (d / n)).
-    assert float(cosine) == pytest.approx(1 / math.sqrt(1 + math.pi / 2 * 60 / probes), abs=0.05)
-    few = HopSkipJump().estimate(search, torch.arange(20), point, many.index_fill(0, torch.tensor([3]), 10), 1)
+    expected = 1 / math.sqrt(1 + math.pi / 2 * 60 / probes)
+    if directions == "basis":  # a whole basis keeps the signs of all coordinates: sqrt(2 / pi)
+        assert float(cosine) > (math.sqrt(2 / math.pi) - 0.03 if probes == 60 else expected - 0.02)
+    else:
+        assert float(cosine) == pytest.approx(expected, abs=0.05)
+    few = attack.estimate(search, torch.arange(20), point, many.index_fill(0, torch.tensor([3]), 10), 0)
     assert torch.equal(few[[0, 1, 2]], direction[[0, 1, 2]]) and not torch.equal(few[3], direction[3])
 
 

@@ -6,6 +6,7 @@ from salus.attacks.ball import Ball, NormName
 from salus.attacks.base import Attack, AttackResult
 from salus.attacks.boundary import Boundary
 from salus.attacks.carlini_wagner import CarliniWagnerL2, CarliniWagnerLinf
+from salus.attacks.cgba import CGBA
 from salus.attacks.ddn import DDN
 from salus.attacks.deepfool import DeepFool
 from salus.attacks.dual_averaging import DualAveraging
@@ -14,6 +15,7 @@ from salus.attacks.fab import FAB
 from salus.attacks.fmn import FMN
 from salus.attacks.gradient import BIM, FGSM, PGD
 from salus.attacks.hop_skip_jump import HopSkipJump
+from salus.attacks.nes import NES
 from salus.attacks.objective import DecisionObjective, Evaluation, LogitObjective, Objective
 from salus.attacks.patch import Patch
 from salus.attacks.perturbation import Perturbation
@@ -29,10 +31,12 @@ __all__ = [
     "APGD",
     "ATTACKS",
     "BIM",
+    "CGBA",
     "DDN",
     "FAB",
     "FGSM",
     "FMN",
+    "NES",
     "PGD",
     "UAP",
     "Attack",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from functools import partial
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -12,11 +13,11 @@ from torch import Tensor
 
 from salus.attacks import draws
 from salus.attacks.decision import DecisionAttack, bisections
+from salus.attacks.normals import Draw, estimate_normal
+from salus.attacks.probes import Frequencies, frequencies_of, orthogonal
 from salus.attacks.search import Search
 from salus.errors import OptionError
 
-#: Values of one sample's probes that are held at once. The same for every batch, so that sums are too.
-_CHUNK = 2**12
 #: Halvings of a step before the sample stays where it is.
 _HALVINGS = 15
 
@@ -34,6 +35,10 @@ class HopSkipJump(DecisionAttack):
     Attributes:
         initial_evaluations: probes of the first step; step t takes sqrt(t) times as many.
         max_evaluations: most probes of one step.
+        directions: where probes go: ``basis``, through random orthonormal bases, so that no answer repeats another;
+            ``chen-2020`` draws each anew from the normal distribution.
+        frequencies: which share of the frequencies of each axis the probes of ``basis`` are made of, from the lowest
+            up; when not given half of an image's and all of a signal's.
         probe: their length, as a share of the point's Euclidean distance from x. The boundary is found to
             ``probe / sqrt(d)`` of the distance, d values a sample: the paper's ratio of the two, but not its lengths
             (``1 / d``), which drown in the rounding of large images.
@@ -47,6 +52,10 @@ class HopSkipJump(DecisionAttack):
 
     initial_evaluations: Annotated[int, Field(ge=1, description="probes of the first step")] = 25
     max_evaluations: Annotated[int, Field(ge=1, description="most probes of one step")] = 10_000
+    directions: Annotated[
+        Literal["basis", "chen-2020"], Field(description="where probes go: through orthonormal bases, or anywhere")
+    ] = "basis"
+    frequencies: Frequencies = None
     probe: Annotated[float, Field(gt=0, lt=1, description="length of a probe, as a share of the distance from x")] = 0.1
 
     def __post_init__(self) -> None:
@@ -62,7 +71,7 @@ class HopSkipJump(DecisionAttack):
         rows, point = self.find_start(search, start)
         theta = self.probe / math.sqrt(point[:1].numel() or 1)
         point = self.to_boundary(search, rows, point, theta)
-        step = 0
+        step = asked = 0
         while self.steps is None or step < self.steps:
             step += 1
             most = min(int(self.initial_evaluations * math.sqrt(step)), self.max_evaluations)
@@ -72,12 +81,13 @@ class HopSkipJump(DecisionAttack):
             rows, point, probes = rows[going], point[going], probes[going]
             if len(rows) == 0:
                 break
-            direction = self.estimate(search, rows, point, probes, step)
+            direction = self.estimate(search, rows, point, probes, asked)
+            asked += most
             ahead, moved = self.hop(search, rows, point, direction, step)
             ahead[moved] = self.to_boundary(search, rows[moved], ahead[moved], theta)
             point = ahead
 
-    def estimate(self, search: Search, rows: Tensor, point: Tensor, probes: Tensor, step: int) -> Tensor:
+    def estimate(self, search: Search, rows: Tensor, point: Tensor, probes: Tensor, asked: int) -> Tensor:
         """Estimate the steepest way into the region where the model is fooled (Eq. 16), ``[A, ...]``.
 
         Args:
@@ -85,35 +95,17 @@ class HopSkipJump(DecisionAttack):
             rows: whose points they are ``[A]``.
             point: on the boundary ``[A, ...]``.
             probes: how many each sample may ask ``[A]``.
-            step: counts the steps, for the random numbers.
+            asked: how many the steps before had at most, for the random numbers.
         """
-        region, shape = search.batch_ball.select(rows), point.shape[1:]
-        low, high, at = (values[:, None].flatten(2) for values in (region.low, region.high, point))  # [A, 1, D]
-        free = high > low
-        radius = self.probe * (point - region.x).flatten(1).norm(dim=1)[:, None, None]
-        along, spread = torch.zeros(2, len(rows), shape.numel(), dtype=torch.float64, device=rows.device)
-        balance = torch.zeros_like(probes)
-        most, chunk = int(probes.max()), max(_CHUNK // shape.numel(), 1)
-        for first in range(0, most, chunk):
-            search.check_time()
-            mask = torch.arange(first, min(first + chunk, most), device=rows.device) < probes[:, None]  # [A, B]
-            noise = draws.normal(
-                self.seed, search.batch_samples[rows], (mask.shape[1], shape.numel()), (step << 32) + first
-            ).to(point.dtype)  # [A, B, D]
-            noise = torch.where(free, noise, 0)
-            noise *= radius / noise.norm(dim=2, keepdim=True).clamp_min(1e-30)
-            points = (at + noise).clamp_(low, high)
-            noise = torch.where(mask[:, :, None], points - at, 0)
-            signs = torch.zeros(mask.shape, dtype=torch.int64, device=rows.device)
-            whose = rows[:, None].expand_as(mask)[mask]
-            signs[mask] = search.ask(points[mask].reshape(-1, *shape), whose).long() * 2 - 1
-            spread += noise.sum(1, dtype=torch.float64)
-            along += noise.mul_(signs[:, :, None]).sum(1, dtype=torch.float64)
-            balance += signs.sum(1)
-        mean = (balance / probes)[:, None]  # [A, 1]
-        # Answers that are all the same have no deviation from their mean.
-        gradient = along - torch.where(mean.abs() < 1, mean, 0) * spread
-        return region.steepest((gradient / radius[:, 0]).to(point.dtype).reshape(point.shape))
+        shape = tuple(point.shape[1:])
+        draw: Draw = partial(self._normal, shape, asked)
+        if self.directions == "basis":
+            draw = partial(orthogonal, self.seed, shape, frequencies_of(point, self.frequencies), asked)
+        normal = estimate_normal(search, rows, point, probes, self.probe, draw)
+        return search.batch_ball.select(rows).steepest(normal)
+
+    def _normal(self, shape: tuple[int, ...], asked: int, samples: Tensor, first: int, count: int) -> Tensor:
+        return draws.normal(self.seed, samples, (count, *shape), (1 << 32) + asked + first)
 
     def hop(self, search: Search, rows: Tensor, point: Tensor, direction: Tensor, step: int) -> tuple[Tensor, Tensor]:
         """Go along the direction as far as half of each half way allows.

@@ -10,6 +10,7 @@ from salus.attacks.auto_attack_plus import AutoAttackPlus
 from salus.attacks.base import Attack
 from salus.attacks.boundary import Boundary
 from salus.attacks.carlini_wagner import CarliniWagnerL2, CarliniWagnerLinf
+from salus.attacks.cgba import CGBA
 from salus.attacks.ddn import DDN
 from salus.attacks.deepfool import DeepFool
 from salus.attacks.dual_averaging import DualAveraging
@@ -18,6 +19,7 @@ from salus.attacks.fab import FAB
 from salus.attacks.fmn import FMN
 from salus.attacks.gradient import BIM, FGSM, PGD
 from salus.attacks.hop_skip_jump import HopSkipJump
+from salus.attacks.nes import NES
 from salus.attacks.patch import Patch
 from salus.attacks.peers import LIBRARIES, peer_class, split_peer
 from salus.attacks.sigma_zero import SigmaZero
@@ -43,10 +45,12 @@ _OWN: tuple[type[Attack], ...] = (
     FAB,
     UAP,
     Square,
+    NES,
     SparseRS,
     Patch,
     Boundary,
     HopSkipJump,
+    CGBA,
     AutoAttack,
     AutoAttackPlus,
 )

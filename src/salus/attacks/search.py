@@ -311,6 +311,25 @@ class Search:
                 self._keep_nearest(whose, point, self.batch_ball.select(whose).distance(point))
         return torch.cat(answers)
 
+    def margins(self, points: Tensor, rows: Tensor) -> Tensor:
+        """Find out how far points are from success, float64 ``[M]``; any number a sample, each a query.
+
+        Nothing is kept: :meth:`record` judges the points that an attack makes of the answers.
+
+        Args:
+            points: ``[M, ...]``, inside the ball.
+            rows: whose they are, places in the batch ``[M]``.
+        """
+        self.check_time()
+        margins = []
+        size = self.batch_size if points.is_cuda else min(self.batch_size, _CACHED)
+        for point, whose in zip(points.split(size), rows.split(size), strict=True):
+            self.queries.index_add_(0, whose, torch.ones_like(whose))
+            with torch.no_grad():
+                evaluation = self._answer(point, self.batch_y[whose], self.batch_samples[whose])
+            margins.append(evaluation.margin.double())
+        return torch.cat(margins)
+
     def answer(self, points: Tensor, rows: Tensor) -> Evaluation:
         """Evaluate points ``[M, ...]`` of the samples at these places ``[M]``, and count and keep nothing.
 
