@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -56,16 +56,18 @@ class Variant:
         name: for reports.
         engine: how steps are taken.
         objective: what they are to reach.
-        goals: targets ``[N]`` in turn, or None for the labels themselves.
+        goals: targets ``[N]`` in turn, those that each sample is nearest to first, or None for the labels themselves.
         start: ``oblivious``: that attack's result; ``nearest``: the best point so far, where there is none yet the
             oblivious attack's; ``fresh``: the engine's own.
+        lean: who has fallen already goes for one target alone, that to which the nearest point so far leans.
     """
 
     name: str
     engine: Attack
     objective: GuardObjective
-    goals: list[Tensor | None]
+    goals: Sequence[Tensor | None]
     start: str
+    lean: bool = False
 
 
 class Worst:
@@ -146,8 +148,11 @@ class Worst:
         """
         for variant in variants:
             self.names.append(variant.name)
-            for turn, target in enumerate(variant.goals):
-                rows = (left() if target is None else left() & (target != self.labels)).nonzero()[:, 0]
+            lean = variant.lean and bool((self.variants >= 0).any())
+            done = ~self.standing & lean
+            for turn, target in enumerate(self._in_order(variant.goals, self.nearest if lean else self.x)):
+                going = left() & ~done if turn else left()
+                rows = (going if target is None else going & (target != self.labels)).nonzero()[:, 0]
                 if progress is not None:
                     progress(variant.name, int(self.standing.sum()))
                 if not len(rows):
@@ -162,6 +167,17 @@ class Worst:
                     samples=self.samples[rows],
                 )
                 self._take(rows, result)
+
+    def _in_order(self, goals: Sequence[Tensor | None], x: Tensor) -> Sequence[Tensor | None]:
+        """Deal targets so that each sample comes first to those that x is nearest to: who falls tries no others."""
+        targets = [goal for goal in goals if goal is not None]
+        if len(targets) < 2:
+            return goals
+        each = torch.stack(targets, 1)  # [N, G]
+        # No guard is asked for it: the label's logit is put far below all others.
+        others = self.guard.classifier.predict(x).scatter(1, self.labels[:, None], -torch.inf)  # [N, K]
+        nearness = others.gather(1, each)
+        return each.gather(1, nearness.argsort(dim=1, descending=True, stable=True)).unbind(1)
 
     def _take(self, rows: Tensor, result: AttackResult) -> None:
         """Keep of a result what is worse than what was there."""
