@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +45,7 @@ class Runs:
 
 
 @pytest.fixture
-def runs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Runs]:
+def runs(monkeypatch: pytest.MonkeyPatch) -> Runs:
     runs = Runs()
     monkeypatch.setattr(Attack, "run", runs.of(Attack.run))
     return runs
@@ -71,9 +71,7 @@ def computed(store: Store, cells: list[Cell]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("attack", [ATTACK, AutoAttack(eps=0.1, steps=3, square_queries=30)], ids=lambda a: a.name)
-def test_the_bare_attack_is_run_once_and_no_row_changes(
-    toy: Toy, tmp_path: Path, runs: Runs, attack: Attack
-) -> None:
+def test_the_bare_attack_is_run_once_and_no_row_changes(toy: Toy, tmp_path: Path, runs: Runs, attack: Attack) -> None:
     cells = laid_out(toy, attack)
     alone = [computed(Store(tmp_path / str(place)), [cell])[0] for place, cell in enumerate(cells)]
     apart = runs.on_classifiers
