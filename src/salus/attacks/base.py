@@ -48,6 +48,8 @@ class AttackResult:
         passes: int64 ``[N]``, those of them that were followed by a backward pass.
         corrected: bool ``[N]``, where another library's attack left the ball or the bounds, or returned no
             number, and was brought back.
+        zero: int64 ``[N]``, those of the passes that gave no direction: the gradient was zero, and nothing won yet.
+        nonfinite: int64 ``[N]``, those of the passes whose gradient held infinities or NaN.
     """
 
     x_adv: Tensor
@@ -56,15 +58,18 @@ class AttackResult:
     queries: Tensor
     passes: Tensor
     corrected: Tensor = None  # type: ignore[assignment]  # nowhere, when left out
+    zero: Tensor = None  # type: ignore[assignment]  # as are these
+    nonfinite: Tensor = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
-        if self.corrected is None:
-            object.__setattr__(self, "corrected", torch.zeros_like(self.success))
+        for name, like in (("corrected", self.success), ("zero", self.passes), ("nonfinite", self.passes)):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, torch.zeros_like(like))
 
     @classmethod
     def joined(cls, parts: Iterable[AttackResult]) -> AttackResult:
         """Put the results of several batches one after another."""
-        columns = zip(*((p.x_adv, p.success, p.distance, p.queries, p.passes, p.corrected) for p in parts), strict=True)
+        columns = zip(*(tuple(vars(part).values()) for part in parts), strict=True)
         return cls(*(torch.cat(column) for column in columns))
 
 
@@ -277,7 +282,14 @@ class Attack(ABC):
                 distance = region.distance(search.x_adv)
                 parts.append(
                     AttackResult(
-                        search.x_adv, search.success, distance, search.queries, search.passes, search.corrected
+                        search.x_adv,
+                        search.success,
+                        distance,
+                        search.queries,
+                        search.passes,
+                        search.corrected,
+                        search.zero,
+                        search.nonfinite,
                     )
                 )
                 if progress is not None:

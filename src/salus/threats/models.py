@@ -41,7 +41,9 @@ class OnAClassifier(ThreatModel):
     def attack(self, attack: Attack, guard: Guard, samples: Samples, *, tried: Tried, done: Done) -> AttackedSamples:
         """Attack the classifier."""
         result = self.run(attack, guard, samples, done)
-        return AttackedSamples(result.x_adv, result.queries, result.passes)
+        return AttackedSamples(
+            result.x_adv, result.queries, result.passes, zero=result.zero, nonfinite=result.nonfinite
+        )
 
     def run(self, attack: Attack, guard: Guard, samples: Samples, done: Done) -> AttackResult:
         """Run the attack as such an attacker can."""
@@ -229,7 +231,7 @@ class Adaptive(OnAGuard):
             progress=tried,
         )
         done(len(samples.x))
-        return AttackedSamples(worst.x_adv, worst.queries, worst.passes, worst.variants, worst.names)
+        return worst.attacked()
 
 
 @dataclass(frozen=True, eq=False)
@@ -287,7 +289,7 @@ class GrayBox(OnAGuard):
             progress=tried,
         )
         done(len(samples.x))
-        return AttackedSamples(worst.x_adv, worst.queries, worst.passes, worst.variants, worst.names)
+        return worst.attacked()
 
 
 class Poisoner(OnAClassifier):

@@ -13,6 +13,7 @@ from salus.attacks import Attack, AttackResult
 from salus.attacks.ball import ball
 from salus.batches import rows_at_once
 from salus.guard import Guard
+from salus.threats.base import AttackedSamples
 from salus.threats.engines import oblivious, reseeded
 from salus.threats.objectives import GuardObjective
 
@@ -33,6 +34,8 @@ class AdaptiveResult:
         names: the variants tried, in order.
         queries: int64 ``[N]``.
         passes: int64 ``[N]``.
+        zero: int64 ``[N]``, passes that gave no direction; see :class:`salus.attacks.AttackResult`.
+        nonfinite: int64 ``[N]``, passes whose gradient held infinities or NaN.
     """
 
     x_adv: Tensor
@@ -42,6 +45,14 @@ class AdaptiveResult:
     names: tuple[str, ...]
     queries: Tensor
     passes: Tensor
+    zero: Tensor
+    nonfinite: Tensor
+
+    def attacked(self) -> AttackedSamples:
+        """Return what any attacker hands on."""
+        return AttackedSamples(
+            self.x_adv, self.queries, self.passes, self.variants, self.names, self.zero, self.nonfinite
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +109,7 @@ class Worst:
         self.oblivious, self.nearest = first.x_adv, first.x_adv.clone()
         self.margin, self.chance = judged(self.judge, guard, self.nearest, y, self.labels, attack.targeted)
         self.queries, self.passes = first.queries.clone(), first.passes.clone()
+        self.zero, self.nonfinite = first.zero.clone(), first.nonfinite.clone()
         self.variants, self.names = torch.zeros_like(y), ["oblivious"]
         self.measure = ball(attack.norm, x, math.inf, attack.bounds) if smallest else None
         self.distance = torch.full_like(self.chance, torch.inf)
@@ -152,6 +164,8 @@ class Worst:
         margin, chance = judged(self.judge, self.guard, result.x_adv, y, labels, targeted)
         self.queries[rows] += result.queries
         self.passes[rows] += result.passes
+        self.zero[rows] += result.zero
+        self.nonfinite[rows] += result.nonfinite
         before = self.chance[rows]
         better = (chance > before) | ((chance == before) & (margin < self.margin[rows]))
         if self.measure is not None:
@@ -167,7 +181,15 @@ class Worst:
         """Judge the worst points by one verdict of the guard's."""
         success = fallen(self.guard, self.nearest, self.y, self.labels, self.attack.targeted)
         return AdaptiveResult(
-            self.nearest, success, self.chance, self.variants, tuple(self.names), self.queries, self.passes
+            self.nearest,
+            success,
+            self.chance,
+            self.variants,
+            tuple(self.names),
+            self.queries,
+            self.passes,
+            self.zero,
+            self.nonfinite,
         )
 
 
