@@ -59,7 +59,7 @@ def test_the_union_is_no_weaker_than_each_nor_than_the_attack_on_what_is_left(to
     guard = Guard(toy.classifier, guard.detectors if purifier is None else (), purifier, name="toy")
     x, y = toy.test.x[:24], toy.test.y[:24]
     worst, alone = each_alone(ATTACK, guard, x, y)
-    assert list(alone)[0] == "oblivious" and list(alone)[-1] == UNION and CONTROL in alone
+    assert next(iter(alone)) == "oblivious" and list(alone)[-1] == UNION and CONTROL in alone
     for name, each in alone.items():
         assert bool((alone[UNION].chances >= each.chances).all()), name
     assert torch.equal(alone[UNION].chances > 0.5, won(guard, worst.x_adv, y))

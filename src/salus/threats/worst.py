@@ -13,7 +13,7 @@ from salus.attacks import Attack, AttackResult
 from salus.attacks.ball import ball
 from salus.batches import rows_at_once
 from salus.guard import Guard
-from salus.threats.base import Alone
+from salus.threats.base import Alone, AttackedSamples
 from salus.threats.engines import oblivious, reseeded
 from salus.threats.objectives import GuardObjective
 
@@ -37,6 +37,8 @@ class AdaptiveResult:
         names: the variants tried, in order.
         queries: int64 ``[N]``.
         passes: int64 ``[N]``.
+        zero: int64 ``[N]``, passes that gave no direction; see :class:`salus.attacks.AttackResult`.
+        nonfinite: int64 ``[N]``, passes whose gradient held infinities or NaN.
     """
 
     x_adv: Tensor
@@ -46,6 +48,14 @@ class AdaptiveResult:
     names: tuple[str, ...]
     queries: Tensor
     passes: Tensor
+    zero: Tensor
+    nonfinite: Tensor
+
+    def attacked(self) -> AttackedSamples:
+        """Return what any attacker hands on."""
+        return AttackedSamples(
+            self.x_adv, self.queries, self.passes, self.variants, self.names, self.zero, self.nonfinite
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +115,7 @@ class Worst:
         self.chance = torch.full(y.shape, -1.0, dtype=torch.float64, device=y.device)  # less than nothing
         self.margin, self.distance = torch.full_like(self.chance, torch.inf), torch.full_like(self.chance, torch.inf)
         self.queries, self.passes = torch.zeros_like(y), torch.zeros_like(y)
+        self.zero, self.nonfinite = torch.zeros_like(y), torch.zeros_like(y)
         self.variants: Tensor = torch.full_like(y, -1)
         self.names: list[str] = []
         self.measure = ball(attack.norm, x, math.inf, attack.bounds) if smallest else None
@@ -185,6 +196,8 @@ class Worst:
         margin, chance = judged(self.judge, self.guard, result.x_adv, y, labels, targeted)
         self.queries[rows] += result.queries
         self.passes[rows] += result.passes
+        self.zero[rows] += result.zero
+        self.nonfinite[rows] += result.nonfinite
         self._keep(rows, result.x_adv, margin, chance)
 
     def take_from(self, other: Worst) -> None:
@@ -192,6 +205,8 @@ class Worst:
         self.names += other.names
         self.queries += other.queries
         self.passes += other.passes
+        self.zero += other.zero
+        self.nonfinite += other.nonfinite
         tried = (other.variants >= 0).nonzero()[:, 0]
         self._keep(tried, other.nearest[tried], other.margin[tried], other.chance[tried])
 
@@ -215,7 +230,15 @@ class Worst:
         """Judge the worst points by one verdict of the guard's."""
         success = fallen(self.guard, self.nearest, self.y, self.labels, self.attack.targeted)
         return AdaptiveResult(
-            self.nearest, success, self.chance, self.variants, tuple(self.names), self.queries, self.passes
+            self.nearest,
+            success,
+            self.chance,
+            self.variants,
+            tuple(self.names),
+            self.queries,
+            self.passes,
+            self.zero,
+            self.nonfinite,
         )
 
 
