@@ -26,7 +26,8 @@ from salus.threats.models import Adaptive, EachAlone, GrayBox, Oblivious
 if TYPE_CHECKING:
     from conftest import Toy
 
-ATTACK = PGD(eps=0.15, steps=3)
+#: One step needs no queries through a purifier.
+ATTACK = PGD(eps=0.15, steps=1)
 SAMPLES = 12
 
 
@@ -80,7 +81,7 @@ def test_the_bare_attack_is_run_once_and_no_row_changes(toy: Toy, tmp_path: Path
     for one, other in zip(alone, together, strict=True):
         for name in ("robust_accuracy", "attack_success_rate", "distance_median", "variants"):
             assert other[name] == one[name], (other["threat_model"], name)
-    assert together[0]["queries"] <= together[1]["queries"]  # the first success, and the full strength
+    assert together[0]["queries"] == alone[0]["queries"]  # until the first success
 
 
 def test_an_audit_that_goes_on_reads_what_was_run_before(toy: Toy, tmp_path: Path, runs: Runs) -> None:
@@ -135,15 +136,16 @@ def test_oblivious_rows_of_further_guards_take_no_passes_but_their_verdicts(toy:
     classifier = Classifier(counting, toy.classifier.classes, shape=(8,))
     data = toy.test.subset(torch.arange(SAMPLES))
     guards = [Guard(classifier, (), BitDepth(bits=bits), name=f"{bits} bits") for bits in (3, 4, 5)]
-    cells = [Cell(data, guard, Attempt(ATTACK, Oblivious())) for guard in guards]
+    attack = PGD(eps=0.15, steps=5)
+    cells = [Cell(data, guard, Attempt(attack, Oblivious())) for guard in guards]
     compute = _Compute(Store(tmp_path), cells, lambda *args, **options: None)
     taken = []
     for cell in cells:
         before = counting.rows
         compute(cell)
         taken.append(counting.rows - before)
-    assert taken[0] - taken[1] >= SAMPLES * ATTACK.steps and taken[1] == taken[2]  # what is left is judging
-    x_adv = oblivious(ATTACK, guards[2], data.x, data.y).x_adv
+    assert taken[0] - taken[1] >= SAMPLES * attack.steps and taken[1] == taken[2]  # what is left is judging
+    x_adv = oblivious(attack, guards[2], data.x, data.y).x_adv
     from safetensors.torch import load_file
 
     stored = load_file(tmp_path / "cells" / f"{cells[2].key()[:16]}.safetensors")
@@ -156,10 +158,11 @@ def test_a_plan_says_how_variants_are_tried() -> None:
 
 
 def test_a_record_tells_each_variant_alone_with_the_control_and_the_union(toy: Toy, tmp_path: Path) -> None:
-    cell = laid_out(toy, PGD(eps=0.15, steps=3), alone=True)[-1]
+    cell = laid_out(toy, alone=True)[-1]
     (record,) = computed(Store(tmp_path), [cell])
     alone = record["alone"]
     assert {"oblivious", "control", "union"} <= set(alone)
     assert alone["union"]["robust_accuracy"] == record["robust_accuracy"]
     assert all(each["robust_accuracy"] >= alone["union"]["robust_accuracy"] for each in alone.values())
     assert all(each["passes"] <= alone["union"]["passes"] for each in alone.values())
+    assert sum(record["variants"].values()) <= 1

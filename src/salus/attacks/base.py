@@ -76,8 +76,8 @@ class AttackResult:
         columns = zip(
             *([value for name, value in vars(part).items() if name != "first"] for part in parts), strict=True
         )
-        x_adv, success, distance, *counts = (torch.cat(column) for column in columns)
-        return cls(x_adv, success, distance, *counts, first=cls.joined(firsts) if firsts else None)
+        whole = cls(*(torch.cat(column) for column in columns))  # type: ignore[arg-type]  # all but the last field
+        return replace(whole, first=cls.joined(firsts)) if firsts else whole
 
 
 @dataclass(frozen=True, kw_only=True)
