@@ -20,12 +20,12 @@ from salus.attacks.objective import frozen
 from salus.batches import in_batches
 from salus.classifier import Classifier, States
 from salus.data.base import Dataset
-from salus.detectors import DETECTORS, Detector, calibrate_together
+from salus.detectors import DETECTORS, Detector, MultiMagNet, calibrate_together
 from salus.errors import BundleError, ModelError, OptionError
 from salus.preprocessing import Prepared, Preprocessor
 from salus.preprocessing.base import joined
 from salus.progress import progress
-from salus.purifiers import PURIFIERS, Purifier
+from salus.purifiers import PURIFIERS, MultiMagNetReformer, Purifier
 from salus.registry import Registry
 from salus.verdict import Judgement, Verdict, View
 
@@ -65,6 +65,7 @@ class Guard:
                 raise ModelError(f"{detector.name} was fitted to another classifier than this guard's.")
             detector.twins = counts[detector.name]
             counts[detector.name] += 1
+        self._share_autoencoders()
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -83,8 +84,42 @@ class Guard:
 
     @property
     def parts(self) -> tuple[Detector | Purifier, ...]:
-        """Its defences, the purifier first."""
-        return (*(() if self.purifier is None else (self.purifier,)), *self.detectors)
+        """Its defences, the detectors first."""
+        return (*self.detectors, *(() if self.purifier is None else (self.purifier,)))
+
+    @property
+    def random(self) -> bool:
+        """Whether a verdict is drawn; what counts are then :meth:`chances`."""
+        return any(part.random for part in self.parts)
+
+    @property
+    def ensemble(self) -> MultiMagNet | None:
+        """The detector whose drawn ensemble the reformer is a member of (MultiMagNet, Section 4.2.5); None without one.
+
+        They are one deployment then, with one draw for each input: what is reconstructed well is also what is accepted.
+        """
+        if not isinstance(self.purifier, MultiMagNetReformer) or self.purifier.repository_ is None:
+            return None
+        voting = (detector for detector in self.detectors if isinstance(detector, MultiMagNet))
+        return next((each for each in voting if each.repository_ is self.purifier.repository_), None)
+
+    def _lends(self, reformer: MultiMagNetReformer) -> bool:
+        """Give MultiMagNet's reformer its detector's autoencoders where nothing was said of any; tell if it has."""
+        voting = [detector for detector in self.detectors if isinstance(detector, MultiMagNet)]
+        if not voting or reformer.chosen:
+            return False
+        reformer.repository_ = voting[0].repository_
+        return True
+
+    def _share_autoencoders(self) -> None:
+        """Let MultiMagNet's detector and its reformer have one repository in hand where theirs are equal."""
+        if not isinstance(self.purifier, MultiMagNetReformer) or (own := self.purifier.repository_) is None:
+            return
+        for detector in self.detectors:
+            theirs = detector.repository_ if isinstance(detector, MultiMagNet) else None
+            if theirs is not None and own.fingerprint() == theirs.fingerprint():
+                self.purifier.repository_ = theirs
+                return
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -123,8 +158,10 @@ class Guard:
             for part in parts:
                 if folder is not None:
                     part.trainings = folder
-                part.fit(self.classifier, train.x, train.y)
+                if not (isinstance(part, MultiMagNetReformer) and self._lends(part)):
+                    part.fit(self.classifier, train.x, train.y)
                 advance()
+            self._share_autoencoders()
             calibrate_together(self.detectors, calibration.x, false_alarm_rate, seed=seed)
         return self
 
@@ -168,15 +205,29 @@ class Guard:
 
     def _judge(self, x: Tensor) -> Verdict:
         states = self.classifier.states(x, self.layers)
-        scores = {key: detector.suspicion(states) for key, detector in self._named().items()}
+        ensemble = self.ensemble
+        drawn = None if ensemble is None else ensemble.drawn(x)  # [N, n], of detector and reformer together
+        scores = {
+            key: detector.suspicion(states)
+            if detector is not ensemble or drawn is None
+            else ensemble.judged_by(states, drawn)
+            for key, detector in self._named().items()
+        }
         # Not above is not enough: an input whose score is NaN must not get in.
         rejected = {key: ~(scores[key] <= detector.threshold_) for key, detector in self._named().items()}
-        logits = states.logits if self.purifier is None else self.classifier(self.purifier.purify(x))
+        logits = states.logits if self.purifier is None else self.classifier(self._purified(self.purifier, x, drawn))
         accepted = torch.ones(len(x), dtype=torch.bool, device=x.device)
         for flags in rejected.values():
             accepted = accepted & ~flags
         thresholds = {key: detector.threshold_ for key, detector in self._named().items()}
         return Verdict(logits.argmax(1), logits.softmax(1), accepted, rejected, scores, thresholds)
+
+    @staticmethod
+    def _purified(purifier: Purifier, x: Tensor, drawn: Tensor | None) -> Tensor:
+        """Clean x, by a member of the ensemble that was drawn to judge it where there is one."""
+        if drawn is not None and isinstance(purifier, MultiMagNetReformer):
+            return purifier.reform(x, drawn)
+        return purifier.purify(x)
 
     def view(self, x: Tensor) -> View:
         """Show everything to an attacker, differentiable: purifiers through their surrogates (BPDA)."""
@@ -218,11 +269,15 @@ class Guard:
     def _chances(self, x: Tensor) -> Tensor:
         states = self.classifier.states(x, self.layers)
         draws = self._draws(states)
-        accepted = torch.ones(len(x), dtype=torch.float64, device=x.device)
-        for detector in self.detectors:  # each draws for itself
-            accepted = accepted * detector.acceptance_probability(states)
+        ensemble = self.ensemble
+        accepted = torch.ones(len(x), 1, dtype=torch.float64, device=x.device)
+        for detector in self.detectors:  # each draws for itself, but who reforms is of one that judged
+            if detector is ensemble:
+                accepted = accepted * ensemble.acceptance_with(states)  # [N, M]
+            else:
+                accepted = accepted * detector.acceptance_probability(states)[:, None]
         labels = torch.nn.functional.one_hot(draws.argmax(2), draws.shape[2])  # [M, N, K]
-        return labels.double().mean(0) * accepted[:, None]
+        return (labels * accepted.T[:, :, None]).mean(0)
 
     def _draws(self, states: States) -> Tensor:
         """Classify every outcome of the purifier, ``[M, N, K]``."""
@@ -258,10 +313,17 @@ class Guard:
                 }
                 for key, detector in self._named().items()
             ],
-            "purifier": None if self.purifier is None else f"{self.purifier.name} {self.purifier.settings()}",
+            "purifier": self._purifier_text(),
+            "random": self.random,
             "mitigations": list(dict.fromkeys(key for part in self.parts for key in part.mitigations)),
             "fingerprint": self.fingerprint(),
         }
+
+    def _purifier_text(self) -> str | None:
+        if self.purifier is None:
+            return None
+        shared = " (a member of the ensemble that judged the input)" if self.ensemble is not None else ""
+        return f"{self.purifier.name} {self.purifier.settings()}{shared}"
 
     def fingerprint(self) -> str:
         """Return a SHA-256 of the classifier and of everything the defences learnt."""

@@ -91,8 +91,24 @@ def test_a_line_tells_what_each_attacker_leaves_and_who_breaks_it(audit: Audit) 
     text = section(audit)
     parts = line_of(text)
     assert [part.split()[0] for part in parts[1:7]] == ["0.25", "93.0", "0.987", "81.0", "70.0", "2.0"]
-    assert parts[7] == "orthogonal"
+    assert parts[7] == "orthogonal, first to succeed"  # variants were not run alone
     assert "| `kde` | 1.2 (1.2–1.2) | 40.0 (40.0–40.0) | 5.0 (5.0–5.0) |" in text.splitlines()
+
+
+def test_who_breaks_a_defence_is_who_wins_most_alone(audit: Audit) -> None:
+    def alone(**left: float) -> dict[str, dict[str, float]]:
+        return {name: {"robust_accuracy": one, "attack_success_rate": 1 - one} for name, one in left.items()}
+
+    cell_of(audit, "adaptive")["alone"] = alone(oblivious=0.8, control=0.4, eq6=0.3, orthogonal=0.1, union=0.02)
+    text = section(audit)
+    assert line_of(text)[7] == "orthogonal"
+    assert "| defence | oblivious | control | eq6 | orthogonal | union | wins most alone |" in text
+    assert "| `kde` | 80.0 | 40.0 | 30.0 | 10.0 | 2.0 | orthogonal |" in text
+    cell_of(audit, "adaptive")["alone"] = alone(oblivious=0.8, control=0.1, eq6=0.3, orthogonal=0.1, union=0.02)
+    assert line_of(section(audit))[7] == "the control suffices"
+    assert protocol.slim({"meta": {**audit, "data": {"name": ""}, "model": {"name": ""}}, "cells": audit["cells"]})[
+        "cells"
+    ][5]["alone"]
 
 
 def test_nobody_breaks_what_keeps_most_of_its_accuracy(audit: Audit) -> None:

@@ -132,7 +132,7 @@ def test_the_attacker_of_a_random_guard_never_asks_it_before_the_end(
 
     monkeypatch.setattr(MemberDraws, "__call__", counted)
     adaptive(BIM(eps=0.3, steps=5), guard, x, y)
-    assert asked == [30, 30]  # the detector and the reformer, for the verdict on what was found
+    assert asked == [30]  # detector and reformer together, for the verdict on what was found
 
 
 def test_a_seed_that_makes_draws_repeatable_helps_no_attacker(toy: Toy, repository: Repository) -> None:

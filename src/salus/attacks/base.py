@@ -48,6 +48,8 @@ class AttackResult:
         passes: int64 ``[N]``, those of them that were followed by a backward pass.
         corrected: bool ``[N]``, where another library's attack left the ball or the bounds, or returned no
             number, and was brought back.
+        zero: int64 ``[N]``, those of the passes that gave no direction: the gradient was zero, and nothing won yet.
+        nonfinite: int64 ``[N]``, those of the passes whose gradient held infinities or NaN.
         first: what it would have come to, had each sample been let go as soon as it fell; None where nobody asked.
     """
 
@@ -57,21 +59,25 @@ class AttackResult:
     queries: Tensor
     passes: Tensor
     corrected: Tensor = None  # type: ignore[assignment]  # nowhere, when left out
+    zero: Tensor = None  # type: ignore[assignment]  # as are these
+    nonfinite: Tensor = None  # type: ignore[assignment]
     first: AttackResult | None = None
 
     def __post_init__(self) -> None:
-        if self.corrected is None:
-            object.__setattr__(self, "corrected", torch.zeros_like(self.success))
+        for name, like in (("corrected", self.success), ("zero", self.passes), ("nonfinite", self.passes)):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, torch.zeros_like(like))
 
     @classmethod
     def joined(cls, parts: Iterable[AttackResult]) -> AttackResult:
         """Put the results of several batches one after another."""
         parts = list(parts)
-        columns = zip(*((p.x_adv, p.success, p.distance, p.queries, p.passes, p.corrected) for p in parts), strict=True)
-        x_adv, success, distance, queries, passes, corrected = (torch.cat(column) for column in columns)
         firsts = [part.first for part in parts if part.first is not None]
-        first = cls.joined(firsts) if firsts else None
-        return cls(x_adv, success, distance, queries, passes, corrected, first)
+        columns = zip(
+            *([value for name, value in vars(part).items() if name != "first"] for part in parts), strict=True
+        )
+        whole = cls(*(torch.cat(column) for column in columns))  # type: ignore[arg-type]  # all but the last field
+        return replace(whole, first=cls.joined(firsts)) if firsts else whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -297,7 +303,15 @@ class Attack(ABC):
                     first = AttackResult(fell.x_adv, fell.found, away, fell.queries, fell.passes, search.corrected)
                 parts.append(
                     AttackResult(
-                        search.x_adv, search.success, distance, search.queries, search.passes, search.corrected, first
+                        search.x_adv,
+                        search.success,
+                        distance,
+                        search.queries,
+                        search.passes,
+                        search.corrected,
+                        search.zero,
+                        search.nonfinite,
+                        first,
                     )
                 )
                 if progress is not None:

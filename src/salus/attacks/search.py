@@ -149,6 +149,8 @@ class Search:
         self.judged = torch.zeros_like(self.success)  # success is known at x_adv
         self.queries = torch.zeros_like(y)
         self.passes = torch.zeros_like(y)
+        self.zero = torch.zeros_like(y)  # passes that gave no direction although nothing was won yet
+        self.nonfinite = torch.zeros_like(y)  # passes whose gradient held an infinity or NaN
         self.corrected = torch.zeros_like(self.success)  # came back from outside, where others compute points
         self.distance = torch.full(y.shape, torch.inf, dtype=torch.float64, device=y.device)  # of the successes
         self._margin = self.distance.clone()
@@ -184,6 +186,7 @@ class Search:
                 loss = evaluation.loss if goal is None else goal(evaluation, self.rows)
             self.passes[self.rows] += 1
             slope = differentiate(loss, at)
+            slope = self._counted(slope[:, None], evaluation)[:, 0]
             point = point.detach()
             self._last = (self.rows, point)
         else:
@@ -242,8 +245,25 @@ class Search:
         ways = (margins if bool(finite.all()) else torch.where(finite, margins, 0)).unbind(1)
         last = len(ways) - 1
         gradients = torch.stack([differentiate(way, point, keep_graph=k < last) for k, way in enumerate(ways)], 1)
+        gradients = self._counted(gradients, evaluation)
         self._keep_better(evaluation, point.detach())
         return margins.detach(), gradients
+
+    def _counted(self, gradients: Tensor, evaluation: Evaluation) -> Tensor:
+        """Count passes whose gradients ``[A, M, ...]`` lead nowhere, and return them without infinities or NaN.
+
+        A pass is one that gave no direction where all of its gradients are zero and the attacker has not won there.
+        """
+        size = torch.linalg.vector_norm(gradients.flatten(2), torch.inf, dim=2)  # [A, M], NaN where one is
+        broken = ~size.isfinite()
+        if bool(broken.any()):
+            self.nonfinite[self.rows] += broken.any(1)
+            # A model with infinite slopes must not turn a point into NaN.
+            gradients = gradients.nan_to_num_(nan=0.0, posinf=1e30, neginf=-1e30)
+        flat = (size == 0).all(1)
+        if bool(flat.any()):
+            self.zero[self.rows] += flat & ~evaluation.success
+        return gradients
 
     def record(self, point: Tensor) -> None:
         """Judge the active samples' points and keep each that is better than what its sample has so far."""
@@ -433,7 +453,7 @@ class Search:
 
 
 def differentiate(loss: Tensor, point: Tensor, *, keep_graph: bool = False) -> Tensor:
-    """Return the gradient of each sample's loss ``[A]`` in its point ``[A, ...]``, without infinities or NaN.
+    """Return the gradient of each sample's loss ``[A]`` in its point ``[A, ...]``, as it comes.
 
     Raises:
         ModelError: the loss does not depend on the point by torch operations.
@@ -446,5 +466,4 @@ def differentiate(loss: Tensor, point: Tensor, *, keep_graph: bool = False) -> T
             "The model's logits do not depend on its input by torch operations (a detach, a no_grad or numpy "
             "inside?), so there is no gradient to follow."
         )
-    # A model with infinite slopes must not turn a point into NaN.
-    return gradient.nan_to_num_(nan=0.0, posinf=1e30, neginf=-1e30)
+    return gradient

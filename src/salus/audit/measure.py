@@ -18,6 +18,7 @@ from salus.audit.bare import BareAttacks
 from salus.audit.cell import Attempt, Cell
 from salus.audit.cost import extra_cost
 from salus.audit.duration import CellWatch
+from salus.audit.odds import Odds
 from salus.batches import give_back, rows_at_once
 from salus.data import Dataset
 from salus.data.packed import take
@@ -25,7 +26,6 @@ from salus.guard import Guard
 from salus.metrics import auc, confusion, health, per_class, proportion, roc
 from salus.threats import drive, driver
 from salus.threats.base import Alone
-from salus.threats.worst import LIKELY
 from salus.verdict import Verdict
 
 #: Takes what is to be stored of each sample, some samples at a time.
@@ -56,7 +56,7 @@ def measure_cell(
     started = time.perf_counter()
     record = cell.blank()
     if cell.attempt is None:
-        record |= count(cell.data, clean, None)
+        record |= count(cell.data, clean, Odds.on(cell.guard, cell.data.x, cell.data.y, clean))
         record["cost"] = None if cell.guard.bare else extra_cost(cell.guard, cell.data.x)
         keep({"label": clean.answers, "accepted": clean.accepted})
     else:
@@ -79,6 +79,7 @@ def _attacked(
     # Who is of the target class already is left alone, and counts for no success rate.
     at_goal = aim == y if attempt.aims else torch.zeros_like(clean.accepted)
     verdicts: list[Verdict] = []
+    chances: list[Tensor] = []
     columns: dict[str, list[Tensor]] = {}
     alone: dict[str, list[Alone]] = {}
     names: tuple[str, ...] = ()
@@ -89,6 +90,8 @@ def _attacked(
         if bool(at_goal[rows].any()):
             x_adv[at_goal[rows]] = x[at_goal[rows]]
         verdicts.append(guard(x_adv))
+        if guard.random:
+            chances.append(guard.chances(x_adv))
         answers, accepted = verdicts[-1].answers, verdicts[-1].accepted
         keep({"x_adv": x_adv, "label": answers, "accepted": accepted, "reached": accepted & (answers != y[rows])})
         figures = {
@@ -96,6 +99,8 @@ def _attacked(
             "queries": attacked.queries,
             "passes": attacked.passes,
             "variants": attacked.variants,
+            "zero": attacked.zero,
+            "nonfinite": attacked.nonfinite,
         }
         if driving is not None:
             figures["driven"] = guard(drive(driving, guard, x, x_adv, y[rows], samples=rows)).suspicion
@@ -109,14 +114,19 @@ def _attacked(
         if len(rows) < len(y):
             give_back()
     verdict, each = Verdict.joined(verdicts), {name: torch.cat(parts) for name, parts in columns.items()}
+    odds = Odds.expected(torch.cat(chances), y) if chances else Odds.seen(verdict, y)
     moved = each["moved"]
     record: dict[str, Any] = {name: float(each[name].double().mean()) for name in ("queries", "passes") if name in each}
+    if "zero" in each:
+        taken = max(int(each["passes"].sum()), 1)
+        record |= {f"gradients_{name}": float(each[name].sum()) / taken for name in ("zero", "nonfinite")}
     if "variants" in each:
         shares = torch.bincount(each["variants"] + 1, minlength=len(names) + 1)[1:] / len(y)
         record["variants"] = dict(zip(names, shares.tolist(), strict=True))
+    before = Odds.on(guard, data.x, y, clean)
     if alone:
-        record["alone"] = {name: _alone(data, clean, parts, ~at_goal) for name, parts in alone.items()}
-    record |= count(data, clean, verdict, ~at_goal)
+        record["alone"] = {name: _alone(data, before, parts, ~at_goal) for name, parts in alone.items()}
+    record |= count(data, verdict, before, odds, ~at_goal)
     record |= _detection(data, guard, attack, clean, verdict, moved, each.get("driven"))
     reached = (verdict.answers != y) & verdict.accepted & (clean.answers == y)
     # Of attacks that look for the smallest change, it is that of those who fell that tells.
@@ -128,16 +138,15 @@ def _attacked(
     return record | {"examples": _examples(reached, y)}
 
 
-def _alone(data: Dataset, clean: Verdict, parts: Sequence[Alone], eligible: Tensor) -> dict[str, Any]:
-    """Count what one variant came to by itself, as :func:`count` does; a guard that draws falls by more than half."""
-    fallen = torch.cat([part.chances for part in parts]) > LIKELY
-    good = clean.answers == data.y
+def _alone(data: Dataset, clean: Odds, parts: Sequence[Alone], eligible: Tensor) -> dict[str, Any]:
+    """Count what one variant came to by itself, as :func:`count` does."""
+    fallen, good = torch.cat([part.chances for part in parts]), clean.right
     figures: dict[str, Any] = {
         name: float(torch.cat([getattr(part, name) for part in parts]).double().mean())
         for name in ("queries", "passes")
     }
-    figures |= proportion(good & ~fallen, groups=data.groups).named("robust_accuracy")
-    return figures | proportion(fallen, good & eligible, groups=data.groups).named("attack_success_rate")
+    figures |= proportion(good * (1 - fallen), groups=data.groups).named("robust_accuracy")
+    return figures | proportion(fallen, good * eligible, groups=data.groups).named("attack_success_rate")
 
 
 def _aim(data: Dataset, guard: Guard, attempt: Attempt) -> Tensor:
@@ -207,27 +216,34 @@ def _noise(data: Dataset, attack: Attack, samples: Tensor, changed: Tensor) -> T
     return region.land(region.project(x + length.reshape(-1, *[1] * (x.ndim - 1)) * direction))
 
 
-def count(data: Dataset, clean: Verdict, attacked: Verdict | None, eligible: Tensor | None = None) -> dict[str, Any]:
+def count(
+    data: Dataset, verdict: Verdict, clean: Odds, attacked: Odds | None = None, eligible: Tensor | None = None
+) -> dict[str, Any]:
     """Count as everywhere in Salus: good = clean, accepted and right; fallen = attacked, accepted and wrong.
 
-    Only ``eligible`` samples (bool ``[N]``, all by default) count for the attack's success rate.
+    Of a guard that draws at random rates are expectations over its draws, which are independent of each other before
+    and after an attack; tables of classes are those of one verdict.
+
+    Args:
+        data: the samples.
+        verdict: what the guard said, of the attacked ones where there are any.
+        clean: the odds before.
+        attacked: the odds after.
+        eligible: the samples that count for the attack's success rate, bool ``[N]``; all by default.
     """
     y, groups = data.y, data.groups
     positive = [data.classes.index(name) for name in data.positive]
-    good = clean.answers == y
+    good, answers = clean.right, verdict.answers
     rates = proportion(good, groups=groups).named("clean_accuracy")
-    rates |= proportion(~clean.accepted, groups=groups).named("rejected_clean")
-    answers = clean.answers
+    rates |= proportion(clean.rejected, groups=groups).named("rejected_clean")
     if attacked is not None:
-        answers = attacked.answers
-        fallen = attacked.accepted & (attacked.labels != y)
-        rates |= proportion(good & ~fallen, groups=groups).named("robust_accuracy")
-        rates |= proportion(fallen, good if eligible is None else good & eligible, groups=groups).named(
-            "attack_success_rate"
-        )
+        fallen = attacked.fallen
+        rates |= proportion(good * (1 - fallen), groups=groups).named("robust_accuracy")
+        of = good if eligible is None else good * eligible
+        rates |= proportion(fallen, of, groups=groups).named("attack_success_rate")
         rates |= proportion(fallen, groups=groups).named("fallen_all")
-        rates |= proportion(good & (answers == y), groups=groups).named("robust_accuracy_accepted")
-        rates |= proportion(~attacked.accepted, groups=groups).named("rejected_adversarial")
+        rates |= proportion(good * attacked.right, groups=groups).named("robust_accuracy_accepted")
+        rates |= proportion(attacked.rejected, groups=groups).named("rejected_adversarial")
     return {
         **rates,
         "confusion": confusion(y, answers, data.classes),

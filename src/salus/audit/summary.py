@@ -28,6 +28,8 @@ _FEW = 100
 _SOME = 0.1
 #: A stronger attack may come out this much weaker by chance before it counts as a sign of masked gradients.
 _SLACK = 0.02
+#: From this share of gradients on that are zero or not finite an attack has lost its way.
+_LOST = 0.1
 
 #: Attacks that differ in little but their steps, so that their steps compare.
 _STEPWISE = ("fgsm", "bim", "pgd")
@@ -206,6 +208,7 @@ def warnings(records: Sequence[Record], meta: Record, splits: Splits) -> list[st
         for label in (meta["label_cleaning"] or {}).get("classes_gone", [])
     ]
     doubts = [*poisoned, *gone, *meta["model"]["remarks"], *_samples(records, splits), *_masking(records, meta)]
+    doubts.extend(_lost(records))
     for guard in meta["guards"]:
         rows = [r for r in records if r["guard"] == guard and r["attack"] is not None]
         if rows and not any(_threat(r).knows_guard and r["error"] is None for r in rows):
@@ -220,6 +223,7 @@ def warnings(records: Sequence[Record], meta: Record, splits: Splits) -> list[st
                     f"The adaptive {_attack(row)} on {guard!r} is weaker than the oblivious one: a bug, please report."
                 )
         doubts.extend(_false_alarms(records, guard, meta))
+        doubts.extend(_drawn(guard, meta))
     data = splits.test
     if data.kind == "table" and any(r["attack"] for r in records) and not data.marks:
         doubts.append(
@@ -274,6 +278,28 @@ def _masking(records: Sequence[Record], meta: Record) -> Iterator[str]:
         yield (
             f"Gradient masking is likely: with eps = {check['huge_eps']:g}, half the range of values, PGD still "
             f"leaves {percentage(check['robust_accuracy'])} of {check['n']} inputs right; it should leave none."
+        )
+
+
+def _lost(records: Sequence[Record]) -> Iterator[str]:
+    """Say where the gradients that an attack followed led nowhere: what such an attack leaves is an upper bound."""
+    for row in records:
+        shares = {"zero": row.get("gradients_zero"), "not finite": row.get("gradients_nonfinite")}
+        lost = [f"{percentage(share)} were {what}" for what, share in shares.items() if share and share > _LOST]
+        if lost:
+            who = "the bare classifier" if row["guard"] == "none" else repr(row["guard"])
+            yield (
+                f"Gradient masking is likely: of the gradients that {_attack(row)} on {who} took "
+                f"({row['threat_model']}), {' and '.join(lost)}; what it leaves is an upper bound."
+            )
+
+
+def _drawn(guard: str, meta: Record) -> Iterator[str]:
+    """Say how the rates of a guard were counted that draws at random."""
+    if meta["guards"][guard].get("random"):
+        yield (
+            f"The guard {guard!r} draws at random: its rates are expectations over its draws; its tables of classes, "
+            "health figures and AUC are those of one draw."
         )
 
 

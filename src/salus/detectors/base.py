@@ -116,6 +116,11 @@ class Detector(ABC):
         labels = torch.arange(scores.shape[1], device=scores.device).repeat(len(scores))
         return self.threshold_ - self._reference.suspicion(scores.reshape(-1), labels).reshape(scores.shape)
 
+    @property
+    def random(self) -> bool:
+        """Whether its verdict is drawn."""
+        return False
+
     def acceptance_probability(self, states: States) -> Tensor:
         """Return the probability over the detector's own draws that each input is accepted, float64 ``[N]``.
 

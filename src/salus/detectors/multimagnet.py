@@ -126,7 +126,7 @@ class MultiMagNet(ReconstructionDetector):
         values = torch.cat(parts)  # [R, m]
         if self.own_rule:
             self._thresholds = votes.drop_rate_thresholds(values, self.combination.drop_rate)
-            self.false_alarm_rate_ = float(self._rejection_probability(values).mean())
+            self.false_alarm_rate_ = float(votes.rejection_probability(*self._compared(values), *self._rule).mean())
         else:
             members = torch.arange(values.shape[1], device=x.device).expand_as(values)
             self._members = ReferenceScores.fit(values.flatten(), members.flatten(), values.shape[1])
@@ -177,7 +177,14 @@ class MultiMagNet(ReconstructionDetector):
 
         It is above the threshold exactly where most of them vote against the input.
         """
-        drawn = self.draws(states.x, len(self._repository), self.combination.n, self.twins)  # [N, n]
+        return self.judged_by(states, self.drawn(states.x))
+
+    def drawn(self, x: Tensor) -> Tensor:
+        """Draw the members that judge each of x ``[N, ...]``: int64 ``[N, n]``, in an order that is random too."""
+        return self.draws(x, len(self._repository), self.combination.n, self.twins)
+
+    def judged_by(self, states: States, drawn: Tensor) -> Tensor:
+        """Return :meth:`suspicion` of inputs that these members judge, ``[N, n]``."""
         values = self._measured(states, self._repository.reconstruct_drawn(states.x, drawn))
         if self._thresholds is not None:
             thresholds = votes.shared(self._thresholds.to(values), drawn, self.combination.approach)
@@ -185,24 +192,42 @@ class MultiMagNet(ReconstructionDetector):
         median = self._surprise(values, drawn).median(1).values
         return self._reference.suspicion(median, states.logits.argmax(1))
 
+    @property
+    def random(self) -> bool:
+        """Members are drawn, unless all of them vote."""
+        return self.combination.n < len(self._repository)
+
     def acceptance_probability(self, states: States) -> Tensor:
         """Return the exact probability over draws that each input is accepted, float64 ``[N]``.
 
         All choices of n members are equally likely: where r of m reject, the number drawn of them is hypergeometric.
         """
         with torch.no_grad():
-            values = self._all(states)
-            if self._thresholds is None:
-                labels = states.logits.argmax(1)
-                each = [self._reference.suspicion(one, labels) for one in self._surprise(values).unbind(1)]
-                values = torch.stack(each, 1)
-            return 1 - self._rejection_probability(values)
+            return 1 - votes.rejection_probability(*self._compared(self._calibrated_values(states)), *self._rule)
 
-    def _rejection_probability(self, values: Tensor) -> Tensor:
-        n, approach = self.combination.n, self.combination.approach
+    def acceptance_with(self, states: States) -> Tensor:
+        """Return the same where each member in turn is known to be of the ensemble, float64 ``[N, m]``."""
+        with torch.no_grad():
+            return votes.acceptance_with(*self._compared(self._calibrated_values(states)), *self._rule)
+
+    def _calibrated_values(self, states: States) -> Tensor:
+        """Measure inputs in the units that the threshold is in, ``[N, m]``."""
+        values = self._all(states)
         if self._thresholds is not None:
-            return votes.rejection_probability(values, self._thresholds.to(values), n, approach)
-        return votes.rejection_probability(values, torch.full_like(values[0], self.threshold_), n)
+            return values
+        labels = states.logits.argmax(1)
+        return torch.stack([self._reference.suspicion(one, labels) for one in self._surprise(values).unbind(1)], 1)
+
+    def _compared(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Put beside values ``[N, m]`` the thresholds of all members ``[m]``."""
+        if self._thresholds is not None:
+            return values, self._thresholds.to(values)
+        return values, torch.full_like(values[0], self.threshold_)
+
+    @property
+    def _rule(self) -> tuple[int, votes.Approach]:
+        """How many vote, and by which thresholds: one serves all that is conformal."""
+        return self.combination.n, self.combination.approach if self._thresholds is not None else "MTA"
 
     def _surprise(self, values: Tensor, members: Tensor | None = None) -> Tensor:
         """Return minus log p of what members ``[N, n]``, or all, measured ``[N, n]`` among clean samples."""

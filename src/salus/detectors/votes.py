@@ -100,6 +100,19 @@ def rejection_probability(values: Tensor, thresholds: Tensor, n: int, approach: 
     return rejecting[_ballots(values, thresholds, approach)].sum(1) / math.comb(m, n)
 
 
+def acceptance_with(values: Tensor, thresholds: Tensor, n: int, approach: Approach = "MTA") -> Tensor:
+    """Return how likely a random ensemble that member i is of accepts each input, float64 ``[N, m]``.
+
+    The mean over the members is 1 - :func:`rejection_probability`: each ensemble has n of them.
+    """
+    m = values.shape[1]
+    drawn = _ensembles(m, n).to(values.device)  # [C, n]
+    against = ~(values[:, drawn] <= shared(thresholds, drawn, approach))  # [N, C, n]
+    accepting = (against.sum(2) <= n // 2).double()  # [N, C]
+    holds = torch.nn.functional.one_hot(drawn, m).sum(1).double()  # [C, m]
+    return accepting @ holds / math.comb(m - 1, n - 1)
+
+
 def expected_rejections(
     values: Tensor, thresholds: Tensor, sizes: Sequence[int], approach: Approach = "MTA"
 ) -> list[float]:

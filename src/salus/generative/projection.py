@@ -106,7 +106,7 @@ def pulled_back(
         precision: of the way forth; the way back is computed in float32.
 
     Returns:
-        The gradient at x ``[N, ...]``; 0 where a descent diverged.
+        The gradient at x ``[N, ...]``; not finite where a descent diverged, which attacks count.
     """
     rates, size = _rates(iterations, learning_rate), x[0].numel()
     *path, end = _path(make, x, starts, rates, precision)
@@ -122,7 +122,7 @@ def pulled_back(
             (gradient,) = torch.autograd.grad(loss, point, create_graph=True)
         by_z, by_x = torch.autograd.grad(gradient, (point, target), to_velocity)
         to_z, to_x = to_z + by_z, to_x + by_x
-    return to_x.nan_to_num(0.0, 0.0, 0.0)
+    return to_x
 
 
 def _rates(iterations: int, learning_rate: float) -> list[float]:

@@ -51,8 +51,8 @@ def proportion(
     """Share of ``hits`` among ``of``, with a 95% interval.
 
     Args:
-        hits: bool ``[N]``; only those inside ``of`` count.
-        of: bool ``[N]``, what the share is taken of; everything when not given.
+        hits: bool ``[N]``, or how likely each is; only those inside ``of`` count.
+        of: bool ``[N]``, or how likely each is, what the share is taken of; everything when not given.
         groups: ``[N]``, the patient of each sample; without it samples count as independent (Wilson).
         seed: of the resampling; the same input gives the same interval.
         resamples: how many times the patients are drawn again.
@@ -63,21 +63,22 @@ def proportion(
     Raises:
         DataError: lengths differ.
     """
-    hit = flat(hits, "hits").astype(bool)
-    base = np.ones_like(hit) if of is None else flat(of, "of").astype(bool)
+    hit = flat(hits, "hits").astype(np.float64)
+    base = np.ones_like(hit) if of is None else flat(of, "of").astype(np.float64)
     check_lengths("hits and of", hit, base)
-    n = int(base.sum())
+    n = float(base.sum())
     if n == 0:
         return Rate(None, None, None, 0)
-    count = int((hit & base).sum())
+    count = float((hit * base).sum())
     if groups is None:
         low, high = wilson(count, n)
     else:
         patients = flat(groups, "groups")
         check_lengths("hits and groups", hit, patients)
-        low, high = _bootstrap(hit[base], patients[base], seed, resamples)
+        some = base > 0
+        low, high = _bootstrap(hit[some], patients[some], seed, resamples, base[some])
     value = count / n
-    return Rate(value, min(low, value), max(high, value), n)
+    return Rate(value, min(low, value), max(high, value), round(n))
 
 
 def mean_value(
@@ -173,7 +174,9 @@ def wilson(count: float, n: float) -> tuple[float, float]:
     return (0.0 if count == 0 else max(0.0, centre - half)), (1.0 if count == n else min(1.0, centre + half))
 
 
-def _bootstrap(hit: NDArray[Any], patients: NDArray[Any], seed: int, resamples: int) -> tuple[float, float]:
+def _bootstrap(
+    hit: NDArray[Any], patients: NDArray[Any], seed: int, resamples: int, weights: NDArray[Any] | None = None
+) -> tuple[float, float]:
     """Percentile interval of a mean of values from 0 to 1 over resampled patients, expanded for few (Hesterberg, 2015).
 
     Resampling says nothing about the uncertainty where every resample gives the same share, and too little
@@ -183,8 +186,8 @@ def _bootstrap(hit: NDArray[Any], patients: NDArray[Any], seed: int, resamples: 
     from scipy.stats import norm, t
 
     _, patient = np.unique(patients, return_inverse=True)
-    totals = np.bincount(patient)  # [G] samples of each patient
-    counts = np.bincount(patient, weights=hit)  # [G] hits of each patient
+    totals = np.bincount(patient, weights)  # [G] samples of each patient
+    counts = np.bincount(patient, hit if weights is None else hit * weights)  # [G] hits of each patient
     g = len(totals)
     if g == 1:
         return 0.0, 1.0

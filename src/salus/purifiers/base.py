@@ -35,6 +35,11 @@ class Purifier(ABC):
         """Whether ``purify`` has a gradient; attackers else take the surrogate's, and also go without gradients."""
         return False
 
+    @property
+    def random(self) -> bool:
+        """Whether what an input is cleaned to is drawn."""
+        return False
+
     def fit(self: P, classifier: Classifier, x: Tensor, y: Tensor) -> P:
         """Learn what clean training samples x ``[N, ...]`` with labels y ``[N]`` look like; nothing by default."""
         return self

@@ -21,8 +21,9 @@ _STREAM = 1  # of its draws, so that a detector with the same seed draws others
 class MultiMagNetReformer(Purifier):
     """Replaces each input by the reconstruction of one member of the repository, drawn at random.
 
-    The paper draws it out of the ensemble that has judged the input, which any member is equally likely to be in;
-    here it is drawn apart from the detector, with the same chances.
+    In a guard whose detector is MultiMagNet with the same autoencoders it is, as in the paper, a member of the ensemble
+    that has judged the input: both are one deployment with one draw (:attr:`salus.guard.Guard.ensemble`).
+    Where nothing is said of autoencoders here, they are the detector's. Alone it draws out of all members.
 
     What attackers see are all members' reconstructions: they raise the mean of their losses over the draws, each with
     its exact gradient (EOT, Athalye et al., 2018). The loss of the mean reconstruction would be another thing.
@@ -68,10 +69,20 @@ class MultiMagNetReformer(Purifier):
         return self
 
     @property
+    def chosen(self) -> bool:
+        """Whether its autoencoders were given, or their training was."""
+        return self.choice.repository is not None or self.choice.options.epochs is not None
+
+    @property
     def _repository(self) -> Repository:
         if self.repository_ is None:
             raise CalibrationError("MultiMagNet's reformer is not fitted yet: call fit(classifier, x, y) first.")
         return self.repository_
+
+    @property
+    def random(self) -> bool:
+        """Members are drawn."""
+        return len(self._repository) > 1
 
     @property
     def differentiable(self) -> bool:
@@ -80,8 +91,11 @@ class MultiMagNetReformer(Purifier):
 
     def purify(self, x: Tensor) -> Tensor:
         """Reconstruct each input by a member of its own draw; members that nobody drew do nothing."""
-        drawn = self.draws(x, len(self._repository), 1)  # [N, 1]
-        return self._repository.reconstruct_drawn(x, drawn)[0]
+        return self.reform(x, self.draws(x, len(self._repository), 1))
+
+    def reform(self, x: Tensor, drawn: Tensor) -> Tensor:
+        """Reconstruct each input by the first of the members drawn for it, ``[N, n]`` in random order."""
+        return self._repository.reconstruct_drawn(x, drawn[:, :1])[0]
 
     def outcomes(self, x: Tensor) -> list[Tensor]:
         """Return every member's reconstruction; differentiable."""

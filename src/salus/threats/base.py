@@ -42,6 +42,8 @@ class AttackedSamples:
         passes: int64 ``[n]``, those with a backward pass.
         variants: int64 ``[n]``, which of the variants each is of, -1 for none; None where there are no variants.
         names: of the variants.
+        zero: int64 ``[n]``, passes that gave no direction.
+        nonfinite: int64 ``[n]``, passes whose gradient held infinities or NaN.
         alone: what each of them came to by itself, and their union; nothing where they were not run so.
     """
 
@@ -50,6 +52,8 @@ class AttackedSamples:
     passes: Tensor | None = None
     variants: Tensor | None = None
     names: tuple[str, ...] = ()
+    zero: Tensor | None = None
+    nonfinite: Tensor | None = None
     alone: Mapping[str, Alone] = field(default_factory=dict)
 
 

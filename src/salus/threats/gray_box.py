@@ -80,10 +80,11 @@ def twin_variants(attack: Attack, twin: Guard, y: Tensor) -> list[Variant]:
         return [*variants, Variant("end-to-end", engine, plain, [goal], "fresh")]
     # Each step through a projection onto a generator's range costs thousands of passes: one weight then.
     if not attack.targeted and not generated:
-        for alpha in EQ6_ALPHAS:
+        for alpha in EQ6_ALPHAS[-2:]:
             eq6 = Eq6(twin, alpha=alpha)
             variants.append(Variant(eq6.title, engine, eq6, [None], "fresh"))
-    for weight in WEIGHTS[:1] if generated else WEIGHTS:
+    # Every class once; with other weights who has fallen goes only where they lean to, and would end up again.
+    for place, weight in enumerate(WEIGHTS[:1] if generated else WEIGHTS):
         consistent = ClassConsistent(twin, weight=weight, sure=SURE)
-        variants.append(Variant(consistent.title, engine, consistent, goals, "fresh"))
+        variants.append(Variant(consistent.title, engine, consistent, goals, "fresh", lean=place > 0))
     return variants

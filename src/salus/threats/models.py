@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, TypeAlias
 
 from torch import Tensor
@@ -70,7 +70,9 @@ class OnAClassifier(ThreatModel):
     def attack(self, attack: Attack, guard: Guard, samples: Samples, *, tried: Tried, done: Done) -> AttackedSamples:
         """Attack the classifier."""
         result = self.run(attack, guard, samples, done)
-        return AttackedSamples(result.x_adv, result.queries, result.passes)
+        return AttackedSamples(
+            result.x_adv, result.queries, result.passes, zero=result.zero, nonfinite=result.nonfinite
+        )
 
     def run(self, attack: Attack, guard: Guard, samples: Samples, done: Done) -> AttackResult:
         """Run the attack as such an attacker can."""
@@ -224,7 +226,7 @@ class OnAGuard(ThreatModel):
     @classmethod
     def revision(cls, guard: Guard) -> int | None:
         """Number the ways tried."""
-        return 8
+        return 10
 
     def known(self, guard: Guard) -> Guard:
         """Return the guard that is attacked."""
@@ -261,12 +263,6 @@ class Adaptive(OnAGuard):
         """Guards alone."""
         return not guard.bare
 
-    @classmethod
-    def revision(cls, guard: Guard) -> int | None:
-        """Number the ways tried; through a purifier that has no gradient of its own there are more."""
-        hidden = guard.purifier is not None and not guard.purifier.differentiable
-        return 11 if hidden else 10
-
     def turns(self, attack: Attack, guard: Guard, samples: Samples) -> list[Turn]:
         """List the oblivious attack, then every adaptive variant on what is left, in the order of :meth:`attack`."""
         variants = variants_of(changed(attack, early_stop=True), guard, samples.x, samples.aim)
@@ -293,7 +289,7 @@ class Adaptive(OnAGuard):
             progress=tried,
         )
         done(len(samples.x))
-        return AttackedSamples(worst.x_adv, worst.queries, worst.passes, worst.variants, worst.names)
+        return worst.attacked()
 
 
 class EachAlone(Adaptive):
@@ -326,7 +322,7 @@ class EachAlone(Adaptive):
             progress=tried,
         )
         done(len(samples.x))
-        return AttackedSamples(worst.x_adv, worst.queries, worst.passes, worst.variants, worst.names, alone)
+        return replace(worst.attacked(), alone=alone)
 
 
 @dataclass(frozen=True, eq=False)
@@ -386,7 +382,7 @@ class GrayBox(OnAGuard):
             progress=tried,
         )
         done(len(samples.x))
-        return AttackedSamples(worst.x_adv, worst.queries, worst.passes, worst.variants, worst.names)
+        return worst.attacked()
 
 
 class Poisoner(OnAClassifier):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +13,7 @@ from salus.attacks import Attack, AttackResult
 from salus.attacks.ball import ball
 from salus.batches import rows_at_once
 from salus.guard import Guard
-from salus.threats.base import Alone
+from salus.threats.base import Alone, AttackedSamples
 from salus.threats.engines import oblivious, reseeded
 from salus.threats.objectives import GuardObjective
 
@@ -37,6 +37,8 @@ class AdaptiveResult:
         names: the variants tried, in order.
         queries: int64 ``[N]``.
         passes: int64 ``[N]``.
+        zero: int64 ``[N]``, passes that gave no direction; see :class:`salus.attacks.AttackResult`.
+        nonfinite: int64 ``[N]``, passes whose gradient held infinities or NaN.
     """
 
     x_adv: Tensor
@@ -46,6 +48,14 @@ class AdaptiveResult:
     names: tuple[str, ...]
     queries: Tensor
     passes: Tensor
+    zero: Tensor
+    nonfinite: Tensor
+
+    def attacked(self) -> AttackedSamples:
+        """Return what any attacker hands on."""
+        return AttackedSamples(
+            self.x_adv, self.queries, self.passes, self.variants, self.names, self.zero, self.nonfinite
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,16 +66,18 @@ class Variant:
         name: for reports.
         engine: how steps are taken.
         objective: what they are to reach.
-        goals: targets ``[N]`` in turn, or None for the labels themselves.
+        goals: targets ``[N]`` in turn, those that each sample is nearest to first, or None for the labels themselves.
         start: ``oblivious``: that attack's result; ``nearest``: the best point so far, where there is none yet the
             oblivious attack's; ``fresh``: the engine's own.
+        lean: who has fallen already goes for one target alone, that to which the nearest point so far leans.
     """
 
     name: str
     engine: Attack
     objective: GuardObjective
-    goals: list[Tensor | None]
+    goals: Sequence[Tensor | None]
     start: str
+    lean: bool = False
 
 
 class Worst:
@@ -103,6 +115,7 @@ class Worst:
         self.chance = torch.full(y.shape, -1.0, dtype=torch.float64, device=y.device)  # less than nothing
         self.margin, self.distance = torch.full_like(self.chance, torch.inf), torch.full_like(self.chance, torch.inf)
         self.queries, self.passes = torch.zeros_like(y), torch.zeros_like(y)
+        self.zero, self.nonfinite = torch.zeros_like(y), torch.zeros_like(y)
         self.variants: Tensor = torch.full_like(y, -1)
         self.names: list[str] = []
         self.measure = ball(attack.norm, x, math.inf, attack.bounds) if smallest else None
@@ -146,8 +159,11 @@ class Worst:
         """
         for variant in variants:
             self.names.append(variant.name)
-            for turn, target in enumerate(variant.goals):
-                rows = (left() if target is None else left() & (target != self.labels)).nonzero()[:, 0]
+            lean = variant.lean and bool((self.variants >= 0).any())
+            done = ~self.standing & lean
+            for turn, target in enumerate(self._in_order(variant.goals, self.nearest if lean else self.x)):
+                going = left() & ~done if turn else left()
+                rows = (going if target is None else going & (target != self.labels)).nonzero()[:, 0]
                 if progress is not None:
                     progress(variant.name, int(self.standing.sum()))
                 if not len(rows):
@@ -163,12 +179,25 @@ class Worst:
                 )
                 self._take(rows, result)
 
+    def _in_order(self, goals: Sequence[Tensor | None], x: Tensor) -> Sequence[Tensor | None]:
+        """Deal targets so that each sample comes first to those that x is nearest to: who falls tries no others."""
+        targets = [goal for goal in goals if goal is not None]
+        if len(targets) < 2:
+            return goals
+        each = torch.stack(targets, 1)  # [N, G]
+        # No guard is asked for it: the label's logit is put far below all others.
+        others = self.guard.classifier.predict(x).scatter(1, self.labels[:, None], -torch.inf)  # [N, K]
+        nearness = others.gather(1, each)
+        return each.gather(1, nearness.argsort(dim=1, descending=True, stable=True)).unbind(1)
+
     def _take(self, rows: Tensor, result: AttackResult) -> None:
         """Keep of a result what is worse than what was there."""
         y, labels, targeted = self.y[rows], self.labels[rows], self.attack.targeted
         margin, chance = judged(self.judge, self.guard, result.x_adv, y, labels, targeted)
         self.queries[rows] += result.queries
         self.passes[rows] += result.passes
+        self.zero[rows] += result.zero
+        self.nonfinite[rows] += result.nonfinite
         self._keep(rows, result.x_adv, margin, chance)
 
     def take_from(self, other: Worst) -> None:
@@ -176,6 +205,8 @@ class Worst:
         self.names += other.names
         self.queries += other.queries
         self.passes += other.passes
+        self.zero += other.zero
+        self.nonfinite += other.nonfinite
         tried = (other.variants >= 0).nonzero()[:, 0]
         self._keep(tried, other.nearest[tried], other.margin[tried], other.chance[tried])
 
@@ -199,7 +230,15 @@ class Worst:
         """Judge the worst points by one verdict of the guard's."""
         success = fallen(self.guard, self.nearest, self.y, self.labels, self.attack.targeted)
         return AdaptiveResult(
-            self.nearest, success, self.chance, self.variants, tuple(self.names), self.queries, self.passes
+            self.nearest,
+            success,
+            self.chance,
+            self.variants,
+            tuple(self.names),
+            self.queries,
+            self.passes,
+            self.zero,
+            self.nonfinite,
         )
 
 
