@@ -81,7 +81,7 @@ def test_steps_fall_from_two_eps_to_next_to_nothing_unless_their_size_is_given()
     assert lengths[0] == 0.2 and lengths == sorted(lengths, reverse=True) and 0 < lengths[-1] < 0.01 * 0.1
     assert {PGD(eps=0.1, steps=40, schedule="madry").length(step) for step in range(40)} == {2.5 * 0.1 / 40}
     for schedule in ("cosine", "madry"):
-        fixed = PGD(eps=0.1, steps=40, schedule=schedule, step_size=0.03)  # type: ignore[arg-type]
+        fixed = PGD(eps=0.1, steps=40, schedule=schedule, step_size=0.03)
         assert {fixed.length(step) for step in range(40)} == {0.03}
 
 

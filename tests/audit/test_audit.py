@@ -369,8 +369,11 @@ def test_a_sweep_is_as_wide_as_its_norm_needs() -> None:
     from salus.data import load
 
     data = load("breast-cancer").test
-    linf, l2 = (Plan.of({"attack": f"pgd:norm={norm}"}).attacks(data) for norm in ("linf", "l2"))
+    linf, l2, l1 = (Plan.of({"attack": f"pgd:norm={norm}"}).attacks(data) for norm in ("linf", "l2", "l1"))
     assert [a.eps for a in l2] == pytest.approx([(a.eps or 0) * 0.5 * 30**0.5 for a in linf])
+    assert [a.eps for a in l1] == pytest.approx([(a.eps or 0) * 30 / 8 for a in linf])
+    asked = Plan.of({"attack": ["fgsm", "hop-skip-jump"], "norm": "l1"}).attacks(data)
+    assert {(a.name, a.norm) for a in asked} == {("fgsm", "l1"), ("hop-skip-jump", "linf")}
 
 
 def test_layers_and_defences_are_both_joined_by_plus() -> None:
