@@ -134,7 +134,14 @@ class DualAveraging(Attack):
         return found
 
     def _move(
-        self, search: Search, point: Tensor, gap: Tensor, slope: Tensor, won: Tensor, state: tuple[Tensor, ...], step: int
+        self,
+        search: Search,
+        point: Tensor,
+        gap: Tensor,
+        slope: Tensor,
+        won: Tensor,
+        state: tuple[Tensor, ...],
+        step: int,
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Cross the averaged plane from x by a change of size tau ``[A, D]``."""
         x, low, high = (part.flatten(1) for part in (search.ball.x, search.ball.low, search.ball.high))

@@ -45,9 +45,7 @@ class SigmaZero(MinimalNorm):
     first_step: Annotated[float, Field(gt=0, description="first step, in units of the range of values")] = 1.0
     sigma: Annotated[float, Field(gt=0, description="how sharply the smooth count turns from 0 to 1")] = 1e-3
     threshold: Annotated[float, Field(ge=0, le=1, description="smaller changes are set back, at first")] = 0.3
-    threshold_step: Annotated[
-        float, Field(ge=0, description="by which share of the step the threshold moves")
-    ] = 0.01
+    threshold_step: Annotated[float, Field(ge=0, description="by which share of the step the threshold moves")] = 0.01
 
     def begin(self, point: Tensor) -> State:
         """Remember Adam's moments and the threshold."""
