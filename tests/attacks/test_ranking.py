@@ -23,7 +23,7 @@ def test_malt_puts_the_class_first_whose_boundary_is_nearest() -> None:
     for ranking in ("margin", "malt"):
         search = Search(LogitObjective(linear), ball("l2", x, 1.0, (0.0, 1.0)), y, torch.arange(3))
         look = search.look(x, gradient=False, keep=True)
-        orders[ranking] = ranked_classes(search, look, ranking, "l2")[0].tolist()  # type: ignore[arg-type]
+        orders[ranking] = ranked_classes(search, look, ranking, "l2")[0].tolist()
     assert orders == {"margin": [1, 3, 2], "malt": [2, 1, 3]}
 
 

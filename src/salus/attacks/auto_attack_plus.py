@@ -26,8 +26,9 @@ class AutoAttackPlus(Attack):
 
     AutoAttack (Croce and Hein, 2020) takes about 6,900 forward and 1,900 backward passes for a sample that stands, most
     of them in climbs that have hardly anything left to find and in queries that find nothing. Here the climbs are
-    short, and begin with the classes that would be nearest were the model linear (MALT; Melamed et al., 2024). A climb on cross-entropy and one on the probability margin (Xie et al., 2024)
-    come first; Square asks a few queries at the end.
+    short, and begin with the classes that would be nearest were the model linear (MALT; Melamed et al., 2024). A
+    climb on cross-entropy and one on the probability margin (Xie et al., 2024) come first; Square asks a few queries
+    at the end.
 
     A model that hides its gradients is not let off: what it rounds is differentiated straight through (BPDA), and a
     sample at which the loss has no slope at all gets the queries that AutoAttack gives it.
