@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -16,6 +17,7 @@ from salus.attacks.fab import FAB
 from salus.attacks.search import Search
 from salus.attacks.settings import Eps
 from salus.attacks.square import Square
+from salus.attacks.straight_through import StraightThrough
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,15 +25,17 @@ class AutoAttackPlus(Attack):
     """Four short attacks, one after the other: APGD on two losses, APGD-T on MALT's classes, FAB-T, and Square.
 
     AutoAttack (Croce and Hein, 2020) takes about 6,900 forward and 1,900 backward passes for a sample that stands, most
-    of them for classes that were never near and for queries that find nothing. Here few classes are targeted, those
-    that would be nearest were the model linear (MALT; Melamed et al., 2024), and the climbs end early, where APGD's
-    have hardly anything left to find. A climb on cross-entropy and one on the probability margin (Xie et al., 2024)
-    come first, FAB starts from where its distance decides, and Square asks a few queries, which need no gradient and so
-    tell a model that hides its own.
+    of them in climbs that have hardly anything left to find and in queries that find nothing. Here the climbs are
+    short, and begin with the classes that would be nearest were the model linear (MALT; Melamed et al., 2024). A
+    climb on cross-entropy and one on the probability margin (Xie et al., 2024) come first; Square asks a few queries
+    at the end.
+
+    A model that hides its gradients is not let off: what it rounds is differentiated straight through (BPDA), and a
+    sample at which the loss has no slope at all gets the queries that AutoAttack gives it.
 
     Attributes:
-        steps: of each climb and of FAB.
-        targets: how many other classes APGD-T and FAB-T try.
+        steps: of a climb and of FAB; a climb towards a target takes two thirds of them.
+        targets: how many other classes APGD-T tries; FAB-T tries the nearest three of them.
         square_queries: forward passes that Square may ask for a sample.
     """
 
@@ -43,9 +47,9 @@ class AutoAttackPlus(Attack):
     early_stop: ClassVar[bool] = True
 
     eps: Eps
-    steps: Annotated[int, Field(ge=1, description="steps of each climb and of FAB")] = 30
-    targets: Annotated[int, Field(ge=1, description="how many other classes APGD-T and FAB-T try")] = 4
-    square_queries: Annotated[int, Field(ge=1, description="most forward passes a sample that Square takes")] = 800
+    steps: Annotated[int, Field(ge=1, description="steps of a climb; two thirds with a target")] = 30
+    targets: Annotated[int, Field(ge=1, description="how many other classes APGD-T tries")] = 9
+    square_queries: Annotated[int, Field(ge=1, description="most forward passes a sample that Square takes")] = 700
 
     @property
     def parts(self) -> tuple[Attack, ...]:
@@ -55,12 +59,13 @@ class AutoAttackPlus(Attack):
             for name in ("eps", "norm", "bounds", "seed", "targeted", "mask", "units", "batch_size")
         }
         climbing = {**shared, "steps": self.steps}
-        several: dict[str, Any] = {"targets": None if self.targeted else self.targets, "ranking": "malt"}
+        few = {**climbing, "ranking": "malt", "targets": None if self.targeted else min(self.targets, _NEAR)}
+        targeting = {**few, "steps": max(2 * self.steps // 3, 1), "targets": None if self.targeted else self.targets}
         return (
             APGD(**climbing),
             APGD(**climbing, loss="pma"),
-            APGD(**climbing, loss="dlr", **several),
-            FAB(**climbing, **several),
+            APGD(**targeting, loss="dlr"),
+            FAB(**few),
             Square(**shared, queries=self.square_queries),
         )
 
@@ -72,8 +77,23 @@ class AutoAttackPlus(Attack):
 
     def perturb(self, search: Search, start: Tensor | None) -> None:
         """Run the parts on one search, which lets go whoever has fallen; ``start`` is where the first starts."""
-        for part in self.parts:
-            if len(search) == 0:
-                return
-            part.perturb(search, start)
-            start = None
+        *climbs, square = self.parts
+        with StraightThrough():
+            look = search.look(search.ball.x, keep=True)
+            flat = search.rows[(look.gradient.flatten(1) == 0).all(1)]
+            search.resume(search.rows[~torch.isin(search.rows, flat)])
+            for part in climbs:
+                if len(search) > 0:
+                    part.perturb(search, start)
+                    start = None
+        if len(search) > 0:
+            square.perturb(search, None)
+        if len(flat) > 0:
+            search.resume(flat)
+            replace(square, queries=_QUERIES).perturb(search, None)
+
+
+#: Queries of Square where a model shows no slope: AutoAttack's.
+_QUERIES = 5000
+#: Classes that FAB-T tries.
+_NEAR = 3

@@ -26,7 +26,7 @@ class DDN(MinimalNorm):
         steps: forward and backward passes.
         gamma: by which share the length changes.
         init_norm: the length before the first step, in units of the range of values; the paper has 1.
-        step_size: of the first step, in units of the range of values; the paper has 1.
+        first_step: its length, in units of the range of values; the paper has 1.
 
     Example:
         >>> x_adv = DDN()(model, x, y)  # doctest: +SKIP
@@ -38,7 +38,7 @@ class DDN(MinimalNorm):
 
     gamma: Annotated[float, Field(gt=0, lt=1, description="by which share the length changes")] = 0.05
     init_norm: Annotated[float, Field(gt=0, description="first length, in units of the range of values")] = 1.0
-    step_size: Annotated[float, Field(gt=0, description="first step, in units of the range of values")] = 1.0
+    first_step: Annotated[float, Field(gt=0, description="first step, in units of the range of values")] = 1.0
 
     @property
     def reads_loss(self) -> bool:
@@ -51,7 +51,7 @@ class DDN(MinimalNorm):
 
     def move(self, here: Here, state: State, step: int) -> tuple[Tensor, State]:
         """Add the gradient, and bring the change to its length."""
-        stride = self.step_size * self.width * (0.01 + 0.99 * (1 + math.cos(math.pi * step / self.steps)) / 2)
+        stride = self.first_step * self.width * (0.01 + 0.99 * (1 + math.cos(math.pi * step / self.steps)) / 2)
         change = here.change + stride * unit(here.slope)
         reach = torch.where(here.won, 1 - self.gamma, 1 + self.gamma) * state[0]
         return change * each(reach / change.flatten(1).norm(dim=1).clamp_min(1e-30), change), (reach,)

@@ -27,7 +27,7 @@ class FMN(MinimalNorm):
     Attributes:
         eps: the largest change that counts; None for any.
         steps: forward and backward passes.
-        step_size: of the first step, in units of the range of values; the last is a hundredth of it.
+        first_step: its length, in units of the range of values; the last is a hundredth of it.
         gamma: by which share the radius changes at first.
         gamma_final: by which share it changes in the end.
 
@@ -39,7 +39,7 @@ class FMN(MinimalNorm):
     paper: ClassVar[str] = "Pintor et al., 2021"
     norms: ClassVar[tuple[NormName, ...]] = ("linf", "l2", "l1", "l0")
 
-    step_size: Annotated[float, Field(gt=0, description="first step, in units of the range of values")] = 1.0
+    first_step: Annotated[float, Field(gt=0, description="first step, in units of the range of values")] = 1.0
     gamma: Annotated[float, Field(gt=0, lt=1, description="by which share the radius changes at first")] = 0.05
     gamma_final: Annotated[float, Field(gt=0, lt=1, description="by which share it changes in the end")] = 0.001
 
@@ -53,7 +53,7 @@ class FMN(MinimalNorm):
         cosine = (1 + math.cos(math.pi * step / self.steps)) / 2
         gamma = self.gamma_final + (self.gamma - self.gamma_final) * cosine
         radius = self._radius(here, state[0], gamma)
-        stride = self.step_size * self.width * (0.01 + 0.99 * cosine)
+        stride = self.first_step * self.width * (0.01 + 0.99 * cosine)
         return shortened(here.change + stride * unit(here.slope), radius, self.norm), (radius,)
 
     def _radius(self, here: Here, radius: Tensor, gamma: float) -> Tensor:

@@ -14,7 +14,10 @@ def shortened(change: Tensor, most: Tensor, norm: NormName) -> Tensor:
     if norm == "linf":
         return change.clamp(-radius, radius)
     if norm == "l2":
-        return change * (radius / change.flatten(1).norm(dim=1).clamp_min(1e-30).reshape(radius.shape)).clamp_max(1)
+        nearer: Tensor = change * (
+            radius / change.flatten(1).norm(dim=1).clamp_min(1e-30).reshape(radius.shape)
+        ).clamp_max(1)
+        return nearer
     return _soft(change, most) if norm == "l1" else _largest(change, most)
 
 

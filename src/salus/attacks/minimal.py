@@ -69,8 +69,7 @@ class MinimalNorm(Attack):
     def perturb(self, search: Search, start: Tensor | None) -> None:
         """Look, move, and look again; whom x itself fools needs no change."""
         if start is not None:
-            still = search.look(search.ball.x, gradient=False, keep=True)
-            search.select(~still.success)
+            search.select(~search.look(search.ball.x, gradient=False, keep=True).success)
         point = search.ball.x if start is None else start[search.rows]
         state = self.begin(point)
         for step in range(self.steps - 1):
@@ -112,7 +111,8 @@ def unit(slope: Tensor) -> Tensor:
     """Bring slopes ``[A, ...]`` to a Euclidean length of 1; zero where they vanish."""
     flat = slope.flatten(1)
     flat = flat / flat.abs().amax(1, keepdim=True).clamp_min(torch.finfo(flat.dtype).tiny)
-    return (flat / flat.norm(dim=1, keepdim=True).clamp_min(1e-30)).reshape(slope.shape)
+    one: Tensor = flat / flat.norm(dim=1, keepdim=True).clamp_min(1e-30)
+    return one.reshape(slope.shape)
 
 
 def _lowered(evaluation: Evaluation, rows: Tensor) -> Tensor:

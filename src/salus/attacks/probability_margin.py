@@ -26,7 +26,8 @@ def probability_margin(logits: Tensor, margin: Tensor, first: Tensor, second: Te
     probabilities = (finite / temperature[:, None]).softmax(1)
     pair = torch.stack([first, second], 1)
     one, other = finite.gather(1, pair).unbind(1)
-    capped = margin.detach() > (one - other).detach() * (1 + 1e-6) + 1e-6
+    label = (one - other).detach()
+    capped = margin.detach() > label + 1e-6 * (1 + label.abs())
     share = torch.where(capped, 1.0, probabilities.gather(1, pair).sum(1))
     beyond = (temperature - 1) * margin.detach().sign()
     return -share * torch.tanh(margin / temperature / 2) - beyond

@@ -27,7 +27,7 @@ class SigmaZero(MinimalNorm):
     Attributes:
         eps: most places that may change, a whole number; None for any.
         steps: forward and backward passes.
-        step_size: of the first step, in units of the range of values; the last is a tenth of it.
+        first_step: its length, in units of the range of values; the last is a tenth of it.
         sigma: how sharply the smooth count turns from 0 to 1.
         threshold: changes below this share of the range of values are set back at first.
         threshold_step: by which share of the step the threshold moves.
@@ -42,7 +42,7 @@ class SigmaZero(MinimalNorm):
     label: ClassVar[str] = "Sigma-zero"
 
     norm: Norm = "l0"
-    step_size: Annotated[float, Field(gt=0, description="first step, in units of the range of values")] = 1.0
+    first_step: Annotated[float, Field(gt=0, description="first step, in units of the range of values")] = 1.0
     sigma: Annotated[float, Field(gt=0, description="how sharply the smooth count turns from 0 to 1")] = 1e-3
     threshold: Annotated[float, Field(ge=0, le=1, description="smaller changes are set back, at first")] = 0.3
     threshold_step: Annotated[float, Field(ge=0, description="by which share of the step the threshold moves")] = 0.01
@@ -70,4 +70,4 @@ class SigmaZero(MinimalNorm):
 
     def _stride(self, step: int) -> float:
         """Return the length of a step, which falls along a cosine to a tenth."""
-        return self.step_size * (0.1 + 0.9 * (1 + math.cos(math.pi * max(step - 1, 0) / self.steps)) / 2)
+        return self.first_step * (0.1 + 0.9 * (1 + math.cos(math.pi * max(step - 1, 0) / self.steps)) / 2)
