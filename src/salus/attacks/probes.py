@@ -43,9 +43,9 @@ def orthogonal(
     """Return the directions from number ``offset + first`` on of each sample, float32 ``[N, count, *shape]``.
 
     Each run of as many directions as there are dimensions is an orthonormal basis, and the next run is another one:
-    within a run no answer repeats what an earlier one has told. A basis is that of the cosine transform with the signs of
-    its values drawn for each sample, a cheap random rotation; with fewer ``frequencies`` three runs
-    span the slow changes, whose coefficients they mix, and the fourth all.
+    within a run no answer repeats what an earlier one has told. A basis is that of the cosine transform with the signs
+    of its values drawn for each sample, a cheap random rotation; with fewer ``frequencies`` three runs span the slow
+    changes, whose coefficients they mix, and the fourth all.
 
     Args:
         seed: decides the signs, together with the samples' indices.
