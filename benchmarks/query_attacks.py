@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from attack_peers import Counted
-from attack_peers.task import InFloat32
+from attack_peers.task import InFloat32, as_images
 from attack_runs import quiet
 from bench_data import bench, write
 from torch import Tensor, nn
@@ -119,9 +119,12 @@ def peers(eps: float, classes: Any) -> dict[str, Callable[..., Tensor]]:
 
         return attack
 
-    def square(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    def squares(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         found: Tensor = torchattacks.Square(model, eps=eps, n_queries=1000)(x, y)
         return found
+
+    def square(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        return (as_images(squares) if x.ndim == 3 else squares)(model, x, y)
 
     return {
         "ART HopSkipJump": art(lambda wrapped: Hop(wrapped, max_iter=10, verbose=False)),
