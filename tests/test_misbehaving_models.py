@@ -38,6 +38,8 @@ QUICK: dict[str, dict[str, Any]] = {
     "carlini-wagner-linf": {"steps": 3, "searches": 2},
     "deepfool": {"steps": 3},
     "fab": {"steps": 3},
+    "cgba": {"queries": 30, "evaluations": 5, "start_tries": 5},
+    "nes": {"queries": 20, "pairs": 3},
     "hop-skip-jump": {"queries": 30, "initial_evaluations": 5, "start_tries": 5},
     "pgd": {"steps": 3},
     "sparse-rs": {"queries": 10},

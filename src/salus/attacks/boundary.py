@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -13,7 +13,6 @@ from torch import Tensor
 from salus.attacks import draws
 from salus.attacks.ball import NormName
 from salus.attacks.decision import DecisionAttack
-from salus.attacks.probes import Frequencies, frequencies_of, orthogonal
 from salus.attacks.search import Search
 
 #: The share of sideways steps that should succeed.
@@ -37,10 +36,6 @@ class Boundary(DecisionAttack):
     Attributes:
         spherical_step: first length of a sideways step, as a share of the distance from x.
         source_step: first length of a step towards x, likewise.
-        directions: where steps sideways go: ``basis``, through random orthonormal bases, so that none repeats another;
-            ``brendel-2018`` draws each anew from the normal distribution.
-        frequencies: which share of the frequencies of each axis the steps of ``basis`` are made of, from the lowest
-            up; when not given half of an image's and all of a signal's.
         adaptation: factor by which a sideways step that succeeded lengthens the next.
     """
 
@@ -55,10 +50,6 @@ class Boundary(DecisionAttack):
     source_step: Annotated[
         float, Field(gt=0, le=_SOURCE_MOST, description="first step towards x, as a share of the distance from it")
     ] = 0.1
-    directions: Annotated[
-        Literal["basis", "brendel-2018"], Field(description="where steps sideways go: through bases, or anywhere")
-    ] = "basis"
-    frequencies: Frequencies = None
     adaptation: Annotated[
         float, Field(gt=1, description="factor by which a step sideways that succeeded lengthens the next")
     ] = 1.2
@@ -72,7 +63,6 @@ class Boundary(DecisionAttack):
         epsilon = torch.full_like(delta, self.source_step)
         inward = torch.zeros_like(rows, dtype=torch.bool)  # the next step goes towards x
         longer, shorter = self.adaptation, self.adaptation ** (-_AIM / (1 - _AIM))
-        frequencies = frequencies_of(point, self.frequencies)
         block = max(_BLOCK // math.prod(shape), 1)
         step = 0
         while self.steps is None or step < self.steps:
@@ -84,11 +74,7 @@ class Boundary(DecisionAttack):
                     break
                 region = search.batch_ball.select(rows)
                 first = step - step % block
-                samples = search.batch_samples[rows]
-                if self.directions == "basis":
-                    noise = orthogonal(self.seed, shape, frequencies, 0, samples, first, block)
-                else:
-                    noise = draws.normal(self.seed, samples, (block, *shape), (1 << 32) + first)
+                noise = draws.normal(self.seed, search.batch_samples[rows], (block, *shape), (1 << 32) + first)
                 noise = torch.where((region.high > region.low)[:, None], noise.to(point.dtype), 0)  # [A, block, ...]
             away = point - region.x
             sidestep = sideways(away, noise[:, step % block], delta)

@@ -111,7 +111,8 @@ class CGBA(DecisionAttack):
 
 def _unit(x: Tensor) -> Tensor:
     flat = x.flatten(1)
-    return (flat / flat.norm(dim=1, keepdim=True).clamp_min(1e-30)).reshape(x.shape)
+    unit: Tensor = flat / flat.norm(dim=1, keepdim=True).clamp_min(1e-30)
+    return unit.reshape(x.shape)
 
 
 def _column(values: Tensor, x: Tensor) -> Tensor:

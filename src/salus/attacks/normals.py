@@ -59,4 +59,5 @@ def estimate_normal(
     mean = (balance / probes)[:, None]  # [A, 1]
     # Answers that are all the same have no deviation from their mean.
     gradient = along - torch.where(mean.abs() < 1, mean, 0) * spread
-    return (gradient / radius[:, 0].clamp_min(1e-30)).to(point.dtype).reshape(point.shape)
+    normal: Tensor = (gradient / radius[:, 0].clamp_min(1e-30)).to(point.dtype)
+    return normal.reshape(point.shape)

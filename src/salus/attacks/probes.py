@@ -19,6 +19,8 @@ Frequencies = Annotated[
 
 #: The share that suits images.
 _IMAGES = 0.5
+#: After so many bases of slow changes comes one of all: a change in fine detail is found too, only later.
+SLOW_RUNS = 3
 
 
 def bands(shape: tuple[int, ...], frequencies: float) -> tuple[int, ...]:
@@ -41,9 +43,9 @@ def orthogonal(
     """Return the directions from number ``offset + first`` on of each sample, float32 ``[N, count, *shape]``.
 
     Each run of as many directions as there are dimensions is an orthonormal basis, and the next run is another one:
-    an answer never repeats what an earlier one has told. A basis is that of the cosine transform with the signs of
-    its values drawn for each sample, a cheap random rotation; with fewer ``frequencies`` it spans the slow changes,
-    whose coefficients it mixes.
+    within a run no answer repeats what an earlier one has told. A basis is that of the cosine transform with the signs
+    of its values drawn for each sample, a cheap random rotation; with fewer ``frequencies`` three runs span the slow
+    changes, whose coefficients they mix, and the fourth all.
 
     Args:
         seed: decides the signs, together with the samples' indices.
@@ -54,17 +56,26 @@ def orthogonal(
         first: how many they have had in this step.
         count: how many they get.
     """
-    sizes = bands(shape, frequencies)
-    size = math.prod(sizes)
+    slow, every = bands(shape, frequencies), bands(shape, 1.0)
+    size = math.prod(slow)
+    period = SLOW_RUNS * size + math.prod(every)
     parts, first = [], offset + first
     while count > 0:
-        basis, place = divmod(first, size)
-        part = min(count, size - place)
-        signs = draws.uniform(seed, samples, sizes, basis).sub_(0.5).sign_()  # [N, *bands]
-        parts.append(_rows(sizes, place, part).to(signs.device) * signs[:, None])  # [N, part, *bands]
+        cycle, place = divmod(first, period)
+        run = min(place // size, SLOW_RUNS)
+        sizes, place = (slow if run < SLOW_RUNS else every), place - run * size
+        part = min(count, math.prod(sizes) - place)
+        signs = draws.uniform(seed, samples, sizes, (SLOW_RUNS + 1) * cycle + run).sub_(0.5).sign_()  # [N, *sizes]
+        directions = _rows(sizes, place, part).to(signs.device) * signs[:, None]  # [N, part, *sizes]
+        parts.append(_in_space(directions, shape))
         first, count = first + part, count - part
-    directions = parts[0] if len(parts) == 1 else torch.cat(parts, 1)
-    for axis, (length, band) in enumerate(zip(shape, sizes, strict=True)):
+    return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+
+
+def _in_space(directions: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Turn coefficients of the lowest frequencies ``[N, part, *sizes]`` into values ``[N, part, *shape]``."""
+    for axis, length in enumerate(shape):
+        band = directions.shape[axis + 2]
         if band < length:
             # In float64, whose last digits a product of matrices may round by the batch's size: float32 hides them.
             waves = _cosines(length, torch.arange(band)).to(directions.device)
