@@ -17,7 +17,7 @@ from salus.generative.generator import Generator
 from salus.generative.projection import OntoRange
 from salus.guard import Guard
 from salus.purifiers import DefenseGANPurifier
-from salus.threats import GuardObjective, LatentSearch, adaptive, oblivious
+from salus.threats import GuardObjective, LatentSearch, adaptive, oblivious, purified
 from salus.threats.adaptive import variants_of
 
 if TYPE_CHECKING:
@@ -50,7 +50,6 @@ def _quick_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
     """An encoder of a plane is soon trained, and a plane no place for many questions."""
     monkeypatch.setattr(encoder, "STEPS", 150)
     monkeypatch.setattr(purified, "PROJECTED_QUERIES", 10)
-    monkeypatch.setattr(threats.adaptive, "STARTS", 2)
 
 
 @pytest.fixture(scope="module")

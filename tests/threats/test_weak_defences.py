@@ -218,7 +218,9 @@ def test_every_purifier_is_attacked_without_gradients_too_whatever_gradient_it_h
     for purifier in (Bent(), Reformer(repository=untrained((8,))).fit(toy.classifier, toy.train.x, toy.train.y)):
         guard = Guard(toy.classifier, (), purifier)
         assert sum("square" in each.name for each in variants_of(ATTACK, guard, x, y)) == 1
-        assert not any("square" in each.name for each in variants_of(FGSM(eps=0.4), guard, x, y)), "one step is one step"
+        assert not any("square" in each.name for each in variants_of(FGSM(eps=0.4), guard, x, y)), (
+            "one step is one step"
+        )
 
 
 #: Those that a table of eight values can be fitted to, with what they need.
