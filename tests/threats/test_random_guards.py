@@ -281,7 +281,7 @@ def test_in_expectation_an_attack_is_likelier_to_win_than_for_certain_alone(
     for objective in (GuardObjective(guard), InExpectation(guard)):
         found = attack.run(objective, x, y).x_adv
         told[type(objective)] = float(guard.chances(found).scatter(1, y[:, None], 0).sum(1).mean())
-    assert told[InExpectation] > told[GuardObjective] + 0.02
+    assert told[InExpectation] > told[GuardObjective] + 0.005
     assert any("in expectation" in each.name for each in variants_of(attack, guard, x, y))
 
 

@@ -23,7 +23,7 @@ from salus.generative.generator import Generator
 from salus.models.weights import misfit
 from salus.models.wgan import WGANCritic
 from salus.training.checkpoint import weights_digest
-from salus.training.loop import seeded_module
+from salus.training.loop import seeded
 
 #: Steps of the training, samples in each, and the highest rate of Adam.
 STEPS, BATCH, RATE = 1500, 64, 1e-3
@@ -61,7 +61,8 @@ def encoder_of(generator: Generator) -> Encoder:
     It is trained once for each generator, and kept beside it where it lies in a folder.
     """
     if generator not in _TRAINED:
-        encoder = seeded_module(lambda: Encoder(generator), 0)
+        with seeded(0, 0):
+            encoder = Encoder(generator)
         form = (weights_digest(generator.module), weights_digest(encoder), STEPS, BATCH, RATE, NOISE)
         name = f"encoder-{hashlib.sha256(repr(form).encode()).hexdigest()[:8]}.safetensors"
         place = None if generator.folder is None else generator.folder / name
@@ -88,7 +89,7 @@ def _read(encoder: Encoder, place: Path) -> bool:
 def _train(encoder: Encoder, generator: Generator) -> None:
     """Lower the squared distance of ``G(E(x))`` from ``x = G(z)``, of which E sees a noisy copy.
 
-    Latents have lengths from 0 to those of N(0, 1): descents start near 0, and stay nearer to it than samples are drawn.
+    Latents have lengths from 0 to those of N(0, 1): descents start near 0, and end nearer to it than draws would.
     """
     device = next(generator.parameters()).device
     encoder.to(device)

@@ -67,10 +67,10 @@ class _Likely(Evaluation):
             success=seen.success,
             class_margins=seen.class_margins,
         )
-        self._missing = lambda: objective.missing(x, seen.loss, y)
-        self._certain = seen.margin
+        self._objective, self._x, self._certain = objective, x, seen.margin
 
     @cached_property
     def margin(self) -> Tensor:
         """What is missing, above 0; below it how far every draw is won."""
-        return torch.where(self.success, self._certain.double().clamp_max(-1e-12), self._missing())
+        missing = self._objective.missing(self._x, self.loss, self.y)
+        return torch.where(self.success, self._certain.double().clamp_max(-1e-12), missing)

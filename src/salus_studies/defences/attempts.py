@@ -36,10 +36,9 @@ def purifiers(audit: Path) -> Iterator[Path]:
     """List the guards of an audit that draw at random, descend or compress, and are no detector alone."""
     for place in sorted((audit / "guards").iterdir()):
         guard = Guard.load(place)
-        alone = not guard.detectors or guard.ensemble is not None
-        if alone and guard.purifier is not None:
-            if guard.purifier.random or isinstance(guard.purifier, (OntoRange, LowLevel)):
-                yield place
+        purifier, alone = guard.purifier, not guard.detectors or guard.ensemble is not None
+        if alone and purifier is not None and (purifier.random or isinstance(purifier, (OntoRange, LowLevel))):
+            yield place
 
 
 def attack_again(steps: Steps, data: str, place: Path) -> Iterator[Record]:

@@ -74,9 +74,9 @@ def attempts_table(attempts: Sequence[Record]) -> str:
     """Show what two unlike attacks leave of purifiers at each size of change, and how far they are apart."""
     rows = []
     for row in attempts:
-        ways = (row.get("gradients"), row.get("queries"))
-        apart = None if None in ways else 100 * abs(ways[0] - ways[1])
-        shares = (percent(share) for share in (row["clean"], *ways, row["left"]))
+        gradients, queries = row.get("gradients"), row.get("queries")
+        apart = None if gradients is None or queries is None else 100 * abs(gradients - queries)
+        shares = (percent(share) for share in (row["clean"], gradients, queries, row["left"]))
         rows.append([f"`{row['guard']}`", f"{row['eps']:.4g}", *shares, number(apart, ".1f")])
     header = ["defence", "eps", "clean %", "by gradients %", "without gradients %", "worst of both %", "apart, points"]
     return markdown(header, rows)
