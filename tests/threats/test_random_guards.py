@@ -257,7 +257,7 @@ def test_a_reformer_that_names_no_autoencoders_takes_its_detectors_and_keeps_the
         type(part).restore(toy.classifier, part.settings(), {name: t.clone() for name, t in part.tensors().items()})
         for part in (detector, reformer)
     ]
-    back = Guard(toy.classifier, parts[:1], parts[1])  # type: ignore[arg-type, list-item]  # as Guard.load does
+    back = Guard(toy.classifier, parts[:1], parts[1])  # type: ignore[arg-type]  # as Guard.load does
     assert back.ensemble is back.detectors[0]
     torch.testing.assert_close(back.chances(toy.test.x[:20]), guard.chances(toy.test.x[:20]))
     assert torch.equal(back(toy.test.x[:20]).answers, guard(toy.test.x[:20]).answers)

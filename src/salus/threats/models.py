@@ -202,9 +202,8 @@ class Adaptive(OnAGuard):
 
     @classmethod
     def revision(cls, guard: Guard) -> int | None:
-        """Number the ways tried; through a purifier that has no gradient of its own there are more."""
-        hidden = guard.purifier is not None and not guard.purifier.differentiable
-        return 9 if hidden else super().revision(guard)
+        """Number the ways tried; past a purifier or a draw there are more."""
+        return 10 if guard.purifier is not None or guard.random else super().revision(guard)
 
     def turns(self, attack: Attack, guard: Guard, samples: Samples) -> list[Turn]:
         """List the oblivious attack, then every adaptive variant on what is left, in the order of :meth:`attack`."""
