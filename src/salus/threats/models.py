@@ -203,7 +203,7 @@ class Adaptive(OnAGuard):
     @classmethod
     def revision(cls, guard: Guard) -> int | None:
         """Number the ways tried; past a purifier or a draw there are more."""
-        return 10 if guard.purifier is not None or guard.random else super().revision(guard)
+        return 11 if guard.purifier is not None or guard.random else super().revision(guard)
 
     def turns(self, attack: Attack, guard: Guard, samples: Samples) -> list[Turn]:
         """List the oblivious attack, then every adaptive variant on what is left, in the order of :meth:`attack`."""
