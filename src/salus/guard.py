@@ -104,7 +104,7 @@ class Guard:
         return next((each for each in voting if each.repository_ is self.purifier.repository_), None)
 
     def _lends(self, reformer: MultiMagNetReformer) -> bool:
-        """Give MultiMagNet's reformer its detector's autoencoders where nothing was said of any; tell if it has."""
+        """Give MultiMagNet's reformer its detector's autoencoders where it names none; tell whether it did."""
         voting = [detector for detector in self.detectors if isinstance(detector, MultiMagNet)]
         if not voting or reformer.chosen:
             return False

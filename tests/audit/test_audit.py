@@ -260,15 +260,61 @@ def test_marked_features_are_left_alone(tmp_path: Path) -> None:
 
 def test_a_guard_that_rejects_everything_scores_zero(toy: Toy) -> None:
     from salus.audit.measure import count
+    from salus.audit.odds import Odds
 
     guard = toy.guard(0.05)
     guard.detectors[0].threshold_ = -1e9
     verdict = guard(toy.test.x)
     assert not bool(verdict.accepted.any())
-    record = count(toy.test, verdict, verdict)
+    odds = Odds.seen(verdict, toy.test.y)
+    record = count(toy.test, verdict, odds, odds)
     assert record["clean_accuracy"] == record["robust_accuracy"] == 0
     assert record["robust_accuracy_accepted"] == 0
     assert record["attack_success_rate"] is None
+
+
+def test_a_guard_that_draws_is_counted_in_expectation(toy: Toy) -> None:
+    from salus.audit.measure import count
+    from salus.audit.odds import Odds
+
+    y = toy.test.y[:4]
+    data = toy.test.subset(torch.arange(4))
+    right = torch.tensor([1.0, 0.5, 0.25, 0.0], dtype=torch.float64)
+    chances = torch.zeros(4, 3, dtype=torch.float64).scatter(1, y[:, None], right[:, None])
+    chances = chances.scatter(1, ((y + 1) % 3)[:, None], 0.25 * (1 - right)[:, None])  # the rest is rejected
+    clean, attacked = Odds.expected(chances.clone().fill_(0).scatter(1, y[:, None], 1.0), y), Odds.expected(chances, y)
+    verdict = Guard(toy.classifier)(data.x)
+    record = count(data, verdict, clean, attacked)
+    assert record["clean_accuracy"] == 1
+    assert record["fallen_all"] == pytest.approx(0.25 * (1 - right).mean())
+    assert record["robust_accuracy"] == pytest.approx(1 - record["fallen_all"])
+    assert record["robust_accuracy_accepted"] == pytest.approx(right.mean())
+    assert record["rejected_adversarial"] == pytest.approx(0.75 * (1 - right).mean())
+    assert record["attack_success_rate"] == pytest.approx(record["fallen_all"])
+    assert record["robust_accuracy_low"] < record["robust_accuracy"] < record["robust_accuracy_high"]
+
+
+def test_gradients_that_led_nowhere_are_told_of() -> None:
+    from salus.audit.summary import _lost
+
+    row = {
+        "guard": "none",
+        "attack": "pgd",
+        "eps": 0.1,
+        "norm": "linf",
+        "attack_options": {},
+        "threat_model": "white-box",
+        "finds": "inside",
+        "target": None,
+        "error": None,
+        "nist": "",
+        "gradients_zero": 0.3,
+        "gradients_nonfinite": 0.01,
+    }
+    (sentence,) = _lost([row])
+    assert "Gradient masking is likely" in sentence and "30" in sentence and "were zero" in sentence
+    assert "finite" not in sentence
+    assert not list(_lost([{**row, "gradients_zero": 0.02}, {**row, "gradients_zero": None}]))
 
 
 def test_masked_gradients_are_flagged() -> None:

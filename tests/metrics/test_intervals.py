@@ -214,3 +214,11 @@ def test_small_classes_that_are_all_right_leave_a_doubt_and_empty_ones_are_left_
     assert mean_proportion([[True]], [[False]]) == Rate(None, None, None, 0)
     twins = mean_proportion([np.ones(504, bool)] * 2, [y == 0, y == 1], np.repeat([0, 1], [500, 4]))
     assert twins.low < rate.low  # type: ignore[operator]
+
+
+def test_a_share_of_probabilities_is_their_mean_and_of_certainties_the_count() -> None:
+    hits = [0.25, 0.75, 1.0, 0.0]
+    assert proportion(hits).value == 0.5
+    assert proportion(hits, [1.0, 0.5, 0.0, 0.5]).value == pytest.approx((0.25 + 0.375) / 2)
+    certain = [True, False, True, True]
+    assert proportion([float(hit) for hit in certain], groups=[1, 1, 2, 3]) == proportion(certain, groups=[1, 1, 2, 3])

@@ -139,11 +139,14 @@ def test_what_is_kept_of_an_audit_is_what_the_page_shows(audit: Audit) -> None:
     }
     slim = protocol.slim(whole)
     assert slim["guards"] == ["kde"] and slim["cells"][0]["clean_accuracy"] == 0.94 and "roc" not in slim["cells"][0]
-    rows = [{"guard": "reformer", "eps": eps, "clean": 0.9, "left": 0.5 - 4 * eps} for eps in (0.01, 0.1)]
+    left = {eps: 0.5 - 4 * eps for eps in (0.01, 0.1)}
+    ways = [{"gradients": share + 0.03, "queries": share, "left": share} for share in left.values()]
+    rows = [{"guard": "reformer", "eps": eps, "clean": 0.9, **each} for eps, each in zip(left, ways, strict=True)]
     attempts = {"data": "mitdb", "steps": 20, "command": "salus reproduce defences", "samples": 40, "rows": rows}
     text = page(Results({"audits": [slim], "attempts": [attempts]}), Results.read(HEARTBEATS.room)).text
     assert text.count("orthogonal") == 1
-    assert "| defence | clean % | eps 0.01 % | eps 0.1 % |" in text and "| `reformer` | 90.0 | 46.0 | 10.0 |" in text
+    assert "| `reformer` | 0.01 | 90.0 | 49.0 | 46.0 | 46.0 | 3.0 |" in text
+    assert "| `reformer` | 0.1 | 90.0 | 13.0 | 10.0 | 10.0 | 3.0 |" in text
 
 
 @pytest.mark.slow

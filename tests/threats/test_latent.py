@@ -11,11 +11,13 @@ from torch import Tensor, nn
 from salus.attacks import BIM, PGD, CarliniWagnerL2, Patch
 from salus.detectors import DefenseGAN
 from salus.errors import OptionError
+from salus.generative import encoder
+from salus.generative.encoder import encoder_of
 from salus.generative.generator import Generator
 from salus.generative.projection import OntoRange
 from salus.guard import Guard
 from salus.purifiers import DefenseGANPurifier
-from salus.threats import GuardObjective, LatentSearch, adaptive, oblivious
+from salus.threats import GuardObjective, LatentSearch, adaptive, oblivious, purified
 from salus.threats.adaptive import variants_of
 
 if TYPE_CHECKING:
@@ -41,6 +43,13 @@ class Plane(nn.Module):
         """Squared distance from the plane, in closed form."""
         centred = x - self.middle
         return (centred - centred @ self.basis.T @ self.basis).square().sum(1).detach()
+
+
+@pytest.fixture(autouse=True)
+def _quick_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An encoder of a plane is soon trained, and a plane no place for many questions."""
+    monkeypatch.setattr(encoder, "STEPS", 150)
+    monkeypatch.setattr(purified, "PROJECTED_QUERIES", 10)
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +163,32 @@ def test_descents_whose_gradient_leads_nowhere_are_passed_straight_through(
     monkeypatch.setattr(OntoRange, "back_to", lambda self, x, distances, slope: torch.zeros_like(x))
     assert won(exact) < 0.6 * won(straight)
     assert won(straight) > 0.9 * float(white)
+
+
+def test_an_encoder_leads_round_descents_whose_gradient_leads_nowhere(
+    toy: Toy, plane: Plane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guard, (x, y) = guard_of(toy, plane, "purifier"), (toy.test.x[:60], toy.test.y[:60])
+    white = PGD(eps=0.3).run(toy.classifier, x, y).success.float().mean()
+    monkeypatch.setattr(OntoRange, "back_to", lambda self, x, distances, slope: torch.zeros_like(x))
+    for name in ("an encoder in the projection's place", "through an encoder"):
+        fallen = torch.zeros(60, dtype=torch.bool)
+        for variant in variants_of(PGD(eps=0.3, steps=20), guard, x, y):
+            for goal in variant.goals if variant.name == name else []:
+                assert goal is not None
+                fallen |= guard(variant.engine.run(variant.objective, x, goal).x_adv).answers != y
+        assert float(fallen.float().mean()) > 0.85 * float(white), name
+
+
+def test_an_encoder_inverts_its_generator_and_is_trained_once(
+    toy: Toy, plane: Plane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = Generator(plane, width=1)  # type: ignore[arg-type]
+    made = generator(torch.randn(50, 2, generator=torch.Generator().manual_seed(0)) * 0.3).detach()
+    found = encoder_of(generator)
+    assert float((generator(found(made)) - made).square().mean()) < 0.4 * float((made - made.mean(0)).square().mean())
+    monkeypatch.setattr(encoder, "_train", lambda *_: pytest.fail("trained again"))
+    assert encoder_of(generator) is found
 
 
 def test_attacks_that_look_for_the_smallest_change_use_it_too(toy: Toy, plane: Plane) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -17,10 +17,18 @@ from salus.generative.member_draws import MemberDraws
 from salus.guard import Guard
 from salus.models.autoencoders import TABLES, build_autoencoder
 from salus.purifiers import BitDepth, MultiMagNetReformer
-from salus.threats import AdaptiveResult, ClassConsistent, GuardObjective, adaptive, gray_box, oblivious
+from salus.threats import AdaptiveResult, ClassConsistent, GuardObjective, adaptive, gray_box, oblivious, purified
+from salus.threats.adaptive import variants_of
+from salus.threats.expectation import InExpectation
 
 if TYPE_CHECKING:
     from conftest import Toy
+
+
+@pytest.fixture(autouse=True)
+def _few_questions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What asks without gradients is tested elsewhere."""
+    monkeypatch.setattr(purified, "QUERIES", 10)
 
 
 @pytest.fixture(scope="module")
@@ -202,3 +210,89 @@ def test_a_purifier_has_one_outcome_with_its_surrogates_gradient(toy: Toy) -> No
     torch.testing.assert_close(made, plain)
     (gradient,) = torch.autograd.grad(made.sum(), point)
     assert torch.equal(gradient, torch.ones_like(x))
+
+
+def test_detect_then_reform_is_one_draw(toy: Toy, repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    guard = random_guard(toy, repository)
+    (detector,), reformer = guard.detectors, guard.purifier
+    assert guard.ensemble is detector and isinstance(reformer, MultiMagNetReformer)
+    judged: list[Tensor] = []
+    reformed: list[Tensor] = []
+    own, other = MultiMagNet.judged_by, MultiMagNetReformer.reform
+
+    def judging(self: MultiMagNet, states: Any, drawn: Tensor) -> Tensor:
+        judged.append(drawn)
+        return own(self, states, drawn)
+
+    def reforming(self: MultiMagNetReformer, x: Tensor, drawn: Tensor) -> Tensor:
+        reformed.append(drawn)
+        return other(self, x, drawn)
+
+    monkeypatch.setattr(MultiMagNet, "judged_by", judging)
+    monkeypatch.setattr(MultiMagNetReformer, "reform", reforming)
+    guard(toy.test.x[:40])
+    assert len(judged) == len(reformed) == 1 and torch.equal(judged[0], reformed[0])
+
+
+def test_one_draw_is_no_two_independent_ones(toy: Toy, repository: Repository) -> None:
+    guard, x = random_guard(toy, repository), between(toy)
+    (detector,) = guard.detectors
+    assert isinstance(detector, MultiMagNet)
+    states = toy.classifier.states(x, ())
+    given = detector.acceptance_with(states)  # [N, 5]
+    torch.testing.assert_close(given.mean(1), detector.acceptance_probability(states))
+    apart = detector.acceptance_probability(states)[:, None] * random_guard(toy, repository, detect=False).chances(x)
+    assert float((guard.chances(x) - apart).abs().max()) > 0.02
+
+
+def test_a_reformer_that_names_no_autoencoders_takes_its_detectors_and_keeps_them(
+    toy: Toy, repository: Repository
+) -> None:
+    detector = MultiMagNet(n=3, repository=repository, draw_seed=1)
+    guard = Guard(toy.classifier, [detector], MultiMagNetReformer()).fit(toy.train, toy.calibration, 0.1)
+    assert guard.ensemble is detector
+    reformer = guard.purifier
+    assert isinstance(reformer, MultiMagNetReformer)
+    parts = [
+        type(part).restore(toy.classifier, part.settings(), {name: t.clone() for name, t in part.tensors().items()})
+        for part in (detector, reformer)
+    ]
+    back = Guard(toy.classifier, parts[:1], parts[1])  # type: ignore[arg-type]  # as Guard.load does
+    assert back.ensemble is back.detectors[0]
+    torch.testing.assert_close(back.chances(toy.test.x[:20]), guard.chances(toy.test.x[:20]))
+    assert torch.equal(back(toy.test.x[:20]).answers, guard(toy.test.x[:20]).answers)
+
+
+def test_a_reformer_of_other_autoencoders_draws_apart(toy: Toy, repository: Repository) -> None:
+    others = Repository(repository.members[:3], shape=(8,))
+    guard = Guard(
+        toy.classifier, [MultiMagNet(n=3, repository=repository)], MultiMagNetReformer(repository=others)
+    ).fit(toy.train, toy.calibration, 0.1)
+    assert guard.ensemble is None and guard.random
+
+
+@pytest.mark.parametrize("detect", [True, False])
+def test_in_expectation_an_attack_is_likelier_to_win_than_for_certain_alone(
+    toy: Toy, repository: Repository, detect: bool
+) -> None:
+    guard = random_guard(toy, repository, detect=detect)
+    attack, (x, y) = PGD(eps=0.15, steps=15, restarts=2), (toy.test.x[:80], toy.test.y[:80])
+    told = {}
+    for objective in (GuardObjective(guard), InExpectation(guard)):
+        found = attack.run(objective, x, y).x_adv
+        told[type(objective)] = float(guard.chances(found).scatter(1, y[:, None], 0).sum(1).mean())
+    assert told[InExpectation] > told[GuardObjective] + 0.005
+    assert any("in expectation" in each.name for each in variants_of(attack, guard, x, y))
+
+
+def test_the_margin_in_expectation_is_the_lower_the_likelier_a_point_is_to_fall(
+    toy: Toy, repository: Repository
+) -> None:
+    guard = random_guard(toy, repository)
+    x, y = between(toy), toy.test.y[:150]
+    chance = guard.chances(x).scatter(1, y[:, None], 0).sum(1)
+    evaluation = InExpectation(guard).evaluate(x, y)
+    assert torch.equal(evaluation.success, chance > 1 - 1e-9)
+    assert torch.equal(evaluation.margin < 0, evaluation.success)
+    likelier = chance[:, None] > chance + 0.25
+    assert bool((evaluation.margin[:, None] < evaluation.margin)[likelier].all())

@@ -33,6 +33,7 @@ class Generator(nn.Module):
         latent: size of a latent; they are drawn from N(0, 1).
         width: of the network.
         facts: what is known of how it was trained, as plain values for JSON.
+        folder: where it lies; None where it has not been saved or loaded alone.
 
     Args:
         module: the trained network.
@@ -54,6 +55,7 @@ class Generator(nn.Module):
         self.shape, self.latent, self.width = module.shape, module.latent, width
         self.bounds = (float(bounds[0]), float(bounds[1]))
         self.facts = dict(facts or {})
+        self.folder: Path | None = None
         self.eval().requires_grad_(False)
 
     def forward(self, z: Tensor) -> Tensor:
@@ -119,6 +121,7 @@ class Generator(nn.Module):
         atomic.write_bytes(folder / _WEIGHTS, content)
         card = {"format": _FORMAT, **self.settings(), "sha256": hashlib.sha256(content).hexdigest()}
         atomic.write_json(folder / _CARD, card)
+        self.folder = folder
 
     @classmethod
     def load(cls, folder: Path | str) -> Generator:
@@ -148,6 +151,8 @@ class Generator(nn.Module):
         if hashlib.sha256(content).hexdigest() != card.get("sha256"):
             raise BundleError(f"{folder / _WEIGHTS} is not the file that was saved: it is truncated or was changed.")
         try:
-            return cls.restore(card, safetensors.torch.load(content))
+            generator = cls.restore(card, safetensors.torch.load(content))
         except SafetensorError as error:
             raise BundleError(f"{folder / _WEIGHTS} holds no safetensors: {error}.") from error
+        generator.folder = folder
+        return generator

@@ -141,7 +141,9 @@ def train_generator(
             say(f"epoch {epoch}/{options.epochs}: {means}, {result.seconds:.0f} s")
             if on_epoch is not None:
                 on_epoch(result)
-    return game.result(bounds, history.epochs, facts), history
+    generator = game.result(bounds, history.epochs, facts)
+    generator.folder = None if folder is None else Path(folder)
+    return generator, history
 
 
 def _resume(store: Checkpoint, game: _Game) -> WGANHistory:

@@ -22,8 +22,9 @@ class MultiMagNetReformer(Purifier):
     """Replaces each input by the reconstruction of one member of the repository, drawn at random.
 
     In a guard whose detector is MultiMagNet with the same autoencoders it is, as in the paper, a member of the ensemble
-    that has judged the input: both are one deployment with one draw (:attr:`salus.guard.Guard.ensemble`).
-    Where nothing is said of autoencoders here, they are the detector's. Alone it draws out of all members.
+    that has judged the input: detecting and reforming is one deployment with one draw
+    (:attr:`salus.guard.Guard.ensemble`). Where nothing is said of autoencoders here, they are the detector's. Alone it
+    draws out of all members.
 
     What attackers see are all members' reconstructions: they raise the mean of their losses over the draws, each with
     its exact gradient (EOT, Athalye et al., 2018). The loss of the mean reconstruction would be another thing.

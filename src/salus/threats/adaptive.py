@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import fields, replace
-from typing import Any
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from salus.attacks import Attack, AttackResult, Square
+from salus.attacks import Attack, AttackResult
 from salus.errors import OptionError
-from salus.generative.projection import OntoRange
 from salus.guard import Guard
-from salus.purifiers import Purifier
 from salus.threats.base import Alone
 from salus.threats.engines import changed, no_adaptive_form
 from salus.threats.latent import LatentSearch, projections
 from salus.threats.objectives import ClassConsistent, Eq6, FeatureMatching, GuardObjective, Orthogonal
+from salus.threats.purified import around_the_purifier
 from salus.threats.worst import OBLIVIOUS, AdaptiveResult, Variant, Worst
 
 #: The paper's weights of Eq. 6, and those of the class-consistent attack.
@@ -33,9 +31,6 @@ UNION = "union"
 
 #: Random starts of the class-consistent attack: its landscape has many dead ends.
 STARTS = 5
-
-#: Of an attacker who goes without the gradients that a purifier hides, for each sample.
-QUERIES = 1000
 
 
 def adaptive(
@@ -180,7 +175,7 @@ def variants_of(engine: Attack, guard: Guard, clean: Tensor, y: Tensor) -> Itera
             yield Variant(
                 "end-to-end, each class, fresh start", many, ClassConsistent(guard, weight=None), goals, "fresh"
             )
-        yield from _around_the_purifier(engine, guard, plain, goals)
+        yield from around_the_purifier(engine, guard, goals, STARTS)
         return
     yield Variant(CONTROL, engine, plain, [goal], "fresh")
     if not engine.targeted and not generated:
@@ -206,7 +201,7 @@ def variants_of(engine: Attack, guard: Guard, clean: Tensor, y: Tensor) -> Itera
         for weight in (None, 1.0):
             consistent = ClassConsistent(guard, weight=weight)
             yield Variant(f"{consistent.title}, nearest start, short steps", finer, consistent, goals, "nearest")
-    yield from _around_the_purifier(engine, guard, plain, goals)
+    yield from around_the_purifier(engine, guard, goals, STARTS)
 
 
 def of_parts(engine: Attack, guard: Guard, each: Sequence[Iterable[Variant]], y: Tensor) -> Iterator[Variant]:
@@ -238,35 +233,3 @@ def of_parts(engine: Attack, guard: Guard, each: Sequence[Iterable[Variant]], y:
     plain, goal = GuardObjective(guard, targeted=engine.targeted), y if engine.targeted else None
     for part in blind:
         yield Variant(part.name, part, plain, [goal], "fresh")
-
-
-def _around_the_purifier(
-    engine: Attack, guard: Guard, objective: GuardObjective, goals: list[Tensor | None]
-) -> Iterator[Variant]:
-    """Do without a purifier's gradients: ones that lead nowhere, or a bad guess at them, would pass for robustness."""
-    if isinstance(guard.purifier, OntoRange):
-        straight = ClassConsistent(Guard(guard.classifier, guard.detectors, _Straight(guard.purifier)), weight=None)
-        yield Variant("straight through the projection", engine, straight, goals, "nearest")
-    hidden = guard.purifier is not None and not guard.purifier.differentiable
-    if hidden and engine.eps is not None and engine.norm in Square.norms and getattr(engine, "steps", 1) > 1:
-        shared = {field.name: getattr(engine, field.name) for field in fields(Attack)}
-        square = Square(**{**shared, "queries": min(QUERIES, engine.queries or QUERIES)})
-        goal = goals[0] if engine.targeted else None
-        yield Variant(f"{Square.name}, {square.queries} queries", square, objective, [goal], "nearest")
-
-
-class _Straight(Purifier):
-    """A purifier that is passed as the identity (BPDA): descents that bounce have a gradient, but not one to follow."""
-
-    name = "straight"
-
-    def __init__(self, purifier: Purifier) -> None:
-        self.purifier = purifier
-
-    def purify(self, x: Tensor) -> Tensor:
-        """Purify as it does."""
-        return self.purifier.purify(x)
-
-    def settings(self) -> dict[str, Any]:
-        """Return the purifier's own."""
-        return self.purifier.settings()

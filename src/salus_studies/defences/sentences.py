@@ -44,8 +44,10 @@ REMARKS = {
 }
 
 ATTEMPTS = """\
-What holds at one size of change need not hold at a larger one. The same attacker with more room; what is drawn counts
-in expectation. Seed 0, one run.
+What holds at one size of change need not hold at a larger one, nor against another attack. **By gradients** is every
+adaptive variant that follows any, **without gradients** a random search (Square) that starts from nothing they found.
+Within three points of each other they are taken to agree, which is no proof; where they are further apart, the weaker
+has missed something. What is drawn counts in expectation. Seed 0, one run.
 """
 
 HARDENING = """\

@@ -88,14 +88,15 @@ def false_alarms_table(audit: Record) -> str | None:
 
 
 def attempts_table(attempts: Sequence[Record]) -> str:
-    """Show what the adaptive attack leaves of purifiers at each size of change."""
-    sizes = sorted({row["eps"] for row in attempts})
+    """Show what two unlike attacks leave of purifiers at each size of change, and how far they are apart."""
     rows = []
-    for guard in dict.fromkeys(row["guard"] for row in attempts):
-        by_size = {row["eps"]: row for row in attempts if row["guard"] == guard}
-        clean = next(iter(by_size.values()))["clean"]
-        rows.append([f"`{guard}`", *(percent(value) for value in (clean, *(by_size[eps]["left"] for eps in sizes)))])
-    return markdown(["defence", "clean %", *(f"eps {eps:g} %" for eps in sizes)], rows)
+    for row in attempts:
+        gradients, queries = row.get("gradients"), row.get("queries")
+        apart = None if gradients is None or queries is None else 100 * abs(gradients - queries)
+        shares = (percent(share) for share in (row["clean"], gradients, queries, row["left"]))
+        rows.append([f"`{row['guard']}`", f"{row['eps']:.4g}", *shares, number(apart, ".1f")])
+    header = ["defence", "eps", "clean %", "by gradients %", "without gradients %", "worst of both %", "apart, points"]
+    return markdown(header, rows)
 
 
 def hardened_table(heartbeats: Record) -> str:
