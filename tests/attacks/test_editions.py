@@ -36,7 +36,7 @@ def test_the_editions_are_whole_and_named() -> None:
 
 
 def test_every_id_that_stands_in_the_source_exists_in_its_edition() -> None:
-    found = {}
+    found: dict[str, str] = {}
     for path in Path(salus.__file__).parent.rglob("*"):
         if path.suffix in (".py", ".j2"):
             found |= dict.fromkeys(ID.findall(path.read_text(encoding="utf-8")), path.name)

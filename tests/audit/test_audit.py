@@ -19,10 +19,12 @@ from safetensors.torch import load_file
 
 from salus.audit import Plan, cost, run_audit
 from salus.classifier import Classifier
+from salus.cli.terminal import print_cells
 from salus.data import load
 from salus.errors import OptionError, StoreError
 from salus.generative import RepositoryOptions, train_repository
 from salus.guard import Guard
+from salus.metrics import Commonest
 from salus.purifiers import BitDepth
 
 if TYPE_CHECKING:
@@ -51,6 +53,49 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def cells(results: dict[str, Any], **wanted: object) -> list[dict[str, Any]]:
     return [c for c in results["cells"] if all(c[key] == value for key, value in wanted.items())]
+
+
+def test_results_name_every_id_and_hold_the_constant_answer(run: Run) -> None:
+    _, results = run
+    meta = results["meta"]
+    named = {key for part in meta["codes"] for key in part["names"]}
+    used = {key for c in results["cells"] for ids in (c["nist_id"], c["atlas"]) if ids for key in ids.split(", ")}
+    assert used | {"AML.M0015"} == named and {"NISTAML.022", "NISTAML.025"} <= used
+    assert all(name for part in meta["codes"] for name in part["names"].values())
+    assert meta["commonest"]["n"] == 60 and meta["commonest"]["label"] == "benign"
+    assert 0.5 < meta["commonest"]["share"] < 0.8 and meta["model"]["commonest"]["n"] > 60
+    assert "(always answering 'benign': " in meta["verdict"][0]
+
+
+def test_only_who_knows_the_guard_drives_its_score_and_never_up(run: Run) -> None:
+    _, results = run
+    for cell in results["cells"]:
+        driven, passing = cell["detection_auc_driven"], cell["detection_auc"]
+        if cell["threat_model"] != "adaptive":
+            assert driven is None
+        elif passing is not None:
+            assert driven is not None and driven <= passing
+            assert cell["roc"]["driven"] is not None
+
+
+def test_the_terminals_table_sets_the_constant_answer_first_and_marks_who_only_passes(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, results = run
+    rows = [dict(c) for c in results["cells"]]
+    print_cells(rows, Commonest("benign", 0.625, 60))
+    bare = capsys.readouterr().out
+    assert bare.splitlines()[1].split() == ["always", "'benign'", "62.5", "62.5", "0.0"]
+    for row in rows:
+        if row["threat_model"] == "adaptive":
+            row |= {"detection_auc": 0.912, "detection_auc_driven": 0.123}
+        elif row["threat_model"] == "oblivious":
+            row["detection_auc"] = 0.934
+    print_cells(rows, Commonest("benign", 0.625, 60))
+    shown = capsys.readouterr().out
+    assert "AUC, driven" in shown and "0.912*" in shown and "0.123" in shown
+    assert "0.934" in shown and "0.934*" not in shown
+    assert "* of an attacker who only has to pass this threshold" in shown
 
 
 def test_every_cell_of_the_plan_is_there_once(run: Run) -> None:

@@ -44,7 +44,7 @@ def test_driving_lowers_scores_keeps_labels_wrong_and_stays_in_the_ball(toy: Toy
     before, after = scores(guard, x_adv), scores(guard, driven)
     assert bool((after <= before).all()) and float((after < before)[wrong].float().mean()) > 0.5
     change = (driven.double() - x.double()).flatten(1)
-    assert float(change.abs().amax() if attack.norm == "linf" else change.norm(dim=1).amax()) <= attack.eps
+    assert float(change.abs().amax() if attack.norm == "linf" else change.norm(dim=1).amax()) <= attack.radius
     assert float(driven.min()) >= 0 and float(driven.max()) <= 1
 
 

@@ -27,7 +27,7 @@ def attack_doubts(attack: Attack, classifier: Classifier, x: Rows) -> list[str]:
         x: samples ``[N, ...]``, of which the first are looked at.
     """
     first = np.ascontiguousarray(x[:LOOKED_AT], np.float32)
-    low, high = np.float32(classifier.bounds)
+    low, high = (np.float32(bound) for bound in classifier.bounds)
     if first.shape[1:] != classifier.shape or first.size == 0 or not bool(((first >= low) & (first <= high)).all()):
         return []
     data = Dataset(
