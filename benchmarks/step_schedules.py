@@ -2,10 +2,10 @@
 
 Run: python benchmarks/step_schedules.py [--steps 10 40] [--samples 48] [--seeds 0 1 2] [--norms linf l2 l1] [--out F]
 
-The models are small, trained here, plain and hardened, on data that no page of results is about: 4,000 images of MNIST
-(where SALUS_DATA says), scikit-learn's digits as a table, and made-up curves of three classes as signals. Samples and
-starts are the same for every schedule; what differs is the length of each step. The measure is the share of the samples
-fooled, over three radii together.
+The models are small, trained here, plain and hardened, on data that docs/attacks.md is not about: 4,000 images of MNIST,
+scikit-learn's digits as a table, and made-up curves of three classes as signals. Samples and starts are the same for
+every schedule; what differs is the length of each step. The measure is the share of the samples fooled, over three
+radii together.
 """
 
 from __future__ import annotations
@@ -13,13 +13,11 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from bench_data import read_idx
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
@@ -27,6 +25,7 @@ from salus.attacks import FGSM, LogitObjective, NormName
 from salus.attacks.ball import ball
 from salus.attacks.objective import frozen
 from salus.attacks.search import Search
+from salus.data import load
 
 #: The length of a step in units of eps, given how much of the way is behind it, in [0, 1), and the number of steps.
 SCHEDULES: dict[str, Callable[[float, int], float]] = {
@@ -77,10 +76,9 @@ def benches(seed: int, samples: int) -> Iterator[Bench]:
 
 
 def mnist() -> tuple[Tensor, Tensor]:
-    """Read the first 4,000 training images of MNIST ``[N, 1, 28, 28]``."""
-    folder = Path(os.environ["SALUS_DATA"]) / "mnist"
-    images, labels = (read_idx(folder / f"train-{part}-ubyte.gz") for part in ("images-idx3", "labels-idx1"))
-    return images[:4000].float().div(255)[:, None], labels[:4000].long()
+    """Read 4,000 training images of MNIST ``[N, 1, 28, 28]``."""
+    train = load("mnist").train
+    return train.x[:4000].clone(), train.y[:4000].clone()
 
 
 def digits() -> tuple[Tensor, Tensor]:
