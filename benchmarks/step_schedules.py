@@ -2,7 +2,7 @@
 
 Run: python benchmarks/step_schedules.py [--steps 10 40] [--samples 48] [--seeds 0 1 2] [--norms linf l2 l1] [--out F]
 
-The models are small, trained here, plain and hardened, on data that docs/attacks.md is not about: 4,000 images of MNIST,
+The models are small, trained here, plain and hardened, on data that docs/attacks.md is not about: 4,000 MNIST images,
 scikit-learn's digits as a table, and made-up curves of three classes as signals. Samples and starts are the same for
 every schedule; what differs is the length of each step. The measure is the share of the samples fooled, over three
 radii together.
