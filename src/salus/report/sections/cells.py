@@ -40,7 +40,8 @@ def cells(run: Run, glossary: Glossary) -> dict[str, Any] | None:
     areas = columns_with_values(run.cells, _AREAS)
     columns = ["attack", "threat_model", "eps", *rates, *areas]
     rows = always(run.constant, columns)
-    groups, details = [""] * len(rows), [()] * len(rows)
+    groups = [""] * len(rows)
+    details: list[tuple[tuple[str, str], ...]] = [()] * len(rows)
     for guard in run.guards:
         group = words.guard(guard)
         for cell in (cell for cell in run.cells if cell["guard"] == guard):

@@ -14,7 +14,8 @@ _WAYS = {"left_out": "left out", "to_human": "sent to a human"}
 
 def health(run: Run, glossary: Glossary) -> dict[str, Any] | None:
     """List health figures, clean and under the strongest attack; None where no class means disease."""
-    rows, matrices = [], []
+    rows: list[tuple[TableCell, ...]] = []
+    matrices = []
     for guard in run.guards:
         for cell in (run.clean(guard), run.strongest(guard)):
             if cell is None or not cell.get("health"):
