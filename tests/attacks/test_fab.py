@@ -67,7 +67,7 @@ def test_it_is_no_farther_than_the_published_loop_in_half_the_forward_passes(nor
     net, x, y = trained
     right = net(x).argmax(1) == y
     x, y = x[right], y[right]
-    result = FAB(norm=norm, steps=STEPS).run(net, x, y)
+    result = FAB(norm=norm, steps=STEPS, targets=None).run(net, x, y)
     theirs = published(net, x, y, norm)
     assert result.success.double().mean() >= 0.99
     assert result.distance.median() <= 1.01 * theirs.median()
@@ -90,7 +90,7 @@ def test_it_is_no_farther_than_the_authors_code(norm: NormName, trained: Any) ->
         theirs = attack.perturb(x[:, :, None], y)[:, :, 0]
     fooled = net(theirs).argmax(1) != y
     distance = torch.where(fooled, length((theirs - x).flatten(1), norm), torch.inf)
-    result = FAB(norm=norm, steps=STEPS).run(net, x, y)
+    result = FAB(norm=norm, steps=STEPS, targets=None).run(net, x, y)
     assert result.success.double().mean() >= fooled.double().mean() - 0.005
     assert result.distance.median() <= 1.01 * distance.median()
 
@@ -121,7 +121,7 @@ def test_it_goes_class_by_class_with_one_backward_pass_a_step(norm: NormName, tr
     one = FAB(norm=norm, steps=STEPS, targets=1).run(net, x, y)
     assert bool((every.distance <= one.distance).all())
     assert every.success.double().mean() >= 0.99
-    assert every.distance.median() <= 1.01 * FAB(norm=norm, steps=STEPS).run(net, x, y).distance.median()
+    assert every.distance.median() <= 1.01 * FAB(norm=norm, steps=STEPS, targets=None).run(net, x, y).distance.median()
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -155,11 +155,11 @@ def test_with_a_cap_it_finds_what_lies_inside(norm: NormName, trained: Any) -> N
 @pytest.mark.parametrize("norm", NORMS)
 def test_restarts_never_bring_it_farther_away(norm: NormName, trained: Any) -> None:
     net, x, y = trained
-    once = FAB(norm=norm, steps=5).run(net, x, y)
-    thrice = FAB(norm=norm, steps=5, restarts=3).run(net, x, y)
+    once = FAB(norm=norm, steps=5, targets=None).run(net, x, y)
+    thrice = FAB(norm=norm, steps=5, targets=None, restarts=3).run(net, x, y)
     assert bool((thrice.distance <= once.distance).all()) and thrice.distance.sum() < once.distance.sum()
-    assert torch.equal(FAB(norm=norm, steps=5, restarts=3)(net, x, y), thrice.x_adv)
-    assert not torch.equal(FAB(norm=norm, steps=5, restarts=3, seed=1)(net, x, y), thrice.x_adv)
+    assert torch.equal(FAB(norm=norm, steps=5, targets=None, restarts=3)(net, x, y), thrice.x_adv)
+    assert not torch.equal(FAB(norm=norm, steps=5, targets=None, restarts=3, seed=1)(net, x, y), thrice.x_adv)
 
 
 @pytest.mark.parametrize("norm", NORMS)

@@ -15,9 +15,9 @@ from salus.attacks import DDN, FMN, Attack, CarliniWagnerL2, DualAveraging, Sigm
 from salus.attacks.lengths import shortened
 
 ATTACKS: list[Attack] = [
-    DDN(steps=40),
+    DDN(steps=60),
     *(FMN(steps=40, norm=norm) for norm in ("linf", "l2", "l1", "l0")),
-    SigmaZero(steps=40),
+    SigmaZero(steps=60),
     *(DualAveraging(steps=40, search_steps=20, norm=norm) for norm in ("linf", "l2", "l1", "l0")),
 ]
 EACH = pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: f"{attack.name}-{attack.norm}")

@@ -83,7 +83,7 @@ def cell(clock: Clock, attack: Attack, threat: ThreatModel | None = None, n: int
         (PGD(eps=0.1, steps=40, restarts=5), 3, 200, 200),
         (PGD(eps=0.1, steps=40, queries=30), 3, 30, 30),
         (APGD(eps=0.1, steps=10, loss="dlr", targets=9), 3, 20, 20),
-        (FAB(steps=10), 4, 10, 30),
+        (FAB(steps=10, targets=None), 4, 10, 30),
         (FAB(steps=10, targets=2), 4, 20, 20),
         (DeepFool(steps=10), 10, 10, 50),
         (CarliniWagnerL2(steps=10, searches=3), 3, 30, 30),

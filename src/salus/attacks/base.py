@@ -300,7 +300,17 @@ class Attack(ABC):
                 first = None
                 if (fell := search.first) is not None:
                     away = region.distance(fell.x_adv)
-                    first = AttackResult(fell.x_adv, fell.found, away, fell.queries, fell.passes, search.corrected)
+                    # Gradients are lost before a success alone, so what was lost in all was lost by then.
+                    first = AttackResult(
+                        fell.x_adv,
+                        fell.found,
+                        away,
+                        fell.queries,
+                        fell.passes,
+                        search.corrected,
+                        search.zero.minimum(fell.passes),
+                        search.nonfinite.minimum(fell.passes),
+                    )
                 parts.append(
                     AttackResult(
                         search.x_adv,

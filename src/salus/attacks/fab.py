@@ -33,8 +33,9 @@ class FAB(Attack):
         eps: the largest change that counts; None for any.
         steps: steps from each start.
         restarts: starts; the first is x, the others random, at half the distance of the best success.
-        targets: FAB-T: attack so many classes one after another, those nearest in margin at x, each with all
-            restarts, for one backward pass a step. None looks at all classes in every step.
+        targets: FAB-T: attack so many classes one after another, those nearest at x, each with all restarts, for one
+            backward pass a step. None looks at all classes in every step, as the paper's FAB does, and comes less near
+            at as many passes.
         ranking: which of the targets come first: ``"margin"``, or ``"malt"``, nearest at x if the model were linear.
         alpha_max: most weight of the projection of x.
         eta: how far beyond the plane, 1 for onto it.
@@ -51,7 +52,7 @@ class FAB(Attack):
     eps: LargestEps = None
     steps: Steps = 100
     restarts: Restarts = 1
-    targets: Targets = None
+    targets: Targets = 3
     ranking: Ranking = "margin"
     alpha_max: Annotated[float, Field(ge=0, le=1, description="most weight of the projection of x")] = 0.1
     eta: Annotated[float, Field(ge=1, description="how far beyond the plane, 1 for onto it")] = 1.05

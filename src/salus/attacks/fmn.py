@@ -27,7 +27,8 @@ class FMN(MinimalNorm):
     Attributes:
         eps: the largest change that counts; None for any.
         steps: forward and backward passes.
-        first_step: its length, in units of the range of values; the last is a hundredth of it.
+        first_step: its length, in units of the range of values; the last is a hundredth of it. When not given, 1 as in
+            the paper, but 0.3 in L1 and L2, where 1 leads so far from x that the radius is long in coming back.
         gamma: by which share the radius changes at first.
         gamma_final: by which share it changes in the end.
 
@@ -39,7 +40,10 @@ class FMN(MinimalNorm):
     paper: ClassVar[str] = "Pintor et al., 2021"
     norms: ClassVar[tuple[NormName, ...]] = ("linf", "l2", "l1", "l0")
 
-    first_step: Annotated[float, Field(gt=0, description="first step, in units of the range of values")] = 1.0
+    first_step: Annotated[
+        float | None,
+        Field(gt=0, description="first step, in units of the range of values; none for what suits the norm"),
+    ] = None
     gamma: Annotated[float, Field(gt=0, lt=1, description="by which share the radius changes at first")] = 0.05
     gamma_final: Annotated[float, Field(gt=0, lt=1, description="by which share it changes in the end")] = 0.001
 
@@ -53,7 +57,8 @@ class FMN(MinimalNorm):
         cosine = (1 + math.cos(math.pi * step / self.steps)) / 2
         gamma = self.gamma_final + (self.gamma - self.gamma_final) * cosine
         radius = self._radius(here, state[0], gamma)
-        stride = self.first_step * self.width * (0.01 + 0.99 * cosine)
+        first = self.first_step or (0.3 if self.norm in ("l1", "l2") else 1.0)
+        stride = first * self.width * (0.01 + 0.99 * cosine)
         return shortened(here.change + stride * unit(here.slope), radius, self.norm), (radius,)
 
     def _radius(self, here: Here, radius: Tensor, gamma: float) -> Tensor:

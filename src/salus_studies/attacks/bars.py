@@ -11,6 +11,7 @@ from salus_studies.attacks.measured import (
     LIBRARIES,
     NORMS,
     OWN,
+    as_strong,
     attack_rows,
     chosen,
     mean,
@@ -111,7 +112,7 @@ def _equal(results: Record) -> Bar:
     pairs = results["equal"]
     if not pairs:
         return Bar(bar, "not run", None)
-    weaker = [pair for pair in pairs if pair["own"] + pair["error"] < pair["theirs"]]
+    weaker = [pair for pair in pairs if not as_strong(pair)]
     names = sorted({f"`{pair['attack']}` in {NORMS[pair['norm']]}" for pair in weaker})
     words = f"{len(pairs) - len(weaker)} of {len(pairs)} pairs"
     return Bar(bar, f"{words}; weaker: {', '.join(names)}" if weaker else words, not weaker)

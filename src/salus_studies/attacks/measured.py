@@ -50,3 +50,12 @@ def title(row: Record) -> str:
     """Name an attack with its library and what is not its default."""
     name = f"`{row['attack']}`" if row["library"] == OWN else f"{LIBRARIES[row['library']]} {row['attack']}"
     return name if row["settings"] == DEFAULTS else f"{name} ({row['settings']})"
+
+
+def as_strong(pair: Record) -> bool:
+    """Tell whether ours is as strong as theirs within one standard error, or what four stored digits leave open."""
+    return bool(pair["own"] + max(pair["error"], _OPEN) >= pair["theirs"])
+
+
+#: Distances are stored with four digits.
+_OPEN = 5e-4

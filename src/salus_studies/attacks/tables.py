@@ -13,6 +13,7 @@ from salus_studies.attacks.measured import (
     LIBRARIES,
     NORMS,
     OWN,
+    as_strong,
     attack_rows,
     chosen,
     mean,
@@ -204,7 +205,7 @@ def equal_table(results: Record) -> str:
             title({**pair, "attack": pair["peer"]}),
             f"{pair['theirs']:.3f}",
             f"{pair['own'] - pair['theirs']:+.3f} ± {pair['error']:.3f}",
-            SIGNS[pair["own"] + pair["error"] >= pair["theirs"]],
+            SIGNS[as_strong(pair)],
         ]
         for pair in pairs.values()
     ]

@@ -73,6 +73,7 @@ def two_ways(guard: Guard, x: Tensor, y: Tensor, eps: float, *, steps: int = STE
     clean = float(guard.chances(x).gather(1, y[:, None]).mean())
     attack = PGD(eps=eps, steps=steps, bounds=guard.bounds)
     worst = Worst(attack, guard, x, y, None, None, smallest=False)
+    worst.begin(None)
     followed = (each for each in variants_of(attack, guard, x, y) if each.engine.knowledge == "gradients")
     worst.try_all(followed, worst.improvable)
     most = PROJECTED_QUERIES if isinstance(guard.purifier, OntoRange) else QUERIES

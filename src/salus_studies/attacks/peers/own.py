@@ -63,7 +63,8 @@ def scaled(cls: type[Attack], task: Task, eps: float, options: Mapping[str, Any]
     """Make an attack that takes as many passes as are allowed, in the worst case of a sample that never falls.
 
     Steps are as many as fit; of an attack that asks for logits, queries. Where ``options`` say ``...``, so many starts
-    fit. What cannot be scaled by its steps is stopped when half of the passes have gone forward.
+    fit. What cannot be scaled by its steps, or leaves off by itself (Carlini and Wagner's searches), is stopped when
+    half of the passes have gone forward.
 
     Raises:
         OptionError: the attack does not know an option, or not one start more fits.
@@ -73,7 +74,8 @@ def scaled(cls: type[Attack], task: Task, eps: float, options: Mapping[str, Any]
     fixed: dict[str, Any] = {**_told(cls, task, eps), **told}
     if cls.knowledge != "gradients":
         return _made(cls, {**fixed, "queries": task.budget})
-    if knob in {field.name for field in fields(cls)}:
+    names = {field.name for field in fields(cls)}
+    if knob in names and "searches" not in names:
         low, high = 0, task.budget
         while low < high:
             middle = (low + high + 1) // 2
