@@ -16,9 +16,9 @@ from salus.attacks.lengths import shortened
 
 ATTACKS: list[Attack] = [
     DDN(steps=60),
-    *(FMN(steps=40, norm=norm) for norm in ("linf", "l2", "l1", "l0")),
+    *(FMN(steps=60, norm=norm) for norm in ("linf", "l2", "l1", "l0")),
     SigmaZero(steps=60),
-    *(DualAveraging(steps=40, search_steps=20, norm=norm) for norm in ("linf", "l2", "l1", "l0")),
+    *(DualAveraging(steps=60, search_steps=20, norm=norm) for norm in ("linf", "l2", "l1", "l0")),
 ]
 EACH = pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: f"{attack.name}-{attack.norm}")
 
@@ -81,7 +81,7 @@ def test_a_start_is_where_the_walk_begins_and_what_x_fools_needs_no_change(attac
 
 
 @pytest.mark.parametrize("shape", [(2, 9), (3, 4, 4)])
-@pytest.mark.parametrize("attack", [SigmaZero(steps=40), DualAveraging(steps=40, norm="l0")], ids=lambda a: a.name)
+@pytest.mark.parametrize("attack", [SigmaZero(steps=60), DualAveraging(steps=60, norm="l0")], ids=lambda a: a.name)
 def test_a_place_counts_once_with_all_its_channels(
     attack: Attack, shape: tuple[int, ...], make_net: Any, make_x: Any
 ) -> None:
