@@ -29,7 +29,8 @@ MEANINGS = """\
   classes, each counting the same however rare. It runs from 0 to 1.
 - **Under attack**: a beat counts as right only if it is answered rightly both as it is and after the attack. Each
   beat is attacked by itself, with the network and the true class known.
-- **PGD-40x5**: forty small steps in the direction that hurts the network most, from five random starts.
+- **PGD-40x5**: forty small steps in the direction that hurts the network most, from five random starts. When this was
+  measured all steps were equally long, 2.5 eps / 40 (`schedule=madry`); today's falling ones are stronger.
   **AutoAttack**: four attacks of different kinds in turn; a beat stands only if all four fail.
 - **Interval**: 95%, in parentheses. Patients are resampled, not beats, as beats of one patient are alike.
 """

@@ -26,8 +26,9 @@ WHAT_AN_ATTACK_IS = """\
 ## What an attack is
 
 Somebody changes the picture before the classifier sees it: a file on its way from the camera, or on a server. Every
-colour value, from 0 to 255, may move by 2. **FGSM** does so in one step, **PGD** in forty. **UAP** is one pattern for
-all pictures, made once, and it may move values further, as no single picture is its target.
+colour value, from 0 to 255, may move by 2. **FGSM** does so in one step, **PGD** in forty, which were equally long when
+this was measured (`schedule=madry`; today's falling ones are stronger). **UAP** is one pattern for all pictures, made
+once, and it may move values further, as no single picture is its target.
 """
 
 WHAT_IT_DOES = """\

@@ -7,7 +7,8 @@ HEAD = """\
 
 Single runs with seed 0 on two CPU cores (x86-64, Python 3.11, torch 2.13.0), no GPU. Percentages with 95% intervals
 in brackets; heartbeats have patients, so patients are resampled. The tables are printed by
-`salus reproduce measured --rebuild` from the audits' `results.json`.
+`salus reproduce measured --rebuild` from the audits' `results.json`. PGD took steps of 2.5 eps / steps then
+(`schedule=madry`); today's falling ones are stronger.
 
 ## Heartbeats: an undefended network, bare and behind I-defender
 
