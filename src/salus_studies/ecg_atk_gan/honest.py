@@ -51,7 +51,7 @@ def planned(architecture: str, scale: GANScale, seed: int) -> Iterator[Planned]:
             yield Planned(pgd, threat, True, None)
     asking: list[Attack] = [
         Boundary(eps=EPS * LENGTH**0.5, queries=scale.queries, seed=seed),  # in L2: as far as a corner of the box
-        HopSkipJump(eps=EPS, norm="linf", queries=scale.queries, seed=seed),
+        HopSkipJump(eps=EPS, norm="linf", queries=scale.queries, seed=seed, directions="chen-2020"),
     ]
     for attack in asking:
         yield Planned(attack, "decision-only", False, scale.query_beats)
