@@ -79,8 +79,10 @@ class Absent:
     error: str
 
 
-def cells(subject: Subject, budgets: tuple[int, ...], norms: tuple[str, ...], libraries: tuple[str, ...]) -> list[Cell]:
-    """List what is run on a model, the quick first."""
+def cells(
+    subject: Subject, budgets: tuple[int, ...], norms: tuple[str, ...], libraries: tuple[str, ...], seeds: int = 3
+) -> list[Cell]:
+    """List what is run on a model, the quick first; of seeds so many at most."""
     return [
         cell
         for budget in sorted(budgets)
@@ -88,6 +90,7 @@ def cells(subject: Subject, budgets: tuple[int, ...], norms: tuple[str, ...], li
         if norm in norms
         for library in libraries
         for cell in _of_library(subject, budget, norm, library)
+        if cell.task.seed < seeds
     ]
 
 

@@ -78,7 +78,7 @@ def _judge(steps: Steps, subject: Subject) -> None:
 
 def _attack(steps: Steps, subject: Subject, options: AttacksOptions, libraries: tuple[str, ...]) -> None:
     budgets = tuple(int(budget) for budget in options.budget) or tuple(EFFORTS)
-    planned = cells(subject, budgets, options.norm, libraries)
+    planned = cells(subject, budgets, options.norm, libraries, options.seeds)
     if options.again:
         for cell in planned:
             if cell.contender.attack in options.again:

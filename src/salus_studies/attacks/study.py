@@ -52,6 +52,7 @@ class AttacksOptions(Options):
     again: Annotated[
         tuple[str, ...], Repeated(), Field(description="attacks that are run again, because their code has changed")
     ] = ()
+    seeds: Annotated[int, Field(ge=1, le=3, description="most seeds of a run; the others can be run later")] = 3
     samples: Annotated[int, Field(ge=2, description="test samples of each model")] = 256
     time: Annotated[float | None, Field(description="begin nothing that would not end within so many minutes")] = None
     data_dir: Annotated[Path | None, Field(description="where downloaded sets lie")] = None
