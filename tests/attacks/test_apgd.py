@@ -245,7 +245,7 @@ def test_it_climbs_the_objective_of_a_guard(options: dict[str, Any], trained: An
         ({"steps": 0}, "APGD: steps must be a whole number from 1 up, not 0"),
         ({"restarts": 0}, "restarts must be a whole number from 1 up, not 0"),
         ({"loss": "dlr", "targets": 0}, "targets must be a whole number from 1 up or none, not 0"),
-        ({"targets": 3}, "loss='dlr' alone"),
+        ({"targets": 3}, "loss='dlr' or 'pma' alone"),
         ({"loss": "dlr", "targets": 3, "targeted": True}, "untargeted"),
         ({"rho": 0.0}, "rho must be a number above 0 and up to 1, not"),
         ({"rho": math.nan}, "rho must be a number above 0 and up to 1, not nan"),

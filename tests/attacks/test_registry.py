@@ -27,7 +27,7 @@ def test_what_is_parsed_is_a_key_as_good_as_what_is_written() -> None:
     ("spec", "sentence"),
     [
         ("pdg:eps=0.1", "Unknown attack 'pdg'; did you mean 'pgd'"),
-        ("", "Unknown attack ''; known: apgd, auto-attack, bim"),
+        ("", "Unknown attack ''; known: apgd, auto-attack, auto-attack-plus, bim"),
         ("pgd", "Attack 'pgd' needs eps: write eps=VALUE"),
         ("pgd:epsilon=0.1", "no option 'epsilon'; did you mean 'eps'"),
         ("pgd:0.1", "'0.1' is not an option; write pgd:key=value"),
@@ -36,7 +36,7 @@ def test_what_is_parsed_is_a_key_as_good_as_what_is_written() -> None:
         ("pgd:eps=1/0", "eps must be a number from 0 up, not '1/0'"),
         ("pgd:eps=0.1,steps=many", "steps must be a whole number from 1 up, not 'many'"),
         ("pgd:eps=0.1,steps=2.5", "steps must be a whole number from 1 up, not 2.5"),
-        ("pgd:eps=0.1,norm=l3", "norm must be 'linf' or 'l2', not 'l3'"),
+        ("pgd:eps=0.1,norm=l3", "norm must be 'linf', 'l2' or 'l1', not 'l3'"),
         ("pgd:eps=nan", "eps must be a number from 0 up, not 'nan'"),
         ("pgd:eps=8", "whole range"),
         ("fgsm:eps=0.1,steps=3", "Attack 'fgsm' has no option 'steps'"),
