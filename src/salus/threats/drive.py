@@ -13,6 +13,7 @@ from torch import Tensor
 from salus.attacks import APGD, Attack
 from salus.attacks.universal import UAP
 from salus.guard import Guard
+from salus.threats.latent import projections
 from salus.threats.objectives import LowestSuspicion
 
 #: Steps, where the attack that went before took no more.
@@ -30,7 +31,9 @@ def driver(attack: Attack, guard: Guard) -> Attack | None:
     if attack.eps is None or attack.norm not in APGD.norms:
         return None
     shared = {field.name: getattr(attack, field.name) for field in fields(Attack)}
-    steps = max(STEPS, getattr(attack, "steps", 0))
+    steps = getattr(attack, "steps", STEPS)
+    if not projections(guard):  # through one of these each step costs thousands of passes
+        steps = max(STEPS, steps)
     return APGD(**{**shared, "targeted": True, "queries": None}, steps=steps, early_stop=False)
 
 
