@@ -223,7 +223,7 @@ def won(name: str, guard: Guard, x: torch.Tensor, y: torch.Tensor) -> torch.Tens
     """Tell which inputs are accepted under a wrong class after the attack, whichever class that is."""
     objective, away, found = ALONE[name](guard, x), name.startswith("eq6"), []
     for goal in [y] if away else [(y + step) % 3 for step in (1, 2)]:
-        # Equal steps, as the paper's: with small weights Eq. 6 passes through what is accepted and does not settle there.
+        # Equal steps, as the paper's: with small weights Eq. 6 passes through what is accepted, and settles elsewhere.
         result = PGD(eps=0.5, steps=60, schedule="madry").run(objective, x, goal)
         fell = fallen(guard, result.x_adv, y) if away else guard(result.x_adv).answers == goal
         assert torch.equal(result.success, fell)
