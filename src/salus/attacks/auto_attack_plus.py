@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -12,16 +12,15 @@ from torch import Tensor
 from salus.attacks.apgd import APGD
 from salus.attacks.ball import NormName
 from salus.attacks.base import Attack
-from salus.attacks.cost import Cost
+from salus.attacks.ensemble import Ensemble
 from salus.attacks.fab import FAB
 from salus.attacks.search import Search
-from salus.attacks.settings import Eps
 from salus.attacks.square import Square
 from salus.attacks.straight_through import StraightThrough
 
 
 @dataclass(frozen=True, kw_only=True)
-class AutoAttackPlus(Attack):
+class AutoAttackPlus(Ensemble):
     """Four short attacks, one after the other: APGD on two losses, APGD-T on MALT's classes, FAB-T, and Square.
 
     AutoAttack (Croce and Hein, 2020) takes about 6,900 forward and 1,900 backward passes for a sample that stands, most
@@ -43,10 +42,7 @@ class AutoAttackPlus(Attack):
     paper: ClassVar[str] = "after Croce and Hein, 2020"
     label: ClassVar[str] = "AutoAttack+"
     norms: ClassVar[tuple[NormName, ...]] = ("linf", "l2")
-    #: A part that fools a sample leaves nothing to do for the next.
-    early_stop: ClassVar[bool] = True
 
-    eps: Eps
     steps: Annotated[int, Field(ge=1, description="steps of a climb; two thirds with a target")] = 30
     targets: Annotated[int, Field(ge=1, description="how many other classes APGD-T tries")] = 9
     square_queries: Annotated[int, Field(ge=1, description="most forward passes a sample that Square takes")] = 700
@@ -54,11 +50,7 @@ class AutoAttackPlus(Attack):
     @property
     def parts(self) -> tuple[Attack, ...]:
         """The attacks, in their order."""
-        shared: dict[str, Any] = {
-            name: getattr(self, name)
-            for name in ("eps", "norm", "bounds", "seed", "targeted", "mask", "units", "batch_size")
-        }
-        climbing = {**shared, "steps": self.steps}
+        climbing = {**self.shared, "steps": self.steps}
         few = {**climbing, "ranking": "malt", "targets": None if self.targeted else min(self.targets, _NEAR)}
         targeting = {**few, "steps": max(2 * self.steps // 3, 1), "targets": None if self.targeted else self.targets}
         return (
@@ -66,14 +58,8 @@ class AutoAttackPlus(Attack):
             APGD(**climbing, loss="pma"),
             APGD(**targeting, loss="dlr"),
             FAB(**few),
-            Square(**shared, queries=self.square_queries),
+            Square(**self.shared, queries=self.square_queries),
         )
-
-    def cost(self, classes: int) -> Cost | None:
-        """Those of its parts, for a sample that none of them fools."""
-        costs = [part.cost(classes) for part in self.parts]
-        known = [cost for cost in costs if cost is not None]
-        return Cost(sum(cost.forward for cost in known), sum(cost.backward for cost in known))
 
     def perturb(self, search: Search, start: Tensor | None) -> None:
         """Run the parts on one search, which lets go whoever has fallen; ``start`` is where the first starts."""

@@ -18,7 +18,29 @@ from salus.attacks.square import Square
 
 
 @dataclass(frozen=True, kw_only=True)
-class AutoAttack(Attack):
+class Ensemble(Attack):
+    """Attacks one after the other, each on the samples that those before it have left standing."""
+
+    #: A part that fools a sample leaves nothing to do for the next.
+    early_stop: ClassVar[bool] = True
+
+    eps: Eps
+
+    @property
+    def shared(self) -> dict[str, Any]:
+        """The options that all parts have in common."""
+        names = ("eps", "norm", "bounds", "seed", "targeted", "mask", "units", "batch_size")
+        return {name: getattr(self, name) for name in names}
+
+    def cost(self, classes: int) -> Cost | None:
+        """Those of its parts, for a sample that none of them fools."""
+        costs = [part.cost(classes) for part in self.parts]
+        known = [cost for cost in costs if cost is not None]
+        return Cost(sum(cost.forward for cost in known), sum(cost.backward for cost in known))
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoAttack(Ensemble):
     """AutoAttack's standard version (Croce and Hein, 2020): APGD-CE, APGD-T, FAB-T and Square.
 
     Each part attacks the samples that the parts before it have left standing. With two classes there is one other
@@ -33,10 +55,7 @@ class AutoAttack(Attack):
 
     name: ClassVar[str] = "auto-attack"
     paper: ClassVar[str] = "Croce and Hein, 2020"
-    #: A part that fools a sample leaves nothing to do for the next.
-    early_stop: ClassVar[bool] = True
 
-    eps: Eps
     steps: Annotated[int, Field(ge=1, description="steps of APGD and FAB, from each start")] = 100
     restarts: Annotated[int, Field(ge=1, description="random starts of APGD and FAB")] = 1
     targets: Annotated[int, Field(ge=1, description="how many other classes APGD-T and FAB-T try")] = 9
@@ -45,24 +64,14 @@ class AutoAttack(Attack):
     @property
     def parts(self) -> tuple[Attack, ...]:
         """The attacks, in their order."""
-        shared: dict[str, Any] = {
-            name: getattr(self, name)
-            for name in ("eps", "norm", "bounds", "seed", "targeted", "mask", "units", "batch_size")
-        }
-        climbing = {**shared, "steps": self.steps, "restarts": self.restarts}
+        climbing = {**self.shared, "steps": self.steps, "restarts": self.restarts}
         targets = None if self.targeted else self.targets
         return (
             APGD(**climbing),
             APGD(**climbing, loss="dlr", targets=targets),
             FAB(**climbing, targets=targets),
-            Square(**shared, queries=self.square_queries),
+            Square(**self.shared, queries=self.square_queries),
         )
-
-    def cost(self, classes: int) -> Cost | None:
-        """Those of its parts, for a sample that none of them fools."""
-        costs = [part.cost(classes) for part in self.parts]
-        known = [cost for cost in costs if cost is not None]
-        return Cost(sum(cost.forward for cost in known), sum(cost.backward for cost in known))
 
     def perturb(self, search: Search, start: Tensor | None) -> None:
         """Run the parts on one search, which lets go whoever has fallen; ``start`` is where the first starts."""
