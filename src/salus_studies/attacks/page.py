@@ -8,6 +8,7 @@ from pathlib import Path
 
 from salus_studies.attacks import figures, tables
 from salus_studies.attacks.measured import LIBRARIES, NORMS, attack_rows
+from salus_studies.attacks.plan import EFFORTS
 from salus_studies.attacks.sentences import (
     ABOVE,
     ANYTHING,
@@ -25,6 +26,7 @@ from salus_studies.attacks.sentences import (
     STREAMING,
     WITHIN,
 )
+from salus_studies.attacks.subjects import RECIPES
 from salus_studies.frame.markdown import Record
 from salus_studies.frame.page import Page, Show, compose
 from salus_studies.frame.results import Results
@@ -43,6 +45,7 @@ def page(results: Results, folder: str) -> Page:
         yield COST
         yield "## What they must show\n"
         yield tables.bars_table(values)
+        yield unmeasured(values)
         yield MEASURE
         yield circumstances(values["meta"])
         yield tables.models_table(values)
@@ -72,8 +75,20 @@ def circumstances(meta: Record) -> str:
     absent = "".join(f" {LIBRARIES[none['library']]} cannot be used here: {none['error']}." for none in meta["absent"])
     return (
         f"{versions}; {meta['machine']}, {meta['threads']} thread(s), {meta['created'][:10]}, "
-        f"{meta['seconds'] / 60:.0f} minutes in all.{absent}\n\n```\n{meta['command']}\n```\n"
+        f"{meta['seconds'] / 60:.0f} minutes in all. Several commands wrote into one folder, each a part of "
+        f"`salus reproduce attacks --out runs/attacks`; the last:{absent}\n\n```\n{meta['command']}\n```\n"
     )
+
+
+def unmeasured(results: Record) -> str:
+    """Say what of the plan has not been run; nothing where all has."""
+    models = {model["model"] for model in results["models"]}
+    budgets = {row["budget"] for row in attack_rows(results)}
+    missing = [f"`{name}`" for name in RECIPES if name not in models]
+    missing += [f"{budget:,} passes" for budget in EFFORTS if budget not in budgets]
+    fewer = any(row["seeds"] < len(EFFORTS[row["budget"]].nearest) for row in attack_rows(results))
+    missing += ["further seeds of some runs"] if fewer else []
+    return f"**Of the plan not run yet:** {', '.join(missing)}.\n" if missing else ""
 
 
 def optimality(results: Record) -> Iterator[str]:
