@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from salus.attacks import Evaluation, Objective, Square
 from salus.attacks.ball import ball
 from salus.attacks.controls import UniformNoise
-from salus.attacks.square import Proposals, bumps, profile, repaint, shift, stripes, window
+from salus.attacks.square import Proposals, bumps, repaint, shift, stripes
+from salus.attacks.windows import profile, window
 from salus.errors import OptionError
 
 SHAPES = [(40,), (1, 60), (3, 30), (1, 12, 12), (3, 9, 14), (1, 4, 5, 6)]
@@ -48,7 +49,7 @@ def test_windows_are_stretches_squares_or_groups_of_the_asked_size(shape: tuple[
     for step in range(200):
         choice = proposals.of(torch.arange(50), step)
         drawn = window(x, share, choice.here, choice.order)
-        inside = drawn.inside
+        inside = drawn.mask(x)
         covered += inside
         size = inside.flatten(1).sum(1)
         if len(shape) == 1:
@@ -69,7 +70,7 @@ def test_places_come_round_almost_without_replacement() -> None:
     x, proposals = torch.zeros(30, 1, 280), Proposals(0, torch.arange(30), (1, 280))
     rows = torch.arange(30)
     parts = [
-        window(x, 1e-6, choice.here, choice.order).inside
+        window(x, 1e-6, choice.here, choice.order).mask(x)
         for choice in (proposals.of(rows, step) for step in range(280))
     ]
     seen = torch.stack(parts).any(0).double().mean((1, 2))

@@ -16,7 +16,7 @@ from salus.attacks.ball import NormName
 from salus.attacks.base import Attack
 from salus.attacks.search import Search
 from salus.attacks.settings import EarlyStop, Norm
-from salus.attacks.square import window
+from salus.attacks.windows import window
 from salus.errors import DataError
 
 
@@ -80,7 +80,7 @@ class Patch(Attack):
     def _paint(self, search: Search, place: Tensor, edge: int, restart: int, start: Tensor | None) -> None:
         """Descend inside the patches at these places, each axis from 0 to 1, ``[A, axes]``."""
         x = search.ball.x
-        inside = window(x, edge ** (x.ndim - 2) / math.prod(x.shape[2:]), place, place).inside
+        inside = window(x, edge ** (x.ndim - 2) / math.prod(x.shape[2:]), place, place).mask(x)
         low, high = search.ball.low, search.ball.high
         noise = low + (high - low) * draws.uniform(self.seed, search.samples, tuple(x.shape[1:]), 2 * restart + 1)
         if restart == 0:

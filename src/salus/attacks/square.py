@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Annotated, ClassVar, NamedTuple
 
 import torch
@@ -12,11 +10,12 @@ from pydantic import Field
 from torch import Tensor
 
 from salus.attacks import draws
-from salus.attacks.ball import Ball, L1Ball
+from salus.attacks.ball import Ball, L1Ball, by_place
 from salus.attacks.base import Attack
 from salus.attacks.search import Search
 from salus.attacks.settings import EarlyStop, Eps, ScheduledQueries
 from salus.attacks.taxonomy import Knowledge
+from salus.attacks.windows import profile, window
 
 #: The shares of the queries after which the windows shrink by half (Andriushchenko et al., 2020, sec. 5).
 _SHRINK = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
@@ -108,7 +107,7 @@ class Proposals:
         self._stride = ratio**-powers
         self._first = draws.uniform(seed, samples, (self._axes,), 1).double()
         features = shape if len(shape) == 1 else (0,)
-        self._order = draws.uniform(seed, samples, features, 2).argsort(stable=True, dim=1)
+        self._order = draws.uniform(seed, samples, features, 2).argsort(stable=True, dim=1).argsort(dim=1)
 
     def of(self, rows: Tensor, step: int) -> Proposal:
         """Return the proposal of this step for the samples at these places ``[A]``; steps must come in turn."""
@@ -120,38 +119,6 @@ class Proposals:
         return Proposal(here, there, turned[:, 0] < 0.5, up < 0.5, self._order[rows])
 
 
-class Window(NamedTuple):
-    """A window in each sample.
-
-    Attributes:
-        inside: bool ``[A, 1, ...]``, for tables ``[A, F]``.
-        offsets: along each axis of space or time the places counted from the window's edge, ``[A, ..., L, ...]``.
-        edge: its length along each axis.
-    """
-
-    inside: Tensor
-    offsets: tuple[Tensor, ...]
-    edge: int
-
-
-def window(x: Tensor, share: float, place: Tensor, order: Tensor, least: int = 1) -> Window:
-    """Lay a window with this share of the values (and an edge of at least ``least``) into each sample ``[A, ...]``."""
-    if x.ndim == 2:
-        size = max(round(share * x.shape[1]), 1)
-        first = (place * x.shape[1]).to(torch.int64)
-        return Window((order - first) % x.shape[1] < size, (), size)
-    lengths = x.shape[2:]
-    edge = min(max(round((share * math.prod(lengths)) ** (1 / len(lengths))), least), *lengths)
-    inside, offsets = torch.ones((), dtype=torch.bool, device=x.device), []
-    for axis, length in enumerate(lengths):
-        first = (place[:, axis, None] * (length - edge + 1)).to(torch.int64)
-        offset = torch.arange(length, device=x.device) - first  # [A, L]
-        offset = offset.reshape(len(x), *[1] * (axis + 1), length, *[1] * (len(lengths) - 1 - axis))
-        inside = inside & (offset >= 0) & (offset < edge)
-        offsets.append(offset)
-    return Window(inside, tuple(offsets), edge)
-
-
 def stripes(ball: Ball, seed: int, samples: Tensor) -> Tensor:
     """Go to the rim of an L-inf ball, up or down by channel and by place along the last axis."""
     channels, *space = ball.x.shape[1:]
@@ -161,14 +128,12 @@ def stripes(ball: Ball, seed: int, samples: Tensor) -> Tensor:
 
 def repaint(ball: Ball, best: Tensor, share: float, proposal: Proposal) -> Tensor:
     """Bring a window of the points ``[A, ...]`` to the rim of an L-inf ball (Alg. 2)."""
-    inside = window(best, share, proposal.here, proposal.order).inside
-    up = _by_channel(proposal.up, best)
-    point = torch.where(inside, torch.where(up, ball.high, ball.low), best)
-    same = (point == best).flatten(1).all(1)
-    if bool(same.any()):  # a query that would tell nothing
-        up = up ^ _by_sample(same, best)
-        point = torch.where(inside, torch.where(up, ball.high, ball.low), best)
-    return point
+    at = window(best, share, proposal.here, proposal.order).at(best)  # [A, C, W]
+    old, low, high = (by_place(values).gather(2, at) for values in (best, ball.low, ball.high))
+    up = _in_window(proposal.up, at, best)
+    same = (torch.where(up, high, low) == old).flatten(1).all(1)  # a query that would tell nothing
+    fresh = torch.where(up ^ same[:, None, None], high, low)
+    return by_place(best).scatter(2, at, fresh).reshape(best.shape)
 
 
 def bumps(ball: Ball, seed: int, samples: Tensor) -> Tensor:
@@ -187,58 +152,26 @@ def bumps(ball: Ball, seed: int, samples: Tensor) -> Tensor:
 
 def shift(ball: Ball, best: Tensor, share: float, proposal: Proposal) -> Tensor:
     """Give the strength of one window, and what the ball has left, to another ``[A, ...]`` (Alg. 3)."""
-    space = tuple(range(2, best.ndim)) or (1,)
-
     power = 1 if isinstance(ball, L1Ball) else 2
 
     def mass(values: Tensor) -> Tensor:
-        return values.abs().pow(power).sum(space, keepdim=True)  # [A, C, 1, ...]
+        return values.abs().pow(power).sum(2, keepdim=True)  # [A, C, 1]
 
-    def length(values: Tensor) -> Tensor:
-        return mass(values).pow(1 / power)
+    def unit(values: Tensor) -> Tensor:
+        return values / mass(values).pow(1 / power).clamp_min(1e-12)
 
     here = window(best, share, proposal.here, proposal.order, least=3)
     there = window(best, share, proposal.there, proposal.order, least=3)
-    delta = best - ball.x
-    room = (ball.eps**power - delta.abs().pow(power).flatten(1).sum(1)).clamp_min(0)
-    channels = best.shape[1] if best.ndim > 2 else 1
-    strength = _by_sample(room, best) / channels + mass(delta * (here.inside | there.inside))
-    old = delta * here.inside
-    fresh = _lookup(here, proposal.turned, best) * torch.where(_by_channel(proposal.up, best), 1.0, -1.0)
-    new = (fresh + old / length(old).clamp_min(1e-12)) * here.inside
-    new = new / length(new).clamp_min(1e-12) * strength.pow(1 / power)
-    return _stretch(ball, torch.where(here.inside, new, delta * ~there.inside))
-
-
-@lru_cache
-def profile(edge: int, axes: int) -> Tensor:
-    """Return two bumps side by side along the first axis, one up and one down, of length 1, ``[edge, ...]`` (Eq. 2)."""
-    if axes == 0:
-        return torch.ones(())
-    halves = []
-    for thick, sign in ((edge // 2, 1.0), (edge - edge // 2, -1.0)):
-        sides = (thick, *[edge] * (axes - 1))
-        tail = torch.arange(1, max(sides) // 2 + 2).double().pow(-2).flip(0).cumsum(0).flip(0)
-        away = [
-            (torch.arange(side) - side // 2).abs().reshape(-1, *[1] * (axes - 1 - k)) for k, side in enumerate(sides)
-        ]
-        ring = torch.zeros(sides, dtype=torch.int64)
-        for distance in away:
-            ring = ring.maximum(distance)
-        bump = tail[ring]
-        halves.append(sign * bump / bump.norm().clamp_min(1e-12))
-    pair = torch.cat(halves)
-    unit: Tensor = pair / pair.norm()
-    return unit.float()
-
-
-def _lookup(here: Window, turned: Tensor, best: Tensor) -> Tensor:
-    """Return the profile where the windows lie, along the first or the last axis, ``[A, 1, ...]``."""
-    if not here.offsets:
-        return torch.ones_like(best)
-    values = profile(here.edge, len(here.offsets)).to(best)
-    offsets = [offset.clamp(0, here.edge - 1) for offset in here.offsets]
-    return torch.where(_by_sample(turned, best), values[tuple(offsets)], values[tuple(offsets[::-1])])
+    at, beyond = here.at(best), there.at(best)  # [A, C, W]
+    delta = by_place(best - ball.x)
+    room = (ball.eps**power - mass(delta).sum(1, keepdim=True)).clamp_min(0)
+    old = delta.gather(2, at)
+    delta = delta.scatter(2, at, 0.0)
+    strength = room / delta.shape[1] + mass(old) + mass(delta.gather(2, beyond))
+    signs = torch.where(_in_window(proposal.up, at, best), 1.0, -1.0)
+    fresh = _profiles(here.edge, best.ndim - 2, proposal.turned) * signs
+    new = unit(fresh + unit(old)) * strength.pow(1 / power)
+    return _stretch(ball, delta.scatter(2, beyond, 0.0).scatter(2, at, new).reshape(best.shape))
 
 
 def _stretch(ball: Ball, delta: Tensor) -> Tensor:
@@ -247,8 +180,16 @@ def _stretch(ball: Ball, delta: Tensor) -> Tensor:
     return ball.project((ball.x + delta * _by_sample(ball.eps / length, delta)).to(ball.x.dtype))
 
 
-def _by_channel(values: Tensor, x: Tensor) -> Tensor:
-    return values.reshape(*values.shape, *[1] * (x.ndim - 2))
+def _profiles(edge: int, axes: int, turned: Tensor) -> Tensor:
+    """Return the windows' profile along the first or the last axis, ``[A, 1, W]``."""
+    one = profile(edge, axes).to(turned.device)
+    other = one.permute(tuple(range(one.ndim))[::-1])
+    return torch.where(turned[:, None, None], one.flatten(), other.flatten())
+
+
+def _in_window(values: Tensor, at: Tensor, x: Tensor) -> Tensor:
+    """Shape what is told of each channel ``[A, C]``, or feature of a table, to go with windows ``[A, C, W]``."""
+    return values[:, None].gather(2, at) if x.ndim == 2 else values[:, :, None]
 
 
 def _by_sample(values: Tensor, x: Tensor) -> Tensor:
