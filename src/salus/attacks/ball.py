@@ -93,8 +93,9 @@ class Ball(ABC):
         return torch.where(outside[:, None], inward, landed)
 
     def select(self: B, rows: Tensor) -> B:
-        """Keep the samples at these rows."""
-        return replace(self, x=self.x[rows], low=self.low[rows], high=self.high[rows])
+        """Keep the samples at these rows, int64 or bool."""
+        rows = rows.nonzero()[:, 0] if rows.dtype == torch.bool else rows
+        return replace(self, **{name: getattr(self, name).index_select(0, rows) for name in ("x", "low", "high")})
 
 
 class LinfBall(Ball):

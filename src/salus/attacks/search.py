@@ -39,7 +39,7 @@ class Look:
 
     def __init__(self, evaluation: Evaluation, stay: Tensor, loss: Tensor | None, gradient: Tensor | None) -> None:
         self._evaluation = evaluation
-        self._everyone = bool(stay.all())
+        self._rows = None if bool(stay.all()) else stay.nonzero()[:, 0]
         self.stay = stay
         if loss is not None:
             self.loss = self.of(loss.detach())
@@ -48,7 +48,7 @@ class Look:
 
     def of(self, values: Tensor) -> Tensor:
         """Keep the rows of the samples that stay."""
-        return values if self._everyone else values[self.stay]
+        return values if self._rows is None else values.index_select(0, self._rows)
 
     @cached_property
     def margin(self) -> Tensor:
@@ -292,15 +292,16 @@ class Search:
     def _keep_better(self, evaluation: Evaluation, point: Tensor) -> None:
         """Keep successes before failures; of two alike the lower margin, or with ``closest`` the nearer success."""
         won, rows = evaluation.success, self.rows
-        margin, before = evaluation.margin.detach().double(), self.success[rows]
-        better = ~self.judged[rows] | (won & ~before)
+        margin, before = evaluation.margin.detach().double(), self.success.index_select(0, rows)
+        better = ~self.judged.index_select(0, rows) | (won & ~before)
+        least = self._margin.index_select(0, rows)
         distance = None
         if self.closest:
             distance = self.ball.distance(point) if bool(won.any()) else torch.full_like(margin, torch.inf)
             better |= won & (distance < self.distance[rows])
-            better |= ~won & ~before & (margin < self._margin[rows])
+            better |= ~won & ~before & (margin < least)
         else:
-            better |= (won == before) & (margin < self._margin[rows])
+            better |= (won == before) & (margin < least)
         self._keep(better, point, evaluation, won, distance)
 
     def ask(self, points: Tensor, rows: Tensor) -> Tensor:
@@ -407,14 +408,15 @@ class Search:
     def select(self, stay: Tensor) -> None:
         """Keep these of the active samples active, bool ``[A]``."""
         if not bool(stay.all()):
-            self.rows, self.y, self.samples = self.rows[stay], self.y[stay], self.samples[stay]
+            stay = stay.nonzero()[:, 0]
+            self.rows, self.y, self.samples = (part[stay] for part in (self.rows, self.y, self.samples))
             self.ball = self.ball.select(stay)
 
     def _evaluate(self, point: Tensor) -> Evaluation:
         self.check_time()
-        if self.budget is not None and bool((self.queries[self.rows] >= self.budget).any()):
+        if self.budget is not None and bool((self.queries.index_select(0, self.rows) >= self.budget).any()):
             raise BudgetSpent
-        self.queries[self.rows] += 1
+        self.queries.index_add_(0, self.rows, torch.ones_like(self.rows))
         return self._answer(point, self.y, self.samples)
 
     def _answer(self, point: Tensor, y: Tensor, samples: Tensor) -> Evaluation:
@@ -434,12 +436,12 @@ class Search:
         if len(places) == 0:
             return
         rows = self.rows[places]
-        self.x_adv[rows] = point[places]
-        self._margin[rows] = evaluation.margin.detach()[places].double()
+        self.x_adv.index_copy_(0, rows, point.index_select(0, places))
+        self._margin.index_copy_(0, rows, evaluation.margin.detach()[places].double())
         if distance is not None:
-            self.distance[rows] = torch.where(won, distance, torch.inf)[places]
-        self.success[rows] = won[places]
-        self.judged[rows] = True
+            self.distance.index_copy_(0, rows, torch.where(won, distance, torch.inf)[places])
+        self.success.index_copy_(0, rows, won[places])
+        self.judged.index_fill_(0, rows, True)
 
     def _keep_nearest(self, rows: Tensor, points: Tensor, distance: Tensor) -> None:
         """Keep the nearest of several successes a sample."""

@@ -61,7 +61,7 @@ class Square(Attack):
         for step in range((self.queries or 0) - 2):
             if len(search) == 0:
                 break
-            best, proposal = search.x_adv[search.rows], proposals.of(search.rows, step)
+            best, proposal = search.x_adv.index_select(0, search.rows), proposals.of(search.rows, step)
             search.record(change(search.ball, best, self.share(best, step), proposal))
 
     def share(self, x: Tensor, step: int) -> float:
@@ -113,10 +113,12 @@ class Proposals:
         """Return the proposal of this step for the samples at these places ``[A]``; steps must come in turn."""
         if step % _BLOCK == 0:
             width = self._axes + 1 + self._channels
-            self._block = draws.uniform(self._seed, self._samples, (_BLOCK, width), 3 + step // _BLOCK)
-        there, turned, up = self._block[rows, step % _BLOCK].split([self._axes, 1, self._channels], 1)
-        here = (self._first[rows] + step * self._stride) % 1
-        return Proposal(here, there, turned[:, 0] < 0.5, up < 0.5, self._order[rows])
+            block = draws.uniform(self._seed, self._samples, (_BLOCK, width), 3 + step // _BLOCK)
+            self._block = block.transpose(0, 1).contiguous()  # [_BLOCK, N, width]
+        drawn = self._block[step % _BLOCK].index_select(0, rows)
+        there, turned, up = drawn.split([self._axes, 1, self._channels], 1)
+        here = (self._first.index_select(0, rows) + step * self._stride) % 1
+        return Proposal(here, there, turned[:, 0] < 0.5, up < 0.5, self._order.index_select(0, rows))
 
 
 def stripes(ball: Ball, seed: int, samples: Tensor) -> Tensor:
