@@ -113,11 +113,11 @@ class Proposals:
         """Return the proposal of this step for the samples at these places ``[A]``; steps must come in turn."""
         if step % _BLOCK == 0:
             width = self._axes + 1 + self._channels
-            block = draws.uniform(self._seed, self._samples, (_BLOCK, width), 3 + step // _BLOCK)
-            self._block = block.transpose(0, 1).contiguous()  # [_BLOCK, N, width]
+            drawn = draws.uniform(self._seed, self._samples, (_BLOCK, width), 3 + step // _BLOCK).transpose(0, 1)
+            steps = torch.arange(step, step + _BLOCK, device=rows.device)[:, None, None]
+            self._block = torch.cat([(self._first + steps * self._stride) % 1, drawn], 2)  # [_BLOCK, N, ...]
         drawn = self._block[step % _BLOCK].index_select(0, rows)
-        there, turned, up = drawn.split([self._axes, 1, self._channels], 1)
-        here = (self._first.index_select(0, rows) + step * self._stride) % 1
+        here, there, turned, up = drawn.split([self._axes, self._axes, 1, self._channels], 1)
         return Proposal(here, there, turned[:, 0] < 0.5, up < 0.5, self._order.index_select(0, rows))
 
 

@@ -50,10 +50,10 @@ def window(x: Tensor, share: float, place: Tensor, order: Tensor, least: int = 1
     lengths = x.shape[2:]
     edge = min(max(round((share * math.prod(lengths)) ** (1 / len(lengths))), least), *lengths)
     inside = torch.arange(edge, device=x.device)
-    places = torch.zeros(len(x), 1, dtype=torch.int64, device=x.device)
-    for axis, length in enumerate(lengths):
-        first = (place[:, axis, None] * (length - edge + 1)).to(torch.int64)
-        places = (places[:, :, None] * length + (first + inside)[:, None]).flatten(1)
+    first = (place * (torch.tensor(lengths, device=x.device) - edge + 1)).to(torch.int64)  # [A, axes]
+    places = first[:, :1] + inside
+    for axis, length in enumerate(lengths[1:], 1):
+        places = (places[:, :, None] * length + (first[:, axis, None] + inside)[:, None]).flatten(1)
     return Window(places, edge)
 
 
