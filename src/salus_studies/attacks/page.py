@@ -16,6 +16,7 @@ from salus_studies.attacks.sentences import (
     COST,
     ENSEMBLES,
     EQUAL,
+    FLOOR,
     FORTY,
     HEAD,
     LEFT_OUT,
@@ -113,6 +114,9 @@ def queries(results: Record) -> Iterator[str]:
     medians = ", ".join(f"{median:.4g} in {int(budget):,}" for budget, median in before["median"].items())
     seeds = ", ".join(map(str, before["seeds"]))
     yield BEFORE.format(commit=before["commit"], seeds=seeds, medians=f"{medians} queries")
+    if (floor := results.get("floor")) is not None:
+        each = ", ".join(f"`{name}` {median:.4g}" for name, median in floor["each"].items())
+        yield FLOOR.format(passes=f"{floor['passes']:,}", each=each, median=f"{floor['median']:.4g}")
     yield tables.queries_table(results)
 
 

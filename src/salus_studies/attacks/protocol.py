@@ -12,7 +12,7 @@ import torch
 import salus
 from salus.progress import console
 from salus.storage import slug
-from salus_studies.attacks import ensembles, queries
+from salus_studies.attacks import ensembles, floor, queries
 from salus_studies.attacks.peers import LIBRARIES
 from salus_studies.attacks.peers.own import LIBRARY as OWN
 from salus_studies.attacks.plan import EFFORTS, Absent, Cell, absent, cells
@@ -48,6 +48,7 @@ def run(options: AttacksOptions, folder: Folder) -> Results:
             ensembles.run(steps, subject, usable)
         if "queries" in options.part and name == queries.SUBJECT:
             queries.run(steps, subject, usable)
+            floor.run(steps, subject, queries.attacked(subject))
     return Results(summary(steps.contents(), _meta(steps, missing)))
 
 

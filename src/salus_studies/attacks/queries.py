@@ -68,9 +68,15 @@ def run(steps: Steps, subject: Subject, libraries: tuple[str, ...]) -> None:
                 )
 
 
-def _work(subject: Subject, asker: Asker, budget: int, seed: int) -> dict[str, Any]:
+def attacked(subject: Subject) -> Tensor:
+    """Return the places of the samples that are asked about: the first that the model gets right."""
     with torch.no_grad():
-        rows = (subject.model(subject.x).argmax(1) == subject.y).nonzero()[:SAMPLES, 0]
+        right: Tensor = subject.model(subject.x).argmax(1) == subject.y
+    return right.nonzero()[:SAMPLES, 0]
+
+
+def _work(subject: Subject, asker: Asker, budget: int, seed: int) -> dict[str, Any]:
+    rows = attacked(subject)
     groups = rows.split(1) if asker.alone else (rows,)
     seen, queries, cpu, error = [], 0, 0.0, ""
     for group in groups:

@@ -100,6 +100,11 @@ HopSkipJump as it was before the attacks of this page (commit {commit}, the same
 as near as {medians}.
 """
 
+FLOOR = """\
+What the floor allows: attacks that see gradients reach on the same samples, in {passes} passes each, a median L2 of
+{each}, and {median} where the nearest of all counts for each sample.
+"""
+
 SPEED = """\
 ## Time
 

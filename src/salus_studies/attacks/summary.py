@@ -62,6 +62,7 @@ def summary(contents: Mapping[str, Record], meta: Record) -> dict[str, Any]:
             "curves": list(_curves(rows, runs, best)),
             "ensembles": [_without_state(step) for step in steps if step["part"] == "ensemble"],
             "queries": [_without_state(step) for step in steps if step["part"] == "queries"],
+            "floor": next((_without_state(step) for step in steps if step["part"] == "floor"), None),
         },
         4,
     )
