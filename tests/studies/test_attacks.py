@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from salus.attacks import ATTACKS, PGD
-from salus_studies.attacks import bars, ensembles, plan, queries, subjects, summary
+from salus_studies.attacks import bars, ensembles, floor, plan, queries, subjects, summary
 from salus_studies.attacks.contenders import DEFAULTS, Contender, Task
 from salus_studies.attacks.counting import BudgetSpent, Counted, measure
 from salus_studies.attacks.networks import PatchNet
@@ -294,6 +294,43 @@ def test_ensembles_and_attacks_that_see_answers_alone_leave_their_steps(
     whole = [step for step in steps.contents().values() if step["part"] == "ensemble"]
     assert asked and all(step["queries"] <= 20 and not step["error"] for step in asked)
     assert whole and all(step["left"] < 0.875 and step["backward"] > 0 and not step["error"] for step in whole)
+
+
+def test_white_box_attacks_leave_what_attacks_by_answers_may_hope_for(
+    toy: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(floor, "PASSES", 60)
+    rows = queries.attacked(toy)
+    with torch.no_grad():
+        assert bool((toy.model(toy.x[rows]).argmax(1) == toy.y[rows]).all()) and len(rows) == 7
+    steps = Steps(tmp_path, 1)
+    floor.run(steps, toy, rows)
+    floor.run(steps, toy, rows)
+    assert (steps.computed, steps.stored) == (1, 1)
+    (found,) = steps.contents().values()
+    assert set(found["each"]) == set(floor.SEEING) and 0 < found["median"] <= min(found["each"].values())
+
+
+def test_the_floor_stands_beside_the_query_table_and_in_its_bars(values: dict[str, Any]) -> None:
+    words = "white-box attacks come to 0.25"
+    assert not any(words in bar.found for bar in bars.bars({**values, "before": {"median": {"500": 0.5}}}))
+    values["floor"] = {"model": "beats", "passes": 2000, "samples": 8, "median": 0.25, "each": {"ddn": 0.26}}
+    (bar,) = (bar for bar in bars.bars({**values, "before": {"median": {"500": 0.5}}}) if words in bar.found)
+    assert bar.found == "1.00 (`hop-skip-jump`, 0.5; 0.5 before); white-box attacks come to 0.25, 0.50 times"
+    assert "`ddn` 0.26, and 0.25 where the nearest" in page(Results(values), "images").text.replace("\n", " ")
+
+
+def test_the_time_of_square_stands_beside_that_of_its_passes_alone(values: dict[str, Any]) -> None:
+    assert [bar.found for bar in bars.bars(values) if bar.bar.startswith("Square")] == ["not run"]
+    row = dict(zip(values["columns"], values["attacks"][0], strict=True))
+    row |= {"model": "beats", "norm": "linf", "budget": 80, "settings": DEFAULTS, "error": "", "fallen": 0.5}
+    pair = ({"library": "salus", "attack": "square", "cpu": 1.0}, {"library": "torchattacks", "attack": "Square"})
+    values["models"].append({**values["models"][0], "model": "beats"})
+    values["attacks"] = [list({**row, "forward": 78.0, "cpu": 1.6, **each}.values()) for each in pair]
+    (bar,) = (bar for bar in bars.bars(values) if bar.bar.startswith("Square"))
+    assert bar.met and bar.found == (
+        "1.60 times at least on heartbeats: 1 to 1.6 ms in L∞ at 80 passes, which alone take 0.078 ms"
+    )
 
 
 def test_the_page_lists_every_attack_with_its_techniques() -> None:
