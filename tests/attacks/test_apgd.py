@@ -272,3 +272,16 @@ def test_it_is_at_least_as_strong_as_autoattacks_own(norm: Any, eps: float, loss
     result = APGD(eps=eps, norm=norm, loss=loss).run(net, x, y)
     assert 0 < int(fooled.sum()) < len(x)
     assert int(result.success.sum()) >= int(fooled.sum()) - 1  # each has its own random starts
+
+
+def test_what_falls_in_the_wider_balls_of_l1_alone_is_no_success() -> None:
+    class Line(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.stack([0.5 - x[:, 0], x[:, 0] - 0.5], 1)
+
+    x, y = torch.full((4, 3), 0.1), torch.zeros(4, dtype=torch.int64)
+    near, far = (APGD(eps=eps, norm="l1", steps=20).run(Line(), x, y) for eps in (0.45, 0.2))
+    assert near.success.all()
+    assert not far.success.any()  # 0.6 away would do, and 0.4 nearly
+    assert ((far.x_adv - x).abs().sum(1) <= 0.2).all()
+    assert (far.passes >= 20).all()  # the wider balls' are counted

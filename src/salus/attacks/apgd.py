@@ -27,7 +27,8 @@ class APGD(Attack):
 
     A sample's step is halved, and the sample goes back to its best point, at a checkpoint before which the loss
     seldom rose or the best loss did not. Checkpoints come after 22% of the steps, and then at shrinking distances.
-    In L1 each sample finds for itself how many values its steps move (Croce and Hein, 2021).
+    In L1 each sample finds for itself how many values its steps move, and the first steps are taken in balls three
+    times and twice as wide (Croce and Hein, 2021).
 
     Attributes:
         loss: ``"ce"``, the objective's own loss, for a bare model the cross-entropy; ``"dlr"``, the difference

@@ -212,6 +212,20 @@ class Search:
             self.select(stay)
         return look
 
+    def explore(self, ball: Ball, point: Tensor, goal: Goal | None = None) -> Look:
+        """Differentiate what is to be raised at each active sample's point ``[A, ...]`` of a wider ball.
+
+        Nothing is kept, as what falls there need not be near enough, and nobody leaves.
+        """
+        point = ball.land(point).detach()
+        with torch.enable_grad():
+            at = point.requires_grad_()
+            evaluation = self._evaluate(at)
+            loss = evaluation.loss if goal is None else goal(evaluation, self.rows)
+        self.passes[self.rows] += 1
+        slope = self._counted(differentiate(loss, at)[:, None], evaluation)[:, 0]
+        return Look(evaluation, torch.ones_like(self.y, dtype=torch.bool), loss, slope)
+
     def gradient(self, point: Tensor) -> tuple[Tensor, Tensor]:
         """Differentiate the objective's loss at each active sample's point ``[A, ...]``; see :meth:`look`.
 
