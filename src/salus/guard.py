@@ -232,11 +232,10 @@ class Guard:
     def view(self, x: Tensor) -> View:
         """Show everything to an attacker, differentiable: purifiers through their surrogates (BPDA)."""
         with _calibrated_precision(x):
-            return self._view(x)
+            states = self.classifier.states(x, self.layers)
+            return self._view(states, self._draws(states))
 
-    def _view(self, x: Tensor) -> View:
-        states = self.classifier.states(x, self.layers)
-        draws = self._draws(states)
+    def _view(self, states: States, draws: Tensor) -> View:
         logits = draws[0] if len(draws) == 1 else draws.log_softmax(2).logsumexp(0) - math.log(len(draws))
         if not self.detectors:
             return View(draws, logits, states.logits, states.hidden, None, None, {}, {})
@@ -264,13 +263,20 @@ class Guard:
         and ones; where something is, it is what an attacker can know, who cannot foresee the draw.
         """
         with frozen(self.classifier), _calibrated_precision(x):
-            return torch.cat([self._chances(part) for part in in_batches(x, batch_size)])
+            every = (self.classifier.states(part, self.layers) for part in in_batches(x, batch_size))
+            return torch.cat([self._chances(states, self._draws(states)) for states in every])
 
-    def _chances(self, x: Tensor) -> Tensor:
-        states = self.classifier.states(x, self.layers)
-        draws = self._draws(states)
+    @torch.no_grad()
+    def outlook(self, x: Tensor) -> tuple[View, Tensor]:
+        """Return what :meth:`view` shows, without gradients, and what :meth:`chances` tells, from one look at x."""
+        with frozen(self.classifier), _calibrated_precision(x):
+            states = self.classifier.states(x, self.layers)
+            draws = self._draws(states)
+            return self._view(states, draws), self._chances(states, draws)
+
+    def _chances(self, states: States, draws: Tensor) -> Tensor:
         ensemble = self.ensemble
-        accepted = torch.ones(len(x), 1, dtype=torch.float64, device=x.device)
+        accepted = torch.ones(len(states.x), 1, dtype=torch.float64, device=states.x.device)
         for detector in self.detectors:  # each draws for itself, but who reforms is of one that judged
             if detector is ensemble:
                 accepted = accepted * ensemble.acceptance_with(states)  # [N, M]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -30,6 +30,9 @@ from salus.data import Dataset, Provenance
 from salus.guard import Guard
 from salus.purifiers import BitDepth
 from salus.threats import THREAT_MODELS, ThreatModel, WhiteBox
+
+if TYPE_CHECKING:
+    from conftest import Toy
 
 
 class Clock:
@@ -139,6 +142,25 @@ def test_every_turn_of_an_attacker_is_counted(clock: Clock, name: str) -> None:
         assert estimate.passes > 10 * len(estimate.turns)
     else:
         assert len(estimate.turns) == 1
+
+
+def test_driving_scores_down_is_in_the_estimate(toy: Toy) -> None:
+    attempt = Attempt(PGD(eps=0.1, steps=10), THREAT_MODELS["adaptive"]())
+    guarded = Cell(toy.test.subset(torch.arange(20)), toy.guard(0.05), attempt)
+    estimate = Stopwatch().estimate(guarded)
+    assert estimate is not None and estimate.driving > 0
+    assert estimate.seconds == pytest.approx(sum(estimate.turns) + estimate.driving)
+
+
+def test_what_is_left_counts_the_driving_of_all_samples_at_hand(clock: Clock) -> None:
+    lefts, advance = told()
+    watch = CellWatch(100, advance, Estimate(100, 30, (10.0, 40.0), driving=6.0), clock)
+    assert lefts == [56.0]
+    watch.tried("control", 50, 100)
+    assert lefts[-1] == 40 * 0.5 + 6
+    watch.finished(100)
+    watch.drives(100)
+    assert lefts[-1] == 6
 
 
 def test_what_nobody_can_tell_is_not_guessed(clock: Clock) -> None:

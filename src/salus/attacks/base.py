@@ -181,6 +181,7 @@ class Attack(ABC):
         samples: Tensor | None = None,
         progress: Callable[[int], None] | None = None,
         note_first: bool = False,
+        judge: bool = True,
     ) -> AttackResult:
         """Attack x and report what was reached and what it cost.
 
@@ -194,13 +195,17 @@ class Attack(ABC):
             progress: called with the number of samples done after each batch.
             note_first: report each sample's first success too, in ``first``: of an attack without early stop, what it
                 would have been with it.
+            judge: find out whether points succeed that the attack had no need to judge; where the caller judges all of
+                them in another way, these are no success in ``success``.
 
         Raises:
             ModelError: the model's bounds disagree, or it returned NaN or something that is no logits.
             DataError: x or y do not fit each other or the bounds.
             OptionError: an option does not fit these samples.
         """
-        return self._run(model, x, y, start=start, samples=samples, progress=progress, note_first=note_first)
+        return self._run(
+            model, x, y, start=start, samples=samples, progress=progress, note_first=note_first, judge=judge
+        )
 
     def stream(
         self, model: Model | Objective, batches: Iterable[tuple[Tensor, Tensor]], *, first: int = 0

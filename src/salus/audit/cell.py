@@ -44,6 +44,7 @@ _MEASURED = (
     "snr_median",
     "queries",
     "passes",
+    "queries_driven",
     "gradients_zero",
     "gradients_nonfinite",
     "cost",

@@ -9,13 +9,15 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from salus.attacks.cost import Cost
 from salus.attacks.objective import LogitObjective, Objective, frozen
 from salus.attacks.universal import UAP
-from salus.audit.cell import Cell
+from salus.audit.cell import Attempt, Cell
 from salus.batches import rows_at_once
 from salus.guard import Guard
 from salus.progress import Advance, duration
-from salus.threats import Samples
+from salus.threats import Samples, driver
+from salus.threats.base import Turn
 from salus.threats.objectives import GuardObjective
 
 #: Samples of the batch that is measured; where even a few take this many seconds, those few.
@@ -41,16 +43,18 @@ class Estimate:
         samples: how many are attacked.
         passes: forward passes that each takes, at most.
         turns: seconds of each attack that is run on all samples, one after another.
+        driving: seconds of driving the detectors' scores down once all of them are done.
     """
 
     samples: int
     passes: int
     turns: tuple[float, ...]
+    driving: float = 0.0
 
     @property
     def seconds(self) -> float:
         """Seconds of all."""
-        return sum(self.turns)
+        return sum(self.turns) + self.driving
 
 
 class Stopwatch:
@@ -87,13 +91,28 @@ class Stopwatch:
                 cost = turn.engine.cost(len(data.classes))
                 if cost is None:
                     return None
-                pace = self._pace(cell.guard, samples, whole=turn.whole)
-                each = len(data) * (cost.forward * pace.forward + cost.backward * pace.backward)
-                seconds.append(min(each, turn.engine.time_limit or each))
+                seconds.append(self._seconds(turn, cost, cell, samples))
                 passes += cost.forward
-            return Estimate(len(data), passes, tuple(seconds))
+            driving = self._driving(attempt, cell, samples)
+            if driving is None:
+                return Estimate(len(data), passes, tuple(seconds))
+            return Estimate(len(data), passes + driving[0], tuple(seconds), driving[1])
         except Exception:  # a user's model may fail in any way; its cell will say how
             return None
+
+    def _seconds(self, turn: Turn, cost: Cost, cell: Cell, samples: Samples) -> float:
+        """Return what a turn takes on all samples of a cell."""
+        pace = self._pace(cell.guard, samples, whole=turn.whole)
+        each = len(cell.data) * (cost.forward * pace.forward + cost.backward * pace.backward)
+        return min(each, turn.engine.time_limit or each)
+
+    def _driving(self, attempt: Attempt, cell: Cell, samples: Samples) -> tuple[int, float] | None:
+        """Return the passes and seconds of driving scores down, at most; None where nobody does."""
+        engine = driver(attempt.attack, cell.guard) if attempt.threat.knows_guard else None
+        cost = None if engine is None else engine.cost(len(cell.data.classes))
+        if engine is None or cost is None:
+            return None
+        return cost.forward, self._seconds(Turn(engine, whole=True), cost, cell, samples)
 
     def _pace(self, guard: Guard, samples: Samples, *, whole: bool) -> Pace:
         key = (id(guard) if whole else id(guard.classifier), whole)
@@ -183,11 +202,17 @@ class CellWatch:
             self._thought += turns[self._turn] * share * self._standing
         self._turn += 1
         self._standing = standing / max(rows, 1)
-        here = sum(turns[self._turn :]) * share * self._standing
-        later = sum(turns) * (self._count - self._done - rows) / self._count
+        here = sum(turns[self._turn :]) * share * self._standing + self._estimate.driving * share
+        later = self._estimate.seconds * (self._count - self._done - rows) / self._count
         spent = self._clock() - self._begun
         pace = spent / self._thought if self._thought > 0 and spent > 1 else 1.0
         self._advance(0, note, left=(here + later) * pace)
+
+    def drives(self, rows: int) -> None:
+        """Note that so many samples are attacked and their scores are driven down now."""
+        if self._estimate is not None:
+            later = self._estimate.seconds * (self._count - self._done) / self._count
+            self._advance(0, "driving scores", left=later + self._estimate.driving * rows / self._count)
 
 
 def announcement(pending: Sequence[tuple[Cell, Estimate | None]]) -> list[str]:

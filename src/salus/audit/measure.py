@@ -103,7 +103,8 @@ def _attacked(
             "nonfinite": attacked.nonfinite,
         }
         if driving is not None:
-            figures["driven"] = guard(drive(driving, guard, x, x_adv, y[rows], samples=rows)).suspicion
+            watch.drives(len(rows))
+            figures |= _driven(driving, guard, x, x_adv, y[rows], rows, before=clean.labels[rows], seen=verdicts[-1])
         if isinstance(attack, Control) and data.kind == "signal":
             figures["noise"] = signal_to_noise(x, x_adv)
         for name, one in attacked.alone.items():
@@ -116,7 +117,8 @@ def _attacked(
     verdict, each = Verdict.joined(verdicts), {name: torch.cat(parts) for name, parts in columns.items()}
     odds = Odds.expected(torch.cat(chances), y) if chances else Odds.seen(verdict, y)
     moved = each["moved"]
-    record: dict[str, Any] = {name: float(each[name].double().mean()) for name in ("queries", "passes") if name in each}
+    counted = ("queries", "passes", "queries_driven")
+    record: dict[str, Any] = {name: float(each[name].double().mean()) for name in counted if name in each}
     if "zero" in each:
         taken = max(int(each["passes"].sum()), 1)
         record |= {f"gradients_{name}": float(each[name].sum()) / taken for name in ("zero", "nonfinite")}
@@ -136,6 +138,33 @@ def _attacked(
         ratio = each["noise"][each["noise"].isfinite() & (moved > 0)]
         record["snr_median"] = float(ratio.quantile(0.5)) if len(ratio) else None
     return record | {"examples": _examples(reached, y)}
+
+
+def _driven(
+    engine: Attack, guard: Guard, x: Tensor, x_adv: Tensor, y: Tensor, samples: Tensor, *, before: Tensor, seen: Verdict
+) -> dict[str, Tensor | None]:
+    """Drive down the scores that the AUC is of: of those whom the attack alone has made the classifier get wrong.
+
+    Args:
+        engine: drives.
+        guard: the guard.
+        x: clean samples ``[n, ...]``.
+        x_adv: what an attack made of them ``[n, ...]``.
+        y: true labels ``[n]``.
+        samples: their positions among all samples ``[n]``.
+        before: the classifier's labels of the clean samples ``[n]``.
+        seen: the guard's verdict on ``x_adv``.
+
+    Returns:
+        ``driven``, the suspicion of each afterwards, and ``queries_driven``, both ``[n]``.
+    """
+    fooled = (before == y) & (seen.labels != y)
+    driven = drive(engine, guard, x, x_adv, y, seen=seen, of_interest=fooled, samples=samples)
+    suspicion = seen.suspicion
+    if suspicion is not None and bool(fooled.any()):
+        after = guard(driven.x_adv[fooled]).suspicion
+        suspicion = suspicion if after is None else suspicion.masked_scatter(fooled, after)
+    return {"driven": suspicion, "queries_driven": driven.queries}
 
 
 def _alone(data: Dataset, clean: Odds, parts: Sequence[Alone], eligible: Tensor) -> dict[str, Any]:

@@ -117,6 +117,10 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "most": ("Nine in ten", "nine in ten of those that fall need no larger change."),
     "queries": ("Queries", "forward passes through the model that one sample took, on average."),
     "passes": ("Backward", "how many of them were followed by a backward pass (a gradient)."),
+    "queries_driven": (
+        "Queries, driven",
+        "forward passes beside these that drove down the detectors' scores of one sample, on average.",
+    ),
     "seconds": ("Seconds", "how long the cell took to compute."),
     "class": ("Class", "the true class."),
     "groups": (

@@ -8,7 +8,7 @@ Decision-only attacks ask for the guard's final answers, of which a rejection is
 
 from salus.threats.adaptive import adaptive, each_alone
 from salus.threats.base import Alone, AttackedSamples, Samples, StandIn, ThreatModel, Workshop
-from salus.threats.drive import drive, driver
+from salus.threats.drive import Driven, drive, driver
 from salus.threats.engines import decision_only, full_strength, oblivious, transfer
 from salus.threats.gray_box import gray_box
 from salus.threats.latent import LatentSearch
@@ -24,6 +24,7 @@ __all__ = [
     "Alone",
     "AttackedSamples",
     "ClassConsistent",
+    "Driven",
     "Eq6",
     "FeatureMatching",
     "GuardObjective",

@@ -6,8 +6,9 @@ scores, and nothing of an attacker who expects another threshold. So the adaptiv
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import dataclass, fields
 
+import torch
 from torch import Tensor
 
 from salus.attacks import APGD, Attack
@@ -15,9 +16,23 @@ from salus.attacks.universal import UAP
 from salus.guard import Guard
 from salus.threats.latent import projections
 from salus.threats.objectives import LowestSuspicion
+from salus.verdict import Verdict
 
 #: Steps, where the attack that went before took no more.
 STEPS = 100
+
+
+@dataclass(frozen=True, eq=False)
+class Driven:
+    """What came of N inputs whose scores were driven down.
+
+    Attributes:
+        x_adv: ``[N, ...]``.
+        queries: int64 ``[N]``, forward passes that it took, 0 of those that were left as they were.
+    """
+
+    x_adv: Tensor
+    queries: Tensor
 
 
 def driver(attack: Attack, guard: Guard) -> Attack | None:
@@ -37,7 +52,17 @@ def driver(attack: Attack, guard: Guard) -> Attack | None:
     return APGD(**{**shared, "targeted": True, "queries": None}, steps=steps, early_stop=False)
 
 
-def drive(engine: Attack, guard: Guard, x: Tensor, x_adv: Tensor, y: Tensor, *, samples: Tensor) -> Tensor:
+def drive(
+    engine: Attack,
+    guard: Guard,
+    x: Tensor,
+    x_adv: Tensor,
+    y: Tensor,
+    *,
+    seen: Verdict,
+    of_interest: Tensor,
+    samples: Tensor,
+) -> Driven:
     """Drive down the scores of attacked inputs that the guard's classifier gets wrong; it goes on getting them wrong.
 
     Args:
@@ -46,21 +71,23 @@ def drive(engine: Attack, guard: Guard, x: Tensor, x_adv: Tensor, y: Tensor, *, 
         x: clean samples ``[N, ...]``.
         x_adv: what an attack made of them ``[N, ...]``.
         y: true labels ``[N]``.
+        seen: the guard's verdict on ``x_adv``.
+        of_interest: the samples whose scores count, bool ``[N]``.
         samples: int64 ``[N]``, which samples of a larger whole these are.
 
     Returns:
-        ``[N, ...]``: of each sample the point of the lower score, ``x_adv`` where the label was right.
+        Of each sample the point of the lower score; ``x_adv`` where the label was right, or nobody is interested.
     """
-    before = guard(x_adv)
-    rows = (before.labels != y).nonzero()[:, 0]
+    rows, queries = (of_interest & (seen.labels != y)).nonzero()[:, 0], torch.zeros_like(y)
     if not len(rows):
-        return x_adv
-    found = engine.run(
-        LowestSuspicion(guard), x[rows], before.labels[rows], start=x_adv[rows], samples=samples[rows]
-    ).x_adv
-    after = guard(found)
-    assert before.suspicion is not None and after.suspicion is not None  # noqa: S101 - there are detectors
-    lower = (after.labels != y[rows]) & (after.suspicion < before.suspicion[rows])
+        return Driven(x_adv, queries)
+    result = engine.run(
+        LowestSuspicion(guard), x[rows], seen.labels[rows], start=x_adv[rows], samples=samples[rows], judge=False
+    )
+    after = guard(result.x_adv)
+    assert seen.suspicion is not None and after.suspicion is not None  # noqa: S101 - there are detectors
+    lower = (after.labels != y[rows]) & (after.suspicion < seen.suspicion[rows])
     driven = x_adv.clone()
-    driven[rows[lower]] = found[lower]
-    return driven
+    driven[rows[lower]] = result.x_adv[lower]
+    queries[rows] = result.queries
+    return Driven(driven, queries)

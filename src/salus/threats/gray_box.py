@@ -80,7 +80,7 @@ def twin_variants(attack: Attack, twin: Guard, y: Tensor) -> list[Variant]:
         return [*variants, Variant("end-to-end", engine, plain, [goal], "fresh")]
     # Each step through a projection onto a generator's range costs thousands of passes: one weight then.
     if not attack.targeted and not generated:
-        for alpha in EQ6_ALPHAS[-2:]:
+        for alpha in EQ6_ALPHAS[-1:]:
             eq6 = Eq6(twin, alpha=alpha)
             variants.append(Variant(eq6.title, engine, eq6, [None], "fresh"))
     # Every class once; with other weights who has fallen goes only where they lean to, and would end up again.

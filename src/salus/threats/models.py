@@ -226,7 +226,7 @@ class OnAGuard(ThreatModel):
     @classmethod
     def revision(cls, guard: Guard) -> int | None:
         """Number the ways tried."""
-        return 11
+        return 12
 
     def known(self, guard: Guard) -> Guard:
         """Return the guard that is attacked."""

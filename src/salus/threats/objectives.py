@@ -49,15 +49,18 @@ class GuardObjective(Objective):
 
     def evaluate(self, x: Tensor, y: Tensor) -> Evaluation:
         """Look at the guard once."""
-        view = self.guard.view(x)
+        return self.seen(x, self.guard.view(x), y)
+
+    def seen(self, x: Tensor, view: View, y: Tensor) -> Evaluation:
+        """Evaluate what a look at the guard has shown."""
         checked_logits(view.logits, y)
         loss = self.goal(x, view, y)
-        seen = [Evaluation(logits, y, targeted=self.targeted) for logits in view.draws]
-        if view.acceptance is None and len(seen) == 1:
+        draws = [Evaluation(logits, y, targeted=self.targeted) for logits in view.draws]
+        if view.acceptance is None and len(draws) == 1:
             return Evaluation(view.logits, y, targeted=self.targeted, loss=loss)
-        margin, class_margins = seen[0].margin, seen[0].class_margins
-        success = seen[0].success
-        for one in seen[1:]:
+        margin, class_margins = draws[0].margin, draws[0].class_margins
+        success = draws[0].success
+        for one in draws[1:]:
             margin, class_margins = torch.maximum(margin, one.margin), torch.maximum(class_margins, one.class_margins)
             success = success & one.success
         if view.acceptance is not None and view.class_acceptance is not None:

@@ -119,10 +119,11 @@ class Worst:
         self.variants: Tensor = torch.full_like(y, -1)
         self.names: list[str] = []
         self.measure = ball(attack.norm, x, math.inf, attack.bounds) if smallest else None
+        self._clean_logits: list[Tensor] = []  # once they are asked for; one list with those who stand apart
 
     def begin(self, bare: AttackResult | None) -> None:
         """Take the oblivious attack's result, where others start; it is run where it is not at hand."""
-        first = bare or oblivious(self.attack, self.guard, self.x, self.y, samples=self.samples)
+        first = bare or oblivious(self.attack, self.guard, self.x, self.y, samples=self.samples, judge=False)
         self.oblivious = first.x_adv
         self.names.append(OBLIVIOUS)
         self._take(torch.arange(len(self.x), device=self.x.device), first)
@@ -133,6 +134,7 @@ class Worst:
             self.attack, self.guard, self.x, self.y, self.labels, self.samples, smallest=self.measure is not None
         )
         other.oblivious, other.nearest = self.oblivious, self.oblivious.clone()
+        other._clean_logits = self._clean_logits
         return other
 
     @property
@@ -161,7 +163,7 @@ class Worst:
             self.names.append(variant.name)
             lean = variant.lean and bool((self.variants >= 0).any())
             done = ~self.standing & lean
-            for turn, target in enumerate(self._in_order(variant.goals, self.nearest if lean else self.x)):
+            for turn, target in enumerate(self._in_order(variant.goals, lean=lean)):
                 going = left() & ~done if turn else left()
                 rows = (going if target is None else going & (target != self.labels)).nonzero()[:, 0]
                 if progress is not None:
@@ -176,19 +178,32 @@ class Worst:
                     aim[rows],
                     start=None if start is None else start[rows],
                     samples=self.samples[rows],
+                    judge=False,  # what comes of it is judged below, however it was found
                 )
                 self._take(rows, result)
 
-    def _in_order(self, goals: Sequence[Tensor | None], x: Tensor) -> Sequence[Tensor | None]:
-        """Deal targets so that each sample comes first to those that x is nearest to: who falls tries no others."""
+    def _in_order(self, goals: Sequence[Tensor | None], *, lean: bool) -> Sequence[Tensor | None]:
+        """Deal targets so that each sample comes first to those that it is nearest to: who falls tries no others.
+
+        Args:
+            goals: the targets ``[N]`` of each turn.
+            lean: it is the nearest point so far that counts, not the clean sample.
+        """
         targets = [goal for goal in goals if goal is not None]
         if len(targets) < 2:
             return goals
         each = torch.stack(targets, 1)  # [N, G]
         # No guard is asked for it: the label's logit is put far below all others.
-        others = self.guard.classifier.predict(x).scatter(1, self.labels[:, None], -torch.inf)  # [N, K]
+        logits = self.guard.classifier.predict(self.nearest) if lean else self.clean_logits()
+        others = logits.scatter(1, self.labels[:, None], -torch.inf)  # [N, K]
         nearness = others.gather(1, each)
         return each.gather(1, nearness.argsort(dim=1, descending=True, stable=True)).unbind(1)
+
+    def clean_logits(self) -> Tensor:
+        """Return the classifier's logits of the clean samples ``[N, K]``, computed once."""
+        if not self._clean_logits:
+            self._clean_logits.append(self.guard.classifier.predict(self.x))
+        return self._clean_logits[0]
 
     def _take(self, rows: Tensor, result: AttackResult) -> None:
         """Keep of a result what is worse than what was there."""
@@ -227,8 +242,10 @@ class Worst:
         return Alone(self.chance.clamp_min(0), self.queries.clone(), self.passes.clone())
 
     def result(self) -> AdaptiveResult:
-        """Judge the worst points by one verdict of the guard's."""
-        success = fallen(self.guard, self.nearest, self.y, self.labels, self.attack.targeted)
+        """Judge the worst points by one verdict of the guard's, which is known already where nothing is drawn."""
+        success = self.chance > LIKELY
+        if self.guard.random:
+            success = fallen(self.guard, self.nearest, self.y, self.labels, self.attack.targeted)
         return AdaptiveResult(
             self.nearest,
             success,
@@ -246,11 +263,13 @@ def judged(
     objective: GuardObjective, guard: Guard, x_adv: Tensor, y: Tensor, labels: Tensor, targeted: bool
 ) -> tuple[Tensor, Tensor]:
     """Return the margin ``[N]``, and how likely each is to fall over the guard's draws, both float64 ``[N]``."""
-    margins, size = [], rows_at_once(x_adv, 512)
+    margins, answers, size = [], [], rows_at_once(x_adv, 512)
     with torch.no_grad():
         for part, aim in zip(torch.split(x_adv, size), torch.split(y, size), strict=True):
-            margins.append(objective.evaluate(part, aim).margin)
-    chances, own = guard.chances(x_adv), (y if targeted else labels)[:, None]
+            view, likely = guard.outlook(part)
+            margins.append(objective.seen(part, view, aim).margin)
+            answers.append(likely)
+    chances, own = torch.cat(answers), (y if targeted else labels)[:, None]
     each = chances.gather(1, own)[:, 0] if targeted else chances.scatter(1, own, 0).sum(1)
     return torch.cat(margins).double(), each
 
