@@ -99,6 +99,15 @@ def test_dual_averaging_gets_as_near_as_carlini_and_wagner(trained: Any) -> None
     assert float(ours.distance.mean()) <= 1.001 * float(theirs.distance.mean())
 
 
+@pytest.mark.parametrize("norm", ["l1", "l2"])
+def test_fmn_finds_its_scale_where_samples_lie_far_nearer_to_the_boundary(norm: Any, trained: Any) -> None:
+    net, x, y = trained
+    plain = FMN(steps=60, norm=norm).run(net, x[:16], y[:16])
+    squeezed = FMN(steps=60, norm=norm).run(lambda batch: net((batch - 0.49) * 50), x[:16] / 50 + 0.49, y[:16])
+    assert bool(plain.success.all()) and bool(squeezed.success.all())
+    assert float(squeezed.distance.mean() * 50) <= 1.05 * float(plain.distance.mean())
+
+
 def test_ddn_is_foolboxs(trained: Any) -> None:
     foolbox = pytest.importorskip("foolbox")
     net, x, y = trained
