@@ -203,10 +203,14 @@ class Guard:
             prepared.clipped,
         )
 
+    def _states(self, x: Tensor) -> States:
+        """Let the classifier look at inputs ``[N, ...]``: all that a guard says of them starts here."""
+        return self.classifier.states(x, self.layers)
+
     def _judge(self, x: Tensor) -> Verdict:
-        states = self.classifier.states(x, self.layers)
+        states = self._states(x)
         ensemble = self.ensemble
-        drawn = None if ensemble is None else ensemble.drawn(x)  # [N, n], of detector and reformer together
+        drawn = None if ensemble is None else ensemble.drawn(states.x)  # [N, n], of detector and reformer together
         scores = {
             key: detector.suspicion(states)
             if detector is not ensemble or drawn is None
@@ -215,8 +219,10 @@ class Guard:
         }
         # Not above is not enough: an input whose score is NaN must not get in.
         rejected = {key: ~(scores[key] <= detector.threshold_) for key, detector in self._named().items()}
-        logits = states.logits if self.purifier is None else self.classifier(self._purified(self.purifier, x, drawn))
-        accepted = torch.ones(len(x), dtype=torch.bool, device=x.device)
+        logits = (
+            states.logits if self.purifier is None else self.classifier(self._purified(self.purifier, states.x, drawn))
+        )
+        accepted = torch.ones(len(states.x), dtype=torch.bool, device=states.x.device)
         for flags in rejected.values():
             accepted = accepted & ~flags
         thresholds = {key: detector.threshold_ for key, detector in self._named().items()}
@@ -232,7 +238,7 @@ class Guard:
     def view(self, x: Tensor) -> View:
         """Show everything to an attacker, differentiable: purifiers through their surrogates (BPDA)."""
         with _calibrated_precision(x):
-            states = self.classifier.states(x, self.layers)
+            states = self._states(x)
             return self._view(states, self._draws(states))
 
     def _view(self, states: States, draws: Tensor) -> View:
@@ -263,14 +269,14 @@ class Guard:
         and ones; where something is, it is what an attacker can know, who cannot foresee the draw.
         """
         with frozen(self.classifier), _calibrated_precision(x):
-            every = (self.classifier.states(part, self.layers) for part in in_batches(x, batch_size))
+            every = (self._states(part) for part in in_batches(x, batch_size))
             return torch.cat([self._chances(states, self._draws(states)) for states in every])
 
     @torch.no_grad()
     def outlook(self, x: Tensor) -> tuple[View, Tensor]:
         """Return what :meth:`view` shows, without gradients, and what :meth:`chances` tells, from one look at x."""
         with frozen(self.classifier), _calibrated_precision(x):
-            states = self.classifier.states(x, self.layers)
+            states = self._states(x)
             draws = self._draws(states)
             return self._view(states, draws), self._chances(states, draws)
 

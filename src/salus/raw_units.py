@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from salus.classifier import States
 from salus.errors import DataError, OptionError
 from salus.guard import Guard
 from salus.preprocessing import Preprocessor
-from salus.verdict import Verdict, View
 
 
 class RawGuard(Guard):
@@ -53,12 +53,5 @@ class RawGuard(Guard):
             raise DataError(f"Raw input {prepared.refused[0].name} {prepared.refused[0].reason}.")
         return prepared.x
 
-    def _judge(self, x: Tensor) -> Verdict:
-        return super()._judge(self._prepared(x))
-
-    def view(self, x: Tensor) -> View:
-        """Show everything to an attacker, differentiable in the raw values."""
-        return super().view(self._prepared(x))
-
-    def _chances(self, x: Tensor) -> Tensor:
-        return super()._chances(self._prepared(x))
+    def _states(self, x: Tensor) -> States:
+        return super()._states(self._prepared(x))
