@@ -167,7 +167,7 @@ def test_a_gray_box_attacker_sees_the_twin_alone(toy: Toy, monkeypatch: pytest.M
     monkeypatch.setattr(type(guard), "__call__", _counting(type(guard).__call__, guard, asked))
     result = gray_box(PGD(eps=0.3, steps=10), twin, toy.test.x[:40], toy.test.y[:40])
     assert asked == []
-    assert result.names[:2] == ("oblivious", "eq6 alpha=0.1")
+    assert result.names[:2] == ("oblivious", "eq6 alpha=1")
     assert torch.equal(result.success, fallen(twin, result.x_adv, toy.test.y[:40]))
 
 

@@ -78,9 +78,10 @@ def twin_variants(attack: Attack, twin: Guard, y: Tensor) -> list[Variant]:
     if attack.knowledge != "gradients" or not twin.detectors or not attack.reads_loss:
         plain = GuardObjective(twin, targeted=attack.targeted)
         return [*variants, Variant("end-to-end", engine, plain, [goal], "fresh")]
-    # Each step through a projection onto a generator's range costs thousands of passes: one weight then.
+    # Each step through a projection onto a generator's range costs thousands of passes: one weight then. On detectors
+    # alone the smaller alpha has never led deepest into a twin (300 heartbeats, ten guards), behind purifiers it has.
     if not attack.targeted and not generated:
-        for alpha in EQ6_ALPHAS[-1:]:
+        for alpha in EQ6_ALPHAS[-1:] if twin.purifier is None else EQ6_ALPHAS[-2:]:
             eq6 = Eq6(twin, alpha=alpha)
             variants.append(Variant(eq6.title, engine, eq6, [None], "fresh"))
     # Every class once; with other weights who has fallen goes only where they lean to, and would end up again.
