@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import torch
@@ -27,19 +28,24 @@ def climb_sparsely(search: Search, x_adv: Tensor, goal: Goal | None, steps: int)
     4.2): where few values may change, those that change first need not be the right ones. Nobody is judged there.
     """
     wide = [(width, int(share * steps)) for width, share in _WIDE.items()]
+    first = True
     for width, count in wide:
         if count and len(search):
-            x_adv = _climb(search, x_adv, goal, count, replace(search.ball, eps=width * search.ball.eps))
+            ball = replace(search.ball, eps=width * search.ball.eps)
+            x_adv, first = _climb(search, x_adv, goal, count, ball, first=first), False
     if len(search):
-        _climb(search, x_adv, goal, steps - sum(count for _, count in wide), search.ball, last=True)
+        _climb(search, x_adv, goal, steps - sum(count for _, count in wide), search.ball, first=first, last=True)
 
 
-def _climb(search: Search, x_adv: Tensor, goal: Goal | None, steps: int, ball: Ball, *, last: bool = False) -> Tensor:
+def _climb(
+    search: Search, x_adv: Tensor, goal: Goal | None, steps: int, ball: Ball, *, first: bool = False, last: bool = False
+) -> Tensor:
     """Climb in one ball, the search's own in the last phase, and return the best point of each active sample.
 
     A step of length eps moves the values of largest gradient, two in three as many as the best point has changed. At
     each checkpoint a sample whose best point changes as many values as before gets a shorter step; one whose count
-    still falls starts from its best point again with the full one.
+    still falls starts from its best point again with the full one. The first steps of all move a fifth of the values,
+    those of a ball that another went before as many as its best points say.
     """
 
     def seen(point: Tensor) -> Look:
@@ -51,8 +57,9 @@ def _climb(search: Search, x_adv: Tensor, goal: Goal | None, steps: int, ball: B
     x_adv = best = look.of(x_adv)
     gradient = best_gradient = look.gradient
     best_loss = look.loss
-    share = torch.full_like(best_loss, _FIRST)
-    changed = torch.full_like(best_loss, x_adv[0].numel() if len(x_adv) else 0)  # values, at the last checkpoint
+    every = math.prod(ball.x.shape[1:])
+    changed = torch.full_like(best_loss, every) if first else _changed(best, search)  # values, at the last checkpoint
+    share = torch.full_like(best_loss, _FIRST) if first else changed / every / _WIDER
     length = torch.ones_like(best_loss)  # in units of eps
     for step in range(1, steps + 1):
         if len(search) == 0:
@@ -73,12 +80,17 @@ def _climb(search: Search, x_adv: Tensor, goal: Goal | None, steps: int, ball: B
         best_loss = torch.where(better, look.loss, best_loss)
 
         if step % period == 0 and len(search):
-            now = (best != search.ball.x).flatten(1).sum(1).to(changed)
+            now = _changed(best, search).to(changed)
             falling = now < _FALLS * changed
             length = torch.where(falling, 1.0, (length / _SHORTER).clamp_min(_SHORTEST))
             x_adv, gradient = choose(falling, (best, best_gradient), (x_adv, gradient))
-            share, changed = now / best[0].numel() / _WIDER, now
+            share, changed = now / every / _WIDER, now
     return best
+
+
+def _changed(point: Tensor, search: Search) -> Tensor:
+    """Count the values that points of the active samples change, ``[A]``."""
+    return (point != search.ball.x).flatten(1).sum(1).to(torch.get_default_dtype())
 
 
 def choose(flags: Tensor, yes: tuple[Tensor, ...], no: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
