@@ -33,7 +33,7 @@ class AutoAttackPlus(Ensemble):
     sample at which the loss has no slope at all gets the queries that AutoAttack gives it.
 
     Attributes:
-        steps: of each climb, towards a target too, and of FAB.
+        steps: of a climb and of FAB; a climb towards a target takes two thirds of them.
         targets: how many other classes APGD-T tries; FAB-T tries the nearest three of them.
         square_queries: forward passes that Square may ask for a sample.
     """
@@ -43,7 +43,7 @@ class AutoAttackPlus(Ensemble):
     label: ClassVar[str] = "AutoAttack+"
     norms: ClassVar[tuple[NormName, ...]] = ("linf", "l2")
 
-    steps: Annotated[int, Field(ge=1, description="steps of each climb, towards a target too")] = 30
+    steps: Annotated[int, Field(ge=1, description="steps of a climb; two thirds with a target")] = 30
     targets: Annotated[int, Field(ge=1, description="how many other classes APGD-T tries")] = 9
     square_queries: Annotated[int, Field(ge=1, description="most forward passes a sample that Square takes")] = 700
 
@@ -52,7 +52,7 @@ class AutoAttackPlus(Ensemble):
         """The attacks, in their order."""
         climbing = {**self.shared, "steps": self.steps}
         few = {**climbing, "ranking": "malt", "targets": None if self.targeted else min(self.targets, _NEAR)}
-        targeting = {**few, "targets": None if self.targeted else self.targets}
+        targeting = {**few, "steps": max(2 * self.steps // 3, 1), "targets": None if self.targeted else self.targets}
         return (
             APGD(**climbing),
             APGD(**climbing, loss="pma"),
