@@ -217,7 +217,8 @@ def step(each: Contender, task: Task, toy: Subject) -> dict[str, Any]:
 
 def model_step(toy: Subject) -> dict[str, Any]:
     told = {"part": "model", "model": "toy", "title": "a toy", "data": "toy", "shape": [2], "classes": 2, "samples": 8}
-    told |= {"accuracy": 0.875, "parameters": 0, "hardened": None, "grid": {k: list(v) for k, v in GRID.items()}}
+    told |= {"accuracy": 0.875, "constant": 0.5, "parameters": 0}
+    told |= {"hardened": None, "grid": {k: list(v) for k, v in GRID.items()}}
     return {**told, "bare": {"forward": 1e-6, "backward": 1e-6}, "status": "done", "reason": None}
 
 

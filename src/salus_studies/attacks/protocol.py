@@ -68,13 +68,14 @@ def _judge(steps: Steps, subject: Subject) -> None:
             "classes": subject.classes,
             "samples": len(subject.x),
             "accuracy": accuracy,
+            "constant": float(subject.y.bincount().max()) / len(subject.y),  # right, always answering the commonest
             "parameters": sum(parameter.numel() for parameter in subject.model.parameters()),
             "hardened": recipe.eps,
             "grid": {norm: list(sizes) for norm, sizes in subject.grid.items()},
             "bare": bare(subject),
         }
 
-    steps.do(f"{subject.name}-model", "model", [subject.name, subject.key], work)
+    steps.do(f"{subject.name}-model", "model", [subject.name, subject.key, "constant"], work)
 
 
 def _attack(steps: Steps, subject: Subject, options: AttacksOptions, libraries: tuple[str, ...]) -> None:

@@ -39,7 +39,9 @@ mean over models. `salus.metrics.optimality` computes it.
 - Every library runs with its defaults, its steps scaled to the budget, and where the field knows better settings with
   those too; they are named. Salus's steps are scaled likewise. Which settings are its defaults was decided on other
   models and samples; that FAB, FMN and how Carlini and Wagner's attacks are scaled were looked at once more, on digits
-  and wine, was due to what `table` had shown here.
+  and wine, was due to what `table` had shown here; that FMN's steps in L1 and L2 and APGD's balls in L1 were,
+  on digits and MNIST, was due to what `fashion` and `fashion-hardened` had.
+- **Constant** is the share that always answering the commonest class of these samples gets right.
 - L0 counts places: pixels, moments or features, with all their channels. Peers count values, which on colours is not
   the same.
 - Judged is on the bare network: a wrong label, inside the bounds, inside eps (peers may step out by rounding, Salus by

@@ -74,7 +74,10 @@ def cost(cls: type[Attack], results: Record) -> str:
 
 
 def models_table(results: Record) -> str:
-    """List the models that are attacked, and the sizes of change for attacks with a fixed eps."""
+    """List the models that are attacked, and the sizes of change for attacks with a fixed eps.
+
+    The constant is who always answers the commonest class of the samples.
+    """
     rows = [
         [
             f"`{model['model']}`",
@@ -82,12 +85,13 @@ def models_table(results: Record) -> str:
             " × ".join(map(str, model["shape"])),
             str(model["samples"]),
             f"{100 * model['accuracy']:.1f}",
+            f"{100 * model['constant']:.1f}",
             *(", ".join(f"{size:g}" for size in model["grid"][norm]) for norm in NORMS),
         ]
         for model in results["models"]
     ]
     sizes = [f"eps, {name}" for name in NORMS.values()]
-    return markdown(["model", "what it is", "sample", "samples", "right %", *sizes], rows, left=3)
+    return markdown(["model", "what it is", "sample", "samples", "right %", "constant %", *sizes], rows, left=3)
 
 
 def bars_table(results: Record) -> str:
