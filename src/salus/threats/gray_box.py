@@ -79,7 +79,7 @@ def twin_variants(attack: Attack, twin: Guard, y: Tensor) -> list[Variant]:
         plain = GuardObjective(twin, targeted=attack.targeted)
         return [*variants, Variant("end-to-end", engine, plain, [goal], "fresh")]
     # Each step through a projection onto a generator's range costs thousands of passes: one weight then. On detectors
-    # alone the smaller alpha has never led deepest into a twin (300 heartbeats, ten guards), behind purifiers it has.
+    # alone the smaller alpha never led deepest into a twin, behind purifiers it has (benchmarks/audit_passes.json).
     if not attack.targeted and not generated:
         for alpha in EQ6_ALPHAS[-1:] if twin.purifier is None else EQ6_ALPHAS[-2:]:
             eq6 = Eq6(twin, alpha=alpha)
