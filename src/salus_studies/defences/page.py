@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from salus.metrics.wording import rate
 from salus_studies.defences import tables
 from salus_studies.defences.measured import attack_title, by_data, find_cell, measured_cells
-from salus_studies.defences.sentences import ATTEMPTS, HARDENING, HEAD, MEANINGS, REMARKS, VARIANTS
+from salus_studies.defences.sentences import ATTEMPTS, EARLIER, HARDENING, HEAD, MEANINGS, REMARKS, VARIANTS
 from salus_studies.frame.markdown import Record
 from salus_studies.frame.page import Page, Show, compose
 from salus_studies.frame.results import Results
@@ -17,7 +17,8 @@ def page(results: Results, heartbeats: Results) -> Page:
     """Put the page together; it has no figures.
 
     Args:
-        results: what is stored of the audits, and of the attempts to break purifiers.
+        results: what is stored of the audits, of earlier ones with defences that the present ones leave out, and of the
+            attempts to break purifiers.
         heartbeats: what is stored of the hardened heartbeat classifiers.
     """
     values = results.values
@@ -30,6 +31,9 @@ def page(results: Results, heartbeats: Results) -> Page:
         yield MEANINGS
         for audits in by_data(values["audits"]).values():
             yield from data_section(audits[0], max(audits, key=lambda audit: int(audit["samples"])))
+            for earlier in values.get("earlier", []):
+                if earlier["data"] == audits[0]["data"]:
+                    yield from data_section(earlier, earlier, plan=", an earlier plan")
         yield "## Purifiers that seemed to hold\n"
         yield ATTEMPTS
         yield from (attempts_section(attempts) for attempts in values["attempts"])
@@ -40,10 +44,12 @@ def page(results: Results, heartbeats: Results) -> Page:
     return compose({}, "", parts)
 
 
-def data_section(audit: Record, wider: Record) -> Iterator[str]:
+def data_section(audit: Record, wider: Record, plan: str = "") -> Iterator[str]:
     """Write the section of one data set; detection is shown as the wider audit found it."""
     cells = measured_cells(audit)
-    yield f"### {audit['data']}, `{audit['model']}`\n"
+    yield f"### {audit['data']}, `{audit['model']}`{plan}\n"
+    if plan:
+        yield EARLIER
     yield (
         f"{audit['split'].capitalize()}. {audit['samples']} test samples, seed {audit['seed']}, one run, "
         f"{audit['device']}, {audit['threads']} thread(s), torch {audit['versions']['torch']}, "

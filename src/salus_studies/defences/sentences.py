@@ -21,10 +21,14 @@ suffices” where none wins more than the cross-entropy that only stops when it 
 where variants were run one after another, each on what was left, which does not tell who wins. **AUC** tells attacked
 inputs that fooled the classifier from clean ones, under the oblivious attacker; “–” where fewer than 50 did. **False
 alarms** are clean inputs that were rejected, and inputs with harmless changes. **Cost** is the time beside the
-classifier's own, as a multiple of its forward pass. Intervals of 95% in parentheses. PGD took steps of 2.5 eps / steps
-when these tables were made (`schedule=madry`), which is weaker than today's default, and the plans were those of commit
-bffe5fd: today's ask for 300 heartbeats and for 200 lesions of 64 pixels, try every variant alone, and add MultiMagNet's
-whole deployment; Defense-GAN's rows would take days of one core that way.
+classifier's own, as a multiple of its forward pass. Intervals of 95% in parentheses. In the tables of
+2026-11-22 PGD took steps of 2.5 eps / steps (`schedule=madry`), which is weaker than today's default, and the plans
+were those of commit bffe5fd, on fewer samples; today's ask for 300 heartbeats and for 200 lesions of 64 pixels.
+"""
+
+EARLIER = """\
+Defences that draw or generate stand in the table of an earlier plan: with 300 beats and every variant alone
+Defense-GAN's rows would take days of one core, and MultiMagNet's whole deployment as long.
 """
 
 VARIANTS = """\
