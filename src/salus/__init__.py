@@ -11,14 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from salus.classifier import Classifier
+    from salus.client.client import AsyncClient, Client
     from salus.guard import Guard
     from salus.verdict import Verdict
 
 __version__ = "0.1.0"
 
-__all__ = ["Classifier", "Guard", "Verdict", "__version__"]
+__all__ = ["AsyncClient", "Classifier", "Client", "Guard", "Verdict", "__version__"]
 
-_HOMES = {"Classifier": "salus.classifier", "Guard": "salus.guard", "Verdict": "salus.verdict"}
+_HOMES = {
+    "AsyncClient": "salus.client.client",
+    "Classifier": "salus.classifier",
+    "Client": "salus.client.client",
+    "Guard": "salus.guard",
+    "Verdict": "salus.verdict",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -141,6 +141,10 @@ class Classifier(nn.Module):
             parts = [self(batch.to(self.device)).to(x.device) for batch in in_batches(x, batch_size)]
         return torch.cat(parts) if len(x) else x.new_zeros(0, len(self.classes))
 
+    def answers(self, x: Tensor) -> Tensor:
+        """Return the final answer to each input, int64 ``[N]``: the label, or -1 where what is asked rejects it."""
+        return self.predict(x).argmax(1)
+
     def fingerprint(self) -> str:
         """SHA-256 of the architecture and the weights: equal when two classifiers compute the same."""
         digest = hashlib.sha256(json.dumps(self.architecture, sort_keys=True).encode())
@@ -344,7 +348,7 @@ def check_classifier(classifier: Classifier, dataset: Dataset, *, trained_here: 
             f"({', '.join(dataset.classes)}); they are matched by position."
         )
     if len(x) >= 30 and not trained_here:
-        _refuse_chance(name, logits.argmax(1), y, classes)
+        refuse_chance(name, logits.argmax(1), y, classes)
     return tuple(remarks)
 
 
@@ -372,8 +376,12 @@ def _some_of_each_class(y: Tensor, classes: int, most: int = 2048) -> Tensor:
     return torch.cat(parts).sort().values
 
 
-def _refuse_chance(name: str, answers: Tensor, y: Tensor, classes: int) -> None:
-    """Refuse a classifier that guesses: its labels or its inputs are not what it was trained on."""
+def refuse_chance(name: str, answers: Tensor, y: Tensor, classes: int) -> None:
+    """Refuse a classifier that guesses: its labels or its inputs are not what it was trained on.
+
+    Raises:
+        ModelError: the balanced accuracy of its answers ``[N]`` is no better than chance.
+    """
     confusion = torch.zeros(classes, classes).index_put_((y, answers), torch.ones(len(y)), accumulate=True)
     confusion = confusion[confusion.sum(1) > 0] / confusion.sum(1, keepdim=True)[confusion.sum(1) > 0]
     present = torch.unique(y)

@@ -44,6 +44,10 @@ class StoreError(SalusError):
     """A folder cannot be written, is full, or holds something else."""
 
 
+class EndpointError(SalusError):
+    """A served guard or classifier cannot be reached, refuses what it is asked, or is another than it was."""
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Name the known words nearest to a misspelt one, as the end of an error message."""
     known = sorted(known)

@@ -76,7 +76,9 @@ class Stopwatch:
             at_hand: turns that it shares with other cells are taken by them.
         """
         attempt, data = cell.attempt, cell.data
-        if attempt is None or isinstance(attempt.attack, UAP) or attempt.threat.refusal(attempt.attack) is not None:
+        if not cell.guard.local or attempt is None or isinstance(attempt.attack, UAP):
+            return None
+        if attempt.threat.refusal(attempt.attack) is not None:
             return None
         try:
             few = torch.arange(min(len(data), _ROWS), device=data.y.device)

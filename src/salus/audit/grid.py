@@ -9,11 +9,14 @@ import torch
 from salus.attacks import PGD
 from salus.attacks.poisoning import Trigger
 from salus.audit.cell import Attempt, Cell
+from salus.audit.endpoint import EndpointGuard
 from salus.audit.setup import Setup, Workbench
 from salus.data import Dataset
 from salus.guard import Guard
+from salus.progress import duration
 from salus.storage import digest
-from salus.threats import FIXED, ThreatModel, WhiteBox
+from salus.threats import FIXED, Samples, ThreatModel, WhiteBox
+from salus.threats.base import Turn
 
 #: The check for masked gradients: with half the range of values to play with, no classifier stands.
 HUGE_EPS = 0.5
@@ -31,14 +34,15 @@ class CellGrid:
         data: the samples under attack, on the device.
         indices: which of the test samples they are, int64 ``[N]``.
         cells: of the plan, in the order of reports.
-        check: the bare classifier under an attack that leaves nothing standing, unless gradients are masked.
+        check: the bare classifier under an attack that leaves nothing standing, unless gradients are masked; None where
+            nobody sees its gradients.
         left_out: which attacks are left out of which threat model, a sentence each.
     """
 
     data: Dataset
     indices: torch.Tensor
     cells: tuple[Cell, ...]
-    check: Cell
+    check: Cell | None
     left_out: tuple[str, ...]
 
 
@@ -48,7 +52,9 @@ def lay_out(setup: Setup, bench: Workbench) -> CellGrid:
     indices = _drawn(len(test), plan.samples, plan.seed)
     data = on_device(test.subset(indices), setup.device)
     probe = digest((bench.bare.classifier.predict(data.x[:16]).double() * 1e3).round().tolist())
-    guards = (bench.bare, *bench.guards)
+    guards = tuple(dict.fromkeys((bench.bare, *bench.guards)))
+    if isinstance(bench.bare, EndpointGuard):
+        bench.bare.refuse_chance(data)
     threats = [threat.equip(bench) for threat in setup.threats]
     own = bench.splits.train
     fits = {threat: on_device(_few(threat.samples(own), plan.seed), setup.device) for threat in threats}
@@ -70,7 +76,37 @@ def lay_out(setup: Setup, bench: Workbench) -> CellGrid:
         f"Left out of the threat model {threat.name}: {', '.join(dict.fromkeys(titles))}, {threat.unsuited}."
         for threat, titles in unsuited.items()
     )
-    return CellGrid(data, indices, tuple(cells), _check(data, bench.bare, plan.seed, probe), left_out)
+    check = _check(data, bench.bare, plan.seed, probe) if bench.bare.local else None
+    return CellGrid(data, indices, tuple(cells), check, left_out)
+
+
+def questions(setup: Setup, grid: CellGrid) -> str | None:
+    """Say about how many inputs an endpoint is asked at most, and how long that takes at the rate that is allowed.
+
+    None where the model is here, or an attack does not tell before it is run.
+    """
+    remote, plan = setup.subject.remote, setup.plan
+    if remote is None:
+        return None
+    each = 0
+    for cell in grid.cells:
+        each += 1  # what is judged at its end
+        asking = [] if cell.attempt is None else _asking(cell.attempt, cell)
+        costs = [turn.engine.cost(len(grid.data.classes)) for turn in asking if turn.whole]
+        if any(cost is None for cost in costs):
+            return None
+        each += sum(cost.forward for cost in costs if cost is not None)
+    count = each * len(grid.data)
+    took = "" if plan.rate is None else f", {duration(count / plan.rate)} at {plan.rate:g} a second"
+    limit = "" if plan.endpoint_queries is None else f"; {plan.endpoint_queries:,} are allowed"
+    return (
+        f"{remote.name} is asked about up to {count:,} inputs{took}{limit}. Answers are kept, and not asked for twice."
+    )
+
+
+def _asking(attempt: Attempt, cell: Cell) -> list[Turn]:
+    x, y = cell.data.x[:1], cell.data.y[:1]
+    return attempt.threat.turns(attempt.attack, cell.guard, Samples(x, y, None, torch.zeros_like(y)))
 
 
 def _check(data: Dataset, bare: Guard, seed: int, probe: str) -> Cell:

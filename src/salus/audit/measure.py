@@ -57,7 +57,7 @@ def measure_cell(
     record = cell.blank()
     if cell.attempt is None:
         record |= count(cell.data, clean, Odds.on(cell.guard, cell.data.x, cell.data.y, clean))
-        record["cost"] = None if cell.guard.bare else extra_cost(cell.guard, cell.data.x)
+        record["cost"] = None if cell.guard.bare or not cell.guard.local else extra_cost(cell.guard, cell.data.x)
         keep({"label": clean.answers, "accepted": clean.accepted})
     else:
         record |= _attacked(cell, cell.attempt, clean, keep, watch or CellWatch(len(cell.data)), bare)

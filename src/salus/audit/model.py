@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from salus.audit.endpoint import EndpointModel
 from salus.classifier import Classifier, as_logits, check_classifier, load_user_model
+from salus.client.endpoint import is_endpoint
 from salus.data import Dataset, Splits
 from salus.errors import BundleError, ModelError, OptionError, nearest
 from salus.models import MODELS
@@ -158,8 +160,8 @@ class ModelFolder(ReadyModel):
         return saved_classifier(Path(self.text), test), dealt_otherwise(Path(self.text), test)
 
 
-def parse_model(text: str, weights: Path | None = None) -> Network | ReadyModel:
-    """Read ``ecg-cnn:widths=16+32,dropout=0.2``, ``package.module:factory``, ``FILE.pt2`` or a folder.
+def parse_model(text: str, weights: Path | None = None) -> Network | ReadyModel | EndpointModel:
+    """Read ``ecg-cnn:widths=16+32,dropout=0.2``, ``package.module:factory``, ``FILE.pt2``, a folder or a URL.
 
     A network's name goes before a folder's; ``./mlp`` is the folder.
 
@@ -170,6 +172,10 @@ def parse_model(text: str, weights: Path | None = None) -> Network | ReadyModel:
     Raises:
         OptionError: it is none of these, or has no weights apart.
     """
+    if is_endpoint(text):
+        if weights is not None:
+            raise OptionError(f"--weights goes with a model of your own (package.module:factory); {text} has its own.")
+        return EndpointModel(text)
     name, colon, rest = text.partition(":")
     if name in MODELS:
         if weights is not None:
@@ -194,7 +200,7 @@ def parse_model(text: str, weights: Path | None = None) -> Network | ReadyModel:
         raise OptionError(f"There is no folder {text!r} with a model that Salus saved.")
     raise OptionError(
         f"Unknown model {name!r}; {nearest(name, MODELS)} Your own: package.module:factory with --weights, "
-        "a torch.export program FILE.pt2, or a folder that Salus saved."
+        "a torch.export program FILE.pt2, a folder that Salus saved, or the URL of an endpoint."
     )
 
 

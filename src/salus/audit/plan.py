@@ -9,12 +9,14 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from salus.attacks import ATTACKS, Attack
+from salus.attacks import ATTACKS, CGBA, Attack
 from salus.attacks.ball import by_place
 from salus.attacks.controls import Control, parse_control
 from salus.attacks.poisoning import POISONS, Poison, Trigger, triggers
 from salus.audit.defence import Defence
 from salus.audit.substitutes import parse_substitute
+from salus.client.endpoint import is_endpoint
+from salus.client.options import EndpointOptions
 from salus.data import DataOptions, Dataset
 from salus.declared import DeclaredModel
 from salus.detectors.base import DEFAULT_FALSE_ALARM_RATE
@@ -22,7 +24,7 @@ from salus.errors import OptionError, nearest
 from salus.hardening.label_cleaning import CLEANINGS, LabelCleaning
 from salus.options import Repeated, Words, option_names, options_of, parse_value, split_spec
 from salus.threats import THREAT_MODELS, ThreatModel, WhiteBox, find_threat
-from salus.threats.models import Adaptive, EachAlone, Oblivious
+from salus.threats.models import Adaptive, DecisionOnly, EachAlone, Oblivious
 
 #: The sweep for attacks that name no eps, by kind of data; in the units of x.
 DEFAULT_EPS = {
@@ -109,15 +111,19 @@ class Budget(DeclaredModel):
         return {name: value for name, value in values.items() if value is not None and name in known}
 
 
-class Plan(DataOptions):
+#: What is attacked how, where an endpoint is and nobody says: by its answers, with what defences it has.
+_AT_ENDPOINTS = {"attack": (CGBA.name,), "defence": ("none",), "threat_model": (DecisionOnly.name,)}
+
+
+class Plan(DataOptions, EndpointOptions):
     """A grid of cells: one data set and one model, attacks at each eps, bare and behind each defence.
 
-    How the data are loaded, its base says.
+    How the data are loaded, and how an endpoint may be asked, its bases say.
 
     Attributes:
         data: a known data set, or a file or folder of the user's own.
         model: a built-in architecture, ``package.module:factory``, or a ``.pt2`` program; by default the
-            built-in one for this kind of data.
+            built-in one for this kind of data. Or the URL of an endpoint.
         weights: the factory's weights, ``.safetensors`` or a ``.pt`` state dict.
         training: options of the training loop, for built-in architectures.
         attack: ``NAME`` or ``NAME:key=value,...``; other people's as ``art:NAME``, ``foolbox:NAME`` or
@@ -151,7 +157,7 @@ class Plan(DataOptions):
         str | None,
         Field(
             description="a network, NAME:key=value,... (ecg-cnn:widths=16+32, resnet50:pretrained=FILE), "
-            "package.module:factory, FILE.pt2, or a folder that Salus saved"
+            "package.module:factory, FILE.pt2, a folder that Salus saved, or for audits the URL of an endpoint"
         ),
     ] = None
     weights: Annotated[Path | None, Field(description="the factory's weights")] = None
@@ -198,6 +204,13 @@ class Plan(DataOptions):
     samples: Annotated[Count | None, Field(description="test samples to attack, at natural prevalence")] = None
     seed: Annotated[int, Field(ge=0, lt=2**31, description="of every random draw")] = 0
     device: Annotated[str, Field(description="where to compute: cpu, cuda or another of torch's names")] = "cpu"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_outside(cls, fields: Any) -> Any:
+        """Take for an endpoint what goes with one, where nothing is said."""
+        at_endpoint = isinstance(fields, Mapping) and is_endpoint(str(fields.get("model") or ""))
+        return {**_AT_ENDPOINTS, **fields} if at_endpoint else fields
 
     @model_validator(mode="before")
     @classmethod

@@ -41,7 +41,7 @@ class AuditResults:
         bench: what its cells stand on.
         grid: the cells.
         records: of the cells, in their order.
-        check: the record of the check for masked gradients.
+        check: the record of the check for masked gradients; None where nobody sees any.
         harm: the weights of harm as plain values; None where nothing is weighed.
         values: what the data's values look like.
         leeways: how much the attacks can move, by norm and radius.
@@ -51,7 +51,7 @@ class AuditResults:
     bench: Workbench
     grid: CellGrid
     records: Sequence[Record]
-    check: Record
+    check: Record | None
     harm: Record | None
     values: Values
     leeways: Mapping[tuple[str, float | None], Leeway]
@@ -83,9 +83,8 @@ class AuditResults:
             "codes": self._codes(),
             "feature_names": list(grid.data.features),
             "checks": {
-                "huge_eps": self.check["eps"],
-                "n": self.check["n"],
-                "robust_accuracy": self.check["robust_accuracy"],
+                name: None if self.check is None else self.check[field]
+                for name, field in (("huge_eps", "eps"), ("n", "n"), ("robust_accuracy", "robust_accuracy"))
             },
         }
         named = [(defence.spec, defence.files()) for defence in self.setup.defences]
@@ -118,14 +117,16 @@ class AuditResults:
     def _model(self) -> Record:
         trained = self.bench.trained
         classifier = trained.classifier
-        return {
+        known = {
             "name": classifier.name,
             "fingerprint": classifier.fingerprint(),
             "parameters": sum(parameter.numel() for parameter in classifier.parameters()),
             "training": trained.training,
             "remarks": [*classifier.notes, *trained.remarks],
-            **whole_test(classifier, self.bench.splits.test),
         }
+        if (remote := self.setup.subject.remote) is not None:  # asked about the attacked samples alone
+            return {**known, "parameters": None, "endpoint": remote.endpoint.facts()}
+        return {**known, **whole_test(classifier, self.bench.splits.test)}
 
 
 def write_results(folder: Path, meta: Record, results: AuditResults) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from salus.attacks import ATTACKS
 from salus.audit.bare import BareAttacks
 from salus.audit.cell import Cell
 from salus.audit.duration import CellWatch, Stopwatch, announcement
-from salus.audit.grid import lay_out
+from salus.audit.grid import lay_out, questions
 from salus.audit.harm import count_harm
 from salus.audit.leeway import leeways
 from salus.audit.measure import measure_cell
@@ -21,7 +21,7 @@ from salus.audit.plan import Plan
 from salus.audit.results import AuditResults, write_results
 from salus.audit.setup import Setup, Workbench
 from salus.data.plausibility import values_of
-from salus.errors import StoreError
+from salus.errors import EndpointError, StoreError
 from salus.progress import Advance, console, progress
 from salus.storage import Store
 from salus.verdict import Verdict
@@ -59,13 +59,16 @@ def run_audit(plan: Plan, out: Path | str, *, command: str = "") -> Outcome:
     store = Store(Path(out))
     store.check_free()
     setup = Setup.of(plan)
-    with store.locked():
+    with store.locked(), ExitStack() as stack:
         store.claim(setup.subject.identity(), plan.model_dump(mode="json"))
-        bench = Workbench(setup, store.folder)
+        bench = stack.enter_context(closing(Workbench(setup, store.folder)))
         grid = lay_out(setup, bench)
-        with _computing(store, [*grid.cells, grid.check]) as compute:
+        if (line := questions(setup, grid)) is not None:
+            console.print(line)
+        checks = [] if grid.check is None else [grid.check]
+        with _computing(store, [*grid.cells, *checks]) as compute:
             records = [compute(cell) for cell in grid.cells]
-            check = compute(grid.check)
+            check = next((compute(cell) for cell in checks), None)
         values = values_of(bench.splits)
         room = leeways(setup.attacks, grid.data, values)
         for record in records:
@@ -116,7 +119,7 @@ class _Compute:
                 record = measure_cell(cell, self._clean(cell), append, watch=watch, bare=self._bare)
             record["id"] = key[:16]
             self.store.write_cell(key, record)
-        except StoreError:
+        except (StoreError, EndpointError):
             raise
         except Exception as error:  # whatever a user's model raises fails its cell, and no other
             record = {**cell.blank(), "id": key[:16], "error": f"{type(error).__name__}: {error}"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,9 @@ from salus.attacks import Attack
 from salus.attacks.universal import UAP
 from salus.audit.cleaning import cleaned
 from salus.audit.defence import Defence
+from salus.audit.endpoint import EndpointClassifier, EndpointGuard
 from salus.audit.harm import parse_harm
+from salus.audit.model import Network
 from salus.audit.plan import Plan
 from salus.audit.subject import Loaded, Subject, Trained, load_splits
 from salus.audit.substitutes import SubstituteRecipe, SubstituteSource, parse_substitute
@@ -23,7 +25,7 @@ from salus.guard import Guard
 from salus.metrics import HarmWeights
 from salus.models import default_model
 from salus.storage import find_device
-from salus.threats import StandIn, ThreatModel
+from salus.threats import THREAT_MODELS, StandIn, ThreatModel
 
 #: Substitutes and twins are trained with another seed, as far from the audited model's as this.
 SEEDS_APART = 10_007
@@ -74,6 +76,8 @@ class Setup:
         device, target = find_device(plan.device), _target(plan, splits)
         subject = Subject.of(plan, splits)
         defences = plan.defences()
+        if subject.remote is not None:
+            _suit_endpoint(subject.remote, plan, attacks, defences)
         for defence in defences:
             defence.check(
                 subject.splits, subject.sketch(), plan.seed, trained_here=not isinstance(subject.model, Loaded)
@@ -102,22 +106,30 @@ class Workbench:
         splits: the data, with the labels cleaned as the plan asks.
         cleaning: what is to be said of that; None where the plan asks for none.
         trained: the audited classifier.
-        guards: a guard for each defence.
-        bare: the classifier alone.
+        guards: a guard for each defence; or the one behind HTTP.
+        bare: the classifier alone, or whatever is behind HTTP.
     """
 
     def __init__(self, setup: Setup, folder: Path) -> None:
         self.setup, self.folder = setup, folder
         self.splits, self.cleaning = cleaned(setup.subject, folder)
-        self.trained: Trained = replace(setup.subject, splits=self.splits).classifier(folder)
+        self.trained: Trained = replace(setup.subject, splits=self.splits).audited(folder)
         classifier = self.trained.classifier
         if self.trained.training is None:
             classifier.save(folder)
         self.guards = self._guards(self.trained, setup.plan.seed, folder)
         self.bare = Guard(classifier, name="none")
+        if isinstance(classifier, EndpointClassifier):
+            self.bare = EndpointGuard(classifier)
+            self.guards = [] if self.bare.bare else [self.bare]
         self._stand_in: StandIn | None = None
         self._twins: dict[str, Guard] | None = None
         classifier.to(setup.device)
+
+    def close(self) -> None:
+        """Close the connections of an endpoint."""
+        if self.setup.subject.remote is not None:
+            self.setup.subject.remote.endpoint.close()
 
     def substitute(self) -> StandIn:
         """Return the classifier that a transfer attacker has."""
@@ -155,7 +167,7 @@ class Workbench:
         if "name" not in known:  # code of the user's own, which the attacker does not have
             known = {"name": default_model(self.splits.test.kind)}
         model = setup.subject.model
-        public = {} if isinstance(model, Loaded) else model.options  # pretrained weights are public
+        public = model.options if isinstance(model, Network) else {}  # pretrained weights are public
         training = setup.subject.training
         return SubstituteRecipe(
             network=str(known["name"]),
@@ -166,6 +178,36 @@ class Workbench:
             seed=setup.plan.seed,
             device=setup.plan.device,
             folder=self.folder,
+        )
+
+
+def _suit_endpoint(
+    remote: EndpointClassifier, plan: Plan, attacks: Sequence[Attack], defences: Sequence[Defence]
+) -> None:
+    """Refuse what cannot be done to an endpoint.
+
+    Raises:
+        OptionError: naming the first such thing, and why.
+    """
+    url, guard = remote.endpoint.url, EndpointGuard(remote)
+    if defences:
+        raise OptionError(
+            f"A defence is fitted to a classifier that is here, and {url} has what defences it has: leave "
+            f"{defences[0].spec!r} out, or give --defence none."
+        )
+    for threat in plan.threats:
+        if (reason := threat.shut_out(guard)) is not None:
+            others = [name for name, each in THREAT_MODELS.items() if each.shut_out(guard) is None]
+            raise OptionError(
+                f"The threat model {threat.name} does not go with {url}: {reason}. These do: {', '.join(others)}."
+            )
+    refusals = [threat.refusal(attack) for attack in attacks for threat in plan.threats]
+    if refusals and all(refusal is not None for refusal in refusals):
+        raise OptionError(f"None of these attacks goes with {url}: {refusals[0]}")
+    aimless = next((attack for attack in attacks if attack.targeted and plan.target is None), None)
+    if aimless is not None and guard.rejects:
+        raise OptionError(
+            f"{url} does not tell which class comes second: name the one that {aimless.title} aims for by --target."
         )
 
 

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from salus.audit.endpoint import EndpointClassifier, EndpointModel
 from salus.audit.model import Factory, ModelFolder, Network, ReadyModel, parse_model, prepared_alike
 from salus.audit.networks import train_once
 from salus.audit.plan import Plan
@@ -48,6 +49,24 @@ class Loaded:
 
 
 @dataclass(frozen=True, eq=False)
+class Remote:
+    """A model behind HTTP, reached and checked."""
+
+    source: EndpointModel
+    classifier: EndpointClassifier
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a reader should know of it."""
+        return (
+            f"The model is an endpoint, {self.source.url}, attacked through its answers alone; each input was asked "
+            "about once, so that a guard that draws at random is taken by its first draw.",
+            "Samples were prepared here and sent prepared; that the endpoint's own inputs are prepared alike cannot be "
+            "checked beyond their shape, their bounds and its accuracy.",
+        )
+
+
+@dataclass(frozen=True, eq=False)
 class Subject:
     """What is audited, hardened or guarded.
 
@@ -55,7 +74,7 @@ class Subject:
         plan: as it was asked.
         splits: the data that the model sees, poisoned as the plan asks.
         theirs: training samples that were dealt to a transfer attacker; None where none were.
-        model: a network to train, or a model that is used as it is.
+        model: a network to train, a model that is used as it is, or one behind HTTP.
         training: how a network is trained.
         cleaning: what looks for wrong labels in the training part; None where nothing does.
     """
@@ -63,7 +82,7 @@ class Subject:
     plan: Plan
     splits: Splits
     theirs: Dataset | None
-    model: Network | Loaded
+    model: Network | Loaded | Remote
     training: TrainingOptions
     cleaning: LabelCleaning | None
 
@@ -89,16 +108,40 @@ class Subject:
 
     def identity(self) -> dict[str, Any]:
         """Return what makes a folder this subject's own: the data, the model, its training and the seed."""
-        cleaning, source = self.cleaning, self.model.source if isinstance(self.model, Loaded) else self.model
+        cleaning = self.cleaning
         return {
             "data": self.splits.name,
             "split": self.splits.test.provenance.split,
             "samples": digest({part: dataset.fingerprint() for part, dataset in self.splits}),
-            "model": source.identity(self.splits.test),
+            "model": self._model_identity(),
             "training": self.plan.training,
             "seed": self.plan.seed,
             "label cleaning": None if cleaning is None else {"method": cleaning.name, **cleaning.settings()},
         }
+
+    def _model_identity(self) -> dict[str, Any]:
+        if isinstance(self.model, Remote):
+            return {"endpoint": self.model.classifier.fingerprint()}
+        source = self.model.source if isinstance(self.model, Loaded) else self.model
+        return source.identity(self.splits.test)
+
+    @property
+    def remote(self) -> EndpointClassifier | None:
+        """The classifier behind HTTP; None where the model is here."""
+        return self.model.classifier if isinstance(self.model, Remote) else None
+
+    def need_here(self) -> Network | Loaded:
+        """Return the model, which is trained or used in this process.
+
+        Raises:
+            OptionError: it is behind HTTP.
+        """
+        if isinstance(self.model, Remote):
+            raise OptionError(
+                f"{self.model.source.url} is an endpoint, which can be audited and attacked, and asked by `salus guard "
+                "ask`; nothing can be trained, hardened or fitted there: name a model by --model."
+            )
+        return self.model
 
     @property
     def network(self) -> Network:
@@ -107,11 +150,10 @@ class Subject:
         Raises:
             OptionError: the model is used as it is.
         """
-        if isinstance(self.model, Loaded):
-            raise OptionError(
-                f"{self.model.source.text!r} is used as it is; name a network by --model, such as ecg-cnn."
-            )
-        return self.model
+        here = self.need_here()
+        if isinstance(here, Loaded):
+            raise OptionError(f"{here.source.text!r} is used as it is; name a network by --model, such as ecg-cnn.")
+        return here
 
     @property
     def factory(self) -> str | None:
@@ -120,14 +162,23 @@ class Subject:
 
     def sketch(self) -> Classifier:
         """Return the classifier as far as it is known before it is trained: its layers, and what it takes."""
-        return self.model.classifier if isinstance(self.model, Loaded) else self.model.untrained(self.splits.test)
+        here = self.need_here()
+        return here.classifier if isinstance(here, Loaded) else here.untrained(self.splits.test)
+
+    def audited(self, folder: Path) -> Trained:
+        """Return the classifier that is attacked: as :meth:`classifier` does, or one behind HTTP."""
+        if not isinstance(self.model, Remote):
+            return self.classifier(folder)
+        self.model.classifier.endpoint.keep(folder)
+        return Trained(self.model.classifier, None, self.model.remarks)
 
     def classifier(self, folder: Path) -> Trained:
         """Train the network into a folder, or load it where it was trained before; what is ready is taken as it is."""
-        if isinstance(self.model, Loaded):
-            return Trained(self.model.classifier, None, self.model.remarks)
+        here = self.need_here()
+        if isinstance(here, Loaded):
+            return Trained(here.classifier, None, here.remarks)
         classifier = train_once(
-            self.model.name, self.model.options, self.splits, self.training, self.plan.device, folder, "classifier"
+            here.name, here.options, self.splits, self.training, self.plan.device, folder, "classifier"
         )
         remarks = check_classifier(classifier, self.splits.test, trained_here=True)
         if (remark := learnt_nothing(classifier, self.splits.validation)) is not None:
@@ -145,6 +196,10 @@ def load_splits(plan: Plan) -> Splits:
     options = {"seed": plan.seed, **plan.data_options}
     source = None if plan.model is None else parse_model(plan.model, plan.weights)
     preprocessor = None
+    if isinstance(source, EndpointModel):
+        options = {**options, "classes": source.classes(plan.endpoint, plan.classes)}
+    else:
+        plan.refuse_without_endpoint(plan.model or "a network that is trained here")
     if isinstance(source, ModelFolder):
         card = source.card()
         preprocessor, options = card.preprocessor, {"classes": card.classes, **options}
@@ -169,7 +224,7 @@ def _answers(source: Factory, test: Dataset) -> int | None:
         return None
 
 
-def parse_source(plan: Plan, splits: Splits) -> Network | ReadyModel:
+def parse_source(plan: Plan, splits: Splits) -> Network | ReadyModel | EndpointModel:
     """Read which model a plan means: what it names, or the network that suits the data."""
     return parse_model(plan.model or default_model(splits.test.kind), plan.weights)
 
@@ -179,14 +234,17 @@ def training_options(plan: Plan) -> TrainingOptions:
     return build(TransferOptions, {"seed": plan.seed, **plan.training}, "training")
 
 
-def _found(source: Network | ReadyModel, plan: Plan, splits: Splits) -> Network | Loaded:
-    """Check a network, or load what is used as it is."""
+def _found(source: Network | ReadyModel | EndpointModel, plan: Plan, splits: Splits) -> Network | Loaded | Remote:
+    """Check a network, load what is used as it is, or reach what is elsewhere."""
     if isinstance(source, Network):
         splits.need_training(f"the network {source.name!r}")
         source.untrained(splits.test)  # refuses what does not suit the data
         return source
     if plan.training:
-        raise OptionError(f"Training options go with built-in models; {source.text!r} is used as it is.")
+        text = source.url if isinstance(source, EndpointModel) else source.text
+        raise OptionError(f"Training options go with built-in models; {text!r} is used as it is.")
+    if isinstance(source, EndpointModel):
+        return Remote(source, source.read(splits.test, plan.endpoint))
     classifier, remarks = source.load(splits.test)
     if classifier.preprocessor is None:
         # A factory's model takes what these data are; a folder without a preprocessor must have been made from them.
@@ -196,7 +254,7 @@ def _found(source: Network | ReadyModel, plan: Plan, splits: Splits) -> Network 
     return Loaded(source, classifier, remarks)
 
 
-def _dealt(plan: Plan, splits: Splits, source: Network | ReadyModel) -> tuple[Splits, Dataset | None]:
+def _dealt(plan: Plan, splits: Splits, source: Network | ReadyModel | EndpointModel) -> tuple[Splits, Dataset | None]:
     """Change the training data as the plan asks: a transfer attacker's share is taken out, the rest poisoned."""
     train, theirs = splits.train, None
     if any(threat.deals for threat in plan.threats):
@@ -209,11 +267,12 @@ def _dealt(plan: Plan, splits: Splits, source: Network | ReadyModel) -> tuple[Sp
     return replace(splits, train=train), theirs
 
 
-def _check_cleaning(cleaning: LabelCleaning, splits: Splits, source: Network | ReadyModel) -> None:
+def _check_cleaning(cleaning: LabelCleaning, splits: Splits, source: Network | ReadyModel | EndpointModel) -> None:
     """Refuse a label cleaning that cannot be done, before anything is trained."""
     if not isinstance(source, Network):
+        text = source.url if isinstance(source, EndpointModel) else source.text
         raise OptionError(
-            f"Label cleaning trains a built-in model fold by fold, but {source.text!r} is used as it is; name a "
+            f"Label cleaning trains a built-in model fold by fold, but {text!r} is used as it is; name a "
             f"network by --model, such as {default_model(splits.test.kind)}."
         )
     cleaning.check(splits.train)

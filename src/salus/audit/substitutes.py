@@ -147,13 +147,14 @@ class FromAnswers(SubstituteSource):
         """Question the victim about a few samples, whose labels it alone tells, and train."""
         validation, victim = recipe.splits.validation, recipe.victim
         order = torch.randperm(len(validation), generator=torch.Generator().manual_seed(recipe.seed))
-        samples = validation.subset(order[: self.seeds])
-        samples = replace(samples, y=victim.predict(samples.x).argmax(1))
+        seeds = validation.subset(order[: self.seeds])
+        answers = victim.answers(seeds.x)
+        samples = replace(seeds.subset((answers >= 0).nonzero()[:, 0]), y=answers[answers >= 0])
 
         def fit(place: Path) -> tuple[Classifier, dict[str, Any]]:
             result = self.engine.fit(
-                lambda x: victim.predict(x).argmax(1),
-                samples.x,
+                victim.answers,
+                seeds.x,
                 model=recipe.module,
                 classes=victim.classes,
                 bounds=victim.bounds,
@@ -161,7 +162,7 @@ class FromAnswers(SubstituteSource):
                 folder=place,
                 log=spaced(console.print),
             )
-            facts = {"kind": self.name, "seeds": len(samples), "queries": result.queries}
+            facts = {"kind": self.name, "seeds": len(seeds), "queries": result.queries}
             return result.classifier, {**facts, "agreement": result.agreement}
 
         return _kept(self.spec, recipe, samples, fit)

@@ -19,6 +19,7 @@ from salus.threats.models import (
     Harmless,
     Oblivious,
     Poisoner,
+    ScoreOnly,
     Transfer,
     WhiteBox,
 )
@@ -71,6 +72,7 @@ def verdict(records: Sequence[Record], meta: Record) -> list[str]:
             f"An attacker who only has {_substitute(meta.get('substitute'))} fools it on "
             f"{share_of(moved, 'attack_success_rate')} of them ({_attack(moved)})."
         )
+    sentences.extend(_asked(records))
     for guard in meta["guards"]:
         sentences.extend(_guarded(records, guard))
     for record in _matching(records, threat_model=Poisoner.name):
@@ -89,6 +91,17 @@ def verdict(records: Sequence[Record], meta: Record) -> list[str]:
     if failed:
         sentences.append(f"{failed} of {len(records)} cells failed; the figures above leave them out.")
     return sentences
+
+
+def _asked(records: Sequence[Record]) -> Iterator[str]:
+    """Say what comes of attackers who can only ask the bare classifier."""
+    for threat, sees in ((ScoreOnly, "the probabilities of its answers"), (DecisionOnly, "nothing but its answers")):
+        asking = _worst(records, guard="none", threat_model=threat.name)
+        if asking is not None:
+            yield (
+                f"An attacker who sees {sees} fools the classifier on {share_of(asking, 'attack_success_rate')} of "
+                f"them ({_attack(asking)}, {asking['queries']:,.0f} questions each)."
+            )
 
 
 def _substitute(facts: Record | None) -> str:
@@ -140,6 +153,12 @@ def _guarded(records: Sequence[Record], guard: str) -> Iterator[str]:
         yield (
             f"An attacker who sees nothing but its answers gets {share_of(asking, 'attack_success_rate')} accepted and "
             f"wrong ({_attack(asking)}, {asking['queries']:,.0f} questions each)."
+        )
+    scoring = _worst(records, guard=guard, threat_model=ScoreOnly.name)
+    if scoring is not None:
+        yield (
+            f"An attacker who sees the probabilities of its answers gets {share_of(scoring, 'attack_success_rate')} "
+            f"wrong ({_attack(scoring)}, {scoring['queries']:,.0f} questions each)."
         )
     tried = [r for r in _matching(records, guard=guard) if r["attack"] is not None and _threat(r).attacks]
     if tried and clean is not None and not any(_could(r) for r in tried):

@@ -2,50 +2,89 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from salus.cli.options import ENDPOINT, PlanCommand, plan_fields
+
+if TYPE_CHECKING:
+    from salus.attacks import Attack
+    from salus.classifier import Classifier
 
 #: Inputs that are named of those that could not be prepared.
 _MOST_NAMED = 10
 
 
-@click.command()
-@click.argument("model", type=click.Path(path_type=Path))
+@click.command(cls=PlanCommand, fields=ENDPOINT)
+@click.argument("model")
 @click.argument("inputs", type=click.Path(path_type=Path))
 @click.option("--labels", type=click.Path(path_type=Path), help="Labels: .npy, or a CSV with columns name,label.")
 @click.option("--label", help="The column of a CSV that holds the label, if its name does not tell.")
 @click.option("--attack", "spec", required=True, help="NAME:key=value,... (pgd:eps=0.01,steps=40).")
 @click.option("--factory", help="package.module:factory, for a saved model of your own.")
+@click.option("--classes", help="Classes of an endpoint that does not say them, in the order of its outputs: A,B,C.")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, ...")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for x_adv.npy and results.csv.")
 def attack(
-    model: Path,
+    model: str,
     inputs: Path,
     labels: Path | None,
     label: str | None,
     spec: str,
     factory: str | None,
+    classes: str | None,
     device: str,
     out: Path,
+    **asking: Any,
 ) -> None:
     """Attack the samples of a file or folder, writing results as they come.
 
-    MODEL is the folder of an audit, a guard or a saved model. INPUTS is a CSV file, an image, a WFDB record, or a
-    folder of images or of records, which are prepared as the model's training data were; or an .npz file with x and y,
-    or an .npy file of x of any size. Labels are matched with the model's classes by name. A run that was stopped goes
-    on where it was.
+    MODEL is the folder of an audit, a guard or a saved model, or the URL of an endpoint, whose inputs are prepared
+    already. INPUTS is a CSV file, an image, a WFDB record, or a folder of images or of records, which are prepared as
+    the model's training data were; or an .npz file with x and y, or an .npy file of x of any size. Labels are matched
+    with the model's classes by name. A run that was stopped goes on where it was.
 
     \b
     salus attack runs/ecg beats.npy --labels y.npy --attack pgd:eps=0.01,steps=40 --out runs/beats-pgd
+    salus attack http://127.0.0.1:8000/v1/guards/ecg beats.npz --attack cgba:queries=500 --out runs/served
     """
     from salus.attacks import parse_attack
     from salus.classifier import Classifier
+    from salus.client.endpoint import is_endpoint
+    from salus.client.options import EndpointOptions
+    from salus.jobs.endpoints import account, refuse_attack, victim_at
+
+    options = EndpointOptions(**plan_fields(asking))
+    if not is_endpoint(model):
+        options.refuse_without_endpoint(model)
+        classifier = Classifier.load(Path(model), factory=factory)
+        _attack(parse_attack(spec, bounds=classifier.bounds), classifier, inputs, labels, label, device, out)
+        return
+    names = () if classes is None else tuple(name.strip() for name in classes.split(","))
+    victim = victim_at(model, options, out, classes=names)
+    with closing(victim.endpoint):
+        engine = parse_attack(spec, bounds=victim.bounds)
+        refuse_attack(engine, victim)
+        _attack(engine, victim, inputs, labels, label, device, out)
+        click.echo(account(victim, out))
+
+
+def _attack(
+    engine: Attack,
+    classifier: Classifier,
+    inputs: Path,
+    labels: Path | None,
+    label: str | None,
+    device: str,
+    out: Path,
+) -> None:
+    """Attack, and say what it came to."""
     from salus.jobs import attack_doubts, attack_rows, read_samples
     from salus.storage import find_device
 
-    classifier = Classifier.load(model, factory=factory)
-    engine = parse_attack(spec, bounds=classifier.bounds)
     samples = read_samples(classifier, inputs, labels, label)
     for note in samples.notes:
         click.echo(f"Note: {note}.", err=True)

@@ -8,10 +8,20 @@ from typing import Any
 
 import click
 
-from salus.cli.options import ATTACKS, DATA, DEFENCE, MODEL, TRAINING_PART, PlanCommand, command_line, plan_fields
+from salus.cli.options import (
+    ATTACKS,
+    DATA,
+    DEFENCE,
+    ENDPOINT,
+    MODEL,
+    TRAINING_PART,
+    PlanCommand,
+    command_line,
+    plan_fields,
+)
 
 
-@click.command(cls=PlanCommand, fields=(*MODEL, *DEFENCE, *DATA, *ATTACKS, *TRAINING_PART))
+@click.command(cls=PlanCommand, fields=(*MODEL, *DEFENCE, *DATA, *ATTACKS, *TRAINING_PART, *ENDPOINT))
 @click.argument("plan", required=False, type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for report and results.")
 def audit(plan: Path | None, out: Path, **options: Any) -> None:
@@ -22,6 +32,10 @@ def audit(plan: Path | None, out: Path, **options: Any) -> None:
     \b
     salus audit --data mitdb --split beats --model ecg-cnn --attack fgsm:eps=0.01 \\
         --attack pgd:eps=0.01,steps=40 --defence i-defender --samples 2000 --out runs/ecg
+
+    \b
+    salus audit --data mitdb --model http://127.0.0.1:8000/v1/guards/ecg \\
+        --attack cgba:queries=500 --samples 200 --rate 100 --out runs/served
     """
     from salus.audit import Plan, run_audit
     from salus.cli.terminal import print_cells
@@ -37,10 +51,10 @@ def audit(plan: Path | None, out: Path, **options: Any) -> None:
         click.echo(sentence)
     for sentence in outcome.meta["warnings"]:
         click.echo(f"Warning: {sentence}")
-    stored = len(outcome.cells) + 1 - outcome.computed
-    click.echo(
-        f"{outcome.computed} cells computed (one checks for masked gradients), {stored} stored before.\nReport: {page}"
-    )
+    checks = outcome.meta["checks"]["n"] is not None
+    stored = len(outcome.cells) + checks - outcome.computed
+    one = " (one checks for masked gradients)" if checks else ""
+    click.echo(f"{outcome.computed} cells computed{one}, {stored} stored before.\nReport: {page}")
     if outcome.failed:
         click.echo(f"{outcome.failed} cells failed; run the same command to try them again.", err=True)
         sys.exit(3)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from salus.cli.options import DATA, DEFENCE, MODEL, PlanCommand, plan_fields
+
+if TYPE_CHECKING:
+    from salus.jobs import JudgingTally
 
 
 @click.group()
@@ -82,7 +86,11 @@ def guard_apply(bundle: Path, inputs: Path, label: str | None, model: str | None
     from salus.jobs import JudgingTally, judge_thing
 
     tally = JudgingTally()
-    lines = judge_thing(bundle, inputs, tally, factory=model, label=label)
+    _print_verdicts(judge_thing(bundle, inputs, tally, factory=model, label=label), tally, out)
+
+
+def _print_verdicts(lines: Iterator[str], tally: JudgingTally, out: Path | None) -> None:
+    """Print lines of CSV as they come, or write them, and say what they come to."""
     if out is None:
         for text in lines:
             click.echo(text, nl=False)
@@ -93,6 +101,40 @@ def guard_apply(bundle: Path, inputs: Path, label: str | None, model: str | None
         click.echo(f"Verdicts: {out}")
     for sentence in tally.sentences():
         click.echo(sentence, err=True)
+
+
+@guard.command("ask")
+@click.argument("inputs", type=click.Path(path_type=Path))
+@click.option("--url", required=True, help="Of the service, https://HOST:PORT.")
+@click.option("--guard", "name", help="Who judges.  [default: the only guard that the service has]")
+@click.option("--token-file", type=click.Path(path_type=Path), help="File with the token, instead of SALUS_TOKEN.")
+@click.option("--ca-file", type=click.Path(path_type=Path), help="Certificates (PEM) that are trusted, for https.")
+@click.option("--allow-plain-http", is_flag=True, help="Send the token over plain http to another machine, too.")
+@click.option("--out", type=click.Path(path_type=Path), help="CSV to write instead of standard output.")
+def guard_ask(
+    inputs: Path,
+    url: str,
+    name: str | None,
+    token_file: Path | None,
+    ca_file: Path | None,
+    allow_plain_http: bool,
+    out: Path | None,
+) -> None:
+    """Let a guard that is served judge raw inputs: the lines that `salus guard apply` gives.
+
+    INPUTS is a CSV file, an image, a WFDB record, or a folder of images or of records; or an .npz or .npy file.
+
+    \b
+    salus guard ask patients.csv --url http://127.0.0.1:8000 --out answers.csv
+    """
+    from salus.client.address import read_token
+    from salus.client.client import Client
+    from salus.jobs import JudgingTally, ask_about
+
+    tally = JudgingTally()
+    token = None if token_file is None else read_token(token_file)
+    with Client(url, token=token, verify=ca_file, allow_plain_http=allow_plain_http) as client:
+        _print_verdicts(ask_about(client, inputs, tally, guard=name), tally, out)
 
 
 @guard.command("attach-preprocessor", cls=PlanCommand, fields=("data", "seed", *DATA))

@@ -1,5 +1,6 @@
 """What commands do beside audits: hardening, label search, generators, autoencoders, guards, attacks on files."""
 
+from salus.jobs.asking import ask_about
 from salus.jobs.attach import Attached, attach_preprocessor
 from salus.jobs.attack import attack_rows
 from salus.jobs.autoencoders import TrainedRepository, run_autoencoders
@@ -22,6 +23,7 @@ __all__ = [
     "Samples",
     "TrainedGenerator",
     "TrainedRepository",
+    "ask_about",
     "attach_preprocessor",
     "attack_doubts",
     "attack_rows",

@@ -130,7 +130,7 @@ def _watched(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Note of each shard which samples are answered with their label before they are attacked."""
     for x, y in parts:
-        before.append(classifier.predict(x).argmax(1) == y)
+        before.append(classifier.answers(x) == y)
         yield x, y
 
 

@@ -70,6 +70,7 @@ def run_calibration(plan: Plan, repository: Path, out: Path, *, attack: str | No
     n = min(len(splits.calibration), MOST)
     grid = _affordable(len(members), n)
     subject = Subject.of(plan, splits)
+    subject.need_here()
     members.check_suits(tuple(splits.test.x.shape[1:]), splits.test.bounds)
     with store.locked():
         store.claim(subject.identity(), plan.model_dump(mode="json"))

@@ -76,6 +76,7 @@ def run_hardening(spec: str, plan: Plan, out: Path | str, *, attack: str | None 
     task = _task(method, plan, splits)
     method.check(splits, task)
     subject = Subject.of(plan, splits)
+    subject.need_here()
     recipe = {"method": name, "options": method.settings(), "attack": _plain(task.attack)}
     with store.locked():
         store.claim({**subject.identity(), **recipe}, plan.model_dump(mode="json"))

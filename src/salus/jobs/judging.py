@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -91,15 +91,13 @@ def judge_thing(
     """
     guard = open_guard(bundle, factory)
     scores = [str(detector["name"]) for detector in guard.describe()["detectors"]]
-    held = _line(["index", "name", "answer", "accepted", "class", "probability", *scores, "reason"])
+    held = heading(scores)
     with progress(f"Judging {thing.name}", None) as advance:
         for judgement in guard.judge_batches(thing, label=label):
             text = io.StringIO()
             csv.writer(text, lineterminator="\n").writerows(_rows(judgement, guard.classifier.classes, tally.judged))
             for refusal in judgement.refused:
-                text.write(
-                    _line(["", refusal.name, "not judged", "false", "", "", *("" for _ in scores), refusal.reason])
-                )
+                text.write(not_judged(refusal.name, refusal.reason, scores))
             _count(tally, judgement, guard)
             advance(len(judgement.names))
             held += text.getvalue()
@@ -130,8 +128,34 @@ def _rows(judgement: Judgement, classes: tuple[str, ...], first: int) -> Iterato
         label = classes[labels[row]]
         yield [
             str(first + row), name, label if accepted[row] else "rejected", str(accepted[row]).lower(), label,
-            f"{probabilities[row]:.6f}", *(f"{score[row]:.4f}" for score in scores), "",
+            *_numbers(probabilities[row], [score[row] for score in scores]), "",
         ]  # fmt: skip
+
+
+def heading(scores: Sequence[str]) -> str:
+    """Write the first line of the table, given the names of the detectors."""
+    return _line(["index", "name", "answer", "accepted", "class", "probability", *scores, "reason"])
+
+
+def verdict_line(
+    index: int, name: str, label: str | None, probability: float | None, scores: Sequence[float | None]
+) -> str:
+    """Write the line of a verdict as it is served: of a rejected input there is neither label nor probability."""
+    answer = "rejected" if label is None else label
+    accepted = str(label is not None).lower()
+    return _line([str(index), name, answer, accepted, label or "", *_numbers(probability, scores), ""])
+
+
+def not_judged(name: str, reason: str, scores: Sequence[str]) -> str:
+    """Write the line of an input that could not be prepared, given the names of the detectors."""
+    return _line(["", name, "not judged", "false", "", "", *("" for _ in scores), reason])
+
+
+def _numbers(probability: float | None, scores: Sequence[float | None]) -> list[str]:
+    return [
+        "" if probability is None else f"{probability:.6f}",
+        *("" if score is None else f"{score:.4f}" for score in scores),
+    ]
 
 
 def _count(tally: JudgingTally, judgement: Judgement, guard: Guard) -> None:

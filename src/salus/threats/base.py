@@ -141,6 +141,8 @@ class ThreatModel(ABC):
     stops_at_threshold: ClassVar[bool] = False
     #: The attacker knows the whole guard.
     knows_guard: ClassVar[bool] = False
+    #: What the attacker sees that no endpoint shows; None where answers are enough.
+    sees_inside: ClassVar[str | None] = None
 
     @classmethod
     def refusal(cls, attack: Attack) -> str | None:
@@ -151,6 +153,13 @@ class ThreatModel(ABC):
     def faces(cls, guard: Guard) -> bool:
         """Tell whether such an attacker is tried on this guard, which may be a bare classifier."""
         return True
+
+    @classmethod
+    def shut_out(cls, guard: Guard) -> str | None:
+        """Say why such an attacker cannot be tried on this guard behind HTTP; None where they can."""
+        if cls.sees_inside is None:
+            return None
+        return f"its attacker sees {cls.sees_inside}, and an endpoint gives answers alone"
 
     @classmethod
     def taxonomy(cls, knowledge: Knowledge) -> Taxonomy:

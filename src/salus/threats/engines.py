@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from salus.attacks import Attack, AttackResult
-from salus.attacks.objective import DecisionObjective
+from salus.attacks.objective import DecisionObjective, LogitObjective
 from salus.classifier import Classifier
 from salus.errors import OptionError
 from salus.guard import Guard
@@ -43,6 +44,32 @@ def decision_only(attack: Attack, guard: Guard, x: Tensor, y: Tensor, **options:
         raise OptionError(reason)
     answers = DecisionObjective(lambda point: guard(point).answers, targeted=attack.targeted)
     return attack.run(answers, x, y, **options)
+
+
+def score_only(attack: Attack, guard: Guard, x: Tensor, y: Tensor, **options: Any) -> AttackResult:
+    """Attack a guard that never rejects through the probabilities that it answers with.
+
+    Raises:
+        OptionError: the attack needs more than these, or less.
+    """
+    reason = needs_other_than_scores(attack)
+    if reason is not None:
+        raise OptionError(reason)
+
+    def scores(point: Tensor) -> Tensor:
+        probabilities = guard(point).probabilities
+        return probabilities.clamp_min(torch.finfo(probabilities.dtype).tiny).log()
+
+    return attack.run(LogitObjective(scores, targeted=attack.targeted), x, y, **options)
+
+
+def needs_other_than_scores(attack: Attack) -> str | None:
+    """Say why an attack does not go with an attacker who sees probabilities alone; None where it does."""
+    if attack.knowledge == "logits":
+        return None
+    if attack.knowledge == "answers":
+        return f"{attack.title} asks for answers alone: run it decision-only."
+    return f"{attack.title} asks for {attack.knowledge}, which a score-only attacker does not see."
 
 
 def needs_more_than_answers(attack: Attack) -> str | None:

@@ -32,8 +32,10 @@ from salus.threats.engines import (
     decision_only,
     full_strength,
     needs_more_than_answers,
+    needs_other_than_scores,
     no_adaptive_form,
     oblivious,
+    score_only,
     transfer,
 )
 from salus.threats.gray_box import gray_box, twin_variants
@@ -89,6 +91,7 @@ class WhiteBox(OnAClassifier):
 
     name = "white-box"
     summary = "The attack is computed on the bare classifier and judged on it."
+    sees_inside = "the classifier itself, with its gradients"
 
     @classmethod
     def faces(cls, guard: Guard) -> bool:
@@ -163,6 +166,7 @@ class Oblivious(OnAClassifier):
 
     name = "oblivious"
     summary = "The attacker knows the classifier, but not that a guard stands before it."
+    sees_inside = "the classifier behind the guard, with its gradients"
     unseeing = True
 
     @classmethod
@@ -212,6 +216,44 @@ class DecisionOnly(OnAClassifier):
         return decision_only(attack, guard, samples.x, samples.aim, samples=samples.rows, progress=done)
 
 
+class ScoreOnly(OnAClassifier):
+    """An attacker who asks, and is told probabilities."""
+
+    name = "score-only"
+    summary = "The attacker sees only the probabilities of an answer, and every question is counted."
+    unsuited = "which ask for more than probabilities, or for less"
+
+    @classmethod
+    def refusal(cls, attack: Attack) -> str | None:
+        """Refuse what needs more than probabilities, or less."""
+        return needs_other_than_scores(attack)
+
+    @classmethod
+    def faces(cls, guard: Guard) -> bool:
+        """Whoever never rejects: the probabilities of a rejected input are withheld."""
+        return not guard.rejects
+
+    @classmethod
+    def shut_out(cls, guard: Guard) -> str | None:
+        """Refuse an endpoint that withholds probabilities."""
+        if cls.faces(guard):
+            return None
+        return "its attacker sees the probabilities of every input, and those of a rejected one are withheld"
+
+    @classmethod
+    def taxonomy(cls, knowledge: Knowledge) -> Taxonomy:
+        """Place it."""
+        return evasion(knowledge, "black-box, query", BLACK_BOX)
+
+    def turns(self, attack: Attack, guard: Guard, samples: Samples) -> list[Turn]:
+        """List the attack, which asks the whole guard."""
+        return [Turn(attack, whole=True)]
+
+    def run(self, attack: Attack, guard: Guard, samples: Samples, done: Done) -> AttackResult:
+        """Ask the guard."""
+        return score_only(attack, guard, samples.x, samples.aim, samples=samples.rows, progress=done)
+
+
 class OnAGuard(ThreatModel):
     """An attacker who computes on a guard, acceptance included."""
 
@@ -257,6 +299,7 @@ class Adaptive(OnAGuard):
         "the worst result per sample over all variants and the oblivious attack."
     )
     knows_guard = True
+    sees_inside = "the whole guard, with its gradients"
 
     @classmethod
     def faces(cls, guard: Guard) -> bool:
@@ -332,6 +375,7 @@ class GrayBox(OnAGuard):
     name: ClassVar[str] = "gray-box"
     summary: ClassVar[str] = "The attacker knows the same architectures and defence, trained apart with another seed."
     trains: ClassVar[str | None] = "a transfer or gray-box attacker"
+    sees_inside: ClassVar[str | None] = "of what parts the guard is made, to make another one"
 
     twins: Mapping[str, Guard]
 
@@ -404,10 +448,14 @@ class Harmless(OnAClassifier):
     attacks = False
     summary = "No attacker: a harmless change of the kind that inputs meet every day."
 
+    def run(self, attack: Attack, guard: Guard, samples: Samples, done: Done) -> AttackResult:
+        """Change the samples; whether that does any harm is for the guard to say, not for its classifier."""
+        return attack.run(self.victim(guard), samples.x, samples.aim, samples=samples.rows, progress=done, judge=False)
+
 
 #: What a plan may name, in the order of reports' and helps' lists.
 THREAT_MODELS: dict[str, type[ThreatModel]] = {
-    model.name: model for model in (WhiteBox, Transfer, Oblivious, GrayBox, Adaptive, DecisionOnly)
+    model.name: model for model in (WhiteBox, Transfer, Oblivious, GrayBox, Adaptive, ScoreOnly, DecisionOnly)
 }
 
 #: Those of attacks that go with one alone, which no plan names.

@@ -60,6 +60,21 @@ def _run(meta: Mapping[str, Any]) -> Facts:
     )
 
 
+def _endpoint(endpoint: Mapping[str, Any]) -> Facts:
+    """Say where a model behind HTTP was asked, how, and how often; nothing of one that was here."""
+    if not endpoint:
+        return []
+    outputs, asked = endpoint.get("outputs"), words.number(endpoint.get("asked"))
+    budget = endpoint.get("budget")
+    return _facts(
+        ("Endpoint", endpoint.get("url")),
+        ("Asked by", endpoint.get("interface")),
+        ("It answers with", {"verdicts": "verdicts of a guard"}.get(str(outputs), outputs)),
+        ("Bundle", endpoint.get("bundle") or "it does not say"),
+        ("Inputs asked about", asked + (f" of {words.number(budget)} allowed" if budget else "")),
+    )
+
+
 def _model(model: Mapping[str, Any], cleaning: Mapping[str, Any]) -> Facts:
     training = model.get("training") or {}
     accuracy = words.percent(model.get("clean_accuracy"))
@@ -69,14 +84,17 @@ def _model(model: Mapping[str, Any], cleaning: Mapping[str, Any]) -> Facts:
     return _facts(
         ("Name", model.get("name")),
         ("Parameters", words.number(model.get("parameters"))),
-        ("Accuracy on the whole test part", (f"{accuracy} ({bounds})" if bounds else accuracy) + beside),
+        (
+            "Accuracy on the whole test part",
+            None if model.get("endpoint") else (f"{accuracy} ({bounds})" if bounds else accuracy) + beside,
+        ),
         (
             "Training",
             words.option_text({k: v for k, v in training.items() if v is not None and not isinstance(v, (dict, list))}),
         ),
         ("Label cleaning", f"{cleaning['method']}, {words.option_text(cleaning['options'])}" if cleaning else None),
         ("Fingerprint", model.get("fingerprint")),
-    )
+    ) + _endpoint(model.get("endpoint") or {})
 
 
 def _counts(run: Run, glossary: Glossary) -> Table | None:

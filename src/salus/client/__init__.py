@@ -1,0 +1,1 @@
+"""The interface of a served guard: its messages, the HTTP client, endpoints as models."""
