@@ -55,11 +55,11 @@ $(VENV)/.made:
 	touch $@
 
 $(VENV)/.installed: $(VENV)/.made pyproject.toml $(CONSTRAINTS)
-	$(BIN)/python -m pip install -c $(CONSTRAINTS) -e .
+	$(BIN)/python -m pip install -c $(CONSTRAINTS) -e '.[serve]'
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.made pyproject.toml $(CONSTRAINTS)
-	$(BIN)/python -m pip install -c $(CONSTRAINTS) -e '.[images,dev]'
+	$(BIN)/python -m pip install -c $(CONSTRAINTS) -e '.[images,serve,dev]'
 	touch $@ $(VENV)/.installed
 
 $(VENV)/.installed-docs: $(VENV)/.made pyproject.toml $(CONSTRAINTS)

@@ -152,3 +152,19 @@ def _write_record(
 @pytest.fixture(scope="session")
 def write_record() -> Callable[..., np.ndarray]:
     return _write_record
+
+
+@pytest.fixture(scope="session")
+def table_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A guard of patients' rows, saved with its preprocessor as ``salus guard fit`` does."""
+    from salus.audit.plan import Plan
+    from salus.jobs import fit_bundle
+
+    folder = tmp_path_factory.mktemp("bundles") / "patients"
+    fit_bundle(
+        Plan.of(
+            {"data": "breast-cancer", "defence": ["i-defender"], "false_alarm_rate": 0.05, "training": {"epochs": 5}}
+        ),
+        folder,
+    )
+    return folder

@@ -7,18 +7,20 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
-from torch import Tensor
+from torch import Tensor, nn
 
 from salus.atomic import write_json, write_tensors
 from salus.attacks.objective import frozen
 from salus.batches import in_batches
 from salus.classifier import Classifier, States
+from salus.conduct.modules import buffers_kept, modules_of
 from salus.data.base import Dataset
 from salus.detectors import DETECTORS, Detector, MultiMagNet, calibrate_together
 from salus.errors import BundleError, ModelError, OptionError
@@ -59,6 +61,7 @@ class Guard:
         self.detectors = tuple(detectors)
         self.purifier = purifier
         self.name = name
+        self._parts: list[nn.Module] | None = None  # of a classifier that is frozen for good
         counts: Counter[str] = Counter()
         for detector in self.detectors:
             if detector.classifier_ not in (None, classifier):
@@ -81,6 +84,16 @@ class Guard:
     def bare(self) -> bool:
         """Whether the classifier stands alone."""
         return not self.detectors and self.purifier is None
+
+    @property
+    def rejects(self) -> bool:
+        """Whether it may reject inputs."""
+        return bool(self.detectors)
+
+    @property
+    def local(self) -> bool:
+        """Whether it judges in this process, so that it can be looked into and its time be taken."""
+        return True
 
     @property
     def parts(self) -> tuple[Detector | Purifier, ...]:
@@ -168,8 +181,30 @@ class Guard:
     @torch.no_grad()
     def __call__(self, x: Tensor, *, batch_size: int = 512) -> Verdict:
         """Judge inputs ``[N, ...]``."""
-        with frozen(self.classifier), _calibrated_precision(x):
+        with self._still(), _calibrated_precision(x):
             return Verdict.joined([self._judge(part) for part in in_batches(x, batch_size)])
+
+    def hold(self) -> Guard:
+        """Freeze the classifier for good, in a process that does nothing but judge with it.
+
+        Judging few inputs at a time, most of the time would go into freezing it anew for each of them.
+        """
+        self._parts = modules_of(self.classifier)
+        for part in self._parts:
+            part.training = False
+            for parameter in part.parameters(recurse=False):
+                parameter.requires_grad_(False)
+        return self
+
+    @contextmanager
+    def _still(self) -> Iterator[None]:
+        """Hold the classifier still inside the block."""
+        if self._parts is None:
+            with frozen(self.classifier):
+                yield
+        else:
+            with buffers_kept(self._parts):
+                yield
 
     def judge(self, raw: Any, *, label: str | None = None) -> Judgement:
         """Judge raw inputs, prepared as the training data were.

@@ -17,7 +17,10 @@ from salus.cli.guard import guard
 from salus.cli.harden import harden
 from salus.cli.labels import labels
 from salus.cli.listing import listing
+from salus.cli.log import log
 from salus.cli.reproduce import reproduce
+from salus.cli.serve import serve
+from salus.cli.token import token
 from salus.errors import SalusError
 from salus.registry import PluginWarning
 
@@ -56,5 +59,7 @@ def main() -> None:
     """Audit, harden and guard medical classifiers against adversarial inputs."""
 
 
-for command in (audit, attack, reproduce, report, harden, labels, generator, autoencoders, guard, data, listing):
+for command in (
+    audit, attack, reproduce, report, harden, labels, generator, autoencoders, guard, serve, log, token, data, listing,
+):  # fmt: skip
     main.add_command(command)

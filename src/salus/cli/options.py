@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -19,6 +20,8 @@ DEFENCE = ("defence", "false_alarm_rate")
 TRAINING_PART = ("poison", "clean_labels")
 BUDGET = ("eps", "norm", "steps", "queries", "restarts", "time")
 ATTACKS = ("attack", *BUDGET, "control", "threat_model", "variants", "substitute", "target", "harm", "samples")
+#: How a model behind HTTP may be asked.
+ENDPOINT = ("allow_host", "endpoint_queries", "rate", "token_file", "ca_file")
 #: Stands for all options that say how data are loaded.
 DATA = ("*",)
 
@@ -53,6 +56,28 @@ class PlanCommand(click.Command):
             own = {each.name for each in rest}
             declared = [click_option(option) for option in _declared(self._fields) if option.name not in own]
             self.params, self._fields = [*arguments, *declared, *rest], ()
+        return super().get_params(ctx)
+
+
+class SettingsCommand(click.Command):
+    """A command that takes every field of a declaration, which is looked up when it is run or asked for help.
+
+    Args:
+        declaring: where it stands, ``package.module:name``.
+    """
+
+    def __init__(self, *args: Any, declaring: str, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self._declaring = declaring
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Give the command's own parameters, and those declared after them."""
+        if self._declaring:
+            from salus.options import options_of
+
+            module, _, name = self._declaring.partition(":")
+            declared = options_of(getattr(import_module(module), name))
+            self.params, self._declaring = [*self.params, *map(click_option, declared)], ""
         return super().get_params(ctx)
 
 

@@ -1,0 +1,1 @@
+"""The guard over HTTP: interface, batching, log, dashboard."""

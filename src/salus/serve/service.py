@@ -1,0 +1,95 @@
+"""What a running service consists of, in one worker."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from salus.serve.batching import Batcher
+from salus.serve.database import Database, default_url
+from salus.serve.guards import Shelf, Source
+from salus.serve.keys import Keys
+from salus.serve.limits import Rates, Room
+from salus.serve.log.writer import LogWriter
+from salus.serve.metrics import Metrics
+from salus.serve.monitoring import Recorder
+from salus.serve.settings import Settings
+from salus.serve.tokens import Tokens
+
+
+@dataclass(eq=False)
+class Service:
+    """Everything that answers a request needs.
+
+    Attributes:
+        settings: how it runs.
+        guards: who judges.
+        database: where the log, tokens and counts are.
+        keys: sign the log.
+        writer: writes the log.
+        tokens: know who may do what.
+        recorder: counts what was judged.
+        batcher: judges.
+        metrics: figures for Prometheus.
+        rates: how fast each token may ask.
+        room: bytes of requests that may be in hand at once.
+        login_code: lets whoever started the service into the dashboard.
+        worker: names this process.
+    """
+
+    settings: Settings
+    guards: Shelf
+    database: Database
+    keys: Keys
+    writer: LogWriter
+    tokens: Tokens
+    recorder: Recorder
+    batcher: Batcher
+    metrics: Metrics
+    rates: Rates
+    room: Room
+    login_code: str = ""
+    worker: str = field(default_factory=lambda: secrets.token_hex(4))
+
+    @classmethod
+    def open(cls, settings: Settings, sources: Sequence[Source], login_code: str = "") -> Service:
+        """Load the guards and open the log.
+
+        Raises:
+            BundleError: a guard cannot be used.
+            StoreError: the database or the key cannot.
+        """
+        guards = Shelf(sources, settings.device)
+        keys = Keys.open(settings.key, data_folder=None if settings.database else settings.folder)
+        database = Database.open(settings.database or default_url(settings))
+        writer = LogWriter(
+            database,
+            keys,
+            wait=settings.log_wait,
+            checkpoint_entries=settings.checkpoint_entries,
+            checkpoint_seconds=settings.checkpoint_seconds,
+            keep_days=settings.keep_days,
+        )
+        worker = secrets.token_hex(4)
+        return cls(
+            settings,
+            guards,
+            database,
+            keys,
+            writer,
+            Tokens(database),
+            Recorder(database, worker, settings),
+            Batcher(batch=settings.batch, wait=settings.batch_wait, queue=settings.queue, threads=settings.threads),
+            Metrics(),
+            Rates(settings.rate, burst=settings.max_inputs),
+            Room(8 * settings.max_bytes),
+            login_code,
+            worker,
+        )
+
+    def close(self) -> None:
+        """Write what is still to be written, and let go of everything."""
+        self.recorder.close()
+        self.writer.close(self.settings.drain_seconds)
+        self.database.close()

@@ -1,0 +1,135 @@
+"""What a service can be told, declared once: the command line and its help come from here."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from platformdirs import user_config_path, user_data_path
+from pydantic import Field
+
+from salus.errors import OptionError
+from salus.options import Repeated, check_fields
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How a service runs."""
+
+    host: Annotated[str, Field(description="address to listen on")] = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535, description="port to listen on; 0 takes any that is free")] = 8000
+    workers: Annotated[int, Field(ge=1, le=64, description="processes that judge side by side")] = 1
+    threads: Annotated[int, Field(ge=1, le=256, description="threads of a forward pass, in each worker")] = 1
+    device: Annotated[str, Field(description="where networks run: cpu, cuda, cuda:1")] = "cpu"
+
+    data_folder: Annotated[
+        Path | None, Field(description="folder of the log's database, your own data folder if not given")
+    ] = None
+    database: Annotated[
+        str | None, Field(description="URL of a database (postgresql://...), SQLite in the data folder if not given")
+    ] = None
+    key_file: Annotated[
+        Path | None,
+        Field(description="the log's signing key, outside the data folder; in your configuration folder if not given"),
+    ] = None
+    log: Annotated[
+        Literal["durable", "queued"],
+        Field(description="durable: an answer leaves when its entry is on disk; queued: at once, and entries follow"),
+    ] = "durable"
+    log_wait: Annotated[float, Field(ge=0, le=1, description="seconds that entries are gathered for one commit")] = (
+        0.002
+    )
+    checkpoint_entries: Annotated[int, Field(ge=1, description="entries after which the log is signed")] = 1000
+    checkpoint_seconds: Annotated[float, Field(gt=0, description="seconds after which it is signed at the latest")] = (
+        60.0
+    )
+    keep_inputs: Annotated[bool, Field(description="keep what was judged, prepared, beside its entry")] = False
+    keep_days: Annotated[float, Field(gt=0, description="days after which kept inputs are deleted")] = 30.0
+
+    batch: Annotated[int, Field(ge=1, le=65536, description="inputs of one forward pass, at most")] = 256
+    batch_wait: Annotated[
+        float, Field(ge=0, le=1, description="seconds to wait for company; at 0 what came meanwhile goes together")
+    ] = 0.0
+    queue: Annotated[
+        int, Field(ge=1, description="inputs that may wait in each worker; beyond that the answer is 429")
+    ] = 4096
+    max_inputs: Annotated[int, Field(ge=1, description="inputs of one request, at most")] = 1024
+    max_bytes: Annotated[int, Field(ge=1, description="bytes of one request, at most, also when unpacked")] = 32 * 2**20
+    timeout: Annotated[float, Field(gt=0, description="seconds for a request to arrive, and again to be judged")] = 30.0
+    rate: Annotated[float | None, Field(gt=0, description="inputs a second that one token may ask about")] = None
+    reload_seconds: Annotated[
+        float, Field(ge=0, description="seconds between looks for a changed bundle; 0 never looks")
+    ] = 2.0
+    drain_seconds: Annotated[float, Field(gt=0, description="seconds that open requests have when it is stopped")] = (
+        20.0
+    )
+
+    tls_certificate: Annotated[Path | None, Field(description="certificate chain (PEM), for https")] = None
+    tls_key: Annotated[Path | None, Field(description="its private key (PEM)")] = None
+    behind_proxy: Annotated[bool, Field(description="TLS ends in a proxy before this service; tokens are required")] = (
+        False
+    )
+    allow_host: Annotated[
+        tuple[str, ...], Repeated(), Field(description="a name by which requests may call it, beside its address")
+    ] = ()
+
+    webhook: Annotated[str | None, Field(description="URL to which alarms are posted")] = None
+    webhook_secret_file: Annotated[
+        Path | None, Field(description="file with the secret that signs them (HMAC-SHA256)")
+    ] = None
+    baseline: Annotated[int, Field(ge=50, description="first inputs of a bundle, against which drift is measured")] = (
+        1000
+    )
+    window: Annotated[float, Field(gt=0, description="minutes over which rates and drift are judged")] = 60.0
+
+    def __post_init__(self) -> None:
+        check_fields(self, "The service")
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise OptionError(
+                "TLS needs both a certificate (--tls-certificate) and its key (--tls-key); give both or none."
+            )
+        if not self.local and not self.encrypted and not self.behind_proxy:
+            raise OptionError(
+                f"Address {self.host} can be reached from other machines: give --tls-certificate and --tls-key, or say "
+                "--behind-proxy where a proxy before it speaks TLS."
+            )
+
+    @property
+    def local(self) -> bool:
+        """Whether only this machine can reach it."""
+        return is_loopback(self.host)
+
+    @property
+    def open(self) -> bool:
+        """Whether it may be asked for verdicts without a token."""
+        return self.local and not self.behind_proxy
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether it speaks TLS itself."""
+        return self.tls_certificate is not None
+
+    @property
+    def secure(self) -> bool:
+        """Whether browsers reach it by https."""
+        return self.encrypted or self.behind_proxy
+
+    @property
+    def folder(self) -> Path:
+        """Where the database lies, unless it is a server's."""
+        return self.data_folder if self.data_folder is not None else user_data_path("salus") / "service"
+
+    @property
+    def key(self) -> Path:
+        """Where the signing key lies."""
+        return self.key_file if self.key_file is not None else user_config_path("salus") / "service-key.pem"
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether an address reaches this machine alone."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.casefold() == "localhost"
