@@ -99,12 +99,15 @@ def test_many_may_make_the_same_database_at_once(database_url: str) -> None:
     assert problems == []
 
 
-def test_only_its_owner_may_read_a_new_database(log: Log) -> None:
-    log.fill(1, last_signed=False)
-    file = Path(log.database.place)
-    assert _mode(file.parent) == 0o700
-    modes = {path.name: _mode(path) for path in file.parent.iterdir()}
+def test_only_its_owner_may_read_a_new_database(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    database = Database.open(f"sqlite:///{folder / 'service.sqlite'}")
+    with database.writing() as connection:
+        connection.execute(insert(schema.tokens), [_TOKEN])
+    assert _mode(folder) == 0o700
+    modes = {path.name: _mode(path) for path in folder.iterdir()}
     assert modes == {"service.sqlite": 0o600, "service.sqlite-wal": 0o600, "service.sqlite-shm": 0o600}
+    database.close()
 
 
 def test_sqlite_writes_to_the_disk_before_a_commit_returns(log: Log) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from salus.serve.keys import Keys, PublicKey
@@ -32,6 +32,9 @@ MakeEntry = Callable[..., VerdictEntry]
 
 #: The log of these tests: entries 1 to 9 are pruned, every tenth is signed, and 52 too; 53 to 55 are not.
 _PRUNED, _SIGNED, _LAST = 10, (10, 20, 30, 40, 50, 52), 55
+
+#: For what differs by the place alone: a third of the examples that this run takes.
+_fewer = settings(max_examples=settings.get_profile(settings.get_current_profile_name()).max_examples // 3)
 
 _COLUMNS = {
     "entries": ("seq", "time", "kind", "request", "guard", "outcome", "body", "hash"),
@@ -166,12 +169,14 @@ def _flipped(value: Any, data: st.DataObject) -> Any:
     return struct.unpack(">d", changed)[0] if isinstance(value, float) else changed
 
 
+@_fewer
 @given(st.integers(_PRUNED + 1, _SIGNED[-1]), st.integers(1, 5))
 def test_entries_that_were_deleted_are_missed(victim: Victim, first: int, count: int) -> None:
     with victim.changed(f"DELETE FROM entries WHERE seq >= {first} AND seq < {first + count}") as verification:
         assert re.search(rf"entr(y|ies) {first} ", verification.fault or "")
 
 
+@_fewer
 @given(st.integers(_PRUNED, _SIGNED[-1] - 1))
 def test_an_end_that_was_cut_off_is_missed_with_its_checkpoints_too(victim: Victim, last: int) -> None:
     cuts = [f"DELETE FROM {table} WHERE seq > {last}" for table in ("entries", "checkpoints")]
@@ -183,6 +188,7 @@ def test_an_end_that_was_cut_off_is_missed_with_its_checkpoints_too(victim: Vict
         assert f"it ends at entry {last}, but entry 52 was signed" in (verification.fault or "")
 
 
+@_fewer
 @given(st.lists(st.integers(_PRUNED + 1, _LAST), min_size=2, max_size=2, unique=True))
 def test_entries_that_were_swapped_are_found(victim: Victim, pair: list[int]) -> None:
     first, second = sorted(pair)
@@ -192,6 +198,7 @@ def test_entries_that_were_swapped_are_found(victim: Victim, pair: list[int]) ->
         assert f"entry {first} was changed" in (verification.fault or "")
 
 
+@_fewer
 @given(st.integers(_PRUNED, _LAST - 2))
 def test_an_entry_that_was_put_in_is_found(victim: Victim, after: int) -> None:
     shift = [f"UPDATE entries SET seq = -seq - 1 WHERE seq > {after}", "UPDATE entries SET seq = -seq WHERE seq < 0"]
@@ -208,6 +215,7 @@ def test_an_entry_before_the_beginning_is_found(victim: Victim) -> None:
             assert f"entry {seq} was put in before the log's beginning" in (verification.fault or "")
 
 
+@_fewer
 @given(st.integers(_PRUNED + 1, _SIGNED[-1]), st.sampled_from(["changed", "deleted", "put in"]))
 def test_a_chain_that_was_computed_anew_does_not_fit_what_was_signed(victim: Victim, seq: int, how: str) -> None:
     bodies = victim.bodies()

@@ -83,7 +83,9 @@ def create_app(service: Service) -> FastAPI:
         service.metrics.log_entries.set(state.seq)
         return Response(await asyncio.to_thread(service.metrics.text), media_type="text/plain; version=0.0.4")
 
-    app.include_router(verdicts.router(service))
+    ask = verdicts.Ask(service)
+    app.router.routes.insert(0, ask.route())
+    app.include_router(verdicts.router(service, ask))
     app.include_router(inference.router(service))
     pages.mount(app, service)
     _describe(app, service)
@@ -155,7 +157,7 @@ def _describe(app: FastAPI, service: Service) -> None:
 
 
 def example_of(served: ServedGuard) -> dict[str, Any]:
-    """Make a request that the guard can answer, in raw units where it has some; one that it accepts, where one is near."""
+    """Make a request that the guard can answer, in raw units where it has some; one it accepts, where one is near."""
     classifier = served.guard.classifier
     low, high = classifier.bounds
     size = math.prod(classifier.shape)

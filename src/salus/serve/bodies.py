@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable
 
+from anyio import fail_after
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
@@ -29,8 +29,9 @@ async def read_within(request: Request, *, most: int, seconds: float, take: Call
     if declared.isdigit() and int(declared) > most:
         raise _too_large(most)
     try:
-        return await asyncio.wait_for(_read(request, most, take), seconds)
-    except asyncio.TimeoutError as error:
+        with fail_after(seconds):
+            return await _read(request, most, take)
+    except TimeoutError as error:
         raise ProblemError(
             "timeout", f"The request did not arrive within {seconds:g} seconds; send it faster."
         ) from error

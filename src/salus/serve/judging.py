@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
+from anyio import fail_after
 from starlette.requests import Request
 
 from salus.client.messages import IDEMPOTENCY_KEY
@@ -132,13 +133,12 @@ async def judge(service: Service, asked: Asked, prepared: Prepared, write: Write
     judged = verdict = None
     if len(prepared.x):
         try:
-            judged, verdict = await asyncio.wait_for(
-                service.batcher.judge(served, prepared.x), service.settings.timeout
-            )
-        except asyncio.TimeoutError as error:
+            with fail_after(service.settings.timeout):
+                judged, verdict = await service.batcher.judge(served, prepared.x)
+        except TimeoutError as error:
             raise ProblemError("unavailable", "The verdict took too long; try again a little later.", 5) from error
-        service.metrics.phases.labels("wait").observe(judged.waited)
-        service.metrics.phases.labels("judge").observe(judged.seconds)
+        service.metrics.phase("wait", judged.waited)
+        service.metrics.phase("judge", judged.seconds)
     body = write(asked, prepared, judged)
     began = time.perf_counter()
     entries = log_entries(asked, prepared, judged, service.keys)
@@ -149,16 +149,17 @@ async def judge(service: Service, asked: Asked, prepared: Prepared, write: Write
     future = service.writer.append(Submission(entries, body, asked.repeatable, kept))
     if service.settings.log == "durable" or asked.repeatable is not None:
         try:
-            receipt = await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(future)), service.settings.timeout)
+            with fail_after(service.settings.timeout):
+                receipt = await asyncio.wrap_future(future)  # the writer's own: giving up here takes nothing back
         except RepeatConflict as error:
             raise conflict() from error
-        except (LogUnavailable, asyncio.TimeoutError) as error:
+        except (LogUnavailable, TimeoutError) as error:
             raise ProblemError(
                 "unavailable", "The log takes no entries, and no answer leaves without one; try again later.", 5
             ) from error
         if receipt.repeated:
             return Answered(receipt.answer, repeated=True)
-    service.metrics.phases.labels("log").observe(time.perf_counter() - began)
+    service.metrics.phase("log", time.perf_counter() - began)
     if judged is not None and verdict is not None:
         service.recorder.add(name, served.fingerprint, verdict, prepared.x, len(prepared.refused))
         service.metrics.judged(name, judged, len(prepared.refused))

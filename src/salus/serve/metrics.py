@@ -26,7 +26,7 @@ class Metrics:
             "salus_request_seconds", "Seconds from a request's first byte to its answer.", ("route",),
             buckets=_SECONDS, registry=registry,
         )  # fmt: skip
-        self.phases = Histogram(
+        phases = Histogram(
             "salus_phase_seconds",
             "Seconds of a request for verdicts: read (arrive and prepare), wait (for a forward pass), judge (network "
             "and detectors, with all that shared the pass), log (until the entry is durable).",
@@ -34,6 +34,7 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
+        self._phases = {phase: phases.labels(phase) for phase in ("read", "wait", "judge", "log")}
         self.batches = Histogram(
             "salus_batch_inputs", "Inputs that shared a forward pass.", buckets=_INPUTS, registry=registry
         )
@@ -54,6 +55,10 @@ class Metrics:
         self.log_entries = Gauge(
             "salus_log_entries", "The last entry's number.", registry=registry, multiprocess_mode="livemax"
         )
+
+    def phase(self, phase: str, seconds: float) -> None:
+        """Take note of how long a part of a request took."""
+        self._phases[phase].observe(seconds)
 
     def judged(self, guard: str, judged: Judged, not_judged: int) -> None:
         """Count the verdicts on one request."""

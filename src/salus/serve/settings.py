@@ -51,7 +51,7 @@ class Settings:
     batch: Annotated[int, Field(ge=1, le=65536, description="inputs of one forward pass, at most")] = 256
     batch_wait: Annotated[
         float, Field(ge=0, le=1, description="seconds to wait for company; at 0 what came meanwhile goes together")
-    ] = 0.0
+    ] = 0.004
     queue: Annotated[
         int, Field(ge=1, description="inputs that may wait in each worker; beyond that the answer is 429")
     ] = 4096

@@ -15,7 +15,7 @@ import pytest
 import uvicorn
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, BrowserContext, Page
+    from playwright.sync_api import Browser, BrowserContext, Page, Request
 
     from serve.dashboard.conftest import Running
 
@@ -69,9 +69,17 @@ def _watched(context: BrowserContext) -> Iterator[tuple[Page, list[str]]]:
     page = context.new_page()
     page.on("console", lambda message: faults.append(message.text) if message.type in ("error", "warning") else None)
     page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on("requestfailed", lambda request: faults.append(f"{request.url} failed"))
+    page.on(
+        "requestfailed",
+        lambda request: faults.append(f"{request.url} {request.failure}") if not _left(request) else None,
+    )
     yield page, faults
     context.close()
+
+
+def _left(request: Request) -> bool:
+    """Tell whether a request was given up because the page was left."""
+    return request.failure is not None and "ERR_ABORTED" in request.failure
 
 
 def _addresses(running: Running) -> list[str]:
@@ -130,7 +138,7 @@ def _look(running: Running, browser: Browser, looks: Sequence[Look], *, keyboard
     with _served(running) as home, _watched(browser.new_context()) as (page, faults):
         for address in ("/login", "/login?code=the-code", *_addresses(running)):
             page.goto(f"{home}{address}")
-            if "plot" in page.content():
+            if page.locator("[data-plot]").count():
                 page.wait_for_selector(".plot canvas")
             for width, scheme in looks:
                 page.set_viewport_size({"width": width, "height": 800})

@@ -224,7 +224,7 @@ def test_the_whole_log_is_checked_when_asked(busy: Running) -> None:
     assert _checked(busy, client).startswith("Intact.")
     text = client.get("/dashboard/log").text
     assert "bundle loaded" in text
-    assert "guard: heartbeats; bundle: aaaaaaaaaaaa" in text
+    assert "bundle: aaaaaaaaaaaa; guard: heartbeats" in text
 
 
 def _checked(running: Running, client: Any) -> str:
