@@ -14,7 +14,7 @@ import torch
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from salus import __version__
 from salus.client.messages import VerdictsRequest
@@ -63,6 +63,10 @@ def create_app(service: Service) -> FastAPI:
             response.headers["Allow"] = (error.headers or {})["Allow"]
         return response
 
+    @app.get("/", include_in_schema=False)
+    async def root() -> Response:
+        return RedirectResponse("/dashboard/", 303)
+
     @app.get("/health/live", tags=["health"], summary="Tell whether it runs")
     async def live() -> dict[str, str]:
         return {"status": "live"}
@@ -96,7 +100,6 @@ def create_app(service: Service) -> FastAPI:
 async def _running(service: Service) -> AsyncIterator[None]:
     """Start what works beside the requests; at the end answer what was accepted, then close the log."""
     settings = service.settings
-    service.writer.start()
     service.recorder.start()
     service.batcher.start()
     bundles = {served.name: served.fingerprint for served in service.guards.values()}

@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
-from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, ProgrammingError, SQLAlchemyError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    OperationalError,
+    ProgrammingError,
+    SQLAlchemyError,
+)
 
 from salus.atomic import storage_errors
 from salus.errors import StoreError
@@ -25,6 +33,9 @@ if TYPE_CHECKING:
 
 #: Seconds that a transaction waits for another one's end before it gives up, where nothing else is said.
 PATIENCE = 10.0
+
+#: Seconds between looks whether another one that writes has ended.
+_LOOK = 0.001
 
 #: Names the lock of those who write, among the advisory locks of a PostgreSQL database.
 _WRITERS = int.from_bytes(b"salus", "big")
@@ -250,10 +261,30 @@ def _sqlite_engine(url: URL, patience: float) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        writes = connection.get_execution_options().get("salus_writes", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        if connection.get_execution_options().get("salus_writes", False):
+            _begin_writing(connection, patience)
+        else:
+            connection.exec_driver_sql("BEGIN")
 
     return engine
+
+
+def _begin_writing(connection: Connection, patience: float) -> None:
+    """Wait for the lock of those who write: by looking often, as SQLite's own waiting sleeps up to 0.1 seconds."""
+    until = time.monotonic() + patience
+    connection.exec_driver_sql("PRAGMA busy_timeout = 0")
+    try:
+        while True:
+            try:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            except OperationalError as error:
+                if "is locked" not in str(error.orig) or time.monotonic() > until:
+                    raise
+                time.sleep(_LOOK)
+            else:
+                return
+    finally:
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {int(patience * 1000)}")
 
 
 def _text(content: bytes) -> str:

@@ -59,6 +59,7 @@ def serve(settings: Settings, sources: Sequence[Source], say: Callable[[str], No
         if settings.workers == 1:
             uvicorn.Server(_config(settings, create_app(service))).run([listening])
             return
+        service.writer.close(settings.drain_seconds)
         service.database.close()
         os.environ[_PLAN] = json.dumps(
             {

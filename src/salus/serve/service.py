@@ -6,8 +6,9 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from salus.errors import SalusError
 from salus.serve.batching import Batcher
-from salus.serve.database import Database, default_url
+from salus.serve.database import Database, default_url, folder_of
 from salus.serve.guards import Shelf, Source
 from salus.serve.keys import Keys
 from salus.serve.limits import Rates, Room
@@ -58,11 +59,12 @@ class Service:
 
         Raises:
             BundleError: a guard cannot be used.
-            StoreError: the database or the key cannot.
+            StoreError: the database or the key cannot, or the log lacks what was signed.
         """
         guards = Shelf(sources, settings.device)
-        keys = Keys.open(settings.key, data_folder=None if settings.database else settings.folder)
-        database = Database.open(settings.database or default_url(settings))
+        url = settings.database or default_url(settings)
+        keys = Keys.open(settings.key, data_folder=folder_of(url))
+        database = Database.open(url)
         writer = LogWriter(
             database,
             keys,
@@ -71,6 +73,11 @@ class Service:
             checkpoint_seconds=settings.checkpoint_seconds,
             keep_days=settings.keep_days,
         )
+        try:
+            writer.start()
+        except SalusError:
+            database.close()
+            raise
         worker = secrets.token_hex(4)
         return cls(
             settings,

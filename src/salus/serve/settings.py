@@ -39,7 +39,7 @@ class Settings:
         Field(description="durable: an answer leaves when its entry is on disk; queued: at once, and entries follow"),
     ] = "durable"
     log_wait: Annotated[float, Field(ge=0, le=1, description="seconds that entries are gathered for one commit")] = (
-        0.002
+        0.004
     )
     checkpoint_entries: Annotated[int, Field(ge=1, description="entries after which the log is signed")] = 1000
     checkpoint_seconds: Annotated[float, Field(gt=0, description="seconds after which it is signed at the latest")] = (

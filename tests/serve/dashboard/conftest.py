@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import shutil
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,14 +149,24 @@ def guards() -> dict[str, Guard]:
     return {name: _guard(name) for name in SHAPES}
 
 
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of a database with all tables and no rows; to make one takes longer than to copy it."""
+    path = tmp_path_factory.mktemp("empty") / "service.sqlite"
+    Database.open(f"sqlite:///{path}").close()
+    return path
+
+
 @pytest.fixture
-def start(guards: dict[str, Guard], tmp_path: Path) -> Iterator[Callable[..., Running]]:
+def start(guards: dict[str, Guard], empty_database: Path, tmp_path: Path) -> Iterator[Callable[..., Running]]:
     """Start services that end with the test."""
     running: list[Running] = []
 
     def begin(**options: Any) -> Running:
         place = tmp_path / f"service-{len(running)}"
         settings = Settings(data_folder=place / "data", key_file=place / "keys" / "key.pem", baseline=50, **options)
+        (place / "data").mkdir(parents=True)
+        shutil.copy(empty_database, place / "data" / "service.sqlite")
         database = Database.open(f"sqlite:///{place / 'data' / 'service.sqlite'}")
         keys = Keys.open(place / "keys" / "key.pem", data_folder=place / "data")
         writer = LogWriter(database, keys, wait=0.0, checkpoint_entries=5, checkpoint_seconds=3600.0, keep_days=None)
@@ -166,13 +178,9 @@ def start(guards: dict[str, Guard], tmp_path: Path) -> Iterator[Callable[..., Ru
         times = [0.0]
 
         def clock() -> float:
-            import time
-
             return time.time() + times[0]
 
-        recorder = Recorder(database, "w", settings, clock=clock)
-        for name, each in served.items():
-            recorder.know(name, each.fingerprint, each.guard)
+        recorder = Recorder(database, "w", settings, served, clock=clock)
         service = SimpleNamespace(
             settings=settings, guards=served, database=database, keys=keys, writer=writer, tokens=Tokens(database),
             recorder=recorder, login_code="the-code", times=times,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -17,8 +17,8 @@ from salus.serve.monitoring.counts import Counts
 from salus.verdict import Verdict
 
 if TYPE_CHECKING:
-    from salus.guard import Guard
     from salus.serve.database import Database
+    from salus.serve.monitoring.look import Served
     from salus.serve.settings import Settings
 
 #: Seconds between two writings.
@@ -73,6 +73,8 @@ class Recorder:
         database: has the table ``windows``.
         worker: names this process; no other that runs has the same name.
         settings: of the service.
+        guards: those that are served at the moment, by name: they name what is counted, and bound it. Where they lack
+            one, its classes and features have numbers, and its values lie between 0 and 1.
         clock: tells the time, in seconds since 1970; it may jump.
 
     Attributes:
@@ -81,11 +83,18 @@ class Recorder:
     """
 
     def __init__(
-        self, database: Database, worker: str, settings: Settings, *, clock: Callable[[], float] = time.time
+        self,
+        database: Database,
+        worker: str,
+        settings: Settings,
+        guards: Mapping[str, Served] | None = None,
+        *,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._database = database
         self._worker = worker
         self._clock = clock
+        self._guards = {} if guards is None else guards
         self._axes: dict[tuple[str, str], Axes] = {}
         self._waiting = _Waiting()
         self._minutes: dict[tuple[str, str, int], _Minute] = {}  # in the order in which they began
@@ -97,10 +106,6 @@ class Recorder:
         self._thread: threading.Thread | None = None
         self.fault: str | None = None
         self.lost = 0
-
-    def know(self, guard: str, bundle: str, loaded: Guard) -> None:
-        """Learn the names and bounds of a bundle's inputs; without, numbers and (0, 1) stand for them."""
-        self._axes[guard, bundle] = Axes.of(loaded)
 
     def add(self, guard: str, bundle: str, verdict: Verdict | None, x: Tensor | None, not_judged: int = 0) -> None:
         """Count the verdicts on prepared inputs x ``[N, ...]``, soon; neither may change afterwards.
@@ -136,11 +141,20 @@ class Recorder:
         pairs = [(batch.verdict, batch.x) for batch in batches if batch.verdict is not None and batch.x is not None]
         counts = Counts()
         if pairs:
-            x = torch.cat([x for _, x in pairs])
-            axes = self._axes.get(key) or Axes.within((0.0, 1.0), x.shape[1:])
+            axes = self._axes_of(key, pairs[0][1].shape[1:])
+            x = torch.cat([axes.thinned(x) for _, x in pairs])
             counts = Counts.of(Verdict.joined([verdict for verdict, _ in pairs]), x, axes)
         counts.not_judged = sum(batch.not_judged for batch in batches)
         return counts
+
+    def _axes_of(self, key: tuple[str, str], shape: Sequence[int]) -> Axes:
+        if key not in self._axes:
+            name, bundle = key
+            served = self._guards.get(name)
+            if served is None or served.fingerprint != bundle:
+                return Axes.within((0.0, 1.0), shape)
+            self._axes[key] = Axes.of(served.guard)
+        return self._axes[key]
 
     def _keep(self, key: tuple[str, str, int], counts: Counts) -> None:
         if key not in self._minutes:

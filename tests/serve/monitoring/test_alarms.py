@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,10 +85,8 @@ class Ward:
 
 
 @pytest.fixture
-def ward(toy: Toy, tmp_path: Path) -> Iterator[Ward]:
-    database = Database.open(f"sqlite:///{tmp_path / 'data' / 'service.sqlite'}")
-    yield Ward(toy, database)
-    database.close()
+def ward(toy: Toy, database: Database) -> Ward:
+    return Ward(toy, database)
 
 
 def test_clean_inputs_raise_no_alarm(ward: Ward) -> None:
