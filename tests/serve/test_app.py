@@ -54,17 +54,17 @@ def _service(client: TestClient) -> Service:
     return service
 
 
-def _x(count: int, seed: int = 0) -> list[list[float]]:
+def _x(count: int) -> list[list[float]]:
     """Patients, every other one blurred with noise."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(0)
     x = load("breast-cancer").test.x[:count].clone()
     x[1::2] = torch.rand(x[1::2].shape, generator=generator)
     rows: list[list[float]] = x.tolist()
     return rows
 
 
-def _ask(client: TestClient, count: int = 3, seed: int = 0, **headers: str) -> Any:
-    body = {"inputs": _x(count, seed), "prepared": True}
+def _ask(client: TestClient, count: int = 3, headers: dict[str, str] | None = None) -> Any:
+    body = {"inputs": _x(count), "prepared": True}
     return client.post("/v1/guards/patients/verdicts", json=body, headers=headers)
 
 
@@ -116,9 +116,9 @@ def test_without_a_token_only_this_machine_asks_and_scopes_are_kept(serve: Serve
     tokens = _service(client).tokens
     judge, scores = tokens.add("ward", ["judge"]), tokens.add("lab", ["judge", "scores"])
     assert _ask(client).status_code == 401
-    assert _ask(client, Authorization="Bearer salus_x_y").status_code == 401
-    plain = _ask(client, Authorization=f"Bearer {judge}").json()
-    seen = _ask(client, Authorization=f"Bearer {scores}").json()
+    assert _ask(client, headers={"Authorization": "Bearer salus_x_y"}).status_code == 401
+    plain = _ask(client, headers={"Authorization": f"Bearer {judge}"}).json()
+    seen = _ask(client, headers={"Authorization": f"Bearer {scores}"}).json()
     assert all(one["detectors"] is None for one in plain["verdicts"])
     assert all(one["detectors"] is not None for one in seen["verdicts"])
     assert client.get("/metrics", headers={"Authorization": f"Bearer {judge}"}).status_code == 403
@@ -136,7 +136,7 @@ def test_without_a_token_only_this_machine_asks_and_scopes_are_kept(serve: Serve
     ],
 )
 def test_pages_elsewhere_proxies_and_rebound_names_do_not_get_in(serve: Serve, headers: dict[str, str]) -> None:
-    answer = _ask(serve(), **headers)
+    answer = _ask(serve(), headers=headers)
     assert answer.status_code in (401, 403, 421)
     assert answer.headers["content-type"] == "application/problem+json"
 
@@ -172,9 +172,9 @@ def test_problems_say_what_is_wrong_and_how_to_mend_it(serve: Serve) -> None:
 
 def test_a_repeated_key_gives_the_same_answer_and_one_set_of_entries(serve: Serve) -> None:
     client = serve()
-    first = _ask(client, 2, **{"Idempotency-Key": "k1"})
-    again = _ask(client, 2, **{"Idempotency-Key": "k1"})
-    other = _ask(client, 3, **{"Idempotency-Key": "k1"})
+    first = _ask(client, 2, {"Idempotency-Key": "k1"})
+    again = _ask(client, 2, {"Idempotency-Key": "k1"})
+    other = _ask(client, 3, {"Idempotency-Key": "k1"})
     assert first.content == again.content
     assert again.headers["Idempotency-Replayed"] == "true"
     assert other.status_code == 409
@@ -184,7 +184,7 @@ def test_a_repeated_key_gives_the_same_answer_and_one_set_of_entries(serve: Serv
 def test_the_same_key_at_once_from_many_callers_is_judged_once(serve: Serve) -> None:
     client = serve()
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda _: _ask(client, 2, **{"Idempotency-Key": "k2"}).content, range(16)))
+        answers = list(pool.map(lambda _: _ask(client, 2, {"Idempotency-Key": "k2"}).content, range(16)))
     assert len(set(answers)) == 1
     assert len(_entries(client)) == 2
 

@@ -21,6 +21,7 @@ from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from schemathesis.core.result import Ok
 from torch import nn
 
 from salus.classifier import Classifier
@@ -63,7 +64,8 @@ def files(tmp_path_factory: pytest.TempPathFactory, write_record: Callable[..., 
     jpeg, tiff = io.BytesIO(), io.BytesIO()
     Image.open(picture).save(jpeg, "JPEG")
     Image.open(picture).save(tiff, "TIFF")
-    form = b"--b\r\nContent-Disposition: form-data; name=f; filename=a.png\r\n\r\n" + picture.getvalue() + b"\r\n--b--\r\n"
+    head = b"--b\r\nContent-Disposition: form-data; name=f; filename=a.png\r\n\r\n"
+    form = head + picture.getvalue() + b"\r\n--b--\r\n"
     row = json.dumps({"inputs": [[0.3] * 30], "prepared": True}).encode()
     beats = json.dumps({"inputs": np.random.default_rng(0).random((1, 1, 280)).round(2).tolist()}).encode()
     return [
@@ -85,9 +87,7 @@ def service(table_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Ser
     folder = tmp_path_factory.mktemp("fuzz")
     common: dict[str, Any] = {"classes": ("a", "b"), "bounds": (0.0, 1.0), "fitted_on": "fuzz"}
     pictures = _untrained(ImagePreprocessor(shape=(1, 8, 8), **common), "small-cnn", folder / "pictures")
-    beats = _untrained(
-        RecordingPreprocessor(leads=("MLII",), shape=(1, 280), **common), "ecg-cnn", folder / "beats"
-    )
+    beats = _untrained(RecordingPreprocessor(leads=("MLII",), shape=(1, 280), **common), "ecg-cnn", folder / "beats")
     chosen = Settings(data_folder=folder / "data", key_file=folder / "keys" / "key.pem", max_bytes=2**20, max_inputs=64)
     return Service.open(chosen, sources_of([f"patients={table_bundle}", f"pictures={pictures}", f"beats={beats}"]))
 
@@ -205,6 +205,7 @@ def test_any_address_ends_in_a_sentence(client: TestClient, path: str, method: s
 def test_what_schemathesis_makes_of_the_description_is_answered(client: TestClient) -> None:
     described = schemathesis.openapi.from_dict(client.get("/openapi.json").json()).exclude(path_regex="/dashboard")
     for result in described.get_all_operations():
+        assert isinstance(result, Ok), result
 
         @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
         @given(case=result.ok().as_strategy())

@@ -208,3 +208,17 @@ def test_a_watch_starts_and_ends_with_its_webhook(ward: Ward, tmp_path: Path) ->
             Settings(webhook="https://example.org", webhook_secret_file=tmp_path / "none"),
             dict,
         )
+
+
+def test_counts_baselines_and_alarms_are_kept_in_either_kind_of_database(toy: Toy, database_url: str) -> None:
+    database = Database.open(database_url)
+    try:
+        ward = Ward(toy, database)
+        ward.clean(4)
+        ward.minute(_strange())
+        ward.minute(_strange())
+        assert ward.open() == ["inputs", "rejections", "scores"]
+        ward.clean(12)
+        assert ward.open() == []
+    finally:
+        database.close()
