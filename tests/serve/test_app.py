@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -268,19 +267,9 @@ def test_an_address_that_others_reach_needs_tls_or_a_proxy() -> None:
     assert not Settings(host="0.0.0.0", behind_proxy=True).open
 
 
-def test_asking_in_one_loop_and_stopping_answers_everybody(table_bundle: Path, tmp_path: Path) -> None:
-    import httpx
-
-    settings = Settings(data_folder=tmp_path / "data", key_file=tmp_path / "keys" / "key.pem")
-    service = Service.open(settings, sources_of([f"patients={table_bundle}"]))
-    app = create_app(service)
-
-    async def ask() -> list[int]:
-        async with app.router.lifespan_context(app):
-            transport = httpx.ASGITransport(app)
-            async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
-                body = {"inputs": _x(3), "prepared": True}
-                asked = [client.post("/v1/guards/patients/verdicts", json=body) for _ in range(30)]
-                return [answer.status_code for answer in await asyncio.gather(*asked)]
-
-    assert asyncio.run(ask()) == [200] * 30
+def test_many_callers_at_once_are_all_answered(serve: Serve) -> None:
+    client = serve()
+    with ThreadPoolExecutor(10) as pool:
+        answers = list(pool.map(lambda _: _ask(client, 3).status_code, range(40)))
+    assert answers == [200] * 40
+    assert len(_entries(client)) == 120

@@ -55,9 +55,9 @@ def test_requests_that_wait_share_a_pass_and_get_their_own_answers(toy: Any) -> 
     async def ask() -> list[Judged]:
         batcher = Batcher(batch=64, wait=0, queue=1000)
         batcher.start()
-        first = asyncio.create_task(batcher.judge(served, toy.test.x[:3]))
+        first = asyncio.ensure_future(batcher.judge(served, toy.test.x[:3]))
         await asyncio.sleep(0.05)
-        others = [asyncio.create_task(batcher.judge(served, toy.test.x[i : i + 3])) for i in range(3, 30, 3)]
+        others = [asyncio.ensure_future(batcher.judge(served, toy.test.x[i : i + 3])) for i in range(3, 30, 3)]
         await asyncio.sleep(0.01)
         slow.go.set()
         answers = [(await task)[0] for task in (first, *others)]
@@ -79,9 +79,9 @@ def test_a_full_queue_refuses_with_a_time_to_come_again_and_then_takes_more(toy:
     async def ask() -> None:
         batcher = Batcher(batch=4, wait=0, queue=8)
         batcher.start()
-        running = asyncio.create_task(batcher.judge(served, toy.test.x[:4]))
+        running = asyncio.ensure_future(batcher.judge(served, toy.test.x[:4]))
         await asyncio.sleep(0.05)
-        waiting = asyncio.create_task(batcher.judge(served, toy.test.x[:8]))
+        waiting = asyncio.ensure_future(batcher.judge(served, toy.test.x[:8]))
         await asyncio.sleep(0)
         with pytest.raises(ProblemError) as caught:
             await batcher.judge(served, toy.test.x[:1])
@@ -121,7 +121,7 @@ def test_closing_answers_what_waits(toy: Any) -> None:
         batcher = Batcher(batch=2, wait=0, queue=100)
         batcher.start()
         served = _served(toy.guard())
-        tasks = [asyncio.create_task(batcher.judge(served, toy.test.x[i : i + 1])) for i in range(20)]
+        tasks = [asyncio.ensure_future(batcher.judge(served, toy.test.x[i : i + 1])) for i in range(20)]
         await asyncio.sleep(0)
         await batcher.close()
         return sum([len((await task)[0].labels) for task in tasks])
@@ -136,9 +136,9 @@ def test_who_gave_up_costs_no_pass(toy: Any) -> None:
     async def ask() -> None:
         batcher = Batcher(batch=2, wait=0, queue=100)
         batcher.start()
-        running = asyncio.create_task(batcher.judge(served, toy.test.x[:2]))
+        running = asyncio.ensure_future(batcher.judge(served, toy.test.x[:2]))
         await asyncio.sleep(0.05)
-        waiting = [asyncio.create_task(batcher.judge(served, toy.test.x[:2])) for _ in range(5)]
+        waiting = [asyncio.ensure_future(batcher.judge(served, toy.test.x[:2])) for _ in range(5)]
         await asyncio.sleep(0)
         for task in waiting:
             task.cancel()

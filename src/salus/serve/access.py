@@ -53,7 +53,6 @@ def _refuse_pages(request: Request) -> None:
         ProblemError: the request comes from a page of another origin.
     """
     origin = request.headers.get("origin")
-    site = request.headers.get("sec-fetch-site", "same-origin")
-    own = f"{request.url.scheme}://{request.headers.get('host', '')}"
-    if (origin is not None and origin != own) or site not in ("same-origin", "none"):
+    own = origin is None or origin == f"{request.url.scheme}://{request.headers.get('host', '')}"
+    if not own or request.headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
         raise ProblemError("forbidden", "Pages of other origins may not ask without a token.")

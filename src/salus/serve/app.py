@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.types import ASGIApp
 
 from salus import __version__
 from salus.client.messages import VerdictsRequest
@@ -38,8 +39,13 @@ from salus.serve.service import Service
 _LOG = logging.getLogger("salus.serve")
 
 
-def create_app(service: Service) -> FastAPI:
+def create_app(service: Service) -> ASGIApp:
     """Put a service behind HTTP; it runs from the application's start to its end."""
+    ask = verdicts.Ask(service)
+    return Gate(_framework(service, ask), ask, service.settings, service.metrics)
+
+
+def _framework(service: Service, ask: verdicts.Ask) -> FastAPI:
     app = FastAPI(
         title="Salus",
         version=__version__,
@@ -49,12 +55,15 @@ def create_app(service: Service) -> FastAPI:
         openapi_url="/openapi.json",
         lifespan=lambda _: _running(service),
     )
-    app.state.service = service
-    app.add_middleware(Gate, settings=service.settings, metrics=service.metrics)
 
     @app.exception_handler(ProblemError)
     async def problem(request: Request, error: ProblemError) -> Response:
         return error.response(request.state.request_id)
+
+    @app.exception_handler(Exception)
+    async def fault(request: Request, error: Exception) -> Response:
+        detail = "The service failed on this request; its own log says more."
+        return ProblemError("fault", detail).response(request.state.request_id)
 
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> Response:
@@ -87,8 +96,6 @@ def create_app(service: Service) -> FastAPI:
         service.metrics.log_entries.set(state.seq)
         return Response(await asyncio.to_thread(service.metrics.text), media_type="text/plain; version=0.0.4")
 
-    ask = verdicts.Ask(service)
-    app.router.routes.insert(0, ask.route())
     app.include_router(verdicts.router(service, ask))
     app.include_router(inference.router(service))
     pages.mount(app, service)
@@ -115,8 +122,8 @@ async def _running(service: Service) -> AsyncIterator[None]:
             await asyncio.gather(looking, return_exceptions=True)
         await service.batcher.close()
         service.writer.append(Submission([EventEntry("service stopped", {"worker": service.worker})]))
-        await asyncio.to_thread(service.close)
         await asyncio.to_thread(watch.close)
+        await asyncio.to_thread(service.close)
 
 
 async def _look(service: Service) -> None:

@@ -8,6 +8,7 @@ import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -52,23 +53,54 @@ class _Waiting:
     since: float
 
 
+T = TypeVar("T")
+
+#: Seconds of a pass that may hold up the loop.
+_SHORT = 0.015
+
+
+async def within(future: asyncio.Future[T], seconds: float) -> T:
+    """Wait for a future; ``asyncio.wait_for`` would make a task of it first.
+
+    Raises:
+        TimeoutError: it took longer.
+    """
+    late = False
+
+    def give_up() -> None:
+        nonlocal late
+        late = True
+        future.cancel()
+
+    timer = asyncio.get_running_loop().call_later(seconds, give_up)
+    try:
+        return await future
+    except asyncio.CancelledError:
+        if late:
+            raise TimeoutError from None
+        raise
+    finally:
+        timer.cancel()
+
+
 class Batcher:
-    """Judges inputs of many requests in one thread, in batches of what waits.
+    """Judges inputs of many requests, in batches of what waits.
 
     Args:
         batch: inputs of one forward pass, at most, unless a single request has more.
-        wait: seconds to wait for company before a pass.
+        wait: seconds from one pass to the next, at least, in which requests gather.
         queue: inputs that may wait.
         threads: threads of a forward pass.
     """
 
     def __init__(self, *, batch: int, wait: float, queue: int, threads: int = 1) -> None:
-        self._batch, self._wait, self._queue = batch, wait, queue
+        self._batch, self._wait, self._queue, self._threads = batch, wait, queue, threads
         self._pool = ThreadPoolExecutor(1, "salus-judge", torch.set_num_threads, (threads,))
         self._waiting: deque[_Waiting] = deque()
         self._count = 0
+        self._begun = -math.inf  # when the last pass was
         self._judging = False
-        self._pace = 0.001  # seconds an input takes, lately
+        self._pace = 0.01  # seconds an input takes, lately
         self._arrived = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -79,6 +111,7 @@ class Batcher:
 
     def start(self) -> None:
         """Begin to judge, in the running loop."""
+        torch.set_num_threads(self._threads)
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def close(self) -> None:
@@ -90,8 +123,8 @@ class Batcher:
             await asyncio.gather(self._task, return_exceptions=True)
         self._pool.shutdown()
 
-    async def judge(self, served: ServedGuard, x: Tensor) -> tuple[Judged, Verdict]:
-        """Judge prepared inputs ``[n, ...]`` of one request.
+    def judge(self, served: ServedGuard, x: Tensor) -> asyncio.Future[tuple[Judged, Verdict]]:
+        """Judge prepared inputs ``[n, ...]`` of one request; what becomes of them, once it is their turn.
 
         Raises:
             ProblemError: the queue is full, or the guard failed.
@@ -106,26 +139,20 @@ class Batcher:
         self._waiting.append(_Waiting(served, x, future, time.perf_counter()))
         self._count += len(x)
         self._arrived.set()
-        return await future
+        return future
 
     async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
         while True:
             await self._arrived.wait()
-            if self._wait and self._count < self._batch:
-                await asyncio.sleep(self._wait)
+            if self._count < self._batch and (early := self._begun + self._wait - time.perf_counter()) > 0:
+                await asyncio.sleep(early)
+            self._begun = time.perf_counter()
             group = self._take()
             if not group:
                 continue
             self._judging = True
             try:
-                answers = await loop.run_in_executor(
-                    self._pool,
-                    _judge,
-                    group[0].served,
-                    [each.x for each in group],
-                    [each.since for each in group],
-                )
+                answers = await self._judged(group)
             except Exception as error:  # a model may fail in any way
                 problem = ProblemError(
                     "unavailable",
@@ -144,6 +171,16 @@ class Batcher:
                 if not each.future.done():
                     each.future.set_result(answer)
             self._pace = 0.9 * self._pace + 0.1 * answers[0][0].seconds / answers[0][0].shared
+
+    async def _judged(self, group: list[_Waiting]) -> list[tuple[Judged, Verdict]]:
+        """Judge a group: a short pass here and now, a long one in a thread, so that the loop goes on meanwhile.
+
+        Each of a pass's many small steps lets other threads run, and would wait for them to get its turn again.
+        """
+        what = (group[0].served, [each.x for each in group], [each.since for each in group])
+        if self._pace * sum(len(x) for x in what[1]) < _SHORT:
+            return _judge(*what)
+        return await asyncio.get_running_loop().run_in_executor(self._pool, _judge, *what)
 
     def _take(self) -> list[_Waiting]:
         """Take what goes into the next pass: requests of one guard, as many as fit, given up ones left out."""

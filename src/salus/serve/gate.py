@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import secrets
 import time
-import uuid
 from collections.abc import MutableMapping
 from typing import Any
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -18,8 +18,11 @@ from salus.client.messages import REQUEST_ID
 from salus.serve.metrics import Metrics
 from salus.serve.problems import ProblemError
 from salus.serve.settings import Settings
+from salus.serve.verdicts import Ask
 
 _LOG = logging.getLogger("salus.serve")
+
+_REQUEST_ID = REQUEST_ID.lower().encode()
 
 #: Hosts that are remembered.
 _HOSTS = 100
@@ -41,12 +44,15 @@ class Gate:
 
     Args:
         app: what stands behind it.
+        ask: answers requests for verdicts, which are most, without the framework.
         settings: of the service.
         metrics: count requests.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics) -> None:
-        self._app, self._settings, self._metrics = app, settings, metrics
+    def __init__(self, app: ASGIApp, ask: Ask, settings: Settings, metrics: Metrics) -> None:
+        self._app, self._ask, self._metrics = app, ask, metrics
+        safe = {**_SAFE, **({"Strict-Transport-Security": "max-age=31536000"} if settings.secure else {})}
+        self._safe = [(name.lower().encode(), value.encode()) for name, value in safe.items()]
         self._known: set[str] = set()  # hosts that were let through
         self._names = {name.casefold() for name in ("localhost", settings.host, *settings.allow_host)}
 
@@ -56,7 +62,7 @@ class Gate:
             await self._app(scope, receive, send)
             return
         began = time.perf_counter()
-        request_id = uuid.uuid4().hex
+        request_id = secrets.token_hex(16)
         scope.setdefault("state", {})["request_id"] = request_id
         status = 0
 
@@ -69,7 +75,10 @@ class Gate:
 
         try:
             self._check_host(Headers(scope=scope))
-            await self._app(scope, receive, answer)
+            if self._ask.takes(scope):
+                await self._ask.answer(scope, receive, answer)
+            else:
+                await self._app(scope, receive, answer)
         except ClientDisconnect:
             return
         except ProblemError as problem:
@@ -108,12 +117,10 @@ class Gate:
             self._known.add(host)
 
     def _secure(self, message: MutableMapping[str, Any], request_id: str) -> None:
-        headers = MutableHeaders(raw=message.setdefault("headers", []))
-        headers[REQUEST_ID] = request_id
-        for key, value in _SAFE.items():
-            headers.setdefault(key, value)
-        if self._settings.secure:
-            headers.setdefault("Strict-Transport-Security", "max-age=31536000")
+        headers = list(message.get("headers", ()))
+        given = {name.lower() for name, _ in headers}
+        headers += [(name, value) for name, value in self._safe if name not in given]
+        message["headers"] = [*headers, (_REQUEST_ID, request_id.encode())]
 
 
 def problem_of(error: HTTPException) -> ProblemError:

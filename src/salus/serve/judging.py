@@ -10,12 +10,11 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from anyio import fail_after
 from starlette.requests import Request
 
 from salus.client.messages import IDEMPOTENCY_KEY
 from salus.preprocessing import Prepared
-from salus.serve.batching import Judged
+from salus.serve.batching import Judged, within
 from salus.serve.guards import ServedGuard
 from salus.serve.keys import Keys
 from salus.serve.log.entry import VerdictEntry
@@ -133,8 +132,7 @@ async def judge(service: Service, asked: Asked, prepared: Prepared, write: Write
     judged = verdict = None
     if len(prepared.x):
         try:
-            with fail_after(service.settings.timeout):
-                judged, verdict = await service.batcher.judge(served, prepared.x)
+            judged, verdict = await within(service.batcher.judge(served, prepared.x), service.settings.timeout)
         except TimeoutError as error:
             raise ProblemError("unavailable", "The verdict took too long; try again a little later.", 5) from error
         service.metrics.phase("wait", judged.waited)
@@ -149,8 +147,8 @@ async def judge(service: Service, asked: Asked, prepared: Prepared, write: Write
     future = service.writer.append(Submission(entries, body, asked.repeatable, kept))
     if service.settings.log == "durable" or asked.repeatable is not None:
         try:
-            with fail_after(service.settings.timeout):
-                receipt = await asyncio.wrap_future(future)  # the writer's own: giving up here takes nothing back
+            # The writer's own future: giving up waiting for it takes nothing back.
+            receipt = await within(asyncio.wrap_future(future), service.settings.timeout)
         except RepeatConflict as error:
             raise conflict() from error
         except (LogUnavailable, TimeoutError) as error:
@@ -160,9 +158,10 @@ async def judge(service: Service, asked: Asked, prepared: Prepared, write: Write
         if receipt.repeated:
             return Answered(receipt.answer, repeated=True)
     service.metrics.phase("log", time.perf_counter() - began)
-    if judged is not None and verdict is not None:
-        service.recorder.add(name, served.fingerprint, verdict, prepared.x, len(prepared.refused))
-        service.metrics.judged(name, judged, len(prepared.refused))
+    service.recorder.add(
+        name, served.fingerprint, verdict, None if verdict is None else prepared.x, len(prepared.refused)
+    )
+    service.metrics.judged(name, judged, len(prepared.refused))
     return Answered(body)
 
 

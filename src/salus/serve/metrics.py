@@ -60,16 +60,15 @@ class Metrics:
         """Take note of how long a part of a request took."""
         self._phases[phase].observe(seconds)
 
-    def judged(self, guard: str, judged: Judged, not_judged: int) -> None:
+    def judged(self, guard: str, judged: Judged | None, not_judged: int) -> None:
         """Count the verdicts on one request."""
-        accepted = sum(judged.accepted)
-        for outcome, count in (
-            ("accepted", accepted),
-            ("rejected", len(judged.accepted) - accepted),
-            ("not judged", not_judged),
-        ):
+        accepted = 0 if judged is None else sum(judged.accepted)
+        rejected = 0 if judged is None else len(judged.accepted) - accepted
+        for outcome, count in (("accepted", accepted), ("rejected", rejected), ("not judged", not_judged)):
             if count:
                 self.verdicts.labels(guard, outcome).inc(count)
+        if judged is None:
+            return
         for detector, flags in judged.rejects.items():
             if any(flags):
                 self.rejected.labels(guard, detector).inc(sum(flags))

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from salus.errors import OptionError
 from salus.options import build
@@ -78,7 +78,7 @@ def serve(settings: Settings, sources: Sequence[Source], say: Callable[[str], No
         Multiprocess(config, sockets=[listening]).run()
 
 
-def worker_app() -> FastAPI:
+def worker_app() -> ASGIApp:
     """Make the application of one worker out of several."""
     sys.setswitchinterval(_SWITCH)
     plan = json.loads(os.environ[_PLAN])
@@ -109,7 +109,7 @@ def _bind(settings: Settings) -> socket.socket:
     return listening
 
 
-def _config(settings: Settings, app: FastAPI | str) -> uvicorn.Config:
+def _config(settings: Settings, app: ASGIApp | str) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         factory=isinstance(app, str),

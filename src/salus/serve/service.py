@@ -86,7 +86,7 @@ class Service:
             keys,
             writer,
             Tokens(database),
-            Recorder(database, worker, settings),
+            Recorder(database, worker, settings, guards),
             Batcher(batch=settings.batch, wait=settings.batch_wait, queue=settings.queue, threads=settings.threads),
             Metrics(),
             Rates(settings.rate, burst=settings.max_inputs),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -38,9 +39,9 @@ class Settings:
         Literal["durable", "queued"],
         Field(description="durable: an answer leaves when its entry is on disk; queued: at once, and entries follow"),
     ] = "durable"
-    log_wait: Annotated[float, Field(ge=0, le=1, description="seconds that entries are gathered for one commit")] = (
-        0.004
-    )
+    log_wait: Annotated[
+        float, Field(ge=0, le=1, description="seconds between commits, at least, in which entries gather")
+    ] = 0.008
     checkpoint_entries: Annotated[int, Field(ge=1, description="entries after which the log is signed")] = 1000
     checkpoint_seconds: Annotated[float, Field(gt=0, description="seconds after which it is signed at the latest")] = (
         60.0
@@ -50,8 +51,8 @@ class Settings:
 
     batch: Annotated[int, Field(ge=1, le=65536, description="inputs of one forward pass, at most")] = 256
     batch_wait: Annotated[
-        float, Field(ge=0, le=1, description="seconds to wait for company; at 0 what came meanwhile goes together")
-    ] = 0.004
+        float, Field(ge=0, le=1, description="seconds between forward passes, at least, in which requests gather")
+    ] = 0.015
     queue: Annotated[
         int, Field(ge=1, description="inputs that may wait in each worker; beyond that the answer is 429")
     ] = 4096
@@ -96,12 +97,12 @@ class Settings:
                 "--behind-proxy where a proxy before it speaks TLS."
             )
 
-    @property
+    @cached_property
     def local(self) -> bool:
         """Whether only this machine can reach it."""
         return is_loopback(self.host)
 
-    @property
+    @cached_property
     def open(self) -> bool:
         """Whether it may be asked for verdicts without a token."""
         return self.local and not self.behind_proxy

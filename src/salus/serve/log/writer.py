@@ -67,7 +67,7 @@ class LogWriter:
     Args:
         database: where the log is.
         keys: sign it.
-        wait: seconds that submissions are gathered for one commit.
+        wait: seconds from one commit to the next, at least, in which submissions gather.
         checkpoint_entries: entries after which it is signed.
         checkpoint_seconds: seconds after which it is signed at the latest, where there are new entries.
         keep_days: days after which kept inputs are deleted; None: never.
@@ -101,6 +101,7 @@ class LogWriter:
         self._unfiled: list[Signed] = []  # checkpoints that the file lacks, and why
         self._file_fault: str | None = None
         self._refused, self._refused_since = 0, 0.0
+        self._begun = -float("inf")  # when the last group was taken
 
     def start(self) -> None:
         """Check that the log goes on where it was signed last, and begin to write.
@@ -227,7 +228,8 @@ class LogWriter:
                 self._changed.wait(self._idle_seconds())
             gathers = bool(self._queue) and not self._closing
         if gathers and self._wait:
-            time.sleep(self._wait)
+            time.sleep(max(0.0, self._begun + self._wait - time.monotonic()))
+            self._begun = time.monotonic()
         group: list[_Waiting] = []
         with self._changed:
             size = 0
