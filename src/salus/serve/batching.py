@@ -8,7 +8,6 @@ import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -53,34 +52,8 @@ class _Waiting:
     since: float
 
 
-T = TypeVar("T")
-
 #: Seconds of a pass that may hold up the loop.
 _SHORT = 0.015
-
-
-async def within(future: asyncio.Future[T], seconds: float) -> T:
-    """Wait for a future; ``asyncio.wait_for`` would make a task of it first.
-
-    Raises:
-        TimeoutError: it took longer.
-    """
-    late = False
-
-    def give_up() -> None:
-        nonlocal late
-        late = True
-        future.cancel()
-
-    timer = asyncio.get_running_loop().call_later(seconds, give_up)
-    try:
-        return await future
-    except asyncio.CancelledError:
-        if late:
-            raise TimeoutError from None
-        raise
-    finally:
-        timer.cancel()
 
 
 class Batcher:
@@ -100,7 +73,7 @@ class Batcher:
         self._count = 0
         self._begun = -math.inf  # when the last pass was
         self._judging = False
-        self._pace = 0.01  # seconds an input takes, lately
+        self._last = 1, math.inf  # inputs of the last pass, and its seconds
         self._arrived = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -133,7 +106,7 @@ class Batcher:
             raise ProblemError(
                 "too-many",
                 f"{self._count} inputs wait already, and the queue holds {self._queue}; try again a little later.",
-                math.ceil(self._count * self._pace),
+                self._seconds(self._count),
             )
         future: asyncio.Future[tuple[Judged, Verdict]] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(served, x, future, time.perf_counter()))
@@ -170,7 +143,7 @@ class Batcher:
             for each, answer in zip(group, answers, strict=True):
                 if not each.future.done():
                     each.future.set_result(answer)
-            self._pace = 0.9 * self._pace + 0.1 * answers[0][0].seconds / answers[0][0].shared
+            self._last = answers[0][0].shared, answers[0][0].seconds
 
     async def _judged(self, group: list[_Waiting]) -> list[tuple[Judged, Verdict]]:
         """Judge a group: a short pass here and now, a long one in a thread, so that the loop goes on meanwhile.
@@ -178,9 +151,14 @@ class Batcher:
         Each of a pass's many small steps lets other threads run, and would wait for them to get its turn again.
         """
         what = (group[0].served, [each.x for each in group], [each.since for each in group])
-        if self._pace * sum(len(x) for x in what[1]) < _SHORT:
+        if self._seconds(sum(len(x) for x in what[1])) < _SHORT:
             return _judge(*what)
         return await asyncio.get_running_loop().run_in_executor(self._pool, _judge, *what)
+
+    def _seconds(self, count: int) -> float:
+        """Guess how long a pass takes by the last one."""
+        inputs, seconds = self._last
+        return seconds * max(1.0, count / inputs)
 
     def _take(self) -> list[_Waiting]:
         """Take what goes into the next pass: requests of one guard, as many as fit, given up ones left out."""

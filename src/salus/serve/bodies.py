@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 
-from anyio import fail_after
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from salus.serve.problems import ProblemError
 from salus.serve.reading import MAX_FILES
+from salus.serve.timing import within
 
 
 async def read_within(request: Request, *, most: int, seconds: float, take: Callable[[int], None]) -> bytes:
@@ -29,8 +29,7 @@ async def read_within(request: Request, *, most: int, seconds: float, take: Call
     if declared.isdigit() and int(declared) > most:
         raise _too_large(most)
     try:
-        with fail_after(seconds):
-            return await _read(request, most, take)
+        return await within(_read(request, most, take), seconds)
     except TimeoutError as error:
         raise ProblemError(
             "timeout", f"The request did not arrive within {seconds:g} seconds; send it faster."

@@ -8,19 +8,21 @@ import json
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
 
 from salus.client.messages import IDEMPOTENCY_KEY
 from salus.preprocessing import Prepared
-from salus.serve.batching import Judged, within
+from salus.serve.batching import Judged
 from salus.serve.guards import ServedGuard
 from salus.serve.keys import Keys
 from salus.serve.log.entry import VerdictEntry
 from salus.serve.log.writer import KeptInput, LogUnavailable, Repeatable, RepeatConflict, Submission
 from salus.serve.problems import ProblemError
 from salus.serve.service import Service
+from salus.serve.timing import within
 from salus.serve.tokens import Principal
 
 
@@ -169,20 +171,22 @@ def log_entries(asked: Asked, prepared: Prepared, judged: Judged | None, keys: K
     """Write an entry for each input; of what it was only a digest is kept, that nobody makes without the key."""
     served = asked.served
     classes = served.guard.classifier.classes
+    entry = partial(
+        VerdictEntry,
+        guard=served.name,
+        bundle=served.fingerprint,
+        request=asked.request_id,
+        token=asked.principal.token,
+    )
     entries = []
     if judged is not None:
         rows = prepared.x.contiguous().numpy()
         for row, label in enumerate(judged.labels):
-            accepted = judged.accepted[row]
             entries.append(
-                VerdictEntry(
-                    guard=served.name,
-                    bundle=served.fingerprint,
-                    request=asked.request_id,
-                    token=asked.principal.token,
+                entry(
                     row=row,
                     input=keys.input_digest(rows[row].tobytes()),
-                    outcome="accepted" if accepted else "rejected",
+                    outcome="accepted" if judged.accepted[row] else "rejected",
                     label=classes[label],
                     probabilities=dict(zip(classes, judged.probabilities[row], strict=True)),
                     scores={name: values[row] for name, values in judged.scores.items()},
@@ -190,23 +194,9 @@ def log_entries(asked: Asked, prepared: Prepared, judged: Judged | None, keys: K
                     rejected_by=tuple(name for name, flags in judged.rejects.items() if flags[row]),
                 )
             )
-    for row in range(len(prepared.refused)):
-        entries.append(
-            VerdictEntry(
-                guard=served.name,
-                bundle=served.fingerprint,
-                request=asked.request_id,
-                token=asked.principal.token,
-                row=len(prepared.x) + row,
-                input="",
-                outcome="not judged",
-                label=None,
-                probabilities=None,
-                scores={},
-                thresholds={},
-                rejected_by=(),
-            )
-        )
+    nothing: dict[str, Any] = {"label": None, "probabilities": None, "scores": {}, "thresholds": {}, "rejected_by": ()}
+    for row in range(len(prepared.x), len(prepared.x) + len(prepared.refused)):
+        entries.append(entry(row=row, input="", outcome="not judged", **nothing))
     return entries
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import tempfile
 import zipfile
@@ -76,11 +75,7 @@ def _refuse_many(count: int, most: int) -> None:
 
 def _json(body: bytes, classifier: Classifier, most: int) -> Prepared:
     try:
-        content = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f'The body is no JSON ({error}); send {{"inputs": [...]}}.') from error
-    try:
-        request = VerdictsRequest.model_validate(content)
+        request = VerdictsRequest.model_validate_json(body)
     except ValidationError as error:
         fault = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, fault["loc"])) or "the body"

@@ -41,7 +41,7 @@ class Settings:
     ] = "durable"
     log_wait: Annotated[
         float, Field(ge=0, le=1, description="seconds between commits, at least, in which entries gather")
-    ] = 0.008
+    ] = 0.012
     checkpoint_entries: Annotated[int, Field(ge=1, description="entries after which the log is signed")] = 1000
     checkpoint_seconds: Annotated[float, Field(gt=0, description="seconds after which it is signed at the latest")] = (
         60.0
@@ -52,7 +52,7 @@ class Settings:
     batch: Annotated[int, Field(ge=1, le=65536, description="inputs of one forward pass, at most")] = 256
     batch_wait: Annotated[
         float, Field(ge=0, le=1, description="seconds between forward passes, at least, in which requests gather")
-    ] = 0.015
+    ] = 0.02
     queue: Annotated[
         int, Field(ge=1, description="inputs that may wait in each worker; beyond that the answer is 429")
     ] = 4096

@@ -21,8 +21,8 @@ class VerdictEntry:
         row: which of the request's inputs.
         input: ``Keys.input_digest`` of the prepared input; empty where it was not judged.
         outcome: ``accepted``, ``rejected``, or ``not judged``.
-        label: the class; None unless accepted.
-        probabilities: class name -> probability; None unless accepted.
+        label: the class that the classifier gives, of a rejected input too; None where it was not judged.
+        probabilities: class name -> probability; None where it was not judged.
         scores: detector name -> its score.
         thresholds: detector name -> above which score it rejects.
         rejected_by: names of the detectors that rejected it.
