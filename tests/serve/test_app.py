@@ -267,6 +267,15 @@ def test_an_address_that_others_reach_needs_tls_or_a_proxy() -> None:
     assert not Settings(host="0.0.0.0", behind_proxy=True).open
 
 
+def test_a_certificate_that_is_none_ends_in_one_sentence(tmp_path: Path, table_bundle: Path) -> None:
+    from salus.serve.run import serve as run
+
+    (tmp_path / "cert.pem").write_text("no certificate")
+    settings = Settings(tls_certificate=tmp_path / "cert.pem", tls_key=tmp_path / "cert.pem", port=0)
+    with pytest.raises(OptionError, match="TLS cannot be spoken"):
+        run(settings, sources_of([str(table_bundle)]), print)
+
+
 def test_many_callers_at_once_are_all_answered(serve: Serve) -> None:
     client = serve()
     with ThreadPoolExecutor(10) as pool:

@@ -106,7 +106,7 @@ class Batcher:
             raise ProblemError(
                 "too-many",
                 f"{self._count} inputs wait already, and the queue holds {self._queue}; try again a little later.",
-                self._seconds(self._count),
+                min(60.0, self._seconds(self._count)),
             )
         future: asyncio.Future[tuple[Judged, Verdict]] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(served, x, future, time.perf_counter()))

@@ -89,7 +89,7 @@ class Service:
             Recorder(database, worker, settings, guards),
             Batcher(batch=settings.batch, wait=settings.batch_wait, queue=settings.queue, threads=settings.threads),
             Metrics(),
-            Rates(settings.rate, burst=settings.max_inputs),
+            Rates(None if settings.rate is None else settings.rate / settings.workers, burst=settings.max_inputs),
             Room(8 * settings.max_bytes),
             login_code,
             worker,

@@ -64,7 +64,11 @@ def router(service: Service, ask: Ask) -> APIRouter:
     async def verdicts(name: str, request: Request) -> Response:
         return await ask(request)
 
-    @routes.post("/guards/{name}/reload", summary="Load a guard's bundle again", responses=_PROBLEMS)
+    @routes.post(
+        "/guards/{name}/reload",
+        summary="Load a guard's bundle again, in the worker that answers; the others look by themselves",
+        responses=_PROBLEMS,
+    )
     async def reload(name: str, request: Request) -> GuardCard:
         await principal_of(request, service, "admin")
         served_of(service, name)
