@@ -9,7 +9,7 @@ Each server runs alone, one after another, in a process of its own, and is asked
 Single beats are asked about at fixed times (open loop), whether earlier answers have come or not, and their latency
 counts from when they should have been sent. Batches of 64 are asked about by four callers, one after another.
 
-Run: python benchmarks/service.py BUNDLE [--seconds 30] [--rate 300] [--memory 1000000]
+Run: python benchmarks/service.py BUNDLE --seconds 10 --again 3; and ... BUNDLE --again 0 --memory 1000000
 The bundle is one of ``salus guard fit --data mitdb --model ecg-cnn --defence i-defender``; the result lands in
 benchmarks/service.json.
 """
@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--rate", type=float, default=300.0)
     parser.add_argument("--memory", type=int, default=0, help="beats over which the memory is watched")
-    parser.add_argument("--again", type=int, default=1, help="rounds, servers in turn")
+    parser.add_argument("--again", type=int, default=1, help="rounds of load, servers in turn")
     options = parser.parse_args()
     shape = Classifier.load(options.bundle).shape
     x = torch.rand(BATCH, *shape, generator=torch.Generator().manual_seed(0)).numpy()
@@ -65,28 +65,33 @@ def main() -> None:
         bare = Path(place) / "bare"
         shutil.copytree(options.bundle, bare, ignore=shutil.ignore_patterns("guard.json", "detector-*", "purifier*"))
         servers = _servers(options.bundle, bare, Path(place))
-        rounds: dict[str, list[dict[str, Any]]] = {name: [] for name in servers}
-        for number in range(options.again):
-            for name, start in servers.items():
-                print(f"round {number + 1}: {name}", flush=True)
-                rounds[name].append(_measure(start, x, options.seconds, options.rate))
-                print("   ", json.dumps(rounds[name][-1]), flush=True)
-        memory = _memory(servers["salus, guarded"], x, options.memory) if options.memory else None
-    result: dict[str, Any] = {
-        "command": f"python benchmarks/service.py BUNDLE --seconds {options.seconds:g} --rate {options.rate:g} "
-        f"--again {options.again} --memory {options.memory}",
+        measured: dict[str, Any] = {}
+        if options.again:
+            rounds: dict[str, list[dict[str, Any]]] = {name: [] for name in servers}
+            for number in range(options.again):
+                for name, start in servers.items():
+                    print(f"round {number + 1}: {name}", flush=True)
+                    rounds[name].append(_measure(start, x, options.seconds, options.rate))
+                    print("   ", json.dumps(rounds[name][-1]), flush=True)
+            medians = {name: _medians(each) for name, each in rounds.items()}
+            words = f"--seconds {options.seconds:g} --rate {options.rate:g} --again {options.again}"
+            measured["load"] = {**_circumstances(words), "rounds": rounds, "medians": medians}
+            added = medians["salus, guarded"]["p50_ms"] / medians["salus, bare"]["p50_ms"] - 1
+            print(json.dumps(medians, indent=2), f"\nthe guard adds {added:.0%} to p50")
+        if options.memory:
+            memory = _memory(servers["salus, guarded"], x, options.memory)
+            measured["memory"] = {**_circumstances(f"--again 0 --memory {options.memory}"), **memory}
+    before = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+    write_json(RESULT, {**before, **measured})  # each part stays until it is measured again
+
+
+def _circumstances(words: str) -> dict[str, Any]:
+    return {
+        "command": f"python benchmarks/service.py BUNDLE {words}",
         "machine": f"{platform.platform()}, {os.cpu_count()} cores, callers and server together",
         "versions": versions(),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "rounds": rounds,
-        "medians": {name: _medians(each) for name, each in rounds.items()},
-        **({} if memory is None else {"memory": memory}),
     }
-    write_json(RESULT, result)
-    medians = result["medians"]
-    print(json.dumps(medians, indent=2))
-    added = medians["salus, guarded"]["p50_ms"] / medians["salus, bare"]["p50_ms"] - 1
-    print(f"the guard adds {added:.0%} to p50")
 
 
 def _servers(bundle: Path, bare: Path, place: Path) -> dict[str, Callable[[], Any]]:
