@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 import schemathesis
 import torch
-from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from schemathesis.core.result import Ok
+from starlette.types import ASGIApp
 from torch import nn
 
 from salus.classifier import Classifier
@@ -93,12 +93,12 @@ def service(table_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Ser
 
 
 @pytest.fixture(scope="module")
-def app(service: Service) -> FastAPI:
+def app(service: Service) -> ASGIApp:
     return create_app(service)
 
 
 @pytest.fixture(scope="module")
-def client(app: FastAPI, service: Service) -> Iterator[TestClient]:
+def client(app: ASGIApp, service: Service) -> Iterator[TestClient]:
     """The service; whatever was sent, its chain holds at the end."""
     with TestClient(app, base_url="http://localhost") as client:
         yield client

@@ -52,7 +52,7 @@ def _framework(service: Service, ask: verdicts.Ask) -> FastAPI:
         description="A classifier behind a guard: it answers, or refuses inputs that look attacked.",
         docs_url=None,  # it would load scripts from elsewhere
         redoc_url=None,
-        openapi_url="/openapi.json",
+        openapi_url=None,  # below, for those who may ask
         lifespan=lambda _: _running(service),
     )
 
@@ -75,6 +75,11 @@ def _framework(service: Service, ask: verdicts.Ask) -> FastAPI:
     @app.get("/", include_in_schema=False)
     async def root() -> Response:
         return RedirectResponse("/dashboard/", 303)
+
+    @app.get("/openapi.json", include_in_schema=False)
+    async def description(request: Request) -> Response:
+        await principal_of(request, service, "judge")
+        return JSONResponse(app.openapi())
 
     @app.get("/health/live", tags=["health"], summary="Tell whether it runs")
     async def live() -> dict[str, str]:
@@ -134,7 +139,7 @@ async def _look(service: Service) -> None:
             try:
                 served = await verdicts.reload_guard(service, name)
                 _LOG.warning("guard %s: judges with the bundle %s", name, served.fingerprint[:12])
-            except SalusError as error:
+            except Exception as error:  # looking must go on, whatever a bundle holds
                 _LOG.error("guard %s: %s The guard that was loaded before goes on judging.", name, error)
 
 

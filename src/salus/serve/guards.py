@@ -189,12 +189,18 @@ class Shelf(Mapping[str, ServedGuard]):
         try:
             loaded = source.load(self._device)
             _refuse_other_interface(before, loaded)
-        except SalusError as error:
-            self._served[name] = replace(before, fault=str(error))
-            raise
+        except Exception as error:  # what a damaged file leads a library to raise
+            fault = error if isinstance(error, SalusError) else _unloadable(source, error)
+            self._served[name] = replace(before, fault=str(fault))
+            raise fault from error
         same = loaded.fingerprint == before.fingerprint
         self._served[name] = replace(before, fault=None) if same else loaded
         return self._served[name]
+
+
+def _unloadable(source: Source, error: Exception) -> BundleError:
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    return BundleError(f"The bundle in {source.folder} cannot be loaded ({reason}); take a fresh copy of the folder.")
 
 
 def _refuse_other_interface(before: ServedGuard, after: ServedGuard) -> None:
