@@ -59,7 +59,7 @@ $(VENV)/.installed: $(VENV)/.made pyproject.toml $(CONSTRAINTS)
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.made pyproject.toml $(CONSTRAINTS)
-	$(BIN)/python -m pip install -c $(CONSTRAINTS) -e '.[images,serve,dev]'
+	$(BIN)/python -m pip install -c $(CONSTRAINTS) -e '.[images,serve,ray,dev]'
 	touch $@ $(VENV)/.installed
 
 $(VENV)/.installed-docs: $(VENV)/.made pyproject.toml $(CONSTRAINTS)

@@ -34,7 +34,7 @@ def storage_errors(path: Path) -> Iterator[None]:
         raise StoreError(f"Cannot write {path}: {reason}. Choose a folder that you may write to.") from error
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
     """Write a file whole or not at all; parents are made.
 
     Raises:

@@ -48,6 +48,10 @@ class EndpointError(SalusError):
     """A served guard or classifier cannot be reached, refuses what it is asked, or is another than it was."""
 
 
+class EngineError(SalusError):
+    """The machines or processes that were to do the work cannot be had, or are gone."""
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Name the known words nearest to a misspelt one, as the end of an error message."""
     known = sorted(known)

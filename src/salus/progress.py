@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import threading
 import time
@@ -203,6 +204,16 @@ class _Watch:
             ended.set()
 
 
+class _Silence(_Watch):
+    """Shows nothing."""
+
+    @contextmanager
+    def bar(self, title: str, total: float | None, done: float) -> Iterator[Advance]:
+        yield lambda amount=1, note="", left=None: None
+
+    lines = bar
+
+
 _watch = _Watch()
 
 
@@ -221,6 +232,21 @@ def progress(title: str, total: float | None, *, done: float = 0) -> Iterator[Ad
     show = _watch.bar if sys.stderr.isatty() else _watch.lines
     with show(title, total, done) as advance:
         yield advance
+
+
+@contextmanager
+def captured() -> Iterator[list[str]]:
+    """Keep what the block says in a list of lines, and show no progress: for work whose owner shows it."""
+    global _watch
+    lines: list[str] = []
+    watch, file = _watch, console.file
+    buffer = io.StringIO()
+    _watch, console.file = _Silence(), buffer
+    try:
+        yield lines
+    finally:
+        _watch, console.file = watch, file
+        lines.extend(buffer.getvalue().splitlines())
 
 
 def _keep_ticking(log: Log, ended: threading.Event) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from copy import copy
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from safetensors import safe_open
@@ -14,11 +15,12 @@ from torch import Tensor
 
 from salus.attacks import Attack, AttackResult
 from salus.attacks.universal import UAP
-from salus.audit.cell import BARE_VERSION, Cell
+from salus.audit.cell import BARE_VERSION, Attempt, Cell
 from salus.batches import rows_held
 from salus.classifier import Classifier
 from salus.data import Dataset
 from salus.data.packed import take
+from salus.guard import Guard
 from salus.progress import progress
 from salus.storage import Store, digest
 from salus.threats.engines import changed, full_strength
@@ -49,7 +51,23 @@ class BareAttacks:
         self._store = store
         self._fingerprints: dict[int, str] = {}
         self._keys = {cell: key for cell in cells if (key := self._key(cell)) is not None}
+        self._fingerprints.clear()  # by identity, which no copy of this has
         self._askers = Counter(self._keys.values())
+
+    def at(self, store: Store) -> BareAttacks:
+        """Return the same attacks, kept in another folder."""
+        other = copy(self)
+        other._store = store
+        return other
+
+    def key(self, cell: Cell) -> str | None:
+        """Return the key of the attack that a cell begins with; None where it runs its own."""
+        return self._keys[cell] if self.shared(cell) else None
+
+    def prepare(self, cell: Cell) -> None:
+        """Run the attack that a cell begins with, unless somebody has."""
+        if cell.attempt is not None:
+            self.of(cell, aim_of(cell.data, cell.guard, cell.attempt))
 
     def shared(self, cell: Cell) -> bool:
         """Tell whether another cell begins with the same attack, or one did in an earlier run."""
@@ -105,7 +123,17 @@ class BareAttacks:
                 if result.first is not None:
                     columns |= {f"{_FIRST}{name}": getattr(result.first, name) for name in _COLUMNS}
                 append(columns)
-        self._store.write_bare(key, {"attack": full.name, "classifier": victim.name, "n": count})
+        self._store.write_bare(key, self._facts(attack, victim, data))
+
+    def facts(self, cell: Cell) -> dict[str, Any]:
+        """Say what the attack is that a cell begins with."""
+        attempt = cell.attempt
+        victim = None if attempt is None else attempt.threat.begins_with(attempt.attack, cell.guard)
+        return {} if attempt is None or victim is None else self._facts(attempt.attack, victim, cell.data)
+
+    @staticmethod
+    def _facts(attack: Attack, victim: Classifier, data: Dataset) -> dict[str, Any]:
+        return {"attack": full_strength(attack).name, "classifier": victim.name, "n": len(data)}
 
     def _key(self, cell: Cell) -> str | None:
         """Hash all that decides what comes of the attack that a cell begins with; None where it begins with none."""
@@ -134,6 +162,16 @@ class BareAttacks:
         if id(classifier) not in self._fingerprints:
             self._fingerprints[id(classifier)] = classifier.fingerprint()
         return self._fingerprints[id(classifier)]
+
+
+def aim_of(data: Dataset, guard: Guard, attempt: Attempt) -> Tensor:
+    """Return true labels ``[N]``, or the targets of a targeted attack."""
+    if not attempt.aims:
+        return data.y
+    if attempt.target is not None:
+        return torch.full_like(data.y, attempt.target)
+    logits = guard.classifier.predict(data.x)
+    return logits.scatter(1, data.y[:, None], -torch.inf).argmax(1)
 
 
 class _Stored:

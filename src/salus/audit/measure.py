@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,13 +15,14 @@ from salus.attacks import Attack
 from salus.attacks.ball import ball
 from salus.attacks.controls import Control, signal_to_noise
 from salus.attacks.draws import normal
+from salus.attacks.universal import UAP
 from salus.audit.attacker import Attacker
-from salus.audit.bare import BareAttacks
+from salus.audit.bare import BareAttacks, aim_of
 from salus.audit.cell import Attempt, Cell
 from salus.audit.cost import extra_cost
 from salus.audit.duration import CellWatch
 from salus.audit.odds import Odds
-from salus.batches import give_back, rows_at_once
+from salus.batches import give_back, rows_at_once, rows_held
 from salus.data import Dataset
 from salus.data.packed import take
 from salus.guard import Guard
@@ -65,35 +68,84 @@ def measure_cell(
     return record
 
 
-def _attacked(
-    cell: Cell, attempt: Attempt, clean: Verdict, keep: Keep, watch: CellWatch, bare: BareAttacks | None
-) -> dict[str, Any]:
-    """Attack some samples at a time, and count them all; only figures of each are held, no attacked inputs."""
-    data, guard, attack = cell.data, cell.guard, attempt.attack
-    y, aim = data.y, _aim(data, guard, attempt)
-    begun = None if bare is None else bare.of(cell, aim)
-    if begun is not None:
-        watch.at_hand()
-    attacker = Attacker(data, guard, attempt, watch, begun)
-    driving = driver(attack, guard) if attempt.threat.knows_guard else None
-    # Who is of the target class already is left alone, and counts for no success rate.
-    at_goal = aim == y if attempt.aims else torch.zeros_like(clean.accepted)
-    verdicts: list[Verdict] = []
-    chances: list[Tensor] = []
-    columns: dict[str, list[Tensor]] = {}
-    alone: dict[str, list[Alone]] = {}
-    names: tuple[str, ...] = ()
-    for rows in attacker.parts():
+@dataclass(frozen=True, eq=False)
+class Part:
+    """What came of some of a cell's samples.
+
+    Attributes:
+        stored: what is stored of each: ``x_adv``, ``label``, ``accepted``, ``reached``.
+        verdict: the guard's.
+        chances: of a guard that draws at random, how probable each answer is; None of others.
+        figures: a column each of what was measured ``[n]``.
+        alone: what each variant came to by itself.
+        names: of the variants.
+    """
+
+    stored: Mapping[str, Tensor]
+    verdict: Verdict
+    chances: Tensor | None
+    figures: Mapping[str, Tensor]
+    alone: Mapping[str, Alone]
+    names: tuple[str, ...]
+
+    def counted(self) -> Part:
+        """Return what is needed to count it, which is small."""
+        return replace(self, stored={})
+
+
+class Measurement:
+    """A cell under attack, some samples at a time, here or in several places; then all are counted.
+
+    Args:
+        cell: the cell.
+        attempt: its attack.
+        clean: its guard's verdict on the clean samples.
+        watch: told how far it is.
+        bare: attacks that several cells begin with.
+    """
+
+    def __init__(
+        self, cell: Cell, attempt: Attempt, clean: Verdict, watch: CellWatch, bare: BareAttacks | None = None
+    ) -> None:
+        self._cell, self._attempt, self._clean, self._watch = cell, attempt, clean, watch
+        self._aim = aim_of(cell.data, cell.guard, attempt)
+        # Who is of the target class already is left alone, and counts for no success rate.
+        self._at_goal = self._aim == cell.data.y if attempt.aims else torch.zeros_like(clean.accepted)
+        knows = attempt.threat.knows_guard
+        self._driving = driver(attempt.attack, cell.guard) if knows else None
+        self._bare = bare
+
+    @functools.cached_property
+    def _attacker(self) -> Attacker:
+        cell = self._cell
+        begun = None if self._bare is None else self._bare.of(cell, self._aim)
+        if begun is not None:
+            self._watch.at_hand()
+        return Attacker(cell.data, cell.guard, self._attempt, self._watch, begun)
+
+    def parts(self) -> Iterator[Tensor]:
+        """Give the positions of the samples of each part, int64 ``[n]``."""
+        yield from self._attacker.parts()
+
+    @staticmethod
+    def pieces(cell: Cell) -> int:
+        """Count the parts of a cell that may be measured in several places; one where it may not be divided."""
+        attempt = cell.attempt
+        if attempt is None or isinstance(attempt.attack, UAP) or not len(cell.data):  # fitted once, for all parts
+            return 1
+        return -(-len(cell.data) // rows_held(cell.data.x, attempt.attack.batch_size))
+
+    def part(self, rows: Tensor) -> Part:
+        """Attack and judge the samples at these positions."""
+        data, guard, attack = self._cell.data, self._cell.guard, self._attempt.attack
+        y, at_goal = data.y, self._at_goal
         x = take(data.x, rows).contiguous()
-        attacked = attacker(x, aim[rows], y[rows] if attack.targeted else None, rows)
-        x_adv, names = attacked.x_adv, attacked.names
+        attacked = self._attacker(x, self._aim[rows], y[rows] if attack.targeted else None, rows)
+        x_adv = attacked.x_adv
         if bool(at_goal[rows].any()):
             x_adv[at_goal[rows]] = x[at_goal[rows]]
-        verdicts.append(guard(x_adv))
-        if guard.random:
-            chances.append(guard.chances(x_adv))
-        answers, accepted = verdicts[-1].answers, verdicts[-1].accepted
-        keep({"x_adv": x_adv, "label": answers, "accepted": accepted, "reached": accepted & (answers != y[rows])})
+        verdict = guard(x_adv)
+        answers, accepted = verdict.answers, verdict.accepted
         figures = {
             "moved": _distance(attack, x, x_adv),
             "queries": attacked.queries,
@@ -102,42 +154,70 @@ def _attacked(
             "zero": attacked.zero,
             "nonfinite": attacked.nonfinite,
         }
-        if driving is not None:
-            watch.drives(len(rows))
-            figures |= _driven(driving, guard, x, x_adv, y[rows], rows, before=clean.labels[rows], seen=verdicts[-1])
+        if self._driving is not None:
+            self._watch.drives(len(rows))
+            before = self._clean.labels[rows]
+            figures |= _driven(self._driving, guard, x, x_adv, y[rows], rows, before=before, seen=verdict)
         if isinstance(attack, Control) and data.kind == "signal":
             figures["noise"] = signal_to_noise(x, x_adv)
-        for name, one in attacked.alone.items():
-            alone.setdefault(name, []).append(one)
-        for name, column in figures.items():
-            if column is not None:
-                columns.setdefault(name, []).append(column)
-        if len(rows) < len(y):
+        reached = accepted & (answers != y[rows])
+        return Part(
+            stored={"x_adv": x_adv, "label": answers, "accepted": accepted, "reached": reached},
+            verdict=verdict,
+            chances=guard.chances(x_adv) if guard.random else None,
+            figures={name: column for name, column in figures.items() if column is not None},
+            alone=attacked.alone,
+            names=attacked.names,
+        )
+
+    def count(self, parts: Sequence[Part]) -> dict[str, Any]:
+        """Count all parts, in the order of their samples."""
+        data, guard, attack, clean = self._cell.data, self._cell.guard, self._attempt.attack, self._clean
+        y, at_goal, names = data.y, self._at_goal, parts[-1].names
+        verdict = Verdict.joined([part.verdict for part in parts])
+        each = {name: torch.cat([part.figures[name] for part in parts]) for name in parts[-1].figures}
+        chances = [part.chances for part in parts if part.chances is not None]
+        odds = Odds.expected(torch.cat(chances), y) if chances else Odds.seen(verdict, y)
+        moved = each["moved"]
+        counted = ("queries", "passes", "queries_driven")
+        record: dict[str, Any] = {name: float(each[name].double().mean()) for name in counted if name in each}
+        if "zero" in each:
+            taken = max(int(each["passes"].sum()), 1)
+            record |= {f"gradients_{name}": float(each[name].sum()) / taken for name in ("zero", "nonfinite")}
+        if "variants" in each:
+            shares = torch.bincount(each["variants"] + 1, minlength=len(names) + 1)[1:] / len(y)
+            record["variants"] = dict(zip(names, shares.tolist(), strict=True))
+        before = Odds.on(guard, data.x, y, clean)
+        if parts[0].alone:
+            record["alone"] = {
+                name: _alone(data, before, [part.alone[name] for part in parts if name in part.alone], ~at_goal)
+                for name in dict.fromkeys(name for part in parts for name in part.alone)
+            }
+        record |= count(data, verdict, before, odds, ~at_goal)
+        record |= _detection(data, guard, attack, clean, verdict, moved, each.get("driven"))
+        reached = (verdict.answers != y) & verdict.accepted & (clean.answers == y)
+        # Of attacks that look for the smallest change, it is that of those who fell that tells.
+        telling = moved[reached] if attack.closest and bool(reached.any()) else moved
+        record["distance_median"] = float(telling.quantile(0.5))
+        if "noise" in each:
+            ratio = each["noise"][each["noise"].isfinite() & (moved > 0)]
+            record["snr_median"] = float(ratio.quantile(0.5)) if len(ratio) else None
+        return record | {"examples": _examples(reached, y)}
+
+
+def _attacked(
+    cell: Cell, attempt: Attempt, clean: Verdict, keep: Keep, watch: CellWatch, bare: BareAttacks | None
+) -> dict[str, Any]:
+    """Attack some samples at a time, and count them all; only figures of each are held, no attacked inputs."""
+    measurement, parts = Measurement(cell, attempt, clean, watch, bare), []
+    for rows in measurement.parts():
+        part = measurement.part(rows)
+        keep(part.stored)
+        parts.append(part.counted())
+        if len(rows) < len(cell.data):
+            del part
             give_back()
-    verdict, each = Verdict.joined(verdicts), {name: torch.cat(parts) for name, parts in columns.items()}
-    odds = Odds.expected(torch.cat(chances), y) if chances else Odds.seen(verdict, y)
-    moved = each["moved"]
-    counted = ("queries", "passes", "queries_driven")
-    record: dict[str, Any] = {name: float(each[name].double().mean()) for name in counted if name in each}
-    if "zero" in each:
-        taken = max(int(each["passes"].sum()), 1)
-        record |= {f"gradients_{name}": float(each[name].sum()) / taken for name in ("zero", "nonfinite")}
-    if "variants" in each:
-        shares = torch.bincount(each["variants"] + 1, minlength=len(names) + 1)[1:] / len(y)
-        record["variants"] = dict(zip(names, shares.tolist(), strict=True))
-    before = Odds.on(guard, data.x, y, clean)
-    if alone:
-        record["alone"] = {name: _alone(data, before, parts, ~at_goal) for name, parts in alone.items()}
-    record |= count(data, verdict, before, odds, ~at_goal)
-    record |= _detection(data, guard, attack, clean, verdict, moved, each.get("driven"))
-    reached = (verdict.answers != y) & verdict.accepted & (clean.answers == y)
-    # Of attacks that look for the smallest change, it is that of those who fell that tells.
-    telling = moved[reached] if attack.closest and bool(reached.any()) else moved
-    record["distance_median"] = float(telling.quantile(0.5))
-    if "noise" in each:
-        ratio = each["noise"][each["noise"].isfinite() & (moved > 0)]
-        record["snr_median"] = float(ratio.quantile(0.5)) if len(ratio) else None
-    return record | {"examples": _examples(reached, y)}
+    return measurement.count(parts)
 
 
 def _driven(
@@ -176,16 +256,6 @@ def _alone(data: Dataset, clean: Odds, parts: Sequence[Alone], eligible: Tensor)
     }
     figures |= proportion(good * (1 - fallen), groups=data.groups).named("robust_accuracy")
     return figures | proportion(fallen, good * eligible, groups=data.groups).named("attack_success_rate")
-
-
-def _aim(data: Dataset, guard: Guard, attempt: Attempt) -> Tensor:
-    """Return true labels, or the targets of a targeted attack."""
-    if not attempt.aims:
-        return data.y
-    if attempt.target is not None:
-        return torch.full_like(data.y, attempt.target)
-    logits = guard.classifier.predict(data.x)
-    return logits.scatter(1, data.y[:, None], -torch.inf).argmax(1)
 
 
 def _detection(

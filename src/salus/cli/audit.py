@@ -13,21 +13,29 @@ from salus.cli.options import (
     DATA,
     DEFENCE,
     ENDPOINT,
+    ENGINE,
     MODEL,
     TRAINING_PART,
     PlanCommand,
+    chosen_engine,
     command_line,
     plan_fields,
 )
 
 
-@click.command(cls=PlanCommand, fields=(*MODEL, *DEFENCE, *DATA, *ATTACKS, *TRAINING_PART, *ENDPOINT))
+@click.command(
+    cls=PlanCommand,
+    fields=(*MODEL, *DEFENCE, *DATA, *ATTACKS, *TRAINING_PART, *ENDPOINT, *ENGINE),
+    several=("data", "model", "seed"),
+)
 @click.argument("plan", required=False, type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for report and results.")
-def audit(plan: Path | None, out: Path, **options: Any) -> None:
+@click.option("--out", required=True, help="Folder for report and results, or the URL of one (s3://bucket/run).")
+def audit(plan: Path | None, out: str, **options: Any) -> None:
     """Attack a classifier, bare and guarded, and write a report.
 
-    PLAN is a YAML file with the same fields as the options. An audit that was stopped goes on where it was.
+    PLAN is a YAML file with the same fields as the options. An audit that was stopped goes on where it was. Several
+    --data, --model and --seed make a fleet: each of them with each, an audit in a folder of its own within --out, and
+    the page index.html that ranks them. In a PLAN they are lists; its list audits: holds partial plans.
 
     \b
     salus audit --data mitdb --split beats --model ecg-cnn --attack fgsm:eps=0.01 \\
@@ -36,16 +44,24 @@ def audit(plan: Path | None, out: Path, **options: Any) -> None:
     \b
     salus audit --data mitdb --model http://127.0.0.1:8000/v1/guards/ecg \\
         --attack cgba:queries=500 --samples 200 --rate 100 --out runs/served
+
+    
+    salus audit plan.yaml --engine ray:10.0.0.1:6379 --out s3://bucket/run
     """
-    from salus.audit import Plan, run_audit
+    from salus.audit import Fleet, run_audit
+    from salus.cli.fleet import audit_fleet
     from salus.cli.terminal import print_cells
     from salus.metrics import Commonest
     from salus.report import write_report
+    from salus.storage.remote import run_folder
 
-    fields = plan_fields(options)
-    request = Plan.of(fields) if plan is None else Plan.read(plan, fields)
-    outcome = run_audit(request, out, command=command_line())
-    page = write_report(out)
+    with run_folder(out) as folder:
+        with chosen_engine(options) as engine:
+            fields = plan_fields(options)
+            request = Plan.of(fields) if plan is None else Plan.read(plan, fields)
+            outcome = run_audit(request, folder, command=command_line(), engine=engine)
+        page = write_report(folder)
+    shown = page if str(folder) == out else f"{out.rstrip('/')}/{page.name}"
     print_cells(outcome.cells, Commonest(**outcome.meta["commonest"]))
     for sentence in outcome.meta["verdict"]:
         click.echo(sentence)
@@ -54,7 +70,7 @@ def audit(plan: Path | None, out: Path, **options: Any) -> None:
     checks = outcome.meta["checks"]["n"] is not None
     stored = len(outcome.cells) + checks - outcome.computed
     one = " (one checks for masked gradients)" if checks else ""
-    click.echo(f"{outcome.computed} cells computed{one}, {stored} stored before.\nReport: {page}")
+    click.echo(f"{outcome.computed} cells computed{one}, {stored} stored before.\nReport: {shown}")
     if outcome.failed:
         click.echo(f"{outcome.failed} cells failed; run the same command to try them again.", err=True)
         sys.exit(3)
@@ -63,7 +79,12 @@ def audit(plan: Path | None, out: Path, **options: Any) -> None:
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 def report(run: Path) -> None:
-    """Draw the report of an audit again, from its stored results alone."""
+    """Draw the report of an audit again, or the index of a fleet, from its stored results alone."""
     from salus.report import write_report
 
+    if (run / "fleet.json").exists():
+        from salus.report.leaderboard import write_index
+
+        click.echo(f"Index: {write_index(run)}")
+        return
     click.echo(f"Report: {write_report(run)}")

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 import click
 
 from salus.options import Option
 from salus.registry import plugin_names
+
+if TYPE_CHECKING:
+    from salus.engines import Engine
 
 #: Names of plan fields that go together.
 MODEL = ("data", "model", "weights", "training", "seed", "device")
@@ -22,6 +26,10 @@ BUDGET = ("eps", "norm", "steps", "queries", "restarts", "time")
 ATTACKS = ("attack", *BUDGET, "control", "threat_model", "variants", "substitute", "target", "harm", "samples")
 #: How a model behind HTTP may be asked.
 ENDPOINT = ("allow_host", "endpoint_queries", "rate", "token_file", "ca_file")
+#: Where work is done; see ``salus.engines.EngineOptions``.
+ENGINE = ("engine", "jobs", "task_cores", "task_gpus", "task_memory")
+#: What a hardening tries; see ``salus.jobs.sweep.SweepOptions``.
+SWEEP = ("grid", "seeds", "folds", "judge")
 #: Stands for all options that say how data are loaded.
 DATA = ("*",)
 
@@ -42,11 +50,13 @@ class PlanCommand(click.Command):
 
     Args:
         fields: which, in the order of the help.
+        several: those that may be given several times though a plan has one of each.
     """
 
-    def __init__(self, *args: Any, fields: Sequence[str], **settings: Any) -> None:
+    def __init__(self, *args: Any, fields: Sequence[str], several: Sequence[str] = (), **settings: Any) -> None:
         super().__init__(*args, **settings)
         self._fields: Sequence[str] = fields
+        self._several = several
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Give the command's own parameters, and those declared by the plan before its options."""
@@ -54,7 +64,11 @@ class PlanCommand(click.Command):
             arguments = [each for each in self.params if isinstance(each, click.Argument)]
             rest = [each for each in self.params if not isinstance(each, click.Argument)]
             own = {each.name for each in rest}
-            declared = [click_option(option) for option in _declared(self._fields) if option.name not in own]
+            declared = [
+                click_option(option, several=option.name in self._several)
+                for option in _declared(self._fields)
+                if option.name not in own
+            ]
             self.params, self._fields = [*arguments, *declared, *rest], ()
         return super().get_params(ctx)
 
@@ -84,23 +98,30 @@ class SettingsCommand(click.Command):
 def _declared(names: Sequence[str]) -> list[Option]:
     from salus.audit.plan import Budget, Plan
     from salus.data import DataOptions
+    from salus.engines import EngineOptions
+    from salus.jobs.sweep import SweepOptions
     from salus.options import options_of
 
-    known = {option.name: option for option in (*options_of(Plan), *options_of(Budget))}
+    known = {option.name: option for of in (Plan, Budget, EngineOptions, SweepOptions) for option in options_of(of)}
     data = [option.name for option in options_of(DataOptions)]
     return [known[name] for each in names for name in (data if each == "*" else [each])]
 
 
-def click_option(option: Option) -> click.Option:
-    """Make an option of the command line; what is typed is read by the declaration, whatever its type."""
+def click_option(option: Option, *, several: bool = False) -> click.Option:
+    """Make an option of the command line; what is typed is read by the declaration, whatever its type.
+
+    Args:
+        option: as it is declared.
+        several: it may be given several times, though its declaration takes one value.
+    """
     return click.Option(
         [f"--{option.name.replace('_', '-')}"],
-        multiple=option.repeated,
+        multiple=option.repeated or several,
         is_flag=option.words == "true or false",
         default=None,
         type=click.Path(path_type=Path) if _is_path(option.annotation) else str,
         metavar=_metavar(option),
-        help=help_line(option) + _others(option.name),
+        help=help_line(option) + _others(option.name) + ("  Given several times: each." if several else ""),
     )
 
 
@@ -142,6 +163,23 @@ def _metavar(option: Option) -> str | None:
         if option.words.startswith(start) and "pixels" not in option.words:
             return name
     return "TEXT"
+
+
+@contextmanager
+def chosen_engine(options: dict[str, Any]) -> Iterator[Engine | None]:
+    """Take the options of the engine out of those of a command, and start it; None where none is asked for.
+
+    Args:
+        options: of the command; ``device`` says whether a GPU is used.
+    """
+    from salus.engines import EngineOptions, open_engine
+
+    asked = EngineOptions(**plan_fields({name: options.pop(name) for name in ENGINE}))
+    if asked == EngineOptions():
+        yield None
+        return
+    with open_engine(asked, gpu=str(options.get("device") or "cpu").startswith("cuda")) as engine:
+        yield engine
 
 
 def plan_fields(options: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from salus.atomic import storage_errors, tensor_rows, write_json
+from salus.atomic import storage_errors, tensor_rows, write_bytes, write_json
 from salus.data.published import file_sha256
 from salus.errors import StoreError
 from salus.progress import console
@@ -45,7 +45,7 @@ class Store:
     def __init__(
         self,
         folder: Path,
-        kind: Literal["audit", "hardening", "label search", "reproduction", "training"] = "audit",
+        kind: Literal["audit", "hardening", "label search", "reproduction", "training", "fleet"] = "audit",
     ) -> None:
         self.folder = folder
         self.kind = kind
@@ -158,6 +158,14 @@ class Store:
         """Return the file of what an attack made of a bare classifier's samples; None as of :meth:`read_cell`."""
         whole = self._read("bare", key, f"The attack {key[:12]} on the bare classifier")
         return None if whole is None else self._paths("bare", key)[1]
+
+    def put_arrays(self, room: Literal["cells", "bare"], key: str, content: memoryview) -> None:
+        """Write a file of arrays that came from elsewhere; nobody reads it before its record vouches for it."""
+        write_bytes(self.arrays(room, key), content)
+
+    def arrays(self, room: Literal["cells", "bare"], key: str) -> Path:
+        """Name the file of a cell's arrays, or of what an attack made of a bare classifier's samples."""
+        return self._paths(room, key)[1]
 
     def read_answers(self, key: str) -> Tensor:
         """Read what a finished cell's guard answered, int64 ``[N]``, -1 where it rejected; no other array is read."""
