@@ -340,7 +340,7 @@ def test_a_guard_that_draws_is_counted_in_expectation(toy: Toy) -> None:
 
 
 def test_gradients_that_led_nowhere_are_told_of() -> None:
-    from salus.audit.summary import _lost
+    from salus.audit.masking import lost
 
     row = {
         "guard": "none",
@@ -356,14 +356,14 @@ def test_gradients_that_led_nowhere_are_told_of() -> None:
         "gradients_zero": 0.3,
         "gradients_nonfinite": 0.01,
     }
-    (sentence,) = _lost([row])
+    (sentence,) = lost([row])
     assert "Gradient masking is likely" in sentence and "30" in sentence and "were zero" in sentence
     assert "finite" not in sentence
-    assert not list(_lost([{**row, "gradients_zero": 0.02}, {**row, "gradients_zero": None}]))
+    assert not list(lost([{**row, "gradients_zero": 0.02}, {**row, "gradients_zero": None}]))
 
 
 def test_masked_gradients_are_flagged() -> None:
-    from salus.audit.summary import _masking
+    from salus.audit.masking import masking
 
     base = {
         "guard": "none",
@@ -378,16 +378,16 @@ def test_masked_gradients_are_flagged() -> None:
         "nist": "evasion, white-box",
     }
     calm = {"checks": {"robust_accuracy": 0.0, "huge_eps": 0.5, "n": 100}}
-    assert not list(_masking([base], calm))
-    assert "half the range" in next(iter(_masking([base], {"checks": {**calm["checks"], "robust_accuracy": 0.4}})))
+    assert not list(masking([base], calm))
+    assert "half the range" in next(iter(masking([base], {"checks": {**calm["checks"], "robust_accuracy": 0.4}})))
     stronger = {**base, "robust_accuracy": 0.2}
     moved = {**stronger, "threat_model": "transfer", "nist": "evasion, black-box, transfer"}
-    assert any("substitute" in w for w in _masking([base, moved], calm))
+    assert any("substitute" in w for w in masking([base, moved], calm))
     asked = {**stronger, "attack": "hop-skip-jump", "nist": "evasion, black-box, query"}
-    assert any("HopSkipJump" in w and "gradients" in w for w in _masking([base, asked], calm))
-    assert not list(_masking([base, {**asked, "eps": None, "robust_accuracy": 0.0}], calm))  # it had no limit
-    assert any("weaker FGSM" in w for w in _masking([base, {**stronger, "attack": "fgsm", "attack_options": {}}], calm))
-    assert any("fewer" in w for w in _masking([base, {**base, "eps": 0.2, "robust_accuracy": 0.7}], calm))
+    assert any("HopSkipJump" in w and "gradients" in w for w in masking([base, asked], calm))
+    assert not list(masking([base, {**asked, "eps": None, "robust_accuracy": 0.0}], calm))  # it had no limit
+    assert any("weaker FGSM" in w for w in masking([base, {**stronger, "attack": "fgsm", "attack_options": {}}], calm))
+    assert any("fewer" in w for w in masking([base, {**base, "eps": 0.2, "robust_accuracy": 0.7}], calm))
 
 
 @pytest.mark.parametrize(

@@ -263,6 +263,15 @@ class Plan(DataOptions, EndpointOptions):
         Raises:
             OptionError: the file is missing, no YAML, or not a mapping.
         """
+        return cls.of({**cls.content(path), **(overrides or {})})
+
+    @staticmethod
+    def content(path: Path) -> dict[str, Any]:
+        """Read the fields of a YAML file, unchecked.
+
+        Raises:
+            OptionError: the file is missing, no YAML, or not a mapping.
+        """
         try:
             content = yaml.safe_load(path.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
@@ -272,7 +281,7 @@ class Plan(DataOptions, EndpointOptions):
             raise OptionError(f"The plan {str(path)!r} cannot be read as YAML: {reason}.") from error
         if not isinstance(content, dict):
             raise OptionError(f"The plan {str(path)!r} must hold fields such as 'data: mitdb', one a line.")
-        return cls.of({**content, **(overrides or {})})
+        return content
 
     @property
     def threats(self) -> tuple[type[ThreatModel], ...]:
@@ -316,10 +325,8 @@ class Plan(DataOptions, EndpointOptions):
                 sweep = [None] if kind.closest else _default_eps(data, norm)
             for eps in sweep:
                 fixed = {"bounds": data.bounds, "seed": self.seed, "eps": eps, **options, **marks(data)}
-                attack = ATTACKS.build(name, fixed)
-                if attack not in attacks:
-                    attacks.append(attack)
-        return attacks
+                attacks.append(ATTACKS.build(name, fixed))
+        return list(dict.fromkeys(attacks))
 
     def controls(self, data: Dataset) -> list[Control]:
         """Make the controls for these data.

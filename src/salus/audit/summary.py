@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from salus.attacks import ATTACKS
 from salus.audit.cleaning import in_words
+from salus.audit.masking import lost, masking
+from salus.audit.records import Record, attack_name, attack_words, first, grouped, matching, threat_of, values
 from salus.data import Splits
 from salus.metrics import Commonest
 from salus.metrics.wording import in_sentence as share_of
 from salus.metrics.wording import percentage
-from salus.threats import ThreatModel, threat_named
 from salus.threats.models import (
     Adaptive,
     DecisionOnly,
@@ -27,23 +27,13 @@ from salus.threats.models import (
 _FEW = 100
 #: From this success rate on a classifier is fooled more than rarely.
 _SOME = 0.1
-#: A stronger attack may come out this much weaker by chance before it counts as a sign of masked gradients.
-_SLACK = 0.02
-#: From this share of gradients on that are zero or not finite an attack has lost its way.
-_LOST = 0.1
-
-#: Attacks that differ in little but their steps, so that their steps compare.
-_STEPWISE = ("fgsm", "bim", "pgd")
-
 #: What was done about wrong labels, by the cleaning's action.
 _DONE = {"drop": " and were left out", "relabel": " and were replaced by the most probable ones"}
-
-Record = dict[str, Any]
 
 
 def verdict(records: Sequence[Record], meta: Record) -> list[str]:
     """Say in plain sentences what was found, the headline first: before all else what the attacker could not do."""
-    clean = _first(records, attack=None, guard="none")
+    clean = first(records, attack=None, guard="none")
     beside = f" ({Commonest(**meta['commonest'])})"
     sentences: list[str] = [] if meta.get("limits") is None else [meta["limits"]]
     worst = _worst(records, guard="none", threat_model=WhiteBox.name)
@@ -51,7 +41,7 @@ def verdict(records: Sequence[Record], meta: Record) -> list[str]:
         asr = worst["attack_success_rate"]
         how = "very easily" if asr >= 0.9 else "easily" if asr >= 0.5 else "sometimes" if asr >= _SOME else "rarely"
         sentences.append(
-            f"This classifier is {how} fooled: {_attack(worst)} turns {share_of(worst, 'attack_success_rate')} "
+            f"This classifier is {how} fooled: {attack_words(worst)} turns {share_of(worst, 'attack_success_rate')} "
             f"of the inputs it reads correctly into wrong answers, and leaves {percentage(worst['robust_accuracy'])} "
             f"of {clean['n'] if clean else worst['n']} right, of {percentage(worst['clean_accuracy'])} before{beside}."
         )
@@ -59,7 +49,7 @@ def verdict(records: Sequence[Record], meta: Record) -> list[str]:
         if small is not None:
             sentences.append(
                 f"The smallest change tried that fools at least half of them is eps = {small['eps']:g} "
-                f"({small['norm']}, {_attack_name(small)})."
+                f"({small['norm']}, {attack_name(small)})."
             )
     elif clean is not None:
         sentences.append(
@@ -70,12 +60,12 @@ def verdict(records: Sequence[Record], meta: Record) -> list[str]:
     if moved is not None:
         sentences.append(
             f"An attacker who only has {_substitute(meta.get('substitute'))} fools it on "
-            f"{share_of(moved, 'attack_success_rate')} of them ({_attack(moved)})."
+            f"{share_of(moved, 'attack_success_rate')} of them ({attack_words(moved)})."
         )
     sentences.extend(_asked(records))
     for guard in meta["guards"]:
         sentences.extend(_guarded(records, guard))
-    for record in _matching(records, threat_model=Poisoner.name):
+    for record in matching(records, threat_model=Poisoner.name):
         if record["attack_success_rate"] is not None:
             where = "the bare classifier" if record["guard"] == "none" else f"the guard {record['guard']!r}"
             sentences.append(
@@ -100,7 +90,7 @@ def _asked(records: Sequence[Record]) -> Iterator[str]:
         if asking is not None:
             yield (
                 f"An attacker who sees {sees} fools the classifier on {share_of(asking, 'attack_success_rate')} of "
-                f"them ({_attack(asking)}, {asking['queries']:,.0f} questions each)."
+                f"them ({attack_words(asking)}, {asking['queries']:,.0f} questions each)."
             )
 
 
@@ -114,7 +104,7 @@ def _substitute(facts: Record | None) -> str:
 
 
 def _guarded(records: Sequence[Record], guard: str) -> Iterator[str]:
-    clean = _first(records, attack=None, guard=guard)
+    clean = first(records, attack=None, guard=guard)
     blind = _worst(records, guard=guard, threat_model=Oblivious.name)
     twin = _worst(records, guard=guard, threat_model=GrayBox.name)
     knowing = _worst(records, guard=guard, threat_model=Adaptive.name)
@@ -126,20 +116,20 @@ def _guarded(records: Sequence[Record], guard: str) -> Iterator[str]:
     if blind is not None:
         yield (
             f"Behind the guard {guard!r}, an attacker who does not know of it gets "
-            f"{share_of(blind, 'attack_success_rate')} of the inputs accepted and wrong ({_attack(blind)}){price}."
+            f"{share_of(blind, 'attack_success_rate')} of the inputs accepted and wrong ({attack_words(blind)}){price}."
         )
     if twin is not None:
         yield (
             f"An attacker who has a twin of the guard, trained apart, gets {share_of(twin, 'attack_success_rate')} "
-            f"accepted and wrong ({_attack(twin)})."
+            f"accepted and wrong ({attack_words(twin)})."
         )
     if knowing is not None:
         same = {key: knowing[key] for key in ("attack", "eps", "norm", "attack_options")}
-        bare = _first(records, guard="none", threat_model=WhiteBox.name, **same)
+        bare = first(records, guard="none", threat_model=WhiteBox.name, **same)
         alone = bare["attack_success_rate"] if bare is not None else None
         yield (
             f"An attacker who knows the guard gets {share_of(knowing, 'attack_success_rate')} accepted and wrong "
-            f"({_attack(knowing)}): {_holds(knowing['attack_success_rate'], alone)}."
+            f"({attack_words(knowing)}): {_holds(knowing['attack_success_rate'], alone)}."
         )
     scored = knowing if knowing is not None and knowing.get("detection_auc") is not None else None
     if scored is not None:
@@ -152,15 +142,15 @@ def _guarded(records: Sequence[Record], guard: str) -> Iterator[str]:
     if asking is not None:
         yield (
             f"An attacker who sees nothing but its answers gets {share_of(asking, 'attack_success_rate')} accepted and "
-            f"wrong ({_attack(asking)}, {asking['queries']:,.0f} questions each)."
+            f"wrong ({attack_words(asking)}, {asking['queries']:,.0f} questions each)."
         )
     scoring = _worst(records, guard=guard, threat_model=ScoreOnly.name)
     if scoring is not None:
         yield (
             f"An attacker who sees the probabilities of its answers gets {share_of(scoring, 'attack_success_rate')} "
-            f"wrong ({_attack(scoring)}, {scoring['queries']:,.0f} questions each)."
+            f"wrong ({attack_words(scoring)}, {scoring['queries']:,.0f} questions each)."
         )
-    tried = [r for r in _matching(records, guard=guard) if r["attack"] is not None and _threat(r).attacks]
+    tried = [r for r in matching(records, guard=guard) if r["attack"] is not None and threat_of(r).attacks]
     if tried and clean is not None and not any(_could(r) for r in tried):
         yield (
             f"The guard {guard!r} rejects {share_of(clean, 'rejected_clean')} of clean inputs; what it is worth "
@@ -173,8 +163,8 @@ def _guarded(records: Sequence[Record], guard: str) -> Iterator[str]:
 def _harmless(records: Sequence[Record]) -> Iterator[str]:
     """Say what harmless changes do, to the bare classifier and to each guard."""
     for guard in dict.fromkeys(r["guard"] for r in records):
-        rows = _matching(records, guard=guard, threat_model=Harmless.name)
-        clean = _first(records, attack=None, guard=guard)
+        rows = matching(records, guard=guard, threat_model=Harmless.name)
+        clean = first(records, attack=None, guard=guard)
         if not rows or clean is None:
             continue
         if guard == "none":
@@ -200,13 +190,13 @@ def _harmless(records: Sequence[Record]) -> Iterator[str]:
 def _harmful(records: Sequence[Record], weights: str) -> Iterator[str]:
     """Say what an input costs, unattacked and under the attack that costs most."""
     for guard in dict.fromkeys(r["guard"] for r in records):
-        clean = _first(records, attack=None, guard=guard)
-        rows = [r for r in _matching(records, guard=guard) if r["attack"] and _threat(r).attacks and _could(r)]
+        clean = first(records, attack=None, guard=guard)
+        rows = [r for r in matching(records, guard=guard) if r["attack"] and threat_of(r).attacks and _could(r)]
         worst = max(rows, key=lambda r: r["harm"], default=None)
         if clean is None:
             continue
         who = "the bare classifier" if guard == "none" else f"the guard {guard!r}"
-        attacked = "" if worst is None else f", and {_cost(worst)} under {_attack(worst)}"
+        attacked = "" if worst is None else f", and {_cost(worst)} under {attack_words(worst)}"
         yield f"By these weights of harm ({weights}), an input read by {who} costs {_cost(clean)} unattacked{attacked}."
 
 
@@ -219,6 +209,10 @@ def _holds(guarded: float, alone: float | None) -> str:
     return "the guard protects only in part" + ("" if alone is None else f", of {percentage(alone)} without it")
 
 
+#: What an adaptive cell and an oblivious one with the same attack have in common.
+_TWIN = ("guard", "attack", "eps", "norm", "attack_options")
+
+
 def warnings(records: Sequence[Record], meta: Record, splits: Splits) -> list[str]:
     """Find reasons to doubt the numbers, each one sentence."""
     poisoned = [f"The training data were poisoned on purpose: {what}." for what in meta["poison"]]
@@ -226,20 +220,21 @@ def warnings(records: Sequence[Record], meta: Record, splits: Splits) -> list[st
         f"The label cleaning left no training sample of class {label!r}."
         for label in (meta["label_cleaning"] or {}).get("classes_gone", [])
     ]
-    doubts = [*poisoned, *gone, *meta["model"]["remarks"], *_samples(records, splits), *_masking(records, meta)]
-    doubts.extend(_lost(records))
+    doubts = [*poisoned, *gone, *meta["model"]["remarks"], *_samples(records, splits), *masking(records, meta)]
+    doubts.extend(lost(records))
+    twins = grouped(matching(records, threat_model=Oblivious.name), _TWIN)
     for guard in meta["guards"]:
         rows = [r for r in records if r["guard"] == guard and r["attack"] is not None]
-        if rows and not any(_threat(r).knows_guard and r["error"] is None for r in rows):
+        if rows and not any(threat_of(r).knows_guard and r["error"] is None for r in rows):
             doubts.append(f"Guard {guard!r} was not attacked by anyone who knows it: its figures are an upper bound.")
         for row in rows:
-            if not _threat(row).knows_guard or row["error"] is not None:
+            if not threat_of(row).knows_guard or row["error"] is not None:
                 continue
-            same = {key: row[key] for key in ("attack", "eps", "norm", "attack_options")}
-            twin = _first(records, guard=guard, threat_model=Oblivious.name, **same)
-            if twin is not None and row["fallen_all"] < twin["fallen_all"]:
+            twin = twins.get(values(row, _TWIN))
+            if twin and row["fallen_all"] < twin[0]["fallen_all"]:
                 doubts.append(
-                    f"The adaptive {_attack(row)} on {guard!r} is weaker than the oblivious one: a bug, please report."
+                    f"The adaptive {attack_words(row)} on {guard!r} is weaker than the oblivious one: a bug, please "
+                    "report."
                 )
         doubts.extend(_false_alarms(records, guard, meta))
         doubts.extend(_drawn(guard, meta))
@@ -272,47 +267,6 @@ def _samples(records: Sequence[Record], splits: Splits) -> Iterator[str]:
     yield from (note for note in splits.test.provenance.notes if "warning" in note.lower())
 
 
-def _masking(records: Sequence[Record], meta: Record) -> Iterator[str]:
-    """Look for gradients that do not lead where they should (Athalye et al., 2018)."""
-    attacked = [r for r in _matching(records, guard="none") if r["attack"] is not None]
-    bare = [r for r in attacked if r["eps"] is not None]
-    white = [r for r in bare if "white-box" in r["nist"]]
-    for row in white:
-        rivals = [r for r in bare if all(r[key] == row[key] for key in ("eps", "norm", "target"))]
-        best = min(r["robust_accuracy"] for r in rivals if r in white)
-        for other in rivals:
-            if other not in white and best - other["robust_accuracy"] > _SLACK:
-                yield f"Gradient masking is likely: {_blind(other)} fools more than any attack on the gradients."
-            elif _effort(other) < _effort(row) and row["robust_accuracy"] - other["robust_accuracy"] > _SLACK:
-                yield f"Gradient masking is likely: the weaker {_attack(other)} fools more than {_attack(row)}."
-        for other in white:
-            same = all(row[key] == other[key] for key in ("attack", "norm", "target", "attack_options"))
-            if same and other["eps"] > row["eps"] and other["robust_accuracy"] > row["robust_accuracy"] + _SLACK:
-                yield (
-                    f"Gradient masking is likely: {_attack(other)} fools fewer than the same attack at "
-                    f"eps = {row['eps']:g}."
-                )
-    check = meta["checks"]
-    if check["robust_accuracy"] is not None and check["robust_accuracy"] > 0.05:
-        yield (
-            f"Gradient masking is likely: with eps = {check['huge_eps']:g}, half the range of values, PGD still "
-            f"leaves {percentage(check['robust_accuracy'])} of {check['n']} inputs right; it should leave none."
-        )
-
-
-def _lost(records: Sequence[Record]) -> Iterator[str]:
-    """Say where the gradients that an attack followed led nowhere: what such an attack leaves is an upper bound."""
-    for row in records:
-        shares = {"zero": row.get("gradients_zero"), "not finite": row.get("gradients_nonfinite")}
-        lost = [f"{percentage(share)} were {what}" for what, share in shares.items() if share and share > _LOST]
-        if lost:
-            who = "the bare classifier" if row["guard"] == "none" else repr(row["guard"])
-            yield (
-                f"Gradient masking is likely: of the gradients that {_attack(row)} on {who} took "
-                f"({row['threat_model']}), {' and '.join(lost)}; what it leaves is an upper bound."
-            )
-
-
 def _drawn(guard: str, meta: Record) -> Iterator[str]:
     """Say how the rates of a guard were counted that draws at random."""
     if meta["guards"][guard].get("random"):
@@ -322,23 +276,8 @@ def _drawn(guard: str, meta: Record) -> Iterator[str]:
         )
 
 
-def _blind(record: Record) -> str:
-    """Name an attack that never saw the model's gradients."""
-    if _threat(record).deals:
-        return f"{_attack(record)} computed on a substitute"
-    return _attack(record)
-
-
-def _effort(record: Record) -> float:
-    """Count an attack's gradient steps: of two of one kind, the one with more should fool no fewer."""
-    if record["attack"] not in _STEPWISE:
-        return float("nan")  # neither more nor less than any other
-    options = record["attack_options"]
-    return int(options.get("steps") or 1) * int(options.get("restarts") or 1)
-
-
 def _false_alarms(records: Sequence[Record], guard: str, meta: Record) -> Iterator[str]:
-    clean = _first(records, attack=None, guard=guard)
+    clean = first(records, attack=None, guard=guard)
     allowed = meta["guards"][guard]["false_alarm_rate"]
     if clean is not None and allowed and (clean["rejected_clean_low"] or 0) > allowed:
         yield (
@@ -347,47 +286,22 @@ def _false_alarms(records: Sequence[Record], guard: str, meta: Record) -> Iterat
         )
 
 
-def _threat(record: Record) -> type[ThreatModel]:
-    """Return the threat model of an attacked cell."""
-    return threat_named(record["threat_model"])
-
-
 def _could(record: Record) -> bool:
     """Tell whether the attack could change anything, or did harm all the same; otherwise its failure says nothing."""
     return record.get("movable") != 0 or (record["attack_success_rate"] or 0) >= _SOME
 
 
 def _worst(records: Sequence[Record], **wanted: Any) -> Record | None:
-    rows = [r for r in _matching(records, **wanted) if r["attack_success_rate"] is not None and _could(r)]
+    rows = [r for r in matching(records, **wanted) if r["attack_success_rate"] is not None and _could(r)]
     # An attack without eps always gets there in the end: what it says is how far it had to go.
     rows = [r for r in rows if r["eps"] is not None] or rows
     return max(rows, key=lambda r: (r["attack_success_rate"], -(r["eps"] or 0)), default=None)
 
 
 def _smallest_breaking(records: Sequence[Record]) -> Record | None:
-    rows = _matching(records, guard="none", threat_model=WhiteBox.name)
+    rows = matching(records, guard="none", threat_model=WhiteBox.name)
     rows = [r for r in rows if (r["attack_success_rate"] or 0) >= 0.5 and r["eps"] is not None]
     return min(rows, key=lambda r: (r["norm"] != "linf", r["eps"]), default=None)
-
-
-def _first(records: Sequence[Record], **wanted: Any) -> Record | None:
-    return next(iter(_matching(records, **wanted)), None)
-
-
-def _matching(records: Sequence[Record], **wanted: Any) -> list[Record]:
-    return [r for r in records if r["error"] is None and all(r[key] == value for key, value in wanted.items())]
-
-
-def _attack_name(record: Record) -> str:
-    steps = record["attack_options"].get("steps")
-    name = ATTACKS[record["attack"]].__name__ if record["attack"] in ATTACKS else record["attack"]
-    return f"{name}{f'-{steps}' if steps else ''}"
-
-
-def _attack(record: Record) -> str:
-    if record["eps"] is None:
-        return f"{_attack_name(record)} with a median change of {record['distance_median']:.3g} ({record['norm']})"
-    return f"{_attack_name(record)} at eps = {record['eps']:g} ({record['norm']})"
 
 
 def _cost(record: Record) -> str:

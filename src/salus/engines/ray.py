@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import sys
 import sysconfig
+import threading
 import time
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -25,8 +27,17 @@ T = TypeVar("T")
 #: Times that a task runs again after its process or machine is gone.
 _RETRIES = 4
 
-#: Seconds for which the size of the cluster is believed.
+#: Seconds in which the head of a cluster has to take a connection.
+_KNOCK = 5.0
+
+#: Seconds for which it is believed that the cluster is there, and how large it is.
 _BELIEVED = 5.0
+
+#: Tries before its head is taken for dead.
+_KNOCKS = 3
+
+#: Seconds to part from a cluster that is gone.
+_LEAVE = 3.0
 
 #: Bytes of main memory for objects of a cluster that is made of this machine alone.
 _STORE = 512 * 2**20
@@ -63,6 +74,8 @@ def connect(address: str) -> bool:
     ray = import_ray()
     if ray.is_initialized():
         return False
+    if address != "auto":
+        _knock(address)
     settings: dict[str, Any] = {
         "logging_level": logging.ERROR,
         "log_to_driver": False,
@@ -87,6 +100,22 @@ def connect(address: str) -> bool:
     return True
 
 
+def _knock(address: str) -> None:
+    """See whether anybody listens; Ray itself waits for minutes.
+
+    Raises:
+        EngineError: nobody does.
+    """
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise EngineError(
+            f"No Ray cluster can be reached at {address!r} ({error}): write the HOST:PORT of its head, as `ray start "
+            "--head` there says, and see that this machine may connect to it."
+        ) from error
+
+
 class Ray(Engine):
     """A Ray cluster, whose nodes come and go.
 
@@ -109,24 +138,40 @@ class Ray(Engine):
         self._running: dict[Any, tuple[Task, float]] = {}
         self._waiting: list[Task] = []
         self._slots, self._asked = 0, -float("inf")
+        self._head, self._seen, self._lost = str(self._ray.get_runtime_context().gcs_address), time.monotonic(), False
         self._versions = {"Salus": salus.__version__, "PyTorch": torch.__version__}
+        try:
+            self._look_around()
+        except BaseException:
+            self.close()
+            raise
+
+    def _look_around(self) -> None:
+        """See what the cluster has.
+
+        Raises:
+            EngineError: no node has what a task needs.
+        """
         nodes = [node for node in self._ray.nodes() if node["Alive"]]
         own = self._ray.util.get_node_ip_address()
         self._far = any(node["NodeManagerAddress"] != own for node in nodes)
-        total = self._ray.cluster_resources()
+        total, needs = self._ray.cluster_resources(), self._needs
         count = f"{len(nodes)} node{'s' if len(nodes) != 1 else ''}"
-        self.words = f"a Ray cluster of {count} with {total.get('CPU', 0):g} cores, {cores} a task"
-        if gpus and not total.get("GPU"):
+        self.words = f"a Ray cluster of {count} with {total.get('CPU', 0):g} cores, {needs.cores} a task"
+        if needs.gpus and not total.get("GPU"):
             raise EngineError("The Ray cluster has no GPU, and --device asks for one: start a node with --num-gpus.")
         if not self.slots:
             raise EngineError(
-                f"No node of the Ray cluster has the {cores} cores that a task is to take: give fewer by --task-cores."
+                f"No node of the Ray cluster has what a task is to take, {needs.cores} cores"
+                f"{'' if needs.memory is None else f' and {needs.memory / 1e9:g} GB'}: give less by --task-cores or "
+                "--task-memory."
             )
 
     @property
     def slots(self) -> int:
         """How many tasks the cluster has room for now, or the jobs."""
         if time.monotonic() - self._asked > _BELIEVED:
+            self._see_head()
             self._slots, self._asked = self._count(), time.monotonic()
         return self._slots if self._jobs is None else min(self._jobs, self._slots)
 
@@ -154,11 +199,14 @@ class Ray(Engine):
             EngineError: the cluster is gone, or its nodes have another version of Salus or PyTorch.
         """
         try:
-            (reference,), _ = self._ray.wait(list(self._running), num_returns=1)
-            task, begun = self._running.pop(reference)
-            outcome = self._outcome(reference, begun)
+            ended: list[Any] = []
+            while not ended:
+                self._see_head()
+                ended, _ = self._ray.wait(list(self._running), num_returns=1, timeout=_BELIEVED)
+            task, begun = self._running.pop(ended[0])
+            outcome = self._outcome(ended[0], begun)
         except self._ray.exceptions.RaySystemError as error:
-            raise EngineError(f"The Ray cluster is gone ({_short(error)}): run the same command to go on.") from error
+            raise self._gone(_short(error)) from error
         if (other := outcome.pop("other", None)) is not None:
             raise EngineError(other)
         self._begin()
@@ -166,12 +214,38 @@ class Ray(Engine):
 
     def close(self) -> None:
         """Take back what is running, and leave the cluster."""
-        for reference in self._running:
-            self._ray.cancel(reference, force=True)
+        running = [] if self._lost else list(self._running)
         self._running.clear()
         self._waiting.clear()
-        if self._leaves:
-            self._ray.shutdown()
+        for reference in running:
+            self._ray.cancel(reference, force=True)
+        if not self._leaves:
+            return
+        leaving = threading.Thread(target=self._ray.shutdown, name="salus-leave", daemon=True)
+        leaving.start()
+        leaving.join(_LEAVE if self._lost else None)  # from a cluster that is gone Ray takes long to part
+
+    def _see_head(self) -> None:
+        """See now and then whether the head of the cluster is there; without it Ray ends this process after a minute.
+
+        Raises:
+            EngineError: it is gone.
+        """
+        if time.monotonic() - self._seen < _BELIEVED:
+            return
+        for left in reversed(range(_KNOCKS)):
+            try:
+                _knock(self._head)
+                break
+            except EngineError as error:
+                if not left:
+                    raise self._gone("its head does not answer") from error
+                time.sleep(1)
+        self._seen = time.monotonic()
+
+    def _gone(self, why: str) -> EngineError:
+        self._lost = True
+        return EngineError(f"The Ray cluster is gone ({why}): run the same command to go on where it was.")
 
     def _begin(self) -> None:
         """Hand on what waits: as many as the jobs; or twice as many as there is room for, which hides the way."""
