@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from salus.attacks import PGD
-from salus.batches import MOST_VALUES, filled_up, rows_at_once
+from salus.batches import MOST_VALUES, filled_up, rows_at_once, share_gpu, values_of_gpu
 
 if TYPE_CHECKING:
     from conftest import Toy
@@ -47,3 +47,22 @@ def test_batches_are_filled_up_to_few_sizes_by_an_eighth_at_most() -> None:
     assert sizes[:15] == list(range(1, 16)), "one input is not made more"
     assert sizes[127] == 128 and sizes[511] == 512
     assert len(filled_up(torch.empty(0, 3))) == 0
+
+
+def test_small_gpus_and_shares_of_one_get_smaller_batches() -> None:
+    assert values_of_gpu(140 * 2**30, 1.0) > MOST_VALUES["cuda"]
+    assert values_of_gpu(8 * 2**30, 1.0) < MOST_VALUES["cuda"]
+    assert values_of_gpu(8 * 2**30, 0.25) == values_of_gpu(2 * 2**30, 1.0)
+    assert values_of_gpu(1, 0.1) == 1
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_process_keeps_to_its_share_of_a_gpu() -> None:
+    whole = rows_at_once(torch.empty(1, 3, 512, 512, device="cuda"), 10**6)
+    try:
+        share_gpu(0.01)
+        assert rows_at_once(torch.empty(1, 3, 512, 512, device="cuda"), 10**6) < whole
+        with pytest.raises(torch.cuda.OutOfMemoryError):
+            torch.empty(torch.cuda.get_device_properties(0).total_memory // 50, dtype=torch.uint8, device="cuda")
+    finally:
+        share_gpu(1.0)

@@ -12,6 +12,12 @@ from torch import Tensor
 #: Values of one batch: a network keeps some 50 to 100 floats for each, 1 to 2 GB in main memory.
 MOST_VALUES = {"cpu": 2**22, "cuda": 2**26}
 
+#: Bytes of a GPU that each value of a batch may take, so that small GPUs get smaller batches.
+_BYTES_A_VALUE = 512
+
+#: The share of a GPU's memory that this process has.
+_gpu_share = 1.0
+
 #: Batches of the largest size that may be held together.
 _HELD = 4
 
@@ -22,7 +28,22 @@ _GIVE_BACK = 8
 def rows_at_once(x: Tensor, most: int) -> int:
     """Say how many samples of x ``[N, ...]`` make a batch: ``most``, or fewer where each has many values."""
     values = MOST_VALUES.get(x.device.type, MOST_VALUES["cpu"])
+    if x.is_cuda:
+        values = min(values, values_of_gpu(torch.cuda.get_device_properties(x.device).total_memory, _gpu_share))
     return max(1, min(most, values // max(x.shape[1:].numel(), 1)))
+
+
+def values_of_gpu(memory: int, share: float) -> int:
+    """Say how many values a batch may have on a GPU of so many bytes, of which this process has a share."""
+    return max(1, int(memory * share) // _BYTES_A_VALUE)
+
+
+def share_gpu(share: float) -> None:
+    """Keep this process to a share of each GPU's memory, and its batches to what goes in there."""
+    global _gpu_share
+    _gpu_share = min(share, 1.0)
+    for device in range(torch.cuda.device_count()):
+        torch.cuda.set_per_process_memory_fraction(_gpu_share, device)
 
 
 def in_batches(x: Tensor, most: int) -> Iterator[Tensor]:

@@ -59,6 +59,10 @@ def fill_memory(gigabytes: float) -> int:
     return len(held)
 
 
+def total(values: torch.Tensor) -> tuple[str, float]:
+    return str(values.device), float(values.sum())
+
+
 PLAN = {
     "data": "breast-cancer",
     "false_alarm_rate": 0.05,
@@ -198,6 +202,18 @@ def test_tasks_that_need_more_than_any_node_has_are_refused(cluster: Any) -> Non
 def test_a_gpu_that_no_node_has_is_refused(cluster: Any) -> None:
     with pytest.raises(EngineError, match="has no GPU"):
         open_engine(EngineOptions(engine=f"ray:{cluster.address}"), gpu=True)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_tasks_share_a_gpu(cluster: Any) -> None:
+    node = cluster.add_node(num_cpus=2, num_gpus=1, object_store_memory=100 * 2**20)
+    try:
+        with open_engine(EngineOptions(engine=f"ray:{cluster.address}", task_gpus=0.5), gpu=True) as engine:
+            assert engine.slots == 2
+            (done,) = engine.run([Task("sum", total, (torch.ones(3, device="cuda"),))])
+            assert done.value == ("cuda:0", 3.0)
+    finally:
+        cluster.remove_node(node)
 
 
 def test_nodes_of_another_version_are_refused(engine: Ray, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from salus.engines.base import Needs
+from salus.batches import share_gpu
 from salus.errors import SalusError
 from salus.progress import captured
 
@@ -29,11 +30,13 @@ class MemoryLimitError(SalusError):
     """A task used more memory than it may."""
 
 
-@functools.cache
-def prepare(cores: int) -> None:
-    """Give this process its threads, once: torch's own, and those of numpy's libraries."""
+@functools.lru_cache(maxsize=1)
+def prepare(cores: int, gpus: float) -> None:
+    """Give this process its threads, torch's own and those of numpy's libraries, and its share of a GPU."""
     torch.set_num_threads(cores)
     threadpool_limits(cores)
+    if 0 < gpus < 1:
+        share_gpu(gpus)
 
 
 def run(function: Callable[..., Any], arguments: Sequence[Any]) -> dict[str, Any]:
@@ -54,7 +57,7 @@ def run(function: Callable[..., Any], arguments: Sequence[Any]) -> dict[str, Any
 
 def run_apart(function: Callable[..., Any], arguments: Sequence[Any], needs: Needs) -> dict[str, Any]:
     """Call a task's function in a process that was made for tasks, within its limits; see :func:`run`."""
-    prepare(needs.cores)
+    prepare(needs.cores, needs.gpus)
 
     def within_limits() -> Any:
         with limited(needs.memory):
