@@ -8,10 +8,11 @@ import random
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -104,32 +105,21 @@ def test_twenty_faults_at_random_points_cost_time_alone(
 
     monkeypatch.setattr("salus.audit.spread.compute_cells", noted)
     done: Counter[str] = Counter()
-    ended = threading.Event()
-
-    def fault() -> None:
-        extra = [cluster.add_node(**NODE)]
-        while not ended.is_set() and sum(done.values()) < FAULTS:
-            ended.wait(draws.uniform(0.5, 3))
+    extra = [cluster.add_node(**NODE)]
+    with open_engine(EngineOptions(engine=f"ray:{cluster.address}")) as engine, ThreadPoolExecutor(1) as pool:
+        audit = pool.submit(run_audit, Plan.of(PLAN), folder, engine=engine)
+        while not audit.done() and sum(done.values()) < FAULTS:  # Ray starts nodes from the main thread alone
+            time.sleep(draws.uniform(0.5, 3))
             workers = _ray_processes("ray::_work")
             if draws.random() < 0.7 and workers:
-                try:
+                with suppress(ProcessLookupError):
                     os.kill(draws.choice(workers), signal.SIGKILL)
-                except ProcessLookupError:
-                    continue
-                done["workers"] += 1
-            elif not ended.is_set():
+                    done["workers"] += 1
+            elif len(list(folder.glob("cells/*.json"))):
                 cluster.remove_node(extra.pop(), allow_graceful=False)
                 extra.append(cluster.add_node(**NODE))
                 done["nodes"] += 1
-
-    thread = threading.Thread(target=fault)
-    with open_engine(EngineOptions(engine=f"ray:{cluster.address}")) as engine:
-        thread.start()
-        try:
-            outcome = run_audit(Plan.of(PLAN), folder, engine=engine)
-        finally:
-            ended.set()
-            thread.join()
+        outcome = audit.result()
     print(f"{dict(done)} in {outcome.meta['seconds']} s")
     assert done["workers"] and done["nodes"]
     assert not outcome.failed

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from threadpoolctl import threadpool_limits
 
-from salus.engines.base import Needs
 from salus.batches import share_gpu
+from salus.engines.base import Needs
 from salus.errors import SalusError
 from salus.progress import captured
 
