@@ -111,14 +111,16 @@ def test_twenty_faults_at_random_points_cost_time_alone(
         while not audit.done() and sum(done.values()) < FAULTS:  # Ray starts nodes from the main thread alone
             time.sleep(draws.uniform(0.5, 3))
             workers = _ray_processes("ray::_work")
-            if draws.random() < 0.7 and workers:
-                with suppress(ProcessLookupError):
-                    os.kill(draws.choice(workers), signal.SIGKILL)
-                    done["workers"] += 1
-            elif len(list(folder.glob("cells/*.json"))):
+            if not list(folder.glob("cells/*.json")):
+                continue
+            if draws.random() < 0.3:
                 cluster.remove_node(extra.pop(), allow_graceful=False)
                 extra.append(cluster.add_node(**NODE))
                 done["nodes"] += 1
+            elif workers:
+                with suppress(ProcessLookupError):
+                    os.kill(draws.choice(workers), signal.SIGKILL)
+                    done["workers"] += 1
         outcome = audit.result()
     print(f"{dict(done)} in {outcome.meta['seconds']} s")
     assert done["workers"] and done["nodes"]

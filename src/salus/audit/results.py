@@ -126,7 +126,11 @@ class AuditResults:
         }
         if (remote := self.setup.subject.remote) is not None:  # asked about the attacked samples alone
             return {**known, "parameters": None, "endpoint": remote.endpoint.facts()}
-        return {**known, **whole_test(classifier, self.bench.splits.test)}
+        return {
+            **known,
+            "architecture": classifier.architecture,
+            **whole_test(classifier, self.bench.splits.test),
+        }
 
 
 def write_results(folder: Path, meta: Record, results: AuditResults) -> None:

@@ -45,7 +45,7 @@ def audit(plan: Path | None, out: str, **options: Any) -> None:
     salus audit --data mitdb --model http://127.0.0.1:8000/v1/guards/ecg \\
         --attack cgba:queries=500 --samples 200 --rate 100 --out runs/served
 
-    
+    \b
     salus audit plan.yaml --engine ray:10.0.0.1:6379 --out s3://bucket/run
     """
     from salus.audit import Fleet, run_audit
@@ -55,12 +55,16 @@ def audit(plan: Path | None, out: str, **options: Any) -> None:
     from salus.report import write_report
     from salus.storage.remote import run_folder
 
-    with run_folder(out) as folder:
-        with chosen_engine(options) as engine:
-            fields = plan_fields(options)
-            request = Plan.of(fields) if plan is None else Plan.read(plan, fields)
-            outcome = run_audit(request, folder, command=command_line(), engine=engine)
-        page = write_report(folder)
+    with run_folder(out) as folder, chosen_engine(options) as engine:
+        fields = plan_fields(options)
+        fleet = Fleet.of(fields) if plan is None else Fleet.read(plan, fields)
+        if fleet.single is None:
+            whole = audit_fleet(fleet, folder, engine, shown=out)
+        else:
+            outcome = run_audit(fleet.single, folder, command=command_line(), engine=engine)
+            page = write_report(folder)
+    if fleet.single is None:
+        sys.exit(0 if whole else 3)
     shown = page if str(folder) == out else f"{out.rstrip('/')}/{page.name}"
     print_cells(outcome.cells, Commonest(**outcome.meta["commonest"]))
     for sentence in outcome.meta["verdict"]:

@@ -16,6 +16,7 @@ from salus.cli.generative import autoencoders, generator
 from salus.cli.guard import guard
 from salus.cli.harden import harden
 from salus.cli.labels import labels
+from salus.cli.leaderboard import leaderboard
 from salus.cli.listing import listing
 from salus.cli.log import log
 from salus.cli.reproduce import reproduce
@@ -60,6 +61,7 @@ def main() -> None:
 
 
 for command in (
-    audit, attack, reproduce, report, harden, labels, generator, autoencoders, guard, serve, log, token, data, listing,
+    audit, attack, reproduce, report, leaderboard, harden, labels, generator, autoencoders, guard, serve, log, token,
+    data, listing,
 ):  # fmt: skip
     main.add_command(command)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from salus.metrics.wording import percent
+from salus.metrics.wording import estimate, percent
 
 if TYPE_CHECKING:
     from salus.data import Splits
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from salus.detectors.multimagnet_grid import Calibration
     from salus.generative import Repository
     from salus.metrics import Commonest
+    from salus.report.leaderboard.board import Board
 
 
 def print_cells(cells: Sequence[dict[str, Any]], constant: Commonest) -> None:
@@ -80,6 +81,36 @@ def _only_passes(cell: dict[str, Any]) -> bool:
     return cell["detection_auc"] is not None and threat_named(cell["threat_model"]).stops_at_threshold
 
 
+def print_board(board: Board, data: str) -> None:
+    """Print a ranking, one a row, with 95% intervals; ``data`` names the data."""
+    from salus.metrics.wording import estimate
+    from salus.report import words
+    from salus.report.leaderboard.standing import attack_words
+
+    table = _table()
+    for column in ("audit", "place", "judged by"):
+        table.add_column(column, overflow="fold")
+    for column in ("clean %", "robust %", "seeds", "alarms %"):
+        table.add_column(column, justify="right")
+    table.add_column("worst attack", overflow="fold")
+    table.add_column("seconds", justify="right")
+    print(f"{data}, attacked with {board.title} by one who {board.level.summary}:")
+    for each in board.standings:
+        rejected = each.rejected
+        table.add_row(
+            each.contender.name,
+            str(each.best) if each.best == each.last else f"{each.best}–{each.last}",
+            words.guard(each.guard),
+            percent(each.clean.value),
+            estimate(each.robust.value, each.robust.low, each.robust.high),
+            "1" if each.spread is None else f"{len(each.seeds)} ±{percent(each.spread)}",
+            "" if rejected is None else percent(rejected.value),
+            "; ".join(dict.fromkeys(attack_words(seed.worst) for seed in each.seeds)),
+            words.number(each.seconds),
+        )
+    _print(table)
+
+
 def print_members(repository: Repository) -> None:
     """Print the autoencoders of a repository, one a row."""
     table = _table("member", "encoder", "activation")
@@ -117,6 +148,46 @@ def print_calibration(calibration: Calibration, against: str, most: int) -> None
             *(f"{share:.1%}" for share in (outcome.accuracy, outcome.ppv, outcome.npv)),
         )
     _print(table)
+
+
+def print_settings(grid: dict[str, Any]) -> None:
+    """Print the settings that a sweep compared, one a row, and what was chosen among them by which samples.
+
+    Args:
+        grid: what ``grid.json`` holds.
+    """
+    rows, constant = grid["settings"], grid["commonest"]
+    table = _table("setting")
+    for column in ("trainings", "clean %", "robust %", "lowest to highest", "behind the chosen"):
+        table.add_column(column, justify="right")
+    share = percent(constant["share"])
+    table.add_row(f"always {constant['label']!r}", "", share, share, "", "")
+    for row in rows:
+        several = len(row["runs"]) > 1
+        table.add_row(
+            row["setting"],
+            str(len(row["runs"])),
+            estimate(row["clean_accuracy"], row["clean_accuracy_low"], row["clean_accuracy_high"]),
+            estimate(row["robust_accuracy"], row["robust_accuracy_low"], row["robust_accuracy_high"]),
+            f"{percent(row['lowest_run'])}–{percent(row['highest_run'])}" if several else "",
+            "chosen" if row["chosen"] else f"{percent(row['behind_low'])} to {percent(row['behind_high'])}",
+        )
+    _print(table)
+    chosen = next(row for row in rows if row["chosen"])
+    alike = sum(row["told_apart"] is False for row in rows)
+    print(f"Judged on {grid['judged_on']} ({chosen['n']} samples) under {grid['judge']['title']}.")
+    if len(rows) > 1:
+        print(f"Chosen: {chosen['spec']}.", _alike(alike))
+    if chosen["robust_accuracy"] <= constant["share"]:
+        print(f"WARNING: no setting is right more often under attack than always answering {constant['label']!r}.")
+
+
+def _alike(count: int) -> str:
+    """Say how many settings may be as good as the chosen one."""
+    if not count:
+        return "These samples tell all others apart from it."
+    others = "another setting" if count == 1 else f"{count} other settings"
+    return f"These samples cannot tell it apart from {others}, whose interval of the difference holds 0."
 
 
 def print_catalogue(entries: Sequence[CatalogueEntry]) -> None:

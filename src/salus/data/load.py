@@ -253,12 +253,27 @@ def load_for(preprocessor: Preprocessor | None, name: str | Path, options: Mappi
         DataError: there is no such data, they are bad, or no inputs of this model.
         OptionError: an option is unknown, makes no sense, or does not apply to this kind of data.
     """
-    asked = parse_options(name, dict(options))
-    source = _source(asked.name)
+    asked, source = check_request(name, options)
     if preprocessor is not None:
         _refuse_contradiction(preprocessor, asked)
-    asked.refuse_others(source.options, f"the data {source.name!r}" if source.name == asked.name else source.summary)
     return tell_duplicates(source.loader(asked.through(preprocessor)))
+
+
+def check_request(name: str | Path, options: Mapping[str, Any]) -> tuple[LoadOptions, Source]:
+    """Say what is asked of which data, before any of them are read.
+
+    Args:
+        name: as in :func:`load`.
+        options: fields of ``LoadOptions``.
+
+    Raises:
+        DataError: there is no such data.
+        OptionError: an option is unknown, makes no sense, or does not apply to this kind of data.
+    """
+    asked = parse_options(name, dict(options))
+    source = _source(asked.name)
+    asked.refuse_others(source.options, f"the data {source.name!r}" if source.name == asked.name else source.summary)
+    return asked, source
 
 
 def _refuse_contradiction(preprocessor: Preprocessor, asked: LoadOptions) -> None:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from salus.atomic import write_text
 from salus.errors import BundleError
-from salus.figures.style import plain
 from salus.report.run_folder import Run
 from salus.report.sections.about import about
 from salus.report.sections.accuracy import accuracy
@@ -25,6 +21,7 @@ from salus.report.sections.reach import reach
 from salus.report.sections.recap import recap
 from salus.report.sections.smallest import smallest
 from salus.report.tables import Glossary
+from salus.report.template import stylesheet, template
 from salus.threats import FIXED, THREAT_MODELS, threat_named
 
 
@@ -44,7 +41,7 @@ def write_report(run: Path) -> Path:
     folder = Path(run)
     results = Run(folder)
     try:
-        page = _environment().get_template("report.html.j2").render(**_content(results))
+        page = template("report.html.j2").render(**_content(results))
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise BundleError(
             f"{folder / 'results.json'} is no complete audit ({type(error).__name__}: {error}); run the audit again."
@@ -59,7 +56,7 @@ def _content(run: Run) -> dict[str, Any]:
     glossary = Glossary(run.group)
     verdict = [str(sentence) for sentence in run.meta.get("verdict") or []]
     return {
-        "css": _css(),
+        "css": stylesheet(),
         "title": f"Salus audit of {run.meta['data'].get('name', 'data')}",
         "headline": verdict[0] if verdict else "This audit has no verdict.",
         "verdict": verdict[1:],
@@ -103,20 +100,3 @@ def _warnings(run: Run) -> list[str]:
 def _threats(run: Run) -> list[tuple[str, str]]:
     used = {cell["threat_model"] for cell in run.cells}
     return [(name, threat.summary) for name, threat in {**THREAT_MODELS, **FIXED}.items() if name in used]
-
-
-@cache
-def _environment() -> Environment:
-    return Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,  # names come from users
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=lambda value: plain(value) if type(value) is str and not value.isprintable() else value,
-    )
-
-
-@cache
-def _css() -> str:
-    return (Path(__file__).parent / "report.css").read_text(encoding="utf-8")

@@ -24,6 +24,7 @@ class TableCell:
         kind: "text", "number" or "head".
         mark: a sign that something about it needs care, in words.
         shade: share from 0 to 1 that its background shows; None for none.
+        link: an address that what it says leads to; empty for none.
     """
 
     text: str
@@ -31,6 +32,7 @@ class TableCell:
     kind: str = "number"
     mark: str = ""
     shade: float | None = None
+    link: str = ""
 
 
 @dataclass(frozen=True)
@@ -159,6 +161,19 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "won alone": ("Accepted and wrong", "of the inputs that the guard accepts and gets right, each variant run alone."),
     "passes alone": ("Passes", "backward passes a sample, beside those of the oblivious attack where it starts there."),
     "reached": ("Reached", "samples that were right before and fall under this attack."),
+    "contender": ("Audit", "the audit's folder; audits that differ in nothing but the seed are ranked by their mean."),
+    "place": (
+        "Place",
+        "by robust accuracy; where intervals overlap, the first and the last place that they allow: who shares places "
+        "cannot be told apart.",
+    ),
+    "each_seed": (
+        "Each seed",
+        "robust accuracy with each seed in percent, and their standard deviation. The interval of their mean joins the "
+        "seeds' own with Student's interval of what other seeds would give.",
+    ),
+    "worst": ("Worst attack", "the attack that leaves least, and how many were tried."),
+    "spent": ("Seconds", "how long these attacks took, all seeds together, and on what."),
     "part": ("Part", "which part of the data: training, validation, calibration (of detectors) or test."),
 }
 
