@@ -99,10 +99,10 @@ def open_engine(options: EngineOptions | None = None, *, gpu: bool = False) -> E
 
         gpus = options.task_gpus if options.task_gpus is not None else float(gpu)
         return Ray(address, jobs=options.jobs, cores=options.task_cores or 1, gpus=gpus, memory=memory)
-    if options.jobs is None and options.task_cores is None and memory is None:
+    if options == EngineOptions():
         return Here()
     from salus.engines.processes import Processes
 
     jobs = options.jobs or 1
     cores = options.task_cores or max(1, len(os.sched_getaffinity(0)) // jobs)
-    return Processes(jobs, cores=cores, memory=memory)
+    return Processes(jobs, cores=cores, gpus=options.task_gpus or 0.0, memory=memory)

@@ -46,16 +46,17 @@ class Processes(Engine):
     Args:
         jobs: how many.
         cores: threads of each, unless a task needs another number.
+        gpus: the share of a GPU's memory that each task may use; 0: no limit.
         memory: bytes that each task may use; None: its share of the memory that is free now.
     """
 
     name = "local"
     shares_disk = True
 
-    def __init__(self, jobs: int, *, cores: int, memory: int | None = None) -> None:
+    def __init__(self, jobs: int, *, cores: int, gpus: float = 0.0, memory: int | None = None) -> None:
         threads = "thread" if cores == 1 else "threads"
         self.words = f"{jobs} process{'es' if jobs > 1 else ''} of {cores} {threads}"
-        self._needs = Needs(cores, memory=memory or _share_of_memory(jobs))
+        self._needs = Needs(cores, gpus, memory or _share_of_memory(jobs))
         self._folder = Path(tempfile.mkdtemp(prefix="salus-engine-"))
         self._executors = [self._executor() for _ in range(jobs)]
         self._free = list(range(jobs))
