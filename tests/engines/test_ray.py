@@ -140,19 +140,19 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(tmp_path_factory.getbasetemp().glob("alone*/run"))
 
 
-def kill_worker() -> None:
-    """Kill a process that computes a task, as ``kill -9`` does."""
-    workers = [pid for pid, line in _processes() if line.startswith("ray::_work")]
-    if workers:
-        os.kill(workers[0], signal.SIGKILL)
-
-
-def _processes() -> Iterator[tuple[int, str]]:
+def kill_worker(cluster: Any) -> None:
+    """Kill a process of this cluster that computes a task, as ``kill -9`` does."""
+    nodes = [cluster.head_node, *cluster.worker_nodes]
+    raylets = {each.process.pid for node in nodes for each in node.all_processes.get("raylet", ())}
     for place in Path("/proc").glob("[0-9]*"):
         try:
-            yield int(place.name), (place / "cmdline").read_text().replace("\0", " ")
+            line = (place / "cmdline").read_text()
+            parent = int((place / "stat").read_text().rpartition(")")[2].split()[1])
         except OSError:
             continue
+        if line.startswith("ray::_work") and parent in raylets:
+            os.kill(int(place.name), signal.SIGKILL)
+            return
 
 
 def _after_cells(folder: Path, count: int, do: Callable[[], None]) -> threading.Thread:
@@ -176,7 +176,7 @@ def test_an_audit_loses_a_worker_and_a_node_and_nothing_else(
     folder = tmp_path / "run"
     node = cluster.add_node(num_cpus=1, object_store_memory=100 * 2**20)
     faults = [
-        _after_cells(folder, 3, kill_worker),
+        _after_cells(folder, 3, lambda: kill_worker(cluster)),
         _after_cells(folder, 8, lambda: cluster.remove_node(node, allow_graceful=False)),
     ]
     outcome = run_audit(Plan.of(PLAN), folder, engine=engine)

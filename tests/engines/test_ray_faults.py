@@ -79,14 +79,18 @@ def _equal(one: Path, other: Path) -> None:
         assert all(torch.equal(left[name], right[name]) for name in left)
 
 
-def _ray_processes(word: str) -> list[int]:
+def _workers(cluster: Any) -> list[int]:
+    """List the processes of this cluster that compute tasks now."""
+    nodes = [cluster.head_node, *cluster.worker_nodes]
+    raylets = {each.process.pid for node in nodes for each in node.all_processes.get("raylet", ())}
     found = []
     for place in Path("/proc").glob("[0-9]*"):
         try:
-            line = (place / "cmdline").read_text().replace("\0", " ")
+            line = (place / "cmdline").read_text()
+            parent = int((place / "stat").read_text().rpartition(")")[2].split()[1])
         except OSError:
             continue
-        if word in line:
+        if line.startswith("ray::_work") and parent in raylets:
             found.append(int(place.name))
     return found
 
@@ -110,7 +114,7 @@ def test_twenty_faults_at_random_points_cost_time_alone(
         audit = pool.submit(run_audit, Plan.of(PLAN), folder, engine=engine)
         while not audit.done() and sum(done.values()) < FAULTS:  # Ray starts nodes from the main thread alone
             time.sleep(draws.uniform(0.5, 3))
-            workers = _ray_processes("ray::_work")
+            workers = _workers(cluster)
             if not list(folder.glob("cells/*.json")):
                 continue
             if draws.random() < 0.3:
@@ -146,8 +150,7 @@ def test_a_head_that_dies_ends_the_audit_in_a_sentence_and_it_goes_on_from_the_f
             if len(list(folder.glob("cells/*.json"))) >= 20:
                 break
             time.sleep(0.05)
-        for process in _ray_processes("gcs_server"):
-            os.kill(process, signal.SIGKILL)
+        os.kill(cluster.head_node.all_processes["gcs_server"][0].process.pid, signal.SIGKILL)
         _, errors = audit.communicate(timeout=300)
     assert audit.returncode == 2
     assert "The Ray cluster is gone" in errors

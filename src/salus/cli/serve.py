@@ -16,10 +16,12 @@ def serve(bundles: tuple[str, ...], model: str | None, **options: Any) -> None:
     """Let guards judge over HTTP, every verdict logged.
 
     BUNDLE is a folder that `salus guard fit` or an audit wrote, or NAME=FOLDER; without a name the guard is called as
-    its folder is. Without options it listens on this machine alone and needs no token there.
+    its folder is. Without options it listens on this machine alone and needs no token there. With --engine ray, guards
+    judge on the machines of a Ray cluster, as many as load asks for.
 
     \b
     salus serve runs/bundle
+    salus serve runs/bundle --engine ray --replicas 1..4
     salus serve hearts=runs/bundle --host 0.0.0.0 --tls-certificate cert.pem --tls-key key.pem
     """
     from salus.options import build
@@ -33,4 +35,9 @@ def serve(bundles: tuple[str, ...], model: str | None, **options: Any) -> None:
 
         raise OptionError(f"Serving needs {error.name}, which is not installed: pip install 'salus[serve]'.") from error
     settings = build(Settings, plan_fields(options), "the service")
-    run(settings, sources_of(bundles, model), click.echo)
+    if settings.ray_address is None:
+        run(settings, sources_of(bundles, model), click.echo)
+    else:
+        from salus.serve.ray.run import serve_on_ray
+
+        serve_on_ray(settings, sources_of(bundles, model), click.echo)

@@ -90,6 +90,7 @@ def connect(address: str) -> bool:
             try:
                 ray.init(address="auto", **settings)
             except ConnectionError:
+                os.environ.setdefault("RAY_worker_niceness", "0")  # nothing else is to go first here
                 ray.init(include_dashboard=False, object_store_memory=_STORE, **settings)
     except Exception as error:  # Ray raises its own, those of gRPC, and plain ones
         reason = str(error).strip().splitlines()

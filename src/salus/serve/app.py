@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import math
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -37,6 +38,9 @@ from salus.serve.reading import read_body
 from salus.serve.service import Service
 
 _LOG = logging.getLogger("salus.serve")
+
+#: Seconds after which a worker has heard what another was told.
+_HEAR = 1.0
 
 
 def create_app(service: Service) -> ASGIApp:
@@ -95,11 +99,9 @@ def _framework(service: Service, ask: verdicts.Ask) -> FastAPI:
     @app.get("/metrics", tags=["health"], summary="Figures for Prometheus")
     async def metrics(request: Request) -> Response:
         await principal_of(request, service, "metrics")
-        state = service.writer.state
-        service.metrics.waiting.set(service.batcher.waiting)
-        service.metrics.log_available.set(state.available)
-        service.metrics.log_entries.set(state.seq)
-        return Response(await asyncio.to_thread(service.metrics.text), media_type="text/plain; version=0.0.4")
+        service.take_stock()
+        text = await asyncio.to_thread(service.crew.figures, service.metrics)
+        return Response(text, media_type="text/plain; version=0.0.4")
 
     app.include_router(verdicts.router(service, ask))
     app.include_router(inference.router(service))
@@ -118,7 +120,8 @@ async def _running(service: Service) -> AsyncIterator[None]:
     service.writer.append(Submission([EventEntry("service started", {"worker": service.worker, "guards": bundles})]))
     watch = Watch(service.database, settings, lambda: service.guards)
     watch.start()
-    looking = asyncio.get_running_loop().create_task(_look(service)) if settings.reload_seconds else None
+    looks = settings.reload_seconds or not service.crew.alone
+    looking = asyncio.get_running_loop().create_task(_look(service)) if looks else None
     try:
         yield
     finally:
@@ -132,10 +135,16 @@ async def _running(service: Service) -> AsyncIterator[None]:
 
 
 async def _look(service: Service) -> None:
-    """Take bundles that changed, once they lie still."""
+    """Take bundles that changed, once they lie still, and those that another worker was told to take."""
+    seconds, alone = service.settings.reload_seconds, service.crew.alone
+    due = time.monotonic() + seconds
     while True:
-        await asyncio.sleep(service.settings.reload_seconds)
-        for name in await asyncio.to_thread(service.guards.changed):
+        await asyncio.sleep(seconds if alone else min(seconds or _HEAR, _HEAR))
+        names = [] if alone else list(await asyncio.to_thread(service.heard))
+        if seconds and (alone or time.monotonic() >= due):
+            due = time.monotonic() + seconds
+            names += await asyncio.to_thread(service.guards.changed)
+        for name in dict.fromkeys(names):
             try:
                 served = await verdicts.reload_guard(service, name)
                 _LOG.warning("guard %s: judges with the bundle %s", name, served.fingerprint[:12])

@@ -82,6 +82,11 @@ class Batcher:
         """Inputs in the queue."""
         return self._count
 
+    @property
+    def running(self) -> bool:
+        """Whether it judges what comes."""
+        return self._task is not None and not self._task.done()
+
     def start(self) -> None:
         """Begin to judge, in the running loop."""
         torch.set_num_threads(self._threads)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-import secrets
 import time
 from collections.abc import MutableMapping
 from typing import Any
@@ -15,6 +14,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from salus.client.messages import REQUEST_ID
+from salus.serve.marking import new_request_id, safe_headers
 from salus.serve.metrics import Metrics
 from salus.serve.problems import ProblemError
 from salus.serve.settings import Settings
@@ -26,17 +26,6 @@ _REQUEST_ID = REQUEST_ID.lower().encode()
 
 #: Hosts that are remembered.
 _HOSTS = 100
-
-_SAFE = {
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-}
 
 
 class Gate:
@@ -51,8 +40,7 @@ class Gate:
 
     def __init__(self, app: ASGIApp, ask: Ask, settings: Settings, metrics: Metrics) -> None:
         self._app, self._ask, self._metrics = app, ask, metrics
-        safe = {**_SAFE, **({"Strict-Transport-Security": "max-age=31536000"} if settings.secure else {})}
-        self._safe = [(name.lower().encode(), value.encode()) for name, value in safe.items()]
+        self._safe = safe_headers(secure=settings.secure)
         self._known: set[str] = set()  # hosts that were let through
         self._names = {name.casefold() for name in ("localhost", settings.host, *settings.allow_host)}
 
@@ -62,8 +50,7 @@ class Gate:
             await self._app(scope, receive, send)
             return
         began = time.perf_counter()
-        # In the order of time, so that the log's index of requests grows at its end.
-        request_id = f"{int(time.time() * 1000):012x}{secrets.token_hex(10)}"
+        request_id = new_request_id()
         scope.setdefault("state", {})["request_id"] = request_id
         status = 0
 

@@ -15,6 +15,7 @@ from salus.client.messages import GuardCard
 from salus.errors import BundleError, OptionError, SalusError
 from salus.guard import Guard
 from salus.jobs.judging import open_guard
+from salus.serve.marks import mark_of
 from salus.serve.media import media_types
 
 #: What a guard may be called: it stands in addresses and in the log.
@@ -32,6 +33,7 @@ class ServedGuard:
         fingerprint: SHA-256 of the guard and of how its inputs are prepared.
         loaded: when, in seconds since 1970.
         fault: why the bundle that lies there now is not the one that judges; None where it is.
+        copy: of the folder, on another machine than its own; None where it was loaded from the folder itself.
     """
 
     name: str
@@ -40,6 +42,12 @@ class ServedGuard:
     fingerprint: str
     loaded: float
     fault: str | None = None
+    copy: Path | None = None
+
+    @property
+    def files(self) -> Path:
+        """Where this machine has its files."""
+        return self.folder if self.copy is None else self.copy
 
     @cached_property
     def card(self) -> GuardCard:
@@ -81,10 +89,22 @@ class Source:
         Raises:
             BundleError: it cannot be used.
         """
-        guard = open_guard(self.folder, self.factory)
+        return self.load_from(None, device)
+
+    def load_from(self, copy: Path | None, device: str) -> ServedGuard:
+        """Load it from a copy of its folder, or None: from the folder itself.
+
+        Raises:
+            BundleError: it cannot be used.
+        """
+        guard = open_guard(copy or self.folder, self.factory)
         guard.classifier.to(device)
         guard.hold()
-        return ServedGuard(self.name, self.folder, guard, fingerprint_of(guard), time.time())
+        return ServedGuard(self.name, self.folder, guard, fingerprint_of(guard), time.time(), copy=copy)
+
+    def mark(self) -> str | None:
+        """Tell apart two states of the bundle; None where nobody can look at it now."""
+        return mark_of(self.folder)
 
 
 def sources_of(words: Sequence[str], factory: str | None = None) -> tuple[Source, ...]:
@@ -151,7 +171,7 @@ class Shelf(Mapping[str, ServedGuard]):
     def __init__(self, sources: Sequence[Source], device: str = "cpu") -> None:
         self._sources = {source.name: source for source in sources}
         self._device = device
-        self._marks = {source.name: _mark(source.folder) for source in sources}
+        self._marks = {source.name: source.mark() for source in sources}
         self._changing: dict[str, str] = {}
         self._served = {source.name: source.load(device) for source in sources}
 
@@ -168,8 +188,8 @@ class Shelf(Mapping[str, ServedGuard]):
         """Name the bundles that differ from what was looked at last, and have lain still since the call before."""
         settled = []
         for name, source in self._sources.items():
-            mark = _mark(source.folder)
-            if mark == self._marks[name]:
+            mark = source.mark()
+            if mark is None or mark == self._marks[name]:
                 self._changing.pop(name, None)
             elif self._changing.get(name) == mark:
                 settled.append(name)
@@ -184,7 +204,7 @@ class Shelf(Mapping[str, ServedGuard]):
             BundleError: the bundle cannot be used.
         """
         source, before = self._sources[name], self._served[name]
-        self._marks[name] = _mark(source.folder)
+        self._marks[name] = source.mark()
         self._changing.pop(name, None)
         try:
             loaded = source.load(self._device)
@@ -216,12 +236,3 @@ def _refuse_other_interface(before: ServedGuard, after: ServedGuard) -> None:
                 f"The bundle in {after.folder} has the {what} {new}, and the guard {before.name!r} that is served has "
                 f"{old}; serve it under a name of its own."
             )
-
-
-def _mark(folder: Path) -> str:
-    """Tell apart two states of a folder by its files' names, sizes and times."""
-    try:
-        files = sorted((path.name, path.stat()) for path in folder.iterdir() if path.is_file())
-    except OSError:
-        return "missing"
-    return repr([(name, stat.st_size, stat.st_mtime_ns, stat.st_ino) for name, stat in files])

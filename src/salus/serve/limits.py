@@ -16,10 +16,14 @@ class Rates:
         rate: inputs a second; None for any number.
         burst: inputs that it holds when full.
         clock: tells the seconds.
+
+    Attributes:
+        workers: among how many the rate is shared out, as each has buckets of its own.
     """
 
     def __init__(self, rate: float | None, *, burst: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._rate, self._burst, self._clock = rate, float(max(burst, 1)), clock
+        self.workers = 1
         self._buckets: dict[str, tuple[float, float]] = {}  # token -> what is left, and when
 
     def charge(self, token: str, inputs: int) -> None:
@@ -30,15 +34,15 @@ class Rates:
         """
         if self._rate is None:
             return
-        now = self._clock()
+        now, own = self._clock(), self._rate / max(1, self.workers)
         left, since = self._buckets.get(token, (self._burst, now))
-        left = min(self._burst, left + max(0.0, now - since) * self._rate)
+        left = min(self._burst, left + max(0.0, now - since) * own)
         if left < inputs:
             self._buckets[token] = (left, now)
             raise ProblemError(
                 "too-many",
                 f"The token may ask about {self._rate:g} inputs a second; wait before asking about {inputs} more.",
-                (inputs - left) / self._rate,
+                (inputs - left) / own,
             )
         self._buckets[token] = (left - inputs, now)
 

@@ -17,10 +17,14 @@ _INPUTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
 class Metrics:
-    """Counts and times of one worker; read, of all that share a folder of counts."""
+    """Counts and times of one worker; read, of all that share a folder of counts.
+
+    Attributes:
+        registry: has them all.
+    """
 
     def __init__(self) -> None:
-        self._registry = registry = CollectorRegistry()
+        self.registry = registry = CollectorRegistry()
         self.requests = Counter("salus_requests", "Requests.", ("route", "status"), registry=registry)
         self.seconds = Histogram(
             "salus_request_seconds", "Seconds from a request's first byte to its answer.", ("route",),
@@ -77,7 +81,7 @@ class Metrics:
     def text(self) -> bytes:
         """Write all figures as Prometheus reads them."""
         if SHARED not in os.environ:
-            return generate_latest(self._registry)
+            return generate_latest(self.registry)
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         return generate_latest(registry)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from salus.errors import SalusError
 from salus.serve.batching import Batcher
+from salus.serve.crew import Crew
 from salus.serve.database import Database, default_url, folder_of
 from salus.serve.guards import Shelf, Source
 from salus.serve.keys import Keys
@@ -35,6 +36,7 @@ class Service:
         metrics: figures for Prometheus.
         rates: how fast each token may ask.
         room: bytes of requests that may be in hand at once.
+        crew: this worker, and the others of the service.
         login_code: lets whoever started the service into the dashboard.
         worker: names this process.
     """
@@ -50,12 +52,28 @@ class Service:
     metrics: Metrics
     rates: Rates
     room: Room
+    crew: Crew
     login_code: str = ""
     worker: str = field(default_factory=lambda: secrets.token_hex(4))
 
     @classmethod
-    def open(cls, settings: Settings, sources: Sequence[Source], login_code: str = "") -> Service:
+    def open(
+        cls,
+        settings: Settings,
+        sources: Sequence[Source],
+        login_code: str = "",
+        *,
+        crew: Crew | None = None,
+        make_key: bool = True,
+    ) -> Service:
         """Load the guards and open the log.
+
+        Args:
+            settings: how it runs.
+            sources: of the guards.
+            login_code: lets whoever started the service into the dashboard.
+            crew: the workers that it has; None: this one alone.
+            make_key: whether to make a signing key where there is none.
 
         Raises:
             BundleError: a guard cannot be used.
@@ -63,7 +81,7 @@ class Service:
         """
         guards = Shelf(sources, settings.device)
         url = settings.database or default_url(settings)
-        keys = Keys.open(settings.key, data_folder=folder_of(url))
+        keys = Keys.open(settings.key, data_folder=folder_of(url), create=make_key)
         database = Database.open(url)
         writer = LogWriter(
             database,
@@ -78,7 +96,9 @@ class Service:
         except SalusError:
             database.close()
             raise
-        worker = secrets.token_hex(4)
+        worker, crew = secrets.token_hex(4), crew or Crew()
+        rates = Rates(settings.rate, burst=settings.max_inputs)
+        rates.workers = crew.size
         return cls(
             settings,
             guards,
@@ -89,11 +109,26 @@ class Service:
             Recorder(database, worker, settings, guards),
             Batcher(batch=settings.batch, wait=settings.batch_wait, queue=settings.queue, threads=settings.threads),
             Metrics(),
-            Rates(None if settings.rate is None else settings.rate / settings.workers, burst=settings.max_inputs),
+            rates,
             Room(8 * settings.max_bytes),
+            crew,
             login_code,
             worker,
         )
+
+    def take_stock(self) -> None:
+        """Let the figures say how things are now."""
+        state = self.writer.state
+        self.metrics.waiting.set(self.batcher.waiting)
+        self.metrics.log_available.set(state.available)
+        self.metrics.log_entries.set(state.seq)
+
+    def heard(self) -> Sequence[str]:
+        """Name the guards that another worker was told to load again, and share the rate among those there are now."""
+        self.take_stock()
+        names = self.crew.heard(self.metrics)
+        self.rates.workers = self.crew.size
+        return names
 
     def close(self) -> None:
         """Write what is still to be written, and let go of everything."""

@@ -11,8 +11,12 @@ from typing import Annotated, Literal
 from platformdirs import user_config_path, user_data_path
 from pydantic import Field
 
+from salus.engines.options import EngineOptions
 from salus.errors import OptionError
 from salus.options import Repeated, check_fields
+
+#: Replicas of a service.
+_MOST_REPLICAS = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +28,23 @@ class Settings:
     workers: Annotated[int, Field(ge=1, le=64, description="processes that judge side by side")] = 1
     threads: Annotated[int, Field(ge=1, le=256, description="threads of a forward pass, in each worker")] = 1
     device: Annotated[str, Field(description="where networks run: cpu, cuda, cuda:1")] = "cpu"
+
+    engine: Annotated[
+        str, Field(description="where guards judge: local, ray, or ray:HOST:PORT for a cluster's head")
+    ] = "local"
+    replicas: Annotated[
+        str | None,
+        Field(description="processes that judge in Ray: 4, or 1..8 as load asks; by default up to all its cores"),
+    ] = None
+    replica_load: Annotated[
+        int, Field(ge=1, description="requests in hand of each, on average, beyond which Ray starts another")
+    ] = 16
+    replica_gpus: Annotated[
+        float | None, Field(gt=0, description="share of a GPU of each; 1 where the device is one")
+    ] = None
+    trusted_network: Annotated[
+        bool, Field(description="Ray's machines may talk without TLS, inputs and verdicts in the clear")
+    ] = False
 
     data_folder: Annotated[
         Path | None, Field(description="folder of the log's database, your own data folder if not given")
@@ -87,6 +108,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         check_fields(self, "The service")
+        self._check_engine()
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise OptionError(
                 "TLS needs both a certificate (--tls-certificate) and its key (--tls-key); give both or none."
@@ -96,6 +118,52 @@ class Settings:
                 f"Address {self.host} can be reached from other machines: give --tls-certificate and --tls-key, or say "
                 "--behind-proxy where a proxy before it speaks TLS."
             )
+
+    def _check_engine(self) -> None:
+        """Refuse options that do not go with the engine.
+
+        Raises:
+            OptionError: one does not.
+        """
+        if self.ray_address is not None:
+            _ = self.replica_range
+            if self.workers > 1:
+                raise OptionError("Workers are processes of this machine alone: with Ray, say --replicas instead.")
+            return
+        given = {"replicas": self.replicas, "replica-gpus": self.replica_gpus, "trusted-network": self.trusted_network}
+        for option, value in given.items():
+            if value:
+                remedy = "; on this machine alone, say --workers" if option == "replicas" else ""
+                raise OptionError(f"The option --{option} belongs to Ray: give --engine ray too{remedy}.")
+
+    @cached_property
+    def ray_address(self) -> str | None:
+        """Where the head of a Ray cluster is; ``auto`` where nobody says; None without Ray.
+
+        Raises:
+            OptionError: the engine is none of Salus's.
+        """
+        return EngineOptions(engine=self.engine).ray_address
+
+    @cached_property
+    def replica_range(self) -> tuple[int, int | None]:
+        """How many replicas there are, at least and at most; None: as many as there is room for.
+
+        Raises:
+            OptionError: that is no number and no range.
+        """
+        if self.replicas is None:
+            return 1, None
+        least, dots, most = self.replicas.partition("..")
+        words = [least, most] if dots else [least, least]
+        if all(word.strip().isdecimal() for word in words):
+            low, high = map(int, words)
+            if 1 <= low <= high <= _MOST_REPLICAS:
+                return low, high
+        raise OptionError(
+            f"The option --replicas is {self.replicas!r}: write a number such as 4, or a range such as 1..8, from 1 to "
+            f"{_MOST_REPLICAS}."
+        )
 
     @cached_property
     def local(self) -> bool:

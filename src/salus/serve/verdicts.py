@@ -66,13 +66,14 @@ def router(service: Service, ask: Ask) -> APIRouter:
 
     @routes.post(
         "/guards/{name}/reload",
-        summary="Load a guard's bundle again, in the worker that answers; the others look by themselves",
+        summary="Load a guard's bundle again, here and, within a few seconds, in the service's other workers",
         responses=_PROBLEMS,
     )
     async def reload(name: str, request: Request) -> GuardCard:
         await principal_of(request, service, "admin")
         served_of(service, name)
         try:
+            await asyncio.to_thread(service.crew.pass_on, name)
             return (await reload_guard(service, name)).card
         except SalusError as error:
             raise ProblemError("not-judged", f"{error} The guard that was loaded before goes on judging.") from error

@@ -49,7 +49,7 @@ def add_pages(pages: APIRouter, desk: Desk) -> None:
             baseline_fault=fault,
             wanted=service.settings.baseline,
             figures=FIGURES,
-            audit=audit_beside(served.folder, str(described["fingerprint"])),
+            audit=audit_beside(served.files, str(described["fingerprint"])),
         )
 
 

@@ -154,6 +154,11 @@ class LogWriter:
             raise LogUnavailable(str(error)) from error
 
     @property
+    def running(self) -> bool:
+        """Whether its thread runs, be the log available or not."""
+        return self._thread.is_alive()
+
+    @property
     def state(self) -> LogState:
         """How the log is now."""
         return self._state
