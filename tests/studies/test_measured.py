@@ -53,7 +53,7 @@ def test_both_audits_are_done_by_the_commands_that_the_page_shows(
 ) -> None:
     plans: list[Plan] = []
 
-    def run_audit(plan: Plan, out: Path, command: str) -> SimpleNamespace:
+    def run_audit(plan: Plan, out: Path, command: str, engine: object) -> SimpleNamespace:
         plans.append(plan)
         meta = {**audit["meta"], "command": command.replace(str(out), f"runs/{out.name}")}
         return SimpleNamespace(meta=meta, cells=audit["cells"])

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import click
 
-from salus.cli.options import click_option, command_line
+from salus.cli.options import chosen_engine, click_option, command_line, plan_fields
 from salus.errors import OptionError, nearest
 from salus.options import options_of
 from salus.registry import Registry
@@ -86,7 +86,9 @@ class _Studies(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
         study = find_study(cmd_name)
-        own = [click_option(option) for option in options_of(study.options)]
+        from salus.engines import EngineOptions
+
+        own = [click_option(option) for declaring in (study.options, EngineOptions) for option in options_of(declaring)]
         return _StudyCommand(
             study.name,
             params=[*own, *_COMMON],
@@ -132,8 +134,9 @@ _COMMON = [
 def reproduce() -> None:
     """Work through a study, a paper's or one of our own, and print its numbers beside ours.
 
-    What does not fit the time is listed as not run; the same command goes on where it was. Each study has options of
-    its own: salus reproduce NAME --help.
+    What does not fit the time is listed as not run; the same command goes on where it was. With --jobs or --engine ray
+    steps that stand alone are done side by side, and come to the same. Each study has options of its own: salus
+    reproduce NAME --help.
 
     \b
     salus reproduce ecg-atk-gan --protocol as-published --scale small --time 90 --out runs/ecg-atk-gan
@@ -150,8 +153,10 @@ def _run(study: Reproducible, out: Path | None, page: Path | None, check: bool, 
         return
     if out is None:
         raise OptionError(f"Name a folder for models and results: salus reproduce {study.name} --out FOLDER.")
-    options = {name: value for name, value in options.items() if value not in (None, ())}
-    outcome = study.reproduce(out, page=page, command=command_line(), **options)
+    with chosen_engine(options) as engine:
+        fields = plan_fields(options)
+        where = {} if engine is None else {"engine": engine}  # which studies of other packages need not know
+        outcome = study.reproduce(out, page=page, command=command_line(), **where, **fields)
     click.echo(
         f"{outcome.computed} steps done, {outcome.stored} stored before, {outcome.not_run} not run.\n"
         f"Page: {outcome.page}"

@@ -1,4 +1,4 @@
-"""What commands do beside audits: hardening, label search, generators, autoencoders, guards, attacks on files."""
+"""What commands do beside audits: hardening, one or many, label search, generators, guards, attacks on files."""
 
 from salus.jobs.asking import ask_about
 from salus.jobs.attach import Attached, attach_preprocessor
@@ -12,6 +12,7 @@ from salus.jobs.harden import Hardened, run_hardening
 from salus.jobs.judging import JudgingTally, judge_thing
 from salus.jobs.labels import FoundLabels, run_labels
 from salus.jobs.samples import Samples, read_samples
+from salus.jobs.sweep import SweepOptions, Swept, run_sweep
 
 __all__ = [
     "Attached",
@@ -21,6 +22,8 @@ __all__ = [
     "Hardened",
     "JudgingTally",
     "Samples",
+    "SweepOptions",
+    "Swept",
     "TrainedGenerator",
     "TrainedRepository",
     "ask_about",
@@ -35,4 +38,5 @@ __all__ = [
     "run_generator",
     "run_hardening",
     "run_labels",
+    "run_sweep",
 ]

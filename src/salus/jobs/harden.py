@@ -30,6 +30,9 @@ from salus.threats import full_strength
 
 _FORMAT = "salus-hardening-1"
 
+#: Says, in the folder of a hardening, what was done and what came of it.
+HARDENING = "hardening.json"
+
 #: Radius of the attack that makes attacked copies where none is named, as a share of the range of values.
 COPIES_EPS = 0.01
 
@@ -49,6 +52,93 @@ class Hardened:
     audit: str
 
 
+@dataclass(frozen=True, eq=False)
+class Hardening:
+    """A hardening as it was asked for, read and checked before anything is written.
+
+    Attributes:
+        spec: the method, as it was written.
+        method: the same, read.
+        plan: completed by what the method brings along.
+        splits: the data.
+        subject: the network, or the plain classifier that attacked copies are computed on.
+        task: what the method is told beside its own options.
+    """
+
+    spec: str
+    method: Method
+    plan: Plan
+    splits: Splits
+    subject: Subject
+    task: Task
+
+    @classmethod
+    def of(
+        cls,
+        spec: str,
+        plan: Plan,
+        *,
+        attack: str | None = None,
+        method: Method | None = None,
+        splits: Splits | None = None,
+    ) -> Hardening:
+        """Read and check what is asked.
+
+        Args:
+            spec: the method, ``madry:eps=0.01,steps=10``.
+            plan: data, model, training, seed and device.
+            attack: what makes attacked copies, for methods that train on them; PGD of 10 steps when not given.
+            method: the same as ``spec``, where it has been read.
+            splits: the data, where they are loaded already.
+
+        Raises:
+            SalusError: the method, the data or the model cannot be used.
+        """
+        if method is None:
+            method = METHODS.parse(spec, seed=plan.seed)
+        if attack is not None and not method.copies:
+            raise OptionError(
+                f"--attack goes with methods that train on attacked copies; {method.name!r} has options of its own."
+            )
+        _refuse_ready_model(method, plan)
+        splits = load_splits(plan) if splits is None else splits
+        splits.need_training(f"hardening by {method.name!r}")
+        plan = _plan_of(method, plan, attack, splits)
+        task = _task(method, plan, splits)
+        method.check(splits, task)
+        subject = Subject.of(plan, splits)
+        subject.need_here()
+        return cls(spec, method, plan, splits, subject, task)
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """The method, its options and the attack of its copies, as plain values."""
+        return {"method": self.method.name, "options": self.method.settings(), "attack": attack_facts(self.task.attack)}
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """What ``hardening.json`` says of the data."""
+        return {
+            **self.splits.describe(),
+            "options": json.loads(json.dumps(self.plan.data_options, default=str)),
+            "fingerprint": self.splits.test.fingerprint(),
+        }
+
+    def audit_command(self, out: Path) -> str:
+        """Write the command that audits the folder on the same data, dealt in the same way."""
+        plan, defence = self.plan, self.method.defence
+        words = ["salus", "audit", "--data", plan.data]
+        for name, value in plan.data_options.items():
+            words.append(f"--{name.replace('_', '-')}")
+            if value is not True:
+                words.append(",".join(map(str, value)) if isinstance(value, tuple) else str(value))
+        for name, usual in (("seed", 0), ("device", "cpu")):
+            if getattr(plan, name) != usual:
+                words += [f"--{name}", str(getattr(plan, name))]
+        words += ["--model", str(out), *(["--defence", defence] if defence else [])]
+        return shlex.join([*words, "--out", f"{out}-audit"])
+
+
 def run_hardening(spec: str, plan: Plan, out: Path | str, *, attack: str | None = None, command: str = "") -> Hardened:
     """Train a hardened classifier and save it to a folder; a run that was stopped goes on where it was.
 
@@ -64,35 +154,41 @@ def run_hardening(spec: str, plan: Plan, out: Path | str, *, attack: str | None 
     """
     store = Store(Path(out), "hardening")
     store.check_free()
-    method: Method = METHODS.parse(spec, seed=plan.seed)
-    name = method.name
-    if attack is not None and not method.copies:
-        raise OptionError(f"--attack goes with methods that train on attacked copies; {name!r} has options of its own.")
-    _refuse_ready_model(method, plan)
-    splits = load_splits(plan)
-    splits.need_training(f"hardening by {name!r}")
-    plan = _plan_of(method, plan, attack, splits)
+    asked = Hardening.of(spec, plan, attack=attack)
     find_device(plan.device)
-    task = _task(method, plan, splits)
-    method.check(splits, task)
-    subject = Subject.of(plan, splits)
-    subject.need_here()
-    recipe = {"method": name, "options": method.settings(), "attack": _plain(task.attack)}
     with store.locked():
-        store.claim({**subject.identity(), **recipe}, plan.model_dump(mode="json"))
-        hardened = _finished(store.folder)
+        store.claim({**asked.subject.identity(), **asked.recipe}, asked.plan.model_dump(mode="json"))
+        hardened = finished_hardening(store.folder)
         if hardened is None:
-            if method.copies:
-                task = replace(task, victim=subject.classifier(store.folder / WORKING / "plain").classifier)
-            classifier, outcome = method.train(splits, task, store.folder, spaced(console.print))
-            if classifier.name != name:
-                classifier.name = f"{classifier.name} hardened by {name}"
-            classifier.save(store.folder)
-            facts = _facts(classifier, splits, plan, {"spec": spec, "command": command, **recipe}, outcome)
-            write_json(store.folder / "hardening.json", facts)
+            task = asked.task
+            if asked.method.copies:
+                task = replace(task, victim=asked.subject.classifier(store.folder / WORKING / "plain").classifier)
+            classifier, outcome = trained_into(store.folder, asked.method, asked.splits, task)
+            recipe = {"spec": spec, "command": command, **asked.recipe}
+            facts = hardening_facts(classifier, asked.plan, asked.data, recipe, outcome)
+            facts["test"] = tested(classifier, asked.splits)
+            write_json(store.folder / HARDENING, facts)
             hardened = classifier, facts
         shutil.rmtree(store.folder / WORKING, ignore_errors=True)
-    return Hardened(*hardened, _audit_command(method, plan, Path(out)))
+    return Hardened(*hardened, asked.audit_command(Path(out)))
+
+
+def trained_into(folder: Path, method: Method, splits: Splits, task: Task) -> tuple[Classifier, dict[str, Any]]:
+    """Train by a method and save the classifier; what serves to go on after a kill lies in the folder's ``training``.
+
+    Returns:
+        The classifier, and what the method tells of it.
+    """
+    classifier, outcome = method.train(splits, task, folder, spaced(console.print))
+    if classifier.name != method.name:
+        classifier.name = f"{classifier.name} hardened by {method.name}"
+    classifier.save(folder)
+    return classifier, outcome
+
+
+def tested(classifier: Classifier, splits: Splits) -> dict[str, Any]:
+    """Measure a classifier on the test part."""
+    return {"n": len(splits.test), **whole_test(classifier, splits.test)}
 
 
 def _plan_of(method: Method, plan: Plan, attack: str | None, splits: Splits) -> Plan:
@@ -143,14 +239,14 @@ def _attack(plan: Plan, splits: Splits) -> Attack:
     return attacks[0] if "early_stop" in ATTACKS.split(plan.attack[0])[1] else full_strength(attacks[0])
 
 
-def _plain(attack: Attack | None) -> Any:
+def attack_facts(attack: Attack | None) -> Any:
     """Give an attack's settings as plain values."""
     return attack and json.loads(json.dumps({"name": attack.name, **asdict(attack)}, default=str))
 
 
-def _finished(folder: Path) -> tuple[Classifier, dict[str, Any]] | None:
+def finished_hardening(folder: Path) -> tuple[Classifier, dict[str, Any]] | None:
     """Load what a finished hardening left; None where there is none, or where it is damaged, which is said."""
-    path = folder / "hardening.json"
+    path = folder / HARDENING
     if not path.exists():
         return None
     try:
@@ -164,11 +260,22 @@ def _finished(folder: Path) -> tuple[Classifier, dict[str, Any]] | None:
     return classifier, facts
 
 
-def _facts(
-    classifier: Classifier, splits: Splits, plan: Plan, recipe: Mapping[str, Any], outcome: dict[str, Any]
+def hardening_facts(
+    classifier: Classifier,
+    plan: Plan,
+    data: Mapping[str, Any],
+    recipe: Mapping[str, Any],
+    outcome: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Put together what ``hardening.json`` holds."""
-    training = outcome.pop("training")
+    """Put together what ``hardening.json`` holds, but for what is measured.
+
+    Args:
+        classifier: the hardened one.
+        plan: as completed.
+        data: what is told of the data, see :attr:`Hardening.data`.
+        recipe: the method, its options, the attack of its copies, the command.
+        outcome: what the method told.
+    """
     return {
         "format": _FORMAT,
         "salus": salus.__version__,
@@ -183,27 +290,8 @@ def _facts(
             "architecture": classifier.architecture,
             "fingerprint": classifier.fingerprint(),
             "parameters": sum(parameter.numel() for parameter in classifier.parameters()),
-            "training": training,
+            "training": outcome["training"],
         },
-        "data": {
-            **splits.describe(),
-            "options": json.loads(json.dumps(plan.data_options, default=str)),
-            "fingerprint": splits.test.fingerprint(),
-        },
-        **outcome,
-        "test": {"n": len(splits.test), **whole_test(classifier, splits.test)},
+        "data": dict(data),
+        **{key: value for key, value in outcome.items() if key != "training"},
     }
-
-
-def _audit_command(method: Method, plan: Plan, out: Path) -> str:
-    """Write the command that audits the folder on the same data, dealt in the same way."""
-    words = ["salus", "audit", "--data", plan.data]
-    for name, value in plan.data_options.items():
-        words.append(f"--{name.replace('_', '-')}")
-        if value is not True:
-            words.append(",".join(map(str, value)) if isinstance(value, tuple) else str(value))
-    for name, usual in (("seed", 0), ("device", "cpu")):
-        if getattr(plan, name) != usual:
-            words += [f"--{name}", str(getattr(plan, name))]
-    words += ["--model", str(out), *(["--defence", method.defence] if method.defence else [])]
-    return shlex.join([*words, "--out", f"{out}-audit"])

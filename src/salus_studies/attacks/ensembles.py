@@ -10,12 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from salus.attacks import ATTACKS
+from salus.engines import Needs
 from salus_studies.attacks.counting import Counted
 from salus_studies.attacks.peers.own import LIBRARY as OWN
 from salus_studies.attacks.peers.pyautoattack import LIBRARY as REFERENCE
 from salus_studies.attacks.peers.pyautoattack import standard
 from salus_studies.attacks.running import describe, judged, limited, quiet
 from salus_studies.attacks.subjects import Subject
+from salus_studies.frame.step import Step
 from salus_studies.frame.steps import Steps
 
 #: Which attacks of ours stand here, where this version has them.
@@ -28,17 +30,23 @@ _LIMIT = 600
 
 def run(steps: Steps, subject: Subject, libraries: tuple[str, ...]) -> None:
     """Run each on a model at a size of its grid where most fall, but not all."""
+    shared, todo = steps.share(subject), []
     for norm in NORMS:
         for place in PLACES:
             eps = subject.grid[norm][place]
             for library, name, attack in _attacks(norm, subject.classes, libraries):
                 told = repr(attack(eps)) if library == OWN else ""
-                steps.do(
-                    f"{subject.name}-ensemble-{norm}-{place}-{library[:8]}-{name}",
-                    f"{subject.name} ensemble",
-                    [subject.key, norm, eps, library, name, told],
-                    partial(_work, subject, norm, eps, library, name, attack(eps)),
+                todo.append(
+                    Step(
+                        name=f"{subject.name}-ensemble-{norm}-{place}-{library[:8]}-{name}",
+                        kind=f"{subject.name} ensemble",
+                        key=[subject.key, norm, eps, library, name, told],
+                        function=_work,
+                        arguments=(shared, norm, eps, library, name, attack(eps)),
+                        needs=Needs(cores=1),
+                    )
                 )
+    steps.do_all(todo)
 
 
 def _attacks(

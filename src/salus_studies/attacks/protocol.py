@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 import salus
+from salus.engines import Needs
 from salus.progress import console
 from salus.storage import slug
 from salus_studies.attacks import ensembles, floor, queries
@@ -22,6 +22,7 @@ from salus_studies.attacks.subjects import RECIPES, Subject, open_subject
 from salus_studies.attacks.summary import summary
 from salus_studies.frame.folder import Folder
 from salus_studies.frame.results import Results
+from salus_studies.frame.step import Step
 from salus_studies.frame.steps import Steps
 
 if TYPE_CHECKING:
@@ -90,8 +91,20 @@ def _attack(steps: Steps, subject: Subject, options: AttacksOptions, libraries: 
         f"{subject.name}: {len(planned)} runs, {len(planned) - len(todo)} of them stored; about "
         f"{sum(_estimate(cell, subject) for cell in todo) / 60:.0f} minutes."
     )
-    for cell in planned:
-        steps.do(_name(cell), f"{subject.name} {cell.task.budget}", _key(cell, subject), partial(_work, cell, subject))
+    shared = steps.share(subject)
+    steps.do_all(
+        [
+            Step(
+                name=_name(cell),
+                kind=f"{subject.name} {cell.task.budget}",
+                key=_key(cell, subject),
+                function=_work,
+                arguments=(cell, shared),
+                needs=Needs(cores=1),
+            )
+            for cell in planned
+        ]
+    )
 
 
 def _work(cell: Cell, subject: Subject) -> dict[str, Any]:

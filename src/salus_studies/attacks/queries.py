@@ -13,12 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from salus.attacks import ATTACKS
+from salus.engines import Needs
 from salus_studies.attacks.counting import BudgetSpent, Counted, measure
 from salus_studies.attacks.peers import art, foolbox
 from salus_studies.attacks.peers.own import LIBRARY as OWN
 from salus_studies.attacks.peers.views import InFloat32
 from salus_studies.attacks.running import bare, describe, limited, quiet
 from salus_studies.attacks.subjects import Subject
+from salus_studies.frame.step import Step
 from salus_studies.frame.steps import Steps
 
 #: The model that is asked, how often, and about how many samples.
@@ -55,17 +57,23 @@ class Asker:
 
 def run(steps: Steps, subject: Subject, libraries: tuple[str, ...]) -> None:
     """Let each ask."""
-    for asker in _askers():
-        if asker.library not in libraries:
-            continue
-        for budget in BUDGETS:
-            for seed in SEEDS if asker.library == OWN else SEEDS[:1]:
-                steps.do(
-                    f"{subject.name}-queries-{budget}-{seed}-{asker.library[:8]}-{asker.attack}-{asker.settings[:5]}",
-                    f"queries {budget} {asker.library}",
-                    [subject.key, budget, seed, asker.library, asker.attack, asker.settings, asker.described],
-                    partial(_work, subject, asker, budget, seed),
-                )
+    shared = steps.share(subject)
+    steps.do_all(
+        [
+            Step(
+                name=f"{subject.name}-queries-{budget}-{seed}-{asker.library[:8]}-{asker.attack}-{asker.settings[:5]}",
+                kind=f"queries {budget} {asker.library}",
+                key=[subject.key, budget, seed, asker.library, asker.attack, asker.settings, asker.described],
+                function=_work,
+                arguments=(shared, asker, budget, seed),
+                needs=Needs(cores=1),
+            )
+            for asker in _askers()
+            if asker.library in libraries
+            for budget in BUDGETS
+            for seed in (SEEDS if asker.library == OWN else SEEDS[:1])
+        ]
+    )
 
 
 def attacked(subject: Subject) -> Tensor:

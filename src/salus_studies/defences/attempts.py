@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from salus.threats.expectation import InExpectation
 from salus.threats.purified import gradient_free
 from salus.threats.worst import Worst
 from salus_studies.frame.markdown import Record
+from salus_studies.frame.step import Step
 from salus_studies.frame.steps import Steps
 
 #: Sizes of change in L-infinity at which they are attacked once more, with so many steps, on so many samples.
@@ -41,24 +42,29 @@ def purifiers(audit: Path) -> Iterator[Path]:
             yield place
 
 
-def attack_again(steps: Steps, data: str, place: Path) -> Iterator[Record]:
-    """Attack a guard with more strength in two unlike ways, at the audit's size of change and beyond.
+def attack_again(steps: Steps, data: str, places: Sequence[Path]) -> list[Record]:
+    """Attack guards with more strength in two unlike ways, at the audit's size of change and beyond.
 
     Args:
         steps: where it is kept.
         data: what the audit was on.
-        place: of the guard, in the folder of its audit.
+        places: of the guards, in the folder of their audit.
     """
-    samples = load_file(place.parents[1] / "samples.safetensors")
-    x, y = samples["x"][:SAMPLES], samples["y"][:SAMPLES]
-    for eps in SIZES[data]:
-
-        def work(eps: float = eps) -> dict[str, Any]:
-            return two_ways(Guard.load(place), x, y, eps)
-
-        key = [data, place.name, eps, STEPS, SAMPLES, QUERIES, PROJECTED_QUERIES]
-        step = steps.do(f"{data}-{place.name}-{eps:g}", "attempt", key, work)
-        yield {name: step[name] for name in _ROW}
+    todo = []
+    for place in places:
+        samples = load_file(place.parents[1] / "samples.safetensors")
+        guard = steps.share(Guard.load(place))
+        todo += [
+            Step(
+                name=f"{data}-{place.name}-{eps:g}",
+                kind="attempt",
+                key=[data, place.name, eps, STEPS, SAMPLES, QUERIES, PROJECTED_QUERIES],
+                function=two_ways,
+                arguments=(guard, samples["x"][:SAMPLES], samples["y"][:SAMPLES], eps),
+            )
+            for eps in SIZES[data]
+        ]
+    return [{name: step[name] for name in _ROW} for step in steps.do_all(todo)]
 
 
 def two_ways(guard: Guard, x: Tensor, y: Tensor, eps: float, *, steps: int = STEPS) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from salus.audit import Plan, run_audit
+from salus.engines import Engine
 from salus.report import write_report
 from salus_studies.defences.attempts import SAMPLES, STEPS, attack_again, purifiers
 from salus_studies.frame.folder import Folder
@@ -42,13 +43,15 @@ def run(options: DefencesOptions, folder: Folder) -> Results:
     for data in options.data:
         plan = Path(__file__).with_name(f"{data}.yaml")
         place = {} if options.data_dir is None else {"data_dir": options.data_dir}
-        audits += audit_twice(plan, folder.path / data, _WIDER[data], place)
-        rows = [row for guard in purifiers(folder.path / data) for row in attack_again(steps, data, guard)]
+        audits += audit_twice(plan, folder.path / data, _WIDER[data], place, folder.engine)
+        rows = attack_again(steps, data, list(purifiers(folder.path / data)))
         attempts.append({"data": data, "command": folder.command, "samples": SAMPLES, "steps": STEPS, "rows": rows})
     return Results({"audits": rounded(audits), "attempts": attempts})
 
 
-def audit_twice(plan: Path, out: Path, wider: int, place: Mapping[str, Any]) -> Iterator[Record]:
+def audit_twice(
+    plan: Path, out: Path, wider: int, place: Mapping[str, Any], engine: Engine | None = None
+) -> Iterator[Record]:
     """Run an audit by every attacker, and on more samples by the one who does not know the defence.
 
     Args:
@@ -56,22 +59,23 @@ def audit_twice(plan: Path, out: Path, wider: int, place: Mapping[str, Any]) -> 
         out: folder of the first; the second gets a folder beside it.
         wider: samples of the second.
         place: where data lie, as a plan takes it.
+        engine: where cells are computed; None for this process.
     """
-    yield _audit(plan, out, place)
+    yield _audit(plan, out, place, engine)
     beside = out.with_name(f"{out.name}-wide")
     if not beside.exists():  # what the first trained serves the second too
         copy = out.with_name(f"{out.name}-copy")
         shutil.rmtree(copy, ignore_errors=True)
         shutil.copytree(out, copy)
         copy.rename(beside)
-    yield _audit(plan, beside, {**place, "samples": wider, "threat_model": ("oblivious",)})
+    yield _audit(plan, beside, {**place, "samples": wider, "threat_model": ("oblivious",)}, engine)
 
 
-def _audit(plan: Path, out: Path, changes: Mapping[str, Any]) -> Record:
+def _audit(plan: Path, out: Path, changes: Mapping[str, Any], engine: Engine | None) -> Record:
     words = {key: value[0] if isinstance(value, tuple) else value for key, value in changes.items()}
     flags = [word for key, value in words.items() for word in (f"--{key.replace('_', '-')}", str(value))]
     command = shlex.join(["salus", "audit", f"{_PLANS}/{plan.name}", *flags, "--out", str(out)])
-    outcome = run_audit(Plan.read(plan, dict(changes)), out, command=command)
+    outcome = run_audit(Plan.read(plan, dict(changes)), out, command=command, engine=engine)
     write_report(out)
     return slim({"meta": outcome.meta, "cells": outcome.cells})
 

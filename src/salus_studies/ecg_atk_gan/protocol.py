@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from itertools import product
 from pathlib import Path
@@ -14,6 +14,7 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
 from salus import atomic
+from salus.audit.cell import Cell
 from salus.audit.measure import measure_cell
 from salus.classifier import Classifier
 from salus.data import Dataset, Splits
@@ -23,11 +24,12 @@ from salus.storage import TrainingFolder, find_device
 from salus_studies.ecg_atk_gan import as_published, honest
 from salus_studies.ecg_atk_gan.attacked import COLUMNS, describe_change
 from salus_studies.ecg_atk_gan.honest import Planned
-from salus_studies.ecg_atk_gan.scales import SCALES
+from salus_studies.ecg_atk_gan.scales import SCALES, GANScale
 from salus_studies.ecg_atk_gan.study import STUDY, ECGATKGANOptions
 from salus_studies.ecg_atk_gan.trainings import ARCHITECTURES, TrainedColumn, read_gan, train_column
 from salus_studies.frame.folder import Folder
 from salus_studies.frame.results import Results
+from salus_studies.frame.step import Step, Training
 from salus_studies.frame.steps import Steps
 
 
@@ -54,6 +56,27 @@ def run(options: ECGATKGANOptions, folder: Folder) -> Results:
             order.honest(split, loaded[split])
     values = order.results()
     return Results(values, order.arrays(values))
+
+
+def train_model(
+    checkpoint: Path, splits: Splits, architecture: str, column: str, scale: GANScale, seed: int, device: str
+) -> tuple[Classifier, dict[str, Any]]:
+    """Train one architecture for one column, into the folder of the checkpoint; see :func:`train_column`."""
+    return train_column(
+        splits,
+        architecture,
+        column,
+        scale,
+        checkpoint.parent,
+        seed=seed,
+        device=device,
+        log=lambda line: None if line.startswith("epoch") else console.print(line),
+    )
+
+
+def count(cell: Cell, facts: dict[str, Any]) -> dict[str, Any]:
+    """Compute a cell; ``facts`` say which it is."""
+    return {**measure_cell(cell, cell.guard(cell.data.x)), **facts}
 
 
 class GANOrder:
@@ -96,9 +119,12 @@ class GANOrder:
         test = _drawn(splits.test, self.scale.test_beats, self.seed)
         with progress("as published", len(COLUMNS) * len(ARCHITECTURES)) as advance:
             for columns in (COLUMNS[:5], COLUMNS[5:]):
-                for architecture, column in product(ARCHITECTURES, columns):
+                models = list(product(ARCHITECTURES, columns))
+                if self.steps.engine is not None:
+                    self.trainings("beats", splits, models)  # side by side, before any is judged
+                for architecture, column in models:
                     advance(0, note=f"{architecture}, {column}")
-                    trained = self.training("beats", splits, architecture, column)
+                    trained = self.trainings("beats", splits, [(architecture, column)])[0]
                     if trained is not None:
                         self.judged(trained, test, architecture, column)
                     advance(1)
@@ -146,73 +172,66 @@ class GANOrder:
         whole = _drawn(splits.test, self.scale.honest_beats, self.seed)
         models = [(one, on) for on in honest.TRAINED_ON for one in ARCHITECTURES]
         with progress(f"honest, {name}", 2 * len(models)) as advance:
-            trainings = {model: self.training(name, splits, *model) for model in models}
-            for asking, (architecture, on) in product((False, True), models):
-                trained = trainings[architecture, on]
-                if trained is not None:
-                    trained.classifier.to(self.device)
-                    bare, guarded = honest.guards(trained, splits.calibration, seed=self.seed)
-                    for plan in honest.planned(architecture, self.scale, self.seed):
-                        if (plan.beats is not None) == asking:
-                            self.attack(name, architecture, on, plan, bare, guarded, whole, advance)
-                elif asking:
-                    self.unattacked.append((name, architecture, on))
-                advance(1)
+            trainings = dict(zip(models, self.trainings(name, splits, models), strict=True))
+            for asking in (False, True):
+                cells: list[Step] = []
+                for architecture, on in models:
+                    trained = trainings[architecture, on]
+                    if trained is not None:
+                        trained.classifier.to(self.device)
+                        bare, guarded = honest.guards(trained, splits.calibration, seed=self.seed)
+                        for plan in honest.planned(architecture, self.scale, self.seed):
+                            if (plan.beats is not None) == asking:
+                                cells.append(self.attack(name, architecture, on, plan, bare, guarded, whole))
+                    elif asking:
+                        self.unattacked.append((name, architecture, on))
+                self.steps.do_all(cells, f"honest, {name}: {'asking' if asking else 'by gradients'}")
+                advance(len(models))
 
     def attack(
-        self,
-        split: str,
-        architecture: str,
-        on: str,
-        plan: Planned,
-        bare: Any,
-        guarded: Any,
-        whole: Dataset,
-        advance: Callable[..., None],
-    ) -> None:
-        """Compute one honest cell."""
+        self, split: str, architecture: str, on: str, plan: Planned, bare: Any, guarded: Any, whole: Dataset
+    ) -> Step:
+        """Say what one honest cell is."""
         data = whole if plan.beats is None else _drawn(whole, plan.beats, self.seed)
         data = replace(data, x=data.x.to(self.device), y=data.y.to(self.device))
         cell = honest.cell(plan, bare, guarded, data)
         title = f"{architecture} trained on {on}, {split}: {cell.title()}"
-        advance(0, note=title)
-
-        def count() -> dict[str, Any]:
-            record = measure_cell(cell, cell.guard(data.x))
-            return {**record, "split": split, "architecture": architecture, "trained_on": on}
-
-        blank = {**cell.blank(), "split": split, "architecture": architecture, "trained_on": on}
+        facts = {"split": split, "architecture": architecture, "trained_on": on}
         slug = hashlib.sha256(title.encode()).hexdigest()[:12]
         kind = f"{'guarded ' if plan.guarded else ''}{plan.attack.name if plan.attack else 'clean'} {plan.threat_model}"
-        self.steps.do(f"honest-{slug}", kind, [cell.key()], count, blank=blank)
-
-    def training(self, split: str, splits: Splits, architecture: str, column: str) -> TrainedColumn | None:
-        """Train, or load, one architecture for one column; None where the time does not allow it."""
-        name = f"{split}-{architecture}-{column}"
-        folder = self.folder / "models" / name
-
-        def train(checkpoint: Path) -> tuple[Classifier, dict[str, Any]]:
-            return train_column(
-                splits,
-                architecture,
-                column,
-                self.scale,
-                folder,
-                seed=self.seed,
-                device=self.device,
-                log=lambda line: None if line.startswith("epoch") else console.print(line),
-            )
-
-        key = [STUDY.version, asdict(self.scale), splits.train.fingerprint(), self.seed, name]
-        blank = {"split": split, "architecture": architecture, "attack": column}
-        classifier, _ = self.steps.train(
-            f"training-{name}", f"training {architecture}", key, TrainingFolder(folder, name), train, blank=blank
+        return Step(
+            name=f"honest-{slug}",
+            kind=kind,
+            key=[cell.key()],
+            function=count,
+            arguments=(cell, facts),
+            blank={**cell.blank(), **facts},
         )
-        if classifier is None:
-            return None
-        for path in (folder / "working").glob("*.checkpoint"):  # the GAN's own; all is kept now
-            path.unlink()
-        return TrainedColumn(classifier, read_gan(folder, classifier))
+
+    def trainings(self, split: str, splits: Splits, models: Sequence[tuple[str, str]]) -> list[TrainedColumn | None]:
+        """Train, or load, architectures for columns; None where the time does not allow it."""
+        shared, prints, todo = self.steps.share(splits), splits.train.fingerprint(), []
+        for architecture, column in models:
+            name = f"{split}-{architecture}-{column}"
+            todo.append(
+                Training(
+                    name=f"training-{name}",
+                    kind=f"training {architecture}",
+                    key=[STUDY.version, asdict(self.scale), prints, self.seed, name],
+                    place=TrainingFolder(self.folder / "models" / name, name),
+                    function=train_model,
+                    arguments=(shared, architecture, column, self.scale, self.seed, self.device),
+                    blank={"split": split, "architecture": architecture, "attack": column},
+                )
+            )
+        trained: list[TrainedColumn | None] = []
+        for training, (classifier, _) in zip(todo, self.steps.train_all(todo), strict=True):
+            folder = training.place.folder
+            if classifier is not None:
+                for path in (folder / "working").glob("*.checkpoint"):  # the GAN's own; all is kept now
+                    path.unlink()
+            trained.append(None if classifier is None else TrainedColumn(classifier, read_gan(folder, classifier)))
+        return trained
 
     # What is stored, in one page of values.
 

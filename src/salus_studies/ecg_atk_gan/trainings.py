@@ -17,6 +17,7 @@ from salus.data.balance import smote
 from salus.hardening.dc_gan import augment
 from salus.hardening.ecg_atk_gan import ECGATKGAN, GANHistory, train_ecg_atk_gan
 from salus.models.ecg_atk_gan import Generator
+from salus.storage import digest
 from salus.training import Log, fit_classifier
 from salus_studies.ecg_atk_gan.attacked import COLUMNS
 from salus_studies.ecg_atk_gan.scales import GANScale
@@ -115,7 +116,8 @@ def _balanced(
     """Balance the classes: by SMOTE, and for Shaker by its own DC-GANs, which are trained once for all columns."""
     if architecture != "shaker":
         return smote(train, scale.per_class, seed=seed)
-    place = folder / "shaker-augmented.safetensors"
+    key = digest([train.fingerprint(), scale.per_class, scale.dc_gan_epochs, seed])
+    place = folder / f"shaker-augmented-{key[:12]}.safetensors"
     if place.exists():
         kept = load_safetensors(place.read_bytes())
         return replace(train, x=kept["x"], y=kept["y"], groups=None, names=())

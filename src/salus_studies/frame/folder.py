@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from salus.engines import Engine
 from salus.storage import Store
 from salus_studies.frame.steps import Steps
 
@@ -29,10 +30,11 @@ class Folder:
         study: the name of whose it shall be.
         version: of that study's steps.
         command: how to repeat what is done in it.
+        engine: where what stands alone is done; None for this process.
     """
 
-    def __init__(self, store: Store, study: str, version: int, command: str) -> None:
-        self.store, self.study, self.version, self.command = store, study, version, command
+    def __init__(self, store: Store, study: str, version: int, command: str, engine: Engine | None = None) -> None:
+        self.store, self.study, self.version, self.command, self.engine = store, study, version, command, engine
         self.steps: Steps | None = None
 
     @property
@@ -52,7 +54,7 @@ class Folder:
             StoreError: it was begun for something else.
         """
         self.store.claim({"paper": self.study, **identity}, plan)
-        self.steps = Steps(self.path, self.version, minutes, self.command)
+        self.steps = Steps(self.path, self.version, minutes, self.command, self.engine)
         return self.steps
 
     def reproduction(self, page: Path) -> Reproduction:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import platform
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,13 @@ import torch
 import salus
 from salus import atomic
 from salus.classifier import Classifier
-from salus.progress import console
+from salus.engines import Done, Engine, Task
+from salus.engines.folders import take_in
+from salus.errors import EngineError
+from salus.progress import Advance, console, progress
 from salus.storage import TrainingFolder, digest, versions
 from salus.storage.trainings import Train
+from salus_studies.frame.step import Step, Training
 
 
 class Steps:
@@ -28,12 +33,22 @@ class Steps:
         version: changes whenever a step's content would: stored steps of older versions are then done again.
         minutes: begin no step that is not likely to end within so many; None: no limit.
         command: how to repeat the whole, for the page.
+        engine: where steps that stand alone are done; None for this process.
     """
 
-    def __init__(self, folder: Path, version: int, minutes: float | None = None, command: str = "") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        version: int,
+        minutes: float | None = None,
+        command: str = "",
+        engine: Engine | None = None,
+    ) -> None:
         self.folder, self.version, self.minutes, self.command = folder, version, minutes, command
+        self.engine = engine
         self.began = time.monotonic()
         self.computed = self.stored = self.not_run = 0
+        self._now: set[str] = set()
         self.lasted: dict[str, float] = {}  # kind of step -> seconds of the longest so far
 
     def do(
@@ -58,25 +73,114 @@ class Steps:
             blank: what to say of it where it is not run.
             always: do it however little time is left, because others need it.
         """
-        path = self.path(name)
-        fingerprint = digest([self.version, key])
-        if (stored := self.read(name, key)) is not None:
-            self.stored += 1
+        if (stored := self._stored(name, key)) is not None:
             return stored
-        left = None if self.minutes is None else 60 * self.minutes - (time.monotonic() - self.began)
-        needed = self.lasted.get(kind, 0.0)
-        if left is not None and not always and (left <= 0 or needed > left):
-            self.not_run += 1
-            reason = f"no time left within the budget of {self.minutes:g} minutes"
-            content = {**(blank or {}), "status": "not run", "reason": reason}
-        else:
-            began = time.monotonic()
-            content = {**work(), "status": "done", "reason": None}
-            seconds = time.monotonic() - began
-            content.setdefault("seconds", round(seconds, 1))
-            self.lasted[kind] = max(needed, seconds)
-            self.computed += 1
-        atomic.write_json(path, {"key": fingerprint, "content": content})
+        if not always and not self._fits(kind):
+            return self._left_out(name, key, blank)
+        began = time.monotonic()
+        content = work()
+        return self._done(name, kind, key, content, time.monotonic() - began)
+
+    def do_all(self, steps: Sequence[Step], title: str = "") -> list[dict[str, Any]]:
+        """Do steps of which none needs another, side by side where there is an engine, or read what they left.
+
+        What they leave is the same either way. Each is stored by this process as soon as it ends.
+
+        Args:
+            steps: in the order in which they are begun.
+            title: of the progress display; without one there is one only where what steps print is not seen.
+
+        Returns:
+            Their contents, in the order given; see :meth:`do`.
+
+        Raises:
+            EngineError: one failed where it was done; all others are done and stored.
+        """
+        if not steps or (not title and self.engine is None):
+            return self._all(steps, lambda *given, **named: None)
+        with progress(title or f"Steps {steps[0].name} to {steps[-1].name}", len(steps)) as advance:
+            return self._all(steps, advance)
+
+    def share(self, value: Any) -> Any:
+        """Put what several steps are given where all of them find it; hand on the result as an argument."""
+        return value if self.engine is None else self.engine.share(value)
+
+    def _all(self, steps: Sequence[Step], advance: Advance) -> list[dict[str, Any]]:
+        if self.engine is None:
+            contents = []
+            for step in steps:
+                advance(0, note=step.name)
+                contents.append(self.do(step.name, step.kind, step.key, step.here, blank=step.blank))
+                advance(1)
+            return contents
+        return self._by(self.engine, steps, advance)
+
+    def _by(self, engine: Engine, steps: Sequence[Step], advance: Advance) -> list[dict[str, Any]]:
+        contents: dict[str, dict[str, Any]] = {}
+        waiting, running, failed = deque(steps), dict[Task, Step](), dict[str, str]()
+        while waiting or running:
+            while waiting and len(running) < max(1, engine.slots):
+                step = waiting.popleft()
+                if (stored := self._stored(step.name, step.key)) is not None:
+                    contents[step.name] = stored
+                    advance(1)
+                elif self._fits(step.kind):
+                    task = step.task(engine)
+                    running[task] = step
+                    engine.submit(task)
+                else:
+                    contents[step.name] = self._left_out(step.name, step.key, step.blank)
+                    advance(1)
+            if running:
+                done = engine.wait()
+                step = running.pop(done.task)
+                if done.error is None:
+                    contents[step.name] = self._taken(step, done)
+                else:
+                    failed[step.name] = done.error
+                advance(1, note=step.name)
+        if failed:
+            name, reason = next(iter(failed.items()))
+            raise EngineError(
+                f"Of {len(steps)} steps {len(failed)} failed, the others are stored ({name}: {reason.rstrip('.')}); "
+                "run it again to go on."
+            )
+        return [contents[step.name] for step in steps]
+
+    def _taken(self, step: Step, done: Done) -> dict[str, Any]:
+        content, files = done.value
+        if step.fills is not None:
+            take_in(files, step.fills)
+        return self._done(step.name, step.kind, step.key, content, done.seconds)
+
+    def _stored(self, name: str, key: Any) -> dict[str, Any] | None:
+        """Read what a step left, and count it unless it was done just now."""
+        stored = self.read(name, key)
+        self.stored += stored is not None and name not in self._now
+        return stored
+
+    def _fits(self, kind: str) -> bool:
+        """Tell whether a step of this kind is likely to end in time."""
+        if self.minutes is None:
+            return True
+        left = 60 * self.minutes - (time.monotonic() - self.began)
+        return left > 0 and self.lasted.get(kind, 0.0) <= left
+
+    def _left_out(self, name: str, key: Any, blank: dict[str, Any] | None) -> dict[str, Any]:
+        self.not_run += 1
+        reason = f"no time left within the budget of {self.minutes:g} minutes"
+        return self._write(name, key, {**(blank or {}), "status": "not run", "reason": reason})
+
+    def _done(self, name: str, kind: str, key: Any, content: dict[str, Any], seconds: float) -> dict[str, Any]:
+        content = {**content, "status": "done", "reason": None}
+        content.setdefault("seconds", round(seconds, 1))
+        self.lasted[kind] = max(self.lasted.get(kind, 0.0), seconds)
+        self.computed += 1
+        self._now.add(name)
+        return self._write(name, key, content)
+
+    def _write(self, name: str, key: Any, content: dict[str, Any]) -> dict[str, Any]:
+        atomic.write_json(self.path(name), {"key": digest([self.version, key]), "content": content})
         return content
 
     def read(self, name: str, key: Any) -> dict[str, Any] | None:
@@ -120,6 +224,19 @@ class Steps:
 
         content = self.do(name, kind, key, work, blank=blank)
         return (classifier if content["status"] == "done" else None), content
+
+    def train_all(self, trainings: Sequence[Training]) -> list[tuple[Classifier | None, dict[str, Any]]]:
+        """Train classifiers of which none needs another, side by side where there is an engine; see :meth:`train`."""
+        for training in trainings:
+            if training.place.read() is None:
+                self.forget(training.name)
+        contents = self.do_all([training.step() for training in trainings])
+        pairs = zip(trainings, contents, strict=True)
+        return [(each.place.read() if content["status"] == "done" else None, content) for each, content in pairs]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the engine out of what a task is given: there, steps are done where they stand."""
+        return {**self.__dict__, "engine": None}
 
     def path(self, name: str) -> Path:
         """Name the file of a step."""

@@ -14,6 +14,7 @@ from salus_studies.frame.options import Options
 from salus_studies.frame.unstored import UNSTORED
 
 if TYPE_CHECKING:
+    from salus.engines import Engine
     from salus_studies.frame.folder import Folder, Reproduction
     from salus_studies.frame.page import Page
     from salus_studies.frame.results import Results
@@ -70,7 +71,9 @@ class Study(Generic[O]):
         """The page in the repository."""
         return _REPOSITORY / self.page
 
-    def reproduce(self, out: Path, *, page: Path | None = None, command: str = "", **options: Any) -> Reproduction:
+    def reproduce(
+        self, out: Path, *, page: Path | None = None, command: str = "", engine: Engine | None = None, **options: Any
+    ) -> Reproduction:
         """Do the study, as far as it goes, and write its results and its page.
 
         Every step is stored; run again, with more time, it goes on where it was.
@@ -79,6 +82,7 @@ class Study(Generic[O]):
             out: the folder of this study, new, empty, or of the same one; ``results.json`` lands there.
             page: the Markdown page; ``NAME.md`` in the folder when not given.
             command: how to repeat it, for the page.
+            engine: where steps that stand alone, and audits, are done; None for this process. It stays open.
             options: fields of the dataclass ``options``, as a user wrote them.
 
         Raises:
@@ -92,7 +96,7 @@ class Study(Generic[O]):
         store = Store(out, "reproduction")
         store.check_free()
         with nullcontext() if self.side_by_side else store.locked():
-            folder = Folder(store, self.name, self.version, command)
+            folder = Folder(store, self.name, self.version, command, engine)
             results = self.run(typed, folder)
             results.write(out)
             page = page or out / f"{self.name}.md"

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,7 @@ from salus.data import Dataset
 from salus.metrics import ec57_under_attack, macro_f1, per_class, proportion
 from salus.metrics.ec57 import AttackedRow
 from salus.progress import console
+from salus_studies.frame.step import Step
 from salus_studies.frame.steps import Steps
 from salus_studies.heartbeats.goals import NATURAL
 
@@ -30,8 +32,8 @@ EPS = 0.01
 CURVE = (0.005, 0.02, 0.03, 0.05)
 PIECE = 64  # beats whose activations fit the cache of one core
 
-#: Computes attacked beats from beats and their classes.
-Perturb = Callable[[Tensor, Tensor], Tensor]
+#: Computes attacked beats from a network, beats and their classes.
+Perturb = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +88,8 @@ class Judge:
         self, name: str, classifier: Classifier, test: Dataset, steps: Steps, effort: Effort, seed: int = 0
     ) -> None:
         self.name, self.classifier, self.test, self.steps, self.effort = name, classifier, test, steps, effort
-        self.network = Pieces(folded(classifier.module))
+        self.shared = steps.share(classifier)
+        self.fingerprint, self.test_fingerprint = classifier.fingerprint(), test.fingerprint()
         self.clean = classifier.predict(test.x).argmax(1)
         order = torch.randperm(len(test), generator=torch.Generator().manual_seed(seed))
         self.natural = order[: effort.natural]  # in random order, so that the first chunks are a fair sample too
@@ -96,7 +99,7 @@ class Judge:
     def judge(self) -> dict[str, Any]:
         """Attack, and count what is left."""
         few = self.test.x[self.natural[:256]]
-        fold_error = float((self.network(few) - self.classifier.predict(few)).abs().max())
+        fold_error = float((folded_pieces(self.classifier)(few) - self.classifier.predict(few)).abs().max())
         answers = {name: self.answers(name, perturb, rows) for name, perturb, rows in self.attacks()}
         answers = {name: each for name, each in answers.items() if len(each.rows)}
         everything = torch.arange(len(self.test))
@@ -116,48 +119,33 @@ class Judge:
     def attacks(self) -> Iterator[tuple[str, Perturb, Tensor]]:
         """List the attacks and the beats that each gets."""
         strong, standard = self.effort.strong, self.effort.standard
-        yield "pgd", self._of(strong), torch.arange(len(self.test))
+        yield "pgd", strong, torch.arange(len(self.test))
         for eps in self.effort.curve:
-            yield f"curve-{eps:g}", self._of(replace(strong, eps=eps)), self.natural
-        yield "autoattack", self._of(standard), self.natural
+            yield f"curve-{eps:g}", replace(strong, eps=eps), self.natural
+        yield "autoattack", standard, self.natural
         if find_spec("pyautoattack") is None:
             console.print(
                 "pyautoattack is not installed, so that there is no second opinion: pip install pyautoattack."
             )
         else:
-            yield "peer", self.peer_attack, self.natural[: self.effort.peer]
-        yield "autoattack-rest", self._of(standard), self.rest
-
-    def _of(self, attack: Attack) -> Perturb:
-        return lambda x, y: attack(self.network, x, y)
-
-    def peer_attack(self, x: Tensor, y: Tensor) -> Tensor:
-        """Run pyautoattack's APGD-CE, targeted APGD and Square, on beats shown to it as images one pixel high.
-
-        It knows images and ten classes alone, so classes that never win are added; its FAB breaks on those.
-        """
-        from pyautoattack import AutoAttack as Theirs
-
-        attacks = ["apgd-ce", "apgd-t", "square"]
-        theirs = Theirs(AsImages(self.network).eval(), norm="Linf", eps=EPS, attacks=attacks, version="custom", seed=0)
-        theirs.apgd.n_restarts = 1
-        x_adv: Tensor = theirs.run_standard_evaluation(x.unsqueeze(2), y)[0]
-        return x_adv.squeeze(2)
+            yield "peer", peer_attack, self.natural[: self.effort.peer]
+        yield "autoattack-rest", standard, self.rest
 
     def answers(self, name: str, perturb: Perturb, rows: Tensor) -> Answers:
         """Attack these beats, a chunk at a time, as far as there is time."""
-        chunks = []
+        todo = []
         for number, chunk in enumerate(rows.split(self.effort.chunk)):
-
-            def work(chunk: Tensor = chunk) -> dict[str, Any]:
-                x_adv = perturb(self.test.x[chunk], self.test.y[chunk])
-                labels = self.classifier.predict(x_adv).argmax(1)
-                return {"rows": chunk.tolist(), "answers": labels.tolist()}
-
-            key = [name, self.classifier.fingerprint(), self.test.fingerprint(), chunk.tolist(), repr(self.effort)]
-            step = self.steps.do(f"{self.name}-{name}-{number:04d}", f"{self.name}-{name}", key, work)
-            if step["status"] == "done":
-                chunks.append(step)
+            key = [name, self.fingerprint, self.test_fingerprint, chunk.tolist(), repr(self.effort)]
+            todo.append(
+                Step(
+                    name=f"{self.name}-{name}-{number:04d}",
+                    kind=f"{self.name}-{name}",
+                    key=key,
+                    function=attacked_answers,
+                    arguments=(perturb, self.shared, self.test.x[chunk], self.test.y[chunk], chunk),
+                )
+            )
+        chunks = [step for step in self.steps.do_all(todo) if step["status"] == "done"]
         return Answers(
             torch.tensor([row for step in chunks for row in step["rows"]], dtype=torch.int64),
             torch.tensor([label for step in chunks for label in step["answers"]], dtype=torch.int64),
@@ -197,6 +185,33 @@ class Judge:
     def _right(self, rows: Sequence[int], labels: dict[int, int]) -> float:
         answers = torch.tensor([labels[row] for row in rows])
         return float((answers == self.test.y[torch.tensor(rows)]).double().mean())
+
+
+def attacked_answers(perturb: Perturb, classifier: Classifier, x: Tensor, y: Tensor, rows: Tensor) -> dict[str, Any]:
+    """Attack beats ``[N, C, L]`` of the test part's ``rows`` with classes ``[N]``, and ask the network itself."""
+    x_adv = perturb(folded_pieces(classifier), x, y)
+    return {"rows": rows.tolist(), "answers": classifier.predict(x_adv).argmax(1).tolist()}
+
+
+def folded_pieces(classifier: Classifier) -> Pieces:
+    """Fold a network and compile it, once a process."""
+    if classifier not in _PIECES:
+        _PIECES[classifier] = Pieces(folded(classifier.module))
+    return _PIECES[classifier]
+
+
+def peer_attack(network: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    """Run pyautoattack's APGD-CE, targeted APGD and Square, on beats shown to it as images one pixel high.
+
+    It knows images and ten classes alone, so classes that never win are added; its FAB breaks on those.
+    """
+    from pyautoattack import AutoAttack as Theirs
+
+    attacks = ["apgd-ce", "apgd-t", "square"]
+    theirs = Theirs(AsImages(network).eval(), norm="Linf", eps=EPS, attacks=attacks, version="custom", seed=0)
+    theirs.apgd.n_restarts = 1
+    x_adv: Tensor = theirs.run_standard_evaluation(x.unsqueeze(2), y)[0]
+    return x_adv.squeeze(2)
 
 
 def folded(module: nn.Module) -> nn.Module:
@@ -239,3 +254,7 @@ class AsImages(nn.Module):
         """Give logits ``[N, 10]``."""
         logits = self.network(images.squeeze(2))
         return torch.cat([logits, torch.full((len(logits), 10 - logits.shape[1]), -100.0)], 1)
+
+
+#: Networks folded and compiled in this process, by the classifier that they are of.
+_PIECES: WeakKeyDictionary[Classifier, Pieces] = WeakKeyDictionary()

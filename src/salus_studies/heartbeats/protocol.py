@@ -7,7 +7,6 @@ import os
 import platform
 import shlex
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +24,7 @@ from salus_studies.frame.folder import Folder
 from salus_studies.frame.markdown import Record
 from salus_studies.frame.results import Results
 from salus_studies.frame.rounding import rounded
+from salus_studies.frame.step import Step
 from salus_studies.frame.steps import Steps
 from salus_studies.heartbeats.examples import examples
 from salus_studies.heartbeats.judging import EPS, Effort, Judge
@@ -104,23 +104,42 @@ class _Heartbeats:
 
     def compare(self, split: str, judged: Classifier) -> list[dict[str, Any]]:
         """Train under every setting, judge on held-out beats, and mark which is best and which the page judges."""
-        rows = []
-        for number, setting in enumerate(SETTINGS[split]):
-            work = partial(self._held_out, split, setting, judged if setting.judged else None)
-            key = [split, repr(setting), self.options.seed]
-            step = self.steps.do(f"setting-{split}-{number}", f"setting-{split}", key, work)
-            if step["status"] == "done":
-                rows.append(
-                    {name: value for name, value in step.items() if name not in ("status", "reason", "seconds")}
-                )
+        seed = self.options.seed
+        todo = [
+            Step(
+                name=f"setting-{split}-{number}",
+                kind=f"setting-{split}",
+                key=[split, repr(setting), seed],
+                function=held_out,
+                arguments=(split, setting, judged if setting.judged else None, seed, self.place),
+            )
+            for number, setting in enumerate(SETTINGS[split])
+        ]
+        rows = [
+            {name: value for name, value in step.items() if name not in ("status", "reason", "seconds")}
+            for step in self.steps.do_all(todo)
+            if step["status"] == "done"
+        ]
         return choose(rows) if rows else []
 
-    def _held_out(self, split: str, setting: HardeningSetting, classifier: Classifier | None) -> dict[str, Any]:
-        splits = self.load(split, setting.inputs)
-        classifier = train(setting, split, splits, self.options.seed) if classifier is None else classifier
-        figures = judge_held_out(classifier, splits, self.options.seed)
-        facts = {"split": split, "setting": setting.name, "judged_on": f"{JUDGED_ON[split]}, PGD-10"}
-        return {**facts, **figures, "in_use": setting.judged}
+
+def held_out(
+    split: str, setting: HardeningSetting, classifier: Classifier | None, seed: int, place: dict[str, Any]
+) -> dict[str, Any]:
+    """Train under a setting, and judge on held-out beats.
+
+    Args:
+        split: how beats are dealt.
+        setting: what a network reads, and how it is trained.
+        classifier: the network, where it is trained already.
+        seed: of every draw.
+        place: where data lie, as ``salus.data.load`` takes it.
+    """
+    splits = load("mitdb", split=split, inputs=setting.inputs, seed=seed, **place)
+    classifier = train(setting, split, splits, seed) if classifier is None else classifier
+    figures = judge_held_out(classifier, splits, seed)
+    facts = {"split": split, "setting": setting.name, "judged_on": f"{JUDGED_ON[split]}, PGD-10"}
+    return {**facts, **figures, "in_use": setting.judged}
 
 
 def harden(split: str, out: Path, seed: int, place: dict[str, Any]) -> tuple[Classifier, Record]:

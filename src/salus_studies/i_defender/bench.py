@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,7 @@ from salus.data import Dataset, Splits
 from salus.progress import console
 from salus.storage import TrainingFolder, digest
 from salus.training import Recipe, TrainingOptions, fit_classifier
+from salus_studies.frame.step import Step, Training
 from salus_studies.frame.steps import Steps
 from salus_studies.i_defender.scales import DefenderScale
 
@@ -73,50 +74,90 @@ class Bench:
         self.sections[section].append(content)
         return content
 
+    def record_all(self, section: str, steps: Sequence[Step]) -> None:
+        """Do steps of which none needs another, or read them."""
+        self.sections[section] += self.steps.do_all(steps)
+
     def leave_out(self, section: str, reason: str, blank: dict[str, Any]) -> None:
         """List what cannot be run for want of something else."""
         self.steps.not_run += 1
         self.sections[section].append({**blank, "status": "not run", "reason": reason})
 
     def network(self, plan: NetworkPlan, splits: Splits) -> Classifier | None:
-        """Train a network, or load it where it was trained; None where the time does not allow it.
+        """Train one network; see :meth:`networks`."""
+        return self.networks([plan], splits)[0]
+
+    def networks(self, plans: Sequence[NetworkPlan], splits: Splits) -> list[Classifier | None]:
+        """Train networks, or load them where they were trained; None where the time does not allow it.
 
         Args:
-            plan: which network, and how it is trained.
-            splits: what it is trained, validated and tested on.
+            plans: which networks, and how they are trained.
+            splits: what they are trained, validated and tested on.
         """
+        shared, prints = self.steps.share(splits), splits.train.fingerprint()
+        trained: list[Classifier | None] = []
+        for classifier, record in self.steps.train_all(
+            [self._training(plan, splits, prints, shared) for plan in plans]
+        ):
+            self.sections["trainings"].append(record)
+            trained.append(None if classifier is None else classifier.to(self.device))
+        return trained
+
+    def _training(self, plan: NetworkPlan, splits: Splits, prints: str, shared: Any) -> Training:
         name = f"{splits.name}-{plan.role}"
         training = replace(plan.training, seed=self.seed + plan.apart)
         network, options, recipe = plan.network, dict(plan.options), plan.recipe
         blank = {"data": splits.name, "role": plan.role, "network": network, "options": options, "seed": training.seed}
+        return Training(
+            name=f"training-{name}",
+            kind=f"training {network} {digest([options, asdict(replace(training, seed=0))])[:8]}",
+            key=[asdict(training), network, options, prints, recipe.describe() if recipe else None],
+            place=TrainingFolder(self.folder / "models" / name, name),
+            function=train_network,
+            arguments=(shared, network, options, training, recipe, self.device),
+            blank=blank,
+        )
 
-        def train(checkpoint: Path) -> tuple[Classifier, dict[str, Any]]:
-            classifier, history = fit_classifier(
-                network,
-                splits.train,
-                splits.validation,
-                training,
-                model_options=options,
-                recipe=recipe,
-                checkpoint=checkpoint,
-                device=self.device,
-                log=lambda line: None if line.startswith("epoch") else console.print(line),
-            )
-            labels = classifier.to(self.device).predict(splits.test.x).argmax(1)
-            return classifier, {
-                "accuracy": float((labels == splits.test.y).double().mean()),
-                "test_images": len(splits.test),
-                "train_images": len(splits.train),
-                "epochs": len(history.epochs),
-                "weights": sum(weight.numel() for weight in classifier.parameters()),
-            }
 
-        key = [asdict(training), network, options, splits.train.fingerprint(), recipe.describe() if recipe else None]
-        kind = f"training {network} {digest([options, asdict(replace(training, seed=0))])[:8]}"
-        place = TrainingFolder(self.folder / "models" / name, name)
-        classifier, record = self.steps.train(f"training-{name}", kind, key, place, train, blank=blank)
-        self.sections["trainings"].append(record)
-        return None if classifier is None else classifier.to(self.device)
+def train_network(
+    checkpoint: Path,
+    splits: Splits,
+    network: str,
+    options: dict[str, Any],
+    training: TrainingOptions,
+    recipe: Recipe | None,
+    device: str,
+) -> tuple[Classifier, dict[str, Any]]:
+    """Train a network, and say how it does on the test images.
+
+    Args:
+        checkpoint: what it goes on from.
+        splits: what it is trained, validated and tested on.
+        network: its architecture.
+        options: of the architecture.
+        training: how.
+        recipe: what each step lowers.
+        device: where.
+    """
+    classifier, history = fit_classifier(
+        network,
+        splits.train,
+        splits.validation,
+        training,
+        model_options=options,
+        recipe=recipe,
+        checkpoint=checkpoint,
+        device=device,
+        log=lambda line: None if line.startswith("epoch") else console.print(line),
+    )
+    labels = classifier.to(device).predict(splits.test.x).argmax(1)
+    return classifier, {
+        "accuracy": float((labels == splits.test.y).double().mean()),
+        "test_images": len(splits.test),
+        "train_images": len(splits.train),
+        "epochs": len(history.epochs),
+        "weights": sum(weight.numel() for weight in classifier.parameters()),
+    }
 
 
 class Material:

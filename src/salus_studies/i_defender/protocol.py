@@ -111,7 +111,7 @@ class DefenderOrder:
                 NetworkPlan(role="model-e", network="model-e", training=training, apart=_E),
                 NetworkPlan(role="model-f", network="model-f", training=training),
             )
-            e, f = (self.bench.network(plan, material.splits) for plan in plans)
+            e, f = self.bench.networks(plans, material.splits)
             if e is not None and f is not None:
                 box = FromEToF(self.bench, material, e, f)
                 box.judge()

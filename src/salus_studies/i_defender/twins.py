@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -16,6 +15,7 @@ from salus.guard import Guard
 from salus.metrics import proportion
 from salus.threats import Eq6, adaptive, full_strength, gray_box, oblivious
 from salus.verdict import Verdict
+from salus_studies.frame.step import Step
 from salus_studies.i_defender import scored
 from salus_studies.i_defender.bench import Bench, Material, first
 from salus_studies.i_defender.choice import StateModel
@@ -79,38 +79,52 @@ class Twins:
             alphas: weights of Eq. 6.
             images: test images attacked; None for all.
         """
-        test = first(self.material.test, images)
+        test, todo = first(self.material.test, images), []
         for column in columns:
             for alpha in alphas:
                 blank = {"pair": self.name, "column": column.key, "alpha": alpha}
                 if isinstance(self.pair, str):
                     self.bench.leave_out(section, self.pair, blank)
                     continue
-                self.bench.record(
-                    section,
-                    f"{section}-{self.name}-{column.key}-{alpha:g}",
-                    f"{self.name} {column.attack}",
-                    [*self._key(self.pair, test), asdict(column), alpha],
-                    partial(self._eq6, self.pair, test, column, alpha),
-                    blank,
+                todo.append(
+                    Step(
+                        name=f"{section}-{self.name}-{column.key}-{alpha:g}",
+                        kind=f"{self.name} {column.attack}",
+                        key=[*self._key(self.pair, test), asdict(column), alpha],
+                        function=by_eq6,
+                        arguments=(blank, attack_of(column, self.bench.seed), alpha),
+                        blank=blank,
+                    )
                 )
+        self._do(section, todo, test)
 
     def own(self, images: int) -> None:
         """Let Salus's own attackers loose on the target: they show what Eq. 6 leaves standing."""
-        test = first(self.material.test, images)
+        test, todo = first(self.material.test, images), []
         for threat in THREATS:
             blank = {"pair": self.name, "column": OWN.key, "threat_model": threat}
             if isinstance(self.pair, str):
                 self.bench.leave_out("own", self.pair, blank)
                 continue
-            self.bench.record(
-                "own",
-                f"own-{self.name}-{threat}",
-                f"own {threat}",
-                [*self._key(self.pair, test), threat],
-                partial(self._own, self.pair, test, threat),
-                blank,
+            todo.append(
+                Step(
+                    name=f"own-{self.name}-{threat}",
+                    kind=f"own {threat}",
+                    key=[*self._key(self.pair, test), threat],
+                    function=by_our_own,
+                    arguments=(blank, attack_of(OWN, self.bench.seed), threat),
+                    blank=blank,
+                )
             )
+        self._do("own", todo, test)
+
+    def _do(self, section: str, todo: Sequence[Step], test: Dataset) -> None:
+        """Do steps on the guards and the test images, which are fitted and shared where any is left to be done."""
+        steps = self.bench.steps
+        given: tuple[Any, ...] = (None, None, None)
+        if not isinstance(self.pair, str) and any(steps.read(step.name, step.key) is None for step in todo):
+            given = tuple(map(steps.share, (*self.guards(self.pair), test)))
+        self.bench.record_all(section, [replace(step, arguments=(*given, *step.arguments)) for step in todo])
 
     def guards(self, pair: Pair) -> tuple[Guard, Guard]:
         """I-defender with ID-95's thresholds on the source and on the target, fitted once."""
@@ -134,22 +148,26 @@ class Twins:
             self.material.splits.train.fingerprint(),
         ]
 
-    def _eq6(self, pair: Pair, test: Dataset, column: SizedColumn, alpha: float) -> dict[str, Any]:
-        source, target = self.guards(pair)
-        attack = full_strength(attack_of(column, self.bench.seed))
-        x_adv = attack(Eq6(source, alpha=alpha), test.x, test.y)
-        return {side: _judged(guard, test, x_adv) for side, guard in (("source", source), ("target", target))}
 
-    def _own(self, pair: Pair, test: Dataset, threat: str) -> dict[str, Any]:
-        source, target = self.guards(pair)
-        attack = attack_of(OWN, self.bench.seed)
-        if threat == "oblivious":
-            x_adv = oblivious(attack, target, test.x, test.y).x_adv
-        elif threat == "gray-box":
-            x_adv = gray_box(attack, source, test.x, test.y).x_adv
-        else:
-            x_adv = adaptive(attack, target, test.x, test.y).x_adv
-        return _judged(target, test, x_adv)
+def by_eq6(
+    source: Guard, target: Guard, test: Dataset, blank: dict[str, Any], attack: Attack, alpha: float
+) -> dict[str, Any]:
+    """Attack the source by Eq. 6, and judge both; ``blank`` says what it is."""
+    x_adv = full_strength(attack)(Eq6(source, alpha=alpha), test.x, test.y)
+    return {**blank, **{side: _judged(guard, test, x_adv) for side, guard in (("source", source), ("target", target))}}
+
+
+def by_our_own(
+    source: Guard, target: Guard, test: Dataset, blank: dict[str, Any], attack: Attack, threat: str
+) -> dict[str, Any]:
+    """Attack the target by one who knows what the threat model says; ``blank`` says what it is."""
+    if threat == "oblivious":
+        x_adv = oblivious(attack, target, test.x, test.y).x_adv
+    elif threat == "gray-box":
+        x_adv = gray_box(attack, source, test.x, test.y).x_adv
+    else:
+        x_adv = adaptive(attack, target, test.x, test.y).x_adv
+    return {**blank, **_judged(target, test, x_adv)}
 
 
 def _judged(guard: Guard, test: Dataset, x_adv: Tensor) -> dict[str, Any]:

@@ -35,7 +35,8 @@ def _audit(split: str, options: MeasuredOptions, folder: Folder) -> Record:
     fields: dict[str, Any] = {"data": "mitdb", "split": split, "model": "ecg-cnn", "attack": _ATTACKS}
     fields |= {"defence": ("i-defender",), "samples": 2000, "seed": options.seed, **options.place}
     words = [word for name, value in fields.items() for each in _several(value) for word in _option(name, each)]
-    outcome = run_audit(Plan.of(fields), out, command=shlex.join(["salus", "audit", *words, "--out", str(out)]))
+    command = shlex.join(["salus", "audit", *words, "--out", str(out)])
+    outcome = run_audit(Plan.of(fields), out, command=command, engine=folder.engine)
     write_report(out)
     return slim({"meta": outcome.meta, "cells": outcome.cells})
 

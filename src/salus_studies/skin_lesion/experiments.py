@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from salus.purifiers import LowLevel
 from salus.storage import digest
 from salus.threats import THREAT_MODELS, StandIn
 from salus.threats.models import Transfer
+from salus_studies.frame.step import Step
 from salus_studies.frame.steps import Steps
 from salus_studies.skin_lesion import cells, published
 from salus_studies.skin_lesion.cells import COPY, PURIFIERS, Case
@@ -76,16 +77,17 @@ class LesionExperiments:
         count = len(todo) + len(self.scale.poisoned) + len(self.scale.cleaned) + 5
         with progress(f"skin lesions, {published.NETWORKS[self.network]}", count) as advance:
             advance(0, note="training")
+            if self.steps.engine is not None:
+                self.trainings.together(self.scale.poisoned, hardened=hardened)
             plain = self.trainings.plain()
             advance(1, note="sweep of UAP")
             eps = self.sweep(plain) if plain is not None else None
             advance(1, note="retraining")
             models = {"plain": plain} | self.hard(plain, eps)
             advance(1)
-            for case in todo:
-                advance(0, note=case.name)
-                self.cell(case, models, eps)
-                advance(1)
+            advance(0, note="attacks")
+            self.cells(todo, models, eps)
+            advance(len(todo))
             if hardened:
                 for name in ("plain", "hardened"):
                     self.thresholds(name, models.get(name))
@@ -137,7 +139,8 @@ class LesionExperiments:
         """Count what a classifier answers to clean test images."""
         if classifier is None:
             return self.missing()
-        return self.counted(name, Cell(self.test, Guard(classifier, name=name)))
+        step = self.counting(name, Cell(self.test, Guard(classifier, name=name)))
+        return self.counted(self.steps.do_all([step])[0])
 
     # What is attacked.
 
@@ -185,21 +188,33 @@ class LesionExperiments:
         """The training images that universal perturbations are fitted to."""
         return _to(drawn(self.splits.train, self.scale.uap_images, self.seed), str(self.test.x.device))
 
-    def cell(self, case: Case, models: Mapping[str, Classifier | None], eps: float | None) -> None:
-        """Attack, judge and count one cell, or read what it came to."""
+    def cells(self, todo: Sequence[Case], models: Mapping[str, Classifier | None], eps: float | None) -> None:
+        """Attack, judge and count cells, or read what they came to."""
+        steps = {case.name: self.cell(case, models, eps) for case in todo}
+        known = [step for step in steps.values() if step is not None]
+        contents = dict(zip((step.name for step in known), self.steps.do_all(known), strict=True))
+        for case in todo:
+            step = steps[case.name]
+            found = self.missing() if step is None else self.counted(contents[step.name], self.shown(case), case.attack)
+            self.record("cells", {**case.record(), **found})
+
+    def shown(self, case: Case) -> Path | None:
+        """Name the file of a few of a case's images that are drawn; None for most."""
+        drawn = (case.model, case.purifier) == ("plain", None) and case.attack in ("fgsm", "uap", "pgd")
+        return self.steps.folder / "pictures" / f"{self.network}-{case.name}.safetensors" if drawn else None
+
+    def cell(self, case: Case, models: Mapping[str, Classifier | None], eps: float | None) -> Step | None:
+        """Say what one cell is; None where what it needs was not trained."""
         model, plain = models.get(case.model), models["plain"]
         if model is None or plain is None or (case.attack == "uap" and eps is None):
-            self.record("cells", {**case.record(), **self.missing()})
-            return
+            return None
         purifier = None if case.purifier is None else LowLevel(bounds=model.bounds, **PURIFIERS[case.purifier])
         cell = Cell(
             drawn(self.test, cells.images(case, self.scale), self.seed),
             Guard(model, purifier=purifier, name=case.name),
             self.attempt(case, plain, eps or 0.0),
         )
-        pictures = (case.model, case.purifier) == ("plain", None) and case.attack in ("fgsm", "uap", "pgd")
-        record = self.counted(case.name, cell, shown=case.attack if pictures else None)
-        self.record("cells", {**case.record(), **record})
+        return self.counting(case.name, cell, self.shown(case))
 
     def attempt(self, case: Case, plain: Classifier, eps: float) -> Attempt | None:
         """Say how a case's images are attacked; None where they are not. Copies are attacked on the plain model."""
@@ -211,42 +226,29 @@ class LesionExperiments:
         threat = Transfer(stand_in) if case.threat_model == Transfer.name else THREAT_MODELS[case.threat_model]()
         return Attempt(attack, threat, fit=fit)
 
-    def counted(self, name: str, cell: Cell, *, shown: str | None = None) -> dict[str, Any]:
-        """Compute a cell, and the thesis's figures of its answers; ``shown`` keeps a few of its images to be drawn."""
-        data = cell.data
-        path = self.steps.folder / "pictures" / f"{self.network}-{name}.safetensors"
-
-        def compute() -> dict[str, Any]:
-            clean = cell.guard(data.x)
-            parts: list[dict[str, Tensor]] = []
-            record = measure_cell(cell, clean, lambda rows: parts.append(dict(rows)))
-            labels = torch.cat([part["label"] for part in parts])
-            if shown is not None:
-                x_adv = torch.cat([part["x_adv"] for part in parts])
-                _write_pictures(path, data, x_adv, clean.answers, labels)
-            figures = thesis_figures(
-                data.y,
-                labels,
-                data.classes,
-                published.POSITIVE,
-                clean_labels=None if cell.attempt is None else clean.answers,
-                groups=data.groups,
-            )
-            kept = ("robust_accuracy", "attack_success_rate", "eps", "queries", "passes", "distance_median", "variants")
-            return {"figures": figures, **{name: record.get(name) for name in kept}, "n": len(data)}
-
+    def counting(self, name: str, cell: Cell, shown: Path | None = None) -> Step:
+        """Say how a cell is computed, and the thesis's figures of its answers; ``shown`` keeps images to be drawn."""
         title = f"{self.network}-{name}"
-        if shown is not None and not path.exists():
+        if shown is not None and not shown.exists():
             self.steps.forget(title)
         attack = "clean None" if cell.attempt is None else f"{cell.attempt.attack.name} {cell.attempt.threat.name}"
-        kind = f"{self.network} {attack}"
-        content = self.steps.do(title, kind, [cell.key(), sorted(published.POSITIVE)], compute)
+        return Step(
+            name=title,
+            kind=f"{self.network} {attack}",
+            key=[cell.key(), sorted(published.POSITIVE)],
+            function=count if shown is None else count_and_show,
+            arguments=(cell,) if shown is None else (shown.name, cell),
+            fills=None if shown is None else shown.parent,
+        )
+
+    def counted(self, content: dict[str, Any], shown: Path | None = None, attack: str | None = None) -> dict[str, Any]:
+        """Take what a cell came to, and the images that are drawn of its attack."""
         if content["status"] != "done":
             self.reason = content["reason"]
         elif shown is not None:
             self.arrays |= {
-                f"picture|{self.network}-{shown}|{key}": value
-                for key, value in load_safetensors(path.read_bytes()).items()
+                f"picture|{self.network}-{attack}|{key}": value
+                for key, value in load_safetensors(shown.read_bytes()).items()
             }
         return content
 
@@ -289,6 +291,37 @@ class LesionExperiments:
         """Say why there is nothing."""
         reason = self.trainings.reason if self.trainings.reason != "not reached" else self.reason
         return {"status": "not run", "reason": reason}
+
+
+def count(cell: Cell) -> dict[str, Any]:
+    """Compute a cell, and the thesis's figures of its answers."""
+    return _count(cell)[0]
+
+
+def count_and_show(folder: Path, name: str, cell: Cell) -> dict[str, Any]:
+    """Do the same, and keep a few of its images in a file of the folder."""
+    content, parts, before = _count(cell)
+    x_adv, after = (torch.cat([part[key] for part in parts]) for key in ("x_adv", "label"))
+    _write_pictures(folder / name, cell.data, x_adv, before, after)
+    return content
+
+
+def _count(cell: Cell) -> tuple[dict[str, Any], list[dict[str, Tensor]], Tensor]:
+    """Compute a cell; give what is kept of it, its rows, and the answers before the attack."""
+    data, clean = cell.data, cell.guard(cell.data.x)
+    parts: list[dict[str, Tensor]] = []
+    record = measure_cell(cell, clean, lambda rows: parts.append(dict(rows)))
+    figures = thesis_figures(
+        data.y,
+        torch.cat([part["label"] for part in parts]),
+        data.classes,
+        published.POSITIVE,
+        clean_labels=None if cell.attempt is None else clean.answers,
+        groups=data.groups,
+    )
+    kept = ("robust_accuracy", "attack_success_rate", "eps", "queries", "passes", "distance_median", "variants")
+    content = {"figures": figures, **{name: record.get(name) for name in kept}, "n": len(data)}
+    return content, parts, clean.answers
 
 
 def drawn(data: Dataset, most: int | None, seed: int) -> Dataset:

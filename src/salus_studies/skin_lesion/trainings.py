@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from salus.progress import console
 from salus.storage import TrainingFolder, digest
 from salus.storage.trainings import Train
 from salus.training import Recipe, TrainingOptions, fit_classifier
+from salus_studies.frame.step import Training
 from salus_studies.frame.steps import Steps
 from salus_studies.skin_lesion import published
 from salus_studies.skin_lesion.scales import LesionScale
@@ -56,11 +58,14 @@ class Trainings:
 
     def poisoned(self, share: float) -> tuple[Classifier | None, Dataset]:
         """Train on labels of which a share of one class's was flipped; returns the poisoned data too."""
+        data = self._flipped(share)
+        return self._classifier(f"poisoned-{share:g}", data, self.spec.training, self.scale.recipe), data
+
+    def _flipped(self, share: float) -> Dataset:
         flips = LabelFlips(
             share=share, source=published.POISONED_SOURCE, target=published.POISONED_TARGET, seed=self.seed
         )
-        data = flips(self.splits.train)
-        return self._classifier(f"poisoned-{share:g}", data, self.spec.training, self.scale.recipe), data
+        return flips(self.splits.train)
 
     def cleaned(self, share: float, poisoned: Dataset) -> tuple[Classifier | None, dict[str, Any]]:
         """Look for wrong labels, drop them, and train on the rest; returns what was found too."""
@@ -115,33 +120,55 @@ class Trainings:
         self, name: str, data: Dataset, training: TrainingOptions, recipe: Recipe, *, splits: Splits | None = None
     ) -> Classifier | None:
         """Train the network on some data from the start."""
-        splits = splits or self.splits
+        return self._took(self._planned(name, data, training, recipe, splits=splits))
 
-        def train(checkpoint: Path) -> tuple[Classifier, dict[str, Any]]:
-            classifier, history = fit_classifier(
-                self.network,
+    def _planned(
+        self, name: str, data: Dataset, training: TrainingOptions, recipe: Recipe, *, splits: Splits | None = None
+    ) -> Training:
+        """Say what a training on some data from the start is."""
+        splits = splits or self.splits
+        kind = f"training {name.partition('-')[0]}"
+        return Training(
+            name=f"{self.network}-model-{name}",
+            kind=f"{self.network} {kind}",
+            key=self._key(data, training, recipe),
+            place=TrainingFolder(self.folder / name, f"classifier {name}"),
+            function=train_network,
+            arguments=(
+                (self.network, dict(self.spec.options)),
                 data,
                 splits.validation,
+                splits.test,
                 replace(training, seed=self.seed),
-                model_options=dict(self.spec.options),
-                recipe=recipe,
-                checkpoint=checkpoint,
-                device=self.device,
-                log=console.print,
-            )
-            best = history.epochs[history.best - 1]
-            return classifier, {
-                "parameters": _parameters(classifier),
-                "epochs": len(history.epochs),
-                "best": history.best,
-                "images": len(data),
-                "validation_accuracy": best.accuracy,
-                "validation_macro_recall": best.macro_recall,
-                "test_accuracy": _accuracy(classifier, splits.test),
-                "seconds_training": round(sum(epoch.seconds for epoch in history.epochs), 1),
-            }
+                recipe,
+                self.device,
+            ),
+            blank={"network": self.network, "model": name},
+        )
 
-        return self._once(name, f"training {name.partition('-')[0]}", self._key(data, training, recipe), train)
+    def together(self, poisoned: Sequence[float], *, hardened: bool) -> None:
+        """Train side by side what needs nothing of the others; each is read where its turn comes."""
+        planned = [self._planned("plain", self.splits.train, self.spec.training, self.scale.recipe)]
+        if hardened:
+            way = self.scale.hardened
+            planned.append(self._planned("hardened", self.splits.train, way.training, way.recipe))
+        for share in poisoned:
+            planned.append(
+                self._planned(f"poisoned-{share:g}", self._flipped(share), self.spec.training, self.scale.recipe)
+            )
+        self.steps.train_all(planned)
+
+    def _took(self, training: Training) -> Classifier | None:
+        """Train, or read, one classifier; None where the time does not allow it."""
+        classifier, record = self.steps.train_all([training])[0]
+        return self._kept(classifier, record)
+
+    def _kept(self, classifier: Classifier | None, record: dict[str, Any]) -> Classifier | None:
+        self.records.append(record)
+        if classifier is None:
+            self.reason = record["reason"]
+            return None
+        return classifier.to(self.device)
 
     def _once(self, name: str, kind: str, key: Any, train: Train) -> Classifier | None:
         """Make a classifier once, into a folder; None where the time does not allow it."""
@@ -150,11 +177,7 @@ class Trainings:
         classifier, record = self.steps.train(
             f"{self.network}-model-{name}", f"{self.network} {kind}", key, place, train, blank=blank
         )
-        self.records.append(record)
-        if classifier is None:
-            self.reason = record["reason"]
-            return None
-        return classifier.to(self.device)
+        return self._kept(classifier, record)
 
     def _key(self, data: Dataset, training: TrainingOptions, recipe: Recipe) -> list[Any]:
         options = dict(self.spec.options)
@@ -162,6 +185,53 @@ class Trainings:
 
     def _prints(self, data: Dataset) -> str:
         return digest([data.fingerprint(), self.splits.validation.fingerprint()])
+
+
+def train_network(
+    checkpoint: Path,
+    network: tuple[str, dict[str, Any]],
+    data: Dataset,
+    validation: Dataset,
+    test: Dataset,
+    training: TrainingOptions,
+    recipe: Recipe,
+    device: str,
+) -> tuple[Classifier, dict[str, Any]]:
+    """Train a network from the start.
+
+    Args:
+        checkpoint: what it goes on from.
+        network: its name and its options.
+        data: what it learns from.
+        validation: decides when to stop.
+        test: what its accuracy is told on.
+        training: how.
+        recipe: what each step lowers.
+        device: where.
+    """
+    name, options = network
+    classifier, history = fit_classifier(
+        name,
+        data,
+        validation,
+        training,
+        model_options=options,
+        recipe=recipe,
+        checkpoint=checkpoint,
+        device=device,
+        log=console.print,
+    )
+    best = history.epochs[history.best - 1]
+    return classifier, {
+        "parameters": _parameters(classifier),
+        "epochs": len(history.epochs),
+        "best": history.best,
+        "images": len(data),
+        "validation_accuracy": best.accuracy,
+        "validation_macro_recall": best.macro_recall,
+        "test_accuracy": _accuracy(classifier, test),
+        "seconds_training": round(sum(epoch.seconds for epoch in history.epochs), 1),
+    }
 
 
 def _finds(flagged: list[int], data: Dataset, method: str) -> LabelFinds:
