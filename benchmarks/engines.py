@@ -100,7 +100,7 @@ def _many(count: int, samples: int, attack: str) -> Plan:
 
 def _seconds(options: argparse.Namespace) -> dict[str, Any]:
     """Cells that take about a second: work that was done over the time that two workers had."""
-    plan = _many(options.cells, 100, "hop-skip-jump:queries=1500,")
+    plan = _many(options.cells, 100, "hop-skip-jump:queries=1000,")
     few = plan.model_copy(update={"attack": plan.attack[:20]})
     figures: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as place:

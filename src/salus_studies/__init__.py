@@ -6,6 +6,7 @@ Salus finds a study by its name here, and never imports this package by a statem
 #: Where the object of each study lies, by the study's name on the command line.
 STUDIES = {
     "attacks": "salus_studies.attacks.study:STUDY",
+    "capacity": "salus_studies.capacity.study:STUDY",
     "defences": "salus_studies.defences.study:STUDY",
     "ecg-atk-gan": "salus_studies.ecg_atk_gan.study:STUDY",
     "heartbeats": "salus_studies.heartbeats.study:STUDY",
