@@ -12,12 +12,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import platform
+import shlex
 import shutil
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -41,11 +44,12 @@ def main() -> None:
     parser.add_argument("--cells", type=int, default=500, help="cells of a second")
     parser.add_argument("--tiny", type=int, default=10_000, help="cells of nothing")
     parser.add_argument("--samples", type=int, default=20, help="beats that the plan attacks")
+    parser.add_argument("--defence", action="append", help="of the plan's, these alone; all when not given")
     options = parser.parse_args()
     torch.set_num_threads(1)
     for part in options.parts:
         measured = {
-            "command": f"python benchmarks/engines.py {part}",
+            "command": shlex.join(["python", "benchmarks/engines.py", part, *_given(options)]),
             "machine": f"{platform.platform()}, {os.cpu_count()} cores",
             "versions": versions(),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -54,6 +58,14 @@ def main() -> None:
         print(json.dumps({part: measured}, indent=2), flush=True)
         before = json.loads(RESULT.read_text()) if RESULT.exists() else {}
         write_json(RESULT, {**before, part: measured})
+
+
+def _given(options: argparse.Namespace) -> list[str]:
+    """List what was given beside the parts, but for the folder."""
+    words = ["--cells", str(options.cells), "--tiny", str(options.tiny), "--samples", str(options.samples)]
+    for defence in options.defence or ():
+        words += ["--defence", defence]
+    return [*words, *(["--trained", "FOLDER"] if options.trained else [])]
 
 
 def _engines() -> dict[str, Callable[[], AbstractContextManager[Engine | None]]]:
@@ -119,7 +131,17 @@ def _seconds(options: argparse.Namespace) -> dict[str, Any]:
                 quiet = figures["one process"]["seconds_a_cell"] * len(plan.attack)
                 figures[name]["efficiency_beside_one_process"] = round(quiet / (2 * found["wall"]), 3)
             print(name, figures[name], flush=True)
+        figures["two audits apart"] = {"seconds_a_cell": round(_apart(few, trained), 3)}
+    print("two audits apart", figures["two audits apart"], flush=True)
     return {"cells": options.cells, **figures}
+
+
+def _apart(plan: Plan, trained: Path) -> float:
+    """Run two audits at once that know nothing of each other; what their cells take is what two cores allow."""
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+        list(pool.map(_audit, [plan] * 2, [None] * 2, [trained] * 2))  # both have started
+        both = list(pool.map(_audit, [plan] * 2, [None] * 2, [trained] * 2))
+    return sum(found["work"] for found in both) / sum(len(found["cells"]) - 1 for found in both)
 
 
 def _tiny(options: argparse.Namespace) -> dict[str, Any]:
@@ -148,6 +170,8 @@ def _plan(options: argparse.Namespace) -> dict[str, Any]:
     """The heartbeats' defences: one process of one thread, one of two, and two of one."""
     place = Path(__file__).parents[1] / "src" / "salus_studies" / "defences" / "mitdb.yaml"
     plan = Plan.read(place, {"samples": options.samples})
+    if options.defence:
+        plan = plan.model_copy(update={"defence": tuple(each for each in plan.defence if each in options.defence)})
     if options.trained is None:
         raise SystemExit("Name the folder of an audit of the plan: --trained FOLDER")
     figures: dict[str, Any] = {}
@@ -169,6 +193,7 @@ def _plan(options: argparse.Namespace) -> dict[str, Any]:
     alone = figures["one process, 1 thread"]["seconds"]
     return {
         "samples": options.samples,
+        "defences": list(plan.defence),
         "cells": len(first),
         **figures,
         "times_as_fast": round(alone / figures["2 processes"]["seconds"], 2),

@@ -149,6 +149,16 @@ def test_cells_that_go_together_fail_apart(tmp_path: Path, small: Path, monkeypa
     assert max(len(task.arguments[1]) for task in engine.ran if task.key.startswith("cell")) > 1
 
 
+def test_the_longest_cells_go_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = Plan.of({**SMALL, "attack": [f"pgd:eps=0.05,steps={steps}" for steps in (1, 40, 5)], "defence": "none"})
+    engine = Shuffled(slots=1)
+    monkeypatch.setattr(engine._random, "randrange", lambda count: 0)  # they end in the order in which they began
+    outcome = run_audit(plan, tmp_path / "run", engine=engine)
+    steps = {cell["id"]: (cell["attack_options"] or {}).get("steps", 0) for cell in outcome.cells}
+    began = [steps.get(key[:16], 20) for task in engine.ran for key in task.arguments[1]]  # 20: the check's own steps
+    assert [each for each in began if each] == [40, 20, 5, 1]
+
+
 def test_large_cells_go_in_pieces(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = tmp_path / "whole"
     for place in ("salus.audit.measure", "salus.audit.attacker", "salus.audit.bare"):

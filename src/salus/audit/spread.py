@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -70,7 +71,9 @@ class Spread:
         self._store, self._engine, self._sheet, self._estimates = store, engine, sheet, estimates
         self._shared = engine.share(sheet)
         self._folder = offered(engine, store.folder)
-        self._ready: deque[str] = deque()
+        self._ready: list[
+            str
+        ] = []  # by how long they take: the longest goes next, so that none is left alone at the end
         self._attack_of: dict[str, str] = {}  # cell -> the attack on a bare classifier that it begins with
         self._blocked: defaultdict[str, list[str]] = defaultdict(list)  # such an attack -> cells that wait for it
         self._files: dict[str, Shared[Bytes]] = {}  # of such attacks, where tasks do not see the folder
@@ -82,7 +85,7 @@ class Spread:
             if attack is not None:
                 self._attack_of[key] = attack
             if attack is None or store.read_bare(attack) is not None:
-                self._ready.append(key)
+                insort(self._ready, key, key=self._seconds)
             else:
                 self._blocked[attack].append(key)
         for attack, waiting in self._blocked.items():
@@ -119,7 +122,7 @@ class Spread:
 
     def _submit_cells(self) -> None:
         """Hand in the next cell, or several small ones; a large one goes in pieces."""
-        key = self._ready.popleft()
+        key = self._ready.pop()
         pieces = Measurement.pieces(self._sheet.cells[key])
         if pieces > 1 and self._engine.slots > 1:
             whole = _Pieces(pieces)
@@ -132,7 +135,7 @@ class Spread:
         most = -(-len(self._ready) // (2 * self._engine.slots))  # so that the last ones are dealt evenly
         keys, seconds = [key], self._seconds(key)
         while self._ready and seconds < _WORTHWHILE and len(keys) < min(most, _MOST):
-            keys.append(self._ready.popleft())
+            keys.append(self._ready.pop())
             seconds += self._seconds(keys[-1])
         task = self._task(keys)
         self._then[task] = partial(self._after_cells, keys)
@@ -184,7 +187,8 @@ class Spread:
         for content in _checked(done).arrays:
             self._store.put_arrays("bare", attack, content.data)
             self._store.write_bare(attack, self._sheet.bare.facts(self._sheet.cells[waiting[0]]))
-        self._ready.extendleft(reversed(waiting))
+        for key in waiting:
+            insort(self._ready, key, key=self._seconds)
 
     def _after_piece(self, key: str, number: int, whole: _Pieces, done: Done) -> Iterator[Keyed]:
         """Keep a part; where it failed the cell does, and once all are there they are counted."""
