@@ -31,7 +31,7 @@ def audit_fleet(fleet: Fleet, out: Path, engine: Engine | None, *, shown: str) -
         SalusError: see ``salus.audit.run_fleet``.
     """
     from salus.audit import run_fleet
-    from salus.cli.terminal import print_board
+    from salus.cli.terminal import print_ranking
     from salus.report import write_report
     from salus.report.leaderboard import rank_fleet, write_index
 
@@ -41,16 +41,8 @@ def audit_fleet(fleet: Fleet, out: Path, engine: Engine | None, *, shown: str) -
 
     outcome = run_fleet(fleet, out, command=command_line(), engine=engine, finished=finished)
     page = write_index(out)
-    for leaderboard in rank_fleet(out):
-        for board in leaderboard.boards:
-            print_board(board, leaderboard.data)
-            for sentence in board.verdict:
-                click.echo(sentence)
-            for sentence in board.remarks:
-                click.echo(f"Warning: {sentence}")
-            click.echo()
-        for sentence in leaderboard.notes:
-            click.echo(f"Note: {sentence}")
+    for ranking in rank_fleet(out):
+        print_ranking(ranking)
     computed = sum(finish.outcome.computed for finish in outcome.finishes if finish.outcome is not None)
     click.echo(f"{len(outcome.finishes)} audits, {computed} cells computed.\nIndex: {shown.rstrip('/')}/{page.name}")
     if outcome.whole:

@@ -33,19 +33,11 @@ def leaderboard(
     \b
     salus leaderboard runs/ecg-cnn runs/hardened --by 0.01/linf --page leaderboard.html --csv leaderboard.csv
     """
-    from salus.cli.terminal import print_board
+    from salus.cli.terminal import print_ranking
     from salus.report.leaderboard import compare, read_audits, write_csv, write_leaderboard
 
     ranking = compare(read_audits(folders), by=by, threat_model=threat_model)
-    for board in ranking.boards:
-        print_board(board, ranking.data)
-        for sentence in board.verdict:
-            click.echo(sentence)
-        for sentence in board.remarks:
-            click.echo(f"Warning: {sentence}")
-        click.echo()
-    for sentence in ranking.notes:
-        click.echo(f"Note: {sentence}")
+    print_ranking(ranking)
     if csv_file is not None:
         write_csv(csv_file, [ranking])
         click.echo(f"CSV: {csv_file}")

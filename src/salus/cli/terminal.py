@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from salus.detectors.multimagnet_grid import Calibration
     from salus.generative import Repository
     from salus.metrics import Commonest
-    from salus.report.leaderboard.board import Board
+    from salus.report.leaderboard.board import Board, Leaderboard
 
 
 def print_cells(cells: Sequence[dict[str, Any]], constant: Commonest) -> None:
@@ -81,7 +81,17 @@ def _only_passes(cell: dict[str, Any]) -> bool:
     return cell["detection_auc"] is not None and threat_named(cell["threat_model"]).stops_at_threshold
 
 
-def print_board(board: Board, data: str) -> None:
+def print_ranking(ranking: Leaderboard) -> None:
+    """Print audits ranked side by side, and what is to be said of the rankings."""
+    for board in ranking.boards:
+        _print_board(board, ranking.data)
+        for sentence in (*board.verdict, *(f"Warning: {remark}" for remark in board.remarks), ""):
+            print(sentence)
+    for note in ranking.notes:
+        print(f"Note: {note}")
+
+
+def _print_board(board: Board, data: str) -> None:
     """Print a ranking, one a row, with 95% intervals; ``data`` names the data."""
     from salus.metrics.wording import estimate
     from salus.report import words

@@ -34,7 +34,7 @@ from salus.serve.log.verifying import verify
 from salus.serve.service import Service
 from salus.serve.settings import Settings
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.soak  # a cluster takes half a minute to start
 
 _PATIENT = Retries(attempts=60, deadline=120.0, longest=2.0)
 
@@ -129,10 +129,9 @@ def test_figures_and_tokens_are_those_of_the_whole_service(service: Any) -> None
         for _ in range(20):
             answer = there.post(_WHERE, content=body, headers=headers)
             assert answer.json()["verdicts"][0]["detectors"] is None  # the token lacks the scope
-        for _ in range(100):
-            if judged(there) >= before + 40:
-                break
-            time.sleep(0.1)
+        until = time.monotonic() + 60  # replicas give word now and then, later where the machine is busy
+        while judged(there) < before + 40 and time.monotonic() < until:
+            time.sleep(0.2)
         assert judged(there) == before + 40
 
 
