@@ -170,6 +170,7 @@ def _after_cells(folder: Path, count: int, do: Callable[[], None]) -> threading.
     return thread
 
 
+@pytest.mark.soak  # new processes take their time
 def test_an_audit_loses_a_worker_and_a_node_and_nothing_else(
     cluster: Any, engine: Ray, alone: Path, tmp_path: Path
 ) -> None:
