@@ -141,7 +141,7 @@ def _apart(plan: Plan, trained: Path) -> float:
     with ProcessPoolExecutor(2, multiprocessing.get_context("spawn"), torch.set_num_threads, (1,)) as pool:
         list(pool.map(_audit, [plan] * 2, [None] * 2, [trained] * 2))  # both have started
         both = list(pool.map(_audit, [plan] * 2, [None] * 2, [trained] * 2))
-    return sum(found["work"] for found in both) / sum(len(found["cells"]) - 1 for found in both)
+    return float(sum(found["work"] for found in both) / sum(len(found["cells"]) - 1 for found in both))
 
 
 def _tiny(options: argparse.Namespace) -> dict[str, Any]:
