@@ -1,9 +1,10 @@
 """What an engine adds to an audit: cells of about a second, cells of nothing, and a real plan side by side.
 
 Parts, each alone: ``seconds`` (500 cells of about one second of work, on two workers of each engine: the share of their
-time that is work), ``tiny`` (10,000 cells of milliseconds: what each costs beside its work), ``plan`` (the cells of the
-heartbeats' defences in one process of one thread, in one of two, and by ``--jobs 2``; its networks and guards come from
-the folder of an audit of that plan, and are not trained again). Results land in benchmarks/engines.json.
+time that is work), ``cores`` (what a cell takes without any engine, in one audit alone and in two side by side), ``tiny``
+(10,000 cells of milliseconds: what each costs beside its work), ``plan`` (the cells of the heartbeats' defences in one
+process of one thread, in one of two, and by ``--jobs 2``; its networks and guards come from the folder of an audit of
+that plan, and are not trained again). Results land in benchmarks/engines.json.
 
 Run on a machine with nothing else to do: python benchmarks/engines.py seconds tiny; and ... plan --trained FOLDER
 """
@@ -131,9 +132,23 @@ def _seconds(options: argparse.Namespace) -> dict[str, Any]:
                 quiet = figures["one process"]["seconds_a_cell"] * len(plan.attack)
                 figures[name]["efficiency_beside_one_process"] = round(quiet / (2 * found["wall"]), 3)
             print(name, figures[name], flush=True)
-        figures["two audits apart"] = {"seconds_a_cell": round(_apart(few, trained), 3)}
-    print("two audits apart", figures["two audits apart"], flush=True)
     return {"cells": options.cells, **figures}
+
+
+def _cores(options: argparse.Namespace) -> dict[str, Any]:
+    """Say what two cores allow, whatever hands out the work: a cell of one audit alone, and of two side by side."""
+    plan = _many(20, 100, "hop-skip-jump:queries=1000,")
+    with tempfile.TemporaryDirectory() as place:
+        trained = _trained(plan, place)
+        _audit(plan, None, trained)
+        found = _audit(plan, None, trained)
+        alone, apart = found["work"] / (len(found["cells"]) - 1), _apart(plan, trained)
+    return {
+        "cells": 20,
+        "alone": round(alone, 3),
+        "two_apart": round(apart, 3),
+        "most_gained": round(2 * alone / apart, 2),
+    }
 
 
 def _apart(plan: Plan, trained: Path) -> float:
@@ -200,7 +215,12 @@ def _plan(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-PARTS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {"seconds": _seconds, "tiny": _tiny, "plan": _plan}
+PARTS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
+    "seconds": _seconds,
+    "cores": _cores,
+    "tiny": _tiny,
+    "plan": _plan,
+}
 
 if __name__ == "__main__":
     main()
