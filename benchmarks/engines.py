@@ -1,10 +1,10 @@
 """What an engine adds to an audit: cells of about a second, cells of nothing, and a real plan side by side.
 
-Parts, each alone: ``seconds`` (500 cells of about one second of work, on two workers of each engine: the share of their
-time that is work), ``cores`` (what a cell takes without any engine, in one audit alone and in two side by side),
-``tiny`` (10,000 cells of milliseconds: what each costs beside its work), ``plan`` (the cells of the heartbeats'
-defences in one process of one thread, in one of two, and by ``--jobs 2``; its networks and guards come from the folder of
-an audit of that plan, and are not trained again). Results land in benchmarks/engines.json.
+Parts, each alone: ``seconds`` (500 cells of about one second of work, on two workers of each engine: the share of
+their time that is work), ``cores`` (what a cell takes without any engine, in one audit alone and in two side by
+side), ``tiny`` (10,000 cells of milliseconds: what each costs beside its work), ``plan`` (the cells of the
+heartbeats' defences in one process of one thread, in one of two, and by ``--jobs 2``; its networks and guards come
+from the folder of an audit of that plan, and are not trained again). Results land in benchmarks/engines.json.
 
 Run on a machine with nothing else to do: python benchmarks/engines.py seconds tiny; and ... plan --trained FOLDER
 """
