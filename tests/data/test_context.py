@@ -30,7 +30,8 @@ def figure(channels: NDArray[np.float32], name: str) -> NDArray[np.float32]:
 def test_every_channel_lies_between_0_and_1_also_across_gaps() -> None:
     signal, peaks = record()
     signal[2000:2300] = np.nan
-    made = surroundings(torch.from_numpy(signal), peaks, np.arange(len(peaks)), WINDOW, list(CHANNELS)).numpy()
+    lead = torch.from_numpy(signal)
+    made = surroundings(lead, peaks, np.arange(len(peaks)), WINDOW, list(CHANNELS), second=2 * lead).numpy()
     assert made.shape == (len(peaks), len(CHANNELS), WINDOW)
     assert made.dtype == np.float32
     assert np.isfinite(made).all()

@@ -27,6 +27,7 @@ FITTING = {
     "shaker": (2, 37),
     "ecg-atk-gan": (2, 37),
     "ecg-context": (2, 37),
+    "ecg-hierarchical": (3, 37),
     "model-e": (3, 17, 8),
     "model-f": (3, 17, 12),
     "mnist-cnn": (3, 17, 16),

@@ -140,7 +140,7 @@ def test_medians_and_heights_of_a_whole_recording_in_millivolts(seed: int, beats
     preprocessor = RecordingPreprocessor(leads=("MLII",), inputs=tuple(CHANNELS), shape=(len(CHANNELS), 280))
 
     def prepare(lead: Tensor) -> Tensor:
-        return preprocessor.transform(RawRecording({"MLII": lead}, 360, peaks=peaks)).x
+        return preprocessor.transform(RawRecording({"MLII": lead, "V1": 0.5 - lead}, 360, peaks=peaks)).x
 
     agrees(prepare, signal, step=2e-5, rng=rng, within=1e-2)
 
@@ -150,7 +150,7 @@ def test_attackers_reach_the_recording_through_every_channel_but_the_intervals()
     for name in CHANNELS:
         preprocessor = RecordingPreprocessor(leads=("MLII",), inputs=(name,), shape=(1, 280))
         raw = signal.clone().requires_grad_()
-        x = preprocessor.transform(RawRecording({"MLII": raw}, 360, peaks=peaks)).x
+        x = preprocessor.transform(RawRecording({"MLII": raw, "V1": raw}, 360, peaks=peaks)).x
         (gradient,) = torch.autograd.grad((x * torch.linspace(0, 1, 280)).sum(), raw)
         assert gradient.isfinite().all()
         assert gradient.any(), name

@@ -13,6 +13,7 @@ from salus.data.split import Indices
 from salus.errors import DataError
 from salus.preprocessing.beats import Beats, cut_annotated
 from salus.preprocessing.recordings import beat_samples
+from salus.preprocessing.second_lead import read_second
 from salus.preprocessing.wfdb_files import Lead, read_annotations
 
 #: (class, reason) -> beats
@@ -27,12 +28,13 @@ def annotated_beats(record: Path, lead: Lead, inputs: Sequence[str]) -> tuple[Be
         360 Hz.
 
     Raises:
-        DataError: the record has no annotations, or their file is broken.
+        DataError: the record has no annotations, their file is broken, or a channel needs a second lead and there is
+            none.
     """
     marks = read_annotations(record, lead.rate)
     if marks is None:
         raise DataError(f"Record {record} has no annotations: the file {record.name}.atr is missing.")
-    cut, labels = cut_annotated(torch.from_numpy(lead.signal), marks, inputs)
+    cut, labels = cut_annotated(torch.from_numpy(lead.signal), marks, inputs, read_second(record, lead.name, inputs))
     return cut, labels, beat_samples(marks)
 
 

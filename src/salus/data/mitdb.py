@@ -26,7 +26,7 @@ from salus.preprocessing import RecordingPreprocessor, beats
 from salus.preprocessing.wfdb_files import SAMPLE_RATE, by_name, read_lead
 from salus.progress import progress
 
-SPLITS = ("beats", "patients", "ds1-ds2")
+SPLITS = ("beats", "patients", "all-patients", "ds1-ds2")
 
 #: Records of patients with a pacemaker, which AAMI EC57 leaves out.
 PACED = (102, 104, 107, 217)
@@ -41,6 +41,9 @@ SAME_PATIENT = {202: 201}
 #: The papers' 20% for testing; the rest as 70, 5 and 5% of the whole.
 BEAT_SHARES = {"train": 0.70, "validation": 0.05, "calibration": 0.05, "test": 0.20}
 PATIENT_SHARES = {"train": 0.70, "validation": 0.15, "calibration": 0.15}
+
+#: With split ``all-patients``, of the beats of DS1: every patient teaches.
+ALL_SHARES = {"train": 0.90, "validation": 0.05, "calibration": 0.05}
 
 #: By their names, wherever they stand; V5 where there is no MLII.
 LEADS = ("MLII", "V5")
@@ -160,6 +163,17 @@ def _deal(split: str, y: Indices, record: Indices, seed: int) -> tuple[Parts, st
         raise DataError(
             f"Data 'mitdb': split {split!r} needs records of both DS1 and DS2; run: salus data fetch mitdb."
         )
+    if split == "all-patients":
+        dealt = stratified(y[rows], beats.CLASSES, ALL_SHARES, seed=seed, name="mitdb")
+        words = (
+            "patients (de Chazal et al., 2004): test is DS2 without record 202; the beats of DS1, stratified by class, "
+            f"seed {seed}: {describe_shares(ALL_SHARES)}"
+        )
+        note = (
+            "validation and calibration hold other beats of the training patients: choose nothing by them that is to "
+            "hold for other people"
+        )
+        return {**{part: rows[members] for part, members in dealt.items()}, "test": test}, words, [note]
     dealt = grouped(y[rows], record[rows], beats.CLASSES, PATIENT_SHARES, seed=seed, name="mitdb")
     parts = {part: rows[members] for part, members in dealt.items()}
     parts["test"] = test
@@ -178,7 +192,7 @@ def _left_out(split: str) -> dict[int, str]:
     if split == "beats":
         return {}
     out = dict.fromkeys(PACED, "record of a patient with a pacemaker, which this split leaves out")
-    if split == "patients":
+    if split in ("patients", "all-patients"):
         out[202] = "record 202 is of the patient of 201, who is on the training side"
     return out
 

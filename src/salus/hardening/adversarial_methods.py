@@ -11,6 +11,7 @@ from pydantic import Field
 
 from salus.classifier import Classifier
 from salus.data.base import Splits
+from salus.errors import OptionError
 from salus.hardening.adversarial_training import (
     AdversarialTraining,
     Beta,
@@ -21,7 +22,7 @@ from salus.hardening.adversarial_training import (
     trades,
 )
 from salus.hardening.base import WORKING, Method, Task
-from salus.training import Log, fit_classifier
+from salus.training import Log, RandomGains, fit_classifier
 
 _Steps = Annotated[int, Field(ge=1, description="steps of the attack")]
 
@@ -33,18 +34,26 @@ class AdversarialTrainingMethod(Method):
     Attributes:
         eps: radius of the attack, in the units of x.
         warmup: share of the training over which eps grows from 0.
+        gains: stretch, turn over and leave out the waves of heartbeats at random before they are attacked; see
+            :class:`salus.training.RandomGains`.
     """
 
     eps: Annotated[float, Field(gt=0, description="radius of the attack, in the units of x")]
     warmup: Warmup = 0.0
+    gains: Annotated[bool, Field(description="stretch waves at random, for channels departure and timing")] = False
 
     @abstractmethod
     def recipe(self, bounds: tuple[float, float]) -> AdversarialTraining:
         """Return what each step of the training lowers."""
 
     def check(self, splits: Splits, task: Task) -> None:
-        """Refuse an attack that makes no sense in these data's bounds."""
+        """Refuse an attack that makes no sense in these data's bounds, and gains of what are no waves."""
         self._recipe(splits, task)
+        if self.gains and (splits.train.x.ndim != 3 or splits.train.x.shape[1] < 2):
+            raise OptionError(
+                f"Method {self.name!r}: gains needs signals of two channels or more, waves and then figures (data "
+                f"option inputs, for example departure+timing), not samples of shape {list(splits.train.x.shape[1:])}."
+            )
 
     def train(self, splits: Splits, task: Task, folder: Path, log: Log) -> tuple[Classifier, dict[str, Any]]:
         """Train the network on samples attacked as it then is."""
@@ -78,7 +87,8 @@ class AdversarialTrainingMethod(Method):
 
     def _recipe(self, splits: Splits, task: Task) -> AdversarialTraining:
         recipe = self.recipe(splits.train.bounds)
-        return replace(recipe, attack=replace(recipe.attack, seed=task.training.seed, **task.limits))
+        attack = replace(recipe.attack, seed=task.training.seed, **task.limits)
+        return replace(recipe, attack=attack, augmentation=RandomGains() if self.gains else None)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from torch.nn.functional import kl_div, log_softmax
 from salus.attacks import PGD, Attack
 from salus.errors import OptionError
 from salus.options import check_fields
-from salus.training import FlipsAndShifts, LossOf, Recipe
+from salus.training import FlipsAndShifts, LossOf, RandomGains, Recipe
 
 #: Steps of the attack that validation looks at; the same whatever training attacks with.
 VALIDATION_STEPS = 5
@@ -40,7 +40,7 @@ class AdversarialTraining(Recipe):
         beta: of TRADES.
         clean_share: weight of the loss on clean samples beside that on attacked ones, with ``madry``.
         warmup: share of the training over which eps grows from 0 to the attack's, evenly.
-        augmentation: changes images at random before they are attacked; validation sees them as they are.
+        augmentation: changes samples at random before they are attacked; validation sees them as they are.
 
     Raises:
         OptionError: the attack has no eps or is targeted, or a number makes no sense.
@@ -51,7 +51,7 @@ class AdversarialTraining(Recipe):
     beta: Beta = 6.0
     clean_share: CleanShare = 0.0
     warmup: Warmup = 0.0
-    augmentation: FlipsAndShifts | None = None
+    augmentation: FlipsAndShifts | RandomGains | None = None
 
     def __post_init__(self) -> None:
         check_fields(self, "Adversarial training")

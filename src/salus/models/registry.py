@@ -15,6 +15,7 @@ from salus.models.defense_gan_ef import ModelE, ModelF
 from salus.models.ecg_atk_gan import Discriminator
 from salus.models.ecg_cnn import ECGCNN
 from salus.models.ecg_context import ECGContext
+from salus.models.ecg_hierarchical import ECGHierarchical
 from salus.models.inception_v3 import InceptionV3
 from salus.models.kachuee import Kachuee
 from salus.models.mlp import MLP
@@ -72,6 +73,7 @@ _OWN = {
     "kachuee": Architecture(Kachuee, "signal", SIGNAL),
     "ecg-atk-gan": Architecture(Discriminator, "signal", SIGNAL),
     "ecg-context": Architecture(ECGContext, "signal", SIGNAL),
+    "ecg-hierarchical": Architecture(ECGHierarchical, "signal", SIGNAL),
     "shaker": Architecture(Shaker, "signal", SIGNAL),
     "model-e": Architecture(ModelE, "image", IMAGE),
     "model-f": Architecture(ModelF, "image", IMAGE),

@@ -60,13 +60,16 @@ def fault_of(symbol: str) -> str | None:
     return None if label is None else UNCLASSIFIABLE if label == "Q" else ""
 
 
-def cut_annotated(signal: Tensor, marks: Annotations, inputs: Sequence[str] = ("beat",)) -> tuple[Beats, list[str]]:
+def cut_annotated(
+    signal: Tensor, marks: Annotations, inputs: Sequence[str] = ("beat",), second: Tensor | None = None
+) -> tuple[Beats, list[str]]:
     """Cut the annotated beats of a lead.
 
     Args:
         signal: one lead at 360 Hz, ``[T]``, float64.
         marks: what somebody marked in it; what is no beat is passed over.
         inputs: channels of each beat, of ``salus.preprocessing.context.CHANNELS``.
+        second: another lead ``[T]``, for the channels that need one.
 
     Returns:
         The beats, and for every mark of a beat its class or, where it has none, its symbol ``[P]``.
@@ -74,11 +77,16 @@ def cut_annotated(signal: Tensor, marks: Annotations, inputs: Sequence[str] = ("
     beats = [row for row, symbol in enumerate(marks.symbols) if fault_of(symbol) is not None]
     symbols = [marks.symbols[row] for row in beats]
     reasons = [fault_of(symbol) or "" for symbol in symbols]
-    return cut(signal, marks.samples[beats], inputs, reasons), [_CLASS_OF.get(symbol, symbol) for symbol in symbols]
+    labels = [_CLASS_OF.get(symbol, symbol) for symbol in symbols]
+    return cut(signal, marks.samples[beats], inputs, reasons, second), labels
 
 
 def cut(
-    signal: Tensor, peaks: NDArray[np.int64], inputs: Sequence[str] = ("beat",), reasons: Sequence[str] = ()
+    signal: Tensor,
+    peaks: NDArray[np.int64],
+    inputs: Sequence[str] = ("beat",),
+    reasons: Sequence[str] = (),
+    second: Tensor | None = None,
 ) -> Beats:
     """Cut a window around each R peak and scale it by its own lowest and highest value; differentiable in the signal.
 
@@ -87,6 +95,7 @@ def cut(
         peaks: every beat, in samples ``[P]``.
         inputs: channels of each beat, of ``salus.preprocessing.context.CHANNELS``.
         reasons: why a peak is to give no beat although it is one ``[P]``; "" where it is to give one.
+        second: another lead ``[T]``, for the channels that need one; where it has gaps it is filled.
     """
     faults = np.array(reasons, dtype=object) if len(reasons) else np.full(len(peaks), "", dtype=object)
     starts = peaks - WINDOW // 2
@@ -99,7 +108,9 @@ def cut(
     low, high = windows.amin(1).numpy(), windows.amax(1).numpy()
     faults[rows] = np.select([~np.isfinite(low + high), low == high], [INVALID, FLAT], "")
     rows = np.flatnonzero(faults == "")
-    x = surroundings(signal, peaks, rows, WINDOW, inputs) if len(rows) else torch.empty(0, len(inputs), WINDOW)
+    if not len(rows):
+        return Beats(torch.empty(0, len(inputs), WINDOW), rows, tuple(faults.tolist()))
+    x = surroundings(signal, peaks, rows, WINDOW, inputs, second)
     return Beats(x, rows, tuple(faults.tolist()))
 
 

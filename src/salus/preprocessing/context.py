@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from salus.errors import OptionError, nearest
+from salus.preprocessing.sinus import departures, timing
 
 #: Every channel, and what it holds. Waves are min-max scaled by themselves, as the beat is, unless said.
 CHANNELS = {
@@ -20,7 +21,13 @@ CHANNELS = {
     "next": "the beat after",
     "strip": "4.7 s around the beat, six samples averaged to one",
     "rhythm": "fourteen figures of the intervals around the beat and of its height, twenty samples each",
+    "departure": "the beat less the record's sinus beat, shifted to fit, as a share of twice its height, around 0.5",
+    "second-departure": "the same in a second lead: V1, else V5, V2, V4, else another that is alive",
+    "timing": "five figures of when the beat comes and how far it departs, in that record, 56 samples each",
 }
+
+#: Channels that need a second lead.
+SECOND_LEAD = frozenset({"second-departure"})
 
 #: The figures of ``rhythm``, in their order; each in [0, 1]. Ratios are halved, so that 0.5 is "as usual".
 RHYTHM = (
@@ -66,7 +73,12 @@ def check_inputs(inputs: Sequence[str]) -> None:
 
 
 def surroundings(
-    signal: Tensor, peaks: NDArray[np.int64], rows: NDArray[np.int64], window: int, inputs: Sequence[str]
+    signal: Tensor,
+    peaks: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    window: int,
+    inputs: Sequence[str],
+    second: Tensor | None = None,
 ) -> Tensor:
     """Compute channels for some beats of one record, differentiable in the signal.
 
@@ -78,20 +90,23 @@ def surroundings(
         rows: those that channels are wanted for ``[B]``.
         window: samples of a beat.
         inputs: keys of :data:`CHANNELS`.
+        second: another lead ``[T]``, for those of :data:`SECOND_LEAD`; ``timing`` looks at it too where it is given.
 
     Returns:
         float32 ``[B, len(inputs), window]``, values in [0, 1].
     """
     half = window // 2
     reach = half * _DECIMATION
-    finite = signal.isfinite()
-    if not bool(finite.all()):
-        signal = torch.where(finite, signal, _median(signal.detach()[finite]))
+    signal = _whole(signal)
     padded = torch.cat([signal[:1].expand(reach), signal, signal[-1:].expand(reach)])
     windows = padded.unfold(0, window, 1)
     at = torch.from_numpy(peaks.clip(0, len(signal) - 1))  # somebody may have marked a beat beyond the end
     place = torch.from_numpy(rows)
     wanted = set(inputs)
+    departed = signal.new_empty(0)
+    if {"departure", "second-departure", "timing"} & wanted:
+        leads = torch.stack([signal] if second is None else [signal, _whole(second)])
+        departed = departures(leads, peaks, window)  # [P, L, window]
     own = windows[at[place] + reach - half]  # [B, window]
     # Of all beats only where neighbours are asked for: of a day's record they are many.
     waves = windows[at + reach - half] if wanted - {"beat", "strip"} else own
@@ -113,10 +128,27 @@ def surroundings(
         elif name == "strip":
             long = padded.unfold(0, 2 * reach, 1)[at[place]]  # [B, 6 window]
             channels.append(_scale(long.reshape(len(place), window, _DECIMATION).mean(2)))
+        elif name == "departure":
+            channels.append((0.5 + departed[place, 0] / 2).clamp(0, 1))
+        elif name == "second-departure":
+            channels.append((0.5 + departed[place, 1] / 2).clamp(0, 1))
+        elif name == "timing":
+            channels.append(_spread(timing(peaks, departed)[place], window))
         else:
             figures = _rhythm(peaks, rows, (own.amax(1) - own.amin(1)) / height)  # [B, 14]
-            channels.append(figures.repeat_interleave(-(-window // len(RHYTHM)), dim=1)[:, :window])
+            channels.append(_spread(figures, window))
     return torch.stack(channels, dim=1).float()
+
+
+def _whole(signal: Tensor) -> Tensor:
+    """Fill gaps with the median of the rest."""
+    finite = signal.isfinite()
+    return signal if bool(finite.all()) else torch.where(finite, signal, _median(signal.detach()[finite]))
+
+
+def _spread(figures: Tensor, window: int) -> Tensor:
+    """Give each figure of ``[B, F]`` as many samples of a channel ``[B, window]``."""
+    return figures.repeat_interleave(-(-window // figures.shape[1]), dim=1)[:, :window]
 
 
 def _usual(waves: Tensor, rows: NDArray[np.int64]) -> Tensor:

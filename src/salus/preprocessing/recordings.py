@@ -17,6 +17,7 @@ from salus.preprocessing.base import Prepared, Preprocessor, Refusal, common, jo
 from salus.preprocessing.beats import WINDOW, Beats, cut, cut_annotated, fault_of
 from salus.preprocessing.context import check_inputs
 from salus.preprocessing.qrs import FOUND_BY, find_r_peaks
+from salus.preprocessing.second_lead import besides, needs_second, no_second, read_second
 from salus.preprocessing.wfdb_files import (
     SAMPLE_RATE,
     Annotations,
@@ -113,24 +114,20 @@ class RecordingPreprocessor(Preprocessor):
             raise DataError(self._lacks(raw.name, list(raw.signals)))
         if not raw.rate > 0:
             raise DataError(f"{raw.name} has {raw.rate:g} samples a second; give its sampling rate.")
-        dead: list[str] = []
-        for lead in names:
-            signal = tensor_of(raw.signals[lead], f"{raw.name}, lead {lead}").double()
-            if signal.ndim != 1:
-                raise DataError(f"{raw.name}, lead {lead} has the shape {list(signal.shape)}; give its samples [T].")
-            if is_alive(signal.detach().numpy()):
-                break
-            dead.append(lead)
-        else:
-            raise DataError(f"{raw.name}: {all_dead(dead)}.")
+        lead, signal, dead = _alive(raw, names)
         notes = [f"{raw.name}: lead {each} is dead, {lead} was read" for each in dead]
         length = len(signal)
+        second = None
+        if needs_second(self.inputs):
+            others = besides(lead)(list(raw.signals))
+            if not others:
+                raise DataError(no_second(raw.name, lead))
+            other, second, _ = _alive(raw, others)
+            if len(second) != length:
+                raise DataError(f"{raw.name}: lead {lead} has {length} samples, lead {other} {len(second)}.")
+            second = _at_360(raw, second)
+        signal = _at_360(raw, signal)
         if raw.rate != SAMPLE_RATE:
-            if signal.requires_grad:
-                raise DataError(
-                    f"{raw.name}: gradients go through recordings at {SAMPLE_RATE} Hz, not {raw.rate:g} Hz."
-                )
-            signal = torch.from_numpy(resample(signal.numpy(), raw.rate))
             notes.append(f"{raw.name}: resampled from {raw.rate:g} to {SAMPLE_RATE} Hz")
         if raw.peaks is None:
             peaks = find_r_peaks(signal.detach().numpy())
@@ -143,7 +140,7 @@ class RecordingPreprocessor(Preprocessor):
                     "samples."
                 )
             peaks = np.rint(given * (SAMPLE_RATE / raw.rate)).astype(np.int64)
-        return self._prepared(raw.name, cut(signal, peaks, self.inputs), peaks, (), notes)
+        return self._prepared(raw.name, cut(signal, peaks, self.inputs, second=second), peaks, (), notes)
 
     def _lacks(self, name: str, leads: Sequence[str]) -> str:
         return f"{name} has none of the leads that the model was trained on, {', '.join(self.leads)}; it has: " + (
@@ -176,15 +173,15 @@ class RecordingPreprocessor(Preprocessor):
             raise DataError(self._lacks(f"Record {record}", names))
         lead = read_lead(record, by_name(*self.leads))
         marks = read_annotations(record, lead.rate) if self.peaks == ANNOTATED else None
-        signal = torch.from_numpy(lead.signal)
+        signal, second = torch.from_numpy(lead.signal), read_second(record, lead.name, self.inputs)
         notes = [f"{name}: lead {dead} is dead, {lead.name} was read" for dead in lead.dead]
         if lead.rate != SAMPLE_RATE:
             notes.append(f"{name}: resampled from {lead.rate:g} to {SAMPLE_RATE} Hz")
         if marks is None:
             peaks = find_r_peaks(lead.signal)
             notes.append(f"{name}: {FOUND_BY}")
-            return self._prepared(name, cut(signal, peaks, self.inputs), peaks, (), notes)
-        beats, labels = cut_annotated(signal, marks, self.inputs)
+            return self._prepared(name, cut(signal, peaks, self.inputs, second=second), peaks, (), notes)
+        beats, labels = cut_annotated(signal, marks, self.inputs, second)
         return self._prepared(name, beats, beat_samples(marks), labels, notes)
 
     def _prepared(
@@ -230,6 +227,27 @@ class RecordingPreprocessor(Preprocessor):
         if shared["shape"] not in ((), (len(inputs), WINDOW)):
             raise ValueError(f"its beats have the shape {list(shared['shape'])}")
         return cls(leads=tuple(map(str, settings["leads"])), inputs=inputs, peaks=peaks, **shared)
+
+
+def _alive(raw: RawRecording, names: Sequence[str]) -> tuple[str, Tensor, list[str]]:
+    """Take the first lead of these that is alive, float64 ``[T]``; returns those before it as well."""
+    dead: list[str] = []
+    for lead in names:
+        signal = tensor_of(raw.signals[lead], f"{raw.name}, lead {lead}").double()
+        if signal.ndim != 1:
+            raise DataError(f"{raw.name}, lead {lead} has the shape {list(signal.shape)}; give its samples [T].")
+        if is_alive(signal.detach().numpy()):
+            return lead, signal, dead
+        dead.append(lead)
+    raise DataError(f"{raw.name}: {all_dead(dead)}.")
+
+
+def _at_360(raw: RawRecording, signal: Tensor) -> Tensor:
+    if raw.rate == SAMPLE_RATE:
+        return signal
+    if signal.requires_grad:
+        raise DataError(f"{raw.name}: gradients go through recordings at {SAMPLE_RATE} Hz, not {raw.rate:g} Hz.")
+    return torch.from_numpy(resample(signal.numpy(), raw.rate))
 
 
 def beat_samples(marks: Annotations) -> NDArray[np.int64]:

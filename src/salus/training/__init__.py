@@ -1,6 +1,6 @@
 """The one training loop, its options, its checkpoints, and what may be done to samples on the way."""
 
-from salus.training.augmentation import FlipsAndShifts
+from salus.training.augmentation import FlipsAndShifts, RandomGains
 from salus.training.loop import (
     Epoch,
     History,
@@ -27,6 +27,7 @@ __all__ = [
     "LossOf",
     "Mixed",
     "Phase",
+    "RandomGains",
     "Recipe",
     "TrainingOptions",
     "TransferOptions",

@@ -1,7 +1,8 @@
-"""Augmenting images while training: mirrored and shifted at random, as is usual for CIFAR-10."""
+"""Augmenting samples while training: images mirrored and shifted, as is usual for CIFAR-10; waves stretched."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -56,6 +57,58 @@ class FlipsAndShifts(Recipe):
         image = torch.arange(count, device=x.device)[:, None, None]
         shifted = pad(x, [self.shift] * 4)[image, :, rows[:, :, None], columns[:, None, :]]  # [N, H, W, C]
         return shifted.permute(0, 3, 1, 2)
+
+    def describe(self) -> str:
+        """Say what decides the steps; see :class:`salus.training.loop.Recipe`."""
+        return repr(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomGains(Recipe):
+    """Ordinary training on heartbeats whose waves are stretched, turned over, left out and shifted at random.
+
+    People and electrodes differ in how high a wave stands and, beyond the first lead, in which direction. For channels
+    that show waves around 0.5, with figures in the last one, which stay as they are: those of
+    ``salus.preprocessing.sinus``. Validation sees beats as they are.
+
+    Attributes:
+        stretch: waves are multiplied by 1 / (2 stretch) to 1 / 2 + stretch, evenly over the logarithm.
+        turned: share of the waves beyond the first that are turned over.
+        left_out: share of these that are left out; of the first, a third as many.
+        shift: samples by which all waves of a step are moved at most.
+    """
+
+    title: ClassVar[str] = "Augmentation"
+
+    stretch: Annotated[float, Field(ge=1, le=4, description="how far waves are stretched")] = 1.0
+    turned: Annotated[float, Field(ge=0, le=1, description="share of further waves that are turned over")] = 0.3
+    left_out: Annotated[float, Field(ge=0, lt=1, description="share of further waves that are left out")] = 0.15
+    shift: Annotated[int, Field(ge=0, description="samples by which waves are moved at most")] = 6
+
+    def __post_init__(self) -> None:
+        check_fields(self, self.title)
+
+    def step_loss(self, model: nn.Module, x: Tensor, y: Tensor, loss_of: LossOf, progress: float, step: int) -> Tensor:
+        """Compute the loss on augmented beats; see :class:`salus.training.loop.Recipe`."""
+        return loss_of(model(self.augment(x)), y)
+
+    def statistics_inputs(self, x: Tensor) -> Tensor:
+        """Return augmented beats, as the steps see them; see :class:`salus.training.loop.Recipe`."""
+        return self.augment(x)
+
+    def augment(self, x: Tensor) -> Tensor:
+        """Draw gains for each wave of ``x [N, C, L]``, in [0, 1]; the last channel stays."""
+        waves = x[:, :-1] - 0.5
+        count, channels, _ = waves.shape
+        draws = torch.rand(3, count, channels, device=x.device)
+        low, high = 1 / (2 * self.stretch), 0.5 + self.stretch
+        gain = low * torch.exp(draws[0] * math.log(high / low))
+        further = torch.arange(channels, device=x.device) > 0
+        gain = torch.where(further & (draws[1] < self.turned), -gain, gain)
+        gain = torch.where(draws[2] < torch.where(further, self.left_out, self.left_out / 3), 0.0, gain)
+        shift = int(torch.randint(-self.shift, self.shift + 1, (1,), device=x.device))
+        waves = torch.roll(waves * gain[..., None], shift, 2)
+        return torch.cat([(0.5 + waves).clamp(0, 1), x[:, -1:]], 1)
 
     def describe(self) -> str:
         """Say what decides the steps; see :class:`salus.training.loop.Recipe`."""

@@ -30,6 +30,8 @@ def draw(results: Record) -> dict[str, Picture]:
         pictures["ecg-curve"] = _picture(draw_curve, lines)
     if results.get("frontier"):
         pictures["ecg-frontier"] = _picture(draw_settings, results["frontier"])
+    if volts := (results.get("patients") or {}).get("millivolts"):
+        pictures["ecg-millivolts"] = _picture(draw_millivolts, volts)
     examples = results.get("examples") or {}
     for model in examples.get("attacked", {}):
         common = {key: examples[key] for key in ("attacks", "classes", "clean", "eps")}
@@ -66,6 +68,28 @@ def draw_curve(lines: Mapping[str, Sequence[Record]]) -> Figure:
         ax.set_axisbelow(True)
     panels[0].legend(frameon=False, loc="lower left")
     figure.supxlabel("eps: how far every value may be moved (channels run from 0 to 1)", fontsize=9)
+    return figure
+
+
+def draw_millivolts(rows: Sequence[Record]) -> Figure:
+    """Draw macro-F1 over the size of a change of the whole recording, attacked and blind; other attacks beside."""
+    figure = Figure(figsize=(6.4, 3.4), layout="constrained")
+    ax = figure.subplots()
+    lines = {"PGD": ("pgd-", False, VERMILION), "blind, as large": ("pgd-", True, MUTED)}
+    for label, (begins, blind, colour) in lines.items():
+        of_line = [row for row in rows if row["attack"].startswith(begins) and row["attack"].endswith("blind") == blind]
+        of_line.sort(key=lambda row: float(row["microvolts"]))
+        places = [row["microvolts"] for row in of_line], [row["macro_f1"] for row in of_line]
+        ax.plot(*places, "o-", color=colour, markersize=4, label=label)
+    others = [row for row in rows if not row["attack"].startswith("pgd-") and not row["attack"].endswith("blind")]
+    ax.plot([row["microvolts"] for row in others], [row["macro_f1"] for row in others], "x", color=BLUE, label="others")
+    for row in others:
+        place = (row["microvolts"], row["macro_f1"])
+        ax.annotate(row["attack"], place, xytext=(5, 3), textcoords="offset points", fontsize=7, color=BLUE)
+    ax.set(ylim=(0, 1), xlim=(-2, None), xlabel="largest change of a sample, µV", ylabel="macro-F1")
+    ax.grid(axis="y")
+    ax.set_axisbelow(True)
+    ax.legend(frameon=False)
     return figure
 
 

@@ -84,6 +84,20 @@ def _macro_f1(words: str, bar: float, part_name: str) -> Rule:
     return rule
 
 
+def _class_f1(words: str, bar: float, part_name: str, name: str) -> Rule:
+    def rule(result: Record | None) -> GoalVerdict:
+        part = _part(result, part_name)
+        if result is None or part is None:
+            return GoalVerdict(words, bar, "not run", share=False)
+        row = next(row for row in part["per_class"] if row["class"] == name)
+        status = _status(f1(row) >= bar, part["n"], count_test(result))
+        sensitivity, predictivity = (percentage(row[key]) for key in ("sensitivity", "positive_predictivity"))
+        binds = f"sensitivity {sensitivity}, positive predictivity {predictivity}" if status == "missed" else ""
+        return GoalVerdict(words, bar, status, f1(row), binds=binds, share=False)
+
+    return rule
+
+
 def _every_class(words: str, bar: float) -> Rule:
     def rule(result: Record | None) -> GoalVerdict:
         part = attacked(result, "pgd")
@@ -105,21 +119,6 @@ def _every_class(words: str, bar: float) -> Rule:
     return rule
 
 
-def _no_class_lost(words: str) -> Rule:
-    def rule(result: Record | None) -> GoalVerdict:
-        part = attacked(result, "pgd")
-        if result is None or part is None:
-            return GoalVerdict(words, 0.0, "not run")
-        lowest = lowest_sensitivities(result)
-        clean = sensitivities(result["clean"])
-        gone = [name for name, share in clean.items() if not share or not lowest.get(name, 1)]
-        status = _status(not gone, part["n"], count_test(result))
-        binds = f"no beat of {', '.join(gone)} is answered rightly" if status == "missed" else ""
-        return GoalVerdict(words, 0.0, status, _lowest(lowest)[1], binds=binds)
-
-    return rule
-
-
 #: Set before these networks were judged on test beats.
 GOALS: dict[str, tuple[Rule, ...]] = {
     "beats": (
@@ -129,16 +128,18 @@ GOALS: dict[str, tuple[Rule, ...]] = {
         _every_class("sensitivity of every class under attack", 0.90),
     ),
     "patients": (
-        _macro_f1("macro-F1 on clean beats", 0.60, "clean"),
-        _macro_f1("macro-F1 under PGD-40x5", 0.50, "pgd"),
-        _no_class_lost("no class lost, clean or under attack (lowest sensitivity above 0)"),
+        _macro_f1("macro-F1 on clean beats", 0.75, "clean"),
+        _class_f1("F1 of S on clean beats", 0.70, "clean", "S"),
+        _macro_f1("macro-F1 under PGD-40x5", 0.70, "pgd"),
+        _class_f1("F1 of S under PGD-40x5", 0.60, "pgd", "S"),
+        _every_class("sensitivity of every class under attack", 0.30),
     ),
 }
 
 #: What a setting has to reach on validation data to promise the goals: (figure, bar) clean and under attack.
 ON_VALIDATION = {
     "beats": (("clean_accuracy", 0.993), ("robust_accuracy", 0.987)),
-    "patients": (("clean_macro_f1", 0.60), ("robust_macro_f1", 0.50)),
+    "patients": (("clean_macro_f1", 0.75), ("robust_macro_f1", 0.70)),
 }
 
 

@@ -48,6 +48,16 @@ def _sizes(eps: float, inputs: set[str]) -> Iterator[str]:
         yield f"`difference`: its scale is twice the height, so {2 * eps * HEIGHT:.3f} mV for the same beat"
     if "strip" in inputs:
         yield f"`strip`: {percentage(eps, 0)} of the height of all 4.7 s"
+    if "departure" in inputs:
+        yield (
+            f"`departure`, `second-departure`: the same, of the height of the record's sinus beat in that lead, "
+            f"{2 * eps * HEIGHT:.3f} mV where it is {HEIGHT} mV"
+        )
+    if "timing" in inputs:
+        yield (
+            f"`timing`: {2 * eps:.0%} of each interval ({2 * eps * INTERVAL:.0f} ms of {INTERVAL} ms), {4 * eps:.0%} "
+            f"of the irregularity, {6 * eps:.0%} of how far the beat departs and of the share of early departing beats"
+        )
     if "rhythm" in inputs:
         yield (
             f"`rhythm`: {2 * eps:.0%} of the usual interval ({2 * eps * INTERVAL:.0f} ms of {INTERVAL} ms), "

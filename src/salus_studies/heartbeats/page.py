@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from salus_studies.frame.markdown import Record, bullets
 from salus_studies.frame.page import Page, Show, compose
 from salus_studies.frame.results import Results
-from salus_studies.heartbeats import figures, models, sentences, tables
+from salus_studies.heartbeats import figures, models, people, sentences, tables
 from salus_studies.heartbeats.measured import CLASSES, SPLITS, curves, measured_splits, trained_eps
 
 
@@ -23,10 +23,15 @@ def page(results: Results, folder: str) -> Page:
         yield models.size(values)
         yield "## Two ways of splitting, two different questions\n"
         yield bullets(models.protocols(values))
+        yield people.WHY
         yield from both_models(values)
         yield from accuracy(values)
         yield from goals(values)
+        yield from people.luck(values.get("patients"))
         yield from over_eps(values, show)
+        yield from people.millivolts(values.get("patients"), show)
+        yield from people.published()
+        yield from people.openings()
         yield from settings(values, show)
         yield "## A second opinion\n"
         yield bullets(sentences.second_opinions(values))
@@ -45,7 +50,7 @@ def inputs(results: Record) -> Iterator[str]:
     yield "## What goes in, what comes out\n"
     yield (
         "In goes one beat: 280 samples (0.78 s) of lead MLII (V5 where a record has none) around its R\n"
-        "peak, shown as channels, each of 280 values from 0 to 1:\n"
+        "peak, between patients of a second lead too, shown as channels, each of 280 values from 0 to 1:\n"
     )
     yield tables.channels_table(results)
     yield "Out comes one class:\n"

@@ -27,9 +27,13 @@ from salus_studies.frame.rounding import rounded
 from salus_studies.frame.step import Step
 from salus_studies.frame.steps import Steps
 from salus_studies.heartbeats.examples import examples
+from salus_studies.heartbeats.folds import judge_folds
 from salus_studies.heartbeats.judging import EPS, Effort, Judge
 from salus_studies.heartbeats.measured import SPLITS, channels
+from salus_studies.heartbeats.millivolts import attack_all
+from salus_studies.heartbeats.seeds import judge_seeds
 from salus_studies.heartbeats.settings import (
+    DEALT,
     JUDGED_ON,
     SETTINGS,
     HardeningSetting,
@@ -61,6 +65,9 @@ def run(options: HeartbeatsOptions, folder: Folder) -> Results:
         counts = Judge(split, classifier, test, steps, effort, options.seed).judge()
         versions = {"torch": torch.__version__, "numpy": np.__version__}
         values[split] = slim({"hardening": facts, **counts, **versions, "command": folder.command})
+        if split == "patients":
+            values[split]["seeds"] = judge_seeds(classifier, test, steps, options.seed, study.place)
+            values[split]["millivolts"] = attack_all(classifier, test, steps, study.place)
     values["frontier"] = [row for split in SPLITS for row in study.compare(split, networks[split][0])]
     values = rounded(values)
     shown = {"hardened": networks["beats"][0], "plain": study.plain()}
@@ -78,7 +85,7 @@ class _Heartbeats:
 
     def load(self, split: str, inputs: tuple[str, ...]) -> Splits:
         """Load the beats as a network reads them."""
-        return load("mitdb", split=split, inputs=inputs, seed=self.options.seed, **self.place)
+        return load("mitdb", split=DEALT[split], inputs=inputs, seed=self.options.seed, **self.place)
 
     def network(self, split: str) -> tuple[Classifier, Record]:
         """Harden the network of a split, or read the one that was named; returns what is known of it too."""
@@ -135,9 +142,13 @@ def held_out(
         seed: of every draw.
         place: where data lie, as ``salus.data.load`` takes it.
     """
-    splits = load("mitdb", split=split, inputs=setting.inputs, seed=seed, **place)
-    classifier = train(setting, split, splits, seed) if classifier is None else classifier
-    figures = judge_held_out(classifier, splits, seed)
+    if split == "patients":
+        figures = judge_folds(setting, seed, place)
+    else:
+        splits = load("mitdb", split=split, inputs=setting.inputs, seed=seed, **place)
+        if classifier is None:
+            classifier = train(setting, splits.train, splits.validation, seed, split)
+        figures = judge_held_out(classifier, splits, seed)
     facts = {"split": split, "setting": setting.name, "judged_on": f"{JUDGED_ON[split]}, PGD-10"}
     return {**facts, **figures, "in_use": setting.judged}
 
@@ -149,13 +160,16 @@ def harden(split: str, out: Path, seed: int, place: dict[str, Any]) -> tuple[Cla
     training = {name: value for name, value in asdict(setting.training(split, seed)).items() if value != usual[name]}
     training.pop("seed", None)
     sizes = ",".join(f"{name}={_spelled(value)}" for name, value in setting.sizes.items())
-    spec, model = f"single-step:eps={setting.eps:g}", f"ecg-context:{sizes}"
+    spec, model = (
+        f"{setting.method}:eps={setting.eps:g}{',gains=true' * setting.gains}",
+        f"{setting.network}:{sizes}".removesuffix(":"),
+    )
     words = [
-        *("salus", "harden", spec, "--data", "mitdb", "--split", split, "--inputs", ",".join(setting.inputs)),
+        *("salus", "harden", spec, "--data", "mitdb", "--split", DEALT[split], "--inputs", ",".join(setting.inputs)),
         *("--model", model, "--training", ",".join(f"{name}={value}" for name, value in training.items())),
         *("--out", str(out)),
     ]
-    fields = {"data": "mitdb", "split": split, "inputs": setting.inputs, "model": model, "training": training}
+    fields = {"data": "mitdb", "split": DEALT[split], "inputs": setting.inputs, "model": model, "training": training}
     hardened = run_hardening(spec, Plan.of({**fields, "seed": seed, **place}), out, command=shlex.join(words))
     return hardened.classifier, hardened.facts
 

@@ -30,7 +30,8 @@ MEANINGS = """\
 - **Under attack**: a beat counts as right only if it is answered rightly both as it is and after the attack. Each
   beat is attacked by itself, with the network and the true class known.
 - **PGD-40x5**: forty small steps in the direction that hurts the network most, from five random starts. When this was
-  measured all steps were equally long, 2.5 eps / 40 (`schedule=madry`); today's falling ones are stronger.
+  measured by beats all steps were equally long, 2.5 eps / 40 (`schedule=madry`); by patients they fall along a
+  cosine, today's default, which is stronger.
   **AutoAttack**: four attacks of different kinds in turn; a beat stands only if all four fail.
 - **Interval**: 95%, in parentheses. Patients are resampled, not beats, as beats of one patient are alike.
 """
@@ -49,8 +50,7 @@ of the class, AutoAttack.
 SETTINGS = """\
 ## How the settings were chosen
 
-Judged on validation data. Broken lines in the figure are the goals, numbers
-the rows of the tables.
+Judged on data that are not the test's. Broken lines in the figure are the goals, numbers the rows of the tables.
 """
 
 EC57 = """\
@@ -74,6 +74,8 @@ all channels together. It is not stronger in every way:
   a scaled value by somewhat more than eps.
 - Where the beats are is taken from the database's annotations. Someone who makes a detector miss a beat changes the
   intervals by far more than eps.
+
+What it comes to in millivolts, between patients, stands above.
 
 Not covered: a lead that falls off, other leads, other devices and sampling rates, larger noise, patients unlike those
 of the database (47 people, recorded in Boston in the 1970s), paced beats. The channels look at later beats too, so

@@ -1,0 +1,117 @@
+"""Attacks on the voltage of whole recordings: within their bounds, stronger than noise, nothing else touched."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from salus.classifier import Classifier
+from salus.errors import DataError, OptionError
+from salus.preprocessing import RawRecording, RecordingPreprocessor
+from salus.threats.recordings import RecordingAttack, noise
+
+INPUTS = ("departure", "second-departure", "timing")
+EPS = 0.05
+
+
+class Height(nn.Module):
+    """Says V where a beat departs upwards around its peak by more than a little, N otherwise."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        up = (x[:, 0, 120:160] - 0.5).mean(1) * 200
+        return torch.stack([0.5 - up, up - 0.5], 1)
+
+
+@pytest.fixture(scope="module")
+def recording() -> RawRecording:
+    rng = np.random.default_rng(0)
+    peaks = 400 + np.cumsum(rng.integers(280, 320, 25))
+    time = np.arange(peaks[-1] + 400)[:, None]
+    lead = (1.2 * np.exp(-(((time - peaks) / 5.0) ** 2))).sum(1) + rng.normal(0, 0.01, len(time))
+    return RawRecording({"MLII": lead, "V1": -0.5 * lead}, 360, "made", peaks.tolist())
+
+
+@pytest.fixture(scope="module")
+def classifier() -> Classifier:
+    preprocessor = RecordingPreprocessor(leads=("MLII",), inputs=INPUTS, classes=("N", "V"), shape=(3, 280))
+    return Classifier(Height(), ("N", "V"), shape=(3, 280), bounds=(0.0, 1.0), preprocessor=preprocessor)
+
+
+def wrong(answers: Tensor) -> int:
+    return int((answers != 0).sum())
+
+
+@pytest.mark.parametrize("shape", ["free", "smooth"])
+def test_a_change_stays_within_eps_and_fools_more_than_one_as_large_that_is_blind(
+    shape: str, classifier: Classifier, recording: RawRecording
+) -> None:
+    attack = RecordingAttack(eps=EPS, steps=8, shape=shape)  # type: ignore[arg-type]
+    y = torch.zeros(25, dtype=torch.int64)
+    attacked = attack(classifier, recording, y)
+    assert max(float(change.abs().max()) for change in attacked.change.values()) <= EPS + 1e-12
+    blind = RecordingAttack(eps=0.0)(classifier, noise(recording, attacked.change), y)
+    assert wrong(attacked.clean) <= wrong(blind.answers) < wrong(attacked.answers)
+    again = attack(classifier, recording, y)
+    assert all(torch.equal(again.change[lead], change) for lead, change in attacked.change.items())
+    assert isinstance(recording.signals["MLII"], np.ndarray)  # nothing was written into what was given
+
+
+def test_a_tied_change_is_the_same_at_every_beat_and_so_in_the_sinus_beat(
+    classifier: Classifier, recording: RawRecording
+) -> None:
+    attack = RecordingAttack(eps=EPS, steps=3, shape="tied")
+    attacked = attack(classifier, recording, torch.zeros(25, dtype=torch.int64))
+    change = attacked.change["MLII"]
+    assert recording.peaks is not None
+    assert 0 < float(change.abs().max()) <= EPS + 1e-12
+    assert wrong(attacked.answers) <= 2  # what every beat has departs from none
+    near = torch.stack([change[peak - 100 : peak + 100] for peak in recording.peaks])
+    assert float((near - near[0]).abs().max()) < 1e-9
+
+
+def test_noise_moves_every_sample_as_far_as_the_attack_moved_some(recording: RawRecording) -> None:
+    length = len(recording.signals["MLII"])
+    change = {"MLII": torch.linspace(-EPS, EPS, length, dtype=torch.float64)}
+    moved = torch.as_tensor(noise(recording, change).signals["MLII"]) - torch.as_tensor(recording.signals["MLII"])
+    torch.testing.assert_close(moved.abs().sort().values, change["MLII"].abs().sort().values)
+
+
+def test_peaks_are_moved_by_no_more_than_the_jitter_and_stay_in_order(recording: RawRecording) -> None:
+    class Early(nn.Module):
+        """Says V where the interval before is short."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            short = (0.48 - x[:, -1, :56].mean(1)) * 100
+            return torch.stack([-short, short], 1)
+
+    preprocessor = RecordingPreprocessor(leads=("MLII",), inputs=INPUTS, classes=("N", "V"), shape=(3, 280))
+    network = Classifier(Early(), ("N", "V"), shape=(3, 280), bounds=(0.0, 1.0), preprocessor=preprocessor)
+    attacked = RecordingAttack(eps=0.0, jitter=6)(network, recording, torch.zeros(25, dtype=torch.int64))
+    assert attacked.recording.peaks is not None
+    assert recording.peaks is not None
+    moves = np.asarray(attacked.recording.peaks) - np.asarray(recording.peaks)
+    assert 0 < np.abs(moves).max() <= 6
+    assert np.diff(attacked.recording.peaks).min() > 0
+    assert wrong(attacked.answers) >= wrong(attacked.clean)
+
+
+def test_beats_that_nobody_asks_about_are_left_alone_in_the_count(
+    classifier: Classifier, recording: RawRecording
+) -> None:
+    y = torch.full((25,), -1)
+    y[10] = 0
+    attacked = RecordingAttack(eps=EPS, steps=8)(classifier, recording, y)
+    assert int(attacked.answers[10]) == 1
+
+
+def test_what_cannot_be_attacked_is_refused(classifier: Classifier, recording: RawRecording) -> None:
+    y = torch.zeros(25, dtype=torch.int64)
+    with pytest.raises(OptionError, match="eps"):
+        RecordingAttack(eps=-1.0)
+    with pytest.raises(DataError, match="needs R peaks"):
+        RecordingAttack(eps=EPS)(classifier, RawRecording(recording.signals, 360), y)
+    table = Classifier(nn.Linear(2, 2), ("N", "V"), shape=(2,), bounds=(0.0, 1.0))
+    with pytest.raises(DataError, match="takes no recordings"):
+        RecordingAttack(eps=EPS)(table, recording, y)
