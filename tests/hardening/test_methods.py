@@ -94,7 +94,7 @@ def test_it_prints_one_line_and_saves_a_model_with_its_facts(beats: Path, harden
 def test_adversarial_training_records_its_recipe_and_its_network(hardened: Hardened) -> None:
     facts = facts_of(hardened["steps"][0])
     assert facts["method"] == "single-step"
-    assert facts["options"] == {"eps": 0.05, "warmup": 0.0, "clean_share": 0.0}
+    assert facts["options"] == {"eps": 0.05, "warmup": 0.0, "gains": False, "clean_share": 0.0}
     assert facts["model"]["name"] == "ecg-cnn hardened by single-step"
     assert facts["model"]["architecture"]["options"] == {"widths": [4, 8], "kernels": [5, 3]}
     assert facts["model"]["training"]["recipe"]["attack"]["steps"] == 1
@@ -180,7 +180,14 @@ def test_the_copies_are_attacked_on_a_saved_model_too(beats: Path, hardened: Har
 
 
 def test_every_method_reads_its_options() -> None:
-    assert sorted(METHODS) == ["adversarial-retraining", "ecg-atk-gan", "madry", "single-step", "trades"]
+    assert sorted(METHODS) == [
+        "adversarial-retraining",
+        "ecg-atk-gan",
+        "madry",
+        "noise-to-signal",
+        "single-step",
+        "trades",
+    ]
     four = build_method("ecg-atk-gan", {"preset": "four-attacks", "epochs": 2}, seed=7).settings()
     assert (four["attack_loss"], four["widths"], four["epochs"], four["seed"]) == ("mae", (16, 32, 128), 2, 7)
     assert build_method("trades", {"eps": 0.01, "beta": 3}).settings()["beta"] == 3.0
@@ -196,6 +203,7 @@ def test_every_method_reads_its_options() -> None:
         (["madry:eps=0.1,stps=3"], ["'stps'", "steps"]),
         (["madry:eps=2"], ["eps=2", "8/255"]),
         (["madry:eps=0.1,steps=many"], ["steps", "many"]),
+        (["madry:eps=0.1,gains=true"], ["gains", "two channels"]),
         (["trades:eps=0.1,clean_share=0.5"], ["clean_share"]),
         (["madry:eps=0.1", "--attack", "fgsm:eps=0.1"], ["--attack", "madry"]),
         (["madry:eps=0.1", "--model", "."], ["'.'", "ecg-cnn"]),

@@ -79,7 +79,7 @@ def _logged(database: Database) -> set[str]:
         return {request for (request,) in connection.execute(select(schema.entries.c.request)) if request}
 
 
-@pytest.mark.slow
+@pytest.mark.soak  # half a minute beside other tests
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="children of a process are read from /proc")
 def test_a_worker_killed_under_load_takes_no_answered_request_with_it(table_bundle: Path, tmp_path: Path) -> None:
     answered: list[str] = []

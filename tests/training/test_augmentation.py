@@ -9,7 +9,7 @@ import torch
 from salus.data import Dataset, Provenance
 from salus.errors import OptionError
 from salus.models import build_model
-from salus.training import FlipsAndShifts, TrainingOptions, seeded, seeded_module, train
+from salus.training import FlipsAndShifts, RandomGains, TrainingOptions, seeded, seeded_module, train
 
 
 def _all_moves(image: torch.Tensor, shift: int) -> list[torch.Tensor]:
@@ -45,6 +45,29 @@ def test_without_flips_and_shifts_nothing_changes() -> None:
     assert torch.equal(FlipsAndShifts(flips=False, shift=0).augment(x), x)
     with pytest.raises(OptionError, match="Augmentation: shift must be a whole number from 0 up, not -1"):
         FlipsAndShifts(shift=-1)
+
+
+def test_waves_are_stretched_turned_over_and_left_out_and_figures_stay() -> None:
+    x = torch.full((4000, 3, 10), 0.6)
+    with seeded(0, 0):
+        drawn = RandomGains().augment(x)
+    assert torch.equal(drawn[:, 2], x[:, 2])
+    gains = (drawn[:, :2, 0] - 0.5) / 0.1
+    assert float(gains.abs().max()) <= 1.5 + 1e-5
+    assert float(gains[gains != 0].abs().min()) >= 0.5 - 1e-5
+    assert bool((gains[:, 0] >= 0).all())  # the first lead stands as it is known to
+    turned, left_out = (gains < 0).double().mean(0), (gains == 0).double().mean(0)
+    assert float(turned[1]) == pytest.approx(0.3 * 0.85, abs=0.04)
+    assert left_out.tolist() == pytest.approx([0.05, 0.15], abs=0.03)
+
+
+def test_waves_of_one_step_are_moved_together() -> None:
+    x = torch.full((3, 3, 40), 0.5)
+    x[:, :2, 20] = 0.9
+    with seeded(1, 0):
+        drawn = RandomGains(left_out=0.0, turned=0.0, stretch=1.0).augment(x)
+    assert len({int(wave.argmax()) for beat in drawn for wave in beat[:2]}) == 1
+    assert torch.equal(RandomGains(left_out=0.0, turned=0.0, shift=0).augment(x)[:, 2], x[:, 2])
 
 
 def test_training_goes_on_to_the_same_weights_after_a_kill(tmp_path: Path) -> None:

@@ -62,9 +62,9 @@ class DataOptions(DeclaredModel):
     r"""How data are to be loaded, whichever they are; a plan and a loader take these over.
 
     Attributes:
-        split: how samples are dealt, where there is a choice (``beats``, ``patients``, ``ds1-ds2``; ``lesions``,
-            ``images``); of images and one's own data also ``all``: every one is a test sample, for a model that was
-            trained elsewhere.
+        split: how samples are dealt, where there is a choice (``beats``, ``patients``, ``all-patients``, ``ds1-ds2``;
+            ``lesions``, ``images``); of images and one's own data also ``all``: every one is a test sample, for a model
+            that was trained elsewhere.
         bounds: lowest and highest value that samples may have, when these are not (0, 1).
         data_dir: the first place where a downloaded set is looked for.
         label: the CSV column that holds the label.
@@ -98,9 +98,9 @@ class DataOptions(DeclaredModel):
     split: Annotated[
         str | None,
         Field(
-            description="how samples are dealt: beats, patients, ds1-ds2; of skin: lesions, images; of images and of "
-            "your own data also all: every one is a test sample, for a model trained elsewhere and guards that learn "
-            "nothing"
+            description="how samples are dealt: beats, patients, all-patients, ds1-ds2; of skin: lesions, images; of "
+            "images and of your own data also all: every one is a test sample, for a model trained elsewhere and "
+            "guards that learn nothing"
         ),
     ] = None
     bounds: Annotated[

@@ -7,6 +7,7 @@ from salus.hardening.folds import out_of_fold
 from salus.hardening.gan_options import PRESETS, GANOptions, preset
 from salus.hardening.label_cleaning import ConfidentLearning, HighLoss, LabelFinds, without
 from salus.hardening.label_judgement import judge
+from salus.hardening.noise_to_signal import NoiseToSignal, noise_to_signal
 from salus.hardening.registry import METHODS, build_method
 from salus.hardening.rounds import Rounds, retrain
 
@@ -19,11 +20,13 @@ __all__ = [
     "GANOptions",
     "HighLoss",
     "LabelFinds",
+    "NoiseToSignal",
     "Rounds",
     "augment",
     "build_method",
     "judge",
     "madry",
+    "noise_to_signal",
     "out_of_fold",
     "preset",
     "retrain",

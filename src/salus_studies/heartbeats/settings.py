@@ -18,7 +18,7 @@ from torch import Tensor
 from salus.attacks import PGD
 from salus.classifier import Classifier
 from salus.data import Dataset, Splits
-from salus.hardening import madry, single_step, trades
+from salus.hardening import madry, noise_to_signal, single_step, trades
 from salus.metrics import macro_f1, per_class
 from salus.training import RandomGains, Recipe, TrainingOptions, fit_classifier
 from salus_studies.frame.markdown import Record
@@ -72,7 +72,7 @@ class HardeningSetting:
     network: str = "ecg-context"
     sizes: Mapping[str, Any] = field(default_factory=dict)
     gains: bool = False
-    method: Literal["single-step", "madry", "trades", "ordinary"] = "single-step"
+    method: Literal["single-step", "madry", "trades", "noise-to-signal", "ordinary"] = "single-step"
     eps: float = TRAINED_EPS
     changes: Mapping[str, Any] = field(default_factory=dict)
     judged: bool = False
@@ -111,6 +111,7 @@ SETTINGS: dict[str, tuple[HardeningSetting, ...]] = {
         _staged("as 3, eps 0.02", eps=0.02),
         _staged("as 3, PGD of 5 steps in training", method="madry"),
         _staged("as 3, TRADES of 5 steps", method="trades"),
+        _staged("as 3, noise-to-signal ratio 0.4 (Ma and Liang, 2022)", method="noise-to-signal", eps=EPS),
         _staged("as 3, not hardened", method="ordinary"),
     ),
     "beats": (
@@ -143,6 +144,8 @@ def recipe(setting: HardeningSetting) -> Recipe | None:
         return gains
     if setting.method == "single-step":
         return single_step(setting.eps, augmentation=gains)
+    if setting.method == "noise-to-signal":
+        return noise_to_signal(setting.eps, augmentation=gains)
     return {"madry": madry, "trades": trades}[setting.method](setting.eps, steps=5, augmentation=gains)
 
 
