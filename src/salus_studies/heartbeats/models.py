@@ -135,6 +135,8 @@ def _facts(result: Record) -> Iterator[str]:
         f"{sum(counts['validation'].values()):,} further ones for validation, {count_test(result):,} for the test."
     )
     yield f"**How**: {_method(facts)} {_duration(facts)}"
+    if "gains=true" in facts["spec"]:
+        yield "Waves are first stretched, turned over and left out at random (`gains=true`)."
     yield from _settings(training)
 
 
