@@ -19,7 +19,7 @@ from salus.registry import PluginWarning
 def test_an_unknown_name_names_the_nearest() -> None:
     with pytest.raises(DataError, match=r"Unknown data set 'brest-cancer'; did you mean 'breast-cancer'\? Nor is"):
         load("brest-cancer")
-    known = "breast-cancer, cifar10, digits, fashion-mnist, ham10000, isic2018, mitdb, mnist, ptbdb"
+    known = "breast-cancer, cifar10, digits, fashion-mnist, ham10000, incartdb, isic2018, mitdb, mnist, ptbdb, svdb"
     with pytest.raises(DataError, match=rf"Unknown data set 'zzz'; known: {known}\. Nor is there"):
         load("zzz")
 

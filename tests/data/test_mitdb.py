@@ -216,14 +216,18 @@ def test_the_real_database_is_kept_or_dropped_to_the_last_beat(mitdb_folder: Pat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("split", ["patients", "ds1-ds2"])
+@pytest.mark.parametrize("split", ["patients", "all-patients", "ds1-ds2"])
 def test_the_real_patient_splits_add_up_too(mitdb_folder: Path, split: str) -> None:
     splits = load("mitdb", data_dir=mitdb_folder.parent, split=split)
     assert _kept_and_dropped(splits) == TOTALS
     assert all(splits.train.counts.values())
     owners = _owners(splits)
     shared = owners["test"] & (owners["train"] | owners["validation"] | owners["calibration"])
-    assert shared == (set() if split == "patients" else {201})
+    assert shared == ({201} if split == "ds1-ds2" else set())
+    if split == "all-patients":
+        assert len(owners["train"]) == 22
+        assert "validation and calibration hold other beats of the training patients" in str(splits.train.provenance)
+        return
     assert not owners["train"] & (owners["validation"] | owners["calibration"])
     assert not owners["validation"] & owners["calibration"]
     if split == "ds1-ds2":

@@ -61,6 +61,9 @@ def test_a_record_is_cut_around_the_peaks_that_were_put_there(tmp_path: Path, wr
     assert (record.x.max(1) == 1).all()
     assert np.abs(record.x.argmax(1) - 140).max() <= 3
     assert record.dropped == {NEAR_END: len(at) - len(inside)}
+    low, high = record.span.T
+    assert record.span.shape == (len(inside), 2) and (low >= 0).all() and (high <= 1).all() and (low < high).all()
+    assert high.max() == 1, "one of these beats has the record's highest value"
 
 
 @pytest.mark.parametrize("suffix", ["", ".hea", ".dat"])

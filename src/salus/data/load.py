@@ -14,15 +14,17 @@ from salus.data.duplicates import tell_duplicates
 from salus.data.embedded import load_breast_cancer, load_digits
 from salus.data.idx import load_fashion_mnist, load_mnist
 from salus.data.image_folder import is_image_folder, load_image_folder
+from salus.data.incartdb import load_incartdb
 from salus.data.mitdb import load_mitdb
 from salus.data.npz_file import load_npz
 from salus.data.options import UNIVERSAL, DataOptions, LoadOptions, parse_options
 from salus.data.pinned import CIFAR10, FASHION_MNIST, MNIST, PinnedSet
 from salus.data.places import find_set
 from salus.data.ptbdb import load_ptbdb
-from salus.data.published import MITDB, PTBDB, PublishedSet
+from salus.data.published import INCARTDB, MITDB, PTBDB, SVDB, PublishedSet
 from salus.data.skin_lesions import load_ham10000, load_isic2018
 from salus.data.skin_sets import HAM10000, ISIC2018, SkinSet
+from salus.data.svdb import load_svdb
 from salus.data.wfdb_folder import load_wfdb_folder
 from salus.errors import DataError, OptionError
 from salus.options import Option, options_of
@@ -134,6 +136,16 @@ _SETS = (
         published=HAM10000,
     ),
     Source(
+        name="incartdb",
+        loader=load_incartdb,
+        kind="signal",
+        summary="St Petersburg INCART Database: over 175,000 heartbeats of 32 patients, 12 leads, classes N, S, V, F",
+        licence="ODC-By 1.0",
+        home="https://physionet.org/content/incartdb/1.0.0/",
+        options=frozenset({"split", "smote", "inputs", "lead"}),
+        published=INCARTDB,
+    ),
+    Source(
         name="isic2018",
         loader=load_isic2018,
         kind="image",
@@ -171,6 +183,16 @@ _SETS = (
         home="https://physionet.org/content/ptbdb/1.0.0/",
         options=frozenset({"split", "smote"}),
         published=PTBDB,
+    ),
+    Source(
+        name="svdb",
+        loader=load_svdb,
+        kind="signal",
+        summary="MIT-BIH Supraventricular Arrhythmia Database: heartbeats of 78 records, classes N, S, V, F",
+        licence="ODC-By 1.0",
+        home="https://physionet.org/content/svdb/1.0.0/",
+        options=frozenset({"split", "smote", "inputs", "lead"}),
+        published=SVDB,
     ),
 )
 

@@ -22,7 +22,7 @@ from salus.data.mitdb import BEAT_SHARES
 from salus.data.options import LoadOptions
 from salus.data.places import places
 from salus.data.prepared import Prepared, prepared
-from salus.data.published import PTBDB, file_sha256, refuse_escape
+from salus.data.published import PTBDB, refuse_escape, trust_note
 from salus.data.split import Indices, Parts, describe_shares, grouped, stratified
 from salus.errors import DataError
 from salus.preprocessing import RecordingPreprocessor
@@ -46,7 +46,7 @@ PATIENT_SHARES = {"train": 0.60, "validation": 0.10, "calibration": 0.10, "test"
 OTHER_DIAGNOSIS = "the record's reason for admission is neither class"
 
 #: Changes whenever the arrays below are made otherwise.
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,8 @@ class Record:
         header: what its header says.
         x: lead II around each R peak, min-max scaled per beat, float32 ``[B, 280]``.
         peaks: the R peak of each of these beats, in samples at 360 Hz from the record's start, int64 ``[B]``.
+        span: where the lowest and the highest value of each beat lie between those of lead II of the whole record,
+            from 0 to 1, float32 ``[B, 2]``.
         dropped: reason -> beats that were found and not kept.
         rate: the record's own sampling rate.
     """
@@ -81,8 +83,28 @@ class Record:
     header: Header
     x: NDArray[np.float32]
     peaks: NDArray[np.int64]
+    span: NDArray[np.float32]
     dropped: Counter[str]
     rate: float
+
+
+@dataclass(frozen=True, eq=False)
+class AllBeats:
+    """The beats of both classes in a database, not dealt to parts.
+
+    Attributes:
+        x: lead II around each R peak, min-max scaled per beat, float32 ``[N, 280]``.
+        y: their classes, places among :data:`CLASSES`, int64 ``[N]``.
+        patient: the number of each beat's patient, int64 ``[N]``.
+        span: see :class:`Record`, float32 ``[N, 2]``: ``low + (high - low) * x`` is the beat scaled by its record.
+        provenance: where they come from; its ``split`` is empty.
+    """
+
+    x: NDArray[np.float32]
+    y: Indices
+    patient: Indices
+    span: NDArray[np.float32]
+    provenance: Provenance
 
 
 def read_record(path: str | Path) -> Record:
@@ -103,7 +125,18 @@ def read_record(path: str | Path) -> Record:
     peaks = find_r_peaks(lead.signal)
     beats = cut(torch.from_numpy(lead.signal), peaks)
     dropped = Counter(fault for fault in beats.faults if fault)
-    return Record(header, beats.x[:, 0].numpy(), peaks[beats.rows], dropped, lead.rate)
+    kept = peaks[beats.rows]
+    return Record(header, beats.x[:, 0].numpy(), kept, _span(lead.signal, kept), dropped, lead.rate)
+
+
+def _span(signal: NDArray[np.float64], peaks: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Place beats between the lowest and the highest value of their record, ``[B, 2]``."""
+    if not len(peaks):
+        return np.empty((0, 2), dtype=np.float32)
+    low, high = np.nanmin(signal), np.nanmax(signal)
+    windows = np.lib.stride_tricks.sliding_window_view(signal, WINDOW)[peaks - WINDOW // 2]  # [B, 280]
+    ends = np.stack([windows.min(1), windows.max(1)], axis=1)
+    return np.asarray((ends - low) / (high - low), dtype=np.float32)
 
 
 def read_header(path: Path) -> Header:
@@ -134,46 +167,61 @@ def load_ptbdb(options: LoadOptions) -> Splits:
         DataError: the database is nowhere, lacks a class, or a file of it is missing or broken.
     """
     split = options.choose_split(SPLITS)
-    folder = _find(options.data_dir)
+    beats = all_beats(options.data_dir)
+    parts, words, notes = _deal(split, beats.y, beats.patient, options.seed)
+    raw = RawData(
+        x=beats.x[:, None],  # [N, 1, 280]
+        y=beats.y,
+        classes=CLASSES,
+        groups=beats.patient,
+        positive=DISEASE,
+        sample_rate=float(SAMPLE_RATE),
+        preprocessor=options.made_by(RecordingPreprocessor) or RecordingPreprocessor(leads=(LEAD,), peaks=DETECTED),
+        known_classes=options.known_classes,
+        provenance=replace(beats.provenance, split=words, notes=(*beats.provenance.notes, *notes)),
+    )
+    splits = assemble(raw, parts)
+    if options.smote is not None:
+        splits = replace(splits, train=smote(splits.train, options.smote, seed=options.seed))
+    return splits
+
+
+def all_beats(data_dir: Path | None = None) -> AllBeats:
+    """Read the beats of both classes, whoever they are to be dealt to.
+
+    Args:
+        data_dir: where the database is looked for first.
+
+    Raises:
+        DataError: the database is nowhere, lacks a class, or a file of it is missing or broken.
+    """
+    folder = _find(data_dir)
     names, listed = _records(folder)
     files = [f"{name}.{suffix}" for name in names for suffix in ("hea", "dat")]
     checksum, verified = PTBDB.verify(folder, files)
     key = {"source": checksum, "records": names, "window": WINDOW, "format": FORMAT, "wfdb": version("wfdb")}
     arrays, facts = prepared("ptbdb", key, lambda: _cut_all(folder, names))
-    y = arrays["y"].numpy()
     patients = {name: patient for name, patient, _ in facts["records"]}
-    patient = encode_groups([patients[names[row]] for row in arrays["record"].tolist()], name="ptbdb")
-    parts, words, notes = _deal(split, y, patient, options.seed)
-    raw = RawData(
-        x=arrays["x"].numpy()[:, None],  # [N, 1, 280]
-        y=y,
-        classes=CLASSES,
-        groups=patient,
-        positive=DISEASE,
-        sample_rate=float(SAMPLE_RATE),
-        preprocessor=options.made_by(RecordingPreprocessor) or RecordingPreprocessor(leads=(LEAD,), peaks=DETECTED),
-        known_classes=options.known_classes,
+    return AllBeats(
+        x=arrays["x"].numpy(),
+        y=arrays["y"].numpy(),
+        patient=encode_groups([patients[names[row]] for row in arrays["record"].tolist()], name="ptbdb"),
+        span=arrays["span"].numpy(),
         provenance=Provenance(
             name="ptbdb",
             source="PTB Diagnostic ECG Database, PhysioNet",
             version=PTBDB.version if verified else "",
             licence="ODC-By 1.0",
             checksum=checksum,
-            split=words,
             dropped=as_drops(Counter({(what, why): count for what, why, count in facts["dropped"]})),
             notes=(
                 _reading_note(facts["rates"]),
                 *_record_notes(facts["records"], facts["beatless"]),
                 *([] if listed else [f"there is no {PTBDB.landmark} file: the records that lie there were read"]),
-                _trust_note(folder, verified, len(names)),
-                *notes,
+                trust_note(PTBDB, folder, verified=verified, records=len(names), of=RECORDS),
             ),
         ),
     )
-    splits = assemble(raw, parts)
-    if options.smote is not None:
-        splits = replace(splits, train=smote(splits.train, options.smote, seed=options.seed))
-    return splits
 
 
 def _find(data_dir: Path | None) -> Path:
@@ -220,7 +268,7 @@ def _cut_all(folder: Path, names: Sequence[str]) -> Prepared:
             "whole database, run: salus data fetch ptbdb."
         )
     dropped: Drops = Counter()
-    xs, ys, rows = [], [], []
+    xs, ys, rows, spans = [], [], [], []
     rates, beatless = set(), []
     with progress("Reading ptbdb", len(names)) as advance:
         for row, (name, header) in enumerate(headers.items()):
@@ -231,6 +279,7 @@ def _cut_all(folder: Path, names: Sequence[str]) -> Prepared:
                 xs.append(record.x)
                 ys.append(np.full(len(record.x), CLASSES.index(header.label)))
                 rows.append(np.full(len(record.x), row))
+                spans.append(record.span)
                 rates.add(record.rate)
                 if not len(record.x):
                     beatless.append(name)
@@ -240,6 +289,7 @@ def _cut_all(folder: Path, names: Sequence[str]) -> Prepared:
         "x": torch.from_numpy(np.concatenate(xs)),
         "y": torch.from_numpy(np.concatenate(ys).astype(np.int64)),
         "record": torch.from_numpy(np.concatenate(rows).astype(np.int64)),
+        "span": torch.from_numpy(np.concatenate(spans)),
     }
     return arrays, {
         "records": [[name, header.patient, header.told_by] for name, header in headers.items() if header.label],
@@ -280,13 +330,3 @@ def _record_notes(records: Sequence[Sequence[str]], beatless: Sequence[str]) -> 
     if beatless:
         notes.append(f"records in which no beat was found or kept: {', '.join(beatless)}")
     return notes
-
-
-def _trust_note(folder: Path, verified: bool, records: int) -> str:
-    """Say what the files were compared with, and how far that goes."""
-    if not verified:
-        return f"not verified against the published sums of ptbdb {PTBDB.version} ({records} of {RECORDS} records)"
-    return (
-        f"verified against the {PTBDB.sums} beside the files, whose own SHA-256 ({file_sha256(folder / PTBDB.sums)}) "
-        f"Salus cannot vouch for: it is worth as much as where it came from (its home is {PTBDB.base_url})"
-    )

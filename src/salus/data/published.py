@@ -119,6 +119,53 @@ PTBDB = PublishedSet(
 )
 
 
+#: Nor are those of the next two; the annotations that an earlier release had (.atr-) are not read.
+SVDB = PublishedSet(
+    name="svdb",
+    version="1.0.0",
+    base_url="https://physionet.org/files/svdb/1.0.0/",
+    sums="SHA256SUMS.txt",
+    sums_sha256=None,
+    landmark="RECORDS",
+    wanted=r"RECORDS|8\d\d\.(dat|hea|atr)",
+    max_file_bytes=8 * 2**20,
+)
+
+INCARTDB = PublishedSet(
+    name="incartdb",
+    version="1.0.0",
+    base_url="https://physionet.org/files/incartdb/1.0.0/",
+    sums="SHA256SUMS.txt",
+    sums_sha256=None,
+    landmark="RECORDS",
+    wanted=r"RECORDS|files-patients-diagnoses\.txt|I\d\d\.(dat|hea|atr)",
+    max_file_bytes=16 * 2**20,
+    max_bytes=4 * 2**30,
+)
+
+
+def trust_note(published: PublishedSet, folder: Path, *, verified: bool, records: int, of: int) -> str:
+    """Say what the files of a set whose list of sums nobody vouches for were compared with, and how far that goes.
+
+    Args:
+        published: the set.
+        folder: that holds it.
+        verified: whether all of its files are those of the list that lies beside them.
+        records: how many were read.
+        of: how many there are.
+    """
+    if not verified:
+        return (
+            f"not verified against the published sums of {published.name} {published.version} ({records} of {of} "
+            "records)"
+        )
+    return (
+        f"verified against the {published.sums} beside the files, whose own SHA-256 "
+        f"({file_sha256(folder / published.sums)}) Salus cannot vouch for: it is worth as much as where it came from "
+        f"(its home is {published.base_url})"
+    )
+
+
 def parse_sums(listing: bytes, *, where: str) -> dict[str, str]:
     """Read lines of ``SHA-256  name``.
 
