@@ -27,6 +27,8 @@ from salus.preprocessing import RawRecording, RecordingPreprocessor
 from salus.preprocessing.beats import WINDOW
 from salus.preprocessing.recordings import beat_name
 
+#: Rounds in which R peaks are moved; each tries a third of them.
+_TURNS = 6
 #: Beats that a network sees at a time.
 _TOGETHER = 1024
 
@@ -223,7 +225,7 @@ class _Climb:
         marked = np.asarray(recording.peaks, dtype=np.int64)
         moves = np.zeros(len(marked), dtype=np.int64)
         losses = self._losses(recording, marked, moves)
-        for turn in range(12):
+        for turn in range(_TURNS):
             tried = moves.copy()
             rows = np.arange(turn % 3, len(marked), 3)
             tried[rows] = torch.randint(-reach, reach + 1, (len(rows),), generator=generator).numpy()

@@ -26,15 +26,15 @@ from salus_studies.frame.steps import Steps
 
 #: The attacks, by the name under which they are stored: eps is in mV.
 ATTACKS: dict[str, RecordingAttack] = {
-    "pgd-15": RecordingAttack(eps=0.015, steps=30),
-    "pgd-5": RecordingAttack(eps=0.005, steps=12),
-    "pgd-30": RecordingAttack(eps=0.030, steps=12),
-    "pgd-60": RecordingAttack(eps=0.060, steps=12),
-    "margin-15": RecordingAttack(eps=0.015, steps=12, loss="margin"),
-    "smooth-15": RecordingAttack(eps=0.015, steps=12, shape="smooth"),
-    "tied-15": RecordingAttack(eps=0.015, steps=8, shape="tied"),
+    "pgd-15": RecordingAttack(eps=0.015, steps=20),
+    "jitter-15": RecordingAttack(eps=0.015, steps=10, jitter=5),
+    "pgd-30": RecordingAttack(eps=0.030, steps=10),
+    "pgd-60": RecordingAttack(eps=0.060, steps=10),
+    "smooth-15": RecordingAttack(eps=0.015, steps=10, shape="smooth"),
+    "pgd-5": RecordingAttack(eps=0.005, steps=10),
+    "margin-15": RecordingAttack(eps=0.015, steps=10, loss="margin"),
     "jitter": RecordingAttack(eps=0.0, steps=1, jitter=5),
-    "jitter-15": RecordingAttack(eps=0.015, steps=12, jitter=5),
+    "tied-15": RecordingAttack(eps=0.015, steps=6, shape="tied"),
 }
 #: The test records: 202 is of the patient of 201, who teaches.
 RECORDS = tuple(record for record in DS2 if record not in PACED and record not in SAME_PATIENT)
