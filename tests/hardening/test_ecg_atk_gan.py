@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from salus.data import Dataset, Provenance
 from salus.errors import DataError, ModelError, OptionError
 from salus.hardening import ECGATKGAN, PRESETS, GANOptions, preset, train_ecg_atk_gan
-from salus.hardening.ecg_atk_gan import AttackCopies, GANEpoch, _Fold, gan_step
+from salus.hardening.ecg_atk_gan import GANEpoch, _Fold, gan_step
+from salus.hardening.gan_beats import AttackCopies, deal_folds
 from salus.models.ecg_atk_gan import Discriminator, smooth_noise
 from salus.training import seeded
 
@@ -245,6 +246,26 @@ def test_both_attack_losses_are_their_papers_formulas() -> None:
     assert fold._losses(judged, 1.0, batch)[1].item() == pytest.approx(expected.item(), abs=1e-6)
 
 
+def test_the_released_code_weights_the_generators_losses_alone() -> None:
+    code = replace(ONE, follow="code", widths=(4, 8, 8), lambda_atk=7.0, kappa=(1.0, 3.0))
+    assert code.of_discriminator == code.head_kappa == (1.0, 1.0)
+    assert (code.dropout_after, code.noise) == ((1,), "dense") and ONE.dropout_after == ()
+    assert replace(ONE, lambda_atk=7.0).of_discriminator == (7.0, 10.0)
+    (_, light), (_, heavy) = moves(code, 1), moves(replace(code, lambda_atk=1000.0), 1)
+    assert same(light[1][0], heavy[1][0]), "the discriminator's step"
+    assert not same_weights(light[-1][1], heavy[-1][1]), "the generator's"
+    made = trained(replace(code, epochs=1))
+    options = made.classifier.architecture["options"]  # type: ignore[index]
+    assert options == {"widths": [4, 8, 8], "dropout_after": [1]}
+
+
+def test_each_epoch_is_scored_on_as_many_held_out_beats_as_asked_of_each_class_its_share() -> None:
+    data = beats((60, 30, 6))
+    whole, few = deal_folds(data, ONE)[0], deal_folds(data, replace(ONE, scored=16))[0]
+    assert torch.equal(whole[0], few[0]) and len(whole[1]) == 48
+    assert torch.bincount(data.y[few[1]]).tolist() == [10, 5, 1] and set(few[1].tolist()) <= set(whole[1].tolist())
+
+
 # Folds.
 
 
@@ -287,7 +308,7 @@ def test_of_all_epochs_of_all_folds_the_one_with_the_best_score_is_kept(
 
 
 def test_clean_beats_alone_will_do() -> None:
-    made = trained(replace(ONE, epochs=8), None)
+    made = trained(replace(ONE, epochs=18), None)  # an epoch has half as many steps
     assert made.history.epochs[-1].score > 0.9
 
 

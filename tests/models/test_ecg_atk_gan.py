@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from salus.errors import ModelError
 from salus.models import build_model
-from salus.models.ecg_atk_gan import Discriminator, Generator, SkipBlock, smooth_noise
+from salus.models.ecg_atk_gan import RELEASED_DROPOUTS, Discriminator, Generator, SkipBlock, smooth_noise
 from salus.models.ecg_context import ECGContext
 from salus.training import seeded_module
 
@@ -22,7 +22,7 @@ def given(length: int, n: int = 3, channels: int = 1) -> tuple[Tensor, Tensor, T
     return torch.rand(n, channels, length, generator=rng), torch.arange(n) % 3, smooth_noise(n, length, rng)
 
 
-@pytest.mark.parametrize("skip", ["sdc", "sda"])
+@pytest.mark.parametrize("skip", ["sda", "gated"])
 @pytest.mark.parametrize(("length", "channels"), [(40, 1), (41, 1), (42, 2), (43, 1), (7, 1)])
 def test_generated_beats_are_as_long_as_the_given_ones_and_lie_between_0_and_1(
     skip: SkipBlock, length: int, channels: int
@@ -41,18 +41,44 @@ def test_signal_label_and_noise_all_decide_what_is_generated() -> None:
         assert ((changed - made).abs().flatten(1).amax(1) > 1e-4).all()
 
 
-def test_the_attention_weights_what_the_convolution_gives_by_less_than_one() -> None:
-    sdc, sda = generator("sdc"), generator("sda")
-    assert sum(p.numel() for p in sda.parameters()) == sum(p.numel() for p in sdc.parameters()) + (4 * 4 + 4) + (
+def test_both_papers_skip_blocks_are_one_and_ours_weights_it_by_less_than_one() -> None:
+    sdc, sda, gated = generator("sdc"), generator("sda"), generator("gated")
+    x, y, z = given(40)
+    assert torch.equal(sda(x, y, z), sdc(x, y, z)), "the released attention block is the convolution"
+    assert sum(p.numel() for p in gated.parameters()) == sum(p.numel() for p in sda.parameters()) + (4 * 4 + 4) + (
         8 * 8 + 8
     )
-    shared = sda.load_state_dict(sdc.state_dict(), strict=False)
+    shared = gated.load_state_dict(sda.state_dict(), strict=False)
     assert not shared.unexpected_keys and {key.split(".")[2] for key in shared.missing_keys} == {"gate"}
-    x, y, z = given(40)
-    assert not torch.equal(sda(x, y, z), sdc(x, y, z))
+    assert not torch.equal(gated(x, y, z), sda(x, y, z))
     states = torch.randn(2, 4, 1, 20)
-    plain, weighted = sdc.skip[0](states), sda.skip[0](states)
+    plain, weighted = sda.skip[0](states), gated.skip[0](states)
     assert (weighted.sign() == plain.sign()).all() and (weighted.abs() <= plain.abs()).all()
+
+
+def test_the_released_code_has_the_noise_go_through_a_dense_layer_of_32_channels() -> None:
+    network = seeded_module(lambda: Generator(3, widths=(4, 8), noise="dense", length=40), 0).eval()
+    x, y, z = given(40)
+    made = network(x, y, z)
+    assert made.shape == x.shape and not torch.equal(network(x, y, 1 - z), made)
+    layer = network.noise[0]  # type: ignore[index]
+    assert isinstance(layer, nn.Linear) and (layer.in_features, layer.out_features) == (40, 40 * 32)
+    assert network.residual[0].conv.in_channels == 1 + 3 + 32  # type: ignore[index,union-attr]
+
+
+def test_the_released_discriminator_drops_values_at_three_places_and_answers_as_one_without() -> None:
+    plain = seeded_module(lambda: Discriminator(4, length=40, widths=(4, 8, 8, 8)), 0)
+    released = seeded_module(
+        lambda: Discriminator(4, length=40, widths=(4, 8, 8, 8), dropout_after=RELEASED_DROPOUTS), 0
+    )
+    places = [part for part in released.modules() if isinstance(part, nn.Dropout)]
+    assert len(places) == 3 and {place.p for place in places} == {0.2}
+    x = torch.rand(3, 1, 40)
+    assert torch.equal(released.eval()(x), plain.eval()(x)) and list(released.state_dict()) == list(plain.state_dict())
+    built = build_model("ecg-atk-gan", (1, 40), 4, {"widths": [4, 8, 8, 8], "dropout_after": [1, 3]})
+    assert sum(isinstance(part, nn.Dropout) for part in built.modules()) == 3
+    with pytest.raises(ModelError, match="2 stages; dropout_after names stage 2"):
+        Discriminator(4, length=40, widths=(4, 8), dropout_after=(2,))
 
 
 def test_noise_stays_in_0_to_1_and_its_generator_decides_it() -> None:

@@ -21,7 +21,6 @@ from salus_studies.ecg_atk_gan.published import (
     GENERATOR,
     PAPERS,
     PTB,
-    REMARKS,
     SIX,
     TRAINING,
     ClassesRow,
@@ -29,6 +28,7 @@ from salus_studies.ecg_atk_gan.published import (
     classification,
     generator,
 )
+from salus_studies.ecg_atk_gan.remarks import REMARKS
 
 ROUNDING = 0.1 + 1e-9  # of printed figures with one decimal that are added
 

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -23,14 +22,12 @@ from salus.conduct.modules import evaluating
 from salus.data.balance import smote
 from salus.data.base import Dataset
 from salus.errors import DataError, ModelError
+from salus.hardening.gan_beats import AttackCopies, AttackedBeats, Batch, deal_folds
 from salus.hardening.gan_options import PRESETS, GANOptions
 from salus.models.ecg_atk_gan import Discriminator, Generator, HeadLogits, smooth_noise
 from salus.progress import Advance, progress
 from salus.training import Log, seeded
 from salus.training.checkpoint import Checkpoint, optimizer_tensors, restore_optimizer, weights, weights_digest
-
-#: Makes the attacked copy of beats ``(x [N, C, L], y [N])``.
-AttackCopies = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -120,7 +117,7 @@ def train_ecg_atk_gan(
     if train.kind != "signal":
         raise DataError(f"ECG-ATK-GAN is trained on signals; data {train.provenance.name!r} are {train.kind}s.")
     say = log or (lambda line: None)
-    parts = _folds(train, options)
+    parts = deal_folds(train, options)
     history = GANHistory()
     with progress("ECG-ATK-GAN", len(parts) * options.epochs) as advance:
 
@@ -139,26 +136,21 @@ def train_ecg_atk_gan(
         shape=tuple(train.x.shape[1:]),
         bounds=train.bounds,
         name="ecg-atk-gan",
-        architecture={"name": "ecg-atk-gan", "options": {"widths": list(options.widths)}},
+        architecture={"name": "ecg-atk-gan", "options": _of_discriminator(options)},
         preprocessor=train.preprocessor,
     )
     return ECGATKGAN(classifier, pair.generator.cpu().eval(), history)
 
 
-def _folds(train: Dataset, options: GANOptions) -> list[tuple[Tensor, Tensor]]:
-    """Deal the beats to folds, every class alike; rows to learn from and rows held out."""
-    from sklearn.model_selection import StratifiedKFold
+def _of_discriminator(options: GANOptions) -> dict[str, list[int]]:
+    """Options that the discriminator is built again by."""
+    built = {"widths": list(options.widths)}
+    return {**built, "dropout_after": list(options.dropout_after)} if options.dropout_after else built
 
-    fewest = min(train.counts, key=lambda name: train.counts[name])
-    if train.counts[fewest] < options.folds:
-        raise DataError(
-            f"Data {train.provenance.name!r}: class {fewest!r} has {train.counts[fewest]} training beats, too few for "
-            f"{options.folds} folds."
-        )
-    folds = StratifiedKFold(options.folds, shuffle=True, random_state=options.seed)
-    splits = folds.split(np.zeros(len(train)), train.y.numpy())
-    parts = [(torch.from_numpy(learn), torch.from_numpy(held_out)) for learn, held_out in splits]
-    return parts[: options.folds_trained]
+
+def build_generator(options: GANOptions, classes: int, channels: int, length: int) -> Generator:
+    """Build the generator of these settings, untrained."""
+    return Generator(classes, channels, skip=options.skip, noise=options.noise, length=length)
 
 
 def gan_step(train: Dataset, options: GANOptions) -> _Fold:
@@ -200,12 +192,14 @@ class _Fold:
         balanced = train.subset(learn)
         if options.per_class is not None:
             balanced = smote(balanced, options.per_class, seed=options.seed)
-        self.learn = _AttackedBeats.of(balanced, attacked, low, high)
-        self.held_out = _AttackedBeats.of(train.subset(held_out), attacked, low, high)
+        self.learn = AttackedBeats.of(balanced, attacked, low, high)
+        self.held_out = AttackedBeats.of(train.subset(held_out), attacked, low, high)
         channels, length = train.x.shape[1:]
         with seeded(options.seed, 1000 * number):
-            self.discriminator = Discriminator(len(train.classes), channels, length, widths=options.widths).to(device)
-            self.generator = Generator(len(train.classes), channels, skip=options.skip).to(device)
+            self.discriminator = Discriminator(
+                len(train.classes), channels, length, widths=options.widths, dropout_after=options.dropout_after
+            ).to(device)
+            self.generator = build_generator(options, len(train.classes), channels, length).to(device)
         self.optimizer = torch.optim.Adam(  # it passes over the network that has no gradients
             [*self.discriminator.parameters(), *self.generator.parameters()], options.learning_rate, options.betas
         )
@@ -286,20 +280,21 @@ class _Fold:
         for group in self.optimizer.param_groups:
             group["lr"] = self.options.learning_rate * share
 
-    def step(self, beats: _Batch, z: Tensor) -> Tensor:
+    def step(self, beats: Batch, z: Tensor) -> Tensor:
         """Take one step of each network; returns the losses of :class:`GANEpoch` in its order ``[5]``."""
         options = self.options
         with self.mixed():
             fake = self.generator(beats.x, beats.y, z).float()
 
         # The discriminator: recorded beats, then generated ones.
+        lambda_atk, lambda_ary = options.of_discriminator
         self.optimizer.zero_grad()
         losses = []
         for inputs, target in ((beats.x, 1.0), (fake.detach(), 0.0)):
             with self.mixed(), _unrecorded(self.discriminator, when=inputs is not beats.x):
                 heads = self.discriminator.judge(inputs)
             adversarial, attacked, classes = self._losses(heads, target, beats)
-            (adversarial + options.lambda_atk * attacked + options.lambda_ary * classes).backward()
+            (adversarial + lambda_atk * attacked + lambda_ary * classes).backward()
             losses.append(torch.stack([adversarial, attacked, classes]).detach().double().cpu())
         self.optimizer.step()
 
@@ -318,7 +313,7 @@ class _Fold:
         generator = torch.stack([fooling, mse]).detach().double().cpu()
         return torch.stack([real + synthetic, (on_real + on_fake) / 2, (classes_real + classes_fake) / 2, *generator])
 
-    def _losses(self, heads: HeadLogits, target: float, beats: _Batch) -> tuple[Tensor, Tensor, Tensor]:
+    def _losses(self, heads: HeadLogits, target: float, beats: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Compute the least-squares adversarial loss, the attack loss and the class loss.
 
         Eq. 4's target for generated beats is -1, which a sigmoid cannot reach; the released code has 0, and so
@@ -329,7 +324,7 @@ class _Fold:
         if self.options.attack_loss == "mae":  # four-attack paper, Eq. 10
             attacked = (logits.softmax(1)[:, 1] - beats.attacked).abs().mean()
         else:  # six-attack paper, Eq. 1
-            kappa = torch.tensor(self.options.kappa, device=logits.device)
+            kappa = torch.tensor(self.options.head_kappa, device=logits.device)
             attacked = cross_entropy(logits, beats.attacked, weight=kappa)
         return adversarial, attacked, cross_entropy(heads.classes.float(), beats.y)
 
@@ -391,49 +386,3 @@ def _unrecorded(module: nn.Module, *, when: bool = True) -> Iterator[None]:
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
-
-
-@dataclass(frozen=True, eq=False)
-class _Batch:
-    """Beats of one step."""
-
-    x: Tensor  # [B, C, L], clean or attacked
-    clean: Tensor  # [B, C, L], the same beats before the attack
-    y: Tensor  # [B]
-    attacked: Tensor  # [B], 0 or 1
-
-
-@dataclass(frozen=True, eq=False)
-class _AttackedBeats:
-    """Clean beats and their attacked copies, scaled to (0, 1)."""
-
-    x: Tensor  # [M, C, L]: the clean ones, then the copies
-    y: Tensor  # [M]
-    clean: int  # how many are clean
-
-    @classmethod
-    def of(cls, beats: Dataset, attacked: AttackCopies | None, low: float, high: float) -> _AttackedBeats:
-        """Attack the beats and put the copies behind them."""
-        x, y = beats.x, beats.y
-        if attacked is not None:
-            x, y = torch.cat([x, attacked(x, y)]), torch.cat([y, y])
-        return cls((x - low) / (high - low), y, len(beats))
-
-    def __len__(self) -> int:
-        return len(self.y)
-
-    def batch(self, rows: Tensor, device: torch.device | str) -> _Batch:
-        """Take these rows."""
-        copies = (rows >= self.clean).long()
-        return _Batch(
-            self.x[rows].to(device),
-            self.x[rows - copies * self.clean].to(device),
-            self.y[rows].to(device),
-            copies.to(device),
-        )
-
-    def fingerprint(self) -> str:
-        """Return a SHA-256 of all beats and labels."""
-        digest = hashlib.sha256(self.x.contiguous().numpy().tobytes())
-        digest.update(self.y.numpy().tobytes())
-        return digest.hexdigest()

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from salus.errors import OptionError, nearest
-from salus.models.ecg_atk_gan import SkipBlock
+from salus.models.ecg_atk_gan import RELEASED_DROPOUTS, Noise, SkipBlock
 from salus.options import check_fields
 
 _Weight = Annotated[float, Field(ge=0)]
@@ -32,11 +32,15 @@ class GANOptions:
         betas: of Adam.
         batch_size: beats a step.
         epochs: passes over the training beats.
-        folds: parts of the cross-validation; 5 in both papers.
+        folds: parts of the cross-validation; 5 in the six-attack paper, the four-attack paper names none.
         folds_trained: how many of them are trained, the first ones; None for all.
+        scored: held-out beats that every epoch is scored on, of each class its share; None for all of the fold's.
         per_class: SMOTE brings every class of a fold's training beats to this number; None leaves them.
         widths: of the discriminator's stages.
-        skip: the generator's skip blocks.
+        skip: the generator's skip blocks, see :class:`salus.models.ecg_atk_gan.Generator`.
+        follow: where the released code departs from the text, the ``text`` or the ``code``: there the discriminator's
+            own losses have no weights and no ``kappa`` (the generator's have), it drops values at three places, and
+            the noise enters the generator through a dense layer of 32 channels.
         precision: see :class:`salus.training.TrainingOptions`.
         seed: of every draw.
     """
@@ -59,6 +63,10 @@ class GANOptions:
     folds_trained: Annotated[
         Annotated[int, Field(ge=1)] | None, Field(description="how many of them are trained; none for all")
     ] = None
+    scored: Annotated[
+        Annotated[int, Field(ge=1)] | None,
+        Field(description="held-out beats that every epoch is scored on; none for all"),
+    ] = None
     per_class: Annotated[
         Annotated[int, Field(ge=1)] | None,
         Field(description="beats that SMOTE brings every class to; none leaves them"),
@@ -67,7 +75,16 @@ class GANOptions:
         tuple[Annotated[int, Field(ge=1)], ...],
         Field(min_length=1, description="widths of the discriminator's stages"),
     ] = (32, 64, 128, 256)
-    skip: Annotated[SkipBlock, Field(description="the generator's skip blocks")] = "sda"
+    skip: Annotated[SkipBlock, Field(description="the generator's skip blocks; gated is ours, in neither paper")] = (
+        "sda"
+    )
+    follow: Annotated[
+        Literal["text", "code"],
+        Field(
+            description="where the released code departs from the text: code leaves the discriminator's losses "
+            "unweighted, has three dropouts and a dense layer for the noise"
+        ),
+    ] = "text"
     precision: Annotated[Literal["float32", "bfloat16"], Field(description="bfloat16 trains in mixed precision")] = (
         "float32"
     )
@@ -80,6 +97,27 @@ class GANOptions:
                 f"ECG-ATK-GAN: of {self.folds} folds no {self.folds_trained} can be trained; ask for fewer by "
                 "folds_trained."
             )
+
+    @property
+    def of_discriminator(self) -> tuple[float, float]:
+        """Weights of the attacked head's and the class head's loss where the discriminator learns."""
+        return (1.0, 1.0) if self.follow == "code" else (self.lambda_atk, self.lambda_ary)
+
+    @property
+    def head_kappa(self) -> tuple[float, float]:
+        """Weights of clean and attacked beats in the attacked head's cross-entropy."""
+        return (1.0, 1.0) if self.follow == "code" else self.kappa
+
+    @property
+    def dropout_after(self) -> tuple[int, ...]:
+        """Stages of the discriminator after which values are dropped, beside the last."""
+        last = len(self.widths)
+        return tuple(stage for stage in RELEASED_DROPOUTS if stage < last) if self.follow == "code" else ()
+
+    @property
+    def noise(self) -> Noise:
+        """How the noise enters the generator."""
+        return "dense" if self.follow == "code" else "channel"
 
 
 #: Both papers' settings by name.

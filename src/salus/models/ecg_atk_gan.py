@@ -6,17 +6,34 @@ Both papers describe them (sections 2.1 and 2.2); where they are silent the rele
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
+from salus.errors import ModelError
 from salus.models.ecg_cnn import Trunk
-from salus.models.options import Dropout, Widths
+from salus.models.options import Count, Dropout, Widths
 from salus.models.signal import conv, conv_block, spread, together
 from salus.options import checked
 
-SkipBlock = Literal["sdc", "sda"]
+#: The generator's skip blocks: ``sdc`` of the four-attack paper; ``sda`` of the six-attack paper, which as released,
+#: and as its Fig. 2b draws it, is the same block; and ``gated``, our own reading of the word attention.
+SkipBlock = Literal["sdc", "sda", "gated"]
+
+#: How the noise enters the generator: as a ``channel`` (the texts), or through a ``dense`` layer (the released code).
+Noise = Literal["channel", "dense"]
+
+Stages = Annotated[
+    tuple[Count, ...], Field(description="stages, from 1, after which values are dropped too, joined by +")
+]
+
+#: Stages after which the released discriminator drops values, the last one beside them.
+RELEASED_DROPOUTS = (1, 3)
+
+#: Channels that the released generator makes of the noise.
+_NOISE_CHANNELS = 32
 
 
 class HeadLogits(NamedTuple):
@@ -39,7 +56,13 @@ class Discriminator(nn.Module):
         length: samples of a beat.
         widths: channels of each stage: (16, 32, 128) in the four-attack paper; three stages without widths in the
             six-attack paper; (32, 64, 128, 256) in the released code.
-        dropout: share of the trunk's values that training drops before the heads (the released code's 0.2).
+        dropout: share of the trunk's values that training drops before the heads (the released code's 0.2; neither
+            text names any).
+        dropout_after: stages after which the same share is dropped too; the released code's are
+            :data:`RELEASED_DROPOUTS`.
+
+    Raises:
+        ModelError: there is no such stage, or it is the last, after which values are dropped anyway.
     """
 
     @checked
@@ -51,9 +74,19 @@ class Discriminator(nn.Module):
         *,
         widths: Widths = (32, 64, 128, 256),
         dropout: Dropout = 0.2,
+        dropout_after: Stages = (),
     ) -> None:
         super().__init__()
         self.trunk = Trunk(channels, length, widths, kernels=(3, 3))
+        for number in dropout_after:
+            if number >= len(widths):
+                raise ModelError(
+                    f"Model 'ecg-atk-gan' has {len(widths)} stages; dropout_after names stage {number}, and may name "
+                    f"those before the last."
+                )
+            stage = self.trunk[number - 1]
+            if isinstance(stage, nn.Sequential):
+                stage.append(nn.Dropout(dropout))
         self.dropout = nn.Dropout(dropout)
         self.real = nn.Linear(self.trunk.size, 1)
         self.attacked = nn.Linear(self.trunk.size, 2)
@@ -80,25 +113,39 @@ class Generator(nn.Module):
         classes: number of classes K.
         channels: leads of a beat.
         widths: channels of each stage, both papers' (32, 64, 128).
-        skip: ``sdc``, the four-attack paper's dilated convolution, or ``sda``, the six-attack paper's skip-dilated
-            attention. That paper gives no formula for the attention and the released code has none; here it is
+        skip: ``sdc``, the four-attack paper's skip-dilated convolution, or ``sda``, the six-attack paper's
+            skip-dilated attention: the same block, as that paper gives no formula for the attention, and its figure and
+            the released code have none. ``gated`` is our own reading of the word: the block's values are weighted by
             a gate between 0 and 1, computed from the same states.
+        noise: ``channel``, as the texts have it, or ``dense``: through a linear layer and leaky ReLU into 32 channels,
+            as in the released code.
+        length: samples of a beat; decides the size of that layer alone.
     """
 
     def __init__(
-        self, classes: int, channels: int = 1, widths: Sequence[int] = (32, 64, 128), skip: SkipBlock = "sdc"
+        self,
+        classes: int,
+        channels: int = 1,
+        widths: Sequence[int] = (32, 64, 128),
+        skip: SkipBlock = "sdc",
+        noise: Noise = "channel",
+        length: int = 280,
     ) -> None:
         super().__init__()
         self.n_classes = classes
+        self.noise = None
+        if noise == "dense":
+            self.noise = nn.Sequential(nn.Linear(length, length * _NOISE_CHANNELS), nn.LeakyReLU(0.2))
         inner = (widths[0], *widths[:-1])
         self.residual = nn.ModuleList()
         self.down = nn.ModuleList()
         self.skip = nn.ModuleList()
         self.up = nn.ModuleList()
-        for before, after in zip((channels + classes + 1, *widths[:-1]), widths, strict=True):
+        entering = channels + classes + (1 if self.noise is None else _NOISE_CHANNELS)
+        for before, after in zip((entering, *widths[:-1]), widths, strict=True):
             self.residual.append(_Residual(before, after))
             self.down.append(conv_block(after, after, kernel=3, stride=2))
-            self.skip.append(_SkipDilatedConvolution(after) if skip == "sdc" else _SkipDilatedAttention(after))
+            self.skip.append(_GatedSkip(after) if skip == "gated" else _SkipDilated(after))
         for after, before in zip(reversed(widths), (widths[-1], *reversed(widths[1:])), strict=True):
             self.up.append(_upsampling(before, after))
         self.out = conv(inner[0], channels, kernel=3, bias=True)
@@ -113,6 +160,8 @@ class Generator(nn.Module):
             z: noise ``[N, 1, L]``, see :func:`smooth_noise`.
         """
         label = nn.functional.one_hot(y, self.n_classes).to(x.dtype)[:, :, None].expand(-1, -1, x.shape[2])
+        if self.noise is not None:
+            z = self.noise(z).unflatten(2, (_NOISE_CHANNELS, -1))[:, 0]  # [N, 32, L]
         states = spread(torch.cat([x, label, z], dim=1))  # [N, C + K + 1, 1, L]
         stages = []
         for residual, down, skip in zip(self.residual, self.down, self.skip, strict=True):
@@ -152,8 +201,11 @@ class _Residual(nn.Module):
         return joined
 
 
-class _SkipDilatedConvolution(nn.Module):
-    """A convolution of kernel 2 and dilation 2, normalised and activated (four-attack paper, section 2.2)."""
+class _SkipDilated(nn.Module):
+    """A convolution of kernel 2 and dilation 2, normalised and activated.
+
+    Four-attack paper, section 2.2; Fig. 2b of the six-attack paper; the released code.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -164,8 +216,8 @@ class _SkipDilatedConvolution(nn.Module):
         return dilated
 
 
-class _SkipDilatedAttention(nn.Module):
-    """The same, weighted at each position by a gate (six-attack paper, Fig. 2b)."""
+class _GatedSkip(nn.Module):
+    """The same, weighted at each position by a gate: ours, in neither paper."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from salus.classifier import Classifier
 from salus.data import Dataset
 from salus.hardening.ecg_atk_gan import ECGATKGAN
 from salus.metrics import (
@@ -46,6 +47,16 @@ def judge(trained: TrainedColumn, test: Dataset, shown: Tensor) -> dict[str, Any
         "unchanged": float((~changed).double().mean()) if attacked else None,
         "accuracy_on_changed": among(changed),
         "accuracy_on_unchanged": among(~changed),
+    }
+
+
+def brief(classifier: Classifier, test: Dataset, shown: Tensor) -> dict[str, Any]:
+    """Count answers to attacked copies of test beats ``[N, C, L]`` in the papers' unit and in the true one."""
+    labels = classifier.predict(shown).argmax(1)
+    return {
+        "paper_accuracy": paper_accuracy(test.y, labels, len(test.classes)),
+        "accuracy": float((labels == test.y).double().mean()),
+        "unchanged": float((shown == test.x).flatten(1).all(1).double().mean()),
     }
 
 

@@ -22,6 +22,9 @@ from salus.training import seeded_module
 #: The columns of Table 1, in its order.
 COLUMNS = ("none", "fgsm", "bim", "pgd", "cw", "dbb", "hsj")
 
+#: Columns that the seed of the untrained network decides: of each beat, whether it is attacked at all.
+LOTTERY = ("dbb", "hsj")
+
 EPS = 0.01
 CW_EPS = 0.1
 

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from salus.figures.style import BLUE, INK, MUTED, PALETTE, RULE, VERMILION, style
 from salus.metrics.wording import present
 from salus_studies.ecg_atk_gan.naming import COLUMNS, NAMES, SPLITS, attack_name, column_name, trained_name
-from salus_studies.ecg_atk_gan.published import ARCHITECTURES, FOUR, classification, six_row
+from salus_studies.ecg_atk_gan.published import ARCHITECTURES, FOUR, SIX, classification, six_row
+from salus_studies.ecg_atk_gan.tables import cell_of, printed_row
 from salus_studies.ecg_atk_gan.tables_honest import bare
-from salus_studies.frame.markdown import Record, done, find
+from salus_studies.frame.markdown import Record, done
 from salus_studies.frame.page import Picture
 from salus_studies.frame.png import png
 
@@ -51,14 +52,19 @@ def accuracy_picture(results: Record, split: str) -> bytes:
             ax.set_axisbelow(True)
             for height, architecture in enumerate(ARCHITECTURES):
                 four, six = classification(FOUR, attack, architecture), six_row(attack, architecture)
-                cell = find(
-                    results.get("cells"), protocol="as-published", split=split, architecture=architecture, attack=column
-                )
-                if cell is not None and done(cell):
+                shown = [
+                    (cell, face)
+                    for paper, face in ((FOUR, "none"), (SIX, VERMILION))
+                    if printed_row(paper, column, architecture) is not None
+                    and (paper == SIX or architecture == "proposed")
+                    and (cell := cell_of(results, split, column, architecture, paper)) is not None
+                    and done(cell)
+                ]
+                for cell, face in shown:
                     ours = 100 * cell["paper_accuracy"]
                     ax.plot([six.accuracy, ours], [height, height], color=RULE, linewidth=4, zorder=1)
-                    ax.plot(ours, height, "D", color=VERMILION, markersize=6, zorder=4)
-                else:
+                    ax.plot(ours, height, "D", color=VERMILION, markerfacecolor=face, markersize=6, zorder=4)
+                if not shown:
                     aside, side = (1.2, "left") if six.accuracy < 85 else (-1.2, "right")
                     ax.text(six.accuracy + aside, height, "not run", color=MUTED, va="center", ha=side, fontsize=7.5)
                 if four is not None:
@@ -77,6 +83,7 @@ def accuracy_picture(results: Record, split: str) -> bytes:
             (
                 ("o", INK, "none", "four-attack paper"),
                 ("o", BLUE, BLUE, "six-attack paper"),
+                ("D", VERMILION, "none", "ours, four-attack preset"),
                 ("D", VERMILION, VERMILION, f"ours, split {SPLITS[split]}"),
             )
         ):

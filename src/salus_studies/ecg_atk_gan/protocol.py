@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +13,37 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
 from salus import atomic
-from salus.audit.cell import Cell
-from salus.audit.measure import measure_cell
 from salus.classifier import Classifier
 from salus.data import Dataset, Splits
 from salus.data import load as load_data
 from salus.progress import console, progress
 from salus.storage import TrainingFolder, find_device
 from salus_studies.ecg_atk_gan import as_published, honest
-from salus_studies.ecg_atk_gan.attacked import COLUMNS, describe_change
+from salus_studies.ecg_atk_gan.attacked import COLUMNS, LOTTERY, describe_change
+from salus_studies.ecg_atk_gan.gathering import gathered
 from salus_studies.ecg_atk_gan.honest import Planned
-from salus_studies.ecg_atk_gan.scales import SCALES, GANScale
+from salus_studies.ecg_atk_gan.naming import NOT_COMPARABLE
+from salus_studies.ecg_atk_gan.records import Material, Published, drawn, drawn_by_class, load_by_record
+from salus_studies.ecg_atk_gan.scales import PROPOSED, SCALES, GANScale
 from salus_studies.ecg_atk_gan.study import STUDY, ECGATKGANOptions
-from salus_studies.ecg_atk_gan.trainings import ARCHITECTURES, TrainedColumn, read_gan, train_column
+from salus_studies.ecg_atk_gan.trainings import (
+    ARCHITECTURES,
+    NETWORKS,
+    TrainedColumn,
+    columns_of,
+    read_gan,
+    train_column,
+)
 from salus_studies.frame.folder import Folder
 from salus_studies.frame.results import Results
 from salus_studies.frame.step import Step, Training
 from salus_studies.frame.steps import Steps
+
+#: What costs least is trained first, so that a run that is cut short has most to show.
+_CHEAP_FIRST = ("acharya", "kachuee", "proposed", "proposed-four", "shaker")
+
+#: How trainings on beats scaled by their record are named, beside those of the splits ``beats`` and ``patients``.
+RECORD = "record"
 
 
 def run(options: ECGATKGANOptions, folder: Folder) -> Results:
@@ -42,29 +55,29 @@ def run(options: ECGATKGANOptions, folder: Folder) -> Results:
         SalusError: an option, the data or the folder cannot be used.
     """
     find_device(options.device)
-    names: dict[str, None] = dict.fromkeys(("beats", *options.split))
-    loaded = {split: load_data(options.data, split=split, seed=options.seed, **options.place) for split in names}
-    identity = {"scale": options.scale, "seed": options.seed, "data": loaded["beats"].test.fingerprint()}
+    published = load_by_record(options.data, options.seed, options.data_dir)
+    splits: tuple[str, ...] = options.split if "honest" in options.protocol else ()
+    loaded = {split: load_data(options.data, split=split, seed=options.seed, **options.place) for split in splits}
+    identity = {"scale": options.scale, "seed": options.seed, "data": published.test.fingerprint()}
     steps = folder.claim(identity, {"data": options.data, "device": options.device}, options.time)
-    order = GANOrder(options, steps, loaded)
+    order = GANOrder(options, steps, published, loaded)
     order.announce()
     order.speed()
     if "as-published" in options.protocol:
-        order.as_published(loaded["beats"])
-    if "honest" in options.protocol:
-        for split in options.split:
-            order.honest(split, loaded[split])
-    values = order.results()
+        order.as_published()
+    for split in splits:
+        order.honest(split, loaded[split])
+    values = gathered(order)
     return Results(values, order.arrays(values))
 
 
 def train_model(
-    checkpoint: Path, splits: Splits, architecture: str, column: str, scale: GANScale, seed: int, device: str
+    checkpoint: Path, material: Material, network: str, column: str, scale: GANScale, seed: int, device: str
 ) -> tuple[Classifier, dict[str, Any]]:
-    """Train one architecture for one column, into the folder of the checkpoint; see :func:`train_column`."""
+    """Train one network for one column, into the folder of the checkpoint; see :func:`train_column`."""
     return train_column(
-        splits,
-        architecture,
+        material,
+        network,
         column,
         scale,
         checkpoint.parent,
@@ -74,9 +87,14 @@ def train_model(
     )
 
 
-def count(cell: Cell, facts: dict[str, Any]) -> dict[str, Any]:
-    """Compute a cell; ``facts`` say which it is."""
-    return {**measure_cell(cell, cell.guard(cell.data.x)), **facts}
+def _in_turn(models: Sequence[tuple[str, str]]) -> list[list[tuple[str, str]]]:
+    """Put both papers' columns before those of one, and last of all networks with which nothing is comparable."""
+    columns = (COLUMNS[:1], COLUMNS[1:5], COLUMNS[5:])
+    return [
+        [(network, column) for network, column in models if column in part and (network in NOT_COMPARABLE) == last]
+        for last in (False, True)
+        for part in columns
+    ]
 
 
 class GANOrder:
@@ -85,11 +103,16 @@ class GANOrder:
     Args:
         options: what was asked for.
         steps: where steps are stored.
-        loaded: the data, by split.
+        published: beats as the papers scale and deal them.
+        loaded: the data of ``honest``, by split.
     """
 
-    def __init__(self, options: ECGATKGANOptions, steps: Steps, loaded: dict[str, Splits]) -> None:
-        self.options, self.steps, self.loaded = options, steps, loaded
+    networks: tuple[str, ...] = NETWORKS
+
+    def __init__(
+        self, options: ECGATKGANOptions, steps: Steps, published: Published, loaded: dict[str, Splits]
+    ) -> None:
+        self.options, self.steps, self.published, self.loaded = options, steps, published, loaded
         self.scale, self.seed, self.device = SCALES[options.scale], options.seed, options.device
         self.folder = steps.folder
         self.unattacked: list[tuple[str, str, str]] = []  # split, architecture and column of models without a training
@@ -100,7 +123,7 @@ class GANOrder:
         limit = "no limit of time" if minutes is None else f"at most about {minutes:g} minutes"
         console.print(
             f"Reproducing ECG-ATK-GAN, {' and '.join(self.options.protocol)}, scale {self.options.scale}, {limit}: "
-            f"{len(COLUMNS)} columns, {len(ARCHITECTURES)} architectures. What does not fit is listed as not run."
+            f"{len(COLUMNS)} columns, {len(self.networks)} networks. What does not fit is listed as not run."
         )
 
     def speed(self) -> None:
@@ -114,65 +137,107 @@ class GANOrder:
 
     # The two protocols.
 
-    def as_published(self, splits: Splits) -> None:
-        """Train every architecture for every column and judge it on its own attack; both papers' columns first."""
-        test = _drawn(splits.test, self.scale.test_beats, self.seed)
-        with progress("as published", len(COLUMNS) * len(ARCHITECTURES)) as advance:
-            for columns in (COLUMNS[:5], COLUMNS[5:]):
-                models = list(product(ARCHITECTURES, columns))
+    def as_published(self) -> None:
+        """Train every network for every column and judge it on its own attack; both papers' columns first."""
+        material = Material.published(self.published, self.seed, self.scale.options(self.seed).scored)
+        test = drawn(self.published.test, self.scale.test_beats, self.seed)
+        self.copies_of_seeds(test)
+        networks = sorted(self.networks, key=_CHEAP_FIRST.index)
+        models = [(network, column) for column in COLUMNS for network in networks if column in columns_of(network)]
+        with progress("as published", len(models)) as advance:
+            for part in _in_turn(models):
                 if self.steps.engine is not None:
-                    self.trainings("beats", splits, models)  # side by side, before any is judged
-                for architecture, column in models:
-                    advance(0, note=f"{architecture}, {column}")
-                    trained = self.trainings("beats", splits, [(architecture, column)])[0]
+                    self.trainings(RECORD, material, part)  # side by side, before any is judged
+                for network, column in part:
+                    advance(0, note=f"{network}, {column}")
+                    trained = self.trainings(RECORD, material, [(network, column)])[0]
                     if trained is not None:
-                        self.judged(trained, test, architecture, column)
+                        self.judged(trained, test, network, column)
+                        self.drawn_again(trained, test, network, column)
                     advance(1)
 
-    def judged(self, trained: TrainedColumn, test: Dataset, architecture: str, column: str) -> None:
+    def judged(self, trained: TrainedColumn, test: Dataset, network: str, column: str) -> None:
         """Count one cell of Table 1, and the generator's row of Table 3 where there is one."""
 
         def count() -> dict[str, Any]:
             shown = self.attacked(test, column)
-            record = {"architecture": architecture, "attack": column} | as_published.judge(trained, test, shown)
-            content: dict[str, Any] = {"cell": record}
+            content: dict[str, Any] = {"cell": as_published.judge(trained, test, shown)}
             if trained.gan is not None:
                 content["generator"] = as_published.resemblance(trained.gan, test, shown, seed=self.seed)
-                drawn = as_published.examples(trained.gan, test, shown)
-                atomic.write_tensors(self.folder / "examples" / f"{column}.safetensors", drawn)
+                if network == "proposed":
+                    examples = as_published.examples(trained.gan, test, shown)
+                    atomic.write_tensors(self.folder / "examples" / f"{column}.safetensors", examples)
             return content
 
         self.steps.do(
-            f"beats-{architecture}-{column}-judged",
+            f"{RECORD}-{network}-{column}-judged",
             "judging",
             [trained.classifier.fingerprint(), test.fingerprint()],
             count,
         )
 
-    def attacked(self, test: Dataset, column: str) -> Tensor:
-        """Make the attacked copies of the test beats, once, and say what they are."""
+    def attacked(self, test: Dataset, column: str, seed: int | None = None) -> Tensor:
+        """Make the attacked copies of the test beats, once, and say what they are; of a seed where one is given."""
         if column == "none":
             return test.x
-        released = self.scale.released(column, self.seed)
-        place = self.folder / "attacked" / f"{column}.safetensors"
+        released = self.scale.released(column, self.seed if seed is None else seed)
+        name = column if seed is None else f"{column}-{seed}"
+        place = self.folder / "attacked" / f"{name}.safetensors"
 
         def make() -> dict[str, Any]:
             x_adv = released(test.x, test.y)
             atomic.write_tensors(place, {"x": x_adv})
             network = released.network(tuple(test.x.shape[1:]), len(test.classes))
-            return {"part": "test", "n": len(test), **describe_change(network, test.x, x_adv)}
+            same = hashlib.sha256(x_adv.numpy().tobytes()).hexdigest()
+            return {"part": "test", "n": len(test), "digest": same, **describe_change(network, test.x, x_adv)}
 
+        prefix = "attacked" if seed is None else "seed"
         if not place.exists():
-            self.steps.forget(f"attacked-{column}")
-        self.steps.do(f"attacked-{column}", "attacking", [asdict(released), test.fingerprint()], make, always=True)
+            self.steps.forget(f"{prefix}-{name}")
+        self.steps.do(f"{prefix}-{name}", "attacking", [asdict(released), test.fingerprint()], make, always=True)
         return load_safetensors(place.read_bytes())["x"]
+
+    def seeds_of(self, attack: str) -> Sequence[int]:
+        """Seeds of the untrained networks that an attack's copies are made on, beside the run's own."""
+        return range(self.scale.seeds) if attack in LOTTERY else (self.seed,)
+
+    def copies_of_seeds(self, test: Dataset) -> None:
+        """Make copies of a few test beats on untrained networks of several seeds; this needs no training."""
+        few = drawn(test, self.scale.seed_beats, self.seed)
+        with progress("attacked copies", sum(len(self.seeds_of(attack)) for attack in COLUMNS[1:])) as advance:
+            for attack in COLUMNS[1:]:
+                for seed in self.seeds_of(attack):
+                    self.attacked(few, attack, seed)
+                    advance(1)
+
+    def drawn_again(self, trained: TrainedColumn, test: Dataset, network: str, column: str) -> None:
+        """Judge a network on DBB and HSJ of untrained networks of other seeds, where it learnt those or clean beats.
+
+        What learnt clean beats alone is judged on copies of the other attacks too, of one seed.
+        """
+        few = drawn(test, self.scale.seed_beats, self.seed)
+        for attack in COLUMNS[1:] if column == "none" else [one for one in LOTTERY if one == column]:
+
+            def count(attack: str = attack) -> dict[str, Any]:
+                shown = [self.attacked(few, attack, seed) for seed in self.seeds_of(attack)]
+                clean = as_published.brief(trained.classifier, few, few.x)
+                briefs = [as_published.brief(trained.classifier, few, each) for each in shown]
+                return {"n": len(few), "clean": clean, "seeds": briefs}
+
+            self.steps.do(
+                f"again-{attack}-{network}-{column}",
+                f"judging {attack} again",
+                [trained.classifier.fingerprint(), few.fingerprint(), self.scale.seeds],
+                count,
+                blank={"n": len(few), "seeds": []},
+            )
 
     def honest(self, name: str, splits: Splits) -> None:
         """Attack the trained models of one split at full strength; what asks thousands of queries comes last."""
-        whole = _drawn(splits.test, self.scale.honest_beats, self.seed)
+        whole = drawn_by_class(splits.test, self.scale.honest_beats, self.scale.honest_whole, self.seed)
         models = [(one, on) for on in honest.TRAINED_ON for one in ARCHITECTURES]
         with progress(f"honest, {name}", 2 * len(models)) as advance:
-            trainings = dict(zip(models, self.trainings(name, splits, models), strict=True))
+            trainings = dict(zip(models, self.trainings(name, Material.of_splits(splits), models), strict=True))
             for asking in (False, True):
                 cells: list[Step] = []
                 for architecture, on in models:
@@ -192,7 +257,7 @@ class GANOrder:
         self, split: str, architecture: str, on: str, plan: Planned, bare: Any, guarded: Any, whole: Dataset
     ) -> Step:
         """Say what one honest cell is."""
-        data = whole if plan.beats is None else _drawn(whole, plan.beats, self.seed)
+        data = whole if plan.beats is None else drawn_by_class(whole, plan.beats, (), self.seed)
         data = replace(data, x=data.x.to(self.device), y=data.y.to(self.device))
         cell = honest.cell(plan, bare, guarded, data)
         title = f"{architecture} trained on {on}, {split}: {cell.title()}"
@@ -203,118 +268,40 @@ class GANOrder:
             name=f"honest-{slug}",
             kind=kind,
             key=[cell.key()],
-            function=count,
-            arguments=(cell, facts),
+            function=honest.count,
+            arguments=(cell, facts, self.loaded[split].test.counts),
             blank={**cell.blank(), **facts},
         )
 
-    def trainings(self, split: str, splits: Splits, models: Sequence[tuple[str, str]]) -> list[TrainedColumn | None]:
-        """Train, or load, architectures for columns; None where the time does not allow it."""
-        shared, prints, todo = self.steps.share(splits), splits.train.fingerprint(), []
-        for architecture, column in models:
-            name = f"{split}-{architecture}-{column}"
+    def trainings(
+        self, split: str, material: Material, models: Sequence[tuple[str, str]]
+    ) -> list[TrainedColumn | None]:
+        """Train, or load, networks for columns; None where the time does not allow it."""
+        shared, prints, todo = self.steps.share(material), material.whole.fingerprint(), []
+        for network, column in models:
+            name = f"{split}-{network}-{column}"
             todo.append(
                 Training(
                     name=f"training-{name}",
-                    kind=f"training {architecture}",
+                    kind=f"training {network}",
                     key=[STUDY.version, asdict(self.scale), prints, self.seed, name],
                     place=TrainingFolder(self.folder / "models" / name, name),
                     function=train_model,
-                    arguments=(shared, architecture, column, self.scale, self.seed, self.device),
-                    blank={"split": split, "architecture": architecture, "attack": column},
+                    arguments=(shared, network, column, self.scale, self.seed, self.device),
+                    blank={"split": split, "architecture": network, "attack": column},
                 )
             )
         trained: list[TrainedColumn | None] = []
-        for training, (classifier, _) in zip(todo, self.steps.train_all(todo), strict=True):
+        for training, (classifier, content) in zip(todo, self.steps.train_all(todo), strict=True):
             folder = training.place.folder
             if classifier is not None:
                 for path in (folder / "working").glob("*.checkpoint"):  # the GAN's own; all is kept now
                     path.unlink()
-            trained.append(None if classifier is None else TrainedColumn(classifier, read_gan(folder, classifier)))
+            network = content["architecture"]
+            options = self.scale.options(self.seed, network) if network in PROPOSED else None
+            gan = None if classifier is None or options is None else read_gan(folder, classifier, options)
+            trained.append(None if classifier is None else TrainedColumn(classifier, gan))
         return trained
-
-    # What is stored, in one page of values.
-
-    def results(self) -> dict[str, Any]:
-        """Gather all steps into ``results.json``."""
-        steps = self.steps.contents()
-        trainings = [content for name, content in steps.items() if name.startswith("training-")]
-        state = {(one["split"], one["architecture"], one["attack"]): one for one in trainings}
-        cells, generator = [], []
-        for column in COLUMNS:
-            for architecture in ARCHITECTURES:
-                judged = steps.get(f"beats-{architecture}-{column}-judged", {})
-                training = state.get(("beats", architecture, column), {})
-                base = {
-                    "protocol": "as-published",
-                    "split": "beats",
-                    "architecture": architecture,
-                    "attack": column,
-                }
-                if "cell" in judged:
-                    cells.append({**base, **judged["cell"], "status": "done", "reason": None})
-                else:
-                    reason = judged.get("reason") or training.get("reason") or "not reached in the time that was given"
-                    cells.append({**base, "status": "not run", "reason": reason})
-                if "generator" in judged:
-                    generator.append({"split": "beats", "attack": column, **judged["generator"]})
-        attack_data = [
-            {"split": "beats", "architecture": "all", "attack": name.removeprefix("attacked-"), **content}
-            for name, content in steps.items()
-            if name.startswith("attacked-")
-        ]
-        attack_data.sort(key=lambda row: COLUMNS.index(row["attack"]))
-        done = [path.stem for path in (self.folder / "examples").glob("*.safetensors")]
-        options = self.scale.options(self.seed)
-        return {
-            "meta": {
-                **self.steps.meta(scale=self.options.scale, seed=self.seed, device=self.device),
-                "protocols": list(self.options.protocol),
-                "settings": {
-                    **asdict(options),
-                    "test_beats": self.scale.test_beats or len(self.loaded["beats"].test),
-                    "iterations": self.scale.iterations,
-                    "tries": self.scale.tries,
-                    "honest_beats": self.scale.honest_beats,
-                    "query_beats": self.scale.query_beats,
-                    "queries": self.scale.queries,
-                    "baseline": asdict(self.scale.baseline),
-                    "dc_gan_epochs": self.scale.dc_gan_epochs,
-                },
-                "data": {split: splits.describe() for split, splits in self.loaded.items()},
-            },
-            "trainings": trainings,
-            "attack_data": attack_data,
-            "cells": cells,
-            "honest": [
-                *(content for name, content in steps.items() if name.startswith("honest-")),
-                *(row for model in self.unattacked for row in self.absent(*model)),
-            ],
-            "generator": generator,
-            "overlays": {
-                "attacks": [column for column in COLUMNS if column in done],
-                "classes": list(self.loaded["beats"].test.classes),
-            },
-            "speed": steps.get("speed"),
-        }
-
-    def absent(self, split: str, architecture: str, on: str) -> list[dict[str, Any]]:
-        """List the honest cells of a model that was not trained."""
-        return [
-            {
-                "split": split,
-                "architecture": architecture,
-                "trained_on": on,
-                "attack": None if plan.attack is None else plan.attack.name,
-                "attack_options": {"steps": getattr(plan.attack, "steps", None)},
-                "eps": None if plan.attack is None else plan.attack.eps,
-                "threat_model": plan.threat_model,
-                "guard": "attacked-head" if plan.guarded else "none",
-                "status": "not run",
-                "reason": "no time left for its training",
-            }
-            for plan in honest.planned(architecture, self.scale, self.seed)
-        ]
 
     def arrays(self, results: dict[str, Any]) -> dict[str, Any]:
         """Read the example beats that the figures show, ``[A, K, L]``."""
@@ -329,13 +316,3 @@ class GANOrder:
             f"overlay_{name}": torch.stack([one[name] for one in examples]).numpy()
             for name in ("clean", "attacked", "generated")
         }
-
-
-def _drawn(test: Dataset, most: int | None, seed: int) -> Dataset:
-    """Draw test beats at natural prevalence, keeping one of each class there is."""
-    if most is None or most >= len(test):
-        return test
-    order = torch.randperm(len(test), generator=torch.Generator().manual_seed(seed))
-    firsts = [int(order[(test.y[order] == label).nonzero()[0, 0]]) for label in test.y.unique().tolist()]
-    rest = [row for row in order.tolist() if row not in firsts][: most - len(firsts)]
-    return test.subset(torch.tensor(sorted(firsts + rest)))

@@ -1,4 +1,4 @@
-"""What the two ECG-ATK-GAN papers print: every number of their tables, and what is odd about them.
+"""What the two ECG-ATK-GAN papers print: every number of their tables; what is odd about them stands in ``remarks``.
 
 Percentages stay percentages, as printed. Nothing here is measured by Salus.
 """
@@ -290,48 +290,6 @@ COUNTS_AS_THE_TABLES_HAVE_THEM = Counts(
 
 #: Beats in the MIT-BIH Arrhythmia Database, by the papers' own classes.
 DATABASE_COUNTS = {"N": 90_631, "S": 2_781, "V": 7_236, "F": 803}
-
-#: What a reader has to know beside the numbers, by subject.
-REMARKS: dict[str, str] = {
-    "accuracy": (
-        "The accuracy in the papers' tables is the mean of four one-against-the-rest accuracies, 1 - (1 - accuracy) / "
-        "2: 71.9% under HSJ stands for 43.9% right answers, 77.2% of Acharya et al. under FGSM for 54.4%."
-    ),
-    "auc": (
-        "The AUC of the four-attack paper is (sensitivity + specificity) / 2 in 76 of 80 places, up to rounding; the "
-        "other four are the row of Shaker et al. under FGSM."
-    ),
-    "inconsistent row": (
-        "In the row of Shaker et al. under FGSM the AUCs do not follow from the sensitivities and specificities, nor "
-        "do false alarms and misses add up; at least one of these figures is misprinted."
-    ),
-    "swapped classes": (
-        "The papers print 5,892 beats of class S and 2,438 of V; the database has 2,781 and 7,236. With S and V "
-        "exchanged, the printed sensitivities give the printed accuracies of 47 of 48 rows within 0.1 points, as "
-        "printed of 18: the counts stand in each other's place, the columns of the tables do not."
-    ),
-    "missing beats": (
-        "Even with S and V exchanged the papers have fewer beats of each class than the database; they do not say "
-        "which are missing."
-    ),
-    "split": "Beats of one patient are in training and in test data: the split is one of beats, not of patients.",
-    "comparators": (
-        "On MIT-BIH, clean and under FGSM, BIM, PGD and CW, the rows of the three other architectures are the same in "
-        "both papers, although learning rate, batch size and cross-validation differ; only the proposed one is new."
-    ),
-    "swapped errors": (
-        "Table 3 of the six-attack paper has MSE and NRMSE in each other's column on MIT-BIH from no attack to CW, and "
-        "on PTB for no attack, BIM, PGD and CW: the MSE of a signal in [0, 1] is never above its NRMSE."
-    ),
-    "generator, PGD": (
-        "In Table 2 of the four-attack paper MSE and NRMSE of the row PGD do not fit each other: with the ratio of all "
-        "other rows an NRMSE of 0.0136 belongs to an MSE near 3.8e-5, not 1.3e-4."
-    ),
-    "generator, text": (
-        "Text and tables differ: SSIM under PGD 99.62 in the text and 99.77 in the table, under CW 99.73 and 99.83 "
-        "(four attacks); under HSJ 99.43 and 99.42, on PTB under PGD 99.84 and 99.88 (six attacks)."
-    ),
-}
 
 _TABLES = read_tables(__file__)
 

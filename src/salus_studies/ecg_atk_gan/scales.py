@@ -1,4 +1,8 @@
-"""How much of the papers' effort is spent: the scales smoke, small and full."""
+"""How much of the papers' effort is spent: the scales smoke, small, letter and full.
+
+A scale takes fewer beats, epochs and folds than the papers. Their learning rates and the weights of their losses it
+leaves alone: where so few steps do not suffice for these, the page shows it.
+"""
 
 from __future__ import annotations
 
@@ -11,44 +15,50 @@ from salus.training import TrainingOptions
 from salus_studies.ecg_atk_gan.attacked import ITERATIONS, TRIES, Released
 from salus_studies.frame.scales import Scale
 
+#: The proposed model under each paper's settings, as trainings name it, and the preset.
+PROPOSED = {"proposed": "six-attacks", "proposed-four": "four-attacks"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class GANScale(Scale):
     """How much of the papers' effort is spent.
 
     Attributes:
-        per_class: beats of each class after balancing; both papers' 10,000.
-        gan: what differs from the six-attack paper's settings.
-        clean_epochs: of the GAN where no beat is attacked, so that an epoch has half the steps; None: as otherwise.
+        per_class: beats of each class after balancing; both papers' 10,000. None where classes are alike already.
+        gan: how much less than in the papers' settings: epochs, folds, beats, widths, precision.
         baseline: how the baselines are trained; neither paper says.
         dc_gan_epochs: of Shaker's augmentation.
         iterations: of BIM and PGD in the released attack data.
         tries: random points that HSJ's start is sought among.
         test_beats: test beats of ``as-published``, at natural prevalence; None for all.
-        honest_beats: test beats of ``honest``; None for all.
-        query_beats: test beats that the attacks with 5,000 queries get.
+        seeds: of untrained networks that DBB and HSJ are made on, one after the other.
+        seed_beats: test beats that those seeds get.
+        honest_beats: test beats of each class in ``honest``, at most; None for all.
+        honest_whole: classes of which all test beats are attacked there.
+        query_beats: test beats of each class that AutoAttack and the attacks with 5,000 queries get.
     """
 
-    per_class: int
+    per_class: int | None
     gan: Mapping[str, Any] = field(default_factory=dict)
-    clean_epochs: int | None = None
     baseline: TrainingOptions = field(default_factory=TrainingOptions)
     dc_gan_epochs: int = 100
     iterations: int = ITERATIONS
     tries: int = TRIES
     test_beats: int | None = None
+    seeds: int = 10
+    seed_beats: int | None = None
     honest_beats: int | None = None
-    query_beats: int = 200
+    honest_whole: tuple[str, ...] = ("S", "F")
+    query_beats: int = 50
     queries: int = 5000
 
     def released(self, column: str, seed: int) -> Released:
         """Give what makes the attacked copies of a column."""
         return Released(column=column, iterations=self.iterations, tries=self.tries, seed=seed)
 
-    def options(self, seed: int, *, attacked: bool = True) -> GANOptions:
-        """Give the GAN's settings, for beats and their attacked copies or for beats alone."""
-        epochs = {} if attacked or self.clean_epochs is None else {"epochs": self.clean_epochs}
-        return preset("six-attacks", per_class=self.per_class, seed=seed, **{**self.gan, **epochs})
+    def options(self, seed: int, network: str = "proposed") -> GANOptions:
+        """Give the GAN's settings: a paper's, and how much less is spent here."""
+        return preset(PROPOSED[network], per_class=self.per_class, seed=seed, **self.gan)
 
 
 _TEXT = (16, 32, 128)  # the four-attack paper's three stages, a quarter of the released code's cost
@@ -62,33 +72,38 @@ SCALES: dict[str, GANScale] = {
         iterations=2,
         tries=2,
         test_beats=120,
-        honest_beats=16,
-        query_beats=4,
+        seeds=2,
+        seed_beats=30,
+        honest_beats=4,
+        honest_whole=(),
+        query_beats=1,
         queries=60,
     ),
     "small": GANScale(
         per_class=5000,
-        gan={
-            "widths": _TEXT,
-            "epochs": 6,
-            "batch_size": 64,
-            "learning_rate": 5e-4,
-            "final_rate": 0.02,
-            "lambda_mse": 1000.0,  # at the papers' 1 so few steps leave beats at an SSIM of 0.89
-            "folds_trained": 1,
-            "precision": "bfloat16",
-        },
-        clean_epochs=12,  # as many steps as the other columns
-        baseline=TrainingOptions(epochs=4, patience=4, balance="none", precision="bfloat16"),
+        gan={"widths": _TEXT, "epochs": 6, "folds_trained": 1, "scored": 2000},
+        baseline=TrainingOptions(epochs=4, patience=4, balance="none"),
         dc_gan_epochs=20,
         iterations=10,
         tries=10,
         test_beats=4000,
+        seed_beats=1000,
+        honest_beats=250,
+    ),
+    "letter": GANScale(
+        per_class=800,  # four trainings of the GAN in little more than an hour, in float32 on one core
+        gan={"widths": _TEXT, "epochs": 30, "folds_trained": 2, "scored": 1000},
+        baseline=TrainingOptions(epochs=30, patience=30, balance="none"),
+        dc_gan_epochs=20,
+        iterations=10,
+        tries=10,
+        seed_beats=1000,
         honest_beats=500,
     ),
     "full": GANScale(
         per_class=10_000,
         gan={"precision": "bfloat16"},
         baseline=TrainingOptions(epochs=100, patience=20, balance="none", precision="bfloat16"),
+        query_beats=200,
     ),
 }

@@ -74,3 +74,20 @@ def few_patients(results: Record) -> list[str]:
         if few:
             lines.append(f"Split {SPLITS[split]}, little can be said of {listed(few)}.")
     return lines
+
+
+def honest_beats(meta: Record) -> str:
+    """Say which test beats the honest protocol attacks, and how they are counted."""
+    settings = meta.get("settings") or {}
+    if "honest_beats" not in settings:
+        return "Which test beats are attacked: not stored."
+    whole = listed(list(settings.get("honest_whole") or ()))
+    most = settings["honest_beats"]
+    if most is None:
+        return "All test beats are attacked."
+    return (
+        f"Of each class {most:,} test beats are attacked at most{f', of {whole} all' if whole else ''}; what asks "
+        f"thousands of queries gets {settings.get('query_beats')} of each. Accuracy, robust accuracy and macro-F1 are "
+        "weighted to the prevalence of the whole test part; sensitivities need no weights, and shares that a head "
+        "rejects are of the beats that were drawn."
+    )

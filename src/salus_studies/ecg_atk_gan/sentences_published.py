@@ -7,11 +7,21 @@ from collections.abc import Mapping
 import numpy as np
 
 from salus.metrics.wording import number, percent, present, signed
-from salus_studies.ecg_atk_gan.naming import COLUMNS, NAMES, SPLITS, column_name
-from salus_studies.ecg_atk_gan.published import ARCHITECTURES, six_row
+from salus_studies.ecg_atk_gan.attacked import LOTTERY
+from salus_studies.ecg_atk_gan.naming import (
+    COLUMNS,
+    NAMES,
+    NOT_COMPARABLE,
+    PRESETS,
+    SPLITS,
+    column_name,
+    marked_name,
+)
+from salus_studies.ecg_atk_gan.published import ARCHITECTURES, FOUR, SIX, PaperName
+from salus_studies.ecg_atk_gan.tables import cell_of, printed_row
 from salus_studies.frame.markdown import Record, done, find, listed, not_run, span
 
-#: A column counts as reached from this many points under the six-attack paper's accuracy upwards.
+#: A place counts as reached within so many points of the paper's accuracy, above or below.
 CLOSE = 1.5
 
 #: From this rank correlation upwards one thing explains the order of another, or a part of it.
@@ -24,70 +34,137 @@ def splits_of(results: Record) -> list[str]:
     return [split for split in SPLITS if split == "beats" or split in run]
 
 
-def cells_of(results: Record, split: str, column: str) -> dict[str, Record]:
-    """Measured cells of a column, by architecture."""
-    cells = {
-        name: find(results.get("cells"), protocol="as-published", split=split, architecture=name, attack=column)
-        for name in ARCHITECTURES
-    }
+def cells_of(results: Record, split: str, column: str, paper: PaperName = SIX) -> dict[str, Record]:
+    """Measured cells of a column, by architecture; of the proposed model that of a paper's preset."""
+    cells = {name: cell_of(results, split, column, name, paper) for name in ARCHITECTURES}
     return {name: cell for name, cell in cells.items() if cell is not None and done(cell)}
 
 
-def _behind(cell: Record, column: str, architecture: str) -> float:
-    """Points by which our accuracy, counted as theirs, differs from the six-attack paper's."""
-    return float(100 * cell["paper_accuracy"] - six_row(COLUMNS[column], architecture).accuracy)
+def apart(cell: Record, paper: PaperName, column: str, architecture: str) -> float | None:
+    """Points by which our accuracy, counted as theirs, differs from a paper's; None where it has no such row."""
+    row = printed_row(paper, column, architecture)
+    return None if row is None else float(100 * cell["paper_accuracy"] - row.accuracy)
+
+
+def columns_of_paper(paper: PaperName) -> list[str]:
+    """Columns that a paper's Table 1 has."""
+    return [column for column in COLUMNS if printed_row(paper, column, "proposed") is not None]
 
 
 def reached(results: Record, split: str) -> list[str]:
-    """Say which columns of Table 1 are reached."""
-    columns = {column: cells_of(results, split, column) for column in COLUMNS}
-    run = sum(map(len, columns.values()))
-    places = len(COLUMNS) * len(ARCHITECTURES)
-    if not run:
-        absent = find(results.get("cells"), protocol="as-published", split=split)
-        return [f"Table 1 as published, split {SPLITS[split]}: {not_run(absent)}."]
-    lines, hits = [], 0
-    for column, cells in columns.items():
-        apart = {name: _behind(cell, column, name) for name, cell in cells.items()}
-        missed = [f"{NAMES[name]} ({signed(points)})" for name, points in apart.items() if points < -CLOSE]
-        hits += len(apart) - len(missed)
-        stored = [row for row in results.get("cells") or () if (row.get("split"), row.get("attack")) == (split, column)]
-        reason = not_run(next((row for row in stored if not done(row)), None))
-        what = reason
-        if apart:
-            what = f"{len(apart) - len(missed)} of {len(apart)}"
-            what += f", not {listed(missed)}" if missed else f", the lowest {signed(min(apart.values()))}"
-        left = [NAMES[name] for name in ARCHITECTURES if name not in cells]
-        what += f"; {listed(left)} {reason}" if left and apart else ""
-        lines.append(f"  {column_name(column)}: {what}")
-    right = [cell["accuracy"] for cells in columns.values() if (cell := cells.get("proposed")) is not None]
-    own = f" Of right answers {NAMES['proposed']} gives {span(right)}, by column." if right else ""
-    return [
-        f"Table 1 as published, split {SPLITS[split]}: {run} of {places} places were run, and {hits} of them are "
-        f"within {CLOSE} points of the six-attack paper's accuracy, counted as it counts, or above it.{own} By column "
-        "(points from the paper):",
-        *lines,
-    ]
+    """Say for each paper which places of its Table 1 are reached, to either side."""
+    lines = []
+    for paper in (SIX, FOUR):
+        columns = columns_of_paper(paper)
+        comparable = [name for name in ARCHITECTURES if name not in NOT_COMPARABLE]
+        cells = {column: cells_of(results, split, column, paper) for column in columns}
+        run = sum(name in comparable for of in cells.values() for name in of)
+        title = f"Table 1 of {paper.replace('-', ' ')} as published, split {SPLITS[split]}"
+        if not run:
+            absent = find(results.get("cells"), protocol="as-published", split=split)
+            lines.append(f"{title}: {not_run(absent)}.")
+            continue
+        hits, by_column = 0, []
+        for column in columns:
+            near, text = _column(results, split, column, paper, cells[column])
+            hits += near
+            by_column.append(f"  {column_name(column)}: {text}")
+        right = [of["proposed"]["accuracy"] for of in cells.values() if "proposed" in of]
+        own = f" Of right answers {NAMES['proposed']} gives {span(right)}, by column." if right else ""
+        lines += [
+            f"{title}: of {len(columns) * len(comparable)} places with networks that are described, {run} were run, "
+            f"and {hits} of these are within {CLOSE} points of the paper's accuracy, above or below, counted as it "
+            f"counts.{own} By column (points from the paper; † is our own reading, and not counted):",
+            *by_column,
+        ]
+    return lines
+
+
+def _column(results: Record, split: str, column: str, paper: PaperName, cells: Mapping[str, Record]) -> tuple[int, str]:
+    """Count the places of a column that are reached, and say how far all are from the paper's."""
+    points = {name: apart(cell, paper, column, name) for name, cell in cells.items()}
+    known = {name: value for name, value in points.items() if value is not None}
+    counted = {name: value for name, value in known.items() if name not in NOT_COMPARABLE}
+    near = sum(abs(value) <= CLOSE for value in counted.values())
+    told = [f"{marked_name(name)} {signed(value)}" for name, value in known.items()]
+    what = f"{near} of {len(counted)}: {listed(told)}" if known else ""
+    left = [name for name in ARCHITECTURES if name not in cells]
+    if left:
+        reasons = dict.fromkeys(not_run(cell_of(results, split, column, name, paper)) for name in left)
+        names = "" if not known else f"{listed([NAMES[name] for name in left])} "
+        what += f"{'; ' if known else ''}{names}{listed(list(reasons))}"
+    return near, what
 
 
 def order(results: Record, split: str) -> list[str]:
     """Say how often the proposed architecture comes first."""
-    wins = full = 0
-    for column in COLUMNS:
-        cells = cells_of(results, split, column)
-        if len(cells) == len(ARCHITECTURES):
-            full += 1
-            best = max(cell["paper_accuracy"] for name, cell in cells.items() if name != "proposed")
-            wins += cells["proposed"]["paper_accuracy"] > best
-    if not full:
+    lines = []
+    for paper in (SIX, FOUR):
+        wins = full = theirs = 0
+        columns = columns_of_paper(paper)
+        for column in columns:
+            cells = cells_of(results, split, column, paper)
+            if len(cells) == len(ARCHITECTURES):
+                full += 1
+                best = max(cell["paper_accuracy"] for name, cell in cells.items() if name != "proposed")
+                wins += cells["proposed"]["paper_accuracy"] > best
+            rows = {name: row.accuracy for name in ARCHITECTURES if (row := printed_row(paper, column, name))}
+            theirs += max(rows, key=lambda name: rows[name]) == "proposed"
+        if full:
+            lines.append(
+                f"{NAMES['proposed']} is first in {theirs} of the {len(columns)} columns of {paper.replace('-', ' ')}, "
+                f"and with its settings in {wins} of the {full} that were run here with every architecture, split "
+                f"{SPLITS[split]}."
+            )
+    return lines
+
+
+def noise_between_runs(results: Record, split: str) -> str:
+    """Take the columns BIM and PGD, whose data are the same, as a measure of what another training changes."""
+    of = {
+        name: find(results.get("attack_data"), attack=name) or find(results.get("seeds"), attack=name)
+        for name in ("bim", "pgd")
+    }
+    title = "BIM and PGD of the released script are the same data, as it leaves ART's num_random_init at 0"
+    digests = {row.get("digest") for row in of.values() if row is not None and done(row)}
+    if all(row is not None and done(row) for row in of.values()):
+        same = len(digests) == 1 and None not in digests
+        title += ", and so they are here, bit for bit" if same else "; here their copies differ"
+    told = []
+    for paper in (SIX, FOUR):
+        bim, pgd = (cells_of(results, split, column, paper) for column in ("bim", "pgd"))
+        for name in bim:
+            if name in pgd and (name == "proposed" or paper == SIX):
+                points = 100 * (bim[name]["paper_accuracy"] - pgd[name]["paper_accuracy"])
+                whose = f"{NAMES[name]}, {PRESETS[paper]}," if name == "proposed" else NAMES[name]
+                told.append(f"{whose} {signed(points)}")
+    printed = [
+        f"{NAMES[name]} {signed(bim_row.accuracy - pgd_row.accuracy)}"
+        for name in ARCHITECTURES
+        if (bim_row := printed_row(SIX, "bim", name)) and (pgd_row := printed_row(SIX, "pgd", name))
+    ]
+    ours = (
+        f"so the two columns differ by the seed of the training alone. BIM less PGD, in points, ours: {listed(told)}"
+        if told
+        else "so the two columns would differ by the seed of the training alone; ours: not run in both"
+    )
+    return f"{title}: {ours}; six attacks: {listed(printed)}."
+
+
+def seeds_in_short(results: Record) -> list[str]:
+    """Say how much the seed of the untrained network decides."""
+    told = []
+    for attack in LOTTERY:
+        shares = [
+            float(row["unchanged"]) for row in results.get("seeds") or () if row.get("attack") == attack and done(row)
+        ]
+        if len(shares) > 1:
+            told.append(f"{column_name(attack)} {span(shares)} (mean {percent(float(np.mean(shares)))}%)")
+    if not told:
         return []
-    theirs = 0
-    for attack in COLUMNS.values():
-        accuracies = {six_row(attack, name).accuracy: name for name in reversed(ARCHITECTURES)}
-        theirs += accuracies[max(accuracies)] == "proposed"
     return [
-        f"{NAMES['proposed']} is first in {theirs} of the six-attack paper's {len(COLUMNS)} columns, and in {wins} of "
-        f"the {full} that were run here with every architecture, split {SPLITS[split]}."
+        f"Which “attacked” beats come back unchanged is decided by the seed of a network that nobody trained: over "
+        f"{len(shares)} seeds {listed(told)} of them do."
     ]
 
 
@@ -164,10 +241,11 @@ def _falls(results: Record | None, split: str) -> dict[str, float]:
     """Points that each column lies below that of no attack, mean over architectures; the paper's without results."""
     falls: dict[str, list[float]] = {}
     for name in ARCHITECTURES:
-        accuracies = {}
-        for column, attack in COLUMNS.items():
+        accuracies: dict[str, float] = {}
+        for column in COLUMNS:
             if results is None:
-                accuracies[column] = six_row(attack, name).accuracy
+                row = printed_row(SIX, column, name)
+                accuracies |= {} if row is None else {column: row.accuracy}
             elif (cell := cells_of(results, split, column).get(name)) is not None:
                 accuracies[column] = 100 * cell["paper_accuracy"]
         for column in set(accuracies) - {"none"} if "none" in accuracies else ():

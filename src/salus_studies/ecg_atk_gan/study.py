@@ -32,16 +32,31 @@ class ECGATKGANOptions(TrainingStudyOptions):
         "beats",
         "patients",
     )
-    data: Annotated[str, Field(description="MIT-BIH, or a folder of WFDB records")] = "mitdb"
+    data: Annotated[str, Field(description="mitdb (MIT-BIH), ptbdb (PTB), or a folder of WFDB records")] = "mitdb"
+    scale: Annotated[
+        Literal["smoke", "small", "letter", "full"],
+        Field(
+            description="smoke (seconds), small (two cores, an hour or two), letter (two folds and thirty epochs on "
+            "fewer beats) or full (as printed: a GPU)"
+        ),
+    ] = "small"  # type: ignore[assignment]  # one scale more than other studies have
 
 
 def _run(options: ECGATKGANOptions, folder: Folder) -> Results:
+    if options.data == "ptbdb":
+        from salus_studies.ecg_atk_gan.ptb import run_ptb
+
+        return run_ptb(options, folder)
     from salus_studies.ecg_atk_gan.protocol import run
 
     return run(options, folder)
 
 
 def _compose(results: Results, figures: str) -> Page:
+    if results.values.get("ptb"):  # which has a page of its own
+        from salus_studies.ecg_atk_gan import page_ptb
+
+        return page_ptb.page(results, figures)
     from salus_studies.ecg_atk_gan.page import page
 
     return page(results, figures)
@@ -52,7 +67,7 @@ STUDY = Study(
     title="ECG-ATK-GAN",
     summary="ECG-ATK-GAN (Hossain et al., 2021 and 2022): both papers' tables beside ours.",
     options=ECGATKGANOptions,
-    version=1,
+    version=2,
     run=_run,
     compose=_compose,
     page="docs/papers/ecg-atk-gan.md",

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from salus.metrics.wording import NOTHING, number
-from salus_studies.ecg_atk_gan.naming import COLUMNS, NAMES, SPLITS, trained_name
+from salus_studies.ecg_atk_gan.attacked import LOTTERY
+from salus_studies.ecg_atk_gan.naming import COLUMNS, NAMES, PRESETS, SPLITS, trained_name
 from salus_studies.ecg_atk_gan.published import (
     ARCHITECTURES,
     CLASSES,
@@ -16,31 +17,43 @@ from salus_studies.ecg_atk_gan.published import (
     FOUR,
     SIX,
     TRAINING,
+    PaperName,
 )
 from salus_studies.frame.markdown import Record, done, find, markdown, not_run
 
 
 def trainings_table(results: Record, split: str) -> str:
-    """What was trained, how long, and what was not."""
+    """What was trained, how long, and what was not; ``split`` is ``record`` as published, else that of ``honest``."""
     rows = []
     for architecture in ARCHITECTURES:
         for column in COLUMNS:
-            row = find(results.get("trainings"), split=split, architecture=architecture, attack=column)
-            whose = [NAMES[architecture], trained_name(column)]
-            if row is None or not done(row):
-                rows.append([*whose, not_run(row), *[NOTHING] * 3])
-                continue
-            seconds, parameters = row.get("seconds"), row.get("parameters")
-            rows.append(
-                [
-                    *whose,
-                    number(row.get("epochs"), "d"),
-                    number(parameters, ",d"),
-                    number(seconds, ",.0f"),
-                    number(row.get("beats_per_second"), ",.0f"),
-                ]
-            )
-    return markdown(["architecture", "trained on", "epochs", "parameters", "seconds", "beats a second"], rows, 2)
+            for preset in _presets(architecture, column, split):
+                of = {"preset": preset} if preset else {}
+                row = find(results.get("trainings"), split=split, architecture=architecture, attack=column, **of)
+                whose = [NAMES[architecture] + (f", {PRESETS[preset]}" if preset else ""), trained_name(column)]
+                if row is None or not done(row):
+                    rows.append([*whose, not_run(row), *[NOTHING] * 4])
+                    continue
+                folds, epochs = row.get("folds") or 1, number(row.get("epochs"), "d")
+                rows.append(
+                    [
+                        *whose,
+                        epochs if folds == 1 else f"{epochs}, {folds} folds",
+                        number(row.get("steps"), ",d"),
+                        number(row.get("parameters"), ",d"),
+                        number(row.get("seconds"), ",.0f"),
+                        number(row.get("beats_per_second"), ",.0f"),
+                    ]
+                )
+    header = ["architecture", "trained on", "epochs", "steps a fold", "parameters", "seconds", "beats a second"]
+    return markdown(header, rows, 2)
+
+
+def _presets(architecture: str, column: str, split: str) -> list[PaperName | None]:
+    """Presets that an architecture is trained under for a column; both papers' only as published."""
+    if architecture != "proposed":
+        return [None]
+    return [SIX] if split != "record" or column in LOTTERY else [FOUR, SIX]
 
 
 def counts_table(data: Record) -> str:
@@ -69,7 +82,7 @@ def counts_table(data: Record) -> str:
 def settings_table(meta: Record) -> str:
     """How the papers trained, and how this run did."""
     four, six = TRAINING[FOUR], TRAINING[SIX]
-    settings = dict(meta.get("settings") or {})
+    settings, with_four = dict(meta.get("settings") or {}), meta.get("settings_four") or {}
     tested = sum(COUNTS_AS_THE_TEXT_HAS_THEM.test.values())
 
     def shown(value: Any) -> str:
@@ -94,11 +107,14 @@ def settings_table(meta: Record) -> str:
         "attack_loss": ("loss of the attacked/clean head", four.attack_loss, six.attack_loss),
         "kappa": ("kappa", four.kappa, six.kappa),
     }
-    rows = [
-        [title, shown(first), shown(second), shown(settings.pop(key)) if key in settings else "not stored"]
-        for key, (title, first, second) in papers.items()
-    ]
-    rows += [[name.replace("_", " "), NOTHING, NOTHING, shown(value)] for name, value in settings.items()]
+    rows = []
+    for key, (title, first, second) in papers.items():
+        ours = shown(settings.pop(key)) if key in settings else "not stored"
+        rows.append([title, shown(first), shown(with_four[key]) if key in with_four else ours, shown(second), ours])
+    for name, value in settings.items():
+        ours = shown(with_four[name]) if name in with_four else shown(value)
+        rows.append([name.replace("_", " "), NOTHING, ours, NOTHING, shown(value)])
     hours = "not stored" if meta.get("seconds") is None else f"{meta['seconds'] / 3600:.2f} for everything on this page"
-    rows.append(["hours", f"{four.hours:g} on an NVIDIA P100", f"{six.hours:g} on an NVIDIA P100", hours])
-    return markdown(["setting", "four attacks", "six attacks", "here"], rows, 4)
+    rows.append(["hours", f"{four.hours:g} on an NVIDIA P100", hours, f"{six.hours:g} on an NVIDIA P100", hours])
+    header = ["setting", "four attacks", "**ours, four-attack preset**", "six attacks", "**ours, six-attack preset**"]
+    return markdown(header, rows, 5)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from salus.metrics.wording import NOTHING, number, percent, present, rate
-from salus_studies.ecg_atk_gan.naming import COLUMNS, NAMES, attack_name, network_name, place, trained_name
+from salus_studies.ecg_atk_gan.naming import NAMES, attack_name, honest_place, network_name, trained_name
 from salus_studies.ecg_atk_gan.published import ARCHITECTURES, CLASSES
 from salus_studies.frame.markdown import Record, done, markdown, not_run
 
@@ -28,16 +28,17 @@ def bare(results: Record, split: str) -> list[Record]:
     rows = [
         row for row in results.get("honest") or () if row.get("split") == split and row.get("guard") in (None, "none")
     ]
-    return sorted(rows, key=lambda row: (place(ARCHITECTURES, row["architecture"]), place(COLUMNS, row["trained_on"])))
+    return sorted(rows, key=honest_place)
 
 
 def guarded(results: Record, split: str) -> list[Record]:
-    """Honest records of networks behind their attacked/clean head."""
-    return [
+    """Honest records of networks behind their attacked/clean head, in the same order."""
+    rows = [
         row
         for row in results.get("honest") or ()
         if row.get("split") == split and row.get("guard") not in (None, "none")
     ]
+    return sorted(rows, key=honest_place)
 
 
 def honest_table(results: Record, split: str) -> str:
