@@ -232,7 +232,7 @@ def test_sentences_follow_the_numbers() -> None:
     assert "0.015 mV where that is 1.5 mV" in text and "16 ms of 800 ms" in text
     assert "Salus's AutoAttack 98.0% of the same: +2.0 points, **not within** 1 point" in text
     assert "50 of 50 F come from record 213 (100%)" in text
-    assert "None reached both goals there." in text and "Reaching both goals there: 1." in text
+    assert "None reached both goals there." in text and "The choice rests on the mean F1 of N, S and V" in text
     assert "wrong answers, of 4: clean 0, FGSM 1" in text
     assert "--out runs/robust-beats\nsalus reproduce heartbeats\n```" in text
     assert "98.0 → 50.0" in text and "98.0 → –" in text and "<details>" in text

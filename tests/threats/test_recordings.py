@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from salus.classifier import Classifier
 from salus.errors import DataError, OptionError
 from salus.preprocessing import RawRecording, RecordingPreprocessor
-from salus.threats.recordings import RecordingAttack, noise
+from salus.threats.recordings import AttackedRecording, RecordingAttack, noise
 
 INPUTS = ("departure", "second-departure", "timing")
 EPS = 0.05
@@ -51,7 +51,7 @@ def test_a_change_stays_within_eps_and_fools_more_than_one_as_large_that_is_blin
     y = torch.zeros(25, dtype=torch.int64)
     attacked = attack(classifier, recording, y)
     assert max(float(change.abs().max()) for change in attacked.change.values()) <= EPS + 1e-12
-    blind = RecordingAttack(eps=0.0)(classifier, noise(recording, attacked.change), y)
+    blind = RecordingAttack(eps=0.0)(classifier, noise(recording, attacked), y)
     assert wrong(attacked.clean) <= wrong(blind.answers) < wrong(attacked.answers)
     again = attack(classifier, recording, y)
     assert all(torch.equal(again.change[lead], change) for lead, change in attacked.change.items())
@@ -74,7 +74,8 @@ def test_a_tied_change_is_the_same_at_every_beat_and_so_in_the_sinus_beat(
 def test_noise_moves_every_sample_as_far_as_the_attack_moved_some(recording: RawRecording) -> None:
     length = len(recording.signals["MLII"])
     change = {"MLII": torch.linspace(-EPS, EPS, length, dtype=torch.float64)}
-    moved = torch.as_tensor(noise(recording, change).signals["MLII"]) - torch.as_tensor(recording.signals["MLII"])
+    attacked = AttackedRecording(recording, change, torch.zeros(25), torch.zeros(25))
+    moved = torch.as_tensor(noise(recording, attacked).signals["MLII"]) - torch.as_tensor(recording.signals["MLII"])
     torch.testing.assert_close(moved.abs().sort().values, change["MLII"].abs().sort().values)
 
 
@@ -94,7 +95,7 @@ def test_peaks_are_moved_by_no_more_than_the_jitter_and_stay_in_order(recording:
     moves = np.asarray(attacked.recording.peaks) - np.asarray(recording.peaks)
     assert 0 < np.abs(moves).max() <= 6
     assert np.diff(attacked.recording.peaks).min() > 0
-    assert wrong(attacked.answers) >= wrong(attacked.clean)
+    assert wrong(attacked.answers) > wrong(attacked.clean)
 
 
 def test_beats_that_nobody_asks_about_are_left_alone_in_the_count(

@@ -41,7 +41,8 @@ class NoiseToSignal(AdversarialTraining):
         right = logits.gather(1, y[:, None])[:, 0]
         margin = right - logits.scatter(1, y[:, None], -torch.inf).amax(1)  # [N]
         (slope,) = torch.autograd.grad(margin.sum(), [x], create_graph=True)
-        ratio = self.attack.radius * slope.flatten(1).abs().sum(1) / margin.abs().clamp(min=1e-3)
+        grown = min(1.0, progress / self.warmup) if self.warmup else 1.0
+        ratio = grown * self.attack.radius * slope.flatten(1).abs().sum(1) / margin.abs().clamp(min=1e-3)
         priced = torch.where(margin > 0, ratio.log1p(), 0.0).mean()
         return loss_of(logits, y) + self.weight * priced
 

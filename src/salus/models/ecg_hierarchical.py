@@ -27,7 +27,8 @@ class ECGHierarchical(nn.Module):
     supraventricular (N or S), ventricular or a fusion is told by its shape with its timing beside it, and N from S by
     timing alone, with a quadratic function of three figures: no other patient's shapes can be learnt for it, and no
     change of a wave moves it. Logits are logarithms: N and S share the mass of the supraventricular beat, which is
-    fixed to 1 before the softmax, so that a ventricular beat teaches the second stage nothing.
+    fixed to 1 before the softmax, so that a ventricular beat teaches the second stage nothing (next to nothing where
+    training shifts logits by a share of the prior).
 
     The last channel holds the figures, as ``salus.preprocessing.sinus`` lays them out; each takes an equal share of
     the samples, whose mean is read, so that no perturbation moves one by more than eps. All others are waves.

@@ -18,9 +18,9 @@ from torch import Tensor
 TIMING = (
     "interval before / mean of the record, ln / 2 + 0.5",
     "interval after / mean of the record, ln / 2 + 0.5",
-    "irregularity of 61 pairs of neighbouring intervals, ln(0.01 + it / 0.03) / 4 + 0.5",
+    "irregularity of 61 pairs of neighbouring intervals, ln((it + 0.01) / 0.03) / 4 + 0.5",
     "departure of the beat / median departure of the record, ln / 6 + 0.5",
-    "share of the record's beats that are early and depart, ln / 6 + 0.5",
+    "share of the record's beats that are early and depart, ln((it + 0.002) / 0.02) / 6 + 0.5",
 )
 
 #: Samples that a beat is shifted by at most, to fit (39 ms at 360 Hz).

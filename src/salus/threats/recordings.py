@@ -16,7 +16,6 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from salus.attacks.smooth import SmoothPGD
 from salus.classifier import Classifier
@@ -27,8 +26,8 @@ from salus.preprocessing import RawRecording, RecordingPreprocessor
 from salus.preprocessing.beats import WINDOW
 from salus.preprocessing.recordings import beat_name
 
-#: Rounds in which R peaks are moved; each tries a third of them.
-_TURNS = 6
+#: How often each R peak is tried on either side of its mark.
+_ROUNDS = 2
 #: Beats that a network sees at a time.
 _TOGETHER = 1024
 
@@ -54,9 +53,14 @@ class AttackedRecording:
 class RecordingAttack:
     """Projected gradient descent on the voltage of a recording, |change| <= eps at every sample of every lead.
 
-    All beats are attacked at once by one change; of the points on the way that counts which most beats are answered
-    wrongly at. Where beats are is the attacker's to move too: ``jitter`` first lets every R peak stand up to so many
-    samples from where it was marked, as detectors do, wherever that raises the loss.
+    All beats that are answered rightly are attacked at once by one change, which raises the share of them that is lost,
+    every class counting the same. That share is smoothed for the climb: a sigmoid of each beat's margin, by which the
+    right class leads, over the median margin. (The slope of the cross-entropy vanishes where a network is sure, so that
+    beats which share a change would follow those that are lost already; the mere sum of margins does not move beats
+    that are alike, as what all of them share stands in the sinus beat too.) Of the points on the way that one counts
+    at which the largest share is lost.
+    Where beats are is the attacker's to move too: ``jitter`` first lets every R peak stand so many samples before or
+    behind its mark, as detectors do, whichever lowers the margins of the beat and its neighbours most.
 
     Attributes:
         eps: largest change, in mV.
@@ -64,7 +68,6 @@ class RecordingAttack:
         restarts: climbs from other random starts.
         shape: ``free``; ``smooth``: seen through the average of Gaussian kernels of Han et al. (2020), so that no saw
             teeth give it away; ``tied``: one pattern of 280 samples, the same at every beat of the recording.
-        loss: cross-entropy, or the margin by which the right class leads.
         jitter: how far an R peak may be moved, in samples at 360 Hz.
         seed: of every draw.
 
@@ -80,7 +83,6 @@ class RecordingAttack:
     steps: Annotated[int, Field(ge=1, description="of the climb")] = 40
     restarts: Annotated[int, Field(ge=1, description="climbs from other random starts")] = 1
     shape: Annotated[Literal["free", "smooth", "tied"], Field(description="what the change may look like")] = "free"
-    loss: Annotated[Literal["cross-entropy", "margin"], Field(description="what the climb raises")] = "cross-entropy"
     jitter: Annotated[int, Field(ge=0, le=50, description="how far an R peak may be moved, in samples")] = 0
     seed: Annotated[int, Field(ge=0, description="of every draw")] = 0
 
@@ -96,32 +98,41 @@ class RecordingAttack:
             labels: the right class of each beat ``[P]``; -1 for those that nobody asks about.
 
         Raises:
-            DataError: the classifier takes no recordings, or this one has no R peaks or another rate.
+            DataError: the classifier takes no recordings, or this one has no R peaks, or not in order, or another rate.
         """
         climb = _Climb(self, classifier, recording, labels)
         recording = replace(recording, signals=climb.clean)
-        best, most = recording, -1
+        clean = climb.answers(recording)
+        climb.labels = torch.where(clean == labels, labels, -1)
+        if not bool((climb.labels >= 0).any()):
+            return AttackedRecording(recording, {lead: 0 * climb.clean[lead] for lead in climb.leads}, clean, clean)
+        best, most = recording, -1.0
         with evaluating(classifier.module):
             for number in range(self.restarts):
                 generator = torch.Generator().manual_seed(self.seed + number)
                 moved = climb.jittered(recording, generator)
                 for candidate in climb.run(moved, generator):
-                    wrong = climb.wrong(candidate)
-                    if wrong > most:
-                        best, most = candidate, wrong
-        change = {lead: best.signals[lead] - climb.clean[lead] for lead in climb.leads}
-        return AttackedRecording(best, change, climb.answers(best), climb.answers(recording))
+                    lost = climb.lost(candidate)
+                    if lost > most:
+                        best, most = candidate, lost
+        change = {lead: (best.signals[lead] - climb.clean[lead]).nan_to_num(0.0) for lead in climb.leads}
+        return AttackedRecording(best, change, climb.answers(best), clean)
 
 
-def noise(recording: RawRecording, change: Mapping[str, Tensor], seed: int = 0) -> RawRecording:
-    """Disturb a recording blindly: every sample as far as an attack moved one, in random order and direction.
+def noise(recording: RawRecording, attacked: AttackedRecording, seed: int = 0) -> RawRecording:
+    """Disturb a recording blindly: every sample and R peak as far as an attack moved one, order and direction random.
 
     Args:
         recording: as it was.
-        change: of an attack, by lead.
+        attacked: the same under attack.
         seed: of the draw.
     """
-    generator = torch.Generator().manual_seed(seed)
+    change, generator = attacked.change, torch.Generator().manual_seed(seed)
+    marked = np.asarray(recording.peaks or (), dtype=np.int64)
+    moves = np.abs(np.asarray(attacked.recording.peaks or (), dtype=np.int64) - marked)
+    moves = moves[torch.randperm(len(moves), generator=generator).numpy()]
+    moves = moves * (2 * torch.randint(0, 2, (len(moves),), generator=generator).numpy() - 1)
+    recording = replace(recording, peaks=(marked + _in_order(marked, moves)).tolist())
     signals = {}
     for lead, signal in recording.signals.items():
         signals[lead] = torch.as_tensor(signal, dtype=torch.float64).clone()
@@ -150,21 +161,23 @@ class _Climb:
         self.offsets, self.near = _offsets(np.asarray(recording.peaks, dtype=np.int64), length)
 
     def run(self, recording: RawRecording, generator: torch.Generator) -> Sequence[RawRecording]:
-        """Climb; return the last point, and the one where most beats were wrong on the way."""
+        """Climb; return the last point, and the one at which most was lost on the way."""
         attack = self.attack
         if not attack.eps:
             return [recording]
         size = WINDOW if attack.shape == "tied" else len(next(iter(self.clean.values())))
         point = torch.rand(len(self.leads), size, generator=generator, dtype=torch.float64) * 2 - 1
         point = point * attack.eps
-        best, most = point, -1
+        best, most = point, -1.0
         for step in range(attack.steps):
             point.requires_grad_()
-            logits, y = self.logits(self.disturbed(recording, point))
-            wrong = int((logits.argmax(1) != y).sum())
-            if wrong > most:
-                best, most = point.detach(), wrong
-            (gradient,) = torch.autograd.grad(self.objective(logits, y), [point])
+            margins, y = self.margins(self.disturbed(recording, point))
+            weight = self.weights(y)
+            lost = float((weight * (margins <= 0)).sum().detach())
+            if lost > most:
+                best, most = point.detach(), lost
+            middle = margins.detach().abs().median().clamp(min=1e-6)
+            (gradient,) = torch.autograd.grad((weight * (-margins / middle).sigmoid()).sum(), [point])
             stride = 2 * attack.eps * float(np.cos(np.pi * step / (2 * attack.steps)))
             point = (point.detach() + stride * gradient.sign()).clamp(-attack.eps, attack.eps)
         return [self.disturbed(recording, point), self.disturbed(recording, best)]
@@ -181,13 +194,21 @@ class _Climb:
             signals[lead] = self.clean[lead] + row
         return replace(recording, signals=signals)
 
-    def logits(self, recording: RawRecording) -> tuple[Tensor, Tensor]:
-        """Answer to the beats whose class is known: logits ``[B, K]`` and classes ``[B]``."""
+    def margins(self, recording: RawRecording) -> tuple[Tensor, Tensor]:
+        """By how much the right class leads at each beat that is asked about ``[B]``, and which it is ``[B]``."""
         x, rows = self.prepared(recording)
-        y = self.labels[rows]
+        return self._margins(x, self.labels[rows])
+
+    def _margins(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         known = (y >= 0).nonzero()[:, 0]
-        parts = [self.classifier.module(part) for part in x[known].split(_TOGETHER)]
-        return torch.cat(parts), y[known]
+        logits = torch.cat([self.classifier.module(part) for part in x[known].split(_TOGETHER)])
+        y = y[known]
+        return logits.gather(1, y[:, None])[:, 0] - logits.scatter(1, y[:, None], -torch.inf).amax(1), y
+
+    def weights(self, y: Tensor) -> Tensor:
+        """Let every class count the same ``[B]``; all together 1."""
+        counts = torch.bincount(self.labels[self.labels >= 0], minlength=int(y.max()) + 1).double()
+        return 1 / (counts[y] * (counts > 0).sum())
 
     def prepared(self, recording: RawRecording) -> tuple[Tensor, Tensor]:
         """Prepare the beats ``[B, C, 280]``; returns which of the peaks they are, too ``[B]``."""
@@ -195,19 +216,11 @@ class _Climb:
         place = {beat_name(recording.name, int(peak)): row for row, peak in enumerate(recording.peaks or ())}
         return prepared.x, torch.tensor([place[name] for name in prepared.names], dtype=torch.int64)
 
-    def objective(self, logits: Tensor, y: Tensor) -> Tensor:
-        """What the climb raises, summed over beats."""
-        if self.attack.loss == "cross-entropy":
-            return cross_entropy(logits, y, reduction="sum")
-        right = logits.gather(1, y[:, None])[:, 0]
-        others = logits.scatter(1, y[:, None], -torch.inf).amax(1)
-        return (others - right).clamp(max=1.0).sum()
-
     @torch.no_grad()
-    def wrong(self, recording: RawRecording) -> int:
-        """Count the beats that are answered wrongly."""
-        logits, y = self.logits(recording)
-        return int((logits.argmax(1) != y).sum())
+    def lost(self, recording: RawRecording) -> float:
+        """Share of the beats asked about that are not answered rightly, classes counting the same."""
+        margins, y = self.margins(recording)
+        return float((self.weights(y) * (margins <= 0)).sum())
 
     @torch.no_grad()
     def answers(self, recording: RawRecording) -> Tensor:
@@ -218,36 +231,40 @@ class _Climb:
 
     @torch.no_grad()
     def jittered(self, recording: RawRecording, generator: torch.Generator) -> RawRecording:
-        """Move R peaks where that raises the loss; a third of them at a time, as neighbours share intervals."""
+        """Move R peaks where that lowers margins; a third of them at a time, as neighbours share intervals."""
         reach = self.attack.jitter
         if not reach:
             return recording
         marked = np.asarray(recording.peaks, dtype=np.int64)
+        room = _room(marked, len(next(iter(self.clean.values()))), reach)
         moves = np.zeros(len(marked), dtype=np.int64)
-        losses = self._losses(recording, marked, moves)
-        for turn in range(_TURNS):
-            tried = moves.copy()
-            rows = np.arange(turn % 3, len(marked), 3)
-            tried[rows] = torch.randint(-reach, reach + 1, (len(rows),), generator=generator).numpy()
-            tried = _in_order(marked, tried)
-            after = self._losses(recording, marked, tried)
-            gain = _around(after) - _around(losses)
-            kept = np.where(gain > 0, tried, moves)
-            moves = np.where(np.isin(np.arange(len(marked)), rows), kept, moves)
-            losses = self._losses(recording, marked, moves)
+        for third in (0, 1, 2) * _ROUNDS:
+            rows = np.arange(third, len(marked), 3)
+            before, best = _around(self._beats(recording, marked + moves)), moves.copy()
+            for move in (-reach, 0, reach):
+                tried = moves.copy()
+                tried[rows] = np.where(room[rows], move, 0)
+                tried = _in_order(marked, tried)
+                after = _around(self._beats(recording, marked + tried))
+                lower = np.isin(np.arange(len(marked)), rows) & (after < before)
+                best, before = np.where(lower, tried, best), np.where(lower, after, before)
+            moves = _in_order(marked, best)
         return replace(recording, peaks=(marked + moves).tolist())
 
-    def _losses(
-        self, recording: RawRecording, marked: NDArray[np.int64], moves: NDArray[np.int64]
-    ) -> NDArray[np.float64]:
-        """Cross-entropy of each beat ``[P]``; 0 where it is not prepared or has no class."""
-        x, rows = self.prepared(replace(recording, peaks=(marked + moves).tolist()))
+    def _beats(self, recording: RawRecording, places: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Margins of all beats at these places ``[P]``, from -1 to 1 so that the sure and the lost weigh nothing."""
+        x, rows = self.prepared(replace(recording, peaks=places.tolist()))
         y = self.labels[rows]
-        known = (y >= 0).nonzero()[:, 0]
-        logits = torch.cat([self.classifier.module(part) for part in x[known].split(_TOGETHER)])
-        losses = np.zeros(len(marked))
-        losses[rows[known].numpy()] = cross_entropy(logits, y[known], reduction="none").double().numpy()
-        return losses
+        margins = np.zeros(len(places))
+        margins[rows[y >= 0].numpy()] = self._margins(x, y)[0].clamp(-1, 1).double().numpy()
+        return margins
+
+
+def _room(marked: NDArray[np.int64], length: int, reach: int) -> NDArray[np.bool_]:
+    """Which beats keep their window inside the record, however they are moved ``[P]``."""
+    half = WINDOW // 2 + reach
+    inside: NDArray[np.bool_] = (marked >= half) & (marked <= length - half)
+    return inside
 
 
 def _offsets(peaks: NDArray[np.int64], length: int) -> tuple[Tensor, Tensor]:
@@ -268,7 +285,7 @@ def _in_order(marked: NDArray[np.int64], moves: NDArray[np.int64]) -> NDArray[np
     return np.where(bad, 0, moves)
 
 
-def _around(losses: NDArray[np.float64]) -> NDArray[np.float64]:
+def _around(margins: NDArray[np.float64]) -> NDArray[np.float64]:
     """Sum over each beat and its two neighbours."""
-    padded = np.pad(losses, 1)
+    padded = np.pad(margins, 1)
     return padded[:-2] + padded[1:-1] + padded[2:]

@@ -14,7 +14,7 @@ from salus_studies.frame.markdown import Record
 from salus_studies.frame.page import Picture
 from salus_studies.frame.png import png
 from salus_studies.heartbeats.goals import ON_VALIDATION
-from salus_studies.heartbeats.measured import SPLITS, curves
+from salus_studies.heartbeats.measured import SPLITS, TOLD, curves, mean_f1
 
 COLOURS = {"beats": BLUE, "patients": VERMILION}
 
@@ -75,9 +75,9 @@ def draw_millivolts(rows: Sequence[Record]) -> Figure:
     """Draw macro-F1 over the size of a change of the whole recording, attacked and blind; other attacks beside."""
     figure = Figure(figsize=(6.4, 3.4), layout="constrained")
     ax = figure.subplots()
-    lines = {"PGD": ("pgd-", False, VERMILION), "blind, as large": ("pgd-", True, MUTED)}
-    for label, (begins, blind, colour) in lines.items():
-        of_line = [row for row in rows if row["attack"].startswith(begins) and row["attack"].endswith("blind") == blind]
+    lines = {"PGD": (False, VERMILION), "blind, as large": (True, MUTED)}
+    for label, (blind, colour) in lines.items():
+        of_line = [row for row in rows if row["attack"].startswith("pgd-") and row["attack"].endswith("blind") == blind]
         of_line.sort(key=lambda row: float(row["microvolts"]))
         places = [row["microvolts"] for row in of_line], [row["macro_f1"] for row in of_line]
         ax.plot(*places, "o-", color=colour, markersize=4, label=label)
@@ -98,18 +98,20 @@ def draw_settings(settings: Sequence[Record]) -> Figure:
     splits = [split for split in SPLITS if any(setting["split"] == split for setting in settings)]
     figure = Figure(figsize=(4.4 * len(splits), 3.9), layout="constrained")
     for ax, split in zip(figure.subplots(1, len(splits), squeeze=False)[0], splits, strict=True):
-        (clean, clean_bar), (robust, robust_bar) = ON_VALIDATION[split]
-        scale = 100 if clean.endswith("accuracy") else 1
+        bars = ON_VALIDATION.get(split)
+        scale = 100 if bars is not None else 1
         for number, setting in enumerate((each for each in settings if each["split"] == split), 1):
             marker, size = ("D", 7) if setting["chosen"] else ("o", 5)
             colour, ink = (COLOURS[split], INK) if setting["chosen"] else (MUTED, MUTED)
-            place = (scale * setting[clean], scale * setting[robust])
+            place = (mean_f1(setting, "clean"), mean_f1(setting, "robust"))
+            if bars is not None:
+                place = (scale * setting[bars[0][0]], scale * setting[bars[1][0]])
             ax.plot(*place, marker, color=colour, zorder=3, markersize=size)
             ax.annotate(str(number), place, xytext=(5, 4), textcoords="offset points", fontsize=8, color=ink)
-        ax.axvline(scale * clean_bar, color=INK, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
-        ax.axhline(scale * robust_bar, color=INK, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
+        for (_, bar), draw_line in zip(bars or (), (ax.axvline, ax.axhline), strict=bars is not None):
+            draw_line(scale * bar, color=INK, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
         ax.margins(0.12)
-        unit = "accuracy, %" if scale == 100 else "macro-F1"
+        unit = "accuracy, %" if scale == 100 else f"mean F1 of {', '.join(TOLD)}"
         ax.set_title(f"split {SPLITS[split]}: {unit}")
         ax.set_xlabel("clean")
         ax.set_ylabel("under attack")

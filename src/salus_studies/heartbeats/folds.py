@@ -26,9 +26,6 @@ FOLDS = (
     (208, 114, 124, 220),
 )
 
-#: The classes that the choice rests on.
-CHOSEN_BY = ("N", "S", "V")
-
 
 def all_of_ds1(inputs: tuple[str, ...], seed: int, place: dict[str, Any]) -> Dataset:
     """Load every beat of DS1, with its patient."""

@@ -16,6 +16,8 @@ CLASSES = {
     "V": "ventricular ectopic and escape beats",
     "F": "fusions of a ventricular and a normal beat",
 }
+#: The classes that folds of DS1 can tell of: nearly all of its F are one person's.
+TOLD = ("N", "S", "V")
 #: Height of a normal beat in mV and the usual interval in ms, to say what eps is.
 HEIGHT, INTERVAL = 1.5, 800
 
@@ -106,3 +108,9 @@ def trained_share(result: Record) -> float:
     """Compute the share of all beats that training has."""
     counts = result["hardening"]["data"]["counts"]
     return float(sum(counts["train"].values()) / sum(sum(part.values()) for part in counts.values()))
+
+
+def mean_f1(setting: Record, word: str) -> float:
+    """Mean F1 of a setting, ``clean`` or ``robust``: over all classes, on folds over those that these can tell of."""
+    by_class = setting.get(f"{word}_f1")
+    return float(setting[f"{word}_macro_f1"]) if by_class is None else sum(by_class[name] for name in TOLD) / len(TOLD)

@@ -50,7 +50,7 @@ def _sizes(eps: float, inputs: set[str]) -> Iterator[str]:
         yield f"`strip`: {percentage(eps, 0)} of the height of all 4.7 s"
     if "departure" in inputs:
         yield (
-            f"`departure`, `second-departure`: the same, of the height of the record's sinus beat in that lead, "
+            "`departure`, `second-departure`: the scale is twice the height of the record's sinus beat in that lead: "
             f"{2 * eps * HEIGHT:.3f} mV where it is {HEIGHT} mV"
         )
     if "timing" in inputs:
@@ -164,8 +164,9 @@ def _duration(facts: Record) -> str:
     after = f"pass {history['best']}, where the loss on attacked validation beats was lowest"
     if training.get("keep") == "last":
         after = "the last"
-    minutes = history["seconds"] / 60
-    return f"{history['epochs']} passes over the data took {minutes:.0f} minutes; kept is the network after {after}."
+    minutes = max(1, round(history["seconds"] / 60))
+    took = f"{minutes} minute{'s' * (minutes > 1)}"
+    return f"{history['epochs']} passes over the data took {took}; kept is the network after {after}."
 
 
 def _settings(training: Mapping[str, Any]) -> Iterator[str]:

@@ -69,7 +69,7 @@ def accuracy(results: Record) -> Iterator[str]:
     """Show accuracy, then classes."""
     yield "## Results\n"
     yield tables.results_table(results)
-    yield sentences.AUTO_ATTACK
+    yield sentences.auto_attack(results)
     for split, words in SPLITS.items():
         if split in results:
             yield f"Classes, split {words} (sensitivity and positive predictivity in percent):\n"

@@ -29,9 +29,9 @@ def judge_seeds(
 ) -> list[dict[str, Any]]:
     """Judge the network, its twins from other seeds and its twin that was not hardened, on the same test beats."""
     shared = steps.share(classifier)
-    todo = [_step("hardened", seed, shared, classifier.fingerprint(), test, place)]
-    todo += [_step("hardened", seed + more, None, "", test, place) for more in OTHER_SEEDS]
-    todo += [_step("ordinary", seed + more, None, "", test, place) for more in (0, *OTHER_SEEDS[:2])]
+    todo = [_step("hardened", seed, seed, shared, classifier.fingerprint(), test, place)]
+    todo += [_step("hardened", seed + more, seed, None, "", test, place) for more in OTHER_SEEDS]
+    todo.append(_step("ordinary", seed, seed, None, "", test, place))
     return [
         {name: value for name, value in step.items() if name not in ("status", "reason", "seconds")}
         for step in steps.do_all(todo)
@@ -39,22 +39,26 @@ def judge_seeds(
     ]
 
 
-def _step(method: str, seed: int, shared: Any, print_: str, test: Dataset, place: dict[str, Any]) -> Step:
+def _step(
+    method: str, seed: int, dealt: int, shared: Any, fingerprint: str, test: Dataset, place: dict[str, Any]
+) -> Step:
     return Step(
         name=f"seeds-{method}-{seed}",
         kind=f"seeds-{method}",
-        key=[method, seed, print_, repr(judged_setting("patients")), repr(ATTACK), test.fingerprint()],
+        key=[method, seed, dealt, fingerprint, repr(judged_setting("patients")), repr(ATTACK), test.fingerprint()],
         function=judge_seed,
-        arguments=(method, seed, shared, place),
+        arguments=(method, seed, shared, dealt, place),
     )
 
 
-def judge_seed(method: str, seed: int, classifier: Classifier | None, place: dict[str, Any]) -> dict[str, Any]:
+def judge_seed(
+    method: str, seed: int, classifier: Classifier | None, dealt: int, place: dict[str, Any]
+) -> dict[str, Any]:
     """Train from a seed, where the network is not there yet, and count its answers on the test part."""
     setting = judged_setting("patients")
     if method == "ordinary":
         setting = replace(setting, method="ordinary")
-    splits = load("mitdb", split=DEALT["patients"], inputs=setting.inputs, seed=0, **place)
+    splits = load("mitdb", split=DEALT["patients"], inputs=setting.inputs, seed=dealt, **place)
     if classifier is None:
         classifier = train(setting, splits.train, splits.validation, seed)
     test = splits.test

@@ -12,9 +12,11 @@ from salus_studies.heartbeats.measured import (
     CLASSES,
     HEIGHT,
     SPLITS,
+    TOLD,
     attacked,
     channels,
     curves,
+    mean_f1,
     measured_splits,
     under_auto_attack,
 )
@@ -136,14 +138,15 @@ def settings_table(settings: Sequence[Record]) -> str:
                 f"`{setting['setting']}`",
                 percentage(setting["clean_accuracy"]),
                 percentage(setting["robust_accuracy"]),
-                f"{setting['clean_macro_f1']:.3f}",
-                f"{setting['robust_macro_f1']:.3f}",
+                f"{mean_f1(setting, 'clean'):.3f}",
+                f"{mean_f1(setting, 'robust'):.3f}",
                 " / ".join(percentage(setting["sensitivity_attacked"].get(name)) for name in CLASSES),
                 " ".join(words for words, marked in marks.items() if marked),
             ]
         )
+    over = f"mean F1 of {', '.join(TOLD)}" if settings[0].get("clean_f1") else "macro-F1"
     header = (
-        "| setting | clean accuracy | under attack | clean macro-F1 | under attack "
+        f"| setting | clean accuracy | under attack | clean {over} | under attack "
         "| sensitivity under attack, N / S / V / F | |"
     )
     return ruled_table(header, "---:|---|---:|---:|---:|---:|---|---|", rows)
