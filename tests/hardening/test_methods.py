@@ -203,7 +203,7 @@ def test_every_method_reads_its_options() -> None:
         (["madry:eps=0.1,stps=3"], ["'stps'", "steps"]),
         (["madry:eps=2"], ["eps=2", "8/255"]),
         (["madry:eps=0.1,steps=many"], ["steps", "many"]),
-        (["madry:eps=0.1,gains=true"], ["gains", "two channels"]),
+        (["madry:eps=0.1,gains=true"], ["gains", "departure,timing", "it names none"]),
         (["trades:eps=0.1,clean_share=0.5"], ["clean_share"]),
         (["madry:eps=0.1", "--attack", "fgsm:eps=0.1"], ["--attack", "madry"]),
         (["madry:eps=0.1", "--model", "."], ["'.'", "ecg-cnn"]),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -116,3 +118,40 @@ def test_what_cannot_be_attacked_is_refused(classifier: Classifier, recording: R
     table = Classifier(nn.Linear(2, 2), ("N", "V"), shape=(2,), bounds=(0.0, 1.0))
     with pytest.raises(DataError, match="takes no recordings"):
         RecordingAttack(eps=EPS)(table, recording, y)
+
+
+def test_a_network_that_is_very_sure_is_attacked_no_less(classifier: Classifier, recording: RawRecording) -> None:
+    class Sure(Height):
+        def forward(self, x: Tensor) -> Tensor:
+            return 1000 * super().forward(x)
+
+    sure = Classifier(Sure(), ("N", "V"), shape=(3, 280), bounds=(0.0, 1.0), preprocessor=classifier.preprocessor)
+    y = torch.zeros(25, dtype=torch.int64)
+    attack = RecordingAttack(eps=EPS, steps=8)
+    assert torch.equal(attack(sure, recording, y).answers, attack(classifier, recording, y).answers)
+
+
+def test_beats_that_are_wrong_already_draw_no_effort(classifier: Classifier, recording: RawRecording) -> None:
+    attack = RecordingAttack(eps=EPS, steps=8)
+    y = torch.zeros(25, dtype=torch.int64)
+    half = torch.where(torch.arange(25) % 2 == 0, y, 1)  # as if these were V, which they are not called
+    asked = torch.where(torch.arange(25) % 2 == 0, y, -1)
+    assert torch.equal(attack(classifier, recording, half).answers, attack(classifier, recording, asked).answers)
+
+
+@pytest.mark.parametrize("peaks", [[], [700, 400], [400, 400, 700]])
+def test_peaks_that_are_none_or_in_no_order_are_refused(
+    peaks: list[int], classifier: Classifier, recording: RawRecording
+) -> None:
+    with pytest.raises(DataError, match="in order and each once"):
+        RecordingAttack(eps=EPS)(classifier, replace(recording, peaks=peaks), torch.zeros(len(peaks)).long())
+
+
+def test_gaps_stay_gaps_and_spoil_neither_change_nor_noise(classifier: Classifier, recording: RawRecording) -> None:
+    lead = np.array(recording.signals["MLII"])
+    lead[2000:2100] = np.nan
+    holed = replace(recording, signals={"MLII": lead, "V1": recording.signals["V1"]})
+    attacked = RecordingAttack(eps=EPS, steps=3)(classifier, holed, torch.zeros(25, dtype=torch.int64))
+    assert all(bool(change.isfinite().all()) for change in attacked.change.values())
+    moved = torch.as_tensor(noise(holed, attacked).signals["MLII"])
+    assert int(moved.isnan().sum()) == 100

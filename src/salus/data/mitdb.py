@@ -49,7 +49,7 @@ ALL_SHARES = {"train": 0.90, "validation": 0.05, "calibration": 0.05}
 LEADS = ("MLII", "V5")
 
 #: Changes whenever the arrays below are made otherwise.
-FORMAT = 2
+FORMAT = 3
 
 
 def load_mitdb(options: LoadOptions) -> Splits:

@@ -22,6 +22,8 @@ from salus.hardening.adversarial_training import (
     trades,
 )
 from salus.hardening.base import WORKING, Method, Task
+from salus.preprocessing import RecordingPreprocessor
+from salus.preprocessing.context import DEPARTURES
 from salus.training import Log, RandomGains, fit_classifier
 
 _Steps = Annotated[int, Field(ge=1, description="steps of the attack")]
@@ -47,12 +49,15 @@ class AdversarialTrainingMethod(Method):
         """Return what each step of the training lowers."""
 
     def check(self, splits: Splits, task: Task) -> None:
-        """Refuse an attack that makes no sense in these data's bounds, and gains of what are no waves."""
+        """Refuse an attack that makes no sense in these data's bounds, and gains of channels that are no departures."""
         self._recipe(splits, task)
-        if self.gains and (splits.train.x.ndim != 3 or splits.train.x.shape[1] < 2):
+        preprocessor = splits.train.preprocessor
+        inputs = preprocessor.inputs if isinstance(preprocessor, RecordingPreprocessor) else ()
+        if self.gains and (inputs[-1:] != ("timing",) or not DEPARTURES.issuperset(inputs[:-1]) or len(inputs) < 2):
             raise OptionError(
-                f"Method {self.name!r}: gains needs signals of two channels or more, waves and then figures (data "
-                f"option inputs, for example departure+timing), not samples of shape {list(splits.train.x.shape[1:])}."
+                f"Method {self.name!r}: gains stretches waves around 0.5 and leaves figures behind them alone, so the "
+                "data option inputs must name departures and then timing, for example departure,timing; it names "
+                f"{','.join(inputs) or 'none'}."
             )
 
     def train(self, splits: Splits, task: Task, folder: Path, log: Log) -> tuple[Classifier, dict[str, Any]]:

@@ -28,6 +28,8 @@ CHANNELS = {
 
 #: Channels that need a second lead.
 SECOND_LEAD = frozenset({"second-departure"})
+#: Channels that show waves around 0.5, beside the sinus beat of the record.
+DEPARTURES = frozenset({"departure", "second-departure"})
 
 #: The figures of ``rhythm``, in their order; each in [0, 1]. Ratios are halved, so that 0.5 is "as usual".
 RHYTHM = (

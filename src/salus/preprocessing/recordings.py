@@ -17,7 +17,7 @@ from salus.preprocessing.base import Prepared, Preprocessor, Refusal, common, jo
 from salus.preprocessing.beats import WINDOW, Beats, cut, cut_annotated, fault_of
 from salus.preprocessing.context import check_inputs
 from salus.preprocessing.qrs import FOUND_BY, find_r_peaks
-from salus.preprocessing.second_lead import besides, needs_second, no_second, read_second
+from salus.preprocessing.second_lead import NAMES, besides, needs_second, no_second, read_second
 from salus.preprocessing.wfdb_files import (
     SAMPLE_RATE,
     Annotations,
@@ -212,6 +212,8 @@ class RecordingPreprocessor(Preprocessor):
             if self.peaks == ANNOTATED
             else ("R peak of the detector XQRS")
         )
+        if needs_second(self.inputs):
+            where += f", and of a second lead, {' or '.join(NAMES)} or another that is alive"
         return (
             f"lead {' or '.join(self.leads)} at {SAMPLE_RATE} Hz, {WINDOW} samples around each {where}, scaled per "
             f"beat; channels: {', '.join(self.inputs)}"

@@ -154,6 +154,9 @@ class _Climb:
         if recording.peaks is None or recording.rate != 360:
             raise DataError(f"{recording.name} needs R peaks and 360 samples a second to be attacked.")
         self.attack, self.classifier, self.preprocessor, self.labels = attack, classifier, preprocessor, labels
+        marked = np.asarray(recording.peaks, dtype=np.int64)
+        if not len(marked) or bool((np.diff(marked) <= 0).any()):
+            raise DataError(f"{recording.name}: its R peaks must be some, in order and each once, to be attacked.")
         self.clean = {lead: torch.as_tensor(signal, dtype=torch.float64) for lead, signal in recording.signals.items()}
         self.leads = [lead for lead, signal in self.clean.items() if bool(signal.isfinite().any())]
         self.smooth = SmoothPGD(eps=1.0)
