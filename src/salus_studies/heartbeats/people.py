@@ -108,6 +108,11 @@ def millivolts(result: Record | None, show: Show) -> Iterator[str]:
         return
     yield show("ecg-millivolts", "Macro-F1 over microvolts")
     yield _millivolts_table(rows)
+    from salus_studies.heartbeats.millivolts import ATTACKS
+
+    missing = [f"`{name}`" for name in ATTACKS if all(row["attack"] != name for row in rows)]
+    if missing:
+        yield f"Not run: {', '.join(missing)}.\n"
 
 
 def _millivolts_table(rows: Sequence[Record]) -> str:
