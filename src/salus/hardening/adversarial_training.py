@@ -14,7 +14,7 @@ from torch.nn.functional import kl_div, log_softmax
 from salus.attacks import PGD, Attack
 from salus.errors import OptionError
 from salus.options import check_fields
-from salus.training import FlipsAndShifts, LossOf, RandomGains, Recipe
+from salus.training import Augmentation, LossOf, Recipe
 
 #: Steps of the attack that validation looks at; the same whatever training attacks with.
 VALIDATION_STEPS = 5
@@ -51,7 +51,7 @@ class AdversarialTraining(Recipe):
     beta: Beta = 6.0
     clean_share: CleanShare = 0.0
     warmup: Warmup = 0.0
-    augmentation: FlipsAndShifts | RandomGains | None = None
+    augmentation: Augmentation | None = None
 
     def __post_init__(self) -> None:
         check_fields(self, "Adversarial training")

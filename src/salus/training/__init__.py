@@ -1,6 +1,6 @@
 """The one training loop, its options, its checkpoints, and what may be done to samples on the way."""
 
-from salus.training.augmentation import FlipsAndShifts, RandomGains
+from salus.training.augmentation import Augmentation, FlipsAndShifts, RandomGains
 from salus.training.loop import (
     Epoch,
     History,
@@ -20,6 +20,7 @@ __all__ = [
     "BALANCE",
     "EPOCHS",
     "PATIENCE",
+    "Augmentation",
     "Epoch",
     "FlipsAndShifts",
     "History",

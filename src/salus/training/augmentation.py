@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -15,12 +16,34 @@ from salus.options import check_fields
 from salus.training.loop import LossOf, Recipe
 
 
+class Augmentation(Recipe, ABC):
+    """Ordinary training on samples that are changed at random; validation sees them as they are.
+
+    The draws are the training loop's, decided by its seed, so that a resumed training ends with the same weights.
+    """
+
+    @abstractmethod
+    def augment(self, x: Tensor) -> Tensor:
+        """Change samples ``[N, ...]`` at random."""
+
+    def step_loss(self, model: nn.Module, x: Tensor, y: Tensor, loss_of: LossOf, progress: float, step: int) -> Tensor:
+        """Compute the loss on augmented samples; see :class:`salus.training.loop.Recipe`."""
+        return loss_of(model(self.augment(x)), y)
+
+    def statistics_inputs(self, x: Tensor) -> Tensor:
+        """Return augmented samples, as the steps see them; see :class:`salus.training.loop.Recipe`."""
+        return self.augment(x)
+
+    def describe(self) -> str:
+        """Say what decides the steps; see :class:`salus.training.loop.Recipe`."""
+        return repr(self)
+
+
 @dataclass(frozen=True, kw_only=True)
-class FlipsAndShifts(Recipe):
+class FlipsAndShifts(Augmentation):
     """Ordinary training on images of which half are mirrored and all are moved by a few pixels (He et al., 2016).
 
-    What a shift brings in from outside is 0. Validation sees the images as they are. The draws are the training
-    loop's, decided by its seed, so that a resumed training ends with the same weights.
+    What a shift brings in from outside is 0.
 
     Attributes:
         flips: whether to mirror left and right; not for digits, or organs that have a side.
@@ -34,14 +57,6 @@ class FlipsAndShifts(Recipe):
 
     def __post_init__(self) -> None:
         check_fields(self, self.title)
-
-    def step_loss(self, model: nn.Module, x: Tensor, y: Tensor, loss_of: LossOf, progress: float, step: int) -> Tensor:
-        """Compute the loss on augmented images; see :class:`salus.training.loop.Recipe`."""
-        return loss_of(model(self.augment(x)), y)
-
-    def statistics_inputs(self, x: Tensor) -> Tensor:
-        """Return augmented images, as the steps see them; see :class:`salus.training.loop.Recipe`."""
-        return self.augment(x)
 
     def augment(self, x: Tensor) -> Tensor:
         """Draw a mirroring and a shift for each image of ``x [N, C, H, W]``."""
@@ -58,13 +73,9 @@ class FlipsAndShifts(Recipe):
         shifted = pad(x, [self.shift] * 4)[image, :, rows[:, :, None], columns[:, None, :]]  # [N, H, W, C]
         return shifted.permute(0, 3, 1, 2)
 
-    def describe(self) -> str:
-        """Say what decides the steps; see :class:`salus.training.loop.Recipe`."""
-        return repr(self)
-
 
 @dataclass(frozen=True, kw_only=True)
-class RandomGains(Recipe):
+class RandomGains(Augmentation):
     """Ordinary training on heartbeats whose waves are stretched, turned over, left out and shifted at random.
 
     People and electrodes differ in how high a wave stands and, beyond the first lead, in which direction. For channels
@@ -88,14 +99,6 @@ class RandomGains(Recipe):
     def __post_init__(self) -> None:
         check_fields(self, self.title)
 
-    def step_loss(self, model: nn.Module, x: Tensor, y: Tensor, loss_of: LossOf, progress: float, step: int) -> Tensor:
-        """Compute the loss on augmented beats; see :class:`salus.training.loop.Recipe`."""
-        return loss_of(model(self.augment(x)), y)
-
-    def statistics_inputs(self, x: Tensor) -> Tensor:
-        """Return augmented beats, as the steps see them; see :class:`salus.training.loop.Recipe`."""
-        return self.augment(x)
-
     def augment(self, x: Tensor) -> Tensor:
         """Draw gains for each wave of ``x [N, C, L]``, in [0, 1]; the last channel stays."""
         waves = x[:, :-1] - 0.5
@@ -109,7 +112,3 @@ class RandomGains(Recipe):
         shift = int(torch.randint(-self.shift, self.shift + 1, (1,), device=x.device))
         waves = torch.roll(waves * gain[..., None], shift, 2)
         return torch.cat([(0.5 + waves).clamp(0, 1), x[:, -1:]], 1)
-
-    def describe(self) -> str:
-        """Say what decides the steps; see :class:`salus.training.loop.Recipe`."""
-        return repr(self)
