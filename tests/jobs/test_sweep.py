@@ -332,7 +332,8 @@ def test_the_grid_names_every_combination_once_as_a_user_wrote_it() -> None:
         f"madry:warmup=0.1,eps={eps}/255,steps={steps}" for eps in (2, 8) for steps in (5, 10)
     ]
     assert settings[1].folder == "eps-2-255-steps-10" and settings[1].name == "eps 2/255, steps 10"
-    assert settings[1].build(0).settings() == {"eps": 2 / 255, "warmup": 0.1, "steps": 10, "clean_share": 0.0}
+    expected = {"eps": 2 / 255, "warmup": 0.1, "gains": False, "steps": 10, "clean_share": 0.0}
+    assert settings[1].build(0).settings() == expected
     assert [setting.folder for setting in settings_of("trades:eps=0.1", ())] == ["trades"]
     wide = settings_of("ecg-atk-gan", ("widths=4+8,8+16",))
     assert wide[1].build(5).settings()["widths"] == (8, 16) and wide[1].build(5).settings()["seed"] == 5
