@@ -142,3 +142,17 @@ def test_the_same_beats_come_from_a_file_and_from_memory(tmp_path: Path) -> None
     (read,) = list(preprocessor.stream(tmp_path / "r"))
     raw = RawRecording(dict(zip(names, record, strict=True)), 360, peaks=peaks.tolist())
     torch.testing.assert_close(read.x, preprocessor.transform(raw).x, rtol=0, atol=1e-6)
+
+
+def test_which_second_lead_was_read_is_said_and_a_beat_across_a_gap_of_it_is_refused() -> None:
+    peaks = regular(25)
+    first, second = heart(peaks).numpy()
+    second = second.copy()
+    second[peaks[7] - 5 : peaks[7] + 5] = np.nan
+    preprocessor = RecordingPreprocessor(leads=("MLII",), inputs=INPUTS, shape=(3, 280))
+    leads = {"MLII": first, "V1": np.zeros_like(first), "V2": second}
+    prepared = preprocessor.transform(RawRecording(leads, 360, "r", peaks.tolist()))
+    assert "r: the second lead is V2, as V1 is dead" in prepared.notes
+    assert len(prepared.x) == 24
+    (refusal,) = prepared.refused
+    assert "gaps" in refusal.reason

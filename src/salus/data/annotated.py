@@ -34,7 +34,9 @@ def annotated_beats(record: Path, lead: Lead, inputs: Sequence[str]) -> tuple[Be
     marks = read_annotations(record, lead.rate)
     if marks is None:
         raise DataError(f"Record {record} has no annotations: the file {record.name}.atr is missing.")
-    cut, labels = cut_annotated(torch.from_numpy(lead.signal), marks, inputs, read_second(record, lead.name, inputs))
+    second = read_second(record, lead.name, inputs)
+    other = None if second is None else torch.from_numpy(second.signal)
+    cut, labels = cut_annotated(torch.from_numpy(lead.signal), marks, inputs, other)
     return cut, labels, beat_samples(marks)
 
 

@@ -95,7 +95,7 @@ def cut(
         peaks: every beat, in samples ``[P]``.
         inputs: channels of each beat, of ``salus.preprocessing.context.CHANNELS``.
         reasons: why a peak is to give no beat although it is one ``[P]``; "" where it is to give one.
-        second: another lead ``[T]``, for the channels that need one; where it has gaps it is filled.
+        second: another lead ``[T]``, for the channels that need one; a beat across a gap of it is not kept either.
     """
     faults = np.array(reasons, dtype=object) if len(reasons) else np.full(len(peaks), "", dtype=object)
     starts = peaks - WINDOW // 2
@@ -106,7 +106,10 @@ def cut(
         return Beats(torch.empty(0, len(inputs), WINDOW), rows, tuple(faults.tolist()))
     windows = signal.detach().unfold(0, WINDOW, 1)[torch.from_numpy(starts[rows])]  # [fits, 280]
     low, high = windows.amin(1).numpy(), windows.amax(1).numpy()
-    faults[rows] = np.select([~np.isfinite(low + high), low == high], [INVALID, FLAT], "")
+    gaps = ~np.isfinite(low + high)
+    if second is not None:
+        gaps |= ~second.detach().unfold(0, WINDOW, 1)[torch.from_numpy(starts[rows])].isfinite().all(1).numpy()
+    faults[rows] = np.select([gaps, low == high], [INVALID, FLAT], "")
     rows = np.flatnonzero(faults == "")
     if not len(rows):
         return Beats(torch.empty(0, len(inputs), WINDOW), rows, tuple(faults.tolist()))

@@ -22,7 +22,7 @@ CHANNELS = {
     "strip": "4.7 s around the beat, six samples averaged to one",
     "rhythm": "fourteen figures of the intervals around the beat and of its height, twenty samples each",
     "departure": "the beat less the record's sinus beat, shifted to fit, as a share of twice its height, around 0.5",
-    "second-departure": "the same in a second lead: V1, else V5, V2, V4, else another that is alive; gaps filled",
+    "second-departure": "the same in a second lead: V1, else V5, V2, V4, else another that is alive",
     "timing": "five figures of when the beat comes and how far it departs, in that record, 56 samples each",
 }
 

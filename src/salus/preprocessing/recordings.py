@@ -17,7 +17,7 @@ from salus.preprocessing.base import Prepared, Preprocessor, Refusal, common, jo
 from salus.preprocessing.beats import WINDOW, Beats, cut, cut_annotated, fault_of
 from salus.preprocessing.context import check_inputs
 from salus.preprocessing.qrs import FOUND_BY, find_r_peaks
-from salus.preprocessing.second_lead import NAMES, besides, needs_second, no_second, read_second
+from salus.preprocessing.second_lead import NAMES, besides, needs_second, no_second, read_second, said_of
 from salus.preprocessing.wfdb_files import (
     SAMPLE_RATE,
     Annotations,
@@ -122,7 +122,8 @@ class RecordingPreprocessor(Preprocessor):
             others = besides(lead)(list(raw.signals))
             if not others:
                 raise DataError(no_second(raw.name, lead))
-            other, second, _ = _alive(raw, others)
+            other, second, dead = _alive(raw, others)
+            notes += said_of(raw.name, other, dead)
             if len(second) != length:
                 raise DataError(f"{raw.name}: lead {lead} has {length} samples, lead {other} {len(second)}.")
             second = _at_360(raw, second)
@@ -173,8 +174,12 @@ class RecordingPreprocessor(Preprocessor):
             raise DataError(self._lacks(f"Record {record}", names))
         lead = read_lead(record, by_name(*self.leads))
         marks = read_annotations(record, lead.rate) if self.peaks == ANNOTATED else None
-        signal, second = torch.from_numpy(lead.signal), read_second(record, lead.name, self.inputs)
+        signal, second = torch.from_numpy(lead.signal), None
         notes = [f"{name}: lead {dead} is dead, {lead.name} was read" for dead in lead.dead]
+        other = read_second(record, lead.name, self.inputs)
+        if other is not None:
+            second = torch.from_numpy(other.signal)
+            notes += said_of(name, other.name, other.dead)
         if lead.rate != SAMPLE_RATE:
             notes.append(f"{name}: resampled from {lead.rate:g} to {SAMPLE_RATE} Hz")
         if marks is None:

@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
 from salus.errors import DataError
 from salus.preprocessing.context import SECOND_LEAD
-from salus.preprocessing.wfdb_files import Order, by_name, lead_names, read_lead
+from salus.preprocessing.wfdb_files import Lead, Order, by_name, lead_names, read_lead
 
 #: As the MIT-BIH records name theirs, the most frequent first.
 NAMES = ("V1", "V5", "V2", "V4")
@@ -35,8 +32,13 @@ def no_second(what: str, first: str) -> str:
     return f"{what} has no lead beside {first}, and channel second-departure needs one; leave it out of inputs."
 
 
-def read_second(record: Path, first: str, inputs: Sequence[str]) -> Tensor | None:
-    """Read the second lead of a record at 360 Hz ``[T]``, float64; None where no channel needs it.
+def said_of(name: str, second: str, dead: Sequence[str]) -> list[str]:
+    """Say which lead was read as the second of a recording, and which before it are dead."""
+    return [f"{name}: the second lead is {second}" + "".join(f", as {each} is dead" for each in dead)]
+
+
+def read_second(record: Path, first: str, inputs: Sequence[str]) -> Lead | None:
+    """Read the second lead of a record at 360 Hz; None where no channel needs it.
 
     Raises:
         DataError: there is none, or it cannot be read.
@@ -45,4 +47,4 @@ def read_second(record: Path, first: str, inputs: Sequence[str]) -> Tensor | Non
         return None
     if not besides(first)(lead_names(record)):
         raise DataError(no_second(f"Record {record}", first))
-    return torch.from_numpy(read_lead(record, besides(first)).signal)
+    return read_lead(record, besides(first))

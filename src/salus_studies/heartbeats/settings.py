@@ -18,7 +18,7 @@ from torch import Tensor
 from salus.attacks import PGD
 from salus.classifier import Classifier
 from salus.data import Dataset, Splits
-from salus.hardening import madry, noise_to_signal, single_step, trades
+from salus.hardening import noise_to_signal, single_step
 from salus.metrics import macro_f1, per_class
 from salus.training import RandomGains, Recipe, TrainingOptions, fit_classifier
 from salus_studies.frame.markdown import Record
@@ -73,7 +73,7 @@ class HardeningSetting:
     network: str = "ecg-context"
     sizes: Mapping[str, Any] = field(default_factory=dict)
     gains: bool = False
-    method: Literal["single-step", "madry", "trades", "noise-to-signal", "ordinary"] = "single-step"
+    method: Literal["single-step", "noise-to-signal", "ordinary"] = "single-step"
     eps: float = TRAINED_EPS
     changes: Mapping[str, Any] = field(default_factory=dict)
     judged: bool = False
@@ -133,9 +133,7 @@ def recipe(setting: HardeningSetting) -> Recipe | None:
         return gains
     if setting.method == "single-step":
         return single_step(setting.eps, augmentation=gains)
-    if setting.method == "noise-to-signal":
-        return noise_to_signal(setting.eps, augmentation=gains)
-    return {"madry": madry, "trades": trades}[setting.method](setting.eps, steps=5, augmentation=gains)
+    return noise_to_signal(setting.eps, augmentation=gains)
 
 
 def train(
