@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn.functional import pad
+from torch.nn.functional import interpolate, pad
 
 from salus.options import check_fields
 from salus.training.loop import LossOf, Recipe
@@ -72,6 +72,38 @@ class FlipsAndShifts(Augmentation):
         image = torch.arange(count, device=x.device)[:, None, None]
         shifted = pad(x, [self.shift] * 4)[image, :, rows[:, :, None], columns[:, None, :]]  # [N, H, W, C]
         return shifted.permute(0, 3, 1, 2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GrowingImages(FlipsAndShifts):
+    """The same on images that begin small and grow to their size: early steps cost a fraction of late ones.
+
+    For networks that average over positions before their last layer, so that any size suits them. Validation, and
+    what batch normalisation takes its statistics from, have the images' own size.
+
+    Attributes:
+        smallest: share of the height and width that images begin with.
+        grown: share of the training after which they have their own size.
+
+    References:
+        Karras et al., "Progressive growing of GANs", ICLR 2018, grow what is trained on; Touvron et al., "Fixing the
+        train-test resolution discrepancy", NeurIPS 2019, say why the last steps need the size of the test.
+    """
+
+    smallest: Annotated[float, Field(gt=0, le=1, description="share of the sides that images begin with")] = 0.5
+    grown: Annotated[float, Field(ge=0, le=1, description="share of the training after which they are whole")] = 0.6
+
+    def step_loss(self, model: nn.Module, x: Tensor, y: Tensor, loss_of: LossOf, progress: float, step: int) -> Tensor:
+        """Compute the loss on augmented samples of this step's size."""
+        return loss_of(model(self.shrink(self.augment(x), progress)), y)
+
+    def shrink(self, x: Tensor, progress: float) -> Tensor:
+        """Shrink images ``[N, C, H, W]`` to what they are when so much of the training is done, in steps of 4 pixels."""
+        share = 1.0 if progress >= self.grown else self.smallest + (1 - self.smallest) * progress / self.grown
+        height, width = (min(side, max(4, 4 * round(share * side / 4))) for side in x.shape[2:])
+        if (height, width) == tuple(x.shape[2:]):
+            return x
+        return interpolate(x, (height, width), mode="bilinear", antialias=True, align_corners=False)
 
 
 @dataclass(frozen=True, kw_only=True)

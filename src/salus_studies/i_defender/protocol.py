@@ -12,7 +12,7 @@ from salus.data import load as load_data
 from salus.errors import DataError
 from salus.progress import console
 from salus.storage import find_device
-from salus.training import FlipsAndShifts
+from salus.training import GrowingImages
 from salus_studies.frame.folder import Folder
 from salus_studies.frame.results import Results
 from salus_studies.i_defender.bench import Bench, Material, NetworkPlan, drawn
@@ -166,9 +166,9 @@ class DefenderOrder:
         twins.judge("gray_box", GRAY_BOX, ALPHAS, self.bench.scale.gray_images)
 
     def wide(self, role: str, options: dict[str, Any], apart: int) -> Classifier | None:
-        """Train a wide residual network, mirrored and shifted images among them."""
+        """Train a wide residual network, on mirrored and shifted images that grow."""
         role = f"{wide_name(options).lower()}-{role}"
-        training, recipe = self.bench.scale.wide, FlipsAndShifts()
+        training, recipe = self.bench.scale.wide, GrowingImages()
         plan = NetworkPlan(role=role, network="wrn", options=options, training=training, apart=apart, recipe=recipe)
         return self.bench.network(plan, self.material[CIFAR].splits)
 
