@@ -35,13 +35,16 @@ FITTING = {
     "wrn": (3, 17, 8),
     "vgg19": (3, 33, 32),
     "resnet50": (3, 33, 32),
+    "efficientnet-lite0": (3, 33, 32),
+    "efficientnet-lite1": (3, 33, 32),
+    "efficientnet-lite2": (3, 33, 32),
     "inception-v3": (3, 76, 75),
 }
 SHORTEST = {"acharya": 28, "kachuee": 125, "shaker": 16}
 
 
 #: Networks of many million weights are looked at without them.
-LARGE = ("wrn", "vgg19", "resnet50", "inception-v3")
+LARGE = ("wrn", "vgg19", "resnet50", "inception-v3", *(f"efficientnet-lite{variant}" for variant in range(3)))
 
 
 def _need_torchvision(name: str) -> None:

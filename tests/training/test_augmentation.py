@@ -9,7 +9,7 @@ import torch
 from salus.data import Dataset, Provenance
 from salus.errors import OptionError
 from salus.models import build_model
-from salus.training import FlipsAndShifts, RandomGains, TrainingOptions, seeded, seeded_module, train
+from salus.training import FlipsAndShifts, GrowingImages, RandomGains, TrainingOptions, seeded, seeded_module, train
 
 
 def _all_moves(image: torch.Tensor, shift: int) -> list[torch.Tensor]:
@@ -45,6 +45,31 @@ def test_without_flips_and_shifts_nothing_changes() -> None:
     assert torch.equal(FlipsAndShifts(flips=False, shift=0).augment(x), x)
     with pytest.raises(OptionError, match="Augmentation: shift must be a whole number from 0 up, not -1"):
         FlipsAndShifts(shift=-1)
+
+
+def test_images_grow_to_their_own_size_and_keep_their_mean() -> None:
+    recipe, x = GrowingImages(smallest=0.5, grown=0.6), torch.rand(4, 3, 32, 24)
+    sizes = [tuple(recipe.shrink(x, done).shape[2:]) for done in (0.0, 0.15, 0.3, 0.45, 0.59, 0.6, 1.0)]
+    assert sizes[0] == (16, 12)
+    assert sizes == sorted(sizes)
+    assert sizes[-2:] == [(32, 24), (32, 24)]
+    assert torch.equal(recipe.shrink(x, 0.6), x)
+    small = recipe.shrink(x, 0.0)
+    assert torch.allclose(small.mean((2, 3)), x.mean((2, 3)), atol=0.03)
+    assert float(small.min()) >= 0 and float(small.max()) <= 1
+    assert torch.equal(GrowingImages(grown=0.0).shrink(x, 0.0), x)
+
+
+def test_early_steps_are_made_on_small_images_and_validation_on_whole_ones() -> None:
+    with seeded(0, 0):
+        data = Dataset(torch.rand(32, 1, 16, 16), torch.arange(32) % 2, ("a", "b"), Provenance("noise", "made here"))
+    module = seeded_module(lambda: build_model("small-cnn", (1, 16, 16), 2, {"widths": [4]}), 0)
+    seen: dict[bool, list[int]] = {True: [], False: []}
+    module.register_forward_pre_hook(lambda part, inputs: seen[part.training].append(inputs[0].shape[2]))
+    train(module, data, data, TrainingOptions(epochs=4, batch_size=16), recipe=GrowingImages(grown=0.5))
+    assert seen[True][0] == 8
+    assert seen[True][-1] == 16
+    assert set(seen[False]) == {16}
 
 
 def test_waves_are_stretched_turned_over_and_left_out_and_figures_stay() -> None:

