@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from salus.classifier import Classifier
 from salus.errors import DataError, OptionError
 from salus.preprocessing import RawRecording, RecordingPreprocessor
-from salus.threats.recordings import AttackedRecording, RecordingAttack, noise
+from salus.threats.recordings import RecordingAttack, noise
+from salus.threats.voltage import AttackedRecording
 
 INPUTS = ("departure", "second-departure", "timing")
 EPS = 0.05

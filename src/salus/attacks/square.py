@@ -67,8 +67,12 @@ class Square(Attack):
     def share(self, x: Tensor, step: int) -> float:
         """Return which share of the values ``[A, ...]`` the window of this step covers."""
         first = 0.2 if x.ndim <= 3 and self.norm == "linf" else 0.8
-        progress = step / (self.queries or 1)
-        return float((self.p_init or first) * 0.5 ** sum(progress > threshold for threshold in _SHRINK))
+        return shrunk(self.p_init or first, step / (self.queries or 1))
+
+
+def shrunk(first: float, progress: float) -> float:
+    """Return which share of the values a window covers, of a first share, after a share of the queries."""
+    return float(first * 0.5 ** sum(progress > threshold for threshold in _SHRINK))
 
 
 class Proposal(NamedTuple):

@@ -121,8 +121,9 @@ def _irregularity(places: bytes) -> NDArray[np.float64]:
     medians = []
     for start in range(0, len(pairs), 256):
         rows = np.arange(start, min(start + 256, len(pairs)))[:, None] + np.arange(2 * _PAIRS + 1)
-        near = padded[rows]  # [b, 61, 2]
-        apart = np.abs(near[:, :, None] - near[:, None]).max(-1)  # [b, 61, 61]
+        first, second = padded[rows].transpose(2, 0, 1)  # [b, 61]
+        apart = np.abs(first[:, :, None] - first[:, None])  # [b, 61, 61]
+        np.maximum(apart, np.abs(second[:, :, None] - second[:, None]), out=apart)
         medians.append(np.median(np.partition(apart, _NEIGHBOUR, axis=2)[:, :, _NEIGHBOUR], axis=1))
     inner = np.concatenate(medians)
     spread: NDArray[np.float64] = np.concatenate([inner[:1], inner, inner[-1:]])[: len(peaks)]

@@ -7,7 +7,7 @@ scaled by. So these climb through the preprocessor, for all beats of a recording
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
@@ -20,33 +20,13 @@ from torch import Tensor
 from salus.attacks.smooth import SmoothPGD
 from salus.classifier import Classifier
 from salus.conduct.modules import evaluating
-from salus.errors import DataError
 from salus.options import check_fields
-from salus.preprocessing import RawRecording, RecordingPreprocessor
+from salus.preprocessing import RawRecording
 from salus.preprocessing.beats import WINDOW
-from salus.preprocessing.recordings import beat_name
+from salus.threats.voltage import AttackedRecording, Voltage
 
 #: How often each R peak is tried on either side of its mark.
 _ROUNDS = 2
-#: Beats that a network sees at a time.
-_TOGETHER = 1024
-
-
-@dataclass(frozen=True, eq=False)
-class AttackedRecording:
-    """A recording under attack.
-
-    Attributes:
-        recording: with the disturbed signals.
-        change: what was added to each lead, in mV.
-        answers: the classifier's to each beat ``[P]``; -1 where one was not prepared, as at the ends.
-        clean: its answers before ``[P]``.
-    """
-
-    recording: RawRecording
-    change: Mapping[str, Tensor]
-    answers: Tensor
-    clean: Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,23 +80,12 @@ class RecordingAttack:
         Raises:
             DataError: the classifier takes no recordings, or this one has no R peaks, or not in order, or another rate.
         """
-        climb = _Climb(self, classifier, recording, labels)
-        recording = replace(recording, signals=climb.clean)
-        clean = climb.answers(recording)
-        climb.labels = torch.where(clean == labels, labels, -1)
-        if not bool((climb.labels >= 0).any()):
-            return AttackedRecording(recording, {lead: 0 * climb.clean[lead] for lead in climb.leads}, clean, clean)
-        best, most = recording, -1.0
+        voltage = Voltage(classifier, recording, labels)
+        if not voltage.any_right:
+            return voltage.unchanged()
+        climb = _Climb(self, voltage)
         with evaluating(classifier.module):
-            for number in range(self.restarts):
-                generator = torch.Generator().manual_seed(self.seed + number)
-                moved = climb.jittered(recording, generator)
-                for candidate in climb.run(moved, generator):
-                    lost = climb.lost(candidate)
-                    if lost > most:
-                        best, most = candidate, lost
-        change = {lead: (best.signals[lead] - climb.clean[lead]).nan_to_num(0.0) for lead in climb.leads}
-        return AttackedRecording(best, change, climb.answers(best), clean)
+            return voltage.worst(climb.candidates())
 
 
 def noise(recording: RawRecording, attacked: AttackedRecording, seed: int = 0) -> RawRecording:
@@ -143,44 +112,35 @@ def noise(recording: RawRecording, attacked: AttackedRecording, seed: int = 0) -
 
 
 class _Climb:
-    """A recording, and what a change of it does to the answers."""
+    """Where the peaks and the samples of a recording go under an attack."""
 
-    def __init__(
-        self, attack: RecordingAttack, classifier: Classifier, recording: RawRecording, labels: Tensor
-    ) -> None:
-        preprocessor = classifier.preprocessor
-        if not isinstance(preprocessor, RecordingPreprocessor):
-            raise DataError("This classifier takes no recordings, so that there is no voltage to change.")
-        if recording.peaks is None or recording.rate != 360:
-            raise DataError(f"{recording.name} needs R peaks and 360 samples a second to be attacked.")
-        self.attack, self.classifier, self.preprocessor, self.labels = attack, classifier, preprocessor, labels
-        marked = np.asarray(recording.peaks, dtype=np.int64)
-        if not len(marked) or bool((np.diff(marked) <= 0).any()):
-            raise DataError(f"{recording.name}: its R peaks must be some, in order and each once, to be attacked.")
-        self.clean = {lead: torch.as_tensor(signal, dtype=torch.float64) for lead, signal in recording.signals.items()}
-        self.leads = [lead for lead, signal in self.clean.items() if bool(signal.isfinite().any())]
+    def __init__(self, attack: RecordingAttack, voltage: Voltage) -> None:
+        self.attack, self.voltage = attack, voltage
         self.smooth = SmoothPGD(eps=1.0)
-        length = len(next(iter(self.clean.values())))
-        self.offsets, self.near = _offsets(np.asarray(recording.peaks, dtype=np.int64), length)
+        self.offsets, self.near = offsets(voltage.marked, voltage.length)
+
+    def candidates(self) -> Iterator[RawRecording]:
+        """Climb from each start."""
+        for number in range(self.attack.restarts):
+            generator = torch.Generator().manual_seed(self.attack.seed + number)
+            yield from self.run(self.jittered(self.voltage.recording), generator)
 
     def run(self, recording: RawRecording, generator: torch.Generator) -> Sequence[RawRecording]:
         """Climb; return the last point, and the one at which most was lost on the way."""
-        attack = self.attack
+        attack, voltage = self.attack, self.voltage
         if not attack.eps:
             return [recording]
-        size = WINDOW if attack.shape == "tied" else len(next(iter(self.clean.values())))
-        point = torch.rand(len(self.leads), size, generator=generator, dtype=torch.float64) * 2 - 1
+        size = WINDOW if attack.shape == "tied" else voltage.length
+        point = torch.rand(len(voltage.leads), size, generator=generator, dtype=torch.float64) * 2 - 1
         point = point * attack.eps
         best, most = point, -1.0
         for step in range(attack.steps):
             point.requires_grad_()
-            margins, y = self.margins(self.disturbed(recording, point))
-            weight = self.weights(y)
-            lost = float((weight * (margins <= 0)).sum().detach())
+            margins, y = voltage.margins(self.disturbed(recording, point))
+            lost = float((voltage.weights(y) * (margins <= 0)).sum().detach())
             if lost > most:
                 best, most = point.detach(), lost
-            middle = margins.detach().abs().median().clamp(min=1e-6)
-            (gradient,) = torch.autograd.grad((weight * (-margins / middle).sigmoid()).sum(), [point])
+            (gradient,) = torch.autograd.grad(voltage.share(margins, y), [point])
             stride = 2 * attack.eps * float(np.cos(np.pi * step / (2 * attack.steps)))
             point = (point.detach() + stride * gradient.sign()).clamp(-attack.eps, attack.eps)
         return [self.disturbed(recording, point), self.disturbed(recording, best)]
@@ -192,75 +152,34 @@ class _Climb:
             change = self.smooth.smooth(point[None])[0]
         elif self.attack.shape == "tied":
             change = torch.where(self.near, point[:, self.offsets], 0.0)
-        signals = dict(self.clean)
-        for lead, row in zip(self.leads, change, strict=True):
-            signals[lead] = self.clean[lead] + row
-        return replace(recording, signals=signals)
-
-    def margins(self, recording: RawRecording) -> tuple[Tensor, Tensor]:
-        """By how much the right class leads at each beat that is asked about ``[B]``, and which it is ``[B]``."""
-        x, rows = self.prepared(recording)
-        return self._margins(x, self.labels[rows])
-
-    def _margins(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        known = (y >= 0).nonzero()[:, 0]
-        logits = torch.cat([self.classifier.module(part) for part in x[known].split(_TOGETHER)])
-        y = y[known]
-        return logits.gather(1, y[:, None])[:, 0] - logits.scatter(1, y[:, None], -torch.inf).amax(1), y
-
-    def weights(self, y: Tensor) -> Tensor:
-        """Let every class count the same ``[B]``; all together 1."""
-        counts = torch.bincount(self.labels[self.labels >= 0], minlength=int(y.max()) + 1).double()
-        return 1 / (counts[y] * (counts > 0).sum())
-
-    def prepared(self, recording: RawRecording) -> tuple[Tensor, Tensor]:
-        """Prepare the beats ``[B, C, 280]``; returns which of the peaks they are, too ``[B]``."""
-        prepared = self.preprocessor.transform(recording)
-        place = {beat_name(recording.name, int(peak)): row for row, peak in enumerate(recording.peaks or ())}
-        return prepared.x, torch.tensor([place[name] for name in prepared.names], dtype=torch.int64)
+        return self.voltage.changed(recording, change)
 
     @torch.no_grad()
-    def lost(self, recording: RawRecording) -> float:
-        """Share of the beats asked about that are not answered rightly, classes counting the same."""
-        margins, y = self.margins(recording)
-        return float((self.weights(y) * (margins <= 0)).sum())
-
-    @torch.no_grad()
-    def answers(self, recording: RawRecording) -> Tensor:
-        """Answer to every beat ``[P]``; -1 where one is not prepared."""
-        x, rows = self.prepared(recording)
-        answers = torch.full((len(self.labels),), -1)
-        return answers.scatter(0, rows, self.classifier.predict(x).argmax(1))
-
-    @torch.no_grad()
-    def jittered(self, recording: RawRecording, generator: torch.Generator) -> RawRecording:
+    def jittered(self, recording: RawRecording) -> RawRecording:
         """Move R peaks where that lowers margins; a third of them at a time, as neighbours share intervals."""
         reach = self.attack.jitter
         if not reach:
             return recording
-        marked = np.asarray(recording.peaks, dtype=np.int64)
-        room = _room(marked, len(next(iter(self.clean.values()))), reach)
+        marked = self.voltage.marked
+        room = _room(marked, self.voltage.length, reach)
         moves = np.zeros(len(marked), dtype=np.int64)
         for third in (0, 1, 2) * _ROUNDS:
             rows = np.arange(third, len(marked), 3)
-            before, best = _around(self._beats(recording, marked + moves)), moves.copy()
+            before, best = around(self._margins(recording, moves)), moves.copy()
             for move in (-reach, 0, reach):
                 tried = moves.copy()
                 tried[rows] = np.where(room[rows], move, 0)
                 tried = _in_order(marked, tried)
-                after = _around(self._beats(recording, marked + tried))
+                if np.array_equal(tried, moves):
+                    continue
+                after = around(self._margins(recording, tried))
                 lower = np.isin(np.arange(len(marked)), rows) & (after < before)
                 best, before = np.where(lower, tried, best), np.where(lower, after, before)
             moves = _in_order(marked, best)
         return replace(recording, peaks=(marked + moves).tolist())
 
-    def _beats(self, recording: RawRecording, places: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Margins of all beats at these places ``[P]``, from -1 to 1 so that the sure and the lost weigh nothing."""
-        x, rows = self.prepared(replace(recording, peaks=places.tolist()))
-        y = self.labels[rows]
-        margins = np.zeros(len(places))
-        margins[rows[y >= 0].numpy()] = self._margins(x, y)[0].clamp(-1, 1).double().numpy()
-        return margins
+    def _margins(self, recording: RawRecording, moves: NDArray[np.int64]) -> NDArray[np.float64]:
+        return self.voltage.margin_of_each(replace(recording, peaks=(self.voltage.marked + moves).tolist()))
 
 
 def _room(marked: NDArray[np.int64], length: int, reach: int) -> NDArray[np.bool_]:
@@ -270,7 +189,7 @@ def _room(marked: NDArray[np.int64], length: int, reach: int) -> NDArray[np.bool
     return inside
 
 
-def _offsets(peaks: NDArray[np.int64], length: int) -> tuple[Tensor, Tensor]:
+def offsets(peaks: NDArray[np.int64], length: int) -> tuple[Tensor, Tensor]:
     """Where each sample lies in the window of the nearest beat ``[T]``, and whether it lies in one."""
     at = np.arange(length)
     after = np.searchsorted(peaks, at).clip(0, max(len(peaks) - 1, 0))
@@ -288,7 +207,7 @@ def _in_order(marked: NDArray[np.int64], moves: NDArray[np.int64]) -> NDArray[np
     return np.where(bad, 0, moves)
 
 
-def _around(margins: NDArray[np.float64]) -> NDArray[np.float64]:
+def around(margins: NDArray[np.float64]) -> NDArray[np.float64]:
     """Sum over each beat and its two neighbours."""
     padded = np.pad(margins, 1)
     return padded[:-2] + padded[1:-1] + padded[2:]
