@@ -23,7 +23,7 @@ from salus.hardening.adversarial_training import (
 )
 from salus.hardening.base import WORKING, Method, Task
 from salus.preprocessing import RecordingPreprocessor
-from salus.preprocessing.context import DEPARTURES
+from salus.preprocessing.context import DEPARTURES, TIMINGS
 from salus.training import Log, RandomGains, fit_classifier
 
 _Steps = Annotated[int, Field(ge=1, description="steps of the attack")]
@@ -53,7 +53,7 @@ class AdversarialTrainingMethod(Method):
         self._recipe(splits, task)
         preprocessor = splits.train.preprocessor
         inputs = preprocessor.inputs if isinstance(preprocessor, RecordingPreprocessor) else ()
-        if self.gains and (inputs[-1:] != ("timing",) or not DEPARTURES.issuperset(inputs[:-1]) or len(inputs) < 2):
+        if self.gains and (not TIMINGS.issuperset(inputs[-1:]) or not DEPARTURES.issuperset(inputs[:-1]) or len(inputs) < 2):
             raise OptionError(
                 f"Method {self.name!r}: gains stretches waves around 0.5 and leaves figures behind them alone, so the "
                 "data option inputs must name departures and then timing, for example departure,timing; it names "

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from salus.errors import OptionError, nearest
+from salus.preprocessing.past import departures_so_far, timing_so_far
 from salus.preprocessing.sinus import departures, timing
 
 #: Every channel, and what it holds. Waves are min-max scaled by themselves, as the beat is, unless said.
@@ -24,12 +25,17 @@ CHANNELS = {
     "departure": "the beat less the record's sinus beat, shifted to fit, as a share of twice its height, around 0.5",
     "second-departure": "the same in a second lead: V1, else V5, V2, V4, else another that is alive",
     "timing": "five figures of when the beat comes and how far it departs, in that record, 56 samples each",
+    "departure-past": "departure, beside the sinus beat of the record so far: no later beat is looked at",
+    "second-departure-past": "the same in a second lead",
+    "timing-past": "timing, by the record so far: of later beats when the next one comes is all that is looked at",
 }
 
 #: Channels that need a second lead.
-SECOND_LEAD = frozenset({"second-departure"})
+SECOND_LEAD = frozenset({"second-departure", "second-departure-past"})
 #: Channels that show waves around 0.5, beside the sinus beat of the record.
-DEPARTURES = frozenset({"departure", "second-departure"})
+DEPARTURES = frozenset({"departure", "second-departure", "departure-past", "second-departure-past"})
+#: Channels of figures that go with them.
+TIMINGS = frozenset({"timing", "timing-past"})
 
 #: The figures of ``rhythm``, in their order; each in [0, 1]. Ratios are halved, so that 0.5 is "as usual".
 RHYTHM = (
@@ -84,7 +90,8 @@ def surroundings(
 ) -> Tensor:
     """Compute channels for some beats of one record, differentiable in the signal.
 
-    They know nothing of labels, only where the beats are; neighbours and medians look at later beats too.
+    They know nothing of labels, only where the beats are; neighbours and medians look at later beats too, but for
+    the channels whose names end in ``past``.
 
     Args:
         signal: one lead at 360 Hz, ``[T]``, float64; gaps (NaN) are taken for its median.
@@ -92,23 +99,25 @@ def surroundings(
         rows: those that channels are wanted for ``[B]``.
         window: samples of a beat.
         inputs: keys of :data:`CHANNELS`.
-        second: another lead ``[T]``, for those of :data:`SECOND_LEAD`; ``timing`` looks at it too where it is given.
+        second: another lead ``[T]``, for those of :data:`SECOND_LEAD`; timing looks at it too where it is given.
 
     Returns:
         float32 ``[B, len(inputs), window]``, values in [0, 1].
     """
     half = window // 2
     reach = half * _DECIMATION
+    given = [signal] if second is None else [signal, second]
     signal = _whole(signal)
     padded = torch.cat([signal[:1].expand(reach), signal, signal[-1:].expand(reach)])
     windows = padded.unfold(0, window, 1)
     at = torch.from_numpy(peaks.clip(0, len(signal) - 1))  # somebody may have marked a beat beyond the end
     place = torch.from_numpy(rows)
     wanted = set(inputs)
-    departed = signal.new_empty(0)
+    departed = departed_so_far = signal.new_empty(0)
     if {"departure", "second-departure", "timing"} & wanted:
-        leads = torch.stack([signal] if second is None else [signal, _whole(second)])
-        departed = departures(leads, peaks, window)  # [P, L, window]
+        departed = departures(torch.stack([_whole(lead) for lead in given]), peaks, window)  # [P, L, window]
+    if {"departure-past", "second-departure-past", "timing-past"} & wanted:
+        departed_so_far = departures_so_far(torch.stack([_held(lead) for lead in given]), peaks, window)
     own = windows[at[place] + reach - half]  # [B, window]
     # Of all beats only where neighbours are asked for: of a day's record they are many.
     waves = windows[at + reach - half] if wanted - {"beat", "strip"} else own
@@ -136,6 +145,12 @@ def surroundings(
             channels.append((0.5 + departed[place, 1] / 2).clamp(0, 1))
         elif name == "timing":
             channels.append(_spread(timing(peaks, departed)[place], window))
+        elif name == "departure-past":
+            channels.append((0.5 + departed_so_far[place, 0] / 2).clamp(0, 1))
+        elif name == "second-departure-past":
+            channels.append((0.5 + departed_so_far[place, 1] / 2).clamp(0, 1))
+        elif name == "timing-past":
+            channels.append(_spread(timing_so_far(peaks, departed_so_far)[place], window))
         else:
             figures = _rhythm(peaks, rows, (own.amax(1) - own.amin(1)) / height)  # [B, 14]
             channels.append(_spread(figures, window))
@@ -146,6 +161,15 @@ def _whole(signal: Tensor) -> Tensor:
     """Fill gaps with the median of the rest."""
     finite = signal.isfinite()
     return signal if bool(finite.all()) else torch.where(finite, signal, _median(signal.detach()[finite]))
+
+
+def _held(signal: Tensor) -> Tensor:
+    """Fill gaps with the last sample before them, 0 where there is none."""
+    finite = signal.isfinite()
+    if bool(finite.all()):
+        return signal
+    last = torch.where(finite, torch.arange(len(signal)), -1).cummax(0).values  # [T]
+    return torch.where(last >= 0, signal[last.clamp(min=0)].nan_to_num(0.0), 0.0)
 
 
 def _spread(figures: Tensor, window: int) -> Tensor:

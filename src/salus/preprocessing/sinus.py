@@ -30,16 +30,16 @@ _FITTED, _COMPLEX, _BEAT = slice(90, 190), slice(100, 190), slice(70, 210)
 #: Beats whose shifts are found together.
 _TOGETHER = 512
 #: Intervals on either side that irregularity looks at, and which neighbour of each pair counts.
-_PAIRS, _NEIGHBOUR = 30, 4
+PAIRS, NEIGHBOUR = 30, 4
 #: Logarithm of an interval over the mean below which a beat is early.
-_EARLY = -0.08
+EARLY = -0.08
 #: Shortest interval that is believed, s, and the smallest height of a beat, mV.
-_SHORTEST, _LOWEST = 0.05, 0.1
+SHORTEST, LOWEST = 0.05, 0.1
 
 
 def intervals(peaks: NDArray[np.int64], rate: float = 360.0) -> NDArray[np.float64]:
     """Logarithms of the intervals between beats over their mean ``[P - 1]``."""
-    between = np.maximum(np.diff(peaks) / rate, _SHORTEST)
+    between = np.maximum(np.diff(peaks) / rate, SHORTEST)
     return np.asarray(np.log(between / between.mean()) if len(between) else between, dtype=np.float64)
 
 
@@ -63,13 +63,13 @@ def departures(signals: Tensor, peaks: NDArray[np.int64], window: int) -> Tensor
     with torch.no_grad():
         wide = padded[:, around].transpose(0, 1)  # [P, L, window + 2 SHIFT]
         wide = wide - wide[..., SHIFT:-SHIFT].median(2, keepdim=True).values
-        shift, sinus = _fit(wide, _before(peaks))
+        shift, sinus = fit(wide, _before(peaks))
     own = padded[:, (at + SHIFT + shift)[:, None] + torch.arange(window)].transpose(0, 1)  # [P, L, window]
     # As when they were fitted, a beat lies around the median of its unshifted window.
     still = padded[:, around[:, SHIFT:-SHIFT]].transpose(0, 1)
     own = own - still.median(2, keepdim=True).values
     template = own[sinus].mean(0)  # [L, window]
-    height = (template.amax(1) - template.amin(1)).clamp(min=_LOWEST)
+    height = (template.amax(1) - template.amin(1)).clamp(min=LOWEST)
     return (own - template) / height[:, None]
 
 
@@ -82,9 +82,9 @@ def timing(peaks: NDArray[np.int64], departed: Tensor) -> Tensor:
     """
     before = _before(peaks)
     after = np.append(intervals(peaks), 0.0)[: len(peaks)]
-    size = departed[..., _BEAT].double().square().mean((1, 2)).clamp(min=1e-12).sqrt() + 0.01  # [P]
+    size = departure_sizes(departed)  # [P]
     unusual = (size / size.median()).log()
-    early = torch.from_numpy(before < _EARLY)
+    early = torch.from_numpy(before < EARLY)
     ectopic = float(((unusual.detach() > np.log(2.5)) & early).double().mean())
     fixed = np.stack(
         [
@@ -99,6 +99,11 @@ def timing(peaks: NDArray[np.int64], departed: Tensor) -> Tensor:
     figures = 0.5 + torch.from_numpy(fixed)
     figures = torch.where(torch.arange(len(TIMING)) == 3, 0.5 + unusual[:, None] / 6, figures)
     return figures.clamp(0, 1)
+
+
+def departure_sizes(departed: Tensor) -> Tensor:
+    """Tell how far each beat of ``[P, L, window]`` departs around its QRS complex and T wave, float64 ``[P]``."""
+    return departed[..., _BEAT].double().square().mean((1, 2)).clamp(min=1e-12).sqrt() + 0.01
 
 
 def irregularity(peaks: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -117,14 +122,11 @@ def _irregularity(places: bytes) -> NDArray[np.float64]:
     peaks = np.frombuffer(places, dtype=np.int64)
     log = intervals(peaks)
     pairs = np.stack([log[:-1], log[1:]], axis=1) if len(log) > 1 else np.zeros((1, 2))  # [M, 2]
-    padded = np.pad(pairs, ((_PAIRS, _PAIRS), (0, 0)), mode="reflect" if len(pairs) > 1 else "edge")
+    padded = np.pad(pairs, ((PAIRS, PAIRS), (0, 0)), mode="reflect" if len(pairs) > 1 else "edge")
     medians = []
     for start in range(0, len(pairs), 256):
-        rows = np.arange(start, min(start + 256, len(pairs)))[:, None] + np.arange(2 * _PAIRS + 1)
-        first, second = padded[rows].transpose(2, 0, 1)  # [b, 61]
-        apart = np.abs(first[:, :, None] - first[:, None])  # [b, 61, 61]
-        np.maximum(apart, np.abs(second[:, :, None] - second[:, None]), out=apart)
-        medians.append(np.median(np.partition(apart, _NEIGHBOUR, axis=2)[:, :, _NEIGHBOUR], axis=1))
+        rows = np.arange(start, min(start + 256, len(pairs)))[:, None] + np.arange(2 * PAIRS + 1)
+        medians.append(spread_of(padded[rows]))
     inner = np.concatenate(medians)
     spread: NDArray[np.float64] = np.concatenate([inner[:1], inner, inner[-1:]])[: len(peaks)]
     spread = spread if len(log) > 1 else np.zeros(len(peaks))
@@ -132,11 +134,23 @@ def _irregularity(places: bytes) -> NDArray[np.float64]:
     return spread
 
 
+def spread_of(pairs: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Take the median over some pairs of the distance to the fourth nearest ``[b]``, of ``[b, M, 2]``.
+
+    To the farthest where there are fewer than five.
+    """
+    first, second = pairs[..., 0], pairs[..., 1]
+    apart = np.abs(first[:, :, None] - first[:, None])
+    np.maximum(apart, np.abs(second[:, :, None] - second[:, None]), out=apart)  # [b, M, M]
+    place = min(NEIGHBOUR, pairs.shape[1] - 1)
+    return np.asarray(np.median(np.partition(apart, place, axis=2)[:, :, place], axis=1), dtype=np.float64)
+
+
 def _before(peaks: NDArray[np.int64]) -> NDArray[np.float64]:
     return np.insert(intervals(peaks), 0, 0.0)[: len(peaks)]
 
 
-def _fit(wide: Tensor, before: NDArray[np.float64]) -> tuple[Tensor, Tensor]:
+def fit(wide: Tensor, before: NDArray[np.float64]) -> tuple[Tensor, Tensor]:
     """Find the shift of each beat, and the beats that make up the sinus beat.
 
     Args:
@@ -145,14 +159,14 @@ def _fit(wide: Tensor, before: NDArray[np.float64]) -> tuple[Tensor, Tensor]:
     """
     expected = torch.from_numpy(np.abs(before) < 0.15)
     if int(expected.sum()) < 20:  # as where every other beat is early: those that are not are of the sinus
-        expected = torch.from_numpy(before > _EARLY)
+        expected = torch.from_numpy(before > EARLY)
     if not bool(expected.any()):
         expected = torch.ones_like(expected)
     shift = torch.zeros(len(wide), dtype=torch.int64)
     own = wide[..., SHIFT:-SHIFT]
     for _ in range(3):
         template, _ = _sinus(own, expected)
-        shift = _shifts(wide, template)
+        shift = shifts(wide, template)
         at = (SHIFT + shift)[:, None] + torch.arange(own.shape[2])  # [P, window]
         own = wide.gather(2, at[:, None].expand(-1, wide.shape[1], -1))
     return shift, _sinus(own, expected)[1]
@@ -174,9 +188,9 @@ def _sinus(own: Tensor, expected: Tensor) -> tuple[Tensor, Tensor]:
     return template, chosen
 
 
-def _shifts(wide: Tensor, template: Tensor) -> Tensor:
+def shifts(wide: Tensor, template: Tensor) -> Tensor:
     """Find the shift at which each beat correlates best with a template, short ones preferred ``[P]``."""
-    height = (template.amax(1) - template.amin(1)).clamp(min=_LOWEST)[:, None]
+    height = (template.amax(1) - template.amin(1)).clamp(min=LOWEST)[:, None]
     middle = (template / height)[:, _FITTED]
     middle = middle - middle.mean(1, keepdim=True)  # [L, 100]
     size, reach = middle.shape[1], 2 * SHIFT + 1
