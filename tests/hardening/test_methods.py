@@ -181,6 +181,7 @@ def test_the_copies_are_attacked_on_a_saved_model_too(beats: Path, hardened: Har
 
 def test_every_method_reads_its_options() -> None:
     assert sorted(METHODS) == [
+        "adversarial-distillation",
         "adversarial-retraining",
         "ecg-atk-gan",
         "madry",

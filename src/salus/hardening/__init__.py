@@ -2,6 +2,7 @@
 
 from salus.hardening.adversarial_training import AdversarialTraining, madry, single_step, trades
 from salus.hardening.dc_gan import augment
+from salus.hardening.distillation import Distillation, distillation
 from salus.hardening.ecg_atk_gan import ECGATKGAN, train_ecg_atk_gan
 from salus.hardening.folds import out_of_fold
 from salus.hardening.gan_options import PRESETS, GANOptions, preset
@@ -17,6 +18,7 @@ __all__ = [
     "PRESETS",
     "AdversarialTraining",
     "ConfidentLearning",
+    "Distillation",
     "GANOptions",
     "HighLoss",
     "LabelFinds",
@@ -24,6 +26,7 @@ __all__ = [
     "Rounds",
     "augment",
     "build_method",
+    "distillation",
     "judge",
     "madry",
     "noise_to_signal",

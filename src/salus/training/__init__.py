@@ -1,6 +1,6 @@
 """The one training loop, its options, its checkpoints, and what may be done to samples on the way."""
 
-from salus.training.augmentation import Augmentation, FlipsAndShifts, GrowingImages, RandomGains
+from salus.training.augmentation import Augmentation, FlipsAndShifts, GaussianNoise, GrowingImages, RandomGains
 from salus.training.loop import (
     Epoch,
     History,
@@ -23,6 +23,7 @@ __all__ = [
     "Augmentation",
     "Epoch",
     "FlipsAndShifts",
+    "GaussianNoise",
     "GrowingImages",
     "History",
     "Log",

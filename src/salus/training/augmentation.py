@@ -144,3 +144,26 @@ class RandomGains(Augmentation):
         shift = int(torch.randint(-self.shift, self.shift + 1, (1,), device=x.device))
         waves = torch.roll(waves * gain[..., None], shift, 2)
         return torch.cat([(0.5 + waves).clamp(0, 1), x[:, -1:]], 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GaussianNoise(Augmentation):
+    """Training on samples under normal noise, as randomized smoothing wants it (Cohen et al., 2019).
+
+    Attributes:
+        std: standard deviation of the noise, in the units of x; what it brings out of the bounds stays there.
+        first: changes samples before; None for nothing.
+    """
+
+    title: ClassVar[str] = "Augmentation"
+
+    std: Annotated[float, Field(gt=0, description="standard deviation of the noise, in the units of x")]
+    first: Augmentation | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self, self.title)
+
+    def augment(self, x: Tensor) -> Tensor:
+        """Draw noise for every value of ``x [N, ...]``."""
+        x = x if self.first is None else self.first.augment(x)
+        return x + self.std * torch.randn_like(x)
