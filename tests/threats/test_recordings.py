@@ -9,9 +9,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from salus.attacks import APGD, FGSM, Square
 from salus.classifier import Classifier
 from salus.errors import DataError, OptionError
 from salus.preprocessing import RawRecording, RecordingPreprocessor
+from salus.threats.recording_search import RecordingSearch
+from salus.threats.recording_square import RecordingSquare
+from salus.threats.recording_universal import RecordingUAP, UniversalVoltage
 from salus.threats.recordings import RecordingAttack, noise
 from salus.threats.voltage import AttackedRecording
 
@@ -156,3 +160,90 @@ def test_gaps_stay_gaps_and_spoil_neither_change_nor_noise(classifier: Classifie
     assert all(bool(change.isfinite().all()) for change in attacked.change.values())
     moved = torch.as_tensor(noise(holed, attacked).signals["MLII"])
     assert int(moved.isnan().sum()) == 100
+
+
+#: Attacks of other kinds, each of which has to fool more beats than its blind control.
+OTHERS = {
+    "apgd, cross-entropy": RecordingSearch(attack=APGD(eps=EPS, steps=8, early_stop=False)),
+    "square": RecordingSquare(eps=EPS, queries=40),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_parts_of_autoattack_fool_more_within_eps_than_a_blind_change_as_large(
+    name: str, classifier: Classifier, recording: RawRecording
+) -> None:
+    y = torch.zeros(25, dtype=torch.int64)
+    attacked = OTHERS[name](classifier, recording, y)
+    assert 0 < max(float(change.abs().max()) for change in attacked.change.values()) <= EPS + 1e-12
+    blind = RecordingAttack(eps=0.0)(classifier, noise(recording, attacked), y)
+    assert wrong(blind.answers) < wrong(attacked.answers)
+    again = OTHERS[name](classifier, recording, y)
+    assert all(torch.equal(again.change[lead], change) for lead, change in attacked.change.items())
+
+
+def test_the_ratio_of_logits_has_no_slope_that_beats_alike_share_and_still_keeps_within_eps(
+    classifier: Classifier, recording: RawRecording
+) -> None:
+    attack = RecordingSearch(attack=APGD(eps=EPS, steps=4, early_stop=False), loss="dlr")
+    attacked = attack(classifier, recording, torch.zeros(25, dtype=torch.int64))
+    assert 0 < max(float(change.abs().max()) for change in attacked.change.values()) <= EPS + 1e-12
+
+
+def test_any_attack_on_loss_and_margin_takes_a_recording_for_its_sample(
+    classifier: Classifier, recording: RawRecording
+) -> None:
+    y = torch.zeros(25, dtype=torch.int64)
+    for attack in (FGSM(eps=EPS), Square(eps=EPS, queries=6, early_stop=False)):
+        attacked = RecordingSearch(attack=attack)(classifier, recording, y)
+        assert 0 < max(float(change.abs().max()) for change in attacked.change.values()) <= EPS + 1e-12
+        assert torch.equal(attacked.clean, torch.zeros(25, dtype=torch.int64))
+
+
+def test_attacks_without_eps_or_in_another_norm_take_no_recording() -> None:
+    for attack in (APGD(eps=0.1, norm="l2"), FGSM(eps=0.1, targeted=True)):
+        with pytest.raises(OptionError, match="give it an eps in mV"):
+            RecordingSearch(attack=attack)
+    with pytest.raises(OptionError, match="loss"):
+        RecordingSearch(attack=FGSM(eps=0.1), loss="cw")  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match="queries"):
+        RecordingSquare(eps=0.1, queries=1)
+
+
+def test_a_waveform_of_some_recordings_fools_another_and_is_kept_as_it_was(
+    classifier: Classifier, recording: RawRecording
+) -> None:
+    def other(seed: int) -> RawRecording:
+        rng = np.random.default_rng(seed)
+        signals = {lead: signal + rng.normal(0, 0.005, len(signal)) for lead, signal in recording.signals.items()}
+        return replace(recording, signals=signals)
+
+    y = torch.zeros(25, dtype=torch.int64)
+    attack = RecordingUAP(eps=EPS, length=290, epochs=4)
+    seen = []
+    fitted = attack.fit(classifier, [lambda: (other(1), y), lambda: (other(2), y)], seen.append)
+    assert sum(seen) == 8
+    assert fitted.waveform.shape == (2, 290)
+    assert float(fitted.waveform.abs().max()) <= EPS
+    attacked = fitted(classifier, other(3), y)
+    torch.testing.assert_close(attacked.change["MLII"][:290], attacked.change["MLII"][290:580])
+    again = UniversalVoltage.from_json(fitted.to_json())(classifier, other(3), y)
+    assert all(torch.equal(again.change[lead], change) for lead, change in attacked.change.items())
+    # The right classes decide nothing of what is added to a recording that it was not fitted on.
+    others = fitted(classifier, other(3), torch.ones(25, dtype=torch.int64))
+    assert torch.equal(others.change["MLII"], attacked.change["MLII"])
+    blind = RecordingAttack(eps=0.0)(classifier, noise(other(3), attacked), y)
+    assert wrong(attacked.answers) > wrong(blind.answers)
+
+
+def test_a_waveform_may_be_tied_to_the_beats_and_needs_one_that_is_answered_rightly(
+    classifier: Classifier, recording: RawRecording
+) -> None:
+    y = torch.zeros(25, dtype=torch.int64)
+    fitted = RecordingUAP(eps=EPS, locked="beats", epochs=1).fit(classifier, [lambda: (recording, y)])
+    change = fitted(classifier, recording, y).change["MLII"]
+    assert recording.peaks is not None
+    near = torch.stack([change[peak - 100 : peak + 100] for peak in recording.peaks])
+    assert float((near - near[0]).abs().max()) < 1e-9
+    with pytest.raises(DataError, match="a beat that is answered rightly"):
+        RecordingUAP(eps=EPS).fit(classifier, [lambda: (recording, y - 1)])

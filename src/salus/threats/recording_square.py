@@ -28,10 +28,10 @@ _FIRST = 0.8
 class RecordingSquare:
     """Random search on the voltage (after Andriushchenko et al., 2020, Alg. 2), at all beats side by side.
 
-    It begins with a stripe at the rim of the ball for each beat and lead, and then changes a window of time near a
-    beat, of each lead up or down to the rim; what lowers the margins of the beat and its two neighbours is kept.
-    One answer to the whole recording judges a third of its beats, which are no neighbours; the windows shrink on
-    Square's schedule. A recording as one sample of Square would move one window of all at a query.
+    It begins at the rim of the ball, every sample up or down by chance, and then changes a window of time near a beat,
+    of each lead up or down to the rim; what lowers the margins of the beat and its two neighbours is kept.
+    One answer to the whole recording judges a third of its beats, which are no neighbours, and one more what was kept;
+    the windows shrink on Square's schedule. A recording as one sample of Square would move one window at a query.
 
     Attributes:
         eps: largest change, in mV.
@@ -60,31 +60,22 @@ class RecordingSquare:
     def _search(self, voltage: Voltage) -> Tensor:
         rng = np.random.default_rng(self.seed)
         marked, leads = voltage.marked, len(voltage.leads)
-        change = _stripes(marked, leads, voltage.length, rng)  # of -1 and 1, [L, T]
-        best = self._margins(voltage, change)
-        for query in range(self.queries - 1):
-            rows = np.arange(query % 3, len(marked), 3)
-            width = max(1, round(WINDOW * shrunk(_FIRST, query / self.queries)))
+        change = rng.choice([-1.0, 1.0], (leads, voltage.length))  # [L, T]
+        proposals = self.queries // 2  # what is kept of one is asked about too: beats share the sinus beat
+        for number in range(proposals):
+            standing = self._margins(voltage, change)  # [P]
+            rows = np.arange(number % 3, len(marked), 3)
+            width = max(1, round(WINDOW * shrunk(_FIRST, number / proposals)))
             starts = marked[rows] - WINDOW // 2 + rng.integers(0, WINDOW - width + 1, len(rows))
             at = (starts[:, None] + np.arange(width)).clip(0, voltage.length - 1)  # [b, width]
             before = change[:, at]  # [L, b, width]
             after = rng.choice([-1.0, 1.0], (leads, len(rows), 1))
             same = (before == after).all((0, 2), keepdims=True)  # would change nothing: the other way
             change[:, at] = np.where(same, -after, after)
-            margins = self._margins(voltage, change)
-            worse = margins[rows] >= best[rows]
+            worse = (self._margins(voltage, change) >= standing)[rows]
             change[:, at[worse]] = before[:, worse]
-            keep = np.isin(np.arange(len(marked)), rows[~worse])
-            best = np.where(keep, margins, best)
         return self.eps * torch.from_numpy(change)
 
     def _margins(self, voltage: Voltage, change: NDArray[np.float64]) -> NDArray[np.float64]:
         disturbed = voltage.changed(voltage.recording, self.eps * torch.from_numpy(change))
         return around(voltage.margin_of_each(disturbed))
-
-
-def _stripes(marked: NDArray[np.int64], leads: int, length: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Draw up or down for each beat and lead, from midway to its neighbours ``[L, T]``."""
-    middles = (marked[1:] + marked[:-1]) // 2
-    whose = np.searchsorted(middles, np.arange(length), side="right")
-    return np.asarray(rng.choice([-1.0, 1.0], (leads, len(marked)))[:, whose], dtype=np.float64)
