@@ -60,14 +60,12 @@ def departures(signals: Tensor, peaks: NDArray[np.int64], window: int) -> Tensor
     padded = torch.cat([signals[:, :1].expand(-1, half), signals, signals[:, -1:].expand(-1, half)], dim=1)
     at = torch.from_numpy(peaks.clip(0, signals.shape[1] - 1))
     around = at[:, None] + torch.arange(2 * half)  # [P, window + 2 SHIFT]
+    # A beat lies around the median of its unshifted window.
+    still = padded[:, around[:, SHIFT:-SHIFT]].transpose(0, 1).median(2, keepdim=True).values  # [P, L, 1]
     with torch.no_grad():
-        wide = padded[:, around].transpose(0, 1)  # [P, L, window + 2 SHIFT]
-        wide = wide - wide[..., SHIFT:-SHIFT].median(2, keepdim=True).values
+        wide = padded[:, around].transpose(0, 1) - still  # [P, L, window + 2 SHIFT]
         shift, sinus = fit(wide, _before(peaks))
-    own = padded[:, (at + SHIFT + shift)[:, None] + torch.arange(window)].transpose(0, 1)  # [P, L, window]
-    # As when they were fitted, a beat lies around the median of its unshifted window.
-    still = padded[:, around[:, SHIFT:-SHIFT]].transpose(0, 1)
-    own = own - still.median(2, keepdim=True).values
+    own = padded[:, (at + SHIFT + shift)[:, None] + torch.arange(window)].transpose(0, 1) - still  # [P, L, window]
     template = own[sinus].mean(0)  # [L, window]
     height = (template.amax(1) - template.amin(1)).clamp(min=LOWEST)
     return (own - template) / height[:, None]
@@ -194,12 +192,17 @@ def shifts(wide: Tensor, template: Tensor) -> Tensor:
     middle = (template / height)[:, _FITTED]
     middle = middle - middle.mean(1, keepdim=True)  # [L, 100]
     size, reach = middle.shape[1], 2 * SHIFT + 1
+    # Columns of these hold the template, or ones, each a sample further on: products with them are sums over windows.
+    place = torch.arange(reach)[:, None] + torch.arange(size)  # [29, 100]
+    against = middle.new_zeros(len(middle), reach, size + 2 * SHIFT)
+    against.scatter_(2, place.expand(len(middle), -1, -1), middle[:, None].expand(-1, reach, -1))
+    within = middle.new_zeros(reach, size + 2 * SHIFT).scatter_(1, place, 1.0).T  # [128, 29]
     price = 0.002 * (torch.arange(reach) - SHIFT).abs()
     best = []
     for beats in wide.split(_TOGETHER):
-        shifted = (beats / height)[..., _FITTED.start : _FITTED.stop + 2 * SHIFT].unfold(2, size, 1)  # [b, L, 29, 100]
-        shifted = shifted - shifted.mean(3, keepdim=True)
-        product = torch.einsum("blst,lt->bs", shifted, middle)
-        length = (shifted.square().sum((1, 3)) * middle.square().sum() + 1e-9).sqrt()
+        shifted = (beats / height)[..., _FITTED.start : _FITTED.stop + 2 * SHIFT]  # [b, L, 128]
+        product = torch.einsum("blt,lst->bs", shifted, against)
+        spread = shifted.square() @ within - (shifted @ within).square() / size  # [b, L, 29]
+        length = (spread.sum(1).clamp(min=0.0) * middle.square().sum() + 1e-9).sqrt()
         best.append((product / length - price).argmax(1) - SHIFT)
     return torch.cat(best)

@@ -53,8 +53,8 @@ ATTACKS: dict[str, RecordingAttack | RecordingSearch | RecordingSquare | Recordi
     **{f"apgd-ce-{1000 * eps:.0f}": _apgd("ce", eps) for eps in (0.015, 0.030, 0.060)},
     **{f"apgd-dlr-{1000 * eps:.0f}": _apgd("dlr", eps) for eps in (0.015, 0.030, 0.060)},
     **{f"square-{1000 * eps:.0f}": RecordingSquare(eps=eps, queries=60) for eps in (0.015, 0.030, 0.060)},
-    **{f"uap-{1000 * eps:.0f}": RecordingUAP(eps=eps) for eps in (0.015, 0.030, 0.060)},
-    "uap-beats-60": RecordingUAP(eps=0.060, locked="beats"),
+    **{f"uap-{1000 * eps:.0f}": RecordingUAP(eps=eps, epochs=2) for eps in (0.015, 0.030, 0.060)},
+    "uap-beats-60": RecordingUAP(eps=0.060, locked="beats", epochs=2),
 }
 #: The test records: 202 is of the patient of 201, who teaches.
 RECORDS = tuple(record for record in DS2 if record not in PACED and record not in SAME_PATIENT)
