@@ -27,9 +27,10 @@ from salus_studies.heartbeats.folds import FOLDS
 from salus_studies.heartbeats.goals import judge
 from salus_studies.heartbeats.judging import Effort, Judge, folded
 from salus_studies.heartbeats.measured import SPLITS, lowest_sensitivities
-from salus_studies.heartbeats.millivolts import recording_of
+from salus_studies.heartbeats.millivolts import ATTACKS, recording_of
 from salus_studies.heartbeats.page import page
 from salus_studies.heartbeats.protocol import harden, slim
+from salus_studies.heartbeats.rivals import RIVALS
 from salus_studies.heartbeats.settings import SETTINGS, choose
 from salus_studies.heartbeats.study import STUDY
 
@@ -123,8 +124,24 @@ def whole() -> dict[str, Any]:
     examples |= {"attacked": {name: {"FGSM": wave} for name in ("hardened", "plain")}}
     examples |= {"answers": dict.fromkeys(("hardened", "plain"), answers)}
     parts = {"frontier": compared, "examples": examples, "machine": "a machine"}
-    patients = {**judged("patients"), "seeds": seeds(), "millivolts": volts()}
-    return {"beats": judged("beats"), "patients": patients, **parts}
+    patients = {**judged("patients"), "seeds": seeds(), "millivolts": volts(), "rivals": rivals()}
+    return {"beats": judged("beats"), "patients": patients, "sequences": sequences(), **parts}
+
+
+def rivals() -> list[dict[str, Any]]:
+    figures = {"n": 2000, "accuracy": 0.9, "macro_f1": 0.7, "f1": dict.fromkeys(CLASSES, 0.7)}
+    parts = {"clean": {**figures, "n": 47549}, "drawn": figures, "attacked": {**figures, "accuracy": 0.8}}
+    return [{"name": name, "seed": 0, "eps": 0.01, "parameters": 16380, **parts} for name in RIVALS]
+
+
+def sequences() -> list[dict[str, Any]]:
+    def part(f1: float) -> dict[str, Any]:
+        figures = {"n": 100, "sensitivity": f1, "positive_predictivity": f1}
+        common = {"n": 300, "alike": 0.5, "accuracy": f1, "commonest": 0.9, "macro_f1": f1}
+        return {**common, "per_class": [{"class": name, **figures} for name in "NSV"]}
+
+    tested = {"sorted": part(0.9), "time": part(0.4), "shuffled": part(0.3)}
+    return [{"trained": order, "seed": 0, "epochs": 10, "tested": tested} for order in ("sorted", "time")]
 
 
 def seeds() -> list[dict[str, Any]]:
@@ -143,7 +160,7 @@ def seeds() -> list[dict[str, Any]]:
 def volts() -> list[dict[str, Any]]:
     counts = counted({"N": 1798, "S": 90, "V": 50, "F": 20}, 0.6)
     common = {"microvolts": 15.0, "steps": 30, "jitter": 0, "shape": "free", **counts}
-    return [{**common, "attack": name} for name in ("pgd-15", "pgd-15, blind", "tied-15", "jitter")]
+    return [{**common, "attack": name} for name in (*ATTACKS, "pgd-15, blind", "tied-15")]
 
 
 def text_of(values: dict[str, Any]) -> str:
@@ -167,13 +184,13 @@ def test_what_is_missing_is_said_to_be_not_run() -> None:
     full = whole()
     assert "not run" not in text_of(full)
     assert text_of({}).count("not run") > 20
-    for part in ("beats", "patients", "frontier", "examples"):
+    for part in ("beats", "patients", "frontier", "examples", "sequences"):
         assert "not run" in text_of({key: value for key, value in full.items() if key != part}), part
     for name in ("pgd", "autoattack", "curve-0.02"):
         cut = copy.deepcopy(full)
         del cut["beats"]["attacked"][name]
         assert "not run" in text_of(cut), name
-    for part in ("agreement", "ec57"):
+    for part in ("agreement", "ec57", "rivals"):
         cut = copy.deepcopy(full)
         cut["patients"][part] = type(cut["patients"][part])()
         assert "not run" in text_of(cut), part

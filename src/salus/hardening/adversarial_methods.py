@@ -53,7 +53,9 @@ class AdversarialTrainingMethod(Method):
         self._recipe(splits, task)
         preprocessor = splits.train.preprocessor
         inputs = preprocessor.inputs if isinstance(preprocessor, RecordingPreprocessor) else ()
-        if self.gains and (not TIMINGS.issuperset(inputs[-1:]) or not DEPARTURES.issuperset(inputs[:-1]) or len(inputs) < 2):
+        if self.gains and (
+            not TIMINGS.issuperset(inputs[-1:]) or not DEPARTURES.issuperset(inputs[:-1]) or len(inputs) < 2
+        ):
             raise OptionError(
                 f"Method {self.name!r}: gains stretches waves around 0.5 and leaves figures behind them alone, so the "
                 "data option inputs must name departures and then timing, for example departure,timing; it names "

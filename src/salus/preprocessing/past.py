@@ -82,9 +82,7 @@ def timing_so_far(peaks: NDArray[np.int64], departed: Tensor) -> Tensor:
     return (0.5 + figures).clamp(0, 1)
 
 
-def intervals_so_far(
-    peaks: NDArray[np.int64], rate: float = 360.0
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def intervals_so_far(peaks: NDArray[np.int64], rate: float = 360.0) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Logarithms of the intervals before and after each beat over the mean of those before it ``[P]``, ``[P]``.
 
     0 where there is no such interval, as before the first beat and after the last.

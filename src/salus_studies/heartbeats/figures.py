@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from salus.figures.style import BLUE, INK, MUTED, RULE, VERMILION, style
+from salus.figures.style import BLUE, GREEN, INK, MUTED, ORANGE, RULE, VERMILION, VIOLET, style
 from salus_studies.frame.markdown import Record
 from salus_studies.frame.page import Picture
 from salus_studies.frame.png import png
@@ -17,6 +17,15 @@ from salus_studies.heartbeats.goals import ON_VALIDATION
 from salus_studies.heartbeats.measured import SPLITS, TOLD, curves, mean_f1
 
 COLOURS = {"beats": BLUE, "patients": VERMILION}
+
+#: Attacks in millivolts that a line joins, and how it is called.
+FAMILIES = {
+    "pgd": "PGD",
+    "apgd-ce": "APGD, cross-entropy",
+    "apgd-dlr": "APGD, ratio of logits",
+    "square": "Square",
+    "uap": "one waveform for all",
+}
 
 #: Changes when a figure is drawn otherwise.
 _DRAWN = 1
@@ -31,7 +40,7 @@ def draw(results: Record) -> dict[str, Picture]:
     if results.get("frontier"):
         pictures["ecg-frontier"] = _picture(draw_settings, results["frontier"])
     if volts := (results.get("patients") or {}).get("millivolts"):
-        pictures["ecg-millivolts"] = _picture(draw_millivolts, volts)
+        pictures["ecg-millivolts"] = _picture(draw_millivolts, volts, drawn=2)
     examples = results.get("examples") or {}
     for model in examples.get("attacked", {}):
         common = {key: examples[key] for key in ("attacks", "classes", "clean", "eps")}
@@ -40,8 +49,8 @@ def draw(results: Record) -> dict[str, Picture]:
     return pictures
 
 
-def _picture(drawing: Callable[[Any], Figure], source: Any) -> Picture:
-    return Picture(partial(_png, drawing, source), [source, _DRAWN])
+def _picture(drawing: Callable[[Any], Figure], source: Any, drawn: int = _DRAWN) -> Picture:
+    return Picture(partial(_png, drawing, source), [source, drawn])
 
 
 def _png(drawing: Callable[[Any], Figure], source: Any) -> bytes:
@@ -75,22 +84,30 @@ def draw_millivolts(rows: Sequence[Record]) -> Figure:
     """Draw macro-F1 over the size of a change of the whole recording, attacked and blind; other attacks beside."""
     figure = Figure(figsize=(6.4, 3.4), layout="constrained")
     ax = figure.subplots()
-    lines = {"PGD": (False, VERMILION), "blind, as large": (True, MUTED)}
-    for label, (blind, colour) in lines.items():
-        of_line = [row for row in rows if row["attack"].startswith("pgd-") and row["attack"].endswith("blind") == blind]
+    attacked = [row for row in rows if not row["attack"].endswith("blind")]
+    lines = {label: [row for row in attacked if _family(row) == name] for name, label in FAMILIES.items()}
+    lines["blind, as large as PGD"] = [row for row in rows if row not in attacked and _family(row) == "pgd"]
+    colours = (VERMILION, ORANGE, VIOLET, GREEN, BLUE, MUTED)
+    for (label, of_line), colour in zip(lines.items(), colours, strict=True):
         of_line.sort(key=lambda row: float(row["microvolts"]))
         places = [row["microvolts"] for row in of_line], [row["macro_f1"] for row in of_line]
-        ax.plot(*places, "o-", color=colour, markersize=4, label=label)
-    others = [row for row in rows if not row["attack"].startswith("pgd-") and not row["attack"].endswith("blind")]
-    ax.plot([row["microvolts"] for row in others], [row["macro_f1"] for row in others], "x", color=BLUE, label="others")
+        if of_line:
+            ax.plot(*places, "o-", color=colour, markersize=4, label=label)
+    others = [row for row in attacked if _family(row) not in FAMILIES]
+    ax.plot([row["microvolts"] for row in others], [row["macro_f1"] for row in others], "x", color=INK, label="others")
     for row in others:
         place = (row["microvolts"], row["macro_f1"])
-        ax.annotate(row["attack"], place, xytext=(5, 3), textcoords="offset points", fontsize=7, color=BLUE)
+        ax.annotate(row["attack"], place, xytext=(5, 3), textcoords="offset points", fontsize=7, color=INK)
     ax.set(ylim=(0, 1), xlim=(-2, None), xlabel="largest change of a sample, µV", ylabel="macro-F1")
     ax.grid(axis="y")
     ax.set_axisbelow(True)
     ax.legend(frameon=False)
     return figure
+
+
+def _family(row: Record) -> str:
+    """Name an attack without its microvolts."""
+    return str(row["attack"]).removesuffix(", blind").rpartition("-")[0]
 
 
 def draw_settings(settings: Sequence[Record]) -> Figure:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from salus_studies.frame.markdown import Record, bullets
 from salus_studies.frame.page import Page, Show, compose
 from salus_studies.frame.results import Results
-from salus_studies.heartbeats import figures, models, people, sentences, tables
+from salus_studies.heartbeats import beside, figures, models, people, sentences, tables
 from salus_studies.heartbeats.measured import CLASSES, SPLITS, curves, measured_splits, trained_eps
 
 
@@ -28,9 +28,11 @@ def page(results: Results, folder: str) -> Page:
         yield from accuracy(values)
         yield from goals(values)
         yield from people.luck(values.get("patients"))
+        yield from beside.rivals(values.get("patients"))
         yield from over_eps(values, show)
         yield from people.millivolts(values.get("patients"), show)
         yield from people.published()
+        yield from beside.sequences(values.get("sequences") or [])
         yield from people.openings()
         yield from settings(values, show)
         yield "## A second opinion\n"

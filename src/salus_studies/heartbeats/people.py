@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from salus.metrics.wording import percent, rate
+from salus.metrics.wording import NOTHING, percent, rate
 from salus_studies.frame.markdown import Record, bullets, ruled_table
 from salus_studies.frame.page import Show
 from salus_studies.heartbeats.measured import CLASSES
@@ -35,7 +35,7 @@ of it was written down before DS2 was opened for this network:
   one person's, and nine of ten of DS2 another's: no choice could be made for it.
 - Waves are stretched, turned over and left out at random in training, as people and electrodes differ in that.
 - The record is read as a whole, beats after the one that is asked about too, but no label: a use after the recording
-  has ended. What a monitor could do while it runs was not measured.
+  has ended. What a monitor can do while it runs, by channels of the past alone, stands among the rivals below.
 """
 
 
@@ -100,7 +100,12 @@ def millivolts(result: Record | None, show: Show) -> Iterator[str]:
         "lower more by choosing whom to spare); a beat counts as right if it is answered rightly before and after. "
         "**Blind** is a change as large, of samples and R peaks, in random order and direction. `smooth`: no saw teeth "
         "(the Gaussian kernels of Han et al., 2020); `jitter`: R peaks may first stand 5 samples (14 ms) before or "
-        "behind their marks, whichever hurts a beat and its neighbours most. One start each.\n"
+        "behind their marks, whichever hurts a beat and its neighbours most; alone, that is all that is done. `apgd`: "
+        "Auto-PGD (Croce and Hein, 2020) with the recording as its one sample, up the mean cross-entropy (`ce`) or "
+        "difference of logits ratio (`dlr`) of its beats, every class counting the same. `square`: random windows at "
+        "all beats side by side, seeing logits alone; its steps are answers. `uap`: one waveform for everybody, 5 s "
+        "long and repeated, or 0.8 s and beginning anew at every beat (`beats`); it is fitted on the records of DS1, "
+        "in so many steps, and knows nothing of those that it is added to. One start each.\n"
     )
     rows = [] if result is None else result.get("millivolts") or []
     if not rows:
@@ -124,7 +129,7 @@ def _millivolts_table(rows: Sequence[Record]) -> str:
                 f"`{row['attack']}`",
                 f"{row['microvolts']:g}",
                 f"{row['microvolts'] / 1500:.1%}",
-                str(row["steps"]),
+                str(row["steps"] or NOTHING),
                 rate(row, "accuracy"),
                 f"{row['macro_f1']:.3f}",
                 " / ".join(percent(sensitivity[name]) for name in CLASSES),

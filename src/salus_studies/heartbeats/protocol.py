@@ -31,7 +31,9 @@ from salus_studies.heartbeats.folds import judge_folds
 from salus_studies.heartbeats.judging import EPS, Effort, Judge
 from salus_studies.heartbeats.measured import SPLITS, channels
 from salus_studies.heartbeats.millivolts import attack_all
+from salus_studies.heartbeats.rivals import judge_rivals
 from salus_studies.heartbeats.seeds import judge_seeds
+from salus_studies.heartbeats.sequences import judge_sequences
 from salus_studies.heartbeats.settings import (
     DEALT,
     JUDGED_ON,
@@ -68,6 +70,8 @@ def run(options: HeartbeatsOptions, folder: Folder) -> Results:
         if split == "patients":
             values[split]["seeds"] = judge_seeds(classifier, test, steps, options.seed, study.place)
             values[split]["millivolts"] = attack_all(classifier, test, steps, study.place)
+            values[split]["rivals"] = judge_rivals(classifier, steps, options.seed, study.place)
+    values["sequences"] = judge_sequences(steps, options.seed, study.place)
     values["frontier"] = [row for split in SPLITS for row in study.compare(split, networks[split][0])]
     values = rounded(values)
     shown = {"hardened": networks["beats"][0], "plain": study.plain()}

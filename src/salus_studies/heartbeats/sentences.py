@@ -75,8 +75,7 @@ Not covered: a lead that falls off, other leads, other devices and sampling rate
 of the database (47 people, recorded in Boston in the 1970s), paced beats. The channels look at later beats too, so
 an answer comes a few seconds, with the usual beat half a minute after the beat, and between patients after the record.
 
-Not measured either: a form that sees the past only; attacks in millivolts that are universal over records, or by
-AutoAttack's parts; adversarial distillation and smoothing as rivals; rivals in millivolts; one stage on two leads.
+Not measured either: rivals in millivolts; one stage on two leads; a monitor whose beats a detector finds as it goes.
 
 Accuracy under attack is what these attacks left standing. It is no proof, and a stronger attack may lower it. These
 are classifiers for engineers to study; neither is a medical device.

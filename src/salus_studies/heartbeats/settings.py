@@ -18,9 +18,10 @@ from torch import Tensor
 from salus.attacks import PGD
 from salus.classifier import Classifier
 from salus.data import Dataset, Splits
-from salus.hardening import noise_to_signal, single_step
+from salus.errors import OptionError
+from salus.hardening import distillation, madry, noise_to_signal, single_step, trades
 from salus.metrics import macro_f1, per_class
-from salus.training import RandomGains, Recipe, TrainingOptions, fit_classifier
+from salus.training import GaussianNoise, RandomGains, Recipe, TrainingOptions, fit_classifier
 from salus_studies.frame.markdown import Record
 from salus_studies.heartbeats.measured import mean_f1
 
@@ -52,6 +53,16 @@ JUDGED_ON = {
 DEALT = {"patients": "all-patients", "beats": "beats"}
 
 
+#: How a network is hardened; not all of them stand among the settings below, see ``rivals``.
+Method = Literal[
+    "single-step", "noise-to-signal", "ordinary", "madry", "trades", "adversarial-distillation", "smoothing"
+]
+#: Steps of the attack in training where there are several, and the noise of smoothing: twice what is judged.
+STEPS, SIGMA = 5, 2 * EPS
+#: Sizes of the network that teaches another of ``ecg-hierarchical``: twice the usual.
+TEACHER = {"widths": [32, 48, 64], "hidden": 96}
+
+
 @dataclass(frozen=True, kw_only=True)
 class HardeningSetting:
     """What a network reads, how large it is, and how it is trained.
@@ -73,7 +84,7 @@ class HardeningSetting:
     network: str = "ecg-context"
     sizes: Mapping[str, Any] = field(default_factory=dict)
     gains: bool = False
-    method: Literal["single-step", "noise-to-signal", "ordinary"] = "single-step"
+    method: Method = "single-step"
     eps: float = TRAINED_EPS
     changes: Mapping[str, Any] = field(default_factory=dict)
     judged: bool = False
@@ -126,27 +137,41 @@ def judged_setting(split: str) -> HardeningSetting:
     return next(setting for setting in SETTINGS[split] if setting.judged)
 
 
-def recipe(setting: HardeningSetting) -> Recipe | None:
-    """Say what each step of a setting's training lowers."""
+def recipe(setting: HardeningSetting, teacher: Classifier | None = None) -> Recipe | None:
+    """Say what each step of a setting's training lowers; a teacher goes with distillation alone."""
     gains = RandomGains() if setting.gains else None
     if setting.method == "ordinary":
         return gains
+    if setting.method == "smoothing":
+        return GaussianNoise(std=SIGMA, first=gains)
     if setting.method == "single-step":
         return single_step(setting.eps, augmentation=gains)
-    return noise_to_signal(setting.eps, augmentation=gains)
+    if setting.method == "noise-to-signal":
+        return noise_to_signal(setting.eps, augmentation=gains)
+    if setting.method == "madry":
+        return madry(setting.eps, steps=STEPS, augmentation=gains)
+    if setting.method == "trades":
+        return trades(setting.eps, steps=STEPS, augmentation=gains)
+    if teacher is None:
+        raise OptionError(f"Setting {setting.name!r} learns from a teacher, and there is none.")
+    return distillation(setting.eps, teacher, steps=STEPS, augmentation=gains)
 
 
 def train(
     setting: HardeningSetting, learning: Dataset, validation: Dataset, seed: int, split: str = "patients"
 ) -> Classifier:
-    """Train under a setting."""
+    """Train under a setting; where it learns from a teacher, a network of twice its widths is hardened first."""
+    teacher = None
+    if setting.method == "adversarial-distillation":
+        wider = replace(setting, method="single-step", sizes=TEACHER)
+        teacher = train(wider, learning, validation, seed, split)
     classifier, _ = fit_classifier(
         setting.network,
         learning,
         validation,
         setting.training(split, seed),
         model_options=dict(setting.sizes),
-        recipe=recipe(setting),
+        recipe=recipe(setting, teacher),
     )
     return classifier
 

@@ -50,8 +50,8 @@ def cut_record(path: Path) -> tuple[Tensor, Tensor]:
 
 def _resized(segment: NDArray[np.float64]) -> Tensor:
     """Bring a stretch to 280 samples, by cubic interpolation that averages where it shrinks."""
-    column = torch.from_numpy(np.ascontiguousarray(segment)).float()[None, None, :, None]
-    return interpolate(column, (WINDOW, 1), mode="bicubic", antialias=True, align_corners=False)[0, 0, :, 0]
+    row = torch.from_numpy(np.ascontiguousarray(segment)).float()[None, None, None]  # [1, 1, 1, T]
+    return interpolate(row, (1, WINDOW), mode="bicubic", antialias=True, align_corners=False)[0, 0, 0]
 
 
 def _t_peaks(signal: NDArray[np.float64], peaks: NDArray[np.int64]) -> tuple[list[int], list[int]]:
