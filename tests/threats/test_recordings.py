@@ -163,7 +163,7 @@ def test_gaps_stay_gaps_and_spoil_neither_change_nor_noise(classifier: Classifie
 
 
 #: Attacks of other kinds, each of which has to fool more beats than its blind control.
-OTHERS = {
+OTHERS: dict[str, RecordingSearch | RecordingSquare] = {
     "apgd, cross-entropy": RecordingSearch(attack=APGD(eps=EPS, steps=8, early_stop=False)),
     "square": RecordingSquare(eps=EPS, queries=40),
 }
@@ -220,7 +220,7 @@ def test_a_waveform_of_some_recordings_fools_another_and_is_kept_as_it_was(
 
     y = torch.zeros(25, dtype=torch.int64)
     attack = RecordingUAP(eps=EPS, length=290, epochs=4)
-    seen = []
+    seen: list[int] = []
     fitted = attack.fit(classifier, [lambda: (other(1), y), lambda: (other(2), y)], seen.append)
     assert sum(seen) == 8
     assert fitted.waveform.shape == (2, 290)

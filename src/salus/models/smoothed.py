@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -30,4 +32,5 @@ class Smoothed(nn.Module):
         noise = torch.randn(self.draws, *x.shape, generator=self.generator, dtype=x.dtype).to(x.device)
         logits: Tensor = self.network((x + self.std * noise).flatten(0, 1))
         likely = logits.log_softmax(1).unflatten(0, (self.draws, len(x)))  # [draws, N, K]
-        return likely.logsumexp(0) - torch.tensor(float(self.draws)).log()
+        mean: Tensor = likely.logsumexp(0) - math.log(self.draws)
+        return mean
