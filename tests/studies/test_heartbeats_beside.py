@@ -130,9 +130,8 @@ def test_the_answers_of_a_sequence_follow_from_the_state_and_the_answer_before()
     torch.manual_seed(0)
     network, x = Seq2Seq().eval(), torch.randn(2, 10, 280)
     given = network.predict(x)
-    assert torch.equal(network(x, given.clamp(max=2)).argmax(2)[:, 0], given[:, 0])
     # Told its own answers, it gives them again.
-    assert bool((given > 2).any()) or torch.equal(network(x, given).argmax(2), given)
+    assert torch.equal(network(x, given)[..., :3].argmax(2), given)
 
 
 def test_beats_are_cut_from_one_t_peak_to_the_next(mitdb_folder: Path) -> None:

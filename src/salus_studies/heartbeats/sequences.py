@@ -76,7 +76,7 @@ class Seq2Seq(nn.Module):
         given = []
         for _ in range(x.shape[1]):
             out, state = self.answers(self.told(named), state)
-            named = self.named(out).argmax(2)
+            named = self.named(out)[..., : self.begin].argmax(2)  # where sequences begin is no answer
             given.append(named)
         return torch.cat(given, 1)
 
@@ -195,7 +195,7 @@ def row(
 
 
 def _counts(network: Seq2Seq, x: Tensor, y: Tensor) -> dict[str, Any]:
-    given = torch.cat([network.predict(part) for part in x.split(500)]).clamp(max=len(CLASSES) - 1).flatten()
+    given = torch.cat([network.predict(part) for part in x.split(500)]).flatten()
     right, majority = y.flatten(), y.mode(1, keepdim=True).values
     rows = per_class(right, given, CLASSES)
     return {
