@@ -40,7 +40,7 @@ def draw(results: Record) -> dict[str, Picture]:
     if results.get("frontier"):
         pictures["ecg-frontier"] = _picture(draw_settings, results["frontier"])
     if volts := (results.get("patients") or {}).get("millivolts"):
-        pictures["ecg-millivolts"] = _picture(draw_millivolts, volts, drawn=2)
+        pictures["ecg-millivolts"] = _picture(draw_millivolts, volts, drawn=3)
     examples = results.get("examples") or {}
     for model in examples.get("attacked", {}):
         common = {key: examples[key] for key in ("attacks", "classes", "clean", "eps")}
@@ -85,23 +85,26 @@ def draw_millivolts(rows: Sequence[Record]) -> Figure:
     figure = Figure(figsize=(6.4, 3.4), layout="constrained")
     ax = figure.subplots()
     attacked = [row for row in rows if not row["attack"].endswith("blind")]
-    lines = {label: [row for row in attacked if _family(row) == name] for name, label in FAMILIES.items()}
-    lines["blind, as large as PGD"] = [row for row in rows if row not in attacked and _family(row) == "pgd"]
-    colours = (VERMILION, ORANGE, VIOLET, GREEN, BLUE, MUTED)
-    for (label, of_line), colour in zip(lines.items(), colours, strict=True):
+    lines = {"blind, as large as PGD": [row for row in rows if row not in attacked and _family(row) == "pgd"]}
+    lines |= {label: [row for row in attacked if _family(row) == name] for name, label in FAMILIES.items()}
+    looks = zip((MUTED, VERMILION, ORANGE, VIOLET, GREEN, BLUE), "oosDv^", strict=True)
+    for (label, of_line), (colour, marker) in zip(lines.items(), looks, strict=True):
         of_line.sort(key=lambda row: float(row["microvolts"]))
         places = [row["microvolts"] for row in of_line], [row["macro_f1"] for row in of_line]
         if of_line:
-            ax.plot(*places, "o-", color=colour, markersize=4, label=label)
+            ax.plot(*places, f"{marker}-", color=colour, markersize=5, label=label)
     others = [row for row in attacked if _family(row) not in FAMILIES]
     ax.plot([row["microvolts"] for row in others], [row["macro_f1"] for row in others], "x", color=INK, label="others")
     for row in others:
         place = (row["microvolts"], row["macro_f1"])
-        ax.annotate(row["attack"], place, xytext=(5, 3), textcoords="offset points", fontsize=7, color=INK)
-    ax.set(ylim=(0, 1), xlim=(-2, None), xlabel="largest change of a sample, µV", ylabel="macro-F1")
+        words = ax.annotate(row["attack"], place, xytext=(-6, 0), textcoords="offset points", fontsize=7, color=INK)
+        words.set(ha="right", va="center")
+    lowest = min(row["macro_f1"] for row in rows)
+    ax.set(ylim=(max(0, 0.1 * int(10 * lowest) - 0.1), None), xlim=(-7, None))
+    ax.set(xlabel="largest change of a sample, µV", ylabel="macro-F1")
     ax.grid(axis="y")
     ax.set_axisbelow(True)
-    ax.legend(frameon=False)
+    ax.legend(frameon=False, loc="lower right", fontsize=8)
     return figure
 
 
