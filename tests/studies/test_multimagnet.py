@@ -23,9 +23,11 @@ from salus_studies.frame.folder import Reproduction
 from salus_studies.multimagnet import attacked
 from salus_studies.multimagnet import experiments as room
 from salus_studies.multimagnet.judging import CONFIGURATIONS
-from salus_studies.multimagnet.published import ATTACKS
+from salus_studies.multimagnet.published import ATTACKS, PARAMETERS
 from salus_studies.multimagnet.scales import SCALES, deal
 from salus_studies.multimagnet.study import STUDY
+
+pytest.importorskip("art", reason="the attacks are ART's")
 
 pytestmark = pytest.mark.slow
 
@@ -54,15 +56,19 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Make smoke smaller still; there is no CIFAR-10."""
+    """Make smoke smaller still, and ART's attacks short; there is no CIFAR-10."""
     monkeypatch.delenv("SALUS_DATA", raising=False)
+    short = {key: {**values, **({"max iter": 3} if "max iter" in values else {})} for key, values in PARAMETERS.items()}
+    monkeypatch.setattr(attacked, "PARAMETERS", short)
     smoke = SCALES["smoke"]
     setting = replace(
         smoke.settings["mnist"],
         network="model-f",
         network_options={"widths": [4, 8]},
         training=TrainingOptions(epochs=6, batch_size=32, learning_rate=1e-2, keep="last"),
-        repository=RepositoryOptions(size=3, epochs=1),
+        surrogate=TrainingOptions(epochs=1, batch_size=32, learning_rate=1e-2, keep="last"),
+        repository=RepositoryOptions(family="multimagnet-mnist", size=3, epochs=1),
+        held_out=40,
         images=400,
         attacked=20,
     )
@@ -116,14 +122,23 @@ def test_all_of_it_is_done_and_done_once(data_dir: Path, tmp_path: Path, monkeyp
     page = outcome.page.read_text()
     assert "Data 'cifar10' is not on this machine" in page and "nan" not in page.lower().split()
 
-    # V_leg, D_leg and the blends, then validation and test images of each attack: nobody is seen twice.
-    made = [one for one in results["attacks"] if one["strength"] == "table-1" or one["attack"] in ("fgsm", "bim")]
+    # V_leg, D_leg and the blends, then validation and test images of each attack in each arm: nobody is seen twice.
+    made = [one for one in results["attacks"] if (one["attack"], one["arm"]) != ("cw", "retuned")]
     assert seen == [60, 30, 20, *[20, 30] * len(made)]
+    assert {(one["attack"], one["arm"]) for one in made} >= {
+        *((attack, arm) for attack in ATTACKS for arm in ("white-box", "surrogate")),
+        ("deepfool", "released"),
+    }
     for one in results["attacks"]:
-        clean = results["classifiers"][0]["accuracy_drawn"]
-        assert 0 <= one["accuracy_test"] <= clean + 1e-9 and (one["strength"] == "table-1" or one["eps"] > 0)
+        assert 0 <= one["accuracy_test"] <= 1 and (one["arm"] == "retuned" or one["seconds"] >= 0)
+        if one["attack"] == "deepfool" and one["arm"] == "white-box":
+            assert one["unchanged_test"] == 0, "ART's DeepFool never puts an image back"
+    assert {(one["threat_model"], one["norm"]) for one in results["adaptive"] if one["dataset"] == "mnist"} == {
+        (threat, norm) for threat in ("oblivious", "adaptive") for norm in ("linf", "l2")
+    }
+    assert results["surrogates"][0]["network"] == "multimagnet-surrogate"
     for path in (tmp_path / "run" / "calibrations").glob("*.json"):
-        assert set(Calibration.load(path).thresholds) == {"magnet-1", "magnet-2", "relu"}
+        assert set(Calibration.load(path).thresholds) == {"mnist-i", "mnist-ii", "mnist-dae1"}
 
     again, same = run(tmp_path / "run", data_dir)
     assert (again.computed, again.not_run, again.stored) == (0, 0, outcome.computed)
@@ -140,7 +155,7 @@ def test_killed_in_the_middle_it_goes_on_to_the_same_numbers(
     real = attacked.run
 
     def stop(engine: Any, *given: Any) -> Any:
-        if engine.name == "deepfool":
+        if engine.name == "art:DeepFool":
             raise KeyboardInterrupt
         return real(engine, *given)
 

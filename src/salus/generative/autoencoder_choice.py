@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -153,7 +153,7 @@ def repository_for(
     train, validation = data.subset(learn), data.subset(held_out)
     if folder is not None:  # members of one training lie together, whichever are asked for
         common = replace(options, size=10, members=())
-        key = hashlib.sha256(repr((asdict(common), train.fingerprint())).encode()).hexdigest()
+        key = hashlib.sha256(repr((common.decisive(), train.fingerprint())).encode()).hexdigest()
         folder = folder / f"autoencoders-{key[:8]}"
     return train_repository(train, validation, options, folder=folder, device=x.device)
 

@@ -35,12 +35,14 @@ class Member:
         module: maps values in [0, 1] to values in [0, 1]; in eval mode, without gradients to its weights.
         error: mean squared reconstruction error on held-out samples, values scaled to [0, 1].
         key: hash of all that decided its training; empty when nobody asked.
+        epochs: it was trained for; 0 when nobody said.
     """
 
     spec: AutoencoderSpec
     module: nn.Module
     error: float
     key: str = ""
+    epochs: int = 0
 
     def __post_init__(self) -> None:
         self.module.eval().requires_grad_(False)
@@ -148,7 +150,8 @@ class Repository:
             "shape": list(self.shape),
             "bounds": list(self.bounds),
             "members": [
-                {"spec": asdict(member.spec), "error": member.error, "key": member.key} for member in self.members
+                {"spec": asdict(member.spec), "error": member.error, "key": member.key, "epochs": member.epochs}
+                for member in self.members
             ],
         }
 
@@ -173,7 +176,8 @@ class Repository:
             for entry in settings["members"]:
                 spec = TypeAdapter(AutoencoderSpec).validate_python(entry["spec"])
                 module = _rebuild(shape, spec, {name.partition("|"): tensor for name, tensor in tensors.items()})
-                members.append(Member(spec, module, float(entry["error"]), str(entry["key"])))
+                epochs = int(entry.get("epochs", 0))
+                members.append(Member(spec, module, float(entry["error"]), str(entry["key"]), epochs))
         except (KeyError, TypeError, ValueError, RuntimeError, ModelError, ValidationError) as error:
             reason = str(error).partition("\n")[0].rstrip(".:")
             raise BundleError(
@@ -240,7 +244,8 @@ def _rebuild(shape: Sequence[int], spec: AutoencoderSpec, tensors: Mapping[tuple
     """Build a module around weights, however large a damaged file says that it is."""
     with torch.device("meta"):
         module = build_autoencoder(shape, spec)
-    weights = {name: tensor.float() for (member, _, name), tensor in tensors.items() if member == spec.name}
+    own = {name: tensor for (member, _, name), tensor in tensors.items() if member == spec.name}
+    weights = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in own.items()}
     module.load_state_dict(weights, assign=True)
     together(module)
     return module

@@ -7,10 +7,10 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +44,9 @@ class AutoencoderSpec:
             values.
         loss: ``mse`` or ``mae`` between the reconstruction and the sample without noise.
         kernel: pixels, or points in time, on each side of a convolution.
+        batch_norm: batch normalisation before every activation but the last. For images and signals.
+        ending: what stands behind the last convolution: a ``sigmoid``, or ``twice`` one with batch normalisation
+            between the two, as in MultiMagNet's released decoders for CIFAR-10. For images and signals.
     """
 
     name: str
@@ -52,6 +55,16 @@ class AutoencoderSpec:
     noise: float = 0.1
     loss: Literal["mse", "mae"] = "mse"
     kernel: int = 3
+    batch_norm: bool = False
+    ending: Literal["sigmoid", "twice"] = "sigmoid"
+
+    def decisive(self) -> dict[str, Any]:
+        """Return all that decides its form and training, as plain values; newer fields only where they are used."""
+        fields = asdict(self)
+        for name, unused in (("batch_norm", False), ("ending", "sigmoid")):
+            if fields[name] == unused:
+                del fields[name]
+        return fields
 
 
 #: The first two are MagNet's for MNIST, relu and max are MultiMagNet's; noisy, two-pools, wide and deep are its larger
@@ -125,25 +138,32 @@ class ConvolutionalAutoencoder(nn.Module):
             self._convolution(before, after, spec.kernel)
             for before, after in zip(widths, [*widths[1:], shape[0]], strict=True)
         )
+        self.norms = nn.ModuleList(nn.BatchNorm2d(width) for width in widths[1:]) if spec.batch_norm else None
+        self.ending = nn.Sequential(nn.BatchNorm2d(shape[0]), nn.Sigmoid()) if spec.ending == "twice" else None
         together(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Reconstruct ``x``, values in [0, 1], in the same shape; values in [0, 1]."""
         states = (x.unsqueeze(2) if self.over_time else x).contiguous(memory_format=torch.channels_last)
-        layers, sizes = iter(self.layers), []
+        layers, norms, sizes = iter(self.layers), iter(self.norms or ()), []
         for step in self.structure:
             if isinstance(step, str):
                 sizes.append(states.shape[2:])
                 states = self._pool(states, step)
             else:
-                states = self.activation(next(layers)(states))
+                states = self._layer(layers, norms, states)
         for step in reversed(self.structure):
-            if isinstance(step, str):
-                states = self._unpool(states, sizes.pop())
-            else:
-                states = self.activation(next(layers)(states))
+            pooled = isinstance(step, str)
+            states = self._unpool(states, sizes.pop()) if pooled else self._layer(layers, norms, states)
         made = torch.sigmoid(next(layers)(states)).contiguous()
+        made = made if self.ending is None else self.ending(made)
         return made.squeeze(2) if self.over_time else made
+
+    def _layer(self, layers: Iterator[nn.Module], norms: Iterator[nn.Module], states: Tensor) -> Tensor:
+        """Convolve, normalise where it is asked for, and activate."""
+        states = next(layers)(states)
+        activated: Tensor = self.activation(states if self.norms is None else next(norms)(states))
+        return activated
 
     def _convolution(self, before: int, after: int, kernel: int) -> nn.Conv2d:
         if self.over_time:
@@ -193,7 +213,7 @@ class DenseAutoencoder(nn.Module):
 
 
 def build_autoencoder(shape: Sequence[int], spec: AutoencoderSpec) -> nn.Module:
-    """Build an autoencoder for samples of a shape; it starts near the identity.
+    """Build an autoencoder for samples of a shape; without batch normalisation it starts near the identity.
 
     Raises:
         ModelError: the spec does not suit the shape.
@@ -205,7 +225,10 @@ def build_autoencoder(shape: Sequence[int], spec: AutoencoderSpec) -> nn.Module:
         )
     _check(spec, table=kind == "table")
     module = DenseAutoencoder(shape[0], spec) if kind == "table" else ConvolutionalAutoencoder(shape, spec)
-    _start_near_identity(module, spec.activation)
+    if spec.batch_norm or spec.ending != "sigmoid":
+        _start_plainly(module)  # normalisation would undo the identity
+    else:
+        _start_near_identity(module, spec.activation)
     return module
 
 
@@ -216,8 +239,18 @@ def _check(spec: AutoencoderSpec, *, table: bool) -> None:
     fits = bool(numbers) and all(step > 0 for step in numbers)
     fits = fits and (not words if table else words <= {"average", "max"} and all(type(n) is int for n in numbers))
     fits = fits and spec.activation in ACTIVATIONS and spec.kernel > 0 and spec.kernel % 2 == 1
+    fits = fits and spec.ending in ("sigmoid", "twice") and not (table and (spec.batch_norm or spec.ending == "twice"))
     if not (fits and spec.loss in ("mse", "mae") and spec.noise >= 0):
         raise ModelError(f"The autoencoder {spec.name!r} cannot be built: its spec {spec} will not do.")
+
+
+def _start_plainly(module: nn.Module) -> None:
+    """Draw the weights as Keras does, which the released ones were trained by (Glorot and Bengio, 2010)."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.xavier_uniform_(layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
 
 
 def _start_near_identity(module: nn.Module, activation: str) -> None:

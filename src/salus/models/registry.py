@@ -21,6 +21,7 @@ from salus.models.inception_v3 import InceptionV3
 from salus.models.kachuee import Kachuee
 from salus.models.mlp import MLP
 from salus.models.mnist_cnn import MNISTCNN
+from salus.models.multimagnet import MultiMagNetMNIST, MultiMagNetSurrogate
 from salus.models.resnet50 import ResNet50
 from salus.models.shaker import Shaker
 from salus.models.small_cnn import SmallCNN
@@ -79,6 +80,8 @@ _OWN = {
     "model-e": Architecture(ModelE, "image", IMAGE),
     "model-f": Architecture(ModelF, "image", IMAGE),
     "mnist-cnn": Architecture(MNISTCNN, "image", IMAGE),
+    "multimagnet-mnist": Architecture(MultiMagNetMNIST, "image", IMAGE),
+    "multimagnet-surrogate": Architecture(MultiMagNetSurrogate, "image", IMAGE),
     "all-cnn": Architecture(AllCNN, "image", ANY_SIZE),
     "wrn": Architecture(WideResNet, "image", ANY_SIZE),
     "vgg19": Architecture(VGG19, "image", IMAGE),

@@ -14,7 +14,7 @@ from salus.generative import Repository
 from salus.storage import TrainingFolder
 from salus_studies.frame.steps import Steps
 from salus_studies.multimagnet import trainings
-from salus_studies.multimagnet.attacked import AS_PRINTED
+from salus_studies.multimagnet.attacked import WHITE_BOX
 from salus_studies.multimagnet.judging import CONFIGURATIONS
 from salus_studies.multimagnet.scales import Dealt, MagNetScale
 
@@ -45,6 +45,7 @@ class MagNetBench:
         self.arrays: dict[str, Tensor] = {}
         self.records: dict[str, list[dict[str, Any]]] = {
             "classifiers": [],
+            "surrogates": [],
             "repositories": [],
             "attacks": [],
             "rows": [],
@@ -55,25 +56,29 @@ class MagNetBench:
     def classifier(self) -> Classifier | None:
         """Train, or read, the classifier; None where the time does not allow it."""
         setting = self.setting
-        key = [
-            self.prints,
-            asdict(setting.training),
-            setting.network,
-            dict(setting.network_options),
-            setting.recipe.describe(),
-            self.seed,
-        ]
+        how = [asdict(setting.training), setting.network, dict(setting.network_options), setting.recipe.describe()]
+        return self._trained("classifier", trainings.train_classifier, how)
+
+    def surrogate(self) -> Classifier | None:
+        """Train, or read, what attacks start from that are not handed the classifier."""
+        return self._trained(
+            "surrogate", trainings.train_surrogate, [trainings.SURROGATE, asdict(self.setting.surrogate)]
+        )
+
+    def _trained(
+        self, role: str, train: Callable[..., tuple[Classifier, dict[str, Any]]], how: list[Any]
+    ) -> Classifier | None:
+        """Train a network of this set of data, or read it; None where the time does not allow it."""
+        place = TrainingFolder(self.folder / f"{role}s" / self.name, role)
         classifier, record = self.steps.train(
-            f"{self.name}-classifier",
-            f"{self.name} classifier",
-            key,
-            TrainingFolder(self.folder / "classifiers" / self.name),
-            lambda checkpoint: trainings.train_classifier(
-                self.dealt, setting, checkpoint, seed=self.seed, device=self.device
-            ),
+            f"{self.name}-{role}",
+            f"{self.name} {role}",
+            [self.prints, *how, self.seed],
+            place,
+            lambda checkpoint: train(self.dealt, self.setting, checkpoint, seed=self.seed, device=self.device),
             blank={},
         )
-        self.record("classifiers", record)
+        self.record(f"{role}s", record)
         if classifier is None:
             self.reason = record["reason"]
             return None
@@ -88,7 +93,7 @@ class MagNetBench:
 
         if not (folder / "repository.json").exists():
             self.steps.forget(f"{self.name}-autoencoders")
-        key = [self.prints, asdict(self.setting.repository), self.seed]
+        key = [self.prints, self.setting.repository.decisive(), self.setting.held_out, self.seed]
         record = self.do(
             "autoencoders", "autoencoders", key, lambda: trainings.members_facts(read(), self.dealt, self.device)
         )
@@ -115,10 +120,10 @@ class MagNetBench:
         """Keep a record of this set of data."""
         self.records[kind].append({"dataset": self.name, **content})
 
-    def absent(self, attack: str, reason: str, strength: str = AS_PRINTED) -> None:
+    def absent(self, attack: str, reason: str, arm: str = WHITE_BOX) -> None:
         """Say why there is nothing of an attack."""
         for each in CONFIGURATIONS:
-            row = {"attack": attack, "strength": strength, "configuration": each}
+            row = {"attack": attack, "arm": arm, "configuration": each}
             self.record("rows", {**row, "status": "not run", "reason": reason})
 
 

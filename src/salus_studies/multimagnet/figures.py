@@ -16,7 +16,7 @@ from salus.metrics.wording import present
 from salus_studies.frame.markdown import Record, done, find
 from salus_studies.frame.page import Picture
 from salus_studies.frame.png import png
-from salus_studies.multimagnet.attacked import STRENGTHS
+from salus_studies.multimagnet.attacked import ARMS
 from salus_studies.multimagnet.measured import comparable, data_name, row
 from salus_studies.multimagnet.published import ATTACKS, DATASETS, DEFENCES, detection
 
@@ -69,7 +69,7 @@ def detection_picture(results: Record, dataset: str) -> bytes:
             panels[0].plot([], [], mark, color=colour, markersize=5)[0]
             for mark, colour in (("o", BLUE), ("D", VERMILION))
         ]
-        words = ("paper", f"ours, {data_name(results, dataset)}, at the strength nearest to Table 6")
+        words = ("paper", f"ours, {data_name(results, dataset)}, in the arm nearest to Table 6")
         figure.legend(handles, words, loc="outside lower center", ncols=2, frameon=False)
         return png(figure)
 
@@ -86,12 +86,12 @@ def grid_picture(results: Record, arrays: Mapping[str, NDArray[Any]], dataset: s
         figure = Figure(figsize=(11, 3.5), layout="constrained")
         panels = figure.subplots(1, len(ATTACKS), sharex=True, sharey=True)
         for ax, (attack, title) in zip(panels, ATTACKS.items(), strict=True):
-            strength = comparable(results, dataset, attack)
-            ax.set_title(f"{title}, {STRENGTHS[strength]}", fontsize=8.5)
+            arm = comparable(results, dataset, attack)
+            ax.set_title(f"{title}, {ARMS[arm]}", fontsize=8.5)
             ax.grid()
             ax.set_axisbelow(True)
             ax.set_xlabel("legitimate rejected, %")
-            scored = arrays.get(f"grid|{dataset}-{attack}-{strength}")
+            scored = arrays.get(f"grid|{dataset}-{attack}-{arm}")
             if scored is None:
                 ax.text(0.5, 0.5, "not run", transform=ax.transAxes, ha="center", color=MUTED)
             else:
@@ -101,7 +101,7 @@ def grid_picture(results: Record, arrays: Mapping[str, NDArray[Any]], dataset: s
             printed = detection(dataset, "multimagnet", attack)
             ax.plot(100 - printed.ppv.mean, printed.npv.mean, "o", color=BLUE, markersize=7, clip_on=False)
             for configuration, colour, mark in (("multimagnet", VERMILION, "D"), ("clean", GREEN, "s")):
-                record = row(results, dataset, attack, strength, configuration)
+                record = row(results, dataset, attack, arm, configuration)
                 if record is not None and done(record):
                     place = 100 * (1 - record["ppv"]["mean"]), 100 * record["npv"]["mean"]
                     ax.plot(*place, mark, color=colour, markersize=6, clip_on=False, zorder=4)
@@ -132,7 +132,7 @@ def images_picture(results: Record, arrays: Mapping[str, NDArray[Any]], dataset:
     with style(**{"savefig.transparent": False}):
         figure = Figure(figsize=(0.9 + 1.15 * len(columns), 5.4), layout="constrained")
         panels = figure.subplots(len(lines), len(columns), squeeze=False)
-        for place, (attack, strength, number) in enumerate(columns):
+        for place, (attack, arm, number) in enumerate(columns):
             shown = {
                 what: arrays[_key(results, dataset, attack, what)][number] for what in ("clean", "attacked", "reformed")
             }
@@ -155,7 +155,7 @@ def images_picture(results: Record, arrays: Mapping[str, NDArray[Any]], dataset:
                 if place == 0:
                     ax.set_ylabel(what)
             if number == 0:
-                eps = find(results.get("attacks"), dataset=dataset, attack=attack, strength=strength)
+                eps = find(results.get("attacks"), dataset=dataset, attack=attack, arm=arm)
                 radius = f", eps {eps['eps']:.2g}" if eps is not None and present(eps.get("eps")) else ""
                 panels[0, place].set_title(f"{ATTACKS[attack]}{radius}", fontsize=8.5)
         return png(figure)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from salus.attacks.peers.art import ArtAttack
 from salus.data import load as load_data
 from salus.detectors.multimagnet_grid import Calibration
 from salus.errors import DataError
@@ -15,7 +17,8 @@ from salus.storage import find_device
 from salus_studies.frame.folder import Folder
 from salus_studies.frame.results import Results
 from salus_studies.frame.steps import Steps
-from salus_studies.multimagnet.attacked import AS_PRINTED, RETUNED, STRENGTHS
+from salus_studies.multimagnet import attacked
+from salus_studies.multimagnet.attacked import ARMS, WHITE_BOX
 from salus_studies.multimagnet.bench import MagNetBench
 from salus_studies.multimagnet.experiments import run_experiments
 from salus_studies.multimagnet.judging import CONFIGURATIONS
@@ -33,13 +36,15 @@ def run(options: MultiMagNetOptions, folder: Folder) -> Results:
         SalusError: an option or the folder cannot be used, or there is neither of the two sets of data.
     """
     find_device(options.device)
+    attacked.engine("fgsm", {"eps": 0.1}, options.seed)  # says that ART is missing before hours of training
     scale = SCALES[options.scale]
     identity = {"scale": options.scale, "seed": options.seed}
     steps = folder.claim(identity, {"device": options.device}, options.time)
     records, data, arrays = _both(options, scale, steps)
     meta = {
         **steps.meta(scale=options.scale, seed=options.seed, device=options.device),
-        "protocols": list(STRENGTHS.values()),
+        "art": version(ArtAttack.distribution),
+        "protocols": list(ARMS.values()),
         "settings": _settings(scale),
         "data": data,
     }
@@ -81,11 +86,11 @@ def _both(
 def _absent(name: str, reason: str) -> dict[str, list[dict[str, Any]]]:
     base = {"dataset": name, "status": "not run", "reason": reason}
     rows = [
-        {**base, "attack": attack, "strength": AS_PRINTED, "configuration": each}
+        {**base, "attack": attack, "arm": WHITE_BOX, "configuration": each}
         for attack in ATTACKS
         for each in CONFIGURATIONS
     ]
-    return {"classifiers": [base], "repositories": [base], "rows": rows, "adaptive": [base]}
+    return {"classifiers": [base], "surrogates": [base], "repositories": [base], "rows": rows, "adaptive": [base]}
 
 
 def _settings(scale: MagNetScale) -> dict[str, Any]:
@@ -94,6 +99,8 @@ def _settings(scale: MagNetScale) -> dict[str, Any]:
         "legitimate": scale.legitimate,
         "tested": scale.tested,
         "experiments": scale.experiments,
+        "adaptive": scale.adaptive,
+        "adaptive_steps": scale.adaptive_steps,
         "tried": scale.tried,
         "combinations": len(list(scale.grid.combinations())),
         "datasets": {
@@ -102,6 +109,8 @@ def _settings(scale: MagNetScale) -> dict[str, Any]:
                 "iterations": setting.iterations,
                 "images": setting.images,
                 "autoencoder_epochs": setting.repository.epochs,
+                "patience": setting.repository.patience,
+                "held_out": setting.held_out,
             }
             for name, setting in scale.settings.items()
         },
@@ -111,9 +120,7 @@ def _settings(scale: MagNetScale) -> dict[str, Any]:
 def _grids(folder: Path) -> dict[str, Any]:
     """Read how every combination of each grid scored: PPV, NPV and whether by divergence, ``[R, 3]``."""
     arrays = {}
-    for name in (
-        f"{data}-{attack}-{strength}" for data in DATASETS for attack in ATTACKS for strength in (AS_PRINTED, RETUNED)
-    ):
+    for name in (f"{data}-{attack}-{arm}" for data in DATASETS for attack in ATTACKS for arm in ARMS):
         path = folder / "calibrations" / f"{name}.json"
         if path.exists():
             rows = Calibration.load(path).grid

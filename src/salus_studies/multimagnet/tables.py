@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from salus.detectors.multimagnet_grid import DetectionShares, literal_eq9
-from salus.metrics.wording import NOTHING, number, percent, present
+from salus.metrics.wording import NOTHING, number, percent, present, signed
 from salus_studies.frame.markdown import Record, done, find, markdown, not_run
-from salus_studies.multimagnet.attacked import STRENGTHS
+from salus_studies.multimagnet.attacked import ARMS, CLOSE
 from salus_studies.multimagnet.judging import CONFIGURATIONS
-from salus_studies.multimagnet.measured import data_name, row, spread, strengths, written
+from salus_studies.multimagnet.measured import Agreement, agreements, arms, comparable, data_name, row, spread, written
 from salus_studies.multimagnet.published import (
     ATTACKS,
     DATASETS,
@@ -29,10 +29,10 @@ def attacks_table(results: Record) -> str:
     for (dataset, attack), printed in PARAMETERS.items():
         whose = [DATASETS[dataset], ATTACKS[attack]]
         rows.append([*whose, "paper", _options(printed)])
-        for strength in strengths(results, dataset, attack):
-            record = find(results.get("attacks"), dataset=dataset, attack=attack, strength=strength)
+        for arm in arms(results, dataset, attack):
+            record = find(results.get("attacks"), dataset=dataset, attack=attack, arm=arm)
             what = not_run(record) if record is None or not done(record) else _options(record.get("parameters") or {})
-            rows.append([*whose, f"**ours**, {STRENGTHS[strength]}", what])
+            rows.append([*whose, f"**ours**, {ARMS[arm]}", what])
     return markdown(["data", "attack", "source", "parameters"], rows, 4)
 
 
@@ -46,11 +46,11 @@ def undefended_table(results: Record) -> str:
     """Table 6."""
     rows = []
     for (dataset, attack), printed in UNDEFENDED.items():
-        for strength in strengths(results, dataset, attack):
-            record = find(results.get("attacks"), dataset=dataset, attack=attack, strength=strength)
-            whose = [data_name(results, dataset), ATTACKS[attack], STRENGTHS[strength], f"{printed:.2f}"]
+        for arm in arms(results, dataset, attack):
+            record = find(results.get("attacks"), dataset=dataset, attack=attack, arm=arm)
+            whose = [data_name(results, dataset), ATTACKS[attack], ARMS[arm], f"{printed:.2f}"]
             if record is None or not done(record):
-                rows.append([*whose, not_run(record), *[NOTHING] * 4])
+                rows.append([*whose, not_run(record), *[NOTHING] * 5])
                 continue
             rows.append(
                 [
@@ -60,22 +60,47 @@ def undefended_table(results: Record) -> str:
                     percent(record["unchanged_test"]),
                     number(record["linf_test"]),
                     number(record["l2_test"]),
+                    number(record.get("seconds"), ",.0f"),
                 ]
             )
     return markdown(
         [
             "data",
             "attack",
-            "strength",
+            "arm",
             "paper",
             "**ours**",
             "on validation images",
             "unchanged images",
             "median L∞",
             "median L2",
+            "seconds",
         ],
         rows,
         3,
+    )
+
+
+def agreement_table(results: Record) -> str:
+    """Which arm agrees with Table 6 and with NPV."""
+    rows = []
+    for dataset in DATASETS:
+        for attack, title in ATTACKS.items():
+            chosen_arm = comparable(results, dataset, attack)
+            for each in agreements(results, dataset, attack):
+                npv = NOTHING if each.npv is None else signed(each.npv)
+                verdict = _verdict(each) + (", compared below" if each.arm == chosen_arm else "")
+                rows.append([data_name(results, dataset), title, ARMS[each.arm], signed(each.undefended), npv, verdict])
+    if not rows:
+        return not_run(None) + "\n"
+    return markdown(["data", "attack", "arm", "Table 6", "NPV", "agrees"], rows, 3)
+
+
+def _verdict(each: Agreement) -> str:
+    """Say with which of the two an arm agrees, each within 5 points."""
+    near = each.npv is not None and abs(each.npv) <= CLOSE
+    return {(True, True): "with both", (True, False): "with Table 6", (False, True): "with NPV"}.get(
+        (each.close, near), "with neither"
     )
 
 
@@ -87,9 +112,9 @@ def detection_table(results: Record, dataset: str) -> str:
             printed = detection(dataset, defence, attack)
             shown = map(written, (printed.accuracy, printed.ppv, printed.npv))
             rows.append([title, name, "paper", *shown])
-            for strength in strengths(results, dataset, attack):
-                record = row(results, dataset, attack, strength, defence)
-                rows.append([title, name, f"**ours**, {STRENGTHS[strength]}", *_detected(record)])
+            for arm in arms(results, dataset, attack):
+                record = row(results, dataset, attack, arm, defence)
+                rows.append([title, name, f"**ours**, {ARMS[arm]}", *_detected(record)])
     return markdown(["attack", "defence", "source", "ACC", "PPV", "NPV"], rows, 3)
 
 
@@ -100,15 +125,15 @@ def _detected(record: Record | None) -> list[str]:
 
 
 def configurations_table(results: Record, dataset: str) -> str:
-    """What stands beside the paper's way of choosing, at the strength that meets Table 6."""
+    """What stands beside the paper's way of choosing, in every arm."""
     rows = []
     for attack, title in ATTACKS.items():
-        for strength in strengths(results, dataset, attack):
+        for arm in arms(results, dataset, attack):
             for name, words in CONFIGURATIONS.items():
-                record = row(results, dataset, attack, strength, name)
+                record = row(results, dataset, attack, arm, name)
                 what = settings(record["combination"]) if record is not None and done(record) else NOTHING
-                rows.append([title, STRENGTHS[strength], words, what, *_detected(record)])
-    return markdown(["attack", "strength", "defence", "configuration", "ACC", "PPV", "NPV"], rows, 4)
+                rows.append([title, ARMS[arm], words, what, *_detected(record)])
+    return markdown(["attack", "arm", "defence", "configuration", "ACC", "PPV", "NPV"], rows, 4)
 
 
 def settings(combination: Record) -> str:
@@ -127,16 +152,16 @@ def chosen_table(results: Record) -> str:
     for dataset, title in DATASETS.items():
         for attack, name in ATTACKS.items():
             rows.append([title, name, "paper", *_choice(chosen(dataset, attack)), NOTHING])
-            for strength in strengths(results, dataset, attack):
+            for arm in arms(results, dataset, attack):
                 record = find(
                     results.get("chosen"),
                     dataset=dataset,
                     attack=attack,
-                    strength=strength,
+                    arm=arm,
                     configuration="multimagnet",
                 )
-                absent = row(results, dataset, attack, strength, "multimagnet")
-                source = f"**ours**, {STRENGTHS[strength]}"
+                absent = row(results, dataset, attack, arm, "multimagnet")
+                source = f"**ours**, {ARMS[arm]}"
                 rows.append([title, name, source, *_ours(record, absent)])
         record = find(results.get("chosen"), dataset=dataset, configuration="clean")
         rows.append([title, "any", "**ours**, clean images alone", *_ours(record, None)])

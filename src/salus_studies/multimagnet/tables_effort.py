@@ -19,24 +19,13 @@ def classifiers_table(results: Record) -> str:
     rows = []
     for dataset, title in DATASETS.items():
         rows.append([title, "paper", CLASSIFIER[dataset], f"{CLASSIFIER_ACCURACY[dataset]:.2f}", *[NOTHING] * 5])
-        record = find(results.get("classifiers"), dataset=dataset)
-        whose = [data_name(results, dataset), "**ours**"]
-        if record is None or not done(record):
-            rows.append([*whose, not_run(record), *[NOTHING] * 6])
-            continue
-        options = "".join(f", {key.replace('_', ' ')} {value}" for key, value in (record.get("options") or {}).items())
-        rows.append(
-            [
-                *whose,
-                record["network"] + options,
-                percent(record["accuracy"], 2),
-                percent(record["accuracy_drawn"], 2),
-                f"{record['epochs']}",
-                f"{record['images']:,}",
-                f"{record['parameters']:,}",
-                number(record["seconds"], ",.0f"),
-            ]
-        )
+        for kind, role in (("classifiers", "**ours**"), ("surrogates", "**ours**, the surrogate")):
+            record = find(results.get(kind), dataset=dataset)
+            whose = [data_name(results, dataset), role]
+            if record is None or not done(record):
+                rows.append([*whose, not_run(record), *[NOTHING] * 6])
+            else:
+                rows.append([*whose, *_network(record)])
     return markdown(
         [
             "data",
@@ -54,6 +43,19 @@ def classifiers_table(results: Record) -> str:
     )
 
 
+def _network(record: Record) -> list[str]:
+    options = "".join(f", {key.replace('_', ' ')} {value}" for key, value in (record.get("options") or {}).items())
+    return [
+        record["network"] + options,
+        percent(record["accuracy"], 2),
+        percent(record["accuracy_drawn"], 2),
+        f"{record['epochs']}",
+        f"{record['images']:,}",
+        f"{record['parameters']:,}",
+        number(record["seconds"], ",.0f"),
+    ]
+
+
 def repository_table(results: Record, dataset: str) -> str:
     """The autoencoders and their errors; the paper's lie below 0.001 on training images."""
     record = find(results.get("repositories"), dataset=dataset)
@@ -62,11 +64,12 @@ def repository_table(results: Record, dataset: str) -> str:
     rows = [
         [
             member["name"],
-            " ".join(member["structure"]),
+            " ".join(member["structure"]) + (", batch norm" if member.get("batch_norm") else ""),
             member["activation"],
             f"{member['noise']:g}",
             member["loss"],
             f"{member['parameters']:,}",
+            number(member.get("epochs"), "d"),
             number(member["training_error"], ".2e"),
             number(member["error"], ".2e"),
         ]
@@ -80,6 +83,7 @@ def repository_table(results: Record, dataset: str) -> str:
             "noise",
             "loss",
             "parameters",
+            "epochs",
             "error on training images",
             "on legitimate images",
         ],
@@ -96,9 +100,8 @@ def settings_table(results: Record) -> str:
 
     def each(name: str) -> str:
         values = {dataset: own.get(name) for dataset, own in sets.items()}
-        shown = {
-            DATASETS[dataset]: "as many as suit" if value is None else f"{value:,}" for dataset, value in values.items()
-        }
+        suits = {"autoencoder_epochs": "until the error stops falling", "iterations": "Table 1's"}.get(name, NOTHING)
+        shown = {DATASETS[dataset]: suits if value is None else f"{value:,}" for dataset, value in values.items()}
         if len(set(shown.values())) == 1:
             return next(iter(shown.values()))
         return ", ".join(f"{dataset} {value}" for dataset, value in shown.items()) or "not stored"
@@ -111,7 +114,14 @@ def settings_table(results: Record) -> str:
         ["experiments", "40", number(settings.get("experiments"), "d")],
         ["inputs that one ensemble serves", "100", "100"],
         ["combinations of the calibration stage", "not given", number(settings.get("combinations"), ",d")],
-        ["epochs of an autoencoder", "not given", each("autoencoder_epochs")],
+        [
+            "training images that tell when an autoencoder is trained",
+            "none: a fixed number of epochs",
+            each("held_out"),
+        ],
+        ["epochs of an autoencoder", "30 to 55 in the released list", each("autoencoder_epochs")],
+        ["iterations of BIM", "MNIST 50, CIFAR-10 1,000", each("iterations")],
+        ["images of the attackers who know it", NOTHING, number(settings.get("adaptive"), "d")],
         ["images on which FGSM and BIM are fitted to Table 6", NOTHING, number(settings.get("tried"), ",d")],
     ]
     return markdown(["setting", "paper", "here"], rows, 1)

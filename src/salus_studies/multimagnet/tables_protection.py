@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from salus.metrics.wording import NOTHING, percent, rate
+from salus.metrics.wording import NOTHING, percent, present, rate
 from salus_studies.frame.markdown import Record, done, markdown, not_run
-from salus_studies.multimagnet.attacked import STRENGTHS
+from salus_studies.multimagnet.attacked import ARMS
 from salus_studies.multimagnet.judging import CONFIGURATIONS
-from salus_studies.multimagnet.measured import data_name, row, spread, strengths, written
+from salus_studies.multimagnet.measured import arms, data_name, row, spread, written
 from salus_studies.multimagnet.published import (
     ATTACKS,
     DATASETS,
@@ -29,14 +29,14 @@ def scenarios_table(results: Record, dataset: str) -> str:
     rows = []
     for attack, title in ATTACKS.items():
         rows.append([title, "paper", *(written(PROTECTED[dataset, attack][each]) for each in SCENARIOS)])
-        for strength in strengths(results, dataset, attack):
+        for arm in arms(results, dataset, attack):
             cells = []
             for configuration, figure in FIGURES.values():
-                record = row(results, dataset, attack, strength, configuration)
+                record = row(results, dataset, attack, arm, configuration)
                 cells.append(not_run(record) if record is None or not done(record) else spread(record, figure))
             if len(set(cells)) == 1 and cells[0].startswith("not run"):
                 cells[1:] = [NOTHING] * (len(cells) - 1)
-            rows.append([title, f"**ours**, {STRENGTHS[strength]}", *cells])
+            rows.append([title, f"**ours**, {ARMS[arm]}", *cells])
     return markdown(["attack", "source", *SCENARIOS.values()], rows, 2)
 
 
@@ -44,10 +44,10 @@ def cost_table(results: Record, dataset: str) -> str:
     """What Table 5 leaves out: legitimate images that are lost, and attacked ones that come through wrong."""
     rows = []
     for attack, title in ATTACKS.items():
-        for strength in strengths(results, dataset, attack):
+        for arm in arms(results, dataset, attack):
             for name in ("magnet", "multimagnet", "clean"):
-                record = row(results, dataset, attack, strength, name)
-                whose = [title, STRENGTHS[strength], CONFIGURATIONS[name]]
+                record = row(results, dataset, attack, arm, name)
+                whose = [title, ARMS[arm], CONFIGURATIONS[name]]
                 if record is None or not done(record):
                     rows.append([*whose, not_run(record), *[NOTHING] * 3])
                     continue
@@ -56,7 +56,7 @@ def cost_table(results: Record, dataset: str) -> str:
     return markdown(
         [
             "attack",
-            "strength",
+            "arm",
             "defence",
             "legitimate, accepted and right",
             "the same, reformed",
@@ -74,7 +74,9 @@ def adaptive_table(results: Record) -> str:
     for dataset in DATASETS:
         stored = [one for one in results.get("adaptive") or () if one.get("dataset") == dataset]
         for record in stored or [{"status": "not run", "reason": "not in the stored results"}]:
-            whose = [data_name(results, dataset), record.get("threat_model") or "both"]
+            norm = {"linf": "L∞", "l2": "L2"}.get(record.get("norm") or "", "both")
+            eps = f" {record['eps']:g}" if present(record.get("eps")) else ""
+            whose = [data_name(results, dataset), norm + eps, record.get("threat_model") or "both"]
             if not done(record):
                 rows.append([*whose, not_run(record), *[NOTHING] * 4])
                 continue
@@ -83,6 +85,7 @@ def adaptive_table(results: Record) -> str:
     return markdown(
         [
             "data",
+            "norm",
             "attacker",
             "images",
             "clean accuracy (95%)",
@@ -91,5 +94,5 @@ def adaptive_table(results: Record) -> str:
             "attacked rejected",
         ],
         rows,
-        2,
+        3,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 from dataclasses import dataclass
@@ -97,10 +98,8 @@ class ArtAttack(PeerAttack):
 
     def generate(self, victim: Victim, images: Tensor, y: Tensor, *, targeted: bool, seed: int) -> Tensor:
         """Run the attack on NumPy arrays."""
-        from art.estimators.classification import PyTorchClassifier
-
         classes = victim.outputs
-        estimator = PyTorchClassifier(
+        estimator = _estimator()(
             victim,
             loss=nn.CrossEntropyLoss(),
             input_shape=tuple(images.shape[1:]),
@@ -119,3 +118,23 @@ class ArtAttack(PeerAttack):
         attack = self.construct(options, estimator)
         labels = np.eye(classes, dtype=np.float32)[y.cpu().numpy()]
         return torch.from_numpy(np.asarray(attack.generate(x=images.cpu().numpy(), y=labels), dtype=np.float32))
+
+
+@functools.cache
+def _estimator() -> Any:
+    """Return ART's classifier, made to differentiate each sample's own class in one backward pass.
+
+    ART takes one for every class that any sample of the batch asks for: ten times the work for ten classes, in every
+    step of Carlini and Wagner's attack, for the same gradients.
+    """
+    from art.estimators.classification import PyTorchClassifier
+
+    class OwnClassGradient(PyTorchClassifier):  # type: ignore[misc]  # ART has no types
+        def class_gradient(self, x: Any, label: Any = None, training_mode: bool = False, **kwargs: Any) -> Any:
+            if not isinstance(label, np.ndarray) or training_mode:
+                return super().class_gradient(x, label, training_mode, **kwargs)
+            images = torch.from_numpy(x).to(self.device).requires_grad_()
+            own = self.model(images).gather(1, torch.from_numpy(label).to(self.device)[:, None])
+            return torch.autograd.grad(own.sum(), images)[0][:, None].cpu().numpy()
+
+    return OwnClassGradient
