@@ -410,6 +410,29 @@ def test_an_attack_through_the_adapter_is_the_librarys_own(trained: Any, library
     assert not bool(result.corrected.any())
 
 
+def test_arts_classifier_takes_one_backward_pass_for_the_gradients_that_art_takes_one_a_class_for() -> None:
+    have("art")
+    from art.estimators.classification import PyTorchClassifier
+
+    from salus.attacks.peers.art import _estimator
+
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(12, 16), nn.ReLU(), nn.Linear(16, 5)).eval()
+    x, label = torch.rand(20, 1, 3, 4).numpy(), np.arange(20) % 5
+    gradients, backward = [], []
+    for kind in (PyTorchClassifier, _estimator()):
+        counted = [0]
+        hook = net[3].register_full_backward_hook(lambda *_, counted=counted: counted.__setitem__(0, counted[0] + 1))
+        estimator = kind(net, nn.CrossEntropyLoss(), (1, 3, 4), 5, clip_values=(0.0, 1.0), device_type="cpu")
+        gradients.append(estimator.class_gradient(x, label=label))
+        backward.append(counted[0])
+        assert estimator.class_gradient(x).shape == (20, 5, 1, 3, 4)
+        assert estimator.class_gradient(x, label=2).shape == (20, 1, 1, 3, 4)
+        hook.remove()
+    np.testing.assert_allclose(gradients[1], gradients[0], rtol=1e-6, atol=1e-7)
+    assert backward == [5, 1]
+
+
 def test_fgsm_is_the_same_everywhere(trained: Any) -> None:
     net, x, y = trained
     ours = FGSM(eps=0.05)(net, x, y)

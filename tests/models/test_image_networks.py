@@ -33,6 +33,9 @@ needs_torchvision = pytest.mark.skipif(find_spec("torchvision") is None, reason=
         ),
         # as Keras counts Carlini and Wagner's network
         ("mnist-cnn", MNIST, {}, 312_202),
+        # as Keras counts those of MultiMagNet's released code
+        ("multimagnet-mnist", MNIST, {}, 240_906),
+        ("multimagnet-surrogate", MNIST, {}, 889_834),
         # All-CNN-C, "about 1.3 million"
         ("all-cnn", CIFAR, {}, 1_369_738),
         # WRN-28-10, WRN-40-4 and WRN-16-8: 36.5, 8.9 and 11.0 million in the paper's Table 5
@@ -65,6 +68,8 @@ def _sizes(module: nn.Module, parts: list[nn.Module], shape: tuple[int, ...]) ->
     [
         ("model-f", MNIST, {"widths": (64, 128, 128)}, [(64, 14, 14), (128, 5, 5), (128, 1, 1)]),
         ("mnist-cnn", MNIST, {}, [(32, 26, 26), (32, 24, 24), (64, 10, 10), (64, 8, 8)]),
+        ("multimagnet-mnist", MNIST, {}, [(64, 24, 24), (128, 10, 10), (128, 3, 3)]),
+        ("multimagnet-surrogate", CIFAR, {}, [(32, 32, 32), (32, 30, 30), (64, 15, 15), (64, 13, 13)]),
         (
             "all-cnn",
             CIFAR,
@@ -97,7 +102,14 @@ def test_a_depth_that_no_wide_network_has_names_those_that_it_has(depth: int) ->
 
 @pytest.mark.parametrize(
     ("name", "smallest", "options"),
-    [("model-f", 12, {}), ("model-f", 28, {"widths": [8, 8, 8]}), ("mnist-cnn", 16, {}), ("vgg19", 32, {})],
+    [
+        ("model-f", 12, {}),
+        ("model-f", 28, {"widths": [8, 8, 8]}),
+        ("mnist-cnn", 16, {}),
+        ("vgg19", 32, {}),
+        ("multimagnet-mnist", 24, {}),
+        ("multimagnet-surrogate", 10, {}),
+    ],
 )
 def test_an_image_too_small_is_refused_with_the_smallest_that_will_do(
     name: str, smallest: int, options: dict[str, Any]

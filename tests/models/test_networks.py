@@ -31,6 +31,8 @@ FITTING = {
     "model-e": (3, 17, 8),
     "model-f": (3, 17, 12),
     "mnist-cnn": (3, 17, 16),
+    "multimagnet-mnist": (3, 25, 24),
+    "multimagnet-surrogate": (3, 17, 10),
     "all-cnn": (3, 17, 8),
     "wrn": (3, 17, 8),
     "vgg19": (3, 33, 32),

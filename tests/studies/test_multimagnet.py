@@ -60,6 +60,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.delenv("SALUS_DATA", raising=False)
     short = {key: {**values, **({"max iter": 3} if "max iter" in values else {})} for key, values in PARAMETERS.items()}
     monkeypatch.setattr(attacked, "PARAMETERS", short)
+    monkeypatch.setattr(attacked, "ARTS_DEEPFOOL", {**attacked.ARTS_DEEPFOOL, "max_iter": 3})
     smoke = SCALES["smoke"]
     setting = replace(
         smoke.settings["mnist"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,15 +12,18 @@ from torch import Tensor, nn
 
 from salus.attacks import BIM, PGD
 from salus.attacks.objective import cross_entropy, logit_margin
+from salus.classifier import Classifier
 from salus.detectors import MultiMagNet
 from salus.generative import Member, Repository
 from salus.generative.member_draws import MemberDraws
 from salus.guard import Guard
+from salus.models import build_model
 from salus.models.autoencoders import TABLES, build_autoencoder
 from salus.purifiers import BitDepth, MultiMagNetReformer
 from salus.threats import AdaptiveResult, ClassConsistent, GuardObjective, adaptive, gray_box, oblivious, purified
 from salus.threats.adaptive import variants_of
 from salus.threats.expectation import InExpectation
+from salus.training import seeded_module
 
 if TYPE_CHECKING:
     from conftest import Toy
@@ -261,6 +265,27 @@ def test_a_reformer_that_names_no_autoencoders_takes_its_detectors_and_keeps_the
     assert back.ensemble is back.detectors[0]
     torch.testing.assert_close(back.chances(toy.test.x[:20]), guard.chances(toy.test.x[:20]))
     assert torch.equal(back(toy.test.x[:20]).answers, guard(toy.test.x[:20]).answers)
+
+
+def test_the_deployment_is_saved_and_loaded_as_one_and_its_seeded_draws_are_each_samples_own(
+    toy: Toy, repository: Repository, tmp_path: Path
+) -> None:
+    module = seeded_module(lambda: build_model("mlp", (8,), 3), 0)
+    architecture = {"name": "mlp", "options": {}}
+    own = Classifier(module, toy.classifier.classes, shape=(8,), architecture=architecture)
+    detector = MultiMagNet(n=3, repository=repository, draw_seed=1)
+    guard = Guard(own, [detector], MultiMagNetReformer(draw_seed=1)).fit(toy.train, toy.calibration, 0.1)
+    guard.save(tmp_path / "guard")
+    back = Guard.load(tmp_path / "guard")
+    (voting,) = back.detectors
+    assert back.ensemble is voting and isinstance(voting, MultiMagNet)
+    x = between(toy)[:60]
+    ours, theirs, alone = guard(x), back(x), [back(x[i : i + 1]) for i in range(60)]
+    assert torch.equal(theirs.answers, ours.answers) and torch.equal(theirs.accepted, ours.accepted)
+    assert torch.equal(torch.cat([one.answers for one in alone]), ours.answers), "whatever else is in the batch"
+    assert torch.equal(torch.cat([one.accepted for one in alone]), ours.accepted)
+    torch.testing.assert_close(back.chances(x), guard.chances(x))
+    assert len({tuple(row) for row in voting.drawn(x).tolist()}) > 5, "a draw for each sample"
 
 
 def test_a_reformer_of_other_autoencoders_draws_apart(toy: Toy, repository: Repository) -> None:

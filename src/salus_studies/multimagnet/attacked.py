@@ -29,6 +29,9 @@ HALVINGS = 6
 #: Images attacked side by side: ART goes on with all until the last of them has fallen.
 BATCH = 50
 
+#: ART's own settings of DeepFool, by which the released code calls it.
+ARTS_DEEPFOOL: Mapping[str, Any] = {"max_iter": 100, "epsilon": 1e-6}
+
 WHITE_BOX, SURROGATE, RELEASED, RETUNED = "white-box", "surrogate", "released", "retuned"
 #: On which network an attack is computed, and by whose settings.
 ARMS = {
@@ -78,7 +81,7 @@ def settings(dataset: str, attack: str, arm: str, *, iterations: int | None = No
         return {"eps": printed["eps"], "eps_step": printed["alpha"], "max_iter": steps}
     if attack == "deepfool":
         if arm == RELEASED:
-            return {"max_iter": 100, "epsilon": 1e-6}
+            return dict(ARTS_DEEPFOOL)
         return {"max_iter": printed["max iter"], "epsilon": printed["overshoot"]}
     return {
         "confidence": printed["conf"],
