@@ -17,6 +17,7 @@ from salus_studies.frame.markdown import Record, done, find
 from salus_studies.frame.page import Picture
 from salus_studies.frame.png import png
 from salus_studies.multimagnet.attacked import ARMS
+from salus_studies.multimagnet.judging import READINGS
 from salus_studies.multimagnet.measured import comparable, data_name, row
 from salus_studies.multimagnet.published import ATTACKS, DATASETS, DEFENCES, detection
 
@@ -49,7 +50,8 @@ def detection_picture(results: Record, dataset: str) -> bytes:
             for height, (attack, defence) in enumerate(lines):
                 printed = getattr(detection(dataset, defence, attack), name)
                 _point(ax, printed.mean, printed.deviation, height - 0.17, BLUE, "o")
-                record = row(results, dataset, attack, comparable(results, dataset, attack), defence)
+                configuration = READINGS["Table 4's settings"][defence]
+                record = row(results, dataset, attack, comparable(results, dataset, attack), configuration)
                 ours = (record or {}).get(name) or {}
                 if record is not None and done(record) and present(ours.get("mean")):
                     _point(ax, 100 * ours["mean"], 100 * ours["batches"], height + 0.17, VERMILION, "D")
@@ -69,7 +71,10 @@ def detection_picture(results: Record, dataset: str) -> bytes:
             panels[0].plot([], [], mark, color=colour, markersize=5)[0]
             for mark, colour in (("o", BLUE), ("D", VERMILION))
         ]
-        words = ("paper", f"ours, {data_name(results, dataset)}, in the arm nearest to Table 6")
+        words = (
+            "paper",
+            f"ours, {data_name(results, dataset)}, by Table 4's settings, in the arm nearest to the paper",
+        )
         figure.legend(handles, words, loc="outside lower center", ncols=2, frameon=False)
         return png(figure)
 

@@ -33,7 +33,7 @@ class Agreement:
     Attributes:
         arm: a key of ``ARMS``.
         undefended: accuracy on attacked test images less Table 6's.
-        npv: MultiMagNet's NPV less that of Table 2 or 3; None where it was not counted.
+        npv: MultiMagNet's NPV by Table 4's settings less that of Table 2 or 3; None where it was not counted.
     """
 
     arm: str
@@ -58,7 +58,7 @@ def agreements(results: Record, dataset: str, attack: str) -> list[Agreement]:
         record = find(results.get("attacks"), dataset=dataset, attack=attack, arm=arm)
         if arm == RETUNED or record is None or not done(record):
             continue
-        counted = row(results, dataset, attack, arm, "multimagnet")
+        counted = row(results, dataset, attack, arm, "table-4")
         ours = (counted or {}).get("npv") or {}
         printed = detection(dataset, "multimagnet", attack).npv.mean
         npv = 100 * ours["mean"] - printed if present(ours.get("mean")) else None

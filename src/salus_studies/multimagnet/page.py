@@ -98,8 +98,8 @@ def measured(results: Record, show: Show) -> list[str]:
         data = data_name(results, dataset)
         parts += [
             f"### Table {table}: MagNet and MultiMagNet on {data}\n",
-            "Configurations as the calibration stage chose them for each attack (Table 4); MagNet is the same with "
-            "n = 1.\n",
+            "By Table 4's own settings, which the paper's numbers are of, and as the calibration stage chose here for "
+            "each attack; MagNet is the same with n = 1.\n",
             tables.detection_table(results, dataset),
             show(f"detection-{dataset}", f"ACC, PPV and NPV on {name}: the paper's and ours"),
         ]

@@ -8,7 +8,7 @@ from salus.detectors.multimagnet_grid import DetectionShares, literal_eq9
 from salus.metrics.wording import NOTHING, number, percent, present, signed
 from salus_studies.frame.markdown import Record, done, find, markdown, not_run
 from salus_studies.multimagnet.attacked import ARMS, CLOSE
-from salus_studies.multimagnet.judging import CONFIGURATIONS
+from salus_studies.multimagnet.judging import CONFIGURATIONS, READINGS
 from salus_studies.multimagnet.measured import Agreement, agreements, arms, comparable, data_name, row, spread, written
 from salus_studies.multimagnet.published import (
     ATTACKS,
@@ -113,8 +113,9 @@ def detection_table(results: Record, dataset: str) -> str:
             shown = map(written, (printed.accuracy, printed.ppv, printed.npv))
             rows.append([title, name, "paper", *shown])
             for arm in arms(results, dataset, attack):
-                record = row(results, dataset, attack, arm, defence)
-                rows.append([title, name, f"**ours**, {ARMS[arm]}", *_detected(record)])
+                for reading, configurations in READINGS.items():
+                    record = row(results, dataset, attack, arm, configurations[defence])
+                    rows.append([title, name, f"**ours**, {ARMS[arm]}, {reading}", *_detected(record)])
     return markdown(["attack", "defence", "source", "ACC", "PPV", "NPV"], rows, 3)
 
 

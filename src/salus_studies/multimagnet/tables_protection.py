@@ -5,7 +5,7 @@ from __future__ import annotations
 from salus.metrics.wording import NOTHING, percent, present, rate
 from salus_studies.frame.markdown import Record, done, markdown, not_run
 from salus_studies.multimagnet.attacked import ARMS
-from salus_studies.multimagnet.judging import CONFIGURATIONS
+from salus_studies.multimagnet.judging import CONFIGURATIONS, READINGS
 from salus_studies.multimagnet.measured import arms, data_name, row, spread, written
 from salus_studies.multimagnet.published import (
     ATTACKS,
@@ -14,7 +14,7 @@ from salus_studies.multimagnet.published import (
     SCENARIOS,
 )
 
-#: Which figure of an experiment is which scenario of Table 5: the configuration and the figure's name.
+#: Which figure of an experiment is which scenario of Table 5: the defence and the figure's name.
 FIGURES = {
     "none": ("multimagnet", "undefended"),
     "magnet": ("magnet", "accepted"),
@@ -30,13 +30,14 @@ def scenarios_table(results: Record, dataset: str) -> str:
     for attack, title in ATTACKS.items():
         rows.append([title, "paper", *(written(PROTECTED[dataset, attack][each]) for each in SCENARIOS)])
         for arm in arms(results, dataset, attack):
-            cells = []
-            for configuration, figure in FIGURES.values():
-                record = row(results, dataset, attack, arm, configuration)
-                cells.append(not_run(record) if record is None or not done(record) else spread(record, figure))
-            if len(set(cells)) == 1 and cells[0].startswith("not run"):
-                cells[1:] = [NOTHING] * (len(cells) - 1)
-            rows.append([title, f"**ours**, {ARMS[arm]}", *cells])
+            for reading, configurations in READINGS.items():
+                cells = []
+                for defence, figure in FIGURES.values():
+                    record = row(results, dataset, attack, arm, configurations[defence])
+                    cells.append(not_run(record) if record is None or not done(record) else spread(record, figure))
+                if len(set(cells)) == 1 and cells[0].startswith("not run"):
+                    cells[1:] = [NOTHING] * (len(cells) - 1)
+                rows.append([title, f"**ours**, {ARMS[arm]}, {reading}", *cells])
     return markdown(["attack", "source", *SCENARIOS.values()], rows, 2)
 
 
@@ -45,7 +46,7 @@ def cost_table(results: Record, dataset: str) -> str:
     rows = []
     for attack, title in ATTACKS.items():
         for arm in arms(results, dataset, attack):
-            for name in ("magnet", "multimagnet", "clean"):
+            for name in ("magnet", "multimagnet", "table-4", "clean"):
                 record = row(results, dataset, attack, arm, name)
                 whose = [title, ARMS[arm], CONFIGURATIONS[name]]
                 if record is None or not done(record):
