@@ -18,7 +18,7 @@ from salus.detectors.multimagnet_calibration import measure
 from salus.detectors.multimagnet_grid import Calibration, Grid
 from salus.errors import DataError, OptionError, StoreError
 from salus.generative import RepositoryOptions
-from salus.threats.models import Oblivious
+from salus.threats.models import Adaptive, Oblivious
 from salus.training import TrainingOptions
 from salus_studies.frame.folder import Reproduction
 from salus_studies.multimagnet import attacked, breaking
@@ -191,6 +191,19 @@ def test_what_the_time_does_not_allow_is_listed_and_done_later(
     assert results["classifiers"][0]["status"] == "not run" and reason in outcome.page.read_text()
     later, results = run(tmp_path / "run", data_dir)
     assert later.not_run == 0 and reason not in outcome.page.read_text()
+
+
+@pytest.mark.soak
+@pytest.mark.usefixtures("no_figures")
+def test_who_knows_the_deployment_leaves_no_more_of_it_than_who_does_not(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(breaking, "Adaptive", Adaptive)
+    monkeypatch.setattr(room, "ATTACKS", ("fgsm",))
+    _, results = run(tmp_path / "run", data_dir)
+    rates = {(one["norm"], one["threat_model"]): one["robust_accuracy"] for one in results["adaptive"][:4]}
+    for norm in ("linf", "l2"):
+        assert rates[norm, "adaptive"] <= rates[norm, "oblivious"] + 1e-9
 
 
 def test_options_and_data_that_will_not_do_are_refused(data_dir: Path, tmp_path: Path) -> None:

@@ -6,13 +6,30 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from salus.attacks import BIM, FGSM, CarliniWagnerL2
+from salus.classifier import Classifier
+from salus.data import Dataset, Provenance
 from salus.detectors.multimagnet_calibration import Measured
 from salus.detectors.multimagnet_grid import Combination, Measure
 from salus.detectors.votes import rejection_probability
-from salus_studies.multimagnet.attacked import AttackedImages, agrees, as_printed, fit_length, hold_to, with_eps
+from salus_studies.multimagnet.attacked import (
+    RELEASED,
+    SURROGATE,
+    WHITE_BOX,
+    AttackedImages,
+    agrees,
+    arms,
+    engine,
+    fit_length,
+    fit_share,
+    hold_to,
+    run,
+    settings,
+    shorten,
+    with_eps,
+)
+from salus_studies.multimagnet.breaking import pooled
 from salus_studies.multimagnet.draws import Side, experiments, figures, votes
 from salus_studies.multimagnet.observed import mixed, read, write
 
@@ -97,18 +114,64 @@ def test_sizes_are_drawn_for_each_ensemble() -> None:
     assert mixed_sizes == pytest.approx((1 + 0.6) / 2, abs=0.06)
 
 
-def test_table_1s_parameters_reach_the_attacks() -> None:
-    bim = as_printed("mnist", "bim", iterations=None, seed=0)
-    assert isinstance(bim, BIM) and (bim.eps, bim.step_size, bim.steps, bim.early_stop) == (0.15, 0.07, 50, False)
-    weaker = with_eps(bim, 0.03)
-    assert isinstance(weaker, BIM) and weaker.eps == 0.03 and weaker.step_size == pytest.approx(0.014)
-    few = as_printed("cifar10", "bim", iterations=20, seed=0)
-    assert isinstance(few, BIM) and few.steps == 20
-    fgsm = as_printed("cifar10", "fgsm", iterations=None, seed=0)
-    assert isinstance(fgsm, FGSM) and fgsm.eps == 0.025 and with_eps(fgsm, 0.01).eps == 0.01
-    cw = as_printed("mnist", "cw", iterations=None, seed=0)
-    assert isinstance(cw, CarliniWagnerL2) and (cw.steps, cw.searches, cw.confidence) == (100, 1, 0.0)
+def test_table_1s_parameters_reach_arts_attacks() -> None:
+    pytest.importorskip("art")
+
+    def made(dataset: str, attack: str, arm: str = WHITE_BOX, **more: Any) -> Any:
+        return engine(attack, settings(dataset, attack, arm, **more), seed=0)
+
+    bim = made("mnist", "bim")
+    assert bim.name == "art:BasicIterativeMethod" and (bim.eps, bim.eps_step, bim.max_iter) == (0.15, 0.07, 50)
+    assert with_eps(settings("mnist", "bim", WHITE_BOX), 0.03)["eps_step"] == pytest.approx(0.014)
+    assert made("cifar10", "bim").max_iter == 1000 and made("cifar10", "bim", iterations=20).max_iter == 20
+    assert made("cifar10", "fgsm").eps == 0.025
+    deepfool, released = (made("cifar10", "deepfool", arm) for arm in (WHITE_BOX, RELEASED))
+    assert (deepfool.max_iter, deepfool.epsilon) == (50, 0.02) and (released.max_iter, released.epsilon) == (100, 1e-6)
+    cw = made("mnist", "cw")
+    assert (cw.confidence, cw.learning_rate, cw.binary_search_steps) == (0.0, 0.2, 1)
+    assert (cw.max_iter, cw.initial_const) == (100, 10.0) and made("cifar10", "cw").learning_rate == 0.5
+    assert arms("cw") == (WHITE_BOX, SURROGATE) and arms("deepfool") == (WHITE_BOX, SURROGATE, RELEASED)
     assert agrees("mnist", "cw", 0.688) and not agrees("mnist", "cw", 0.689)
+
+
+class Steps(nn.Module):
+    """Answers 1 where the mean of an image is above a half, else 0."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean = x.flatten(1).mean(1)
+        return torch.stack([0.5 - mean, mean - 0.5], 1)
+
+
+def grey(values: list[float], y: list[int]) -> Dataset:
+    x = torch.tensor(values)[:, None, None, None].expand(-1, 1, 8, 8).clone()
+    return Dataset(x, torch.tensor(y), ("dark", "bright"), Provenance("grey", "made here"))
+
+
+def test_attacks_see_the_attacked_networks_own_answers_and_the_classifier_judges() -> None:
+    """As the released code hands ART no labels: an image that is wrong already is driven away from that answer."""
+    pytest.importorskip("art")
+    classifier = Classifier(Steps(), ("dark", "bright"), shape=(1, 8, 8))
+    data = grey([0.4, 0.6, 0.45], [0, 1, 1])  # the third is taken for dark
+    made = run(engine("fgsm", {"eps": 0.2}, 0), classifier, classifier, data)
+    torch.testing.assert_close(made.x[:, 0, 0, 0], torch.tensor([0.6, 0.4, 0.65]))
+    assert made.right.tolist() == [False, False, True]
+    assert made.changed.tolist() == pytest.approx([0.2 * 8] * 3, rel=1e-5)
+
+
+def test_deepfool_puts_no_image_back_and_goes_the_share_of_its_way_that_leaves_table_6() -> None:
+    pytest.importorskip("art")
+    classifier = Classifier(Steps(), ("dark", "bright"), shape=(1, 8, 8))
+    data = grey(torch.linspace(0.1, 0.9, 60).tolist(), [0] * 30 + [1] * 30)
+    how = settings("mnist", "deepfool", WHITE_BOX)
+    made = run(engine("deepfool", how, 0), classifier, classifier, data)
+    assert made.accuracy == 0 and bool((made.changed > 0).all())
+    short = shorten(made, 0.5, data, classifier)
+    assert short.accuracy == 1 and torch.allclose(short.changed, made.changed / 2, atol=1e-5)
+    uneven = AttackedImages(made.x.clone(), made.changed, made.right)
+    uneven.x[:20] = torch.lerp(data.x[:20], made.x[:20], torch.linspace(1, 3, 20)[:, None, None, None])
+    share = fit_share("cifar10", "deepfool", uneven, classifier, data)
+    left = shorten(uneven, share, data, classifier).accuracy
+    assert 0.3 < share < 1 and abs(left - 0.427) < 0.35, "between none and all"
 
 
 def test_a_closest_attack_is_held_to_the_length_that_leaves_table_6s_accuracy() -> None:
@@ -123,6 +186,17 @@ def test_a_closest_attack_is_held_to_the_length_that_leaves_table_6s_accuracy() 
     assert left.accuracy == pytest.approx(0.638)
     assert int(kept.sum()) == 362 and torch.equal(kept, changed <= eps)
     assert torch.equal(left.x, clean + kept[:, None]) and bool((left.changed[~kept] == 0).all())
+
+
+def test_rates_of_several_steps_are_pooled_by_their_images() -> None:
+    def piece(n: int, robust: float) -> dict[str, Any]:
+        rates = dict.fromkeys(("clean_accuracy", "rejected_clean", "rejected_adversarial"), 0.5)
+        return {"n": n, "seconds": 2.0, "robust_accuracy": robust, **rates}
+
+    record = pooled([piece(20, 0.5), piece(10, 0.2)])
+    assert (record["n"], record["seconds"], record["clean_accuracy"]) == (30, 4.0, 0.5)
+    assert record["robust_accuracy"] == pytest.approx(0.4)
+    assert record["robust_accuracy_low"] < 0.4 < record["robust_accuracy_high"]
 
 
 def test_what_was_measured_is_stored_and_mixed(tmp_path: Any) -> None:
