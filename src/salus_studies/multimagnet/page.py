@@ -39,7 +39,7 @@ Where this reproduction differs:
 - **Retuned.** Where no arm of Table 1's settings leaves an accuracy within {close:g} points of Table 6's on validation
   images, the white-box attack is made to: FGSM and BIM get another eps (BIM's step in proportion), found by halving on
   validation images; CW is held to a length of change, and an image that needs a longer one stays clean; DeepFool, which
-  puts no image back, goes a share of its way.
+  puts no image back (“Table 6” counts those unchanged), goes a share of its way.
 - **Classifiers.** On MNIST the released code's network; on CIFAR-10 the paper's All Convolutional Net with batch
   normalisation, narrower, on images that begin small and grow. “What was trained” has both.
 - **Autoencoders.** The ten of the released list for each set of data, in our own code; a penalty of 1e-9 on squared
