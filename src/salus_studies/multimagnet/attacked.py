@@ -121,10 +121,10 @@ def run(attack: Attack, attacked: Classifier, classifier: Classifier, data: Data
         data: the images.
     """
     made = attack(attacked, data.x, attacked.predict(data.x).argmax(1))
-    return judged(made, data, classifier)
+    return assess(made, data, classifier)
 
 
-def judged(made: Tensor, data: Dataset, classifier: Classifier) -> AttackedImages:
+def assess(made: Tensor, data: Dataset, classifier: Classifier) -> AttackedImages:
     """Measure attacked images ``[N, ...]``."""
     changed = (made.double() - data.x.double()).flatten(1).norm(dim=1)
     return AttackedImages(made, changed, is_right(classifier, made, data.y))
@@ -149,7 +149,7 @@ def hold_to(attacked: AttackedImages, eps: float, clean: Tensor, right: Tensor) 
 
 def shorten(attacked: AttackedImages, share: float, data: Dataset, classifier: Classifier) -> AttackedImages:
     """Let every image go only this share of its way."""
-    return judged(torch.lerp(data.x, attacked.x, share), data, classifier)
+    return assess(torch.lerp(data.x, attacked.x, share), data, classifier)
 
 
 def describe(parts: Mapping[str, AttackedImages], clean: Mapping[str, Dataset]) -> dict[str, Any]:

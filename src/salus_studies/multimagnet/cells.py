@@ -83,7 +83,7 @@ class AttackedCells:
                     return None
                 pieces.append(piece[0])
                 seconds += piece[1]
-            made[part] = attacks.judged(torch.cat(pieces).to(self.bench.device), data, self.classifier)
+            made[part] = attacks.assess(torch.cat(pieces).to(self.bench.device), data, self.classifier)
         self.record(arm, made, seconds=round(seconds, 1), parameters=dict(arm.how))
         return made
 

@@ -46,6 +46,13 @@ class Agreement:
         return abs(self.undefended) <= CLOSE
 
     @property
+    def verdict(self) -> str:
+        """Say with which of the two it agrees."""
+        near = self.npv is not None and abs(self.npv) <= CLOSE
+        words = {(True, True): "with both", (True, False): "with Table 6", (False, True): "with NPV"}
+        return words.get((self.close, near), "with neither")
+
+    @property
     def apart(self) -> float:
         """How far it is from both together."""
         return abs(self.undefended) + abs(self.npv if self.npv is not None else 100.0)

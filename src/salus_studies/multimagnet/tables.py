@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from salus.detectors.multimagnet_grid import DetectionShares, literal_eq9
 from salus.metrics.wording import NOTHING, number, percent, present, signed
 from salus_studies.frame.markdown import Record, done, find, markdown, not_run
-from salus_studies.multimagnet.attacked import ARMS, CLOSE
+from salus_studies.multimagnet.attacked import ARMS
 from salus_studies.multimagnet.judging import CONFIGURATIONS, READINGS
-from salus_studies.multimagnet.measured import Agreement, agreements, arms, comparable, data_name, row, spread, written
+from salus_studies.multimagnet.measured import agreements, arms, comparable, data_name, row, spread, written
 from salus_studies.multimagnet.published import (
     ATTACKS,
     DATASETS,
@@ -89,19 +89,11 @@ def agreement_table(results: Record) -> str:
             chosen_arm = comparable(results, dataset, attack)
             for each in agreements(results, dataset, attack):
                 npv = NOTHING if each.npv is None else signed(each.npv)
-                verdict = _verdict(each) + (", compared below" if each.arm == chosen_arm else "")
+                verdict = each.verdict + (", compared below" if each.arm == chosen_arm else "")
                 rows.append([data_name(results, dataset), title, ARMS[each.arm], signed(each.undefended), npv, verdict])
     if not rows:
         return not_run(None) + "\n"
     return markdown(["data", "attack", "arm", "Table 6", "NPV", "agrees"], rows, 3)
-
-
-def _verdict(each: Agreement) -> str:
-    """Say with which of the two an arm agrees, each within 5 points."""
-    near = each.npv is not None and abs(each.npv) <= CLOSE
-    return {(True, True): "with both", (True, False): "with Table 6", (False, True): "with NPV"}.get(
-        (each.close, near), "with neither"
-    )
 
 
 def detection_table(results: Record, dataset: str) -> str:
