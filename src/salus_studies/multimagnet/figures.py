@@ -105,7 +105,11 @@ def grid_picture(results: Record, arrays: Mapping[str, NDArray[Any]], dataset: s
                     ax.plot(100 * (1 - part[:, 0]), 100 * part[:, 1], ".", color=colour, markersize=3.5, alpha=0.6)
             printed = detection(dataset, "multimagnet", attack)
             ax.plot(100 - printed.ppv.mean, printed.npv.mean, "o", color=BLUE, markersize=7, clip_on=False)
-            for configuration, colour, mark in (("multimagnet", VERMILION, "D"), ("clean", GREEN, "s")):
+            for configuration, colour, mark in (
+                ("table-4", INK, "^"),
+                ("multimagnet", VERMILION, "D"),
+                ("clean", GREEN, "s"),
+            ):
                 record = row(results, dataset, attack, arm, configuration)
                 if record is not None and done(record):
                     place = 100 * (1 - record["ppv"]["mean"]), 100 * record["npv"]["mean"]
@@ -117,11 +121,12 @@ def grid_picture(results: Record, arrays: Mapping[str, NDArray[Any]], dataset: s
             (".", SKY, "grid, RE"),
             (".", ORANGE, "grid, JSD"),
             ("o", BLUE, "paper"),
+            ("^", INK, "Table 4's settings"),
             ("D", VERMILION, "chosen for the attack"),
             ("s", GREEN, "chosen on clean images"),
         )
         handles = [panels[0].plot([], [], mark, color=colour, markersize=6)[0] for mark, colour, _ in marks]
-        figure.legend(handles, [words for *_, words in marks], loc="outside lower center", ncols=5, frameon=False)
+        figure.legend(handles, [words for *_, words in marks], loc="outside lower center", ncols=6, frameon=False)
         return png(figure)
 
 
@@ -160,8 +165,9 @@ def images_picture(results: Record, arrays: Mapping[str, NDArray[Any]], dataset:
                 if place == 0:
                     ax.set_ylabel(what)
             if number == 0:
-                eps = find(results.get("attacks"), dataset=dataset, attack=attack, arm=arm)
-                radius = f", eps {eps['eps']:.2g}" if eps is not None and present(eps.get("eps")) else ""
+                record = find(results.get("attacks"), dataset=dataset, attack=attack, arm=arm)
+                eps = ((record or {}).get("parameters") or {}).get("eps")
+                radius = f", eps {eps:.2g}" if present(eps) else ""
                 panels[0, place].set_title(f"{ATTACKS[attack]}{radius}", fontsize=8.5)
         return png(figure)
 
