@@ -149,3 +149,31 @@ def test_it_says_that_it_is_not_fitted_or_not_calibrated(toy: Toy) -> None:
         IDefender().score(toy.test.x)
     with pytest.raises(CalibrationError, match="not calibrated"):
         IDefender().fit(toy.classifier, toy.train.x, toy.train.y).detect(toy.test.x)
+
+
+def test_layers_taken_jointly_are_one_mixture_over_the_components_of_all(toy: Toy) -> None:
+    layers = ("logits", "penultimate")
+    detector = IDefender(layers=layers, components=2, joint=True).fit(toy.classifier, toy.train.x, toy.train.y)
+
+    def reduced(x: Tensor) -> np.ndarray:
+        hidden = toy.classifier.states(x, layers).hidden
+        parts = [
+            hidden[layer].detach().double() @ detector.learnt_[f"{layer}|project"].double()
+            - detector.learnt_[f"{layer}|offset"].double()
+            for layer in layers
+        ]
+        return torch.cat(parts, 1).numpy()
+
+    got = -detector.class_scores(toy.classifier.states(toy.test.x, layers)).detach()
+    for label in range(3):
+        peer = GaussianMixture(2, covariance_type="full", reg_covar=1e-4, random_state=0)
+        peer.fit(reduced(toy.train.x[toy.train.y == label]))
+        expected = torch.from_numpy(peer.score_samples(reduced(toy.test.x)))
+        assert torch.allclose(got[:, label].double(), expected, rtol=1e-3, atol=1e-2)
+    again = IDefender.restore(toy.classifier, detector.settings(), detector.calibrate(toy.test.x, 0.1).tensors())
+    assert again.joint and torch.equal(again.score(toy.test.x), detector.score(toy.test.x))
+    assert "joint: 2, 2, 2 Gaussians" in detector.describe()
+
+
+def test_layers_taken_apart_are_saved_as_before_there_was_a_choice() -> None:
+    assert "joint" not in IDefender().settings() and IDefender(joint=True).settings()["joint"] is True

@@ -9,13 +9,17 @@ import numpy as np
 import pytest
 import torch
 from sklearn.svm import SVC
+from torch import nn
 
 from salus.attacks import BIM, FGSM, PGD
 from salus.attacks.registry import ATTACKS
+from salus.classifier import Classifier
 from salus.detectors import SafetyNet, Subnetwork
-from salus.errors import CalibrationError, OptionError
+from salus.errors import CalibrationError, ModelError, OptionError
 from salus.guard import Guard
+from salus.models.detector_branch import DetectorBranch, run_folded
 from salus.threats import adaptive
+from salus.training import seeded_module
 
 if TYPE_CHECKING:
     from conftest import Toy
@@ -123,6 +127,80 @@ def test_the_subnetwork_scores_by_the_network_that_it_trained(toy: Toy) -> None:
     logits = inner @ weight["head.weight"].T + weight["head.bias"]
     torch.testing.assert_close(detector.score(toy.test.x).detach(), logits[:, 1] - logits[:, 0], rtol=1e-4, atol=1e-4)
     assert "of held-out samples told right" in detector.describe()
+
+
+class Maps(nn.Module):
+    """A convolution whose maps a linear layer averages over."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk = nn.Conv2d(1, 4, 3, padding=1)
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.trunk(x).mean((2, 3)))
+
+
+def chequered(count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Images, and copies under a chequerboard that no mean over positions shows, the one way round or the other."""
+    rng = torch.Generator().manual_seed(0)
+    x = torch.rand(count, 1, 8, 8, generator=rng)
+    board = (torch.arange(8)[:, None] + torch.arange(8)) % 2 * 0.6 - 0.3
+    sign = torch.randint(2, (count, 1, 1, 1), generator=rng) * 2 - 1
+    return x, x + board * sign
+
+
+def test_a_convolutional_branch_sees_what_a_mean_over_positions_hides() -> None:
+    classifier = Classifier(seeded_module(Maps, 0), ("a", "b", "c"), shape=(1, 8, 8), bounds=(-1.0, 2.0))
+    clean, attacked = chequered(500)
+    blind = Subnetwork(layers=("trunk",)).fit_pairs(classifier, clean, attacked)
+    seeing = Subnetwork(layers=("trunk/flat",), branch="convolutional", widths=(8, 8), epochs=15)
+    seeing.fit_pairs(classifier, clean, attacked)
+    assert blind.told_ < 0.65 and seeing.told_ > 0.95
+    assert "trained on 500 pairs" in seeing.describe()
+
+    x = clean[:20].clone().requires_grad_()
+    (slope,) = torch.autograd.grad(seeing.score(x).sum(), x)
+    assert float(slope.abs().sum()) > 0
+    again = Subnetwork.restore(classifier, seeing.settings(), seeing.calibrate(clean, 0.1).tensors())
+    torch.testing.assert_close(again.score(attacked), seeing.score(attacked))
+
+
+@pytest.mark.parametrize("shape", [(3, 16, 16), (2, 40)])
+def test_a_branch_with_its_normalisation_folded_in_is_the_branch(shape: tuple[int, ...]) -> None:
+    branch = seeded_module(lambda: DetectorBranch(shape, (5, 6, 7)), 1)
+    x = 3 + 2 * torch.randn(40, math.prod(shape), generator=torch.Generator().manual_seed(2))
+    branch.train()
+    for _ in range(30):
+        branch(x)
+    branch.eval()
+    assert branch(x).shape == (40, 2)
+    torch.testing.assert_close(run_folded(branch.folded(), x, shape), branch(x), rtol=1e-4, atol=1e-4)
+
+
+def test_a_convolutional_branch_asks_for_the_maps_of_one_layer(toy: Toy) -> None:
+    for layers in (("penultimate",), ("1/flat", "2/flat")):
+        with pytest.raises(OptionError, match="reads the maps of one layer, named NAME/flat"):
+            Subnetwork(layers=layers, branch="convolutional")
+    with pytest.raises(ModelError, match="no positions for a convolutional branch"):
+        Subnetwork(layers=("1/flat",), branch="convolutional", attack=ATTACK).fit(
+            toy.classifier, toy.train.x, toy.train.y
+        )
+
+
+def test_a_linear_branch_is_saved_as_before_there_was_a_choice() -> None:
+    assert "branch" not in Subnetwork().settings() and Subnetwork(layers=("a/flat",), branch="convolutional").settings()
+
+
+@pytest.mark.parametrize("cls", [SafetyNet, Subnetwork])
+def test_pairs_that_lie_ready_teach_what_their_maker_would_have_learnt(toy: Toy, cls: type) -> None:
+    alone = cls(attack=ATTACK, max_samples=60).fit(toy.classifier, toy.train.x, toy.train.y)
+    ready = cls(attack=ATTACK, max_samples=60).fit_pairs(
+        toy.classifier, *SafetyNet(attack=ATTACK, max_samples=60).pairs(toy.classifier, toy.train.x, toy.train.y)
+    )
+    assert torch.equal(alone.score(toy.test.x), ready.score(toy.test.x))
+    with pytest.raises(CalibrationError, match="it takes 20 pairs to learn from, not 3"):
+        cls(attack=ATTACK).fit_pairs(toy.classifier, toy.test.x[:3], toy.test.x[:3])
 
 
 @pytest.mark.parametrize("cls", [SafetyNet, Subnetwork])

@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor
 
 from salus.batches import rows_at_once
-from salus.classifier import Classifier
+from salus.classifier import Classifier, States
 from salus.data.packed import take
 from salus.detectors.calibration import ReferenceScores
 from salus.detectors.hidden import Layers, LayerwiseDetector, Seed
@@ -23,6 +23,7 @@ Covariance = Literal["full", "tied", "diag"]
 Threshold = Literal["conformal", "id-95", "id-99"]
 _MAX_DIMENSIONS = 32
 _SAMPLES_PER_DIMENSION = 5
+_JOINT = "joint"  # names the mixtures of all layers together among the learnt tensors
 
 
 class IDefender(LayerwiseDetector):
@@ -30,7 +31,8 @@ class IDefender(LayerwiseDetector):
 
     For each layer H and class c a mixture ``p(H(x) | c) = sum_k w_k N(H(x); mu_ck, Sigma_ck)`` is fitted to
     clean training samples (Eq. 4). The score is minus the log-likelihood under the predicted class, summed
-    over the layers; an input is rejected where it exceeds the class's threshold (Eq. 5).
+    over the layers; an input is rejected where it exceeds the class's threshold (Eq. 5). Summed, the layers are
+    independent of one another given the class; ``joint`` models them together.
 
     Args:
         layers: named layers of the classifier: ``logits``, ``penultimate`` (input of the last layer) or
@@ -40,6 +42,7 @@ class IDefender(LayerwiseDetector):
         covariance: ``full``, ``tied`` (one per class) or ``diag``.
         dimensions: principal components kept of each layer. By default as many as the smallest class can carry:
             a fifth of its samples per Gaussian for full and tied covariances, at most 32.
+        joint: one mixture a class over the components of all layers side by side, in the place of one a layer.
         threshold: ``conformal`` (see ``calibrate``), or the paper's ``id-95`` and ``id-99``, which keep 95% and
             99% of the natural training samples of each class.
         max_samples: samples of each class used to fit, drawn at random beyond that.
@@ -63,6 +66,7 @@ class IDefender(LayerwiseDetector):
         dimensions: Annotated[
             Annotated[int, Field(ge=1)] | None, Field(description="principal components kept of each layer")
         ] = None,
+        joint: Annotated[bool, Field(description="one mixture a class over all layers together")] = False,
         threshold: Annotated[
             Threshold, Field(description="what sets the threshold: conformal calibration, or a rule of the paper's")
         ] = "conformal",
@@ -73,6 +77,7 @@ class IDefender(LayerwiseDetector):
         self.components = components
         self.covariance = covariance
         self.dimensions = dimensions
+        self.joint = joint
         self.threshold = threshold
         self.max_samples = max_samples
 
@@ -89,9 +94,11 @@ class IDefender(LayerwiseDetector):
         needs = f"its mixture needs at least {least}. Give more, or fewer components."
         chosen = self.draw(y, self.max_samples, least, needs)
         x, y = take(x, chosen.to(x.device)), y[chosen.to(y.device)].cpu()
-        for layer, hidden in self.hidden(x).items():
-            reduced = self._reduce(layer, hidden, y)
-            self._fit_layer(layer, reduced, y, len(classifier.classes))
+        reduced = {layer: self._reduce(layer, hidden, y) for layer, hidden in self.hidden(x).items()}
+        if self.joint:
+            reduced = {_JOINT: np.concatenate(list(reduced.values()), axis=1)}
+        for name, components in reduced.items():
+            self._fit_mixtures(name, components, y, len(classifier.classes))
         if self.threshold != "conformal":
             # The paper's rule: the natural training samples of each class, scored under that class.
             size = rows_at_once(x, 512)
@@ -112,18 +119,31 @@ class IDefender(LayerwiseDetector):
         """Whether one of the paper's rules has set the threshold, on the training data."""
         return self.threshold != "conformal"
 
+    def class_scores(self, states: States) -> Tensor:
+        """Return minus the log-likelihood under each class, ``[N, K]``; differentiable."""
+        if not self.joint:
+            return super().class_scores(states)
+        reduced = [self._reduced(layer, states.hidden[layer]) for layer in self.layers]
+        return self._unlikelihood(_JOINT, torch.cat(reduced, 1))
+
     def layer_scores(self, layer: str, hidden: Tensor) -> Tensor:
-        """Return minus the log-likelihood under each class, ``[N, K]``."""
-        project, offset, whiten, shift, constant = (
-            self.learnt(f"{layer}|{name}", hidden) for name in ("project", "offset", "whiten", "shift", "constant")
-        )
-        reduced = torch.addmm(offset, hidden, project, beta=-1)  # [N, d]
+        """Return minus the log-likelihood of a layer's states under each class, ``[N, K]``."""
+        return self._unlikelihood(layer, self._reduced(layer, hidden))
+
+    def _reduced(self, layer: str, hidden: Tensor) -> Tensor:
+        """Rotate states ``[N, D]`` onto the principal components that were kept, ``[N, d]``."""
+        project, offset = (self.learnt(f"{layer}|{name}", hidden) for name in ("project", "offset"))
+        return torch.addmm(offset, hidden, project, beta=-1)
+
+    def _unlikelihood(self, name: str, reduced: Tensor) -> Tensor:
+        """Return minus the log-likelihood of components ``[N, d]`` under each class, ``[N, K]``."""
+        whiten, shift, constant = (self.learnt(f"{name}|{part}", reduced) for part in ("whiten", "shift", "constant"))
         # Every Gaussian of every class at once: z is the state in its own axes, in units of its deviations.
         if self.covariance == "diag":
             z = reduced[:, None, :] * whiten - shift  # [N, K*M, d]
         else:
-            z = torch.addmm(shift, reduced, whiten, beta=-1).view(len(hidden), -1, reduced.shape[1])
-        distances = z.square().sum(2).view(len(hidden), *constant.shape)  # [N, K, M]
+            z = torch.addmm(shift, reduced, whiten, beta=-1).view(len(reduced), -1, reduced.shape[1])
+        distances = z.square().sum(2).view(len(reduced), *constant.shape)  # [N, K, M]
         each = torch.add(-constant, distances, alpha=0.5)  # minus log w N
         return each[..., 0] if each.shape[2] == 1 else -(-each).logsumexp(2)  # [N, K]
 
@@ -161,7 +181,8 @@ class IDefender(LayerwiseDetector):
             )
         return np.asarray(hidden.double().numpy() @ project - offset)
 
-    def _fit_layer(self, layer: str, h: np.ndarray[Any, np.dtype[np.float64]], y: Tensor, classes: int) -> None:
+    def _fit_mixtures(self, name: str, h: np.ndarray[Any, np.dtype[np.float64]], y: Tensor, classes: int) -> None:
+        """Fit each class's mixture to components ``[N, d]``."""
         from sklearn.mixture import GaussianMixture
 
         labels, d = y.numpy(), h.shape[1]
@@ -189,9 +210,9 @@ class IDefender(LayerwiseDetector):
                 if best is None or value < best_value:
                     best, best_value = model, value
             mixtures.append(best)
-        self._store(layer, mixtures, d)
+        self._store(name, mixtures, d)
         counts = ", ".join(str(mixture.n_components) for mixture in mixtures)
-        self.notes_.append(f"{layer}: {counts} Gaussians for the classes in order, {self.covariance} covariance")
+        self.notes_.append(f"{name}: {counts} Gaussians for the classes in order, {self.covariance} covariance")
 
     def _store(self, layer: str, mixtures: Sequence[Any], d: int) -> None:
         most = max(mixture.n_components for mixture in mixtures)
@@ -225,6 +246,13 @@ class IDefender(LayerwiseDetector):
     def rule(self) -> str:
         """What set the thresholds, in words."""
         return f"{self.threshold.upper()} thresholds per class on the training data" if self.own_rule else super().rule
+
+    def settings(self) -> dict[str, Any]:
+        """Return what rebuilds the detector beside its tensors."""
+        settings = super().settings()
+        if not self.joint:  # as before there was the option: a saved guard's fingerprint is made of it
+            del settings["joint"]
+        return settings
 
     def describe(self) -> str:
         """Say what was fitted, for reports."""

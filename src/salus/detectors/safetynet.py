@@ -9,7 +9,6 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from salus.classifier import Classifier
 from salus.detectors.hidden import Layers, LayerwiseDetector, Seed, squared_distances
 from salus.detectors.supervised import MaxAttacked, SupervisedDetector, TaughtBy
 from salus.options import checked
@@ -18,6 +17,9 @@ from salus.options import checked
 COSTS = (1.0, 10.0, 100.0)
 GAMMAS = (0.1, 0.3, 1.0, 3.0)
 _FOLDS = 3
+
+#: Pairs that cross-validation gets at most, evenly spaced; its time grows with their square.
+_CHOOSING = 1500
 
 
 class SafetyNet(SupervisedDetector, LayerwiseDetector):
@@ -29,8 +31,8 @@ class SafetyNet(SupervisedDetector, LayerwiseDetector):
     functions are added up (the multi-layer variant, which I-defender's Table 6 calls mSVM).
 
     The thresholds are quantiles of each value over the clean samples; C and gamma are chosen by the area under the ROC
-    curve in cross-validation, a sample and its attacked copy always in the same fold. Codes are steps and have no
-    gradient; an adaptive attacker sees that of a sigmoid in the place of each step.
+    curve in cross-validation on 1,500 pairs at most, a sample and its attacked copy always in the same fold. Codes are
+    steps and have no gradient; an adaptive attacker sees that of a sigmoid in the place of each step.
 
     Args:
         layers: named layers of the classifier: ``logits``, ``penultimate`` (input of the last layer) or
@@ -57,20 +59,11 @@ class SafetyNet(SupervisedDetector, LayerwiseDetector):
         super().__init__(layers, attack, max_samples, seed)
         self.levels = levels
 
-    def fit(self, classifier: Classifier, x: Tensor, y: Tensor) -> SafetyNet:
-        """Attack training samples x ``[N, ...]`` with labels y ``[N]``, and fit an SVM to each layer.
-
-        Raises:
-            CalibrationError: the attack fooled the classifier too seldom.
-            ModelError: the classifier has no such layer.
-            OptionError: the attack does not suit the samples.
-        """
-        self.classifier_ = classifier
-        clean, attacked = self.pairs(classifier, x, y)
+    def learn(self, clean: Tensor, attacked: Tensor) -> None:
+        """Fit an SVM to each layer's states of clean samples and of their attacked copies, ``[P, ...]`` each."""
         before, after = self.hidden(clean), self.hidden(attacked)
         for layer in self.layers:
-            self._fit_layer(layer, before[layer], after[layer])
-        return self
+            self._fit_layer(layer, before.pop(layer), after.pop(layer))
 
     def codes(self, layer: str, hidden: Tensor) -> Tensor:
         """Quantise states ``[N, D]`` to codes from 0 to 1, with the gradient of sigmoids."""
@@ -97,15 +90,18 @@ class SafetyNet(SupervisedDetector, LayerwiseDetector):
     def _fit_layer(self, layer: str, clean: Tensor, attacked: Tensor) -> None:
         from sklearn.svm import SVC
 
-        cuts = torch.arange(1, self.levels) / self.levels
-        self.learnt_[f"{layer}|thresholds"] = torch.quantile(clean, cuts, dim=0)
+        cuts = np.arange(1, self.levels) / self.levels
+        self.learnt_[f"{layer}|thresholds"] = torch.from_numpy(np.quantile(clean.numpy(), cuts, axis=0)).float()
         self.learnt_[f"{layer}|width"] = clean.std(0, correction=0).clamp_min(1e-6) / self.levels
         codes = self.codes(layer, torch.cat([clean, attacked]))  # [2P, D]
         target = np.repeat([0, 1], len(clean))
-        squared = squared_distances(codes.double(), codes.double()).numpy()
         unit = 1 / max(float(codes.double().var(0).sum()), 1e-12)
-        gamma, cost, reached = _choose(squared, target, unit)
-        machine = SVC(C=cost, kernel="precomputed").fit(np.exp(-gamma * squared), target)
+        few = torch.linspace(0, len(clean) - 1, min(len(clean), _CHOOSING)).long()  # evenly spaced
+        few = torch.cat([few, few + len(clean)])
+        gamma, cost, reached = _choose(_squared(codes[few]), target[few.numpy()], unit)
+        kernel = _squared(codes)  # [2P, 2P]; gigabytes of ten thousand pairs, so in place
+        np.multiply(kernel, -gamma, out=kernel)
+        machine = SVC(C=cost, kernel="precomputed").fit(np.exp(kernel, out=kernel), target)
         learnt = {
             "support": (codes[machine.support_] * (self.levels - 1)).round().to(torch.uint8),
             "weights": torch.from_numpy(machine.dual_coef_[0]).float(),
@@ -121,6 +117,12 @@ class SafetyNet(SupervisedDetector, LayerwiseDetector):
     def describe(self) -> str:
         """Say what was fitted, for reports."""
         return f"SafetyNet on {', '.join(self.layers)}; {'; '.join(self.notes_)}; {self.rule}"
+
+
+def _squared(codes: Tensor) -> np.ndarray[Any, Any]:
+    """Return all squared distances between codes from 0 to 1 ``[M, D]``, ``[M, M]``."""
+    middled = codes - 0.5
+    return squared_distances(middled, middled).numpy()
 
 
 def _choose(squared: np.ndarray[Any, Any], target: np.ndarray[Any, Any], unit: float) -> tuple[float, float, float]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Annotated
+from abc import abstractmethod
+from typing import Annotated, TypeVar
 
 from pydantic import Field
 from torch import Tensor
@@ -21,6 +22,8 @@ TaughtBy = Annotated[
     Field(description="the attack that it learns from, its options joined by +"),
 ]
 MaxAttacked = Annotated[int, Field(ge=1, description="samples of each class that are attacked, drawn at random")]
+
+S = TypeVar("S", bound="SupervisedDetector")
 
 _LEAST_PAIRS = 20
 
@@ -52,12 +55,48 @@ class SupervisedDetector(HiddenStateDetector):
         spec = re.sub(r"\+(?=[\w-]+=)", ",", self.attack)
         return parse_attack(spec, bounds=bounds, seed=self.seed, early_stop=False)
 
+    def fit(self: S, classifier: Classifier, x: Tensor, y: Tensor) -> S:
+        """Attack training samples x ``[N, ...]`` with labels y ``[N]``, and learn from the pairs.
+
+        Raises:
+            CalibrationError: the attack fooled the classifier too seldom.
+            ModelError: the classifier has no such layer.
+            OptionError: the attack does not suit the samples.
+        """
+        self.classifier_ = classifier
+        self.learn(*self.pairs(classifier, x, y))
+        return self
+
+    def fit_pairs(self: S, classifier: Classifier, clean: Tensor, attacked: Tensor) -> S:
+        """Learn from pairs that lie ready, such as those that another detector's :meth:`pairs` made.
+
+        Args:
+            classifier: whose states are read.
+            clean: samples ``[P, ...]``.
+            attacked: their attacked copies ``[P, ...]``.
+
+        Raises:
+            CalibrationError: they are too few.
+            ModelError: the classifier has no such layer.
+        """
+        if len(clean) < _LEAST_PAIRS:
+            raise CalibrationError(f"{self.title}: it takes {_LEAST_PAIRS} pairs to learn from, not {len(clean)}.")
+        self.classifier_ = classifier
+        self.notes_ = [f"trained on {len(clean)} pairs"]
+        self.learn(clean, attacked)
+        return self
+
+    @abstractmethod
+    def learn(self, clean: Tensor, attacked: Tensor) -> None:
+        """Learn from clean samples and their attacked copies, ``[P, ...]`` each."""
+
     def pairs(self, classifier: Classifier, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Attack training samples x ``[N, ...]`` with labels y ``[N]``; return clean ones and copies that fool.
 
         Raises:
             CalibrationError: a class has no samples, or the attack fooled the classifier too seldom.
         """
+        self.classifier_ = classifier
         rows = self.draw(y, self.max_samples, 1, "at least 1 is to be attacked. Give more.").to(x.device)
         clean, labels = x[rows], y.to(x.device)[rows]
         right = classifier.predict(clean).argmax(1) == labels

@@ -30,6 +30,9 @@ ROWS = {"cpu": 512, "cuda": 4096}
 
 MOMENTUM = 0.7
 
+#: What the rate is multiplied by in the last fifth of a descent.
+LATE = 0.1
+
 
 @dataclass(frozen=True, eq=False)
 class Projection:
@@ -54,6 +57,7 @@ def descend(
     *,
     iterations: int,
     learning_rate: float,
+    late: float = LATE,
     precision: Literal["float32", "bfloat16"] = "float32",
 ) -> tuple[Tensor, Tensor]:
     """Let every start descend towards every input, all at once.
@@ -67,6 +71,7 @@ def descend(
         starts: latents ``[R, latent]``, the same for every input: a projection depends on its input alone.
         iterations: steps L.
         learning_rate: before the last fifth.
+        late: what it is multiplied by in the last fifth; 1 as the released code runs.
         precision: ``bfloat16`` descends in mixed precision; the distances are computed in float32 all the same.
 
     Returns:
@@ -74,7 +79,7 @@ def descend(
     """
     inputs, restarts = len(x), len(starts)
     target = x.repeat_interleave(restarts, 0)  # [N R, ...]
-    path = _path(make, target, starts.repeat(inputs, 1), _rates(iterations, learning_rate), precision)
+    path = _path(make, target, starts.repeat(inputs, 1), _rates(iterations, learning_rate, late), precision)
     (z,) = deque(path, maxlen=1)  # [N R, latent]
     with torch.no_grad():
         distances = (make(z) - target).square().flatten(1).sum(1)
@@ -125,9 +130,9 @@ def pulled_back(
     return to_x
 
 
-def _rates(iterations: int, learning_rate: float) -> list[float]:
-    late = math.ceil(0.8 * iterations)
-    return [learning_rate * (0.1 if step >= late else 1.0) for step in range(iterations)]
+def _rates(iterations: int, learning_rate: float, late: float = LATE) -> list[float]:
+    begins = math.ceil(0.8 * iterations)
+    return [learning_rate * (late if step >= begins else 1.0) for step in range(iterations)]
 
 
 def _path(

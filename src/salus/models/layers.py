@@ -62,6 +62,34 @@ def last_layer(module: nn.Module, x: Tensor) -> str:
     return ran[-1]
 
 
+@torch.no_grad()
+def output_shape(module: nn.Module, layer: str, x: Tensor) -> tuple[int, ...] | None:
+    """Tell the shape ``[N, C, ...]`` of what a part of a module gives for x, before it is averaged or flattened.
+
+    Args:
+        module: the network.
+        layer: a part's name, with or without ``/flat``.
+        x: inputs ``[N, ...]``.
+
+    Returns:
+        The shape; None where there is no such part, or it gives no tensor.
+    """
+    part = named_layers(module).get(layer.partition("/")[0])
+    shapes: list[tuple[int, ...]] = []
+    if part is None:
+        return None
+
+    def keep(_: nn.Module, __: Any, output: Any) -> None:
+        value = output[0] if isinstance(output, (tuple, list)) and output else output
+        if isinstance(value, Tensor):
+            shapes.append(tuple(value.shape))
+
+    with ExitStack() as hooks:
+        hooks.callback(part.register_forward_hook(keep).remove)
+        module(x.clone())
+    return shapes[-1] if shapes else None
+
+
 @contextmanager
 def watched(module: nn.Module, layers: Sequence[str], name: str) -> Iterator[Mapping[str, Tensor]]:
     """Watch layers while the block runs the module once; afterwards no hook is left.
