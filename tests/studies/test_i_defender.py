@@ -21,8 +21,9 @@ from salus_studies.i_defender.study import STUDY
 
 TRAIN, TEST = 480, 60
 SECTIONS = {
-    "trainings": 8, "generators": 2, "choices": 12, "black_box": 16, "defense_gan": 10 + 12, "speed": 2, "tuned": 6,
-    "semi_white_box": 24, "gray_box": 32, "own": 3, "imagenet": 9,
+    "trainings": 12, "generators": 4, "choices": 28, "black_box": 36, "defense_gan": 10 + 12 + 9 + 10, "speed": 2,
+    "trend": 14, "tuned": 6, "reads": 9, "semi_white_box": 24, "gray_box": 32, "alone": 1, "own": 3, "imagenet": 9,
+    "figure_1": 3,
 }  # fmt: skip
 
 
@@ -108,20 +109,28 @@ def imagenet(tmp_path: Path) -> Path:
 @pytest.mark.soak  # two minutes; the suite does what a short time allows, below
 def test_every_cell_of_the_nine_tables_is_done_and_done_once(sets: Path, tmp_path: Path, imagenet: Path) -> None:
     outcome, results = run(tmp_path / "run", sets, data=str(imagenet))
-    assert outcome.not_run == 0 and {name: len(results[name]) for name in SECTIONS} == SECTIONS | {"trainings": 10}
+    assert outcome.not_run == 0 and {name: len(results[name]) for name in SECTIONS} == SECTIONS | {"trainings": 14}
     for name in SECTIONS:
         assert all(row["status"] == "done" for row in results[name]), name
 
     for row in results["black_box"]:
-        assert row["n"] == TEST and 0 <= row["fooled"] <= TEST and len(row["detectors"]) == 8
+        # each layer by both rules, the joint one, and four that are fixed; model F as released has a layer more
+        assert len(row["detectors"]) == (13 if row["setting"] == "table-1" else 11)
+        assert (
+            row["n"] == TEST and 0 <= row["fooled"] <= TEST and set(row["chosen"]) == {"likelihood", "blends", "joint"}
+        )
         assert all(0 <= one["auc"] <= 1 for one in row["detectors"])
     for data, paper in BLACK_BOX.items():
-        by_eps = [row for row in results["black_box"] if row["data"] == data and row["attack"].startswith("fgsm")]
+        rows = [row for row in results["black_box"] if row["data"] == data and row["setting"] == "table-1"]
+        by_eps = [row for row in rows if row["attack"].startswith("fgsm")]
         fooled = [row["fooled"] for row in by_eps]
         assert fooled == sorted(fooled) and fooled[-1] > fooled[0], "a larger eps fools more"
-        chosen = [row for row in results["choices"] if row["data"] == data and row["chosen"]]
-        best = max((row for row in results["choices"] if row["data"] == data), key=lambda row: row["per_component"])
-        assert chosen == [best]
+        single = [row for row in results["choices"]
+                  if (row["data"], row["network"]) == (data, "model-f") and row["layer"] != "joint"]  # fmt: skip
+        by_likelihood = max(single, key=lambda row: row["per_component"])
+        assert [row for row in single if "likelihood" in row["chosen"]] == [by_likelihood]
+        by_blends = max(single, key=lambda row: row["best_by_blends"]["blends"])
+        assert [row for row in single if "blends" in row["chosen"]] == [by_blends]
         lines = {(row["restarts"], row["iterations"], row["eps"]) for row in results["defense_gan"]
                  if row["data"] == data}  # fmt: skip
         assert {(one.restarts, one.iterations, 0.3) for one in paper.descents} <= lines
@@ -133,10 +142,12 @@ def test_every_cell_of_the_nine_tables_is_done_and_done_once(sets: Path, tmp_pat
     assert {(row["column"], row["alpha"]) for row in results["imagenet"]} == {
         (column.key, alpha) for column in IMAGENET for alpha in IMAGENET_LINES
     }
+    attackers = [row["attacker"] for row in results["alone"][0]["rows"]]
+    assert attackers == ["control", *(f"eq6 alpha={alpha:g}" for alpha in ALPHAS), "class-consistent", "union"]
     page = outcome.page.read_text()
     assert "not run:" not in page and "nan" not in page.split() and published.TITLE in page
     assert {path.name for path in (tmp_path / "run" / "i-defender").iterdir()} >= {
-        f"figure-{number}.png" for number in (2, 3, 4, 5)
+        f"figure-{number}.png" for number in ("1-mnist", "1-fashion-mnist", "1-cifar10", 2, 3, 4, 5)
     }
 
     trained = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*.safetensors")}
@@ -180,7 +191,7 @@ def test_what_the_time_does_not_allow_is_listed(only_mnist: Path, tmp_path: Path
     assert outcome.computed == 0
     reason = "no time left within the budget of 1e-09 minutes"
     assert [row["reason"] for row in results["trainings"]] == [reason] * 2
-    for section in ("black_box", "defense_gan", "semi_white_box", "gray_box", "own", "imagenet"):
+    for section in ("black_box", "defense_gan", "trend", "semi_white_box", "gray_box", "alone", "own", "imagenet"):
         assert len(results[section]) == SECTIONS[section], section
         assert {row["status"] for row in results[section]} == {"not run"}
     reasons = {row["data"]: row["reason"] for row in results["black_box"]}
@@ -190,6 +201,27 @@ def test_what_the_time_does_not_allow_is_listed(only_mnist: Path, tmp_path: Path
     page = outcome.page.read_text()
     assert "not run: no time left for its networks" in page and "not in our copy" in page
     assert "not run: no data: give a folder in ImageNet's layout by --data" in page
+
+
+def test_parts_that_are_not_asked_for_are_listed_as_such_and_nothing_of_them_is_loaded(
+    only_mnist: Path, tmp_path: Path
+) -> None:
+    outcome, results = run(tmp_path / "run", only_mnist, time=1e-9, part=("black-box",))
+    assert outcome.computed == 0 and "cifar10" not in results["meta"]["missing"]
+    reasons = {section: {row["reason"] for row in results[section]} for section in SECTIONS if section in results}
+    assert reasons["gray_box"] == {"not asked for: --part cifar10 runs it"}
+    assert reasons["imagenet"] == {"not asked for: --part imagenet runs it"}
+    assert "not asked for: --part defense-gan runs it" in reasons["trend"]
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_table_9_runs_on_a_folder_in_imagenets_layout(imagenet: Path, tmp_path: Path) -> None:
+    outcome, results = run(tmp_path / "run", tmp_path, data=str(imagenet), part=("imagenet",))
+    cells = results["imagenet"]
+    assert len(cells) == SECTIONS["imagenet"] and all(row["status"] == "done" for row in cells)
+    assert all(0 <= row["target"]["adversarial_accuracy"] <= 1 for row in cells)
+    assert "| **ours**, α = 0.01 | not run" not in outcome.page.read_text()
+    assert run(tmp_path / "run", tmp_path, data=str(imagenet), part=("imagenet",))[0].computed == 0
 
 
 def test_a_folder_of_another_reproduction_is_refused(only_mnist: Path, tmp_path: Path) -> None:

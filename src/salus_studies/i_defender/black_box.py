@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from typing import Any
 
@@ -15,17 +15,50 @@ from salus.detectors import IDefender
 from salus.threats import transfer
 from salus_studies.i_defender import scored
 from salus_studies.i_defender.bench import Bench, Material, first
-from salus_studies.i_defender.choice import FIXED, MODEL_F, LayerChoice, StateModel
+from salus_studies.i_defender.choice import Readings, StateModel
+from salus_studies.i_defender.layers import MODEL_F
 from salus_studies.i_defender.published import EPSILONS, STRONGEST
 from salus_studies.i_defender.scored import Seen
 
 #: The L2 size of Figures 4 and 5, which the paper does not give.
 L2 = 3.0
 
+#: Set beside the choices on Table 1's model F, whatever they are; fixed before any attack was run.
+FIXED = (
+    StateModel(MODEL_F[0], "bic", "full", None, "fixed"),
+    StateModel(MODEL_F[1], 1, "diag", None, "fixed"),
+    StateModel(MODEL_F[2], 5, "full", None, "fixed"),
+    StateModel(MODEL_F[3], "bic", "full", None, "fixed"),
+)
 
-def attacks(seed: int) -> dict[str, Attack]:
+
+@dataclass(frozen=True)
+class Setting:
+    """Which networks E and F are.
+
+    Attributes:
+        key: in results.
+        title: in words.
+        of_fgsm_alone: whether only FGSM is run.
+    """
+
+    key: str
+    title: str
+    of_fgsm_alone: bool = True
+
+
+#: As I-defender's Table 1 has them, and as Defense-GAN's authors released and ran them.
+TABLE_1 = Setting("table-1", "Table 1's model F; E trained on all data", of_fgsm_alone=False)
+RELEASED = Setting("released", "model F with its third convolution; E trained on all data")
+SUBSTITUTE = Setting("substitute", "model F with its third convolution; E trained on its answers alone")
+SETTINGS = (TABLE_1, RELEASED, SUBSTITUTE)
+
+
+def attacks(seed: int, setting: Setting = TABLE_1) -> dict[str, Attack]:
     """List the attacks on model E by their names in results."""
     of_fgsm: dict[str, Attack] = {f"fgsm-{eps:g}": FGSM(eps=eps, seed=seed) for eps in EPSILONS}
+    if setting.of_fgsm_alone:
+        return of_fgsm
     return {
         **of_fgsm,
         "iter-linf": BIM(eps=STRONGEST, schedule="madry", seed=seed),
@@ -38,32 +71,42 @@ class FromEToF:
     """The black-box attack on one data set.
 
     Attributes:
-        chosen: the I-defender that the tables show; None where the time did not allow the choice.
+        chosen: the I-defender of the rule that was fixed first; None where the time did not allow the choice.
 
     Args:
         bench: where the steps are stored.
         material: the data.
         e: the attacker's network.
         f: the network that is attacked.
+        setting: which networks they are.
+        readings: I-defenders of model F; None where the time did not allow the choice.
     """
 
-    def __init__(self, bench: Bench, material: Material, e: Classifier, f: Classifier) -> None:
-        self.bench, self.material, self.e, self.f = bench, material, e, f
+    def __init__(
+        self,
+        bench: Bench,
+        material: Material,
+        e: Classifier,
+        f: Classifier,
+        setting: Setting,
+        readings: Readings | None,
+    ) -> None:
+        self.bench, self.material, self.e, self.f, self.setting = bench, material, e, f, setting
         self.test = first(material.test, bench.scale.test_images)
-        choice = LayerChoice(bench, material, f, MODEL_F)
-        within = choice.within_layers()
-        self.chosen = None if within is None else choice.of_all(within)
-        self.settings: Sequence[StateModel] = () if within is None else (*within, *FIXED)
+        self.readings = readings
+        self.chosen = None if readings is None else next(iter(readings.chosen.values()))
+        self.rows: list[StateModel] = []
+        if readings is not None:
+            self.rows = [*readings.rows, *(FIXED if setting is TABLE_1 else ())]
 
     def attacked(self, name: str, x: Tensor, y: Tensor) -> Tensor:
         """Attack model E."""
         return transfer(attacks(self.bench.seed)[name], self.e, x, y).x_adv
 
     @cached_property
-    def detectors(self) -> dict[str, IDefender]:
-        """I-defenders of model F, by their settings' keys."""
-        samples, seed = self.bench.scale.fitting, self.bench.seed
-        return {one.key: one.fit(self.f, self.material, samples, seed) for one in self.settings}
+    def detectors(self) -> Mapping[str, IDefender]:
+        """I-defenders of model F, by their settings' keys; what two rules choose alike is fitted once."""
+        return fitted(self.bench, self.material, self.f, self.rows)
 
     @cached_property
     def clean(self) -> Seen:
@@ -73,9 +116,9 @@ class FromEToF:
     def judge(self) -> None:
         """Attack, and judge every I-defender."""
         data = self.material.splits.name
-        for name, attack in attacks(self.bench.seed).items():
-            blank = {"data": data, "attack": name, "eps": attack.eps, "norm": attack.norm}
-            if self.chosen is None:
+        for name, attack in attacks(self.bench.seed, self.setting).items():
+            blank = {"data": data, "setting": self.setting.key, "attack": name, "eps": attack.eps, "norm": attack.norm}
+            if self.readings is None:
                 self.bench.leave_out("black_box", "no time left for the choice of its layer", blank)
                 continue
             key = [
@@ -83,8 +126,8 @@ class FromEToF:
                 self.f.fingerprint(),
                 self.test.fingerprint(),
                 asdict(attack),
-                [one.describe() for one in self.settings],
-                self.chosen.key,
+                [one.describe() for one in self.rows],
+                self.readings.keys,
                 self.bench.scale.fitting,
                 self.bench.scale.projected,
                 self.material.splits.train.fingerprint(),
@@ -92,31 +135,47 @@ class FromEToF:
             ]
             self.bench.record(
                 "black_box",
-                f"black-box-{data}-{name}",
+                f"black-box-{data}-{self.setting.key}-{name}",
                 "black-box",
                 key,
-                partial(self._one, self.chosen.key, name),
+                partial(self._one, self.readings.keys, name),
                 blank,
             )
 
-    def _one(self, own: str, name: str) -> dict[str, Any]:
-        """Judge one attack; ``own`` is the key of the I-defender that the tables show."""
-        y, clean = self.test.y, self.clean
+    def _one(self, chosen: Mapping[str, str], name: str) -> dict[str, Any]:
+        """Judge one attack; ``chosen`` are the keys of the I-defenders that the rules choose."""
+        y, clean, few = self.test.y, self.clean, self.bench.scale.projected
         seen = scored.look(self.f, self.detectors, self.attacked(name, self.test.x, y))
         fooling = scored.fooled(clean.labels, seen.labels, y)
-        rows = [{**one.describe(), **self._detector(one.key, clean, seen, fooling)} for one in self.settings]
-        few = self.bench.scale.projected
+        scores = {key: (clean.scores[key], seen.scores[key]) for key in self.detectors}
         return {
             **scored.answers(clean.labels, seen.labels, y),
-            "chosen": own,
-            "detectors": rows,
-            "roc": scored.curve(clean.scores[own], seen.scores[own]),
+            "chosen": dict(chosen),
+            "detectors": [{**one.describe(), **self._detector(one, *scores[one.key], fooling)} for one in self.rows],
+            "roc": {rule: scored.curve(*scores[key]) for rule, key in chosen.items()},
             # On the images that Defense-GAN gets.
-            "first": scored.areas(clean.scores[own][:few], seen.scores[own][:few], fooling[:few]),
+            "first": {
+                rule: scored.areas(*(of[:few] for of in scores[key]), fooling[:few]) for rule, key in chosen.items()
+            },
         }
 
-    def _detector(self, key: str, clean: Seen, seen: Seen, fooling: Tensor) -> dict[str, Any]:
-        scores = clean.scores[key], seen.scores[key]
-        at = {name: scored.at_threshold(*scores, fooling, value) for name, value in scored.THRESHOLDS.items()}
-        kept = int(self.detectors[key].learnt_[f"{self.detectors[key].layers[0]}|project"].shape[1])
-        return {"kept": kept, **scored.areas(*scores, fooling), "at": at}
+    def _detector(self, one: StateModel, clean: Tensor, attacked: Tensor, fooling: Tensor) -> dict[str, Any]:
+        at = {name: scored.at_threshold(clean, attacked, fooling, value) for name, value in scored.THRESHOLDS.items()}
+        return {"kept": kept(self.detectors[one.key]), **scored.areas(clean, attacked, fooling), "at": at}
+
+
+def fitted(bench: Bench, material: Material, classifier: Classifier, rows: list[StateModel]) -> dict[str, IDefender]:
+    """Fit I-defenders of a classifier, by their keys; those that are alike but for the rule are fitted once."""
+    alike: dict[tuple[Any, ...], IDefender] = {}
+    detectors = {}
+    for one in rows:
+        form = (one.layer.name, one.components, one.covariance, one.dimensions)
+        if form not in alike:
+            alike[form] = one.fit(classifier, material, bench.scale.fitting, bench.seed)
+        detectors[one.key] = alike[form]
+    return detectors
+
+
+def kept(detector: IDefender) -> int:
+    """Count the principal components that a detector models."""
+    return sum(int(detector.learnt_[f"{layer}|project"].shape[1]) for layer in detector.layers)

@@ -13,25 +13,29 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
 from salus import atomic
+from salus.data import Splits
 from salus.detectors import DefenseGAN, IDefender
 from salus.generative.generator import Generator
-from salus.generative.wgan import train_generator
+from salus.generative.wgan import WGANOptions, train_generator
 from salus.progress import console
 from salus_studies.i_defender import scored
 from salus_studies.i_defender.bench import Bench, first
-from salus_studies.i_defender.black_box import FromEToF
+from salus_studies.i_defender.black_box import TABLE_1, FromEToF, Setting
 from salus_studies.i_defender.published import BLACK_BOX, STRONGEST
 
 #: Images that fill a batch of descents, and repeats of I-defender's timing.
 _TIMED_IMAGES, _REPEATS = 51, 5
 
 
-def runs(data: str) -> list[tuple[int, int, float]]:
-    """List restarts R, iterations L and eps of every line of a data set's two tables, each once."""
+def runs(data: str, setting: Setting = TABLE_1) -> list[tuple[int, int, float]]:
+    """List restarts R, iterations L and eps of every line of a data set's two tables, each once.
+
+    Beside Table 1's networks the longest descents are left out: those longer than the second table's.
+    """
     paper = BLACK_BOX[data]
     lines = [(row.restarts, row.iterations, STRONGEST) for row in paper.descents]
     lines += [(*paper.setting, row.eps) for row in paper.strengths]
-    return list(dict.fromkeys(lines))
+    return [line for line in dict.fromkeys(lines) if setting is TABLE_1 or line[1] <= paper.setting[1]]
 
 
 class Rival:
@@ -49,43 +53,17 @@ class Rival:
 
     def generator(self) -> Generator | None:
         """Train the generator, or load it; None where the time does not allow it."""
-        name, folder = f"generator-{self.data}", self.bench.folder / "models" / f"{self.data}-generator"
-        train, options = self.black_box.material.splits.train, self.bench.scale.generator
+        return trained_generator(self.bench, self.black_box.material.splits, self.bench.scale.generator, "generator")
 
-        def make() -> dict[str, Any]:
-            _, history = train_generator(
-                train.x,
-                options,
-                bounds=train.bounds,
-                facts={"data": self.data},
-                folder=folder,
-                device=self.bench.device,
-                log=lambda line: None if line.startswith("epoch") else console.print(line),
-            )
-            last = history.epochs[-1]
-            return {
-                "epochs": last.epoch,
-                "width": options.width,
-                "distance": last.distance,
-                "train_images": len(train),
-            }
-
-        if not (folder / "generator.safetensors").exists():
-            self.bench.steps.forget(name)
-        blank = {"data": self.data, "role": "generator", "network": "WGAN-GP"}
-        done = self.bench.record(
-            "generators", name, "training a generator", [asdict(options), train.fingerprint()], make, blank
-        )
-        return Generator.load(folder).to(self.bench.device) if done["status"] == "done" else None
-
-    def judge(self) -> None:
+    def judge(self, generator: Generator | None) -> None:
         """Descend towards every image, and list every line of the two tables."""
-        generator = self.generator()
-        lines = runs(self.data)
-        most = {length: max(r for r, other, _ in lines if other == length) for _, length, _ in lines}
+        setting = self.black_box.setting
+        lines = runs(self.data, setting)
+        most = {length: max(r for r, other, _ in runs(self.data) if other == length) for _, length, _ in lines}
         distances: dict[tuple[int, float | None], dict[str, Tensor] | str] = {}
         for restarts, length, eps in lines:
-            blank = {"data": self.data, "restarts": restarts, "iterations": length, "eps": eps}
+            place = {"restarts": restarts, "iterations": length, "eps": eps}
+            blank = {"data": self.data, "setting": setting.key, **place}
             if generator is None:
                 self.bench.leave_out("defense_gan", "no time left for its generator", blank)
                 continue
@@ -114,7 +92,8 @@ class Rival:
     def _descend(self, generator: Generator, restarts: int, length: int, eps: float | None) -> dict[str, Tensor] | str:
         """Give the distances ``[N, R]`` that descents came to, and who was fooled; or why there are none."""
         box = self.black_box
-        name = f"descents-{self.data}-{length}-{'clean' if eps is None else f'{eps:g}'}"
+        own = "" if box.setting is TABLE_1 or eps is None else f"-{box.setting.key}"
+        name = f"descents-{self.data}-{length}-{'clean' if eps is None else f'{eps:g}'}{own}"
         place = self.bench.folder / "distances" / f"{name}.safetensors"
         steps = self.bench.scale.iterations(length)
         blank = {"data": self.data, "restarts": restarts, "iterations": length, "steps": steps, "eps": eps}
@@ -122,7 +101,7 @@ class Rival:
         def descend() -> dict[str, Any]:
             x, y = self.images.x, self.images.y
             shown = x if eps is None else box.attacked(f"fgsm-{eps:g}", x, y)
-            distances = self._detector(generator, restarts, steps).project(shown).distances
+            distances = self.detector(generator, restarts, steps).project(shown).distances
             before, after = (box.f.predict(one).argmax(1).cpu() for one in (x, shown))
             kept = {"distances": distances.cpu(), "fooled": scored.fooled(before, after, y).to(torch.uint8)}
             atomic.write_tensors(place, kept)
@@ -135,15 +114,15 @@ class Rival:
             self.images.fingerprint(),
             restarts,
             steps,
-            box.e.fingerprint(),
-            box.f.fingerprint(),
+            None if eps is None else [box.e.fingerprint(), box.f.fingerprint()],
             self.bench.scale.generator.precision,
             self.bench.seed,
         ]
         done = self.bench.record("descents", name, f"descents of {steps}", facts, descend, {**blank})
         return load_safetensors(place.read_bytes()) if done["status"] == "done" else str(done["reason"])
 
-    def _detector(self, generator: Generator, restarts: int, steps: int) -> DefenseGAN:
+    def detector(self, generator: Generator, restarts: int, steps: int) -> DefenseGAN:
+        """Build Defense-GAN's detector as its authors ran it."""
         return DefenseGAN(
             generator=generator,
             restarts=restarts,
@@ -172,7 +151,7 @@ class Rival:
                 for work in (lambda: box.f.predict(x), lambda: _score(detector, x))
             )
             few = self.images.x[:_TIMED_IMAGES]
-            projecting = self._detector(generator, restarts, steps)
+            projecting = self.detector(generator, restarts, steps)
             descents = _seconds(lambda: projecting.project(few)) / len(few)
             return {
                 "classifier": alone,
@@ -206,3 +185,36 @@ def _seconds(work: Callable[[], object]) -> float:
 def _settle() -> None:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
+
+
+def trained_generator(bench: Bench, splits: Splits, options: WGANOptions, role: str) -> Generator | None:
+    """Train a generator, or load it; None where the time does not allow it.
+
+    Args:
+        bench: where it is stored.
+        splits: whose training images it is to make more of.
+        options: how it is trained.
+        role: names it in results.
+    """
+    name, folder = f"{role}-{splits.name}", bench.folder / "models" / f"{splits.name}-{role}"
+    train = splits.train
+
+    def make() -> dict[str, Any]:
+        _, history = train_generator(
+            train.x,
+            options,
+            bounds=train.bounds,
+            facts={"data": splits.name},
+            folder=folder,
+            device=bench.device,
+            log=lambda line: None if line.startswith("epoch") else console.print(line),
+        )
+        last = history.epochs[-1]
+        return {"epochs": last.epoch, "width": options.width, "distance": last.distance, "train_images": len(train)}
+
+    if not (folder / "generator.safetensors").exists():
+        bench.steps.forget(name)
+    blank = {"data": splits.name, "role": role, "network": "WGAN-GP"}
+    key = [asdict(options), train.fingerprint()]
+    done = bench.record("generators", name, "training a generator", key, make, blank)
+    return Generator.load(folder).to(bench.device) if done["status"] == "done" else None

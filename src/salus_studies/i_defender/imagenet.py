@@ -12,7 +12,8 @@ from salus.models.registry import build_model
 from salus.models.weights import load_weights
 from salus.training import FlipsAndShifts
 from salus_studies.i_defender.bench import Bench, Material, NetworkPlan, drawn
-from salus_studies.i_defender.choice import Layer, StateModel
+from salus_studies.i_defender.choice import StateModel
+from salus_studies.i_defender.layers import Layer
 from salus_studies.i_defender.published import IMAGENET, IMAGENET_LINES
 from salus_studies.i_defender.twins import Twins, pair_of
 
@@ -20,6 +21,13 @@ from salus_studies.i_defender.twins import Twins, pair_of
 SETTING = StateModel(Layer("penultimate", "last hidden fully connected layer"), 1, "full", None, "as the text has it")
 
 _WEIGHTS = (".safetensors", ".pth")
+
+
+def no_imagenet(bench: Bench, reason: str) -> None:
+    """List Table 9 as not run."""
+    for column in IMAGENET:
+        for alpha in IMAGENET_LINES:
+            bench.leave_out("imagenet", reason, {"pair": "imagenet", "column": column.key, "alpha": alpha})
 
 
 def judge_imagenet(bench: Bench, data: str | None) -> None:
@@ -38,10 +46,7 @@ def judge_imagenet(bench: Bench, data: str | None) -> None:
         ModelError: weights in it do not fit.
     """
     if data is None:
-        for column in IMAGENET:
-            for alpha in IMAGENET_LINES:
-                blank = {"pair": "imagenet", "column": column.key, "alpha": alpha}
-                bench.leave_out("imagenet", "no data: give a folder in ImageNet's layout by --data", blank)
+        no_imagenet(bench, "no data: give a folder in ImageNet's layout by --data")
         return
     splits = load_data(data, seed=bench.seed, size=bench.scale.imagenet["size"])
     splits = replace(splits, train=drawn(splits.train, bench.scale.train_images, bench.seed))

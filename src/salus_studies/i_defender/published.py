@@ -224,8 +224,8 @@ REMARKS = {
     "the layer": (
         "“We choose to only model the state of the fully connected hidden layers”, but model F has one fully connected "
         "layer, its output, and so has a wide residual network. Which states were modelled is not said, nor how many "
-        "Gaussians, nor their covariance. Here all are chosen on the likelihood of clean validation images, and a "
-        "table shows what each layer would have given."
+        "Gaussians, nor their covariance. Here three rules that see clean images alone stand side by side, and a table "
+        "shows what each layer would have given."
     ),
     "Table 6's unit": (
         "The caption says detection AUC, but ID-95 and ID-99 are two thresholds on one score and would have one AUC. "

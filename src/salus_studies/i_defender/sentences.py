@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from salus.metrics.wording import number, percent, present, rate
-from salus_studies.frame.markdown import NOT_STORED, Record, done, find, not_run
+from salus_studies.frame.markdown import NOT_STORED, Record, done, find, listed, not_run
+from salus_studies.i_defender.black_box import TABLE_1
+from salus_studies.i_defender.choice import LIKELIHOOD
 from salus_studies.i_defender.published import (
     ALPHAS,
     BLACK_BOX,
@@ -16,11 +18,17 @@ from salus_studies.i_defender.published import (
     TIME_RATIO,
 )
 from salus_studies.i_defender.scales import wide_name
-from salus_studies.i_defender.tables import black_box, chosen
-from salus_studies.i_defender.tables_gray import semi_white_box
-
-#: An area counts as reached from this far under the paper's upwards.
-CLOSE = 0.005
+from salus_studies.i_defender.tables import (
+    AGREES,
+    RULE_NAMES,
+    agrees,
+    black_box,
+    chosen,
+    distances,
+    form,
+    rival_row,
+)
+from salus_studies.i_defender.tables_gray import judged, semi_white_box
 
 
 def summary(results: Record) -> list[str]:
@@ -36,46 +44,36 @@ def summary(results: Record) -> list[str]:
     for data in BLACK_BOX:
         lines += strengths(results, data)
         lines.append(rival(results, data))
-    lines += [speed(results), supervised(results), gray(results), deeper(results), own(results), imagenet(results)]
+    lines += [speed(results), supervised(results), gray(results), deeper(results), alone(results), own(results)]
+    lines.append(imagenet(results))
     return lines
 
 
 def strengths(results: Record, data: str) -> list[str]:
-    """Compare I-defender's areas with the paper's at every eps, and say which layer comes nearest."""
+    """Compare the readings of I-defender with the paper at every eps, and say whether one agrees."""
     paper = BLACK_BOX[data]
     records = [black_box(results, data, f"fgsm-{line.eps:g}") for line in paper.strengths]
-    shown = {
-        line.eps: own
-        for line, record in zip(paper.strengths, records, strict=True)
-        if (own := chosen(record)) is not None and present(own["auc"])
-    }
-    if not shown:
+    known = {rule: apart for rule in RULE_NAMES if (apart := distances(results, data, TABLE_1, rule)) is not None}
+    if not known:
         return [f"{paper.title}, I-defender: {not_run(records[0])}."]
-    ours = {eps: own["auc"] for eps, own in shown.items()}
-    theirs = {line.eps: line.i_defender for line in paper.strengths if line.eps in ours}
-    hits = sum(area >= theirs[eps] - CLOSE for eps, area in ours.items())
-    first = next(record for record in records if record is not None and done(record))
-    own = next(iter(shown.values()))
-    listed = ", ".join(f"{area:.3f} ({theirs[eps]:.3f} in the paper) at {eps:g}" for eps, area in ours.items())
-    lines = [
-        f"{paper.title}, model E to F under FGSM: the I-defender chosen on clean validation likelihood ({own['title']};"
-        f" Gaussians a class: {own['components']}, {own['covariance']} covariance) has an AUC of {listed}. It reaches "
-        f"the paper, to {CLOSE:g}, at {hits} of {len(ours)} sizes."
-    ]
-    reaching = []
-    for one in first["detectors"]:
-        areas = [
-            (theirs[record["eps"]], detector["auc"])
-            for record in records
-            if record is not None and done(record) and (detector := find(record["detectors"], key=one["key"]))
-        ]
-        if areas and all(present(area) and area >= published - CLOSE for published, area in areas):
-            reaching.append(f"{one['title']} ({one['components']}, {one['covariance']})")
-    if hits < len(ours):
-        which = f"reached by these: {'; '.join(reaching)}" if reaching else "reached by none of the layers tried"
+    sizes = ", ".join(f"{line.eps:g}" for line in paper.strengths)
+    theirs = " / ".join(f"{line.i_defender:.3f}" for line in paper.strengths)
+    agreeing = [rule for rule, apart in known.items() if agrees(apart)]
+    fixed = f"{'the rule that was fixed first' if LIKELIHOOD in agreeing else 'a rule that was added later'}"
+    verdict = (
+        f"Within {AGREES:g} of the paper at every eps: {listed([RULE_NAMES[rule] for rule in agreeing])}, {fixed}."
+        if agreeing
+        else f"None of the {len(known)} readings agrees with the paper within {AGREES:g} at every eps."
+    )
+    lines = [f"{paper.title}, model E to F under FGSM at {sizes}, AUC; the paper has {theirs}. {verdict}"]
+    for rule, apart in known.items():
+        owns = [chosen(record, rule) for record in records]
+        own = owns[0]
+        areas = " / ".join(f"{one['auc']:.3f}" for one in owns if one is not None)
+        what = "" if own is None else f" ({form(own)} covariance)"
         lines.append(
-            f"  At every size the paper's AUC is {which}. The layer decides, and the paper does not say which it took; "
-            "likelihood on clean images says which model describes a layer best, not which layer attacks disturb most."
+            f"  {RULE_NAMES[rule][0].upper()}{RULE_NAMES[rule][1:]}{what}: {areas}; at its farthest "
+            f"{max(apart.values(), key=abs):+.3f}."
         )
     return lines
 
@@ -83,15 +81,7 @@ def strengths(results: Record, data: str) -> list[str]:
 def rival(results: Record, data: str) -> str:
     """Compare Defense-GAN's areas with those that the paper copied."""
     paper = BLACK_BOX[data]
-    rows = [
-        (
-            line,
-            find(
-                results.get("defense_gan"), data=data, restarts=line.restarts, iterations=line.iterations, eps=STRONGEST
-            ),
-        )
-        for line in paper.descents
-    ]
+    rows = [(line, rival_row(results, data, line.restarts, line.iterations, STRONGEST)) for line in paper.descents]
     measured = [(line, row) for line, row in rows if row is not None and done(row) and present(row["auc"])]
     if not measured:
         return f"{paper.title}, Defense-GAN: {not_run(rows[0][1])}."
@@ -109,20 +99,19 @@ def _better(results: Record, data: str) -> str:
     wins = places = 0
     for line in paper.strengths:
         record = black_box(results, data, f"fgsm-{line.eps:g}")
-        other = find(
-            results.get("defense_gan"), data=data, restarts=paper.setting[0], iterations=paper.setting[1], eps=line.eps
-        )
+        other = rival_row(results, data, *paper.setting, line.eps)
         if record is None or other is None or not done(record) or not done(other):
             continue
-        if present(record["first"]["auc"]) and present(other["auc"]):
+        own = record["first"][LIKELIHOOD]
+        if present(own["auc"]) and present(other["auc"]):
             places += 1
-            wins += record["first"]["auc"] > other["auc"]
+            wins += own["auc"] > other["auc"]
     theirs = sum(line.i_defender > line.defense_gan for line in paper.strengths)
     if not places:
         return ""
     return (
-        f" At {paper.setting[0]} × {paper.setting[1]} I-defender has the larger AUC at {wins} of {places} sizes on the "
-        f"same images, in the paper at {theirs} of {len(paper.strengths)}."
+        f" At {paper.setting[0]} × {paper.setting[1]} I-defender, by likelihood, has the larger AUC at {wins} of "
+        f"{places} sizes on the same images, in the paper at {theirs} of {len(paper.strengths)}."
     )
 
 
@@ -147,7 +136,7 @@ def supervised(results: Record) -> str:
     names = {**METHOD_NAMES, "i-defender": METHOD_NAMES["id-95"]}
     rows = {method: [semi_white_box(results, column, method) for column in SEMI_WHITE_BOX] for method in counted}
     values = {
-        method: [row["at"][counted[method]]["accuracy"] for row in of if row is not None and done(row)]
+        method: [own["at"][counted[method]]["accuracy"] for row in of if (own := judged(row)) is not None]
         for method, of in rows.items()
     }
     whole = {method: rates for method, rates in values.items() if len(rates) == len(SEMI_WHITE_BOX)}
@@ -206,6 +195,21 @@ def deeper(results: Record) -> str:
     return (
         f"Table 8: the deeper network's AUC differs from the shallower one's by {min(apart):+.1f} to "
         f"{max(apart):+.1f} points; in the paper by up to 4.3."
+    )
+
+
+def alone(results: Record) -> str:
+    """Compare the attackers of the source with the control."""
+    record = find(results.get("alone"), pair="shallow")
+    if record is None or not done(record):
+        return f"Each attacker of the source alone: {not_run(record)}."
+    clauses = [
+        f"{row['attacker']} {percent(row['source']['fallen_all'])} and {percent(row['target']['fallen_all'])}"
+        for row in record["rows"]
+    ]
+    return (
+        f"Each attacker of the source alone, {GRAY_BOX[0].title} at {GRAY_BOX[0].eps:g}: accepted and wrong on the "
+        f"source and on the target, in percent of the test images: {'; '.join(clauses)}."
     )
 
 

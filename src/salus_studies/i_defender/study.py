@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
+from salus.options import Repeated
 from salus_studies.frame.options import TrainingStudyOptions
 from salus_studies.frame.study import Study
 
@@ -21,6 +22,11 @@ class IDefenderOptions(TrainingStudyOptions):
     """What the study of I-defender takes."""
 
     data: Annotated[str | None, Field(description="A folder in ImageNet's layout, train/CLASS/*, for Table 9")] = None
+    part: Annotated[
+        tuple[Literal["black-box", "defense-gan", "cifar10", "imagenet"], ...],
+        Repeated(),
+        Field(description="what is run: I-defender's part of Tables 2 to 5, Defense-GAN's, Tables 6 to 8, Table 9"),
+    ] = ("black-box", "defense-gan", "cifar10", "imagenet")
 
 
 def _run(options: IDefenderOptions, folder: Folder) -> Results:
@@ -38,7 +44,7 @@ def _compose(results: Results, figures: str) -> Page:
 STUDY = Study(
     name="i-defender",
     title="I-defender",
-    summary="I-defender (Zheng and Hong, NeurIPS 2018): its nine tables and Figures 2 to 5 beside ours.",
+    summary="I-defender (Zheng and Hong, NeurIPS 2018): its nine tables and five figures beside ours.",
     options=IDefenderOptions,
     version=1,
     run=_run,

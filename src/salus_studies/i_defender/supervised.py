@@ -12,27 +12,19 @@ from torch import Tensor
 
 from salus.attacks import BIM, FGSM, Attack, DeepFool
 from salus.classifier import Classifier
-from salus.detectors import SafetyNet, Subnetwork
-from salus.detectors.supervised import SupervisedDetector
-from salus.errors import CalibrationError
 from salus.threats import full_strength
 from salus_studies.i_defender import scored
 from salus_studies.i_defender.bench import Bench, Material, first
-from salus_studies.i_defender.choice import StateModel
+from salus_studies.i_defender.black_box import fitted, kept
+from salus_studies.i_defender.choice import Readings
 from salus_studies.i_defender.published import SEMI_WHITE_BOX, Column, TunedColumn
+from salus_studies.i_defender.taught import METHODS, Taught
 
 #: Between which sizes an attack's strength is looked for.
 _REACH = {"linf": (1 / 2550, 0.5), "l2": (0.01, 30.0)}
 
 #: A DeepFool that has not crossed by then is not helped by more steps inside its ball.
 _DEEPFOOL_STEPS = 20
-
-#: What the supervised detectors read of a wide residual network.
-LAYERS = {
-    "svm": ("penultimate",),
-    "msvm": ("groups.0", "groups.1", "penultimate"),
-    "subnet": ("groups.1",),
-}
 
 
 def attack_of(column: Column, eps: float, seed: int) -> Attack:
@@ -71,26 +63,32 @@ class SemiWhiteBox:
         bench: where the steps are stored.
         material: the data.
         classifier: attacked and judged.
-        setting: I-defender's.
+        readings: I-defenders of it.
     """
 
-    def __init__(self, bench: Bench, material: Material, classifier: Classifier, setting: StateModel) -> None:
-        self.bench, self.material, self.classifier, self.setting = bench, material, classifier, setting
+    def __init__(self, bench: Bench, material: Material, classifier: Classifier, readings: Readings) -> None:
+        self.bench, self.material, self.classifier, self.readings = bench, material, classifier, readings
         self.test = first(material.test, bench.scale.wide_images)
         self._copies: dict[str, Tensor] = {}
-        self._detectors: dict[str, SupervisedDetector | str] = {}
 
-    def judge(self) -> None:
-        """Tune every column, and judge every method on it."""
+    def judge(self) -> dict[str, float | None]:
+        """Tune every column, and judge every method on it; give the sizes found, by column."""
         sizes = {column.key: self._tuned(column) for column in SEMI_WHITE_BOX}
+        first_eps = sizes[SEMI_WHITE_BOX[0].key]
+        taught = None if first_eps is None else Taught(self.bench, self.material, self.classifier, first_eps)
+        if taught is not None:
+            taught.choose()
         for column in SEMI_WHITE_BOX:
-            for method in ("i-defender", *LAYERS):
+            for method in ("i-defender", *METHODS):
                 blank = {"column": column.key, "method": method}
-                eps, first_eps = sizes[column.key], sizes[SEMI_WHITE_BOX[0].key]
-                if eps is None or first_eps is None:
+                eps = sizes[column.key]
+                if eps is None or taught is None:
                     self.bench.leave_out("semi_white_box", "no time left to tune the attacks' strengths", blank)
-                    continue
-                self._cell(column, eps, first_eps, method, blank)
+                elif method == "i-defender":
+                    self._own(column, eps, blank)
+                else:
+                    self._other(column, eps, taught, method, blank)
+        return sizes
 
     def _tuned(self, column: TunedColumn) -> float | None:
         scale, few = self.bench.scale, first(self.material.validation, self.bench.scale.tuning_images)
@@ -120,41 +118,60 @@ class SemiWhiteBox:
         )
         return float(done["eps"]) if done["status"] == "done" else None
 
-    def _cell(self, column: Column, eps: float, first_eps: float, method: str, blank: dict[str, Any]) -> None:
+    def _own(self, column: Column, eps: float, blank: dict[str, Any]) -> None:
         key = [
+            *self._key(column, eps),
+            [one.describe() for one in self.readings.rows],
+            self.readings.keys,
+            self.bench.scale.fitting,
+        ]
+        name = f"table-6-i-defender-{column.key}"
+        self.bench.record(
+            "semi_white_box", name, "table 6", key, lambda: self._i_defender(column, eps), {**blank, "eps": eps}
+        )
+
+    def _other(self, column: Column, eps: float, taught: Taught, method: str, blank: dict[str, Any]) -> None:
+        layers = taught.chosen.get(method)
+        blank = {**blank, "eps": eps}
+        if layers is None:
+            self.bench.leave_out("semi_white_box", taught.reasons[method], blank)
+            return
+
+        def work() -> dict[str, Any]:
+            detector = taught.detector(method)
+            x_adv = self._x_adv(column, eps)
+            clean, attacked = (scored.raw_scores(self.classifier, detector, x) for x in (self.test.x, x_adv))
+            before, after = (self.classifier.predict(x).argmax(1).cpu() for x in (self.test.x, x_adv))
+            fooling = scored.fooled(before, after, self.test.y)
+            return {
+                **scored.answers(before, after, self.test.y),
+                **scored.areas(clean, attacked, fooling),
+                "at": {"own": scored.at_threshold(clean, attacked, fooling, 0.0)},
+                "layers": list(layers),
+                "notes": detector.notes_,
+            }
+
+        key = [*self._key(column, eps), method, layers, taught.key]
+        name = f"table-6-{method}-{column.key}"
+        self.bench.record("semi_white_box", name, f"table 6 {method}", key, work, blank)
+
+    def _key(self, column: Column, eps: float) -> list[Any]:
+        return [
             self.classifier.fingerprint(),
             self.test.fingerprint(),
             column.key,
             eps,
-            first_eps,
-            method,
-            self.setting.describe(),
-            self.bench.scale.fitting,
-            self.bench.scale.supervised,
             self.bench.seed,
             self.material.splits.train.fingerprint(),
         ]
-        name = f"table-6-{method}-{column.key}"
-        if method == "i-defender":
-            self.bench.record(
-                "semi_white_box", name, "table 6", key, lambda: self._i_defender(column, eps), {**blank, "eps": eps}
-            )
-            return
-
-        def work() -> dict[str, Any]:
-            detector = self._supervised(method, first_eps)
-            return {"error": detector} if isinstance(detector, str) else self._judged(detector, column, eps)
-
-        self.bench.record("semi_white_box", name, "table 6 supervised", key, work, {**blank, "eps": eps})
 
     @cached_property
-    def _detector(self) -> dict[str, Any]:
-        own = self.setting.fit(self.classifier, self.material, self.bench.scale.fitting, self.bench.seed)
-        return {"i-defender": own}
+    def _detectors(self) -> dict[str, Any]:
+        return fitted(self.bench, self.material, self.classifier, list(self.readings.rows))
 
     @cached_property
     def _clean(self) -> scored.Seen:
-        return scored.look(self.classifier, self._detector, self.test.x)
+        return scored.look(self.classifier, self._detectors, self.test.x)
 
     def _x_adv(self, column: Column, eps: float) -> Tensor:
         if column.key not in self._copies:
@@ -164,36 +181,17 @@ class SemiWhiteBox:
 
     def _i_defender(self, column: Column, eps: float) -> dict[str, Any]:
         clean = self._clean
-        seen = scored.look(self.classifier, self._detector, self._x_adv(column, eps))
+        seen = scored.look(self.classifier, self._detectors, self._x_adv(column, eps))
         fooling = scored.fooled(clean.labels, seen.labels, self.test.y)
-        scores = clean.scores["i-defender"], seen.scores["i-defender"]
+        rows = []
+        for one in self.readings.rows:
+            scores = clean.scores[one.key], seen.scores[one.key]
+            at = {name: scored.at_threshold(*scores, fooling, value) for name, value in scored.THRESHOLDS.items()}
+            rows.append(
+                {**one.describe(), "kept": kept(self._detectors[one.key]), **scored.areas(*scores, fooling), "at": at}
+            )
         return {
             **scored.answers(clean.labels, seen.labels, self.test.y),
-            **scored.areas(*scores, fooling),
-            "at": {name: scored.at_threshold(*scores, fooling, value) for name, value in scored.THRESHOLDS.items()},
-        }
-
-    def _supervised(self, method: str, eps: float) -> SupervisedDetector | str:
-        """Train a supervised detector on the first column's attack; or say why it cannot be."""
-        if method not in self._detectors:
-            scale, seed = self.bench.scale, self.bench.seed
-            kind = Subnetwork if method == "subnet" else SafetyNet
-            taught_by = f"bim:eps={eps:.8f}+schedule=madry"
-            detector = kind(layers=LAYERS[method], attack=taught_by, max_samples=scale.supervised, seed=seed)
-            try:
-                self._detectors[method] = detector.fit(self.classifier, self.material.train.x, self.material.train.y)
-            except CalibrationError as error:
-                self._detectors[method] = str(error)
-        return self._detectors[method]
-
-    def _judged(self, detector: SupervisedDetector, column: Column, eps: float) -> dict[str, Any]:
-        x_adv = self._x_adv(column, eps)
-        clean, attacked = (scored.raw_scores(self.classifier, detector, x) for x in (self.test.x, x_adv))
-        before, after = (self.classifier.predict(x).argmax(1).cpu() for x in (self.test.x, x_adv))
-        fooling = scored.fooled(before, after, self.test.y)
-        return {
-            **scored.answers(before, after, self.test.y),
-            **scored.areas(clean, attacked, fooling),
-            "at": {"own": scored.at_threshold(clean, attacked, fooling, 0.0)},
-            "notes": detector.notes_,
+            "chosen": self.readings.keys,
+            "detectors": rows,
         }

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
 
 from salus.metrics.wording import NOTHING, number, percent
 from salus_studies.frame.markdown import Record, done, markdown, not_run
 from salus_studies.i_defender.scales import SCALES
+
+#: What None stands for where it is not "all".
+_NONE = {"substitute": "60 short epochs", "trend_images": "as Defense-GAN's"}
 
 
 def trainings_table(results: Record) -> str:
@@ -49,16 +51,23 @@ def settings_table(meta: Record) -> str:
         "validation_images": "validation images, for the choice",
         "tuning_images": "validation images, for the strengths of Table 6",
         "halvings": "halvings in tuning a strength",
-        "supervised": "training images a class, for SafetyNet and Subnetwork",
+        "supervised": "training images a class, attacked for SafetyNet and Subnetwork",
+        "choosing_pairs": "pairs that these choose what they read on",
+        "branch": "maps of Subnetwork's convolutions",
+        "branch_epochs": "epochs of its training",
+        "substitute": "training of each round of E's substitute",
+        "young_epochs": "epochs of the generator that is trained for less time",
+        "trend_images": "test images, descents that go otherwise",
         "shorter": "Defense-GAN's iterations divided by",
     }
-    rows = [[words, _setting(settings.get(name)), _setting(full.get(name))] for name, words in names.items()]
+    rows = [[words, _setting(name, settings), _setting(name, full)] for name, words in names.items()]
     return markdown(["", "this run", "scale full"], rows)
 
 
-def _setting(value: Any) -> str:
+def _setting(name: str, settings: Record) -> str:
+    value = settings.get(name)
     if value is None:
-        return "all"
+        return _NONE.get(name, "all")
     if isinstance(value, dict):
         names = ("depth", "width", "epochs", "batch_size", "learning_rate", "precision")
         return ", ".join(f"{name.replace('_', ' ')} {value[name]}" for name in names if name in value)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from salus.metrics.wording import NOTHING, number, percent, rate
 from salus_studies.frame.markdown import Record, done, find, markdown, not_run
+from salus_studies.i_defender.choice import LIKELIHOOD
 from salus_studies.i_defender.published import (
     ALPHAS,
     DETECTION,
@@ -19,6 +20,9 @@ from salus_studies.i_defender.published import (
     TARGET_AND_SOURCE,
     Column,
 )
+from salus_studies.i_defender.tables import RULE_NAMES, setting_of, shape_of
+
+I_DEFENDER = "i-defender"
 
 #: What our copy of the paper has no number for.
 NOT_IN_OUR_COPY = "not in our copy"
@@ -28,8 +32,8 @@ _COUNTED = {
     "svm": ("svm", "own"),
     "msvm": ("msvm", "own"),
     "subnet": ("subnet", "own"),
-    "id-95": ("i-defender", "id-95"),
-    "id-99": ("i-defender", "id-99"),
+    "id-95": (I_DEFENDER, "id-95"),
+    "id-99": (I_DEFENDER, "id-99"),
 }
 
 
@@ -48,25 +52,50 @@ def semi_white_box(results: Record, column: Column, method: str) -> Record | Non
     return find(results.get("semi_white_box"), column=column.key, method=method)
 
 
+def judged(row: Record | None, rule: str = LIKELIHOOD) -> Record | None:
+    """Take out of a stored cell of Table 6 what was counted; of I-defender's several, that of a rule."""
+    if row is None or not done(row):
+        return None
+    return find(row["detectors"], key=row["chosen"][rule]) if row["method"] == I_DEFENDER else row
+
+
 def detection_table(results: Record) -> str:
     """Table 6: accuracy of detection on as many clean as attacked images, in percent."""
     rows = []
     for method, published in DETECTION.items():
         stored, threshold = _COUNTED[method]
-        ours, of_fooled = [], []
-        for column in SEMI_WHITE_BOX:
-            row = semi_white_box(results, column, stored)
-            if row is None or not done(row):
-                ours.append(not_run(row))
-                of_fooled.append(NOTHING)
-            else:
-                at = row["at"][threshold]
-                ours.append(f"**{percent(at['accuracy'])}**")
-                of_fooled.append(percent(at["accuracy_fooled"]))
         rows.append([METHOD_NAMES[method], "paper", *(f"{value:g}" for value in published)])
-        rows.append(["", "**ours**", *once(ours)])
-        rows.append(["", "ours, fooled images alone", *of_fooled])
+        for rule, words in RULE_NAMES.items() if stored == I_DEFENDER else ((LIKELIHOOD, ""),):
+            ours, of_fooled = [], []
+            for column in SEMI_WHITE_BOX:
+                row = semi_white_box(results, column, stored)
+                own = judged(row, rule)
+                at = None if own is None else own["at"][threshold]
+                ours.append(not_run(row) if at is None else f"**{percent(at['accuracy'])}**")
+                of_fooled.append(NOTHING if at is None else percent(at["accuracy_fooled"]))
+            rows.append(["", f"**ours**{', ' if words else ''}{words}", *once(ours)])
+            if rule == LIKELIHOOD:
+                rows.append(["", "the same, fooled images alone", *of_fooled])
     return markdown(["method", "", *_headers()], rows, left=2)
+
+
+def wide_layers_table(results: Record) -> str:
+    """What each layer of the wide residual network gives against each attack: AUC / accuracy of ID-95, in percent."""
+    records = [semi_white_box(results, column, I_DEFENDER) for column in SEMI_WHITE_BOX]
+    known = next((one for one in records if one is not None and done(one)), None)
+    header = ["layer", "setting", "Gaussians a class", "covariance", "components", *_headers()]
+    if known is None:
+        return markdown(header, [["all", not_run(records[0]), *[NOTHING] * (len(header) - 2)]], left=2)
+    rows = []
+    for one in known["detectors"]:
+        cells = []
+        for record in records:
+            own = find(record["detectors"], key=one["key"]) if record is not None and done(record) else None
+            cells.append(
+                not_run(record) if own is None else f"{percent(own['auc'])} / {percent(own['at']['id-95']['accuracy'])}"
+            )
+        rows.append([one["title"], setting_of(one, known["chosen"]), *shape_of(one), *cells])
+    return markdown(header, rows, left=2)
 
 
 def alarms_table(results: Record) -> str:
@@ -75,7 +104,8 @@ def alarms_table(results: Record) -> str:
     for method, name in METHOD_NAMES.items():
         stored, threshold = _COUNTED[method]
         row = semi_white_box(results, SEMI_WHITE_BOX[0], stored)
-        counted = percent(row["at"][threshold]["false_alarms"]) if row is not None and done(row) else not_run(row)
+        own = judged(row)
+        counted = not_run(row) if own is None else percent(own["at"][threshold]["false_alarms"])
         note = "; ".join(row.get("notes") or ()) if row is not None and done(row) else ""
         rows.append([name, note or NOTHING, counted])
     return markdown(["method", "trained", "clean images rejected, %"], rows, left=2)
@@ -87,18 +117,16 @@ def area_table(results: Record) -> str:
         "svm": METHOD_NAMES["svm"],
         "msvm": METHOD_NAMES["msvm"],
         "subnet": METHOD_NAMES["subnet"],
-        "i-defender": "I-defender",
     }
+    listed = [(method, LIKELIHOOD, name) for method, name in names.items()]
+    listed += [(I_DEFENDER, rule, f"I-defender, {words}") for rule, words in RULE_NAMES.items()]
     rows = []
-    for method, name in names.items():
+    for method, rule, name in listed:
         cells = []
         for column in SEMI_WHITE_BOX:
             row = semi_white_box(results, column, method)
-            cells.append(
-                f"{percent(row['auc'])} / {percent(row['auc_fooled'])}"
-                if row is not None and done(row)
-                else not_run(row)
-            )
+            own = judged(row, rule)
+            cells.append(not_run(row) if own is None else f"{percent(own['auc'])} / {percent(own['auc_fooled'])}")
         rows.append([name, *once(cells)])
     return markdown(["method", *_headers()], rows)
 

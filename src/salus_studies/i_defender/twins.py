@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from salus.attacks import BIM, FGSM, Attack
@@ -14,12 +15,17 @@ from salus.data import Dataset
 from salus.guard import Guard
 from salus.metrics import proportion
 from salus.threats import Eq6, adaptive, full_strength, gray_box, oblivious
+from salus.threats.adaptive import CONTROL, UNION
+from salus.threats.engines import changed
+from salus.threats.gray_box import twin_variants
+from salus.threats.objectives import ClassConsistent, GuardObjective
+from salus.threats.worst import Variant, Worst
 from salus.verdict import Verdict
 from salus_studies.frame.step import Step
 from salus_studies.i_defender import scored
 from salus_studies.i_defender.bench import Bench, Material, first
 from salus_studies.i_defender.choice import StateModel
-from salus_studies.i_defender.published import GRAY_BOX, SizedColumn
+from salus_studies.i_defender.published import ALPHAS, GRAY_BOX, SizedColumn
 
 #: What Salus's own attackers are set on.
 OWN = GRAY_BOX[0]
@@ -118,6 +124,22 @@ class Twins:
             )
         self._do("own", todo, test)
 
+    def alone(self, images: int | None) -> None:
+        """Attack the source by each way alone, by all of them and by the control, and judge both."""
+        test, blank = first(self.material.test, images), {"pair": self.name, "column": OWN.key}
+        if isinstance(self.pair, str):
+            self.bench.leave_out("alone", self.pair, blank)
+            return
+        step = Step(
+            name=f"alone-{self.name}",
+            kind="alone",
+            key=self._key(self.pair, test),
+            function=by_each_alone,
+            arguments=(blank, attack_of(OWN, self.bench.seed)),
+            blank=blank,
+        )
+        self._do("alone", [step], test)
+
     def _do(self, section: str, todo: Sequence[Step], test: Dataset) -> None:
         """Do steps on the guards and the test images, which are fitted and shared where any is left to be done."""
         steps = self.bench.steps
@@ -155,6 +177,41 @@ def by_eq6(
     """Attack the source by Eq. 6, and judge both; ``blank`` says what it is."""
     x_adv = full_strength(attack)(Eq6(source, alpha=alpha), test.x, test.y)
     return {**blank, **{side: _judged(guard, test, x_adv) for side, guard in (("source", source), ("target", target))}}
+
+
+def by_each_alone(source: Guard, target: Guard, test: Dataset, blank: dict[str, Any], attack: Attack) -> dict[str, Any]:
+    """Attack the source by each way alone, and by all of them together; judge both guards.
+
+    The control follows the plain cross-entropy until the source accepts a wrong label, and no further. The union takes
+    for each image what lies deepest in the region that the source accepts.
+    """
+    every = Worst(attack, source, test.x, test.y, None, None, smallest=False)
+    rows = []
+    for name, variants in ways(attack, source, test.y).items():
+        one = Worst(attack, source, test.x, test.y, None, None, smallest=False)
+        everybody = torch.ones_like(one.standing)
+        one.try_all(variants, lambda everybody=everybody: everybody)  # type: ignore[misc]
+        every.take_from(one)
+        rows.append((name, one.nearest))
+    rows.append((UNION, every.nearest))
+    guards = {"source": source, "target": target}
+    judged = [
+        {"attacker": name, **{side: _judged(guard, test, x_adv) for side, guard in guards.items()}}
+        for name, x_adv in rows
+    ]
+    return {**blank, "rows": judged}
+
+
+def ways(attack: Attack, source: Guard, y: Tensor) -> dict[str, list[Variant]]:
+    """List the ways to attack a guard's twin by their names: the control, Eq. 6 with each alpha, class-consistent."""
+    engine = full_strength(attack)
+    plain = Variant(CONTROL, changed(attack, early_stop=True), GuardObjective(source), [None], "fresh")
+    found = {CONTROL: [plain]}
+    for alpha in ALPHAS:
+        eq6 = Eq6(source, alpha=alpha)
+        found[eq6.title] = [Variant(eq6.title, engine, eq6, [None], "fresh")]
+    consistent = [one for one in twin_variants(attack, source, y) if isinstance(one.objective, ClassConsistent)]
+    return {**found, "class-consistent": consistent}
 
 
 def by_our_own(
