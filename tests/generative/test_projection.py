@@ -117,13 +117,15 @@ def test_what_lies_in_the_range_is_found_at_distance_0() -> None:
     assert float(projected.distances.max()) < 1e-8
 
 
-def test_the_steps_are_momentums_of_7_tenths_with_a_tenth_of_the_rate_in_the_last_fifth() -> None:
+@pytest.mark.parametrize("late", [None, 1.0, 0.5])
+def test_the_steps_are_momentums_of_7_tenths_with_a_tenth_of_the_rate_in_the_last_fifth(late: float | None) -> None:
     x, module = inputs(1), Plane()
     start = torch.zeros(1, LATENT)
-    z, _ = descend(module.requires_grad_(False), x, start, iterations=5, learning_rate=2.0)
+    given = {} if late is None else {"late": late}  # a tenth of its own accord
+    z, _ = descend(module.requires_grad_(False), x, start, iterations=5, learning_rate=2.0, **given)
     goal, _ = module.nearest(x)
     by_hand, velocity = start.clone(), torch.zeros_like(start)
-    for rate in (2.0, 2.0, 2.0, 2.0, 0.2):
+    for rate in (2.0, 2.0, 2.0, 2.0, 2.0 * (0.1 if late is None else late)):
         velocity = 0.7 * velocity + 2 / SIZE * (by_hand - goal)  # the gradient of the mean square
         by_hand = by_hand - rate * velocity
     assert torch.allclose(z[0], by_hand, atol=1e-6)

@@ -268,4 +268,15 @@ def imagenet_table(results: Record) -> str:
             )
         rows.append([f"**ours**, α = {alpha:g}", *once(cells)])
     header = ["", *(f"{column.title}, eps {column.eps:g}: Adv Acc / AUC" for column in IMAGENET)]
-    return markdown(header, rows) + f"\nOn natural images the paper's target has an accuracy of {IMAGENET_ACCURACY}%.\n"
+    ran = next((row["target"] for row in results.get("imagenet") or () if done(row)), None)
+    chosen = ((results.get("meta") or {}).get("settings") or {}).get("imagenet") or {}
+    ours = (
+        ""
+        if ran is None
+        else (
+            f" Ours, {chosen.get('network', NOTHING)} on images of {chosen.get('size', NOTHING)} pixels, has "
+            f"{percent(ran['clean_accuracy'])}% of {ran['n']:,} test images."
+        )
+    )
+    theirs = f"On natural images the paper's target has an accuracy of {IMAGENET_ACCURACY}%."
+    return f"{markdown(header, rows)}\n{theirs}{ours}\n"
