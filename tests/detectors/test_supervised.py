@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pytest
@@ -138,7 +138,8 @@ class Maps(nn.Module):
         self.head = nn.Linear(4, 3)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.head(self.trunk(x).mean((2, 3)))
+        logits: torch.Tensor = self.head(self.trunk(x).mean((2, 3)))
+        return logits
 
 
 def chequered(count: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -168,7 +169,7 @@ def test_a_convolutional_branch_sees_what_a_mean_over_positions_hides() -> None:
 
 @pytest.mark.parametrize("shape", [(3, 16, 16), (2, 40)])
 def test_a_branch_with_its_normalisation_folded_in_is_the_branch(shape: tuple[int, ...]) -> None:
-    branch = seeded_module(lambda: DetectorBranch(shape, (5, 6, 7)), 1)
+    branch = cast(DetectorBranch, seeded_module(lambda: DetectorBranch(shape, (5, 6, 7)), 1))
     x = 3 + 2 * torch.randn(40, math.prod(shape), generator=torch.Generator().manual_seed(2))
     branch.train()
     for _ in range(30):

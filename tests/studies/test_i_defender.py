@@ -166,7 +166,7 @@ def test_killed_in_the_middle_it_goes_on_to_the_same_numbers(
     with monkeypatch.context() as patch:
         judge = black_box.FromEToF._one
 
-        def stop(self: Any, own: str, name: str) -> dict[str, Any]:
+        def stop(self: Any, own: Any, name: str) -> dict[str, Any]:
             if name == "fgsm-0.2":
                 raise KeyboardInterrupt
             return judge(self, own, name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 import torch
 from pydantic import Field
@@ -98,7 +98,7 @@ class Subnetwork(SupervisedDetector):
         if self.convolutional:
             maps = self._maps(few)
             self.learnt_ = {"shape": torch.tensor(maps)}
-            branch = seeded_module(lambda: DetectorBranch(maps, self.widths), self.seed)
+            branch = cast(DetectorBranch, seeded_module(lambda: DetectorBranch(maps, self.widths), self.seed))
             history = self._train(branch, before, after, device)
             for number, (weight, bias) in enumerate(branch.cpu().folded()):
                 self.learnt_ |= {f"branch|{number}.weight": weight, f"branch|{number}.bias": bias}

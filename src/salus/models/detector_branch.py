@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -36,19 +37,22 @@ class DetectorBranch(nn.Module):
         plane = len(self.shape) == 3
         convolution, normalisation = (nn.Conv2d, nn.BatchNorm2d) if plane else (nn.Conv1d, nn.BatchNorm1d)
         self.first = normalisation(self.shape[0], affine=False)
-        self.stages = nn.ModuleList(
-            nn.Sequential(convolution(before, after, 3, padding=1, bias=False), normalisation(after))
-            for before, after in pairwise((self.shape[0], *widths))
-        )
+        pairs = list(pairwise((self.shape[0], *widths)))
+        self.convolutions = nn.ModuleList(convolution(*pair, 3, padding=1, bias=False) for pair in pairs)
+        self.normalisations = nn.ModuleList(normalisation(after) for _, after in pairs)
         self.last = convolution(widths[-1], 2, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute logits ``[N, 2]``, clean and attacked, of flattened maps ``x [N, C H W]``."""
         states = self.first(x.unflatten(1, self.shape))
-        for number, stage in enumerate(self.stages):
-            states = halved(functional.relu(stage(states)), number)
+        for number, (convolution, normalisation) in enumerate(self.stages()):
+            states = halved(functional.relu(normalisation(convolution(states))), number)
         logits: Tensor = self.last(states).flatten(2).mean(2)
         return logits
+
+    def stages(self) -> Iterator[tuple[Any, Any]]:
+        """Give each convolution but the last with its normalisation."""
+        return zip(self.convolutions, self.normalisations, strict=True)
 
     @torch.no_grad()
     def folded(self) -> Folded:
@@ -57,8 +61,7 @@ class DetectorBranch(nn.Module):
         deviation = (_tensor(self.first.running_var) + self.first.eps).sqrt()
         shift = _tensor(self.first.running_mean) / deviation  # the padding of the first convolution stands for the mean
         convolutions.append((1 / deviation, -shift))
-        for stage in self.stages:
-            convolution, normalisation = stage
+        for convolution, normalisation in self.stages():
             scale = normalisation.weight / (normalisation.running_var + normalisation.eps).sqrt()
             weight = convolution.weight * scale.view(-1, *(1,) * (convolution.weight.ndim - 1))
             convolutions.append((weight, normalisation.bias - normalisation.running_mean * scale))

@@ -155,7 +155,8 @@ class FromEToF:
             "roc": {rule: scored.curve(*scores[key]) for rule, key in chosen.items()},
             # On the images that Defense-GAN gets.
             "first": {
-                rule: scored.areas(*(of[:few] for of in scores[key]), fooling[:few]) for rule, key in chosen.items()
+                rule: scored.areas(scores[key][0][:few], scores[key][1][:few], fooling[:few])
+                for rule, key in chosen.items()
             },
         }
 

@@ -136,7 +136,7 @@ def supervised(results: Record) -> str:
     names = {**METHOD_NAMES, "i-defender": METHOD_NAMES["id-95"]}
     rows = {method: [semi_white_box(results, column, method) for column in SEMI_WHITE_BOX] for method in counted}
     values = {
-        method: [own["at"][counted[method]]["accuracy"] for row in of if (own := judged(row)) is not None]
+        method: [cell["at"][counted[method]]["accuracy"] for row in of if (cell := judged(row)) is not None]
         for method, of in rows.items()
     }
     whole = {method: rates for method, rates in values.items() if len(rates) == len(SEMI_WHITE_BOX)}
