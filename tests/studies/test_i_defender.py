@@ -77,6 +77,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make smoke smaller still, and see to it that no real data are found."""
     monkeypatch.delenv("SALUS_DATA", raising=False)
     small = replace(SCALES["smoke"], components=(1,), choosing=12, fitting=20, validation_images=30, own_images=2)
+    small = replace(small, gray_images=20, wide_images=50)
     monkeypatch.setitem(SCALES, "smoke", small)
 
 
@@ -195,11 +196,11 @@ def test_what_the_time_does_not_allow_is_listed(only_mnist: Path, tmp_path: Path
         assert len(results[section]) == SECTIONS[section], section
         assert {row["status"] for row in results[section]} == {"not run"}
     reasons = {row["data"]: row["reason"] for row in results["black_box"]}
-    assert reasons["mnist"] == "no time left for its networks"
+    assert reasons["mnist"] == "its networks are not trained"
     assert reasons["fashion-mnist"].startswith("no data: ") and "salus data fetch" in reasons["fashion-mnist"]
     assert results["gray_box"][0]["reason"].startswith("no data: ")
     page = outcome.page.read_text()
-    assert "not run: no time left for its networks" in page and "not in our copy" in page
+    assert "not run: its networks are not trained" in page and "not in our copy" in page
     assert "not run: no data: give a folder in ImageNet's layout by --data" in page
 
 
@@ -214,13 +215,20 @@ def test_parts_that_are_not_asked_for_are_listed_as_such_and_nothing_of_them_is_
     assert "not asked for: --part defense-gan runs it" in reasons["trend"]
 
 
+def test_only_what_is_trained_is_used_where_that_is_asked_for(only_mnist: Path, tmp_path: Path) -> None:
+    outcome, results = run(tmp_path / "run", only_mnist, trained_only=True)
+    assert outcome.computed == 0 and not list((tmp_path / "run").rglob("*.checkpoint"))
+    assert {row["reason"] for row in results["trainings"]} == {"not trained yet: run it without --trained-only"}
+
+
 @pytest.mark.usefixtures("no_figures")
 def test_table_9_runs_on_a_folder_in_imagenets_layout(imagenet: Path, tmp_path: Path) -> None:
     outcome, results = run(tmp_path / "run", tmp_path, data=str(imagenet), part=("imagenet",))
     cells = results["imagenet"]
     assert len(cells) == SECTIONS["imagenet"] and all(row["status"] == "done" for row in cells)
     assert all(0 <= row["target"]["adversarial_accuracy"] <= 1 for row in cells)
-    assert "| **ours**, α = 0.01 | not run" not in outcome.page.read_text()
+    table_9 = outcome.page.read_text().split("## Gray-box: Table 9")[1].split("## What to mind")[0]
+    assert "not run" not in table_9 and "Ours, small-cnn on images of 32 pixels, has" in table_9
     assert run(tmp_path / "run", tmp_path, data=str(imagenet), part=("imagenet",))[0].computed == 0
 
 

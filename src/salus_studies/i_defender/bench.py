@@ -20,6 +20,9 @@ from salus_studies.frame.step import Step, Training
 from salus_studies.frame.steps import Steps
 from salus_studies.i_defender.scales import DefenderScale
 
+#: Why a network is not there where none is to be trained.
+NOT_TRAINED = "not trained yet: run it without --trained-only"
+
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkPlan:
@@ -54,10 +57,14 @@ class Bench:
         scale: how much is done.
         seed: of every draw.
         device: where to train and attack.
+        trained_only: begin no training of a network; what needs one that is not there is listed as not run.
     """
 
-    def __init__(self, folder: Path, steps: Steps, scale: DefenderScale, seed: int, device: str) -> None:
+    def __init__(
+        self, folder: Path, steps: Steps, scale: DefenderScale, seed: int, device: str, trained_only: bool = False
+    ) -> None:
         self.folder, self.steps, self.scale, self.seed, self.device = folder, steps, scale, seed, device
+        self.trained_only = trained_only
         self.sections: dict[str, list[dict[str, Any]]] = defaultdict(list)
 
     def record(
@@ -95,10 +102,16 @@ class Bench:
             splits: what they are trained, validated and tested on.
         """
         shared, prints = self.steps.share(splits), splits.train.fingerprint()
+        trainings = [self._training(plan, splits, prints, shared) for plan in plans]
+        wanted = [each for each in trainings if not self.trained_only or each.place.read() is not None]
+        found = dict(zip((each.name for each in wanted), self.steps.train_all(wanted), strict=True))
         trained: list[Classifier | None] = []
-        for classifier, record in self.steps.train_all(
-            [self._training(plan, splits, prints, shared) for plan in plans]
-        ):
+        for each in trainings:
+            if each.name not in found:
+                self.leave_out("trainings", NOT_TRAINED, each.blank)
+                trained.append(None)
+                continue
+            classifier, record = found[each.name]
             self.sections["trainings"].append(record)
             trained.append(None if classifier is None else classifier.to(self.device))
         return trained

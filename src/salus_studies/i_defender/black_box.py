@@ -80,6 +80,7 @@ class FromEToF:
         f: the network that is attacked.
         setting: which networks they are.
         readings: I-defenders of model F; None where the time did not allow the choice.
+        other: another attack on the same model F, whose fitted I-defenders serve here too.
     """
 
     def __init__(
@@ -90,10 +91,11 @@ class FromEToF:
         f: Classifier,
         setting: Setting,
         readings: Readings | None,
+        other: FromEToF | None = None,
     ) -> None:
         self.bench, self.material, self.e, self.f, self.setting = bench, material, e, f, setting
         self.test = first(material.test, bench.scale.test_images)
-        self.readings = readings
+        self.readings, self.other = readings, other
         self.chosen = None if readings is None else next(iter(readings.chosen.values()))
         self.rows: list[StateModel] = []
         if readings is not None:
@@ -106,7 +108,7 @@ class FromEToF:
     @cached_property
     def detectors(self) -> Mapping[str, IDefender]:
         """I-defenders of model F, by their settings' keys; what two rules choose alike is fitted once."""
-        return fitted(self.bench, self.material, self.f, self.rows)
+        return self.other.detectors if self.other is not None else fitted(self.bench, self.material, self.f, self.rows)
 
     @cached_property
     def clean(self) -> Seen:

@@ -19,7 +19,7 @@ from salus.generative.generator import Generator
 from salus.generative.wgan import WGANOptions, train_generator
 from salus.progress import console
 from salus_studies.i_defender import scored
-from salus_studies.i_defender.bench import Bench, first
+from salus_studies.i_defender.bench import NOT_TRAINED, Bench, first
 from salus_studies.i_defender.black_box import TABLE_1, FromEToF, Setting
 from salus_studies.i_defender.published import BLACK_BOX, STRONGEST
 
@@ -65,7 +65,7 @@ class Rival:
             place = {"restarts": restarts, "iterations": length, "eps": eps}
             blank = {"data": self.data, "setting": setting.key, **place}
             if generator is None:
-                self.bench.leave_out("defense_gan", "no time left for its generator", blank)
+                self.bench.leave_out("defense_gan", "its generator is not trained", blank)
                 continue
             for which in (None, eps):
                 if (length, which) not in distances:
@@ -214,6 +214,9 @@ def trained_generator(bench: Bench, splits: Splits, options: WGANOptions, role: 
 
     if not (folder / "generator.safetensors").exists():
         bench.steps.forget(name)
+        if bench.trained_only:
+            bench.leave_out("generators", NOT_TRAINED, {"data": splits.name, "role": role, "network": "WGAN-GP"})
+            return None
     blank = {"data": splits.name, "role": role, "network": "WGAN-GP"}
     key = [asdict(options), train.fingerprint()]
     done = bench.record("generators", name, "training a generator", key, make, blank)

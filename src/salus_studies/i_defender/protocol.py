@@ -56,7 +56,7 @@ def run(options: IDefenderOptions, folder: Folder) -> Results:
     loaded, missing = _load(options, scale.train_images)
     identity = {"scale": options.scale, "seed": options.seed}
     steps = folder.claim(identity, {"data": options.data, "device": options.device}, options.time)
-    bench = Bench(folder.path, steps, scale, options.seed, options.device)
+    bench = Bench(folder.path, steps, scale, options.seed, options.device, options.trained_only)
     limit = "no limit of time" if options.time is None else f"at most about {options.time:g} minutes"
     console.print(f"Reproducing I-defender, scale {options.scale}, {limit}. What does not fit is listed as not run.")
     DefenderOrder(bench, loaded, missing, options.part).all(options.data)
@@ -69,7 +69,7 @@ def run(options: IDefenderOptions, folder: Folder) -> Results:
     return Results({"meta": meta, **bench.sections})
 
 
-_NO_DATA, _NO_NETWORKS = "no data: ", "no time left for its networks"
+_NO_DATA, _NO_NETWORKS = "no data: ", "its networks are not trained"
 
 
 def _load(options: IDefenderOptions, most: int | None) -> tuple[dict[str, Splits], dict[str, str]]:
@@ -170,7 +170,8 @@ class DefenderOrder:
             if e is None:
                 self._no_black_box(name, [setting], _NO_NETWORKS)
                 continue
-            boxes[setting.key] = FromEToF(self.bench, material, e, f3, setting, readings)
+            other = boxes.get(RELEASED.key)
+            boxes[setting.key] = FromEToF(self.bench, material, e, f3, setting, readings, other)
             boxes[setting.key].judge()
 
     def _figure_1_of(self, box: FromEToF, readings: Readings) -> None:

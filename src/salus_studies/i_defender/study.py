@@ -22,6 +22,9 @@ class IDefenderOptions(TrainingStudyOptions):
     """What the study of I-defender takes."""
 
     data: Annotated[str | None, Field(description="A folder in ImageNet's layout, train/CLASS/*, for Table 9")] = None
+    trained_only: Annotated[
+        bool, Field(description="train no network: what needs one that is not there yet is listed as not run")
+    ] = False
     part: Annotated[
         tuple[Literal["black-box", "defense-gan", "cifar10", "imagenet"], ...],
         Repeated(),

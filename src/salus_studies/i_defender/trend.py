@@ -79,7 +79,7 @@ def judge_arms(rival: Rival, generator: Generator | None) -> None:
         blank = {"data": data, "arm": arm.key, **asdict(arm)}
         make = young if arm.young else generator
         if make is None:
-            bench.leave_out("trend", "no time left for its generator", blank)
+            bench.leave_out("trend", "its generator is not trained", blank)
             continue
         steps = bench.scale.iterations(STEPS)
         key = [blank, make.settings()["facts"], images.fingerprint(), box.e.fingerprint(), steps, bench.seed]

@@ -58,7 +58,7 @@ def pair_of(networks: Sequence[Classifier | None], setting: StateModel | None) -
     """Put a pair together, source first, or say why there is none."""
     source, target = networks
     if source is None or target is None:
-        return "no time left for its networks"
+        return "its networks are not trained"
     return "no time left for the choice of its layer" if setting is None else Pair(source, target, setting)
 
 
