@@ -87,7 +87,8 @@ def states_picture(record: Record) -> bytes:
             ax.tick_params(length=3, color=MUTED)
             ax.legend(loc="best", frameon=False, fontsize=8)
         left.set_ylabel("second principal component")
-        figure.suptitle(f"{record['title']}; attacked by {attack_title(record)}", fontsize=9)
+        attack = attack_title({**record, "eps": float(f"{record['eps']:.3g}")})
+        figure.suptitle(f"{record['title']}; attacked by {attack}", fontsize=9)
         return png(figure)
 
 

@@ -97,7 +97,7 @@ class Taught:
 
                 records.append(self.bench.record("reads", name, f"reads {method}", key, work, blank))
             if all(map(done, records)):
-                best = max(records, key=lambda one: float(one["auc"] or 0.0))
+                best = max(records, key=lambda one: float(one["told"] if one["auc"] is None else one["auc"]))
                 for one in records:
                     one["chosen"] = one is best
                 self.chosen[method] = tuple(best["layers"])
