@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -12,7 +12,6 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from salus.batches import rows_at_once
 from salus.classifier import Classifier, States
 from salus.data.packed import take
 from salus.detectors.calibration import ReferenceScores
@@ -24,6 +23,7 @@ Threshold = Literal["conformal", "id-95", "id-99"]
 _MAX_DIMENSIONS = 32
 _SAMPLES_PER_DIMENSION = 5
 _WIDE = 1000  # values
+_ROWS = 512
 _JOINT = "joint"  # names the mixtures of all layers together among the learnt tensors
 
 
@@ -90,27 +90,36 @@ class IDefender(LayerwiseDetector):
             ModelError: the classifier has no such layer.
         """
         self.classifier_ = classifier
-        self.notes_ = []
         least = 2 * (self.components if isinstance(self.components, int) else 1)
         needs = f"its mixture needs at least {least}. Give more, or fewer components."
         chosen = self.draw(y, self.max_samples, least, needs)
-        x, y = take(x, chosen.to(x.device)), y[chosen.to(y.device)].cpu()
-        reduced = {layer: self._reduce(layer, hidden, y) for layer, hidden in self.hidden(x).items()}
+        return self.fit_states(classifier, self.hidden(take(x, chosen.to(x.device))), y[chosen.to(y.device)])
+
+    def fit_states(self, classifier: Classifier, hidden: Mapping[str, Tensor], y: Tensor) -> IDefender:
+        """Fit the mixtures to the states of clean training samples, where these are at hand.
+
+        Args:
+            classifier: whose states they are.
+            hidden: layer -> states ``[N, D]`` in main memory; all of them are fitted to.
+            y: the samples' labels ``[N]``; every class has two for each of its Gaussians.
+        """
+        self.classifier_ = classifier
+        self.notes_ = []
+        y, classes = y.cpu(), len(classifier.classes)
+        reduced = {layer: self._reduce(layer, hidden[layer], y) for layer in self.layers}
         if self.joint:
             reduced = {_JOINT: np.concatenate(list(reduced.values()), axis=1)}
         for name, components in reduced.items():
-            self._fit_mixtures(name, components, y, len(classifier.classes))
+            self._fit_mixtures(name, components, y, classes)
         if self.threshold != "conformal":
             # The paper's rule: the natural training samples of each class, scored under that class.
-            size = rows_at_once(x, 512)
-            scores = torch.cat(
-                [
-                    self.class_scores(classifier.states(part, self.layers)).gather(1, labels[:, None])[:, 0].detach()
-                    for part, labels in zip(torch.split(x, size), torch.split(y.to(x.device), size), strict=True)
-                ]
-            )
+            scores = []
+            for rows in torch.arange(len(y)).split(_ROWS):
+                part = {layer: hidden[layer][rows] for layer in self.layers}
+                seen = States(rows, torch.zeros(len(rows), classes), part)  # neither input nor answer is looked at
+                scores.append(self.class_scores(seen).gather(1, y[rows, None])[:, 0].detach())
             share = {"id-95": 0.95, "id-99": 0.99}[self.threshold]
-            self.reference_ = ReferenceScores.fit(scores, y.to(x.device), len(classifier.classes))
+            self.reference_ = ReferenceScores.fit(torch.cat(scores), y, classes)
             self.threshold_ = -math.log(1 - share)
             self.false_alarm_rate_ = 1 - share
         return self

@@ -15,7 +15,7 @@ from salus.detectors import IDefender
 from salus.threats import transfer
 from salus_studies.i_defender import scored
 from salus_studies.i_defender.bench import Bench, Material, first
-from salus_studies.i_defender.choice import Readings, StateModel
+from salus_studies.i_defender.choice import Readings, StateModel, hidden
 from salus_studies.i_defender.layers import MODEL_F
 from salus_studies.i_defender.published import EPSILONS, STRONGEST
 from salus_studies.i_defender.scored import Seen
@@ -168,13 +168,22 @@ class FromEToF:
 
 
 def fitted(bench: Bench, material: Material, classifier: Classifier, rows: list[StateModel]) -> dict[str, IDefender]:
-    """Fit I-defenders of a classifier, by their keys; those that are alike but for the rule are fitted once."""
+    """Fit I-defenders of a classifier, by their keys; those that are alike but for the rule are fitted once.
+
+    The states of all layers are computed once, of the training images that each detector would draw.
+    """
+    scale, seed, train = bench.scale, bench.seed, material.train
+    drawer = rows[0].detector(scale.fitting, seed)
+    drawer.classifier_ = classifier
+    drawn = drawer.draw(train.y, scale.fitting, 1, "a mixture needs some.").to(train.x.device)
+    names = tuple(dict.fromkeys(name for one in rows for name in one.layer.names))
+    states, y = hidden(classifier, names, train.x[drawn]), train.y[drawn]
     alike: dict[tuple[Any, ...], IDefender] = {}
     detectors = {}
     for one in rows:
         form = (one.layer.name, one.components, one.covariance, one.dimensions)
         if form not in alike:
-            alike[form] = one.fit(classifier, material, bench.scale.fitting, bench.seed)
+            alike[form] = one.detector(scale.fitting, seed).fit_states(classifier, states, y)
         detectors[one.key] = alike[form]
     return detectors
 

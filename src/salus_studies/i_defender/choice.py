@@ -56,7 +56,11 @@ class StateModel:
 
     def fit(self, classifier: Classifier, material: Material, samples: int, seed: int) -> IDefender:
         """Fit it, with the paper's rule for the thresholds."""
-        detector = IDefender(
+        return self.detector(samples, seed).fit(classifier, material.train.x, material.train.y)
+
+    def detector(self, samples: int, seed: int) -> IDefender:
+        """Build it, not yet fitted."""
+        return IDefender(
             layers=self.layer.names,
             components=self.components,
             covariance=self.covariance,
@@ -66,7 +70,6 @@ class StateModel:
             max_samples=samples,
             seed=seed,
         )
-        return detector.fit(classifier, material.train.x, material.train.y)
 
     def describe(self) -> dict[str, Any]:
         """Give it as plain values."""
