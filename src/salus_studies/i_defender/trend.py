@@ -26,6 +26,9 @@ from salus_studies.i_defender.published import BLACK_BOX, STRONGEST
 #: The steps of the lines that are compared.
 STEPS = 100
 
+#: The arm that changes nothing.
+OURS = "ours"
+
 #: The rate that the released code has.
 RATE = 10.0
 
@@ -52,7 +55,7 @@ class Arm:
 
 
 ARMS = (
-    Arm(key="ours", title="as in the tables above: rate 10, a tenth of it in the last fifth"),
+    Arm(key=OURS, title="as in the tables above: rate 10, a tenth of it in the last fifth"),
     Arm(key="released", title="rate 10 throughout, as the released code runs", late=1.0),
     Arm(key="rate-1", title="rate 1 throughout", rate=1.0, late=1.0),
     Arm(key="rate-0.1", title="rate 0.1 throughout", rate=0.1, late=1.0),
