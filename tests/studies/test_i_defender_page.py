@@ -246,7 +246,7 @@ def test_the_sentences_are_computed(whole: Results, tmp_path: Path) -> None:
     assert "at every eps: by blends, a rule that was added later." in short
     assert "All layers jointly (both, jointly; 1, full covariance)" in short and "at its farthest -0.200." in short
     reasons = page.split("## What differs and why")[1].split("### What the paper leaves out")[0]
-    assert "it tells 55.0% right by penultimate, and 97.0% by last/flat: averaging over the positions hid" in reasons
+    assert "it tells 55.0% right by penultimate, and 97.0% by last/flat: averaging over the positions hides" in reasons
     assert "less than half, 0.112: rate 10 throughout" in reasons and "one that was added later does" in reasons
     assert all(
         f"The run: “What Defense-GAN's trend hangs on, {title}”" in reasons for title in ("MNIST", "Fashion-MNIST")
