@@ -13,7 +13,6 @@ from salus_studies.i_defender.tables import AGREES, RULE_NAMES, agrees, black_bo
 from salus_studies.i_defender.tables_gray import I_DEFENDER, judged, semi_white_box
 from salus_studies.i_defender.trend import ARMS, OURS, STEPS, lines
 
-
 #: What counts as telling more held-out pairs than by chance: some hundreds are held out.
 _MORE = 0.05
 
