@@ -154,7 +154,8 @@ class FromEToF:
             **scored.answers(clean.labels, seen.labels, y),
             "chosen": dict(chosen),
             "detectors": [{**one.describe(), **self._detector(one, *scores[one.key], fooling)} for one in self.rows],
-            "roc": {rule: scored.curve(*scores[key]) for rule, key in chosen.items()},
+            # What Figures 2 to 5 draw.
+            "roc": {rule: scored.curve(*scores[key]) for rule, key in chosen.items() if self.setting is TABLE_1},
             # On the images that Defense-GAN gets.
             "first": {
                 rule: scored.areas(scores[key][0][:few], scores[key][1][:few], fooling[:few])
