@@ -3,7 +3,6 @@
 _GONE = "the folder of the run behind it is gone, and at that time no results were kept in the repository"
 
 UNSTORED = {
-    "i-defender": _GONE,
     "multimagnet": _GONE,
     "skin-lesion": _GONE,
 }

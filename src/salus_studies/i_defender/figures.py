@@ -126,7 +126,7 @@ def layers_picture(records: list[Record], data: str) -> bytes:
             ]
             fixed = one["how"] == "fixed"
             rules = [RULE_NAMES[rule] for rule, key in records[0]["chosen"].items() if key == one["key"]]
-            mark = f" (chosen {rules[0]})" if rules else ""
+            mark = f" (chosen: {rules[0]})" if rules else ""
             gaussians = f"{one['components']}, {one['covariance']}"
             ax.plot(
                 sizes,

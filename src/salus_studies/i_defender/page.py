@@ -39,8 +39,9 @@ Gaussians, nor their covariance, so three readings stand side by side. When each
   was known. Each validation image is blended with another, half and half. No attack is looked at; the candidate that
   tells blends best from validation images, by AUC of the score that detection uses, is chosen, within layers and
   between them.
-- **All layers jointly** was added last: one mixture a class over the components of all layers of the table side by
-  side, which leaves no layer to choose. Gaussians and covariance by likelihood, as in the first reading.
+- **All layers jointly** was added last, when the others' results had been seen and none of its own: one mixture a class
+  over the components of all layers of the table side by side, which leaves no layer to choose. Gaussians and covariance
+  by likelihood, as in the first reading.
 """
 
 ALONE = """\

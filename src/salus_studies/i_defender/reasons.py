@@ -166,8 +166,8 @@ def _remains(results: Record) -> Iterator[str]:
             )
         elif not agrees(known[LIKELIHOOD]):
             yield (
-                f"{paper.title}: the rule that was fixed first does not agree; one that was added later does, and may "
-                "have been found because it does."
+                f"{paper.title}: the rule that was fixed first does not agree; one that was added later does, which is "
+                "weaker evidence than if it had been the first."
             )
         apart = _apart(results, data)
         if OURS in apart and len(apart) > 1 and _explained(apart) is None and apart[OURS] > AGREES:
