@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import os
 import resource
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from io import BytesIO
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -497,3 +499,13 @@ def _seal(folder: Path) -> None:
 def seal() -> Callable[[Path], None]:
     """Put the checksums of a forged bundle right."""
     return _seal
+
+
+@pytest.fixture(scope="session")
+def ecg_writers() -> ModuleType:
+    """What writes files of ECGs and of DICOM: ``ecg_writers.py`` beside this file."""
+    spec = importlib.util.spec_from_file_location("ecg_writers", Path(__file__).with_name("ecg_writers.py"))
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

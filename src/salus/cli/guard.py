@@ -74,19 +74,42 @@ def guard_calibrate(repository: Path, attack: str | None, out: Path, **options: 
 @click.option("--label", help="The column of a CSV that holds the label, if its name does not tell.")
 @click.option("--model", help="package.module:factory, for a bundle around a model of your own.")
 @click.option("--out", type=click.Path(path_type=Path), help="CSV to write instead of standard output.")
-def guard_apply(bundle: Path, inputs: Path, label: str | None, model: str | None, out: Path | None) -> None:
+@click.option("--fhir", type=click.Path(path_type=Path), help="File for the verdicts as FHIR R4 observations.")
+@click.option("--subject", help="The patient that they are of, for FHIR: Patient/17.  [default: left out]")
+@click.option(
+    "--dicom-sr", type=click.Path(path_type=Path), help="New folder for a DICOM structured report of each file."
+)
+def guard_apply(
+    bundle: Path,
+    inputs: Path,
+    label: str | None,
+    model: str | None,
+    out: Path | None,
+    fhir: Path | None,
+    subject: str | None,
+    dicom_sr: Path | None,
+) -> None:
     """Let a bundle judge raw inputs: one line each, its class or rejected.
 
-    INPUTS is a CSV file, an image, a WFDB record, or a folder of images or of records, which are prepared as the
-    bundle's training data were; or an .npz or .npy file of x that is prepared already.
+    INPUTS is a CSV file, an image, a WFDB record or another file of an ECG, or a folder of images or of recordings,
+    which are prepared as the bundle's training data were; or an .npz or .npy file of x that is prepared already.
 
     \b
     salus guard apply runs/bundle patients.csv --out answers.csv
     """
-    from salus.jobs import JudgingTally, judge_thing
+    from salus.jobs import HandOver, JudgingTally, judge_thing
+    from salus.jobs.handing_over import refuse_taken
 
-    tally = JudgingTally()
-    _print_verdicts(judge_thing(bundle, inputs, tally, factory=model, label=label), tally, out)
+    if dicom_sr is not None:
+        refuse_taken(dicom_sr)
+    tally, over = JudgingTally(), HandOver(inputs, subject)
+    hear = None if fhir is None and dicom_sr is None else over.hear
+    _print_verdicts(judge_thing(bundle, inputs, tally, factory=model, label=label, hear=hear), tally, out)
+    if fhir is not None:
+        over.write_fhir(fhir)
+        click.echo(f"FHIR observations: {fhir}", err=True)
+    if dicom_sr is not None:
+        click.echo(f"DICOM structured reports: {over.write_reports(dicom_sr)} in {dicom_sr}", err=True)
 
 
 def _print_verdicts(lines: Iterator[str], tally: JudgingTally, out: Path | None) -> None:

@@ -23,6 +23,9 @@ JSON, CSV, NPZ, ZIP = "application/json", "text/csv", "application/x-npz", "appl
 MEDIA_TYPES = {
     ".bmp": "image/bmp",
     ".csv": CSV,
+    ".dcm": "application/dicom",
+    ".dicom": "application/dicom",
+    ".edf": "application/edf",
     ".jpeg": "image/jpeg",
     ".jpg": "image/jpeg",
     ".json": JSON,
@@ -34,6 +37,9 @@ MEDIA_TYPES = {
     ".webp": "image/webp",
     ".zip": ZIP,
 }
+
+#: Files of ECGs of other formats than DICOM, EDF and WFDB.
+ECGS = frozenset({".ecg", ".ishne", ".mfer", ".mfr", ".mwf", ".scp", ".xml"})
 
 #: What the files of one WFDB record are called by.
 _RECORD = frozenset({".hea", ".dat", ".atr"})
@@ -59,10 +65,10 @@ def body_of(thing: Any, media_type: str | None = None) -> Body:
     """Make what is sent of a thing.
 
     Args:
-        thing: a path: a CSV file, an image, an ``.npy`` or ``.npz`` file of x, a ``.zip`` archive, a WFDB record (with
-            or without ``.hea``), or a folder of images or of records, which is zipped as a record is. Or what is in
-            memory: bytes, whose media type must be named; rows of a table as mappings, or other raw inputs in a list;
-            a data frame; an array or tensor of x, prepared.
+        thing: a path: a CSV file, an image, an ``.npy`` or ``.npz`` file of x, a ``.zip`` archive, a file of DICOM or
+            of an ECG, a WFDB record (with or without ``.hea``), or a folder of images or records, which is zipped as a
+            record is. Or what is in memory: bytes, whose media type must be named; rows of a table as mappings, or
+            other raw inputs in a list; a data frame; an array or tensor of x, prepared.
         media_type: what it is, where its name does not tell.
 
     Raises:
@@ -123,6 +129,10 @@ def _of_path(path: Path, media_type: str | None) -> Body:
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror or error}).") from error
     known = media_type or MEDIA_TYPES.get(path.suffix.lower())
+    if known is None and content[128:132] == b"DICM":  # whose names often say nothing
+        known = "application/dicom"
+    if known is None and path.suffix.lower() in ECGS:  # their name tells what they are, and goes along
+        return Body(_zipped(path.parent, iter([path])), ZIP)
     if known is None:
         raise DataError(f"What {path} is, its name does not tell; it should end in {', '.join(sorted(MEDIA_TYPES))}.")
     return Body(content, known)

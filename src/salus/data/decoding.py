@@ -14,6 +14,7 @@ from salus.data.pixel_rows import pixel_rows
 from salus.data.pixels import Pixels
 from salus.data.split import Indices
 from salus.errors import DataError
+from salus.preprocessing.dicom_images import Window
 from salus.preprocessing.image_files import Decoded, Head, decode, decoders, or_reason, read_head
 from salus.progress import progress
 
@@ -55,12 +56,14 @@ class Decoding:
         channels: 1 or 3; None: 1 if every image is grey, else 3.
         bits: of each level; None: 8, or 16 where some image has levels that need so many.
         pages: ``first`` where the first page of several is read; None where such images are left out.
+        window: of DICOM files, the window that is looked through; None where those that name several are left out.
     """
 
     size: tuple[int, int] | None = None
     channels: int | None = None
     bits: int | None = None
     pages: str | None = None
+    window: Window = None
 
 
 def decode_images(paths: Sequence[Path], how: Decoding, *, name: str) -> DecodedImages:
@@ -80,7 +83,9 @@ def decode_images(paths: Sequence[Path], how: Decoding, *, name: str) -> Decoded
         StoreError: the user's cache, where the file lies, cannot be written.
     """
     with decoders() as threads:
-        heads: list[Head | str] = list(threads.map(or_reason(lambda path: read_head(path, how.pages)), paths))
+        heads: list[Head | str] = list(
+            threads.map(or_reason(lambda path: read_head(path, how.pages, how.window)), paths)
+        )
         failed = {row: head for row, head in enumerate(heads) if isinstance(head, str)}
         good = {row: head for row, head in enumerate(heads) if not isinstance(head, str)}
         if not good:
@@ -94,7 +99,7 @@ def decode_images(paths: Sequence[Path], how: Decoding, *, name: str) -> Decoded
 
         def decode_one(path: Path) -> tuple[Decoded, str]:
             content = path.read_bytes()
-            image = decode(content, channels=channels, size=(height, width), white=white)
+            image = decode(content, channels=channels, size=(height, width), white=white, window=how.window)
             if how.size is None and image.size != (height, width):  # which its first bytes did not say
                 raise ValueError(f"has {image.size[0]}x{image.size[1]} pixels upright, the others {height}x{width}")
             return image, hashlib.sha256(content).hexdigest()

@@ -90,11 +90,12 @@ def load_image_folder(options: LoadOptions) -> Splits:
 
 
 def is_image_folder(folder: Path) -> bool:
-    """Tell by the first file of a known kind whether a folder holds images, not WFDB records."""
+    """Tell by the first file of a known kind whether a folder holds images, not recordings with annotations."""
     if folder.is_dir():
         for path in FolderTree(folder).walk(folder):
-            if path.suffix.lower() == ".hea" or is_image(path):
-                return is_image(path)
+            recorded = path.suffix.lower() in (".hea", ".atr")
+            if recorded or is_image(path):
+                return not recorded
     return False
 
 
@@ -118,9 +119,10 @@ def decoding_of(options: LoadOptions) -> Decoding:
     """
     given = options.made_by(ImagePreprocessor)
     if given is None:
-        return Decoding(size=options.size, bits=options.bit_depth, pages=options.pages)
+        return Decoding(size=options.size, bits=options.bit_depth, pages=options.pages, window=options.window)
     bits = given.white.bit_length()
-    return Decoding(size=given.size, channels=given.shape[0], bits=bits, pages=given.pages or options.pages)
+    pages, window = given.pages or options.pages, given.window or options.window
+    return Decoding(size=given.size, channels=given.shape[0], bits=bits, pages=pages, window=window)
 
 
 def read_images(listing: Listing, how: Decoding, *, name: str) -> tuple[Images, list[int]]:
@@ -149,6 +151,7 @@ def read_images(listing: Listing, how: Decoding, *, name: str) -> tuple[Images, 
         names=tuple(names[row] for row in pictures.kept),
         white=pictures.white,
         pages=how.pages,
+        window=how.window,
         resized=pictures.resized,
         provenance=Provenance(
             name=name,

@@ -11,7 +11,7 @@ from salus.data.folder_tree import FolderTree, some
 from salus.data.masks import refuse_masks_as_class, split_masks
 from salus.data.sides import SIDES
 from salus.errors import DataError
-from salus.preprocessing.image_files import SUFFIXES
+from salus.preprocessing.image_files import is_image_file
 from salus.progress import console
 
 #: What a part is called -> the part.
@@ -126,7 +126,7 @@ def read_layout(folder: Path) -> ImageLayout:
 
 def is_image(path: Path) -> bool:
     """Tell by its name whether a file is an image."""
-    return path.suffix.lower() in SUFFIXES
+    return is_image_file(path)
 
 
 def _descend(tree: FolderTree, folder: Path) -> Path:

@@ -204,7 +204,7 @@ def _suits(thing: Any) -> str | None:
 #: Every data set with a name, and whatever else other packages read.
 SOURCES: Registry[Source] = Registry("data set", "salus.sources", {source.name: source for source in _SETS}, _suits)
 
-_IMAGE_OPTIONS = frozenset({"split", "size", "positive", "bit_depth", "pages"})
+_IMAGE_OPTIONS = frozenset({"split", "size", "positive", "bit_depth", "pages", "window"})
 _TABLE_OPTIONS = frozenset({"split", "bounds", "scale", "immutable", "integer", "derived", "positive"})
 
 #: One's own data: the first that reads a path has it, after what other packages read.

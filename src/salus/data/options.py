@@ -14,6 +14,7 @@ from salus.errors import DataError, OptionError, nearest
 from salus.options import Words, named, options_of, parse_value
 from salus.preprocessing import Preprocessor
 from salus.preprocessing.context import check_inputs
+from salus.preprocessing.dicom_images import Window, read_window
 
 P = TypeVar("P", bound=Preprocessor)
 
@@ -79,6 +80,8 @@ class DataOptions(DeclaredModel):
             middle.
         bit_depth: of images, how many bits their levels use, where files of 16 bits do not say so.
         pages: of images of several pages, ``first``: the first is read; such images are left out otherwise.
+        window: of DICOM images that name several windows, or none, which is looked through: ``first``, or its centre
+            and width.
         lead: of recordings, the leads to read, the first that a record has; MLII, or its first, by default.
         categories: table columns that hold words; each word becomes a feature of 0 and 1, which attacks hold fixed.
         impute: what stands for a missing value in a table: the ``median`` or ``mean`` of training, and for words the
@@ -132,6 +135,12 @@ class DataOptions(DeclaredModel):
     ] = None
     pages: Annotated[
         Literal["first"] | None, Field(description="of images of several pages: first reads the first alone")
+    ] = None
+    window: Annotated[
+        Window,
+        BeforeValidator(read_window),
+        Words("first, or two numbers, CENTRE,WIDTH"),
+        Field(description="of DICOM images, the window to look through: first of several, or CENTRE,WIDTH"),
     ] = None
     lead: Annotated[Names, Field(description="leads of recordings, the first that a record has is read")] = ()
     categories: Annotated[Names, Field(description="CSV columns that hold words, comma-separated")] = ()

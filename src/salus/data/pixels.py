@@ -18,6 +18,7 @@ from salus.data.options import LoadOptions
 from salus.data.packed import Packed
 from salus.data.split import SHARES, Indices, Parts, describe_shares, gaps, stratified
 from salus.preprocessing import ImagePreprocessor
+from salus.preprocessing.dicom_images import Window
 
 #: Levels, uint8 or uint16.
 Pixels = NDArray[Any]
@@ -45,6 +46,7 @@ class Images:
         names: what the source calls each; () where it has no names.
         white: the level that becomes 1.
         pages: which page of several was read; see ``salus.preprocessing.ImagePreprocessor``.
+        window: which window of DICOM files was looked through; see the same.
         resized: whether they were scaled to one size.
     """
 
@@ -58,6 +60,7 @@ class Images:
     names: tuple[str, ...] = ()
     white: int = 255
     pages: str | None = None
+    window: Window = None
     resized: bool = False
 
     def named_by(self, known: tuple[str, ...]) -> Images:
@@ -75,7 +78,7 @@ class Images:
     @property
     def preprocessor(self) -> ImagePreprocessor:
         """How images like these become x."""
-        made = ImagePreprocessor(white=self.white, pages=self.pages, resized=self.resized)
+        made = ImagePreprocessor(white=self.white, pages=self.pages, window=self.window, resized=self.resized)
         return made.of(classes=self.classes, bounds=(0.0, 1.0), shape=self.x.shape[1:])
 
 

@@ -1,4 +1,4 @@
-"""One's own folder of WFDB records with annotated beats, prepared as the MIT-BIH records are."""
+"""One's own folder of records with annotated beats (of WFDB), prepared as the MIT-BIH records are."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from salus.data.published import file_sha256
 from salus.data.split import ALL, SHARES, Indices, Parts, all_test, describe_shares, grouped, stratified
 from salus.errors import DataError
 from salus.preprocessing import RecordingPreprocessor, beats
-from salus.preprocessing.recordings import beat_name, records_below, visible
+from salus.preprocessing.ecg_files import ecg_beside, read_ecg
+from salus.preprocessing.recordings import beat_name, ecg_files_below, records_below, visible
 from salus.preprocessing.wfdb_files import SAMPLE_RATE, Lead, by_name, lead_names, read_lead, record_path
 from salus.progress import progress
 
@@ -168,7 +169,8 @@ def _in_words(who: Groups) -> str:
 def _records(place: Path) -> tuple[list[Path], list[Path]]:
     """List the records that have a header, and those that have annotations: below a folder, or the one of this path."""
     if place.is_dir():
-        return records_below(place), [path.with_suffix("") for path in visible(place, "*.atr")]
+        others = [path.with_suffix("") for path in ecg_files_below(place)]
+        return sorted({*records_below(place), *others}), [path.with_suffix("") for path in visible(place, "*.atr")]
     record = record_path(place)
     return [record], [record] if record.with_name(f"{record.name}.atr").is_file() else []
 
@@ -197,7 +199,10 @@ def _read_all(
             "missing), nor has any other; beats cannot be found without them."
         )
     if not paths:
-        raise DataError(f"Folder {folder} holds no WFDB records (NAME.hea, NAME.dat and NAME.atr).")
+        raise DataError(
+            f"Folder {folder} holds no WFDB records (NAME.hea, NAME.dat and NAME.atr), and no other files of ECGs with "
+            "annotations (NAME.edf and NAME.atr)."
+        )
     notes = [f"record {record.name} has no annotations (.atr) and was passed over" for record in bare]
     known = tuple(leads) or _usual_leads(paths)
     order = by_name(*known, then_others=not leads)
@@ -207,6 +212,8 @@ def _read_all(
             name = path.relative_to(folder).as_posix()
             lead = read_lead(path, order)
             records.append(_beats_of(path, name, lead, inputs))
+            if (beside := ecg_beside(path)) is not None:
+                notes += [f"record {name}: {note}" for note in read_ecg(beside).notes]
             notes += [
                 f"record {name}: lead {dead} is dead (gaps or one value), {lead.name} was read" for dead in lead.dead
             ]
@@ -243,8 +250,9 @@ def _checksum(folder: Path, names: Sequence[str]) -> str:
     """SHA-256 over the headers and annotations of all records, and their signals where they bear the name."""
     digest = hashlib.sha256()
     for name in names:
-        for suffix in ("hea", "dat", "atr"):
-            path = folder / f"{name}.{suffix}"
+        beside = ecg_beside(folder / name)
+        files = [folder / f"{name}.{suffix}" for suffix in ("hea", "dat", "atr")]
+        for path in (*files, *([] if beside is None else [beside])):
             if path.is_file():
-                digest.update(f"{file_sha256(path)}  {name}.{suffix}\n".encode())
+                digest.update(f"{file_sha256(path)}  {name}{path.suffix}\n".encode())
     return digest.hexdigest()

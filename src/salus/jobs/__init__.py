@@ -8,6 +8,7 @@ from salus.jobs.calibration import Calibrated, run_calibration
 from salus.jobs.doubts import attack_doubts
 from salus.jobs.generator import TrainedGenerator, run_generator
 from salus.jobs.guards import FittedBundle, fit_bundle
+from salus.jobs.handing_over import HandOver
 from salus.jobs.harden import Hardened, run_hardening
 from salus.jobs.judging import JudgingTally, judge_thing
 from salus.jobs.labels import FoundLabels, run_labels
@@ -19,6 +20,7 @@ __all__ = [
     "Calibrated",
     "FittedBundle",
     "FoundLabels",
+    "HandOver",
     "Hardened",
     "JudgingTally",
     "Samples",

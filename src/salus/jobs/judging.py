@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +16,9 @@ from salus.data.labels import by_name
 from salus.guard import Guard
 from salus.progress import progress
 from salus.verdict import Judgement
+
+#: Is told what a guard said.
+Hear = Callable[[Guard, Judgement], None]
 
 
 @dataclass
@@ -72,7 +75,13 @@ _SOME = 20
 
 
 def judge_thing(
-    bundle: Path, thing: Path, tally: JudgingTally, *, factory: str | None = None, label: str | None = None
+    bundle: Path,
+    thing: Path,
+    tally: JudgingTally,
+    *,
+    factory: str | None = None,
+    label: str | None = None,
+    hear: Hear | None = None,
 ) -> Iterator[str]:
     """Judge a file or folder, and yield lines of CSV as they come, the header first.
 
@@ -84,6 +93,7 @@ def judge_thing(
         tally: counts what comes of it.
         factory: ``package.module:function``, for a bundle around a model of one's own.
         label: the column of a table that holds the label, where its name does not tell.
+        hear: is told of every judgement as it comes.
 
     Raises:
         BundleError: the bundle cannot be used, or does not know how its inputs are made.
@@ -99,6 +109,8 @@ def judge_thing(
             for refusal in judgement.refused:
                 text.write(not_judged(refusal.name, refusal.reason, scores))
             _count(tally, judgement, guard)
+            if hear is not None:
+                hear(guard, judgement)
             advance(len(judgement.names))
             held += text.getvalue()
             if tally.judged:  # nothing stands where nothing could be judged

@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from salus.errors import DataError
+from salus.preprocessing import dicom_files
+from salus.preprocessing.dicom_images import Window, read_picture, read_picture_head
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -25,7 +27,7 @@ T = TypeVar("T")
 #: Levels of an image ``[C, H, W]``, uint8 or uint16.
 Levels = NDArray[Any]
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", *dicom_files.SUFFIXES})
 
 #: What Pillow may try; among what it knows besides are formats that start other programs.
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "PPM")
@@ -81,7 +83,12 @@ class Decoded:
     highest: int | None = None
 
 
-def read_head(path: Path, pages: str | None = None) -> Head:
+def is_image_file(path: Path) -> bool:
+    """Tell by its name whether a file is an image; files of DICOM often have names that say nothing."""
+    return path.suffix.lower() in SUFFIXES or dicom_files.is_dicom_file(path)
+
+
+def read_head(path: Path, pages: str | None = None, window: Window = None) -> Head:
     """Read what an image is, without decoding it.
 
     Raises:
@@ -92,6 +99,9 @@ def read_head(path: Path, pages: str | None = None) -> Head:
 
     if path.stat().st_size > MAX_FILE_BYTES:
         raise ValueError(f"is a file of over {MAX_FILE_BYTES} bytes")
+    if dicom_files.is_dicom_file(path):
+        seen = read_picture_head(path.read_bytes(), pages=pages, window=window, most=MAX_PIXELS)
+        return Head(seen.size, seen.grey, seen.white)
     with Image.open(path, formats=FORMATS) as image:
         if image.width * image.height > MAX_PIXELS:
             raise ValueError(f"has {image.width}x{image.height} pixels, more than {MAX_PIXELS}")
@@ -110,7 +120,7 @@ def read_head(path: Path, pages: str | None = None) -> Head:
         return Head((height, width), image.mode in GREY or _is_deep(image), _white(image))
 
 
-def decode(content: bytes, *, channels: int, size: tuple[int, int], white: int) -> Decoded:
+def decode(content: bytes, *, channels: int, size: tuple[int, int], white: int, window: Window = None) -> Decoded:
     """Decode an image to ``[C, H, W]``, scaled to cover the size and cropped in the middle.
 
     Args:
@@ -118,12 +128,15 @@ def decode(content: bytes, *, channels: int, size: tuple[int, int], white: int) 
         channels: 1 or 3.
         size: height and width.
         white: the highest level of the scale that is wanted; 255 or more.
+        window: of a DICOM file that names several, which is looked through.
 
     Raises:
         ValueError: it has levels above ``white``, or none that can be put on that scale, in words that follow its name.
     """
     from PIL import Image, ImageOps
 
+    if dicom_files.is_dicom(content):
+        return _decode_dicom(content, channels, size, white, window)
     with Image.open(BytesIO(content), formats=FORMATS) as image:
         assumed = []
         if _several(image):
@@ -153,12 +166,30 @@ def decode(content: bytes, *, channels: int, size: tuple[int, int], white: int) 
         plain = plain.convert("L" if channels == 1 else "RGB")
         if shallow and image.format != "PPM":
             highest = 256 * int(np.asarray(plain).max()) + 255
-        if plain.size != size[::-1]:
-            plain = ImageOps.fit(plain, size[::-1], method=Image.Resampling.BILINEAR)
-        levels: Levels = np.asarray(plain).reshape(*size, channels).transpose(2, 0, 1)
-        if white > 255:
-            levels = np.rint(levels * (white / 255)).astype(np.uint16)
-        return Decoded(levels, tuple(assumed), own_size, highest)
+        return Decoded(_shallow(plain, size, white), tuple(assumed), own_size, highest)
+
+
+def _shallow(plain: Image.Image, size: tuple[int, int], white: int) -> Levels:
+    """Bring an image of 8 bits, grey or in colours, to a size and a scale."""
+    from PIL import Image, ImageOps
+
+    if plain.size != size[::-1]:
+        plain = ImageOps.fit(plain, size[::-1], method=Image.Resampling.BILINEAR)
+    levels: Levels = np.asarray(plain).reshape(*size, -1).transpose(2, 0, 1)
+    return np.rint(levels * (white / 255)).astype(np.uint16) if white > 255 else levels
+
+
+def _decode_dicom(content: bytes, channels: int, size: tuple[int, int], white: int, window: Window) -> Decoded:
+    """Decode the picture of a DICOM file as that of any other file with the same levels."""
+    from PIL import Image
+
+    picture = read_picture(content, white=white, window=window, most=MAX_PIXELS)
+    own_size = (picture.levels.shape[0], picture.levels.shape[1])
+    image = Image.fromarray(picture.levels)
+    if picture.white > 255:
+        return Decoded(_deep(image, white, False, channels, size, white), picture.assumed, own_size)
+    plain = image.convert("L" if channels == 1 else "RGB")
+    return Decoded(_shallow(plain, size, white), picture.assumed, own_size)
 
 
 def encode(image: Image.Image) -> bytes:

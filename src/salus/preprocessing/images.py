@@ -16,7 +16,18 @@ from torch import Tensor
 
 from salus.errors import DataError
 from salus.preprocessing.base import BATCH, Prepared, Preprocessor, Refusal, any_tensor_of, common, numbered
-from salus.preprocessing.image_files import SUFFIXES, Decoded, Levels, decode, decoders, encode, or_reason, read_head
+from salus.preprocessing.dicom_images import Window, read_window
+from salus.preprocessing.image_files import (
+    SUFFIXES,
+    Decoded,
+    Levels,
+    decode,
+    decoders,
+    encode,
+    is_image_file,
+    or_reason,
+    read_head,
+)
 
 #: Shares of red, green and blue in grey (ITU-R 601-2), as Pillow takes them.
 LUMA = (0.299, 0.587, 0.114)
@@ -35,6 +46,8 @@ class ImagePreprocessor(Preprocessor):
     Attributes:
         white: the highest level of the scale: 255, or 2^bits - 1 of deeper images.
         pages: ``first`` where the first page of several is read; None where images of several pages are refused.
+        window: of DICOM files, the window that is looked through, its centre and width, or ``first`` of several; None
+            where files that name several are refused.
         resized: whether training scaled its images; where it did not, they all had one size.
     """
 
@@ -43,7 +56,15 @@ class ImagePreprocessor(Preprocessor):
 
     white: int = 255
     pages: str | None = None
+    window: Window = None
     resized: bool = False
+
+    def settings(self) -> dict[str, Any]:
+        """Return everything; a window only where there is one, as preprocessors saved before have none."""
+        settings = super().settings()
+        if self.window is None:
+            del settings["window"]
+        return settings
 
     @property
     def size(self) -> tuple[int, int]:
@@ -117,11 +138,11 @@ class ImagePreprocessor(Preprocessor):
         Raises:
             ValueError: it is refused, in words that follow its name.
         """
-        return decode(content, channels=self.shape[0], size=self.size, white=self.white)
+        return decode(content, channels=self.shape[0], size=self.size, white=self.white, window=self.window)
 
     def reads(self, thing: Path) -> bool:
         """Tell by names whether it is an image, or a folder in which one lies."""
-        return thing.suffix.lower() in SUFFIXES if thing.is_file() else any(True for _ in image_files(thing)[0])
+        return is_image_file(thing) if thing.is_file() else any(True for _ in image_files(thing)[0])
 
     def stream(self, thing: Path, label: str | None = None) -> Iterator[Prepared]:
         """Prepare an image, or every image below a folder.
@@ -144,7 +165,7 @@ class ImagePreprocessor(Preprocessor):
 
         def one(name: str, file: Path | bytes) -> Decoded:
             if isinstance(file, Path):
-                read_head(file, self.pages)
+                read_head(file, self.pages, self.window)
                 file = file.read_bytes()
             return self.decode(file)
 
@@ -183,7 +204,7 @@ class ImagePreprocessor(Preprocessor):
         return (
             f"{colours}, upright, {self.size[0]}x{self.size[1]} pixels (scaled to cover them and cropped in the "
             f"middle), levels 0 to {self.white} divided by {self.white}"
-        )
+        ) + ("" if self.window is None else f"; of DICOM files, through {_through(self.window)}")
 
     @classmethod
     def restore(cls, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> ImagePreprocessor:
@@ -193,7 +214,14 @@ class ImagePreprocessor(Preprocessor):
             raise ValueError(f"there are no images whose white is {white} and of which the pages {pages!r} are read")
         if len(shared["shape"]) != 3 or shared["shape"][0] not in (1, 3):
             raise ValueError(f"its images have the shape {list(shared['shape'])}")
-        return cls(white=white, pages=pages, resized=bool(settings["resized"]), **shared)
+        window = read_window(settings.get("window"))
+        return cls(white=white, pages=pages, window=window, resized=bool(settings["resized"]), **shared)
+
+
+def _through(window: tuple[float, float] | str) -> str:
+    if isinstance(window, str):
+        return f"the {window} window"
+    return f"a window of centre {window[0]:g} and width {window[1]:g}"
 
 
 def image_files(folder: Path) -> tuple[list[Path], int]:
@@ -204,7 +232,7 @@ def image_files(folder: Path) -> tuple[list[Path], int]:
         for file in sorted(files):
             if file.startswith("."):
                 continue
-            if Path(file).suffix.lower() in SUFFIXES:
+            if is_image_file(Path(root) / file):
                 paths.append(Path(root) / file)
             else:
                 others += 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,6 +16,8 @@ from salus.errors import DataError
 from salus.preprocessing.base import Prepared, Preprocessor, Refusal, common, joined, numbered, tensor_of
 from salus.preprocessing.beats import WINDOW, Beats, cut, cut_annotated, fault_of
 from salus.preprocessing.context import check_inputs
+from salus.preprocessing.ecg_file import EcgFile
+from salus.preprocessing.ecg_files import is_ecg_file, read_ecg
 from salus.preprocessing.qrs import FOUND_BY, find_r_peaks
 from salus.preprocessing.second_lead import NAMES, besides, needs_second, no_second, read_second, said_of
 from salus.preprocessing.wfdb_files import (
@@ -70,7 +72,7 @@ class RecordingPreprocessor(Preprocessor):
     """
 
     kind: ClassVar[str] = "recording"
-    takes: ClassVar[str] = "a WFDB record or a folder of WFDB records"
+    takes: ClassVar[str] = "a WFDB record, a file of an ECG (DICOM, EDF, ...), or a folder of these"
 
     leads: tuple[str, ...]
     inputs: tuple[str, ...] = ("beat",)
@@ -149,24 +151,48 @@ class RecordingPreprocessor(Preprocessor):
         )
 
     def reads(self, thing: Path) -> bool:
-        """Tell whether it is a WFDB record, or a folder in which one lies."""
-        return is_record(thing) or (thing.is_dir() and next(thing.rglob("*.hea"), None) is not None)
+        """Tell whether it is a WFDB record or a file of an ECG by its name, or a folder in which one lies."""
+        if is_record(thing) or is_ecg_file(thing):
+            return True
+        return thing.is_dir() and (
+            next(thing.rglob("*.hea"), None) is not None or any(map(is_ecg_file, thing.rglob("*")))
+        )
 
     def stream(self, thing: Path, label: str | None = None) -> Iterator[Prepared]:
         """Prepare the beats of a record, or of every record below a folder, a record at a time."""
         if is_record(thing):
             yield self._record(record_path(thing), record_path(thing).name)
             return
-        records = records_below(thing)
-        if not records:
-            raise DataError(f"Folder {thing} holds no WFDB records (NAME.hea and NAME.dat).")
-        for record in records:
+        if not thing.is_dir():
+            yield self._file(thing, thing.name)
+            return
+        records, files = records_below(thing), ecg_files_below(thing)
+        if not records and not files:
+            raise DataError(f"Folder {thing} holds no WFDB records (NAME.hea and NAME.dat) and no files of ECGs.")
+        for record in sorted([*records, *files]):
             name = record.relative_to(thing).as_posix()
             try:
-                yield self._record(record, name)
+                yield self._file(record, name) if record in files else self._record(record, name)
             except DataError as error:  # the others can be prepared
                 empty = torch.empty(0, *self.shape)
                 yield Prepared(empty, refused=(Refusal(name, str(error).rstrip(".")),))
+
+    def _file(self, path: Path, name: str) -> Prepared:
+        ecg = read_ecg(path)
+        raw, left_out = self._of_one_rate(ecg, name)
+        prepared = self._recording(raw)
+        return replace(prepared, notes=(*(f"{name}: {note}" for note in (*ecg.notes, *left_out)), *prepared.notes))
+
+    def _of_one_rate(self, ecg: EcgFile, name: str) -> tuple[RawRecording, list[str]]:
+        """Take the leads of the rate that the lead to be read has; say which are left out."""
+        wanted = by_name(*self.leads)(list(ecg.signals))
+        if not wanted:
+            raise DataError(self._lacks(name, list(ecg.signals)))
+        rate = ecg.rates[wanted[0]]
+        signals = {lead: signal for lead, signal in ecg.signals.items() if ecg.rates[lead] == rate}
+        others = [lead for lead in ecg.signals if lead not in signals]
+        notes = [f"leads of another sampling rate were left out: {', '.join(others)}"] if others else []
+        return RawRecording(signals, rate, name), notes
 
     def _record(self, record: Path, name: str) -> Prepared:
         names = lead_names(record)
@@ -267,6 +293,11 @@ def beat_samples(marks: Annotations) -> NDArray[np.int64]:
 def beat_name(record: str, peak: int) -> str:
     """Name a beat by its record and its time from the record's start."""
     return f"{record} {peak / SAMPLE_RATE:.3f} s"
+
+
+def ecg_files_below(folder: Path) -> list[Path]:
+    """List the files of ECGs below a folder by their names, hidden ones left out, sorted."""
+    return sorted(path for path in visible(folder, "*") if is_ecg_file(path))
 
 
 def visible(folder: Path, pattern: str) -> list[Path]:

@@ -1,4 +1,7 @@
-"""One lead of a WFDB record: by its name, whole or in segments, at 360 Hz, with its annotated beats."""
+"""One lead of a WFDB record: by its name, whole or in segments, at 360 Hz, with its annotated beats.
+
+The signals of a record may also lie in a file of another format beside its annotations (``100.edf`` and ``100.atr``).
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from salus.errors import DataError
+from salus.preprocessing.ecg_files import ecg_beside, read_ecg
 
 SAMPLE_RATE = 360
 
@@ -91,20 +95,22 @@ def read_lead(record: Path, order: Order) -> Lead:
     Raises:
         DataError: a file is missing or broken, no lead is one of those wanted, or all of these are dead.
     """
-    header = read_header(record)
-    names = _names_in(header, record)
+    beside = ecg_beside(record)
+    ecg = None if beside is None else read_ecg(beside)
+    header: Any = read_header(record) if ecg is None else None
+    names = _names_in(header, record) if ecg is None else list(ecg.signals)
     wanted = order(names)
     if not wanted:
         raise DataError(f"Record {record} has no lead that can be read; it has: {', '.join(names) or 'none'}.")
     dead: list[str] = []
     for name in wanted:
-        signal = _read_signal(record, name, header)
+        signal = _read_signal(record, name, header) if ecg is None else ecg.signals[name]
         if is_alive(signal):
             break
         dead.append(name)
     else:
         raise DataError(f"Record {record}: {all_dead(dead)}{_alternatives(names, wanted)}.")
-    rate = float(header.fs)
+    rate = float(header.fs) if ecg is None else ecg.rates[name]
     if rate != SAMPLE_RATE:
         signal = resample(signal, rate)  # [T * 360 / rate]
     return Lead(signal, name, rate, tuple(dead))
@@ -156,7 +162,8 @@ def lead_names(record: Path) -> list[str]:
     Raises:
         DataError: the header is missing or broken.
     """
-    return _names_in(read_header(record), record)
+    beside = ecg_beside(record)
+    return _names_in(read_header(record), record) if beside is None else list(read_ecg(beside).signals)
 
 
 def _names_in(header: Any, record: Path) -> list[str]:

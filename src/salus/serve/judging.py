@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import math
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from functools import partial
+from importlib.metadata import version
 from typing import Any
 
 from starlette.requests import Request
 
 from salus.client.messages import IDEMPOTENCY_KEY
+from salus.exchange import MEDIA_TYPE, Finding, Origin, fhir_bundle
 from salus.preprocessing import Prepared
 from salus.serve.batching import Judged
 from salus.serve.guards import ServedGuard
@@ -118,7 +122,9 @@ def repeatable_of(request: Request, principal: Principal, *content: bytes) -> Re
     if not 0 < len(key) <= 255 or not key.isprintable():
         raise ProblemError("bad-request", f"An {IDEMPOTENCY_KEY} has 1 to 255 printable characters; shorten it.")
     digest = hashlib.sha256()
-    for part in (request.url.path.encode(), request.headers.get("content-type", "").encode(), *content):
+    form = MEDIA_TYPE.encode() if wants_fhir(request) else b""  # which answer is wanted belongs to a request, too
+    kind = request.headers.get("content-type", "").encode() + form
+    for part in (request.url.path.encode(), kind, *content):
         digest.update(hashlib.sha256(part).digest())
     return Repeatable(principal.token, key, digest.hexdigest())
 
@@ -200,20 +206,39 @@ def log_entries(asked: Asked, prepared: Prepared, judged: Judged | None, keys: K
     return entries
 
 
+def wants_fhir(request: Request) -> bool:
+    """Tell whether the answer is wanted as FHIR."""
+    accepted = request.headers.get("accept", "").split(",")
+    return MEDIA_TYPE in [each.partition(";")[0].strip().lower() for each in accepted]
+
+
+def write_fhir(asked: Asked, prepared: Prepared, judged: Judged | None) -> bytes:
+    """Write the answer as a bundle of FHIR R4 observations, identified by the request and their rows."""
+    findings = [
+        Finding(
+            verdict["name"],
+            verdict["outcome"],
+            verdict["label"],
+            verdict["probabilities"] or {},
+            {key: _number(score["score"]) for key, score in (verdict["detectors"] or {}).items()},
+            {key: score["threshold"] for key, score in (verdict["detectors"] or {}).items()},
+            tuple(key for key, score in (verdict["detectors"] or {}).items() if score["rejects"]),
+            verdict["reason"] or "",
+        )
+        for verdict in [*([] if judged is None else _verdicts(asked, prepared, judged)), *_refusals(prepared)]
+    ]
+    origin = Origin(asked.served.name, asked.served.fingerprint, f"Salus {version('salus')}")
+    bundle = fhir_bundle(findings, origin, issued=datetime.now(timezone.utc), request=asked.request_id)
+    return json.dumps(bundle, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _number(score: float | None) -> float:
+    return math.nan if score is None else score
+
+
 def write_answer(asked: Asked, prepared: Prepared, judged: Judged | None) -> bytes:
     """Write the answer of Salus's own interface, ``VerdictsAnswer``."""
-    verdicts = [] if judged is None else _verdicts(asked, prepared, judged)
-    for refusal in prepared.refused:
-        verdicts.append(
-            {
-                "name": refusal.name,
-                "outcome": "not judged",
-                "label": None,
-                "probabilities": None,
-                "detectors": None,
-                "reason": refusal.reason,
-            }
-        )
+    verdicts = [*([] if judged is None else _verdicts(asked, prepared, judged)), *_refusals(prepared)]
     answer = {
         "request_id": asked.request_id,
         "guard": asked.served.name,
@@ -223,6 +248,20 @@ def write_answer(asked: Asked, prepared: Prepared, judged: Judged | None) -> byt
         "clipped": prepared.clipped,
     }
     return json.dumps(answer, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _refusals(prepared: Prepared) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": refusal.name,
+            "outcome": "not judged",
+            "label": None,
+            "probabilities": None,
+            "detectors": None,
+            "reason": refusal.reason,
+        }
+        for refusal in prepared.refused
+    ]
 
 
 def _verdicts(asked: Asked, prepared: Prepared, judged: Judged) -> list[dict[str, Any]]:

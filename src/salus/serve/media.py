@@ -21,10 +21,12 @@ IMAGES = {
     "image/bmp": ".bmp",
     "image/x-portable-anymap": ".ppm",
 }
+DICOM = {"application/dicom": ".dcm"}
+RECORDINGS = {"application/edf": ".edf", "application/xml": ".xml", "text/xml": ".xml"}
 ARRAYS = {NPY: ".npy", NPZ: ".npz"}
 
 #: Media type -> suffix of the file that it is.
-SUFFIXES = {**TABLES, **IMAGES, **ARRAYS}
+SUFFIXES = {**TABLES, **IMAGES, **DICOM, **RECORDINGS, **ARRAYS}
 
 
 def media_types(preprocessor: Preprocessor | None) -> tuple[str, ...]:
@@ -33,7 +35,7 @@ def media_types(preprocessor: Preprocessor | None) -> tuple[str, ...]:
     if isinstance(preprocessor, TablePreprocessor):
         return (*arrays, *TABLES)
     if isinstance(preprocessor, ImagePreprocessor):
-        return (*arrays, *IMAGES, ZIP, FORM)
+        return (*arrays, *IMAGES, *DICOM, ZIP, FORM)
     if isinstance(preprocessor, RecordingPreprocessor):
-        return (*arrays, ZIP, FORM)
+        return (*arrays, *DICOM, *RECORDINGS, ZIP, FORM)
     return arrays

@@ -19,6 +19,7 @@ from salus.data.archive import unpack
 from salus.errors import DataError, SalusError
 from salus.preprocessing import Prepared, RawRecording
 from salus.preprocessing.base import inside, joined, numbered, tensor_of
+from salus.preprocessing.ecg_files import is_ecg_file
 from salus.serve.media import FORM, JSON, NPZ, SUFFIXES, ZIP, media_types
 from salus.serve.problems import ProblemError
 
@@ -191,6 +192,9 @@ def _refuse_bomb(archive: Path, max_bytes: int) -> None:
 def _single(folder: Path) -> Path:
     """Take a folder's only record or file for itself, so that its beats are named as those of a record are."""
     if folder.is_dir():
+        only = list(folder.iterdir())
+        if len(only) == 1 and is_ecg_file(only[0]):
+            return only[0]
         headers = list(folder.glob("*.hea"))
         files = list(folder.iterdir())
         if len(headers) == 1 and all(path.stem == headers[0].stem for path in files):

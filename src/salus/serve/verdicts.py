@@ -15,10 +15,11 @@ from starlette.types import Receive, Scope, Send
 
 from salus.client.messages import GuardCard, Problem, VerdictsAnswer
 from salus.errors import SalusError
+from salus.exchange import MEDIA_TYPE as FHIR
 from salus.serve.access import principal_of
 from salus.serve.bodies import form_files, read_within
 from salus.serve.guards import ServedGuard
-from salus.serve.judging import Answered, Asked, Repeats, judge, repeatable_of, write_answer
+from salus.serve.judging import Answered, Asked, Repeats, judge, repeatable_of, wants_fhir, write_answer, write_fhir
 from salus.serve.log.entry import EventEntry
 from salus.serve.log.writer import Submission
 from salus.serve.media import FORM, JSON, SUFFIXES, ZIP
@@ -56,9 +57,10 @@ def router(service: Service, ask: Ask) -> APIRouter:
         _VERDICTS,
         summary="Let a guard judge raw inputs",
         description="One input or many, by Content-Type. With an Idempotency-Key a repeated request gets the first "
-        "one's answer and is logged once. Scores stand in the answer only for tokens with the scope `scores`.",
+        "one's answer and is logged once. With Accept: application/fhir+json the answer is a bundle of FHIR R4 "
+        "observations. Scores stand in the answer only for tokens with the scope `scores`.",
         response_model=VerdictsAnswer,
-        responses={200: {"content": {JSON: {"example": None}}}, **_PROBLEMS},
+        responses={200: {"content": {JSON: {"example": None}, FHIR: {"schema": {"type": "object"}}}}, **_PROBLEMS},
         openapi_extra={"requestBody": {"required": True, "content": {JSON: {}}}},
     )
     async def verdicts(name: str, request: Request) -> Response:
@@ -112,7 +114,7 @@ class Ask:
         began = time.perf_counter()
         with service.room.reserved() as take:
             body = await read_within(request, most=settings.max_bytes, seconds=settings.timeout, take=take)
-            repeatable = repeatable_of(request, principal, body)
+            repeatable, fhir = repeatable_of(request, principal, body), wants_fhir(request)
             files = await form_files(request, body) if content_type == FORM else []
 
             async def answer() -> Answered:
@@ -129,11 +131,12 @@ class Ask:
                     ),
                 )
                 service.metrics.phase("read", time.perf_counter() - began)
-                return await judge(service, asked, prepared, write_answer)
+                return await judge(service, asked, prepared, write_fhir if fhir else write_answer)
 
             answered = await self._repeats.once(service, repeatable, answer)
         headers = {"Idempotency-Replayed": "true"} if answered.repeated else {}
-        return Response(answered.body, headers=headers, media_type=JSON)
+        headers["Vary"] = "Accept"
+        return Response(answered.body, headers=headers, media_type=FHIR if fhir else JSON)
 
 
 @dataclass(frozen=True)
