@@ -180,6 +180,27 @@ def test_a_repeated_key_gives_the_same_answer_and_one_set_of_entries(serve: Serv
     assert len(_entries(client)) == 2
 
 
+def test_an_answer_in_fhir_says_what_the_other_says(serve: Serve) -> None:
+    client = serve()
+    asked = {"inputs": _x(6), "prepared": True}
+    fhir = {"accept": "application/fhir+json", "Idempotency-Key": "one"}
+    plain = client.post("/v1/guards/patients/verdicts", json=asked).json()["verdicts"]
+    answer = client.post("/v1/guards/patients/verdicts", json=asked, headers=fhir)
+    assert answer.headers["content-type"] == "application/fhir+json"
+    bundle = answer.json()
+    observations = [entry["resource"] for entry in bundle["entry"]]
+    assert [each["derivedFrom"][0]["display"] for each in observations] == [each["name"] for each in plain]
+    for observation, verdict in zip(observations, plain, strict=True):
+        assert ("valueCodeableConcept" in observation) is (verdict["outcome"] == "accepted")
+        assert observation.get("valueCodeableConcept", {}).get("text") == verdict["label"]
+        suspicions = [each for each in observation.get("component", []) if "suspicion" in each["code"]["text"]]
+        assert bool(suspicions) is (verdict["detectors"] is not None)
+    again = client.post("/v1/guards/patients/verdicts", json=asked, headers=fhir)
+    assert (again.content, again.headers["content-type"]) == (answer.content, "application/fhir+json")
+    other = client.post("/v1/guards/patients/verdicts", json=asked, headers={"Idempotency-Key": "one"})
+    assert other.status_code == 409
+
+
 def test_the_same_key_at_once_from_many_callers_is_judged_once(serve: Serve) -> None:
     client = serve()
     with ThreadPoolExecutor(8) as pool:

@@ -312,6 +312,7 @@ def ball(
     bounds: tuple[float, float],
     mask: Tensor | None = None,
     steps: Tensor | None = None,
+    ranges: Tensor | None = None,
 ) -> Ball:
     """Describe where an attacker with this budget may go from x.
 
@@ -322,6 +323,8 @@ def ball(
         bounds: lowest and highest value.
         mask: bool, broadcastable to one sample; False where a value may not change.
         steps: ``[F]``, unit of each integer feature, 0 where continuous.
+        ranges: float64 ``[F, 3]``, of each feature the lowest and highest value, and 1 where it may only rise from x,
+            -1 where only fall.
     """
     lowest, highest = _floats_within(bounds, x.dtype)
     low, high = torch.full_like(x, lowest), torch.full_like(x, highest)
@@ -331,11 +334,22 @@ def ball(
         left = torch.where(x64 - left.double() > eps, torch.nextafter(left, x), left)
         right = torch.where(right.double() - x64 > eps, torch.nextafter(right, x), right)
         low, high = torch.maximum(low, left), torch.minimum(high, right)
+    if ranges is not None:
+        least, most, way = ranges.unbind(1)
+        low, high = torch.maximum(low, _inward(least, x.dtype, 1)), torch.minimum(high, _inward(most, x.dtype, -1))
+        low, high = torch.where(way > 0, x, low), torch.where(way < 0, x, high)
     if mask is not None:
         low, high = torch.where(mask, low, x), torch.where(mask, high, x)
     # x itself is always allowed, even where rounding has put it a float beyond the bound.
     low, high = torch.minimum(low, x), torch.maximum(high, x)
     return _KINDS[norm](x=x, eps=eps, low=low, high=high, steps=steps)
+
+
+def _inward(limits: Tensor, dtype: torch.dtype, side: int) -> Tensor:
+    """Round limits ``[F]`` to floats that are not beyond them: upward for lower ones (side 1), downward for higher."""
+    floats = limits.to(dtype)
+    beyond = (floats.double() - limits) * side < 0
+    return torch.where(beyond, torch.nextafter(floats, torch.full_like(floats, side * math.inf)), floats)
 
 
 #: The share of the values that a step in L1 moves.

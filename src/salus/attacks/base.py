@@ -7,8 +7,8 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, ClassVar, Literal
+from dataclasses import asdict, dataclass, field, replace
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import torch
 from pydantic import Field
@@ -25,6 +25,7 @@ from salus.attacks.settings import (
     Mask,
     Norm,
     Queries,
+    Ranges,
     Seed,
     TimeLimit,
     Units,
@@ -94,6 +95,8 @@ class Attack(ABC):
         mask: which values may change: bool, shaped like one sample or broadcastable to it (tensor, array or
             nested sequence; kept as nested tuples, so that an attack stays hashable).
         units: for tables with integer features, the size of one unit of each, 0 where continuous.
+        ranges: for tables, of each feature the lowest and the highest value that it may take, and 1 where it may only
+            rise from x, -1 where only fall, 0 where both.
         batch_size: samples attacked side by side.
         queries: most forward passes a sample; None for as many as the attack takes. What is spent ends the
             attack with the best that it has.
@@ -127,9 +130,15 @@ class Attack(ABC):
     targeted: Annotated[bool, Field(description="y is the class to reach, not the one to leave")] = False
     mask: Mask = field(default=None, repr=False)
     units: Units = field(default=None, repr=False)
+    ranges: Ranges = field(default=None, repr=False)
     batch_size: BatchSize = 256
     queries: Queries = None
     time_limit: TimeLimit = None
+
+    def identity(self) -> dict[str, Any]:
+        """Give all that decides what it does, for hashes; ranges only where there are some, as once there were none."""
+        known: dict[str, Any] = _without_absent(asdict(self))
+        return known
 
     @classmethod
     def declared_options(cls) -> tuple[Option, ...]:
@@ -276,7 +285,7 @@ class Attack(ABC):
         objective = model if isinstance(model, Objective) else self.objective(model)
         self._check(objective, x, y, start, samples)
         samples = torch.arange(len(x), device=x.device) if samples is None else samples
-        mask, units = self._constraints(x)
+        constraints = self._constraints(x)
         parts: list[AttackResult] = []
         ends = self._ends() if ends is None else ends
         # Gradients are needed even where the caller has switched them off.
@@ -285,7 +294,7 @@ class Attack(ABC):
             for at in range(0, len(x), size):
                 rows = slice(at, at + size)
                 clean, labels = _usable(x[rows]), _usable(y[rows])
-                region = ball(self.norm, clean, self.radius, self.bounds, mask, units)
+                region = ball(self.norm, clean, self.radius, self.bounds, *constraints)
                 search = Search(
                     objective,
                     region,
@@ -380,7 +389,7 @@ class Attack(ABC):
         if self.norm == "l0" and self.eps is not None and self.eps > count:
             raise OptionError(f"{self.title}: eps={self.eps:g} is more than the {count} places of a sample.")
 
-    def _constraints(self, x: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    def _constraints(self, x: Tensor) -> Constraints:
         mask = None
         if self.mask is not None:
             try:
@@ -392,7 +401,20 @@ class Attack(ABC):
             units = torch.tensor(self.units, dtype=torch.float64, device=x.device)
             if x.ndim != 2 or units.shape != x.shape[1:]:
                 raise OptionError(f"{self.title}: {len(units)} units do not fit samples {list(x.shape[1:])}.")
-        return mask, units
+        ranges = None
+        if self.ranges is not None:
+            ranges = torch.tensor(self.ranges, dtype=torch.float64, device=x.device)
+            if x.ndim != 2 or ranges.shape != (x.shape[1], 3):
+                raise OptionError(f"{self.title}: {len(ranges)} ranges do not fit samples {list(x.shape[1:])}.")
+        return Constraints(mask, units, ranges)
+
+
+class Constraints(NamedTuple):
+    """What an attacker may not do beside leaving the ball; see :func:`salus.attacks.ball.ball`."""
+
+    mask: Tensor | None
+    units: Tensor | None
+    ranges: Tensor | None
 
 
 def _share(ends: float, share: float) -> float:
@@ -409,6 +431,13 @@ def _usable(part: Tensor) -> Tensor:
 def _same(bounds: tuple[float, float], others: tuple[float, float]) -> bool:
     # Models often keep their bounds in a float32 buffer.
     return torch.equal(torch.tensor(bounds, dtype=torch.float32), torch.tensor(others, dtype=torch.float32))
+
+
+def _without_absent(value: Any) -> Any:
+    """Leave out ranges that are None, of an attack inside another too."""
+    if isinstance(value, dict):
+        return {key: _without_absent(each) for key, each in value.items() if not (key == "ranges" and each is None)}
+    return [_without_absent(each) for each in value] if isinstance(value, (list, tuple)) else value
 
 
 def _tuples(mask: Any) -> Any:

@@ -29,7 +29,7 @@ class Ensemble(Attack):
     @property
     def shared(self) -> dict[str, Any]:
         """The options that all parts have in common."""
-        names = ("eps", "norm", "bounds", "seed", "targeted", "mask", "units", "batch_size")
+        names = ("eps", "norm", "bounds", "seed", "targeted", "mask", "units", "ranges", "batch_size")
         return {name: getattr(self, name) for name in names}
 
     def cost(self, classes: int) -> Cost | None:

@@ -54,6 +54,7 @@ class Perturbation:
     error_rate: float
     samples: int
     attack: str = ""
+    ranges: tuple[tuple[float, float, int], ...] | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
         """Add it to samples ``[N, ...]``, clip to the bounds, and stay inside the ball.
@@ -67,7 +68,8 @@ class Perturbation:
             )
         mask = None if self.mask is None else self.mask.to(x.device)
         units = None if self.units is None else torch.tensor(self.units, dtype=torch.float64, device=x.device)
-        region = ball(self.norm, x, self.eps, self.bounds, mask, units)
+        ranges = None if self.ranges is None else torch.tensor(self.ranges, dtype=torch.float64, device=x.device)
+        region = ball(self.norm, x, self.eps, self.bounds, mask, units, ranges)
         return region.land(region.project(x + self.delta.to(x)))
 
     def save(self, path: Path | str) -> None:
@@ -111,6 +113,7 @@ class Perturbation:
         facts = {name: card[name] for name in _FACTS} | {
             "bounds": tuple(card["bounds"]),
             "units": None if card["units"] is None else tuple(card["units"]),
+            "ranges": None if card.get("ranges") is None else tuple(map(tuple, card["ranges"])),
         }
         return cls(delta=tensors["delta"], mask=tensors.get("mask"), **facts)
 
@@ -197,6 +200,13 @@ def _misfit(card: dict[str, Any], tensors: dict[str, Tensor]) -> str:
         return f"bounds {bounds!r} must be two numbers, the lower first"
     if units is not None and not (isinstance(units, list) and len(units) == len(delta) and all(map(_number, units))):
         return "there must be one unit for each feature"
+    ranges = card.get("ranges")
+    if ranges is not None and not (
+        isinstance(ranges, list)
+        and len(ranges) == len(delta)
+        and all(isinstance(each, list) and len(each) == 3 and all(map(_number, each)) for each in ranges)
+    ):
+        return "there must be one range for each feature"
     length = float(delta.double().abs().max() if card["norm"] == "linf" else delta.double().norm())
     if length > card["eps"]:
         return f"delta is {length:g} long, more than eps={card['eps']:g}"

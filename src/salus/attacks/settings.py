@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -25,6 +25,12 @@ Mask = Annotated[
 Units = Annotated[
     tuple[Annotated[float, Field(ge=0)], ...] | None,
     Field(description="size of one unit of each feature of a table, 0 where it is continuous"),
+]
+Ranges = Annotated[
+    tuple[tuple[float, float, Literal[-1, 0, 1]], ...] | None,
+    Field(
+        description="of each feature of a table the lowest and highest value, and 1 or -1 where it only rises or falls"
+    ),
 ]
 BatchSize = Annotated[int, Field(ge=1, description="samples attacked side by side")]
 TimeLimit = Annotated[float | None, Field(gt=0, description="most seconds for all samples together")]

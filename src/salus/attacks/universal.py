@@ -14,7 +14,7 @@ from torch import Tensor
 
 from salus.attacks import draws
 from salus.attacks.ball import NormName, ball
-from salus.attacks.base import Attack, AttackResult
+from salus.attacks.base import Attack, AttackResult, Constraints
 from salus.attacks.objective import Evaluation, LogitObjective, Model, Objective, frozen
 from salus.attacks.perturbation import Perturbation
 from salus.attacks.search import BudgetSpent, Search
@@ -148,12 +148,13 @@ class UAP(Attack):
     ) -> tuple[Perturbation, _Crowd]:
         objective = model if isinstance(model, Objective) else self.objective(model)
         self._check(objective, x, y, start)
-        mask, units = self._constraints(x)
+        constraints = self._constraints(x)
+        mask = constraints.mask
         width = self.bounds[1] - self.bounds[0]
         with torch.inference_mode(False), frozen(*objective.modules):
             x = x.detach()
             space = ball(self.norm, torch.zeros_like(x[:1]), self.eps, (-width, width), mask)  # where delta may be
-            crowd = _Crowd(self, objective, x, y, mask, units)
+            crowd = _Crowd(self, objective, x, y, constraints)
             delta = space.x if start is None else space.project((start - x).detach().mean(0, keepdim=True))
             with suppress(BudgetSpent):
                 for rows, share in crowd.batches():
@@ -175,6 +176,7 @@ class UAP(Attack):
             bounds=self.bounds,
             mask=None if mask is None else mask.clone(),
             units=self.units,
+            ranges=self.ranges,
             fooling_rate=crowd.fooling_rate,
             error_rate=crowd.error_rate,
             samples=len(x),
@@ -194,11 +196,9 @@ class _Crowd:
         passes: int64 ``[N]``, those with a backward pass.
     """
 
-    def __init__(
-        self, attack: UAP, objective: Objective, x: Tensor, y: Tensor, mask: Tensor | None, units: Tensor | None
-    ) -> None:
+    def __init__(self, attack: UAP, objective: Objective, x: Tensor, y: Tensor, constraints: Constraints) -> None:
         self.attack, self.objective, self.x, self.y = attack, objective, x, y
-        self.mask, self.units = mask, units
+        self.constraints = constraints
         self.rows = torch.arange(len(y), device=y.device)
         self.queries, self.passes = torch.ones_like(y), torch.zeros_like(y)
         self.deadline = None if attack.time_limit is None else time.monotonic() + attack.time_limit
@@ -292,7 +292,7 @@ class _Crowd:
 
     def _search(self, rows: Tensor) -> Search:
         # Made for each mini-batch: x may be bytes on disk, of which all floats would not fit into memory.
-        region = ball(self.attack.norm, self.x[rows], self.attack.eps, self.attack.bounds, self.mask, self.units)
+        region = ball(self.attack.norm, self.x[rows], self.attack.eps, self.attack.bounds, *self.constraints)
         return Search(self.objective, region, self.y[rows], rows)
 
     def _spend(self, rows: Tensor) -> None:

@@ -119,7 +119,7 @@ class Cell:
                 "guard": [self.guard.name, self.guard.fingerprint()],
                 **({"counted": "in expectation"} if self.guard.random else {}),
                 "probe": self.probe,
-                "attack": None if attempt is None else [attempt.attack.name, asdict(attempt.attack)],
+                "attack": None if attempt is None else [attempt.attack.name, attempt.attack.identity()],
                 "threat_model": None if attempt is None else attempt.threat.name,
                 "substitute": None,
                 "twin": None,
@@ -192,7 +192,7 @@ def _described(attempt: Attempt | None, data: Dataset) -> dict[str, Any]:
 
 def _options(attack: Attack) -> dict[str, Any]:
     """Return what the record does not say elsewhere: steps, and whatever was set otherwise than by default."""
-    said = ("eps", "norm", "bounds", "mask", "units", "seed")
+    said = ("eps", "norm", "bounds", "mask", "units", "ranges", "seed")
     settings: dict[str, Any] = {}
     for field in fields(attack):
         value = getattr(attack, field.name)

@@ -68,14 +68,21 @@ def movable_share(attack: Attack, data: Dataset) -> float:
     """
     if attack.radius <= 0:
         return 0.0
-    if data.mask is None and not any(data.steps):
+    if data.mask is None and not any(data.steps) and data.ranges is None:
         return 1.0
     mask = None if data.mask is None else data.mask.to(data.x.device)
     steps = torch.tensor(data.steps, dtype=torch.float64, device=data.x.device) if any(data.steps) else None
     moved = 0
     for x in data.x.split(rows_at_once(data.x, 4096)):
-        moved += int(_movable(ball(attack.norm, x, attack.radius, data.bounds, mask, steps)).sum())
+        moved += int(_movable(ball(attack.norm, x, attack.radius, data.bounds, mask, steps, ranges_of(data))).sum())
     return moved / max(data.x.numel(), 1)
+
+
+def ranges_of(data: Dataset) -> Tensor | None:
+    """Give the ranges of a table's features as balls take them, float64 ``[F, 3]``; None where there are none."""
+    if data.ranges is None:
+        return None
+    return torch.tensor(data.ranges.within(data.bounds), dtype=torch.float64, device=data.x.device)
 
 
 def _movable(region: Ball) -> Tensor:

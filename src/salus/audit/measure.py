@@ -21,6 +21,7 @@ from salus.audit.bare import BareAttacks, aim_of
 from salus.audit.cell import Attempt, Cell
 from salus.audit.cost import extra_cost
 from salus.audit.duration import CellWatch
+from salus.audit.leeway import ranges_of
 from salus.audit.odds import Odds
 from salus.batches import give_back, rows_at_once, rows_held
 from salus.data import Dataset
@@ -160,9 +161,12 @@ class Measurement:
             figures |= _driven(self._driving, guard, x, x_adv, y[rows], rows, before=before, seen=verdict)
         if isinstance(attack, Control) and data.kind == "signal":
             figures["noise"] = signal_to_noise(x, x_adv)
+        kept: dict[str, Tensor] = {}
+        if data.ranges is not None and data.ranges.costly:
+            figures["cost"] = kept["cost"] = data.ranges.cost(x, x_adv)
         reached = accepted & (answers != y[rows])
         return Part(
-            stored={"x_adv": x_adv, "label": answers, "accepted": accepted, "reached": reached},
+            stored={"x_adv": x_adv, "label": answers, "accepted": accepted, "reached": reached, **kept},
             verdict=verdict,
             chances=guard.chances(x_adv) if guard.random else None,
             figures={name: column for name, column in figures.items() if column is not None},
@@ -199,6 +203,9 @@ class Measurement:
         # Of attacks that look for the smallest change, it is that of those who fell that tells.
         telling = moved[reached] if attack.closest and bool(reached.any()) else moved
         record["distance_median"] = float(telling.quantile(0.5))
+        if "cost" in each:
+            record["cost_median"] = float(each["cost"].quantile(0.5))
+            record["cost_median_fallen"] = float(each["cost"][reached].quantile(0.5)) if bool(reached.any()) else None
         if "noise" in each:
             ratio = each["noise"][each["noise"].isfinite() & (moved > 0)]
             record["snr_median"] = float(ratio.quantile(0.5)) if len(ratio) else None
@@ -309,7 +316,7 @@ def _noise(data: Dataset, attack: Attack, samples: Tensor, changed: Tensor) -> T
     x = data.x[samples]
     mask = None if data.mask is None else data.mask.to(x.device)
     units = torch.tensor(data.steps, device=x.device) if data.steps else None
-    region = ball(attack.norm, x, attack.radius, data.bounds, mask, units)
+    region = ball(attack.norm, x, attack.radius, data.bounds, mask, units, ranges_of(data))
     length = changed.to(x.dtype) if attack.eps is None else torch.full_like(changed, attack.eps, dtype=x.dtype)
     direction = region.steepest(normal(attack.seed, samples, tuple(x.shape[1:]), stream=10**6))
     return region.land(region.project(x + length.reshape(-1, *[1] * (x.ndim - 1)) * direction))

@@ -359,7 +359,9 @@ class Plan(DataOptions, EndpointOptions):
 def marks(data: Dataset) -> dict[str, Any]:
     """Give what a table's marked features allow."""
     mask = {} if data.mask is None else {"mask": data.mask}
-    return {**mask, "units": data.steps} if data.steps else mask
+    units = {"units": data.steps} if data.steps else {}
+    ranges = {} if data.ranges is None else {"ranges": data.ranges.within(data.bounds)}
+    return {**mask, **units, **ranges}
 
 
 def _default_eps(data: Dataset, norm: str) -> tuple[float, ...]:

@@ -239,10 +239,10 @@ def warnings(records: Sequence[Record], meta: Record, splits: Splits) -> list[st
         doubts.extend(_false_alarms(records, guard, meta))
         doubts.extend(_drawn(guard, meta))
     data = splits.test
-    if data.kind == "table" and any(r["attack"] for r in records) and not data.marks:
+    if data.kind == "table" and any(r["attack"] for r in records) and not data.marks and data.ranges is None:
         doubts.append(
             "No feature is marked immutable, integer or derived, so an attacked patient may be impossible "
-            "(--immutable, --integer, --derived)."
+            "(--immutable, --integer, --derived, --ranges)."
         )
     return list(dict.fromkeys(doubts))
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from salus.data.base import Dataset, FeatureMarks, Provenance, Splits
 from salus.data.classes import lacking_note, match_classes
+from salus.data.ranges import FeatureRanges
 from salus.data.split import Indices, Parts, gaps
 from salus.errors import DataError, nearest
 from salus.preprocessing import ArrayPreprocessor, Preprocessor, TablePreprocessor
@@ -26,6 +27,7 @@ class RawData:
         preprocessor: how they came to be as they are, before scaling; or a model's own, which scales them too.
         prepared: whether x went through the model's preprocessor already.
         known_classes: a model's classes, in the order of its logits; () where those of the data are to be learnt.
+        ranges: of a table's features, in their own units.
     """
 
     x: NDArray[Any]
@@ -43,6 +45,7 @@ class RawData:
     vocabulary: tuple[str, ...] = ()
     prepared: bool = False
     known_classes: tuple[str, ...] = ()
+    ranges: FeatureRanges | None = None
 
 
 def assemble(raw: RawData, parts: Parts, *, scale: bool = False) -> Splits:
@@ -52,6 +55,7 @@ def assemble(raw: RawData, parts: Parts, *, scale: bool = False) -> Splits:
         DataError: on NaN, values outside the bounds, marks that fit no feature.
     """
     name = raw.provenance.name
+    raw = _with_ranges(raw)
     notes = [*raw.provenance.notes, *gaps(raw.y, raw.classes, parts)]
     if raw.marks and not raw.features:
         raise DataError(f"Data {name!r} have no feature names, so that none can be marked; add `features`.")
@@ -93,13 +97,48 @@ def assemble(raw: RawData, parts: Parts, *, scale: bool = False) -> Splits:
         positive=raw.positive,
         features=raw.features,
         marks=raw.marks,
-        steps=tuple(float(u) if w else 0.0 for u, w in zip(units, integer, strict=True)) if any(integer) else (),
+        steps=tuple(float(u * w) for u, w in zip(units, _steps(raw, integer), strict=True)) if any(integer) else (),
+        ranges=None if raw.ranges is None else raw.ranges.scaled(*_origin(scaler, raw)),
         sample_rate=raw.sample_rate,
         names=raw.names,
         vocabulary=raw.vocabulary,
         preprocessor=preprocessor.of(classes=classes, bounds=raw.bounds, shape=x.shape[1:]),
     )
     return Splits(**{part: data.subset(torch.from_numpy(rows)) for part, rows in parts.items()})
+
+
+def _with_ranges(raw: RawData) -> RawData:
+    """Mark the features that a file of ranges says to be fixed or to go by steps, and check the samples against it.
+
+    Raises:
+        DataError: a sample lies outside, in its own unit.
+    """
+    ranges = raw.ranges
+    if ranges is None:
+        return raw
+    if not raw.prepared and (fault := ranges.fault(raw.x)) is not None:
+        raise DataError(f"Data {raw.provenance.name!r}: {fault}; mend the row or the file of ranges.")
+    marks = FeatureMarks(
+        tuple(dict.fromkeys((*raw.marks.immutable, *ranges.fixed))),
+        tuple(dict.fromkeys((*raw.marks.integer, *ranges.stepped))),
+        raw.marks.derived,
+    )
+    said = ranges.describe()
+    notes = (*raw.provenance.notes, *([f"what features may become: {'; '.join(said)}"] if said else []))
+    return replace(raw, marks=marks, provenance=replace(raw.provenance, notes=notes))
+
+
+def _steps(raw: RawData, integer: Sequence[bool]) -> list[float]:
+    """Give the step of each feature in its own unit: that of the file of ranges, or 1 of one marked integer."""
+    said = (0.0,) * len(integer) if raw.ranges is None else raw.ranges.step
+    return [(step or 1.0) if whole else 0.0 for step, whole in zip(said, integer, strict=True)]
+
+
+def _origin(scaler: MinMax | None, raw: RawData) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Say where zero lies and how long one is in x, of samples that are prepared already too."""
+    known = getattr(raw.preprocessor, "scaling", None) if raw.prepared else scaler
+    count = len(raw.features)
+    return (np.zeros(count), np.ones(count)) if known is None else (known.low, known.span)
 
 
 def refuse_nonfinite(x: NDArray[Any], what: str) -> None:
@@ -139,7 +178,10 @@ def _integer_features(raw: RawData) -> list[bool]:
             raise DataError(
                 f"Data {raw.provenance.name!r} has no feature {word!r} to mark; {nearest(word, raw.features)}"
             )
-        column = raw.x[:, raw.features.index(word)]
+        place = raw.features.index(word)
+        if raw.ranges is not None and raw.ranges.step[place] not in (0.0, 1.0):
+            continue  # it goes by other steps, from wherever a sample is
+        column = raw.x[:, place]
         fractional = column != np.round(column)
         if fractional.any():
             row = int(fractional.argmax())

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from salus.data.packed import Packed, take
+from salus.data.ranges import FeatureRanges
 from salus.errors import DataError, nearest
 from salus.preprocessing import Preprocessor
 
@@ -99,6 +100,8 @@ class Dataset:
         features: names of a table's features.
         marks: table features that are immutable, integer or derived.
         steps: for a table with integer features, the size of one unit of each feature in x, 0 if continuous.
+        ranges: of a table's features, what they may become and what that costs, in the units of x; None where nobody
+            said.
         sample_rate: of signals, in Hz, after loading.
         names: what its source calls each sample, for people who look it up (``row 17``, ``NV/ISIC_0024306.jpg``); ()
             where it has no names. Samples that are put behind those named have none.
@@ -122,6 +125,7 @@ class Dataset:
     group_word: str = "patient"
     vocabulary: tuple[str, ...] = ()
     preprocessor: Preprocessor | None = None
+    ranges: FeatureRanges | None = None
 
     def __post_init__(self) -> None:
         name = self.provenance.name
@@ -158,6 +162,11 @@ class Dataset:
         for word in (*self.marks.immutable, *self.marks.integer, *self.marks.derived):
             if word not in self.features:
                 raise DataError(f"Data {name!r} has no feature {word!r} to mark; {nearest(word, self.features)}")
+        if self.ranges is not None:
+            if self.ranges.features != self.features:
+                raise DataError(f"Data {name!r}: the ranges are not those of its features, in their order.")
+            if (fault := self.ranges.fault(self.x.cpu().numpy())) is not None:
+                raise DataError(f"Data {name!r}: {fault} (in the units of x); mend the row or the range.")
         for word in self.positive:
             if word not in self.classes:
                 raise DataError(f"Data {name!r} has no class {word!r}; {nearest(word, self.classes)}")
@@ -223,6 +232,8 @@ class Dataset:
     def fingerprint(self) -> str:
         """SHA-256 of the samples as held, labels, class names and bounds: equal exactly when the data are."""
         digest = hashlib.sha256(repr((tuple(self.x.shape), self.classes, self.bounds, self.steps, self.marks)).encode())
+        if self.ranges is not None:
+            digest.update(repr(self.ranges).encode())
         for part in self.x.split(_PIECE):
             values = part.bytes() if isinstance(part, Packed) else part
             digest.update(values.cpu().contiguous().numpy().tobytes())
@@ -309,6 +320,7 @@ class Splits:
                 "notes": list(data.provenance.notes),
             },
             "marks": {name: list(getattr(data.marks, name)) for name in ("immutable", "integer", "derived")},
+            "ranges": data.ranges is not None,
             "preprocessor": None
             if data.preprocessor is None
             else {"text": data.preprocessor.describe(), "fingerprint": data.preprocessor.fingerprint()},

@@ -16,6 +16,7 @@ from salus.data.identifiers import refuse_identifiers, refuse_named
 from salus.data.labels import encode_words
 from salus.data.options import LoadOptions
 from salus.data.published import file_sha256
+from salus.data.ranges import read_ranges
 from salus.data.split import ALL, SHARES, all_test, describe_shares, grouped, stratified
 from salus.errors import DataError
 from salus.preprocessing import TablePreprocessor
@@ -108,6 +109,7 @@ def load_csv(options: LoadOptions) -> Splits:
         positive=options.positive,
         features=preprocessor.features,
         marks=FeatureMarks((*options.immutable, *held), options.integer, options.derived),
+        ranges=None if options.ranges is None else read_ranges(options.ranges, preprocessor.features),
         names=names,
         preprocessor=preprocessor,
         known_classes=options.known_classes,

@@ -9,6 +9,7 @@ import numpy as np
 from salus.data.assemble import RawData, assemble
 from salus.data.base import FeatureMarks, Provenance, Splits
 from salus.data.options import LoadOptions
+from salus.data.ranges import read_ranges
 from salus.data.split import SHARES, describe_shares, stratified
 from salus.preprocessing import ArrayPreprocessor
 from salus.preprocessing.tables import Column, TablePreprocessor
@@ -29,6 +30,9 @@ def load_breast_cancer(options: LoadOptions) -> Splits:
         positive=("malignant",),
         features=tuple(str(name) for name in bundle.feature_names),
         marks=FeatureMarks(options.immutable, options.integer, options.derived),
+        ranges=None
+        if options.ranges is None
+        else read_ranges(options.ranges, [str(name) for name in bundle.feature_names]),
         preprocessor=options.made_by(TablePreprocessor)
         or TablePreprocessor(columns=tuple(Column(str(name)) for name in bundle.feature_names)),
         known_classes=options.known_classes,

@@ -97,7 +97,7 @@ _SETS = (
         summary="569 patients, 30 measurements of cell nuclei, malignant or benign",
         licence="CC BY 4.0",
         home="https://archive.ics.uci.edu/dataset/17",
-        options=frozenset({"immutable", "integer", "derived"}),
+        options=frozenset({"immutable", "integer", "derived", "ranges"}),
     ),
     Source(
         name="cifar10",
@@ -205,7 +205,7 @@ def _suits(thing: Any) -> str | None:
 SOURCES: Registry[Source] = Registry("data set", "salus.sources", {source.name: source for source in _SETS}, _suits)
 
 _IMAGE_OPTIONS = frozenset({"split", "size", "positive", "bit_depth", "pages", "window"})
-_TABLE_OPTIONS = frozenset({"split", "bounds", "scale", "immutable", "integer", "derived", "positive"})
+_TABLE_OPTIONS = frozenset({"split", "bounds", "scale", "immutable", "integer", "derived", "ranges", "positive"})
 
 #: One's own data: the first that reads a path has it, after what other packages read.
 OWN = (

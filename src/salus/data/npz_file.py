@@ -17,6 +17,7 @@ from salus.data.labels import encode_array
 from salus.data.medmnist import is_medmnist, load_medmnist
 from salus.data.options import LoadOptions
 from salus.data.published import file_sha256
+from salus.data.ranges import read_ranges
 from salus.data.sides import SIDES, Sided
 from salus.data.split import ALL, SHARES, all_test
 from salus.data.unread import tell_unread
@@ -117,6 +118,7 @@ def load_npz(options: LoadOptions) -> Splits:
             integer=options.integer or _strings(arrays, "integer", path),
             derived=options.derived or _strings(arrays, "derived", path),
         ),
+        ranges=None if options.ranges is None else read_ranges(options.ranges, features),
         names=names,
         preprocessor=given,
         prepared=prepared,

@@ -91,6 +91,7 @@ class DataOptions(DeclaredModel):
         immutable: table features that never change.
         integer: table features that take whole numbers.
         derived: table features that follow from others.
+        ranges: a CSV file of what table features may become, and what that costs; see ``salus.data.ranges``.
         positive: classes that mean disease; of skin lesions also the name of a health map, ``malignant`` or
             ``thesis``.
 
@@ -154,6 +155,10 @@ class DataOptions(DeclaredModel):
     immutable: Annotated[Names, Field(description="features that never change, comma-separated")] = ()
     integer: Annotated[Names, Field(description="features that take whole numbers")] = ()
     derived: Annotated[Names, Field(description="features that follow from others")] = ()
+    ranges: Annotated[
+        Path | None,
+        Field(description="a CSV file of what features may become, and its cost: feature,least,most,step,change,cost"),
+    ] = None
     positive: Annotated[
         Names, Field(description="classes that mean disease; of skin lesions also malignant or thesis")
     ] = ()

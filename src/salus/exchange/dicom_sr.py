@@ -55,8 +55,8 @@ _EMPTY = (
 def dicom_sr(findings: Sequence[Finding], origin: Origin, *, issued: datetime, source: bytes | None = None) -> bytes:
     """Write what a guard said of inputs as one structured report, unverified and preliminary.
 
-    Of whom the inputs are, and of which study, stands in it where the file that was judged is a DICOM file that says so;
-    otherwise these elements are empty, and nothing is made up but the report's own unique numbers.
+    Of whom the inputs are, and of which study, stands in it where the file that was judged is a DICOM file that says
+    so; otherwise these elements are empty, and nothing is made up but the report's own unique numbers.
 
     Args:
         findings: what was said of one thing: of an image, or of the beats of a recording.

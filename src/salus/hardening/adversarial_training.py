@@ -80,6 +80,7 @@ class AdversarialTraining(Recipe):
             bounds=self.attack.bounds,
             mask=self.attack.mask,
             units=self.attack.units,
+            ranges=self.attack.ranges,
             steps=VALIDATION_STEPS,
             schedule="madry",
             early_stop=False,

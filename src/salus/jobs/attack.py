@@ -9,7 +9,7 @@ import json
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +99,7 @@ def attack_rows(
     if shard is None:
         shard = min(SHARD, rows_held(torch.empty(samples.shape, device="meta"), attack.batch_size))
     identity = {
-        "attack": [attack.name, asdict(attack)], "model": classifier.fingerprint(), "shape": list(samples.shape),
+        "attack": [attack.name, attack.identity()], "model": classifier.fingerprint(), "shape": list(samples.shape),
         "samples": _sha256(samples, shard), "labels": _sha256(labels, shard), "shard": shard,
     }  # fmt: skip
     row_bytes = 4 * int(np.prod(samples.shape[1:]))

@@ -57,7 +57,7 @@ def guard(name: str) -> str:
 
 def options(cell: Mapping[str, Any]) -> dict[str, Any]:
     """Give an attack's options, without what its own columns or the whole run say."""
-    hidden = {"eps", "norm", "bounds", "mask", "units", "seed", "batch_size"}
+    hidden = {"eps", "norm", "bounds", "mask", "units", "ranges", "seed", "batch_size"}
     given = cell.get("attack_options") or {}
     return {
         key: value
