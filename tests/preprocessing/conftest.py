@@ -509,3 +509,9 @@ def ecg_writers() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def subject() -> type[Subject]:
+    """What a test of damaged files makes of each format."""
+    return Subject

@@ -28,9 +28,8 @@ Units = Annotated[
 ]
 Ranges = Annotated[
     tuple[tuple[float, float, Literal[-1, 0, 1]], ...] | None,
-    Field(
-        description="of each feature of a table the lowest and highest value, and 1 or -1 where it only rises or falls"
-    ),
+    Words("least, most and way of each feature"),
+    Field(description="lowest and highest value of each feature of a table, and 1 or -1 where it only rises or falls"),
 ]
 BatchSize = Annotated[int, Field(ge=1, description="samples attacked side by side")]
 TimeLimit = Annotated[float | None, Field(gt=0, description="most seconds for all samples together")]

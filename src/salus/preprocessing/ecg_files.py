@@ -7,7 +7,6 @@ import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +27,11 @@ _DAMAGE = re.compile(r"truncat|missing sample|\bgaps?\b|checksum|\bcrc\b|no wave
 
 def is_ecg_file(path: Path) -> bool:
     """Tell by its name whether a file may hold an ECG; files of DICOM often have names that say nothing."""
-    suffix = path.suffix.lower()
-    return path.is_file() and (suffix in SUFFIXES or dicom_files.is_dicom_file(path)) and suffix != ".json"
+    if not path.is_file():
+        return False
+    if path.suffix.lower() == ".json":  # of nearly everything else
+        return "kardia-json" in asked_for()
+    return path.suffix.lower() in SUFFIXES or dicom_files.is_dicom_file(path)
 
 
 def ecg_beside(record: Path) -> Path | None:
@@ -56,17 +58,11 @@ def read_ecg(path: Path) -> EcgFile:
             what reads it is not installed.
     """
     try:
-        known = path.stat()
-        return _kept(path, known.st_mtime_ns, known.st_size, asked_for())
+        return _read(path)
     except ValueError as error:
         raise DataError(f"File {path} {error}.") from error
     except OSError as error:
         raise DataError(f"File {path} cannot be read ({error.strerror or type(error).__name__}).") from error
-
-
-@lru_cache(maxsize=1)  # the leads of a record are asked for one after another
-def _kept(path: Path, changed: int, size: int, asked: frozenset[str]) -> EcgFile:
-    return _read(path)
 
 
 def _read(path: Path) -> EcgFile:
