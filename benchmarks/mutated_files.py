@@ -89,6 +89,8 @@ def main() -> None:
                     path = Path(place) / f"file{whole[name][0]}"
                     path.write_bytes(whole[name][1])
                     content, how = mutated.mutated(path, others, "", random.Random(f"{name} {number}"))
+                    if name.startswith("scp") and number % 4:
+                        content, how = writers.scp_sealed(content), f"{how}, sealed"
                     path.write_bytes(content)
                     read = (
                         partial(read_image_file, path, or_reason)

@@ -124,7 +124,7 @@ def test_impossible_patients_are_impossible(
         options["norm"] = norm
     if name in ("square", "hop-skip-jump", "sparse-rs", "auto-attack"):
         options["queries"] = 60
-    fixed = {"units": step, "mask": [not each for each in never], "seed": seed}
+    fixed: dict[str, Any] = {"units": step, "mask": [not each for each in never], "seed": seed}
     attack = kind(**options, **fixed, ranges=tuple(zip(least, most, way, strict=True)))
     attacked = attack(net, x, net(x).argmax(1))
     assert bool(((attacked >= torch.tensor(least)) & (attacked <= torch.tensor(most))).all())
@@ -171,6 +171,30 @@ def test_the_cost_of_a_change_is_in_own_units(tmp_path: Path) -> None:
 
 
 def test_an_audit_keeps_to_them_and_reports_the_cost_of_every_row(tmp_path: Path) -> None:
+    import json
+
+    from safetensors.torch import load_file
+
+    from salus.audit import Plan, run_audit
+
+    plan = Plan.of(
+        {
+            "data": str(a_table(tmp_path)), "scale": True, "ranges": str(written(tmp_path)), "label": "label",
+            "attack": "pgd:eps=0.3,steps=10", "samples": 20, "defence": "none",
+        }
+    )  # fmt: skip
+    run_audit(plan, tmp_path / "audit")
+    results = json.loads((tmp_path / "audit" / "results.json").read_text())
+    record = next(cell for cell in results["cells"] if cell["attack"])
+    assert 0 < record["cost_median"] < 1000
+    rows = [load_file(path) for path in (tmp_path / "audit").rglob("*.safetensors")]
+    costs = [stored["cost"] for stored in rows if "cost" in stored and "x_adv" in stored]
+    assert record["cost_median"] in [pytest.approx(float(each.quantile(0.5))) for each in costs]
+    assert all(each.shape == (record["n"],) for each in costs)
+    assert not any("may be impossible" in doubt for doubt in results["meta"].get("doubts", []))
+
+
+def test_an_attack_keeps_to_ranges_in_own_units(tmp_path: Path) -> None:
     data = load(a_table(tmp_path), scale=True, ranges=written(tmp_path)).test
     with torch.random.fork_rng():
         torch.manual_seed(0)

@@ -260,9 +260,11 @@ def dicom_image(levels: NDArray[Any], **elements: Any) -> bytes:
 
 def _dataset(kind: str, modality: str, syntax: Any) -> Any:
     from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import UID
 
     dataset, meta = Dataset(), FileMetaDataset()
-    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID, meta.TransferSyntaxUID = kind, "1.2.3.4", syntax
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = UID(kind), UID("1.2.3.4")
+    meta.TransferSyntaxUID = UID(syntax)
     dataset.file_meta = meta
     dataset.SOPClassUID, dataset.SOPInstanceUID, dataset.Modality = kind, "1.2.3.4", modality
     dataset.StudyInstanceUID, dataset.SeriesInstanceUID = "1.2.3.5", "1.2.3.6"

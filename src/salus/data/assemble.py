@@ -87,6 +87,9 @@ def assemble(raw: RawData, parts: Parts, *, scale: bool = False) -> Splits:
         places = match_classes(classes, raw.known_classes, name=name)
         notes += lacking_note(classes, raw.known_classes, places)
         y, classes = places[y], raw.known_classes
+    ranges = None if raw.ranges is None else raw.ranges.scaled(*_origin(scaler, raw))
+    if ranges is not None and raw.prepared and (fault := ranges.fault(x)) is not None:
+        raise DataError(f"Data {name!r}: {fault}, in the units of x; mend the row or the file of ranges.")
     data = Dataset(
         x=torch.from_numpy(np.ascontiguousarray(x)),
         y=torch.from_numpy(y.astype(np.int64)),
@@ -98,7 +101,7 @@ def assemble(raw: RawData, parts: Parts, *, scale: bool = False) -> Splits:
         features=raw.features,
         marks=raw.marks,
         steps=tuple(float(u * w) for u, w in zip(units, _steps(raw, integer), strict=True)) if any(integer) else (),
-        ranges=None if raw.ranges is None else raw.ranges.scaled(*_origin(scaler, raw)),
+        ranges=ranges,
         sample_rate=raw.sample_rate,
         names=raw.names,
         vocabulary=raw.vocabulary,

@@ -162,11 +162,8 @@ class Dataset:
         for word in (*self.marks.immutable, *self.marks.integer, *self.marks.derived):
             if word not in self.features:
                 raise DataError(f"Data {name!r} has no feature {word!r} to mark; {nearest(word, self.features)}")
-        if self.ranges is not None:
-            if self.ranges.features != self.features:
-                raise DataError(f"Data {name!r}: the ranges are not those of its features, in their order.")
-            if (fault := self.ranges.fault(self.x.cpu().numpy())) is not None:
-                raise DataError(f"Data {name!r}: {fault} (in the units of x); mend the row or the range.")
+        if self.ranges is not None and self.ranges.features != self.features:
+            raise DataError(f"Data {name!r}: the ranges are not those of its features, in their order.")
         for word in self.positive:
             if word not in self.classes:
                 raise DataError(f"Data {name!r} has no class {word!r}; {nearest(word, self.classes)}")

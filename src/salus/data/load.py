@@ -307,6 +307,8 @@ def _refuse_contradiction(preprocessor: Preprocessor, asked: LoadOptions) -> Non
     made: dict[str, Any] = {}
     if isinstance(preprocessor, ImagePreprocessor):
         made = {"size": preprocessor.size, "bit_depth": preprocessor.white.bit_length()}
+        if preprocessor.window is not None:
+            made["window"] = preprocessor.window
     elif isinstance(preprocessor, RecordingPreprocessor):
         made = {"inputs": preprocessor.inputs, "lead": preprocessor.leads}
     elif isinstance(preprocessor, TablePreprocessor):
@@ -351,7 +353,7 @@ def _source(name: str) -> Source:
             return reader
         raise DataError(
             f"File {path} is of no kind that Salus reads; bring .npz, .csv, "
-            "a WFDB record, or a folder of records or of images."
+            "a WFDB record, or a folder of recordings or of images."
         )
     if reader is not None or path.name != name:
         raise DataError(f"There is no file or folder {name}; check the path.")

@@ -168,15 +168,18 @@ def _leads_of(record: Any, known: EcgFormat, said: Sequence[str]) -> EcgFile:
         if name in signals:
             raise ValueError(f"has two leads called {name}")
         signals[name] = np.asarray(lead.samples, dtype=np.float64)
-        rates[name] = _rate_of(name, float(lead.sampling_rate), facts)
+        rates[name] = _rate_of(name, number - 1, float(lead.sampling_rate), facts)
     return EcgFile(signals, rates, known.words, tuple(notes))
 
 
-def _rate_of(lead: str, rounded: float, facts: dict[str, Any]) -> float:
+def _rate_of(lead: str, place: int, rounded: float, facts: dict[str, Any]) -> float:
     """Tell a lead's sampling rate: the library rounds it to a whole number, and keeps what the file said."""
     exact = facts.get("exact_sampling_rates") or {}
     if lead in exact:
         return float(exact[lead])
+    said_rates = facts.get("sampling_rates")
+    if isinstance(said_rates, list) and place < len(said_rates):
+        return float(said_rates[place])
     time = facts.get("rhythm_time") or {}
     if "sampling_rate_exact" in time:
         said = float(time["sampling_rate_exact"])
