@@ -182,7 +182,8 @@ def _number(concept: tuple[str, str, str], value: float, *inside: Any, relation:
         item.MeasuredValueSequence = [measured]
     else:
         item.MeasuredValueSequence, item.NumericValueQualifierCodeSequence = [], [_code(*_ABSENT[absent])]
-    item.ContentSequence = list(inside)
+    if inside:
+        item.ContentSequence = list(inside)
     return item
 
 

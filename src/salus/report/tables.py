@@ -108,6 +108,8 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "detection_auc_all": ("AUC, all", "the same over all attacked inputs, also those that fooled nobody."),
     "successes": ("Fooled", "how many attacked inputs fooled the classifier; the AUC stands on these."),
     "distance_median": ("Median change", "median distance of the attacked input from the clean one."),
+    "cost_median": ("Median cost", "median of what the changes of an attacked row cost, by the file of ranges."),
+    "cost_median_fallen": ("Median cost, fallen", "the same over the attacked rows that fell."),
     "control": ("Change", "a harmless change of the kind that inputs meet every day, with its options."),
     "snr_median": (
         "Signal to noise",

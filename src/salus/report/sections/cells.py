@@ -25,7 +25,16 @@ from salus.report.tables import (
 _RATES = ("clean_accuracy", "robust_accuracy", "attack_success_rate", "rejected_clean", "rejected_adversarial")
 _AREAS = ("detection_auc", "detection_auc_driven")
 _MORE_RATES = ("fallen_all", "robust_accuracy_accepted", "rejected_noise")
-_COSTS = ("successes", "distance_median", "queries", "passes", "queries_driven", "seconds")
+_COSTS = (
+    "successes",
+    "distance_median",
+    "cost_median",
+    "cost_median_fallen",
+    "queries",
+    "passes",
+    "queries_driven",
+    "seconds",
+)
 
 
 def cells(run: Run, glossary: Glossary) -> dict[str, Any] | None:
