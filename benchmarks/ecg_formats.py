@@ -22,6 +22,7 @@ import subprocess
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -166,9 +167,23 @@ def main() -> None:
         write_samples(asked.samples)
         return
     rows = measure(asked.philips)
-    asked.out.write_text(json.dumps({"versions": versions(), "rows": rows}, indent=1) + "\n")
+    asked.out.write_text(json.dumps({"versions": {**versions(), **_programs()}, "rows": rows}, indent=1) + "\n")
     for row in rows:
         print(row)
+
+
+def _programs() -> dict[str, str]:
+    """Say which programs wrote and read."""
+    found = {}
+    for name in ("ecgdatakit", "pydicom", "pyedflib", "ishneholterlib", "sierraecg"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    if shutil.which("save2gdf") is not None:
+        said = subprocess.run(["save2gdf", "--version"], capture_output=True, text=True)
+        found["BioSig"] = said.stdout.strip().splitlines()[0] if said.stdout.strip() else "unknown"
+    return found
 
 
 def write_samples(folder: Path) -> None:

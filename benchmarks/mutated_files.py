@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections import Counter
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -126,7 +127,7 @@ def _begun(path: Path) -> dict[str, Any]:
         return begun
     return {
         "command": "python benchmarks/mutated_files.py",
-        "versions": versions(),
+        "versions": {**versions(), **{name: version(name) for name in ("ecgdatakit", "pydicom", "pillow")}},
         "pixels": MAX_PIXELS,
         "files": 0,
         "seconds": 0.0,

@@ -164,6 +164,14 @@ def test_frames_are_refused_unless_the_first_is_asked_for(ecg_writers: ModuleTyp
     assert torch.equal(probabilities(guard, tmp_path / "a.dcm"), probabilities(guard, tmp_path / "a.png"))
 
 
+def test_a_file_that_is_called_otherwise_is_read_by_its_content(ecg_writers: ModuleType, tmp_path: Path) -> None:
+    content = ecg_writers.dicom_image(scan())
+    for name in ("a.png", "a.dcm"):
+        (tmp_path / name).write_bytes(content)
+    guard = a_guard()
+    assert torch.equal(probabilities(guard, tmp_path / "a.png"), probabilities(guard, tmp_path / "a.dcm"))
+
+
 def test_overlays_are_named(ecg_writers: ModuleType) -> None:
     dataset = pydicom.dcmread(BytesIO(ecg_writers.dicom_image(scan())))
     dataset.add_new(0x60003000, "OW", b"\0" * 240)

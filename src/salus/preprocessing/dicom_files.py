@@ -45,6 +45,11 @@ def is_dicom_file(path: Path) -> bool:
         return True
     if path.name in _NO_OBJECTS or not (suffix == "" or suffix[1:].isdecimal()):
         return False
+    return begins_as_dicom(path)
+
+
+def begins_as_dicom(path: Path) -> bool:
+    """Tell by its first bytes whether a file is one of DICOM, whatever it is called; False where it cannot be read."""
     try:
         with path.open("rb") as file:
             return is_dicom(file.read(_PREAMBLE + len(_MAGIC)))

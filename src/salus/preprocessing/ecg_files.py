@@ -21,6 +21,9 @@ from salus.preprocessing.ecg_bounds import bound_unpacking, refuse_boundless
 from salus.preprocessing.ecg_file import MOST_SAMPLES, EcgFile
 from salus.preprocessing.ecg_formats import FORMATS, LEFT_OUT, SUFFIXES, VARIABLE, EcgFormat, asked_for
 
+#: What the files of a recording may end in; those of DICOM often in nothing.
+_ENDINGS = frozenset({*SUFFIXES, *dicom_files.SUFFIXES, ""})
+
 #: What the library warns of, and goes on: samples that are missing, of another time, or not those that were written.
 _DAMAGE = re.compile(r"truncat|missing sample|\bgaps?\b|checksum|\bcrc\b|no waveform data|not loaded", re.IGNORECASE)
 
@@ -40,9 +43,11 @@ def ecg_beside(record: Path) -> Path | None:
     Raises:
         DataError: there are several.
     """
-    if record.with_name(f"{record.name}.hea").is_file() or not record.parent.is_dir():
+    if record.with_name(f"{record.name}.hea").is_file():
         return None
-    files = [path for path in record.parent.iterdir() if path.stem == record.name and is_ecg_file(path)]
+    endings = dict.fromkeys(each for known in sorted(_ENDINGS) for each in (known, known.upper()))
+    places = [record.with_name(record.name + ending) for ending in endings]
+    files = [path for path in places if is_ecg_file(path)]
     if len(files) > 1:
         raise DataError(
             f"Record {record} has its signals in {files[0].name} and in {files[1].name}; take one of them away."

@@ -99,7 +99,7 @@ def read_head(path: Path, pages: str | None = None, window: Window = None) -> He
 
     if path.stat().st_size > MAX_FILE_BYTES:
         raise ValueError(f"is a file of over {MAX_FILE_BYTES} bytes")
-    if dicom_files.is_dicom_file(path):
+    if dicom_files.is_dicom_file(path) or dicom_files.begins_as_dicom(path):
         seen = read_picture_head(path.read_bytes(), pages=pages, window=window, most=MAX_PIXELS)
         return Head(seen.size, seen.grey, seen.white)
     with Image.open(path, formats=FORMATS) as image:

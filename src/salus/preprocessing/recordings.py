@@ -166,7 +166,7 @@ class RecordingPreprocessor(Preprocessor):
         if not thing.is_dir():
             yield self._file(thing, thing.name)
             return
-        records, files = records_below(thing), ecg_files_below(thing)
+        records, files = records_below(thing), set(ecg_files_below(thing))
         if not records and not files:
             raise DataError(f"Folder {thing} holds no WFDB records (NAME.hea and NAME.dat) and no files of ECGs.")
         for record in sorted([*records, *files]):
