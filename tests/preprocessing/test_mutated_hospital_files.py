@@ -70,7 +70,7 @@ def contents(writers: ModuleType, length: int = LENGTH) -> dict[str, tuple[str, 
     data = base64.b64encode(stored[:, 0].astype("<i2").tobytes()).decode()
     kardia = {
         "recordedAt": "2026-01-02T08:00:00Z", "data": {"raw": {
-            "frequency": rate, "mainsFrequency": 50, "amplitudeResolution": 500, "numLeads": 1,
+            "frequency": rate, "mainsFrequency": 50, "amplitudeResolution": 5000, "numLeads": 1,
             "samples": {"leadII": stored[:, 0].tolist()}}},
     }  # fmt: skip
     ecgs = {
