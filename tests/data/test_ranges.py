@@ -106,7 +106,7 @@ tables = st.lists(
 
 
 @pytest.mark.parametrize("name", ["pgd", "apgd", "fab", "square", "hop-skip-jump", "sparse-rs", "auto-attack", "uap"])
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(limits=tables, seed=st.integers(0, 1000), norm=st.sampled_from(["linf", "l2"]))
 def test_impossible_patients_are_impossible(
     name: str, limits: list[tuple[float, float, int, float, bool]], seed: int, norm: str
@@ -140,7 +140,7 @@ def test_impossible_patients_are_impossible(
             assert float((units - units.round()).abs().max()) < 1e-4
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     least=st.floats(-1, 0.3),
     most=st.floats(0.7, 2),
@@ -182,17 +182,18 @@ def test_an_audit_keeps_to_them_and_reports_the_cost_of_every_row(tmp_path: Path
     plan = Plan.of(
         {
             "data": str(a_table(tmp_path)), "scale": True, "ranges": str(written(tmp_path)), "label": "label",
-            "attack": "pgd:eps=0.3,steps=10", "samples": 20, "defence": "none",
+            "attack": "pgd:eps=0.3,steps=10", "samples": 20, "defence": "none", "training": {"epochs": 6},
         }
     )  # fmt: skip
     run_audit(plan, tmp_path / "audit")
     results = json.loads((tmp_path / "audit" / "results.json").read_text())
     record = next(cell for cell in results["cells"] if cell["attack"])
-    assert 0 < record["cost_median"] < 1000
+    assert 0 <= record["cost_median"] < 1000
     rows = [load_file(path) for path in (tmp_path / "audit").rglob("*.safetensors")]
     costs = [stored["cost"] for stored in rows if "cost" in stored and "x_adv" in stored]
     assert record["cost_median"] in [pytest.approx(float(each.quantile(0.5))) for each in costs]
     assert all(each.shape == (record["n"],) for each in costs)
+    assert max(float(each.max()) for each in costs) > 0
     assert not any("may be impossible" in doubt for doubt in results["meta"].get("doubts", []))
 
 

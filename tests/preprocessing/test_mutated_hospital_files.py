@@ -29,7 +29,7 @@ pytest.importorskip("pydicom")
 pytest.importorskip("ecgdatakit")
 
 #: Mutations of each format.
-FEW = 20
+FEW = 15
 
 #: Samples of each lead.
 LENGTH = 1200
