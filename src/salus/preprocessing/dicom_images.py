@@ -120,7 +120,7 @@ def read_picture(content: bytes, *, white: int | None = None, window: Window = N
     dataset = read_dataset(content)
     head = _head_of(dataset, "first", window, most)
     assumed = [FIRST_FRAME] if _frames(dataset) > 1 else []
-    if any(0x6000 <= element.tag.group <= 0x60FF and element.tag.element == 0x3000 for element in dataset):
+    if any(0x6000 <= tag.group <= 0x60FF and tag.element == 0x3000 for tag in dataset.keys()):  # noqa: SIM118
         assumed.append(OVERLAID)
     stored = _frame(dataset, head)
     photometric = str(dataset.PhotometricInterpretation)
