@@ -18,7 +18,7 @@ from salus.errors import DataError
 from salus.preprocessing import Prepared, RawRecording, RecordingPreprocessor
 from salus.preprocessing.base import joined
 from salus.preprocessing.beats import FLAT, INVALID, NEAR_END, NOT_AAMI, UNCLASSIFIABLE
-from salus.preprocessing.context import CHANNELS, RHYTHM, surroundings
+from salus.preprocessing.context import CHANNELS, DEPARTURES, RHYTHM, TIMINGS, surroundings
 
 Write = Callable[..., np.ndarray]
 
@@ -420,6 +420,6 @@ def test_channels_in_torch_are_what_their_descriptions_say(
     if gap and len(signal) > 400:
         signal[200:350] = np.nan
     rows = np.arange(0, beats, 2 if every_other else 1)
-    of_neighbours = [name for name in CHANNELS if name not in ("departure", "second-departure", "timing")]
+    of_neighbours = [name for name in CHANNELS if name not in DEPARTURES | TIMINGS]
     ours = surroundings(torch.from_numpy(signal), peaks, rows, 280, of_neighbours)
     np.testing.assert_allclose(ours.numpy(), channels_in_numpy(signal, peaks, rows, of_neighbours), atol=1e-6)
