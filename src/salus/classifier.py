@@ -20,11 +20,13 @@ from salus.errors import BundleError, ModelError, SalusError
 from salus.models.layers import layer_names, watched
 from salus.models.probabilities import LogOfProbabilities
 from salus.preprocessing import Prepared, Preprocessor, save_preprocessor
-from salus.preprocessing.saved import saved_preprocessor
 from salus.preprocessing.things import read_thing, unprepared
 
 if TYPE_CHECKING:
     from salus.data.base import Dataset
+
+#: Samples that show how a user's model answers.
+_SHOWN = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +107,13 @@ class Classifier(nn.Module):
         """Where the weights are."""
         tensors = (*self.parameters(), *self.buffers())
         return tensors[0].device if tensors else torch.device("cpu")
+
+    @property
+    def without_gradients(self) -> str | None:
+        """Why no gradient flows from its answers to its inputs, as a sentence; None where one may."""
+        from salus.models.foreign import without_gradients
+
+        return without_gradients(self.module)
 
     @property
     def layer_names(self) -> tuple[str, ...]:
@@ -194,8 +203,7 @@ class Classifier(nn.Module):
         from salus.models import saved
 
         model = saved.read(Path(folder), factory)
-        card = model.card
-        preprocessor = saved_preprocessor(Path(folder), card.get("preprocessor"))
+        card, preprocessor = model.card, model.preprocessor
         if preprocessor is not None and preprocessor.shape != tuple(card["shape"]):
             raise BundleError(
                 f"The preprocessor in {folder} makes inputs of shape {list(preprocessor.shape)}, and the model takes "
@@ -262,47 +270,42 @@ def load_user_model(
     classes: Sequence[str],
     shape: Sequence[int],
     bounds: tuple[float, float] = (0.0, 1.0),
+    data: Dataset | None = None,
 ) -> Classifier:
-    """Take a user's model: ``package.module:function`` with its weights, or an exported ``.pt2`` program.
+    """Take a user's model: ``package.module:function`` with its weights, or a file of any form that Salus knows.
 
     Args:
-        spec: the function that builds the module, or the path of a ``.pt2`` file.
+        spec: the function that builds the module, or the path of a file (``.pt2``, ``.onnx``, ``.keras``, ``.skops``,
+            ...); how it is read may stand behind a colon, ``FILE.onnx:output=logits``.
         weights: a file of safetensors or a state dict, also in a checkpoint; None when the function loads its own.
         classes: class names, in the order of the logits.
         shape: shape of one sample.
         bounds: lowest and highest value of the input.
+        data: samples that it is for, which say what their values mean and show how it answers.
 
     Raises:
         ModelError: anything that stands in the way, in one sentence.
     """
-    from salus.models.exported import read_program
-    from salus.models.factories import call_factory
-    from salus.models.weights import load_weights
+    from salus.models.reading import Inputs
+    from salus.models.user import read_user_model, split_reading
 
-    program: bytes | None = None
-    notes: tuple[str, ...] = ()
-    if spec.endswith(".pt2"):
-        if weights is not None:
-            raise ModelError(f"Model {spec}: an exported program brings its own weights; leave out {weights}.")
-        path = Path(spec)
-        if not path.is_file():
-            raise ModelError(f"There is no exported program {path}.")
-        module, program = read_program(path.read_bytes(), spec)
-        name, architecture = path.stem, {"program": "model.pt2"}
-    else:
-        module = call_factory(spec)
-        if weights is not None:
-            notes = load_weights(module, Path(weights))
-        name, architecture = spec.partition(":")[2], {"factory": spec}
+    spec, options = split_reading(spec)
+    inputs = Inputs(tuple(shape), bounds, tuple(classes))
+    some = None
+    if data is not None:
+        inputs = Inputs(tuple(shape), bounds, tuple(classes), data.preprocessor, data.features, data.labels, data.label)
+        some = data.x[: min(len(data), _SHOWN)]
+    model = read_user_model(spec, weights, options, inputs, some)
     return Classifier(
-        module,
+        model.module,
         classes,
         shape=shape,
         bounds=bounds,
-        name=name,
-        architecture=architecture,
-        notes=notes,
-        program=program,
+        name=model.name,
+        architecture=model.architecture,
+        notes=model.notes,
+        program=model.program,
+        preprocessor=None if data is None or "form" not in model.architecture else data.preprocessor,
     )
 
 
@@ -339,7 +342,7 @@ def check_classifier(classifier: Classifier, dataset: Dataset, *, trained_here: 
     if bool(logits.isnan().any()):
         sample = int(rows[logits.isnan().any(1)][0])
         raise ModelError(f"Classifier {name!r} returns NaN for sample {sample}; its weights may be broken.")
-    remarks = conduct(classifier.module, classifier.predict, x)
+    remarks = list(conduct(classifier.module, classifier.predict, x).remarks)
     if ends_in_softmax(logits):
         remarks.append("The model ends in softmax; the logarithm of its output is used as logits.")
     if tuple(classifier.classes) != tuple(dataset.classes):

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from salus.audit import Plan, run_audit
-from salus.audit.model import Factory, ModelFolder, Network, Program, parse_model
+from salus.audit.model import Factory, ModelFile, ModelFolder, Network, parse_model
 from salus.classifier import Classifier
 from salus.data import load
 from salus.data.load import load_for
@@ -38,7 +38,7 @@ def test_options_of_a_network_are_read_and_numbers_joined_by_plus_are_a_list() -
     assert isinstance(spec, Network) and spec.name == "ecg-cnn"
     assert spec.options == {"widths": [16, 32, 64, 128], "kernels": [7, 5], "dropout": 0.1}
     assert isinstance(parse_model("ward.models:build"), Factory)
-    assert isinstance(parse_model("ward.pt2"), Program)
+    assert isinstance(parse_model("ward.pt2"), ModelFile)
 
 
 def test_a_networks_name_goes_before_a_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

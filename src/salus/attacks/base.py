@@ -120,6 +120,8 @@ class Attack(ABC):
     closest: ClassVar[bool] = False
     #: The one threat model that it goes with; None for those of the plan.
     threat_model: ClassVar[str | None] = None
+    #: How many dimensions x has where it goes, samples among them; () for any.
+    dimensions: ClassVar[tuple[int, ...]] = ()
     #: The attack reads its objective's loss or margin alone, so threat models can turn it on a guard.
     adaptive: ClassVar[bool] = True
 

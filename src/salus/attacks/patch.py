@@ -44,6 +44,7 @@ class Patch(Attack):
     """
 
     name: ClassVar[str] = "patch"
+    dimensions: ClassVar[tuple[int, ...]] = (3, 4)
     paper: ClassVar[str] = "Karmon et al., 2018"
     norms: ClassVar[tuple[NormName, ...]] = ("l0",)
     label: ClassVar[str] = "patch"

@@ -41,6 +41,7 @@ class SmoothPGD(PGD):
     """
 
     name: ClassVar[str] = "smooth-pgd"
+    dimensions: ClassVar[tuple[int, ...]] = (3, 4)
     paper: ClassVar[str] = "Han et al., 2020"
     norms: ClassVar[tuple[NormName, ...]] = ("linf", "l2")
 

@@ -11,6 +11,7 @@ from salus.attacks.poisoning import Trigger
 from salus.audit.cell import Attempt, Cell
 from salus.audit.endpoint import EndpointGuard
 from salus.audit.setup import Setup, Workbench
+from salus.audit.suited import needs_gradients_here
 from salus.data import Dataset
 from salus.guard import Guard
 from salus.progress import duration
@@ -59,7 +60,8 @@ def lay_out(setup: Setup, bench: Workbench) -> CellGrid:
     own = bench.splits.train
     fits = {threat: on_device(_few(threat.samples(own), plan.seed), setup.device) for threat in threats}
     cells = [Cell(data, guard, probe=probe) for guard in guards]
-    unsuited: dict[ThreatModel, list[str]] = {}
+    unsuited: dict[tuple[ThreatModel, str], list[str]] = {}
+    hidden = bench.bare.classifier.without_gradients
     for attack in setup.attacks:
         if attack.threat_model is not None:  # it goes with one alone
             goal = data.classes.index(attack.backdoor.target) if isinstance(attack, Trigger) else None
@@ -67,16 +69,19 @@ def lay_out(setup: Setup, bench: Workbench) -> CellGrid:
             cells.extend(Cell(data, guard, attempt, probe) for guard in guards)
             continue
         for threat in threats:
-            if threat.refusal(attack) is not None:
-                unsuited.setdefault(threat, []).append(attack.title)
+            why = threat.unsuited if threat.refusal(attack) is not None else None
+            if why is None and hidden is not None and needs_gradients_here(attack, type(threat)):
+                why = "which ask for gradients, and the model shows none"
+            if why is not None:
+                unsuited.setdefault((threat, why), []).append(attack.title)
                 continue
             attempt = Attempt(attack, threat, setup.target if attack.targeted else None, fits[threat])
             cells.extend(Cell(data, guard, attempt, probe) for guard in guards if threat.faces(guard))
     left_out = tuple(
-        f"Left out of the threat model {threat.name}: {', '.join(dict.fromkeys(titles))}, {threat.unsuited}."
-        for threat, titles in unsuited.items()
+        f"Left out of the threat model {threat.name}: {', '.join(dict.fromkeys(titles))}, {why}."
+        for (threat, why), titles in unsuited.items()
     )
-    check = _check(data, bench.bare, plan.seed, probe) if bench.bare.local else None
+    check = _check(data, bench.bare, plan.seed, probe) if bench.bare.local and hidden is None else None
     return CellGrid(data, indices, tuple(cells), check, left_out)
 
 

@@ -16,9 +16,11 @@ from salus.client.endpoint import is_endpoint
 from salus.data import Dataset, Splits
 from salus.errors import BundleError, ModelError, OptionError, nearest
 from salus.models import MODELS
+from salus.models.foreign import form_of, known_suffixes
 from salus.models.pretrained import architecture, initial_model, pretrained_digest
 from salus.models.registry import read_options
 from salus.models.saved import read_card
+from salus.models.user import is_library, split_reading
 from salus.options import split_spec
 from salus.preprocessing import ArrayPreprocessor, Preprocessor
 from salus.preprocessing.saved import saved_preprocessor
@@ -107,26 +109,38 @@ class Factory(ReadyModel):
 
     def read(self, test: Dataset) -> tuple[Classifier, tuple[str, ...]]:
         """Build and load it."""
-        shape = test.x.shape[1:]
-        return load_user_model(self.text, self.weights, classes=test.classes, bounds=test.bounds, shape=shape), ()
+        shape = tuple(test.x.shape[1:])
+        model = load_user_model(
+            self.text, self.weights, classes=test.classes, bounds=test.bounds, shape=shape, data=test
+        )
+        return model, ()
 
     @property
     def factory(self) -> str | None:
         """The code that builds it."""
-        return self.text
+        return split_reading(self.text)[0]
 
 
-class Program(Factory):
-    """A ``torch.export`` program, ``FILE.pt2``."""
+class LibraryModel(Factory):
+    """A network of a library's, with weights from this disk: ``timm:NAME``, ``hf:FOLDER``."""
+
+    @property
+    def factory(self) -> str | None:
+        """None: Salus builds it."""
+        return None
+
+
+class ModelFile(Factory):
+    """A model in a file: a ``torch.export`` program, or one of another form."""
 
     def identity(self, test: Dataset) -> dict[str, Any]:
-        """Return what tells it from other programs."""
-        mine, path = super().identity(test), Path(self.text)
+        """Return what tells it from others."""
+        mine, path = super().identity(test), Path(split_reading(self.text)[0])
         return {**mine, "program": hashlib.sha256(path.read_bytes()).hexdigest()} if path.is_file() else mine
 
     @property
     def factory(self) -> str | None:
-        """None: a program is no code."""
+        """None: a file is no code."""
         return None
 
 
@@ -160,6 +174,25 @@ class ModelFolder(ReadyModel):
         return saved_classifier(Path(self.text), test), dealt_otherwise(Path(self.text), test)
 
 
+_PICKLE = (
+    "is a pickle by its name, and reading it would run code from it; where you made it, load it and save it anew: "
+    "scikit-learn's by skops.io.dump(model, 'model.skops'), XGBoost's and LightGBM's by their own save_model."
+)
+
+_OLD_KERAS = "is of Keras's old form, which may hold code; load it there and save it: model.save('model.keras')."
+
+#: What to do with files that are refused by their names.
+_REMEDIES = {
+    ".pkl": _PICKLE,
+    ".pickle": _PICKLE,
+    ".joblib": _PICKLE,
+    ".h5": _OLD_KERAS,
+    ".hdf5": _OLD_KERAS,
+    ".pb": "is TensorFlow's, which Salus does not read; export it as ONNX (tf2onnx), or as .keras where it is Keras's.",
+    ".tflite": "is TensorFlow Lite's, which Salus does not read; export the model that it was made of as ONNX.",
+}
+
+
 def parse_model(text: str, weights: Path | None = None) -> Network | ReadyModel | EndpointModel:
     """Read ``ecg-cnn:widths=16+32,dropout=0.2``, ``package.module:factory``, ``FILE.pt2``, a folder or a URL.
 
@@ -183,24 +216,34 @@ def parse_model(text: str, weights: Path | None = None) -> Network | ReadyModel 
                 f"--weights goes with a model of your own (package.module:factory); {name!r} is trained here."
             )
         return Network(text, name, _network_options(name, split_spec(text, "model")[1]))
-    if text.endswith(".pt2"):
-        return Program(text, weights)
+    spec, reading = split_reading(text)
+    if is_library(spec):
+        return LibraryModel(text, weights)
+    path = Path(spec)
+    form = form_of(path)
+    if spec.endswith(".pt2") or form is not None:
+        if form is not None and not path.is_file():
+            raise OptionError(f"There is no file {spec!r}.")
+        return ModelFile(text, weights)
     if Path(text).is_dir():
         if weights is not None:
             raise OptionError(f"--weights goes with package.module:factory; the model in {text!r} has its own.")
         return ModelFolder(text)
-    if colon and "=" not in rest:
+    if ":" in spec and (reading or "=" not in rest):
         return Factory(text, weights)
+    if (remedy := _REMEDIES.get(path.suffix.lower())) is not None:
+        raise OptionError(f"Model {text!r} {remedy}")
     if Path(text).is_file():
         raise OptionError(
-            f"Model {text!r} is a file; name the folder in which Salus saved it, with model.json inside, or, for "
-            "weights of your own network, the code that builds it: --model package.module:factory --weights FILE."
+            f"Model {text!r} is a file of no form that Salus knows as a model ({', '.join(known_suffixes())}); name "
+            "the folder in which Salus saved it, with model.json inside, or, for weights of your own network, the code "
+            "that builds it: --model package.module:factory --weights FILE."
         )
     if Path(text).name != text and not colon:
         raise OptionError(f"There is no folder {text!r} with a model that Salus saved.")
     raise OptionError(
         f"Unknown model {name!r}; {nearest(name, MODELS)} Your own: package.module:factory with --weights, "
-        "a torch.export program FILE.pt2, a folder that Salus saved, or the URL of an endpoint."
+        f"a file ({', '.join(known_suffixes())}), a folder that Salus saved, or the URL of an endpoint."
     )
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from salus.attacks import ATTACKS, CGBA, Attack
+from salus.attacks import ATTACKS, CGBA, Attack, Square
 from salus.attacks.ball import by_place
 from salus.attacks.controls import Control, parse_control
 from salus.attacks.poisoning import POISONS, Poison, Trigger, triggers
@@ -22,6 +22,8 @@ from salus.declared import DeclaredModel
 from salus.detectors.base import DEFAULT_FALSE_ALARM_RATE
 from salus.errors import OptionError, nearest
 from salus.hardening.label_cleaning import CLEANINGS, LabelCleaning
+from salus.models.foreign import form_of
+from salus.models.user import split_reading
 from salus.options import Repeated, Words, option_names, options_of, parse_value, split_spec
 from salus.threats import THREAT_MODELS, ThreatModel, WhiteBox, find_threat
 from salus.threats.models import Adaptive, DecisionOnly, EachAlone, Oblivious
@@ -31,6 +33,7 @@ DEFAULT_EPS = {
     "table": (0.01, 0.03, 0.1),
     "signal": (0.005, 0.01, 0.02),
     "image": (2 / 255, 8 / 255, 16 / 255),
+    "volume": (2 / 255, 8 / 255, 16 / 255),
 }
 
 #: The sweep of attacks in L0: shares of the pixels, moments or features.
@@ -111,6 +114,9 @@ class Budget(DeclaredModel):
         return {name: value for name, value in values.items() if value is not None and name in known}
 
 
+#: How a model is attacked and guarded that shows neither gradients nor layers, where nobody says.
+_WITHOUT_GRADIENTS = {"attack": (Square.name, CGBA.name), "defence": ("i-defender:layers=logits",)}
+
 #: What is attacked how, where an endpoint is and nobody says: by its answers, with what defences it has.
 _AT_ENDPOINTS = {"attack": (CGBA.name,), "defence": ("none",), "threat_model": (DecisionOnly.name,)}
 
@@ -157,7 +163,8 @@ class Plan(DataOptions, EndpointOptions):
         str | None,
         Field(
             description="a network, NAME:key=value,... (ecg-cnn:widths=16+32, resnet50:pretrained=FILE), "
-            "package.module:factory, FILE.pt2, a folder that Salus saved, or for audits the URL of an endpoint"
+            "package.module:factory, a file (.pt2, .onnx, .keras, .skops, ...: docs/models.md), a folder that Salus "
+            "saved, or for audits the URL of an endpoint"
         ),
     ] = None
     weights: Annotated[Path | None, Field(description="the factory's weights")] = None
@@ -208,9 +215,14 @@ class Plan(DataOptions, EndpointOptions):
     @model_validator(mode="before")
     @classmethod
     def _from_outside(cls, fields: Any) -> Any:
-        """Take for an endpoint what goes with one, where nothing is said."""
-        at_endpoint = isinstance(fields, Mapping) and is_endpoint(str(fields.get("model") or ""))
-        return {**_AT_ENDPOINTS, **fields} if at_endpoint else fields
+        """Take for an endpoint, or a model without gradients, what goes with one, where nothing is said."""
+        if not isinstance(fields, Mapping):
+            return fields
+        model = str(fields.get("model") or "")
+        if is_endpoint(model):
+            return {**_AT_ENDPOINTS, **fields}
+        form = form_of(Path(split_reading(model)[0])) if model else None
+        return fields if form is None or form.gradients else {**_WITHOUT_GRADIENTS, **fields}
 
     @model_validator(mode="before")
     @classmethod

@@ -19,6 +19,8 @@ from salus.audit.model import Network
 from salus.audit.plan import Plan
 from salus.audit.subject import Loaded, Subject, Trained, load_splits
 from salus.audit.substitutes import SubstituteRecipe, SubstituteSource, parse_substitute
+from salus.audit.suited import needs_gradients_here
+from salus.classifier import Classifier
 from salus.data import Splits
 from salus.errors import OptionError, nearest
 from salus.guard import Guard
@@ -78,6 +80,8 @@ class Setup:
         defences = plan.defences()
         if subject.remote is not None:
             _suit_endpoint(subject.remote, plan, attacks, defences)
+        elif isinstance(subject.model, Loaded):
+            _suit_gradients(subject.model.classifier, plan, attacks)
         for defence in defences:
             defence.check(
                 subject.splits, subject.sketch(), plan.seed, trained_here=not isinstance(subject.model, Loaded)
@@ -209,6 +213,18 @@ def _suit_endpoint(
         raise OptionError(
             f"{url} does not tell which class comes second: name the one that {aimless.title} aims for by --target."
         )
+
+
+def _suit_gradients(classifier: Classifier, plan: Plan, attacks: Sequence[Attack]) -> None:
+    """Refuse a plan all of whose attacks differentiate a model that shows no gradients.
+
+    Raises:
+        OptionError: it is so.
+    """
+    reason = classifier.without_gradients
+    pairs = [(attack, threat) for attack in attacks for threat in plan.threats]
+    if reason is not None and pairs and all(needs_gradients_here(*pair) for pair in pairs):
+        raise OptionError(f"None of these attacks goes with {classifier.name!r}: {reason}")
 
 
 def _target(plan: Plan, splits: Splits) -> int | None:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from salus.audit.endpoint import EndpointClassifier, EndpointModel
-from salus.audit.model import Factory, ModelFolder, Network, ReadyModel, parse_model, prepared_alike
+from salus.audit.model import Factory, LibraryModel, ModelFolder, Network, ReadyModel, parse_model, prepared_alike
 from salus.audit.networks import train_once
 from salus.audit.plan import Plan
 from salus.audit.substitutes import parse_substitute
 from salus.classifier import Classifier, check_classifier
 from salus.data import Dataset, Splits
-from salus.data.load import SOURCES, load_for
+from salus.data.load import SOURCES, check_request, load_for
 from salus.errors import OptionError
 from salus.hardening.label_cleaning import LabelCleaning
 from salus.models import default_model
+from salus.models.user import treatment_of
 from salus.options import build
 from salus.progress import console, progress
 from salus.storage import digest
@@ -203,12 +205,22 @@ def load_splits(plan: Plan) -> Splits:
     if isinstance(source, ModelFolder):
         card = source.card()
         preprocessor, options = card.preprocessor, {"classes": card.classes, **options}
+    if isinstance(source, LibraryModel) and plan.size is None:
+        options |= _size_for(source, plan.data, options)
     with progress(f"Loading {plan.data}", None):
         splits = load_for(preprocessor, plan.data, options)
         vocabulary = splits.test.vocabulary
         if isinstance(source, Factory) and not plan.classes and _answers(source, splits.test) == len(vocabulary):
             splits = load_for(None, plan.data, {**options, "classes": vocabulary})
         return splits.remember_training()
+
+
+def _size_for(source: LibraryModel, data: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Say to which size its configuration has images scaled for a network; nothing where data have their own."""
+    treatment = treatment_of(source.text)
+    if treatment is None or treatment.size is None or "size" not in check_request(data, options)[1].options:
+        return {}
+    return {"size": treatment.size}
 
 
 def _answers(source: Factory, test: Dataset) -> int | None:

@@ -19,6 +19,7 @@ from salus.cli.labels import labels
 from salus.cli.leaderboard import leaderboard
 from salus.cli.listing import listing
 from salus.cli.log import log
+from salus.cli.model import model
 from salus.cli.reproduce import reproduce
 from salus.cli.serve import serve
 from salus.cli.token import token
@@ -61,7 +62,7 @@ def main() -> None:
 
 
 for command in (
-    audit, attack, reproduce, report, leaderboard, harden, labels, generator, autoencoders, guard, serve, log, token,
-    data, listing,
+    audit, attack, reproduce, report, leaderboard, harden, labels, generator, autoencoders, guard, model, serve, log,
+    token, data, listing,
 ):  # fmt: skip
     main.add_command(command)

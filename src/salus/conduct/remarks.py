@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +17,23 @@ _ROWS, _PAIRED = 64, 16
 _APART = 3.0
 
 
-def conduct(module: nn.Module, predict: Callable[[Tensor, int], Tensor], x: Tensor) -> list[str]:
-    """Try a model out and return remarks on what is odd about it.
+@dataclass(frozen=True)
+class Conduct:
+    """How a model behaves.
+
+    Attributes:
+        drawn: it answers the same input differently each time.
+        mixed: its answer for one input depends on the others of its batch.
+        remarks: these and whatever else is odd, a sentence each.
+    """
+
+    drawn: bool
+    mixed: bool
+    remarks: tuple[str, ...]
+
+
+def conduct(module: nn.Module, predict: Callable[[Tensor, int], Tensor], x: Tensor) -> Conduct:
+    """Try a model out and say what is odd about it.
 
     Args:
         module: the model.
@@ -37,7 +53,8 @@ def conduct(module: nn.Module, predict: Callable[[Tensor, int], Tensor], x: Tens
     if drawn:
         remarks.append("The model answers the same input differently each time; it draws at random inside.")
     moved = (pairs - first[:even]).abs().mean()
-    if not _alike(pairs, first[:even]) and moved > _APART * (again - first).abs().mean():
+    mixed = not _alike(pairs, first[:even]) and bool(moved > _APART * (again - first).abs().mean())
+    if mixed:
         remarks.append(
             "The model's answer for one input depends on the other inputs of its batch (normalised over the batch, as "
             "by a BatchNorm in training mode, or a softmax over dimension 0); every figure here depends on how the "
@@ -55,7 +72,7 @@ def conduct(module: nn.Module, predict: Callable[[Tensor, int], Tensor], x: Tens
             f"first a {type(part).__name__} at {place}: Salus holds them in eval mode, but their weights are not saved "
             "with the model; use torch.nn.ModuleList, ModuleDict or an attribute."
         )
-    return remarks
+    return Conduct(drawn, mixed, tuple(remarks))
 
 
 def _alike(a: Tensor, b: Tensor) -> bool:

@@ -46,6 +46,8 @@ class RawData:
     prepared: bool = False
     known_classes: tuple[str, ...] = ()
     ranges: FeatureRanges | None = None
+    labels: tuple[str, ...] = ()
+    label: str | None = None
 
 
 def assemble(raw: RawData, parts: Parts, *, scale: bool = False) -> Splits:
@@ -105,6 +107,8 @@ def assemble(raw: RawData, parts: Parts, *, scale: bool = False) -> Splits:
         sample_rate=raw.sample_rate,
         names=raw.names,
         vocabulary=raw.vocabulary,
+        labels=raw.labels,
+        label=raw.label,
         preprocessor=preprocessor.of(classes=classes, bounds=raw.bounds, shape=x.shape[1:]),
     )
     return Splits(**{part: data.subset(torch.from_numpy(rows)) for part, rows in parts.items()})

@@ -15,7 +15,7 @@ from salus.data.ranges import FeatureRanges
 from salus.errors import DataError, nearest
 from salus.preprocessing import Preprocessor
 
-Kind = Literal["table", "signal", "image"]
+Kind = Literal["table", "signal", "image", "volume"]
 
 #: Samples that are looked at together where all are.
 _PIECE = 256
@@ -84,10 +84,11 @@ class FeatureMarks:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Samples with labels: tables ``[N, F]``, signals ``[N, C, L]`` or images ``[N, C, H, W]``.
+    """Samples with labels: tables, signals, images or volumes.
 
     Attributes:
-        x: float32 samples inside ``bounds``; a ``Packed`` tensor where images are too many to be held as floats.
+        x: float32 samples inside ``bounds``: tables ``[N, F]``, signals ``[N, C, L]``, images ``[N, C, H, W]``, volumes
+            ``[N, C, D, H, W]``; a ``Packed`` tensor where images are too many to be held as floats.
         y: int64 labels ``[N]``, indices into ``classes``.
         classes: class names.
         provenance: where the samples came from.
@@ -105,6 +106,9 @@ class Dataset:
         sample_rate: of signals, in Hz, after loading.
         names: what its source calls each sample, for people who look it up (``row 17``, ``NV/ISIC_0024306.jpg``); ()
             where it has no names. Samples that are put behind those named have none.
+
+        labels: of data in which a sample may carry several labels at once, the names of all; () of others.
+        label: the one of them that ``y`` tells, there or not; None where classes are sets of them.
 
     Raises:
         DataError: on anything that contradicts the above, naming the first offending sample.
@@ -126,6 +130,8 @@ class Dataset:
     vocabulary: tuple[str, ...] = ()
     preprocessor: Preprocessor | None = None
     ranges: FeatureRanges | None = None
+    labels: tuple[str, ...] = ()
+    label: str | None = None
 
     def __post_init__(self) -> None:
         name = self.provenance.name
@@ -134,10 +140,10 @@ class Dataset:
             raise DataError(f"Data {name!r}: bounds {self.bounds} are empty; the first must be the lower.")
         if self.x.dtype != torch.float32 or self.y.dtype != torch.int64:
             raise DataError(f"Data {name!r}: x must be float32 and y int64, not {self.x.dtype} and {self.y.dtype}.")
-        if self.x.ndim not in (2, 3, 4):
+        if self.x.ndim not in (2, 3, 4, 5):
             raise DataError(
                 f"Data {name!r}: x has shape {list(self.x.shape)}; "
-                "it must be [N, F] (table), [N, C, L] (signals) or [N, C, H, W] (images)."
+                "it must be [N, F] (table), [N, C, L] (signals), [N, C, H, W] (images) or [N, C, D, H, W] (volumes)."
             )
         if self.y.shape != self.x.shape[:1]:
             raise DataError(
@@ -195,8 +201,8 @@ class Dataset:
 
     @property
     def kind(self) -> Kind:
-        """Table, signal or image, by the number of dimensions."""
-        kinds: dict[int, Kind] = {2: "table", 3: "signal", 4: "image"}
+        """Table, signal, image or volume, by the number of dimensions."""
+        kinds: dict[int, Kind] = {2: "table", 3: "signal", 4: "image", 5: "volume"}
         return kinds[self.x.ndim]
 
     @property

@@ -230,7 +230,7 @@ OWN = (
         loader=load_npz,
         kind="arrays",
         summary="an .npz file",
-        options=_TABLE_OPTIONS | {"group_by"},
+        options=_TABLE_OPTIONS | {"group_by", "label"},
         reads=lambda path: path.suffix.lower() == ".npz",
     ),
     Source(

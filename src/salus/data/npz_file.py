@@ -18,6 +18,7 @@ from salus.data.medmnist import is_medmnist, load_medmnist
 from salus.data.options import LoadOptions
 from salus.data.published import file_sha256
 from salus.data.ranges import read_ranges
+from salus.data.several_labels import Labelled, labelled, several
 from salus.data.sides import SIDES, Sided
 from salus.data.split import ALL, SHARES, all_test
 from salus.data.unread import tell_unread
@@ -34,7 +35,7 @@ APART = {part: share / (1 - SHARES["test"]) for part, share in SHARES.items() if
 
 #: The arrays of a side, and those that say what samples are.
 _OF_A_SIDE = ("x", "y", "groups")
-_FACTS = ("prepared", "classes", "features", "immutable", "integer", "derived", "positive")
+_FACTS = ("prepared", "classes", "labels", "features", "immutable", "integer", "derived", "positive")
 
 #: What else the side ``val`` is called.
 _ALIASES = ("valid", "validation")
@@ -79,7 +80,16 @@ def load_npz(options: LoadOptions) -> Splits:
     notes += check_axes(xs[0], f"x{sides[0]}", path)
     for side, x in zip(sides, xs, strict=True):
         refuse_nonfinite(x, f"{path.name}{': x' + side if side else ''}")
-    y, classes = encode_array(np.concatenate(ys), _strings(arrays, "classes", path), name=path.name)
+    at_once = None
+    if several(ys[0]):
+        named = _strings(arrays, "labels", path) or _strings(arrays, "classes", path)
+        at_once = labelled(np.concatenate(ys), named, options.label, path.name)
+        notes.append(at_once.note)
+        y, classes = at_once.y, at_once.classes
+    else:
+        if options.label is not None:
+            raise DataError(f"File {path} has one label a sample, so that there is none to choose; leave --label out.")
+        y, classes = encode_array(np.concatenate(ys), _strings(arrays, "classes", path), name=path.name)
     x = xs[0] if len(xs) == 1 else np.concatenate(xs)
     given = options.preprocessor
     features, prepared = _strings(arrays, "features", path), False
@@ -111,7 +121,9 @@ def load_npz(options: LoadOptions) -> Splits:
         classes=classes,
         groups=None if groups is None else groups.ids,
         bounds=bounds,
-        positive=options.positive or _strings(arrays, "positive", path),
+        positive=options.positive or _strings(arrays, "positive", path) or _there(at_once),
+        labels=() if at_once is None else at_once.labels,
+        label=None if at_once is None else at_once.label,
         features=features,
         marks=FeatureMarks(
             immutable=options.immutable or _strings(arrays, "immutable", path),
@@ -128,6 +140,11 @@ def load_npz(options: LoadOptions) -> Splits:
         ),
     )
     return assemble(raw, parts, scale=options.scale)
+
+
+def _there(at_once: Labelled | None) -> tuple[str, ...]:
+    """Take the one label that is asked for as what means disease."""
+    return () if at_once is None or at_once.label is None else (at_once.label,)
 
 
 def _one_name(arrays: Arrays, path: Path) -> dict[str, NDArray[Any]]:
@@ -161,10 +178,10 @@ def _samples(arrays: Arrays, key: str, path: Path) -> NDArray[Any]:
     x = arrays[key]
     if x.dtype.kind not in "fiub":
         raise DataError(f"File {path}: {key} must hold numbers, not {x.dtype} values.")
-    if x.ndim not in (2, 3, 4):
+    if x.ndim not in (2, 3, 4, 5):
         raise DataError(
-            f"File {path}: {key} has shape {list(x.shape)}; it must be [N, F] (table), [N, C, L] (signals) "
-            "or [N, C, H, W] (images)."
+            f"File {path}: {key} has shape {list(x.shape)}; it must be [N, F] (table), [N, C, L] (signals), "
+            "[N, C, H, W] (images) or [N, C, D, H, W] (volumes)."
         )
     if x.size == 0:
         raise DataError(f"File {path}: {key} has no samples (its shape is {list(x.shape)}).")

@@ -68,7 +68,7 @@ class DataOptions(DeclaredModel):
             that was trained elsewhere.
         bounds: lowest and highest value that samples may have, when these are not (0, 1).
         data_dir: the first place where a downloaded set is looked for.
-        label: the CSV column that holds the label.
+        label: the CSV column that holds the label; of arrays with several labels at once, the one that is asked for.
         group_by: who is who: the CSV column (or the array of an ``.npz`` file) that holds the patient, a pattern on the
             samples' names with one group, ``(patient\d+)_``, or a CSV file with the columns ``name`` and ``group``.
         ignore: CSV columns that are neither label nor feature.
@@ -111,7 +111,12 @@ class DataOptions(DeclaredModel):
         Bounds | None, Field(description="lowest and highest value of x, LOW,HIGH, when they are not 0,1")
     ] = None
     data_dir: Annotated[Path | None, Field(description="where downloaded sets lie")] = None
-    label: Annotated[str | None, Field(description="the CSV column that holds the label")] = None
+    label: Annotated[
+        str | None,
+        Field(
+            description="the CSV column that holds the label; of an .npz with several labels at once, the one asked for"
+        ),
+    ] = None
     group_by: Annotated[
         str | None,
         Field(

@@ -12,6 +12,7 @@ from salus.jobs.handing_over import HandOver
 from salus.jobs.harden import Hardened, run_hardening
 from salus.jobs.judging import JudgingTally, judge_thing
 from salus.jobs.labels import FoundLabels, run_labels
+from salus.jobs.model_check import ModelCheck, check_model
 from salus.jobs.samples import Samples, read_samples
 from salus.jobs.sweep import SweepOptions, Swept, run_sweep
 
@@ -23,6 +24,7 @@ __all__ = [
     "HandOver",
     "Hardened",
     "JudgingTally",
+    "ModelCheck",
     "Samples",
     "SweepOptions",
     "Swept",
@@ -32,6 +34,7 @@ __all__ = [
     "attach_preprocessor",
     "attack_doubts",
     "attack_rows",
+    "check_model",
     "fit_bundle",
     "judge_thing",
     "read_samples",

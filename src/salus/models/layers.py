@@ -11,11 +11,14 @@ from torch import Tensor, nn
 
 from salus.errors import ModelError, nearest
 from salus.models.probabilities import LogOfProbabilities
+from salus.models.reading import Wrapped
 
 
 def named_layers(module: nn.Module) -> dict[str, nn.Module]:
     """List the parts of a module by name; a module without parts is its own single layer."""
-    inner = module.module if isinstance(module, LogOfProbabilities) else module
+    inner = module
+    while isinstance(inner, (LogOfProbabilities, Wrapped)):
+        inner = inner.module
     parts = {name: part for name, part in inner.named_modules() if name}
     return parts or {"model": inner}
 

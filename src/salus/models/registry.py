@@ -30,7 +30,7 @@ from salus.models.wide_resnet import WideResNet
 from salus.options import Option, named, options_of
 from salus.registry import Registry, summary
 
-KINDS = {1: "table", 2: "signal", 3: "image"}  # by the dimensions of one sample
+KINDS = {1: "table", 2: "signal", 3: "image", 4: "volume"}  # by the dimensions of one sample
 
 
 @dataclass(frozen=True)
@@ -102,8 +102,15 @@ MODELS: Registry[Architecture] = Registry("model", "salus.models", _OWN, _suits)
 
 
 def default_model(kind: str) -> str:
-    """Name the network that suits tables, signals or images."""
-    return next(name for name, architecture in MODELS.items() if architecture.kind == kind)
+    """Name the network that suits tables, signals or images.
+
+    Raises:
+        ModelError: Salus has none for such data.
+    """
+    names = (name for name, architecture in MODELS.items() if architecture.kind == kind)
+    if (name := next(names, None)) is None:
+        raise ModelError(f"Salus has no network of its own for {kind}s; name a model by --model.")
+    return name
 
 
 def build_model(name: str, shape: Sequence[int], classes: int, options: Mapping[str, Any] | None = None) -> nn.Module:
@@ -124,7 +131,8 @@ def build_model(name: str, shape: Sequence[int], classes: int, options: Mapping[
         raise ModelError(str(error)) from error
     kind = KINDS.get(len(shape), "unknown")
     if kind != architecture.kind:
-        remedy = f"use {default_model(kind)!r}" if kind != "unknown" else "give tables, signals or images"
+        suited = next((name for name, each in MODELS.items() if each.kind == kind), None)
+        remedy = f"use {suited!r}" if suited is not None else "give tables, signals or images"
         raise ModelError(
             f"Model {name!r} takes {architecture.kind}s, but the samples have shape {list(shape)} ({kind}); {remedy}."
         )

@@ -18,9 +18,14 @@ from salus import atomic
 from salus.errors import BundleError, SalusError
 from salus.models.exported import read_program
 from salus.models.factories import call_factory
+from salus.models.foreign import form_named
 from salus.models.probabilities import LogOfProbabilities
+from salus.models.reading import Inputs, read_with
 from salus.models.registry import MODELS, build_model
+from salus.models.user import inputs_of, read_of, rebuilt, rebuilt_network
 from salus.models.weights import misfit
+from salus.preprocessing import Preprocessor
+from salus.preprocessing.saved import saved_preprocessor
 
 FORMAT = "salus-classifier"
 VERSION = 1
@@ -36,6 +41,7 @@ class SavedModel:
     card: Mapping[str, Any]
     module: nn.Module
     program: bytes | None
+    preprocessor: Preprocessor | None = None
 
 
 def write(folder: Path, card: Mapping[str, Any], module: nn.Module, program: bytes | None) -> None:
@@ -45,7 +51,7 @@ def write(folder: Path, card: Mapping[str, Any], module: nn.Module, program: byt
     hashes = {"sha256": _sha256(content)}
     atomic.write_bytes(folder / "model.safetensors", content)
     if program is not None:
-        atomic.write_bytes(folder / "model.pt2", program)
+        atomic.write_bytes(folder / program_name(card["architecture"] or {}), program)
         hashes["program_sha256"] = _sha256(program)
     atomic.write_json(folder / "model.json", {"format": FORMAT, "version": VERSION, **card, **hashes})
 
@@ -64,11 +70,23 @@ def read(folder: Path, factory: str | None) -> SavedModel:
     except (SafetensorError, ValueError, KeyError) as error:
         raise BundleError(f"{folder / 'model.safetensors'} holds no safetensors: {error}.") from error
     _refuse_misfit(folder, card, weights)
-    module, program = _build(folder, card, factory)
+    preprocessor = saved_preprocessor(folder, card.get("preprocessor"))
+    module, program = _build(folder, card, factory, preprocessor)
     if reason := misfit(module, weights):
         raise BundleError(f"The weights in {folder} do not fit the model: {reason}")
     module.load_state_dict(weights, strict=True)
-    return SavedModel(card, module, program)
+    return SavedModel(card, module, program, preprocessor)
+
+
+def program_name(architecture: Mapping[str, Any]) -> str:
+    """Name the file of a model that came in one of its own.
+
+    Raises:
+        ModelError: no form of that name is known.
+    """
+    if "form" not in architecture:
+        return "model.pt2"
+    return f"model{form_named(str(architecture['form'])).suffix}"
 
 
 def _sha256(content: bytes) -> str:
@@ -141,7 +159,9 @@ def _refuse_misfit(folder: Path, card: Mapping[str, Any], weights: Mapping[str, 
         raise BundleError(f"The weights in {folder} do not fit the model: {reason}")
 
 
-def _build(folder: Path, card: Mapping[str, Any], factory: str | None) -> tuple[nn.Module, bytes | None]:
+def _build(
+    folder: Path, card: Mapping[str, Any], factory: str | None, preprocessor: Preprocessor | None = None
+) -> tuple[nn.Module, bytes | None]:
     """Build the module that ``model.json`` describes, and hand back its program if it is one."""
     architecture = card["architecture"] or {}
     program = None
@@ -154,6 +174,13 @@ def _build(folder: Path, card: Mapping[str, Any], factory: str | None) -> tuple[
     elif "program" in architecture:
         content = _read_part(folder / "model.pt2", card.get("program_sha256"))
         module, program = read_program(content, str(folder / "model.pt2"))
+    elif "form" in architecture:
+        module, program = _of_form(folder, card, architecture, preprocessor)
+    elif "library" in architecture:
+        try:
+            module = rebuilt_network(architecture, _inputs(card, architecture, preprocessor), str(folder))
+        except SalusError as error:
+            raise BundleError(f"The model in {folder} cannot be made again: {error}") from error
     elif factory is not None:
         module = call_factory(factory)
     else:
@@ -162,4 +189,29 @@ def _build(folder: Path, card: Mapping[str, Any], factory: str | None) -> tuple[
             f"The model in {folder} was built by the user's own code{hint}, and Salus imports no code "
             "because a file names it; say which function builds it: factory='package.module:function'."
         )
+    if "reading" in architecture:
+        try:
+            module = read_with(module, read_of(architecture), _inputs(card, architecture, preprocessor))
+        except SalusError as error:
+            raise BundleError(f"{folder / 'model.json'}: {error}") from error
     return (LogOfProbabilities(module) if architecture.get("outputs") == "probabilities" else module), program
+
+
+def _of_form(
+    folder: Path, card: Mapping[str, Any], architecture: Mapping[str, Any], preprocessor: Preprocessor | None
+) -> tuple[nn.Module, bytes]:
+    """Make the module of a model that came in another form, from its file."""
+    try:
+        path = folder / program_name(architecture)
+        content = _read_part(path, card.get("program_sha256"))
+        return rebuilt(architecture, content, _inputs(card, architecture, preprocessor), str(path)), content
+    except BundleError:
+        raise
+    except SalusError as error:
+        raise BundleError(f"The model in {folder} cannot be made again: {error}") from error
+
+
+def _inputs(card: Mapping[str, Any], architecture: Mapping[str, Any], preprocessor: Preprocessor | None) -> Inputs:
+    low, high = card["bounds"]
+    known = Inputs(tuple(card["shape"]), (low, high), tuple(card["classes"]), preprocessor)
+    return inputs_of(architecture, known)

@@ -1,0 +1,128 @@
+"""Image classifiers of Hugging Face's in a folder: configuration, safetensors, preprocessing; no code from it."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from salus.errors import ModelError
+from salus.models.foreign.form import library, one_sentence
+from salus.models.foreign.libraries import ImageTreatment
+
+#: Pillow's numbers of interpolations.
+_RESAMPLE = {0: "nearest", 2: "bilinear", 3: "bicubic"}
+
+#: What an image is divided by before mean and std, where its configuration does not say otherwise.
+_LEVELS = 1 / 255
+
+
+@dataclass(frozen=True, eq=False)
+class HuggingFaceFolder:
+    """What a folder says.
+
+    Attributes:
+        path: the folder.
+        config: of the network.
+        treatment: how images are made; None where it does not say.
+        weights: its file of weights.
+    """
+
+    path: Path
+    config: Mapping[str, Any]
+    treatment: ImageTreatment | None
+    weights: Path
+
+    @property
+    def labels(self) -> list[str]:
+        """Names of its classes, in the order of its logits."""
+        named = self.config.get("id2label") or {}
+        return [str(named[key]) for key in sorted(named, key=int)]
+
+    @property
+    def several(self) -> bool:
+        """Whether a sample may carry several labels at once."""
+        return self.config.get("problem_type") == "multi_label_classification"
+
+
+def read_folder(path: Path) -> HuggingFaceFolder:
+    """Read what a folder says, and nothing that could run code.
+
+    Raises:
+        ModelError: it is none, or lacks a part.
+    """
+    config = _json(path / "config.json")
+    if config is None:
+        raise ModelError(f"{path} is no folder of Hugging Face's: config.json is missing.")
+    if config.get("auto_map") or "model_type" not in config:
+        raise ModelError(
+            f"{path} is built by code of its own (auto_map in config.json), which Salus does not run; build it by a "
+            "function of yours: --model package.module:function."
+        )
+    weights = path / "model.safetensors"
+    if not weights.is_file():
+        others = [name for name in ("pytorch_model.bin", "model.safetensors.index.json") if (path / name).is_file()]
+        has = f" (it has {others[0]})" if others else ""
+        raise ModelError(
+            f"{path} lacks model.safetensors{has}; save it anew as one file: model.save_pretrained(FOLDER)."
+        )
+    return HuggingFaceFolder(path, config, _treatment(_json(path / "preprocessor_config.json")), weights)
+
+
+def build_network(config: Mapping[str, Any], place: str) -> nn.Module:
+    """Build an image classifier of transformers' own from its configuration, with random weights.
+
+    Raises:
+        ModelError: it is none.
+    """
+    transformers = library("transformers", "transformers", "hf:FOLDER")
+
+    def build() -> Any:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            settings = {key: value for key, value in config.items() if key not in ("model_type", "auto_map")}
+            made = transformers.AutoConfig.for_model(str(config["model_type"]), **settings)
+            return transformers.AutoModelForImageClassification.from_config(made, trust_remote_code=False)
+
+    module = one_sentence(place, "an image classifier of transformers'", build)
+    if not isinstance(module, nn.Module):
+        raise ModelError(f"{place} is no network.")
+    return module
+
+
+def _json(path: Path) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{path} is no readable JSON; take a fresh copy.") from error
+    if not isinstance(content, dict):
+        raise ModelError(f"{path} holds no settings; take a fresh copy.")
+    return content
+
+
+def _treatment(config: dict[str, Any] | None) -> ImageTreatment | None:
+    if config is None:
+        return None
+    try:
+        size = config.get("crop_size") if config.get("do_center_crop") else config.get("size")
+        size = {"height": size, "width": size} if isinstance(size, int) else size or {}
+        side = size.get("shortest_edge")
+        pixels = (int(size.get("height", side)), int(size.get("width", side))) if size else None
+        normalised = bool(config.get("do_normalize", True))
+        factor = float(config.get("rescale_factor", _LEVELS)) if config.get("do_rescale", True) else 1.0
+        # mean and std are of levels times the factor; x is levels of 0 to 1
+        scale = 255 * factor
+        mean = tuple(float(v) / scale for v in config.get("image_mean") or ()) if normalised else ()
+        std = tuple(float(v) / scale for v in config.get("image_std") or ()) if normalised else ()
+        if not normalised and scale != 1:
+            std = (1 / scale,)
+        return ImageTreatment(mean, std, pixels, 1.0, _RESAMPLE.get(int(config.get("resample", 2)), "bilinear"))
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"How images are made (preprocessor_config.json) cannot be read: {error}.") from error

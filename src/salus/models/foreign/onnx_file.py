@@ -1,0 +1,402 @@
+"""ONNX programs: run by onnxruntime, and turned into torch where every operator converts."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from salus.errors import ModelError
+from salus.models.foreign.form import Built, Form, library, one_sentence
+from salus.models.foreign.gradient_free import GradientFree, log_of
+from salus.models.foreign.rows import Rows, in_order, rows_for
+from salus.models.reading import Inputs, Reading
+from salus.models.torchvision_ops import load_torchvision
+
+#: Sets of operators that onnxruntime brings along.
+_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml"})
+
+#: How far the program in torch may be from what onnxruntime computes, as a share of the largest answer from 1 up.
+AGREEMENT = 1e-4
+
+#: Inputs that both answer.
+_TRIED = 6
+
+
+class ONNXFile(Form):
+    """A ``.onnx`` file, and the files of tensors beside it that it names."""
+
+    name: ClassVar[str] = "onnx"
+    title: ClassVar[str] = "an ONNX program"
+    suffix: ClassVar[str] = ".onnx"
+    suffixes: ClassVar[tuple[str, ...]] = (".onnx",)
+    extra: ClassVar[str] = "onnx"
+    gradients: ClassVar[bool] = True
+
+    def read(self, path: Path) -> bytes:
+        """Read a program, with the tensors that lie in files beside it, as one file."""
+        onnx = library("onnx", self.extra, "An ONNX program")
+        content = super().read(path)
+        program = _parsed(content, str(path))
+        if not _external(onnx, program, path):
+            return content
+
+        def joined() -> Any:
+            onnx.external_data_helper.load_external_data_for_model(program, str(path.parent))
+            for tensor in _tensors(program.graph):
+                del tensor.external_data[:]
+                tensor.data_location = onnx.TensorProto.DEFAULT
+            return program.SerializeToString()
+
+        return bytes(one_sentence(str(path), self.title, joined))
+
+    def build(self, content: bytes, reading: Reading, inputs: Inputs, place: str) -> Built:
+        """Check a program, start it, and turn it into torch where that can be."""
+        onnx = library("onnx", self.extra, "An ONNX program")
+        library("onnxruntime", self.extra, "An ONNX program")
+        program = _parsed(content, place)
+        _refuse_strangers(onnx, program, place)
+        session = one_sentence(place, self.title, lambda: _session(content))
+        fed = session.get_inputs()
+        classical = any(node.domain == "ai.onnx.ml" for node in program.graph.node)
+        notes: list[str] = []
+        rows = None
+        if classical and len(inputs.shape) == 1:
+            columns = [each.name for each in fed] if len(fed) > 1 else None
+            rows, reading, notes = rows_for(columns, None, reading, inputs)
+        elif len(fed) != 1:
+            raise ModelError(
+                f"{place} takes {len(fed)} inputs ({', '.join(i.name for i in fed)}); a classifier takes one."
+            )
+        if rows is None:
+            reading = laid_out(reading, list(fed[0].shape)[1:], inputs, place)
+        order = None
+        if classical and (known := _class_names(onnx, program)):
+            order, said = in_order(known, inputs)
+            notes += said
+        module = ONNXModule(content, session, rows, order, classical)
+        outputs = [each.name for each in session.get_outputs()]
+        if len(outputs) > 1 and reading.output is None:
+            reading = replace(reading, output=_answer_of(session, inputs, place))
+        if classical:
+            return Built(module, reading, tuple(notes))
+        converted, why = _in_torch(content, module, reading, inputs, outputs)
+        if converted is None:
+            notes.append(f"The program could not be turned into torch ({why}), and shows no gradients.")
+            return Built(module, reading, tuple(notes))
+        notes.append(f"The program was turned into torch, which answers as onnxruntime does ({why}).")
+        return Built(converted, replace(reading, output=None) if len(outputs) == 1 else reading, tuple(notes))
+
+
+class ONNXModule(GradientFree):
+    """A program that onnxruntime runs.
+
+    Args:
+        content: the program.
+        session: where it runs.
+        rows: how x becomes rows of a table; None where x is read as it is.
+        order: which of its classes stands for each of the data's.
+        classical: it gives probabilities.
+    """
+
+    undoes: ClassVar[bool] = True
+
+    def __init__(
+        self, content: bytes, session: Any, rows: Rows | None, order: list[int] | None, classical: bool
+    ) -> None:
+        super().__init__(content, "an ONNX program")
+        self._session, self._rows, self._order, self._classical = session, rows, order, classical
+
+    def answer(self, x: NDArray[np.float32]) -> Any:
+        """Return the one output, or all of them by name."""
+        fed = self._session.get_inputs()
+        feed: dict[str, Any]
+        if self._rows is not None and len(fed) > 1:
+            frame = self._rows.frame(x)
+            feed = {each.name: _column(frame[each.name].to_numpy(), each.type) for each in fed}
+        else:
+            values: NDArray[Any] = x if self._rows is None else self._rows.matrix(x)
+            feed = {fed[0].name: values.astype(_NUMPY.get(fed[0].type, np.float32))}
+        answers = zip(self._session.get_outputs(), self._session.run(None, feed), strict=True)
+        parts = {each.name: _array(part) for each, part in answers}
+        if self._classical:
+            parts = {name: self._ordered(part) for name, part in parts.items()}
+        return parts if len(parts) > 1 else next(iter(parts.values()))
+
+    def _ordered(self, part: NDArray[Any]) -> NDArray[Any]:
+        if part.dtype.kind != "f" or part.ndim != 2:
+            return np.zeros(len(part), np.int64) if part.dtype.kind in "OUS" else part
+        part = part if self._order is None else part[:, self._order]
+        rows_sum_to_one = bool((part >= 0).all() and (np.abs(part.sum(1) - 1) < 1e-3).all())
+        return log_of(part) if rows_sum_to_one else part
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Go to another process as a file."""
+        return {**self.__dict__, "_session": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Start again there."""
+        self.__dict__.update(state)
+        self._session = _session(self.content)
+
+    def __deepcopy__(self, memo: Any) -> ONNXModule:
+        """Share the session: it holds no state."""
+        return ONNXModule(self.content, self._session, self._rows, self._order, self._classical)
+
+
+_NUMPY = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16}
+
+
+def _column(values: NDArray[Any], kind: str) -> NDArray[Any]:
+    if kind == "tensor(string)":
+        return values.astype(str).astype(object)[:, None]
+    return values.astype(np.int64 if kind == "tensor(int64)" else _NUMPY.get(kind, np.float32))[:, None]
+
+
+def _array(part: Any) -> NDArray[Any]:
+    """Take an output for an array; a list of probabilities by class, as skl2onnx has them, column by column."""
+    if isinstance(part, list) and part and isinstance(part[0], dict):
+        return np.array([list(row.values()) for row in part], np.float32)
+    return np.asarray(part)
+
+
+def _parsed(content: bytes, place: str) -> Any:
+    def read() -> Any:
+        import onnx
+
+        program = onnx.ModelProto()
+        program.ParseFromString(content)
+        if not program.graph.node:
+            raise ModelError(f"{place} is no ONNX program: it has no operators.")
+        return program
+
+    return one_sentence(place, ONNXFile.title, read)
+
+
+def _graphs(graph: Any) -> Iterator[Any]:
+    """List a graph and those inside its operators."""
+    todo = [graph]
+    while todo:
+        each = todo.pop()
+        yield each
+        for node in each.node:
+            for attribute in node.attribute:
+                todo += [attribute.g] if attribute.HasField("g") else []
+                todo += attribute.graphs
+
+
+def _tensors(graph: Any) -> Iterator[Any]:
+    for each in _graphs(graph):
+        yield from each.initializer
+        for node in each.node:
+            for attribute in node.attribute:
+                if attribute.HasField("t"):
+                    yield attribute.t
+                yield from attribute.tensors
+
+
+def _external(onnx: Any, program: Any, path: Path) -> bool:
+    """Tell whether tensors lie in other files; refuse any that does not lie beside the program.
+
+    Raises:
+        ModelError: naming it.
+    """
+    folder = path.parent.resolve()
+    found = False
+    for tensor in _tensors(program.graph):
+        if tensor.data_location != onnx.TensorProto.EXTERNAL:
+            continue
+        found = True
+        where = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
+        pure = PurePosixPath(where.replace("\\", "/"))
+        target = path.parent / where
+        outside = pure.is_absolute() or ".." in pure.parts or not where or ":" in where
+        if outside or target.is_symlink() or not target.resolve().is_relative_to(folder):
+            raise ModelError(
+                f"{path} takes its tensor {tensor.name!r} from {where!r}, outside of its own folder; nothing was read "
+                "there. Save the program again with its data beside it, or as one file."
+            )
+        if not target.is_file():
+            raise ModelError(f"{path} takes its tensor {tensor.name!r} from {where!r}, which is missing beside it.")
+    return found
+
+
+def _refuse_strangers(onnx: Any, program: Any, place: str) -> None:
+    """Refuse operators that onnxruntime does not bring along, and tensors in other files.
+
+    Raises:
+        ModelError: naming the first.
+    """
+    if program.functions:
+        names = ", ".join(sorted({f"{each.domain}::{each.name}" for each in program.functions})[:3])
+        raise ModelError(
+            f"{place} defines operators of its own ({names}); export it with functions inlined "
+            "(onnx.inliner.inline_local_functions)."
+        )
+    for graph in _graphs(program.graph):
+        for node in graph.node:
+            if node.domain not in _DOMAINS:
+                raise ModelError(
+                    f"{place} calls the operator {node.domain}::{node.op_type}, which is not ONNX's own, and Salus "
+                    "loads "
+                    "no operators from files; export it with standard operators alone."
+                )
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in _tensors(program.graph)):
+        raise ModelError(f"{place} takes tensors from other files; name the program where they lie beside it.")
+
+
+def _session(content: bytes, optimised: str | None = None) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.inter_op_num_threads = 1
+    if optimised is not None:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options.optimized_model_filepath = optimised
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+def laid_out(reading: Reading, shape: list[Any], inputs: Inputs, place: str) -> Reading:
+    """Find out where a model has the channels, from the shape of one input that it states (names are any size).
+
+    Raises:
+        ModelError: the inputs fit neither way, or both ways and nobody says which.
+    """
+
+    def fits(own: tuple[int, ...]) -> bool:
+        pairs = zip(shape, own, strict=False)
+        return len(shape) == len(own) and all(a == b for a, b in pairs if isinstance(a, int) and a > 0)
+
+    first, last = fits(inputs.shape), fits((*inputs.shape[1:], inputs.shape[0]))
+    if not shape or reading.layout is not None or len(inputs.shape) == 1 or (first and not last):
+        return reading
+    if last and not first:
+        return replace(reading, layout="channels-last")
+    if first and all(isinstance(size, int) for size in shape) and len(set(shape)) == 1:
+        raise ModelError(
+            f"{place} takes inputs of shape {shape}, whose channels may stand first or last; say which behind the "
+            "model: "
+            ":layout=channels-first or :layout=channels-last."
+        )
+    if first:
+        return reading
+    raise ModelError(
+        f"{place} takes inputs of shape {['any' if not isinstance(size, int) else size for size in shape]}, and "
+        "those of "
+        f"the data have {list(inputs.shape)}; bring the data that it was trained on (--size, --inputs)."
+    )
+
+
+def _class_names(onnx: Any, program: Any) -> list[Any]:
+    """Read the classes that a classifier of scikit-learn's names."""
+    for node in program.graph.node:
+        for attribute in node.attribute:
+            if attribute.name in ("classlabels_strings", "classlabels_int64s", "classlabels_ints"):
+                value = onnx.helper.get_attribute_value(attribute)
+                if len(value) > 1:
+                    return [word.decode() if isinstance(word, bytes) else word for word in value]
+    return []
+
+
+def _answer_of(session: Any, inputs: Inputs, place: str) -> str:
+    """Choose the output that holds the answer, where one alone has a number for each class.
+
+    Raises:
+        ModelError: several may, or none.
+    """
+    outputs = session.get_outputs()
+    fits = [
+        each.name
+        for each in outputs
+        if each.type.startswith(("seq(map", "tensor(float", "tensor(double"))
+        and (each.type.startswith("seq") or each.shape[1:] in ([len(inputs.classes)], [None], ["N"]) or not each.shape)
+    ]
+    if len(fits) == 1:
+        return fits[0]
+    raise ModelError(
+        f"{place} has several outputs ({', '.join(each.name for each in outputs)}); say which holds the answer, behind "
+        f"the model: :output={(fits or [outputs[0].name])[0]}."
+    )
+
+
+def _in_torch(
+    content: bytes, module: ONNXModule, reading: Reading, inputs: Inputs, outputs: list[str]
+) -> tuple[nn.Module | None, str]:
+    """Turn a program into torch and compare the two on inputs drawn at random.
+
+    Returns:
+        The module, or None; and how far they were apart, or why it cannot be.
+    """
+    try:
+        import onnx
+
+        load_torchvision()
+        import onnx2pytorch
+    except (ModelError, ImportError) as error:
+        return None, f"onnx2pytorch is not installed: pip install 'salus[onnx]' ({error})"
+    try:
+        with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
+            warnings.simplefilter("ignore")
+            simplified = str(Path(folder, "simplified.onnx"))  # constants folded, identities gone
+            _session(content, simplified)
+            program = onnx.load(simplified)
+            for node in program.graph.node:
+                if node.op_type == "BatchNormalization":
+                    kept = [each for each in node.attribute if each.name != "training_mode"]
+                    del node.attribute[:]
+                    node.attribute.extend(kept)
+            inner = onnx2pytorch.ConvertModel(program, experimental=True).eval()
+        converted = InTorch(inner, outputs if len(outputs) > 1 else None)
+        probe = replace(reading, inputs=None, answers=None)
+        x = inputs.some(_TRIED)
+        from salus.models.reading import Front
+
+        if probe.layout == "channels-last" or probe.mean or probe.std:
+            x = Front(None, probe.mean, probe.std, channels_last=probe.layout == "channels-last")(x)
+        apart = 0.0
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for rows in (slice(None), slice(0, 1)):
+                own, other = module(x[rows]), converted(x[rows])
+                pairs = [(own, other)] if isinstance(own, Tensor) else [(own[name], other[name]) for name in own]
+                for a, b in pairs:
+                    scale = max(float(a.abs().max()), 1.0)
+                    apart = max(apart, float((a - b).abs().max()) / scale)
+    except Exception as error:  # a converter fails in many ways
+        reason = " ".join(str(error).split())[:150].rstrip(".") or type(error).__name__
+        return None, reason
+    if not apart <= AGREEMENT:
+        return None, f"the two differ by {apart:.1e} on random inputs"
+    return converted, f"within {apart:.0e} on random inputs"
+
+
+class InTorch(nn.Module):
+    """A program as torch computes it.
+
+    Args:
+        program: what the converter made.
+        outputs: names of several outputs; None of one.
+    """
+
+    def __init__(self, program: nn.Module, outputs: list[str] | None) -> None:
+        super().__init__()
+        self.program, self.outputs = program, outputs
+
+    def forward(self, x: Tensor) -> Any:
+        """Answer x ``[N, ...]``."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            answer = self.program(x)
+        if self.outputs is None:
+            return answer[0] if isinstance(answer, (tuple, list)) else answer
+        return dict(zip(self.outputs, answer, strict=True))
