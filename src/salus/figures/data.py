@@ -108,6 +108,8 @@ def _waveform(ax: Axes, x: NDArray[Any]) -> None:
 
 
 def _image(ax: Axes, x: NDArray[Any]) -> None:
+    if x.ndim == 4:  # of a volume the slice in the middle
+        x = x[:, x.shape[1] // 2]
     picture = x.transpose(1, 2, 0) if len(x) == 3 else np.repeat(x[0][..., None], 3, 2)
     ax.imshow(np.clip(picture, 0, 1), interpolation="nearest")
 

@@ -14,12 +14,12 @@ from salus.errors import ModelError, OptionError, SalusError
 from salus.models.exported import read_program
 from salus.models.factories import call_factory
 from salus.models.foreign import form_named, form_of
-from salus.models.foreign.huggingface import build_network, read_folder
+from salus.models.foreign.huggingface import build_network, load_network, read_folder
 from salus.models.foreign.libraries import LIBRARIES, ImageTreatment
 from salus.models.foreign.rows import in_order
 from salus.models.reading import Inputs, Reading, found_answers, read_with, resolved
 from salus.models.weights import load_weights
-from salus.options import option_names, split_spec
+from salus.options import option_names, parse_value, split_spec
 
 #: What stands before a folder of Hugging Face's.
 HF = "hf"
@@ -133,7 +133,13 @@ def treatment_of(text: str) -> ImageTreatment | None:
 def _parted(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Part how a network is read from what its constructor takes."""
     reads = {key: value for key, value in options.items() if key.replace("-", "_") in option_names(Reading)}
-    return reads, {key.replace("-", "_"): value for key, value in options.items() if key not in reads}
+    return reads, {key.replace("-", "_"): _value(value) for key, value in options.items() if key not in reads}
+
+
+def _value(text: Any) -> Any:
+    """Read several numbers joined by +."""
+    parts = [parse_value(part) for part in text.split("+")] if isinstance(text, str) and "+" in text else [text]
+    return parts if len(parts) > 1 and all(isinstance(part, (int, float)) for part in parts) else text
 
 
 def _of_library(spec: str, weights: Path | None, options: Mapping[str, Any], inputs: Inputs) -> _Bare:
@@ -154,10 +160,12 @@ def _of_library(spec: str, weights: Path | None, options: Mapping[str, Any], inp
                 f"The classes of {network} stand in another order than the data's; name them in its own: --classes "
                 f"{','.join(folder.labels)}."
             )
-        module, treatment = build_network(folder.config, network), folder.treatment
+        if weights is not None:
+            raise ModelError(f"{spec} has its own weights; leave out {weights}.")
+        module, treatment = load_network(folder), folder.treatment
         source: dict[str, Any] = {"library": HF, "config": dict(folder.config)}
         reading = reading if reading.output is not None else replace(reading, output="logits")
-        weights, title = weights or folder.weights, Path(network).name
+        title = Path(network).name
     else:
         if weights is None:
             raise ModelError(
@@ -168,13 +176,18 @@ def _of_library(spec: str, weights: Path | None, options: Mapping[str, Any], inp
         outputs = len(labels) if sets else len(inputs.classes)
         module = LIBRARIES[name].build(network, outputs, inputs, own)
         treatment, title = LIBRARIES[name].treatment(network, own), network
-        source = {"library": name, "name": network, "outputs": outputs, "options": own}
+        source = {"library": name, "network": network, "outputs": outputs, "options": own}
     if weights is not None:
         notes += load_weights(module, Path(weights))
     if treatment is not None and not (reading.mean or reading.std):
         channels = inputs.shape[0]
         mean, std = (v if len(v) in (0, 1, channels) else (sum(v) / len(v),) for v in (treatment.mean, treatment.std))
         reading = replace(reading, mean=mean, std=std)
+        if treatment.crop < 1 or treatment.interpolation != "bilinear":
+            notes.append(
+                f"The network's configuration scales images {treatment.interpolation} and keeps the middle "
+                f"{treatment.crop:.0%} of them; Salus scales them bilinear and keeps all of the shorter side."
+            )
         notes.append(
             f"Inputs are treated as the network's configuration says ({treatment.words}), inside the model, so that "
             "eps "
@@ -259,7 +272,7 @@ def rebuilt_network(architecture: Mapping[str, Any], inputs: Inputs, place: str)
         if name == HF:
             return build_network(architecture["config"], place)
         known = LIBRARIES[name]
-        return known.build(str(architecture["name"]), int(architecture["outputs"]), inputs, architecture["options"])
+        return known.build(str(architecture["network"]), int(architecture["outputs"]), inputs, architecture["options"])
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"What library the model in {place} is of cannot be read: {error}.") from error
 

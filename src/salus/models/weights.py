@@ -7,7 +7,7 @@ import re
 import warnings
 import zipfile
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -127,14 +127,21 @@ def misfit(module: nn.Module, weights: Mapping[str, Tensor]) -> str:
     """Say in one sentence why weights do not fit a module; empty when they do."""
     needs = module.state_dict()
     lacking, spare = sorted(needs.keys() - weights.keys()), sorted(weights.keys() - needs.keys())
+    has = f"they hold {_some(spare)}, which the model does not have ({len(spare)} of {len(weights)})" if spare else ""
     if lacking:
-        return f"the model needs {lacking[0]!r}, which they lack ({len(lacking)} of {len(needs)} missing)."
+        needed = f"the model needs {_some(lacking)}, which they lack ({len(lacking)} of {len(needs)} missing)"
+        return f"{needed}; {has}." if has else f"{needed}."
     if spare:
-        return f"they hold {spare[0]!r}, which the model does not have ({len(spare)} of {len(weights)})."
+        return f"{has}."
     for name, value in needs.items():
         if isinstance(value, Tensor) and value.shape != weights[name].shape:
             return f"{name!r} has shape {list(weights[name].shape)}; the model needs {list(value.shape)}."
     return ""
+
+
+def _some(names: Sequence[str], most: int = 3) -> str:
+    """Name the first of several weights."""
+    return ", ".join(map(repr, names[:most])) + (", ..." if len(names) > most else "")
 
 
 def _is_safetensors(head: bytes, path: Path) -> bool:

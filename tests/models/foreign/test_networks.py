@@ -66,7 +66,7 @@ def exported(net: nn.Module, x: Tensor, path: Path, **options: Any) -> Path:
     return path
 
 
-def in_keras(net: nn.Module, path: Path) -> Path:
+def in_keras(net: Any, path: Path) -> Path:
     """Write the same network as Keras has it, channels last, with the same weights."""
     import os
 
@@ -126,7 +126,7 @@ def test_a_network_answers_alike_in_every_form_shows_its_gradients_and_comes_bac
     expected = network(x).log_softmax(1)
     assert torch.allclose(classifier.predict(x).log_softmax(1), expected, atol=1e-3)
     assert classifier.without_gradients is None
-    gradients = []
+    gradients: list[Any] = []
     for model in (classifier, network):
         z = x.clone().requires_grad_()
         model(z).log_softmax(1)[:, 0].sum().backward()
@@ -234,7 +234,8 @@ def test_a_conversion_that_answers_otherwise_is_not_used(
             self.inner = real(*args, **options)
 
         def forward(self, x: Tensor) -> Tensor:
-            return 2 * self.inner(x)
+            doubled: Tensor = 2 * self.inner(x)
+            return doubled
 
     monkeypatch.setattr(onnx2pytorch, "ConvertModel", Doubled)
     classifier = of(path, digits.test)

@@ -95,6 +95,40 @@ def build_network(config: Mapping[str, Any], place: str) -> nn.Module:
     return module
 
 
+def load_network(folder: HuggingFaceFolder) -> nn.Module:
+    """Load the network of a folder with its weights, from safetensors alone.
+
+    Raises:
+        ModelError: it cannot be loaded, or its weights are not all there.
+    """
+    transformers = library("transformers", "transformers", "hf:FOLDER")
+    place = str(folder.path)
+
+    def load() -> Any:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return transformers.AutoModelForImageClassification.from_pretrained(
+                place,
+                local_files_only=True,
+                use_safetensors=True,
+                trust_remote_code=False,
+                dtype="float32",
+                output_loading_info=True,
+            )
+
+    module, found = one_sentence(place, "an image classifier of transformers'", load)
+    lacking = sorted(map(str, found["missing_keys"]))
+    if lacking or found["mismatched_keys"]:
+        what = repr(lacking[0]) if lacking else f"another shape of {sorted(map(str, found['mismatched_keys']))[0]}"
+        raise ModelError(
+            f"The weights in {folder.weights} do not fit the model: it needs {what} ({len(lacking)} missing); its last "
+            "layer was perhaps never trained for these classes."
+        )
+    if not isinstance(module, nn.Module):
+        raise ModelError(f"{place} is no network.")
+    return module.eval()
+
+
 def _json(path: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
@@ -113,7 +147,7 @@ def _treatment(config: dict[str, Any] | None) -> ImageTreatment | None:
     try:
         size = config.get("crop_size") if config.get("do_center_crop") else config.get("size")
         size = {"height": size, "width": size} if isinstance(size, int) else size or {}
-        side = size.get("shortest_edge")
+        side: Any = size.get("shortest_edge")
         pixels = (int(size.get("height", side)), int(size.get("width", side))) if size else None
         normalised = bool(config.get("do_normalize", True))
         factor = float(config.get("rescale_factor", _LEVELS)) if config.get("do_rescale", True) else 1.0

@@ -316,7 +316,7 @@ def _answer_of(session: Any, inputs: Inputs, place: str) -> str:
     """
     outputs = session.get_outputs()
     fits = [
-        each.name
+        str(each.name)
         for each in outputs
         if each.type.startswith(("seq(map", "tensor(float", "tensor(double"))
         and (each.type.startswith("seq") or each.shape[1:] in ([len(inputs.classes)], [None], ["N"]) or not each.shape)

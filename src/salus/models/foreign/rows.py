@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from salus.errors import ModelError, nearest
@@ -87,16 +88,15 @@ def rows_for(
         ModelError: a column is missing, or there are not as many.
     """
     width = int(np.prod(inputs.shape))
-    low, span, decided = _units(reading, inputs, width)
-    reading, notes = decided
+    low, span, reading, notes = _units(reading, inputs)
     features, words = _features(inputs)
     if names is None:
-        places: tuple[tuple[str, tuple[int, ...]], ...] = ()
+        own_columns: tuple[tuple[str, tuple[int, ...]], ...] = ()
         if words and count == width:
             words = {}  # it knows the features of words as numbers
         if words:
-            places = tuple(features)
-        have = len(places) or width
+            own_columns = tuple(features)
+        have = len(own_columns) or width
         if count is not None and count != have:
             raise ModelError(
                 f"The model reads {count} values a sample, and the data have {have} of shape {list(inputs.shape)}; "
@@ -106,7 +106,7 @@ def rows_for(
             notes.append("Each sample was flattened into one row, channels first.")
         elif inputs.features:
             notes.append("The model's file names no columns; they were matched by their place.")
-        return Rows(width, low, span, places, words), reading, notes
+        return Rows(width, low, span, own_columns, words), reading, notes
     if not features:
         if len(names) != width:
             raise ModelError(f"The model reads {len(names)} columns ({names[0]}, ...), and the data have {width}.")
@@ -132,39 +132,27 @@ def rows_for(
     return Rows(width, low, span, tuple(columns), words), reading, notes
 
 
-def _units(
-    reading: Reading, inputs: Inputs, width: int
-) -> tuple[Numbers | None, Numbers | None, tuple[Reading, list[str]]]:
+def _units(reading: Reading, inputs: Inputs) -> tuple[Numbers | None, Numbers | None, Reading, list[str]]:
     """Decide whether a model reads raw values; of data that were scaled it does, unless the reading says otherwise."""
-    from dataclasses import replace
-
     made = inputs.preprocessor
-    scaling = made.scaling if isinstance(made, (TablePreprocessor, ArrayPreprocessor)) else None
-    notes: list[str] = []
-    if reading.inputs == "prepared" or (reading.inputs is None and scaling is None and not _levels(inputs)):
-        return None, None, (replace(reading, inputs="prepared"), notes)
+    scaled = isinstance(made, (TablePreprocessor, ArrayPreprocessor)) and made.scaling is not None
+    if reading.inputs == "prepared" or (reading.inputs is None and not scaled):
+        return None, None, replace(reading, inputs="prepared"), []
     if made is None:
         raise ModelError("The model is to read raw values (inputs=raw), and how x was made of these is not known.")
-    low, high = (np.full((1, *inputs.shape), bound, np.float64) for bound in (0.0, 1.0))
-    if scaling is not None:
-        at, one = (np.asarray(value, np.float64) for value in (scaling.low, scaling.span))
-        low, high = low * one + at, high * one + at
-    else:
-        import torch
-
-        low, high = (made.inverse(torch.from_numpy(value)).double().numpy() for value in (low, high))
-    low, high = low.reshape(-1), high.reshape(-1)
+    notes = []
     if reading.inputs is None:
         notes.append(
             "The model is given values in their own units, as before Salus scaled them; one that was trained on scaled "
             "ones is named with inputs=prepared behind a colon."
         )
-    return low, high - low, (replace(reading, inputs="raw"), notes)
-
-
-def _levels(inputs: Inputs) -> bool:
-    """Tell whether x was made of something with units of its own that are others than x's: no guess is made there."""
-    return False
+    zero, one = (torch.full((1, *inputs.shape), value) for value in (0.0, 1.0))
+    if isinstance(made, (TablePreprocessor, ArrayPreprocessor)) and made.scaling is not None:
+        low, span = (value.expand(1, *inputs.shape).numpy().reshape(-1) for value in made.scaling.tensors())
+    else:
+        low, high = (made.inverse(value).double().numpy().reshape(-1) for value in (zero, one))
+        span = high - low
+    return low, span, replace(reading, inputs="raw"), notes
 
 
 def _features(inputs: Inputs) -> tuple[list[tuple[str, tuple[int, ...]]], dict[str, tuple[str, ...]]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import warnings
 import zipfile
 from collections.abc import Iterator
@@ -197,6 +198,6 @@ def _numeric(parts: list[Any], rows: Rows) -> frozenset[str]:
 
 def _is_number(word: str) -> bool:
     try:
-        return np.isfinite(float(word)).item()
+        return math.isfinite(float(word))
     except ValueError:
         return False

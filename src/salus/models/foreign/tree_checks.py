@@ -49,7 +49,7 @@ def refuse_broken_trees(part: Any, place: str) -> None:
     Raises:
         ModelError: one is broken.
     """
-    tree = getattr(part, "tree_", None)
+    tree: Any = getattr(part, "tree_", None)
     if hasattr(tree, "children_left"):
         left, right = np.asarray(tree.children_left), np.asarray(tree.children_right)
         refuse_tree(left, right, np.asarray(tree.feature), left == -1, int(tree.n_features), place)

@@ -82,12 +82,16 @@ def _waveform(clean: NDArray[Any], attacked: NDArray[Any]) -> Figure:
 
 def _images(clean: NDArray[Any], attacked: NDArray[Any], bounds: tuple[float, float]) -> Figure:
     low, high = bounds
+    title = "clean"
+    if clean.ndim == 4:  # of a volume the slice that changed most
+        at = int(np.abs(attacked - clean).sum(axis=(0, 2, 3)).argmax())
+        clean, attacked, title = clean[:, at], attacked[:, at], f"clean, slice {at + 1} of {clean.shape[1]}"
     change = attacked - clean
     factor = _factor(change, high - low)
     figure = Figure(figsize=(4.4, 1.72))
     figure.subplots_adjust(left=0.01, right=0.99, top=0.87, bottom=0.02, wspace=0.06)
     panels: tuple[Axes, ...] = tuple(figure.subplots(1, 3))
-    _show(panels[0], (clean - low) / (high - low), "clean")
+    _show(panels[0], (clean - low) / (high - low), title)
     _show(panels[1], (attacked - low) / (high - low), "attacked")
     _show(panels[2], 0.5 + factor * change / (high - low) / 2, f"difference × {factor:g}")
     return figure
