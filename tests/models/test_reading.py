@@ -193,8 +193,12 @@ def test_outputs_are_taken_by_key_or_place_and_others_are_named() -> None:
 
 def test_labels_that_are_none_or_too_many_are_refused(tmp_path: Path) -> None:
     x = np.random.default_rng(0).random((40, 4)).astype(np.float32)
-    np.savez(tmp_path / "many.npz", x=x, y=np.eye(8, dtype=int)[np.arange(40) % 8])
-    with pytest.raises(DataError, match="ask for one of them, such as --label 'label 0'"):
+    one_each = np.eye(8, dtype=int)[np.arange(40) % 8]
+    np.savez(tmp_path / "either.npz", x=x, y=one_each)
+    with pytest.raises(DataError, match=r"take the argmax; several labels at once: name them in an array labels"):
+        load(tmp_path / "either.npz")
+    np.savez(tmp_path / "many.npz", x=x, y=one_each, labels=np.array(list("abcdefgh")))
+    with pytest.raises(DataError, match="ask for one of them, such as --label 'a'"):
         load(tmp_path / "many.npz")
     np.savez(tmp_path / "odd.npz", x=x, y=np.full((40, 3), 2))
     with pytest.raises(DataError, match="must be 0 and 1"):

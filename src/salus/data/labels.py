@@ -99,7 +99,7 @@ def _words(y: NDArray[Any] | Sequence[str], classes: Sequence[str], name: str) -
     if y.ndim != 1:
         raise DataError(
             f"Data {name!r}: labels have shape {list(y.shape)}; give one whole number or word per sample "
-            "(one-hot labels: take the argmax)."
+            "(one-hot labels: take the argmax; several labels at once: name them in an array labels)."
         )
     if y.dtype.kind in "US":
         return [str(word.decode(errors="replace") if isinstance(word, bytes) else word) for word in y.tolist()]

@@ -81,7 +81,8 @@ def load_npz(options: LoadOptions) -> Splits:
     for side, x in zip(sides, xs, strict=True):
         refuse_nonfinite(x, f"{path.name}{': x' + side if side else ''}")
     at_once = None
-    if several(ys[0]):
+    alike = len({each.shape[1:] for each in ys}) == 1
+    if alike and several(np.concatenate(ys), named="labels" in arrays):
         named = _strings(arrays, "labels", path) or _strings(arrays, "classes", path)
         at_once = labelled(np.concatenate(ys), named, options.label, path.name)
         notes.append(at_once.note)

@@ -32,9 +32,14 @@ class Labelled:
     note: str
 
 
-def several(y: NDArray[Any]) -> bool:
-    """Tell labels ``[N, L]`` of which a sample carries several, from one label a sample."""
-    return y.ndim == 2 and y.shape[1] > 1
+def several(y: NDArray[Any], *, named: bool) -> bool:
+    """Tell labels ``[N, L]`` of which a sample may carry several from one class a sample, one-hot.
+
+    Where every sample carries exactly one, it is either; then they are several only where they are ``named``.
+    """
+    if y.ndim != 2 or y.shape[1] < 2:
+        return False
+    return named or y.dtype.kind not in "fiub" or not bool((y.sum(1) == 1).all())
 
 
 def labelled(y: NDArray[Any], names: tuple[str, ...], label: str | None, name: str) -> Labelled:

@@ -301,7 +301,8 @@ class Front(nn.Module):
 
     def extra_repr(self) -> str:
         """Say what is done."""
-        return f"mean={self.mean}, std={self.std}, channels_last={self.channels_last}, raw={bool(self.preprocessor)}"
+        raw = None if self.preprocessor is None else self.preprocessor.fingerprint()
+        return f"mean={self.mean}, std={self.std}, channels_last={self.channels_last}, raw={raw}"
 
 
 def _front(module: nn.Module, reading: Reading, inputs: Inputs) -> nn.Module | None:
@@ -328,6 +329,14 @@ def found_answers(module: nn.Module, reading: Reading, inputs: Inputs, x: Tensor
     front = _front(module, reading, inputs)
     with torch.no_grad():
         answer = picked(module(x if front is None else front(x.clone())), reading.output)
+    if isinstance(answer, (Mapping, tuple, list)) and len(answer) and reading.output is None:
+        keys = [str(key) for key in answer] if isinstance(answer, Mapping) else [str(at) for at in range(len(answer))]
+        which = "logits" if "logits" in keys else keys[0]
+        raise ModelError(
+            f"The model answers with several outputs ({', '.join(keys)}); say which of them holds the answer, behind "
+            "the "
+            f"model and a colon: output={which}."
+        )
     if not isinstance(answer, Tensor) or not answer.is_floating_point() or answer.shape[:1] != (len(x),):
         return reading
     z = answer.reshape(len(x), -1)

@@ -199,6 +199,22 @@ def test_recurrent_and_attentive_networks_become_torch(tmp_path: Path) -> None:
     assert torch.allclose(classifier.predict(x), net(x), atol=1e-5)
 
 
+def test_a_program_for_batches_of_one_takes_any_where_its_answers_stay_the_same(
+    network: nn.Module, digits: Splits, tmp_path: Path
+) -> None:
+    x = digits.test.x
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(network, (x[:1],), tmp_path / "one.onnx", dynamo=False)
+        mixing = nn.Sequential(network, nn.Softmax(0))
+        torch.onnx.export(mixing, (x[:1],), tmp_path / "mixed.onnx", dynamo=False)
+    classifier = of(tmp_path / "one.onnx", digits.test)
+    assert torch.allclose(classifier.predict(x[:7]), network(x[:7]), atol=1e-4)
+    assert any("takes any here" in note for note in classifier.notes)
+    with pytest.raises(ModelError, match="takes batches of one size only; export it for any"):
+        of(tmp_path / "mixed.onnx", digits.test)
+
+
 def test_what_does_not_convert_is_said_and_attacked_by_scores(
     network: nn.Module, digits: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -62,8 +62,10 @@ class GradientFree(nn.Module):
         return tied
 
     def extra_repr(self) -> str:
-        """Tell it from others of its kind."""
-        return f"{self.kind}, SHA-256 {hashlib.sha256(self.content).hexdigest()}"
+        """Tell it from others of its kind, and from the same beside data of another scaling."""
+        rows = getattr(self, "_rows", None)
+        units = "" if rows is None else f", rows {rows.digest()}"
+        return f"{self.kind}, SHA-256 {hashlib.sha256(self.content).hexdigest()}{units}"
 
 
 class _NoGradient(torch.autograd.Function):

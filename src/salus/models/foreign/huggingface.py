@@ -107,6 +107,7 @@ def load_network(folder: HuggingFaceFolder) -> nn.Module:
     def load() -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            transformers.utils.logging.disable_progress_bar()
             return transformers.AutoModelForImageClassification.from_pretrained(
                 place,
                 local_files_only=True,

@@ -18,7 +18,7 @@ from salus.errors import ModelError
 from salus.models.foreign.form import Built, Form, library, one_sentence
 from salus.models.foreign.gradient_free import GradientFree, log_of
 from salus.models.foreign.rows import Rows, in_order, rows_for
-from salus.models.reading import Inputs, Reading
+from salus.models.reading import Front, Inputs, Reading
 from salus.models.torchvision_ops import load_torchvision
 
 #: Sets of operators that onnxruntime brings along.
@@ -64,7 +64,8 @@ class ONNXFile(Form):
         library("onnxruntime", self.extra, "An ONNX program")
         program = _parsed(content, place)
         _refuse_strangers(onnx, program, place)
-        session = one_sentence(place, self.title, lambda: _session(content))
+        freed = _freed(content, program)
+        session = one_sentence(place, self.title, lambda: _session(freed))
         fed = session.get_inputs()
         classical = any(node.domain == "ai.onnx.ml" for node in program.graph.node)
         notes: list[str] = []
@@ -82,13 +83,16 @@ class ONNXFile(Form):
         if classical and (known := _class_names(onnx, program)):
             order, said = in_order(known, inputs)
             notes += said
-        module = ONNXModule(content, session, rows, order, classical)
+        module = ONNXModule(freed, session, rows, order, classical)
+        if freed != content:
+            _refuse_fixed(module, reading, inputs, place)
+            notes.append("The program was made for batches of one size, and takes any here.")
         outputs = [each.name for each in session.get_outputs()]
         if len(outputs) > 1 and reading.output is None:
             reading = replace(reading, output=_answer_of(session, inputs, place))
         if classical:
             return Built(module, reading, tuple(notes))
-        converted, why = _in_torch(content, module, reading, inputs, outputs)
+        converted, why = _in_torch(freed, module, reading, inputs, outputs)
         if converted is None:
             notes.append(f"The program could not be turned into torch ({why}), and shows no gradients.")
             return Built(module, reading, tuple(notes))
@@ -329,6 +333,54 @@ def _answer_of(session: Any, inputs: Inputs, place: str) -> str:
     )
 
 
+def _freed(content: bytes, program: Any) -> bytes:
+    """Let a program take batches of any size that was exported for one; itself where it does."""
+    sizes = [each.type.tensor_type.shape.dim for each in (*program.graph.input, *program.graph.output)]
+    fixed = [dim[0] for dim in sizes if dim and dim[0].HasField("dim_value")]
+    given = {each.name for each in program.graph.initializer}
+    if not fixed or len([each for each in program.graph.input if each.name not in given]) != 1:
+        return content
+    for dim in fixed:
+        dim.dim_param = "n"
+    return bytes(program.SerializeToString())
+
+
+def _refuse_fixed(module: ONNXModule, reading: Reading, inputs: Inputs, place: str) -> None:
+    """Refuse a program that answers a batch otherwise than its rows one by one.
+
+    Raises:
+        ModelError: it does, or cannot answer one.
+    """
+    x = _probes(reading, inputs)
+    try:
+        with torch.no_grad():
+            together, apart = module(x), [module(row) for row in x.split(1)]
+        names = list(together) if isinstance(together, dict) else [None]
+        same = all(
+            torch.allclose(
+                together if name is None else together[name],
+                torch.cat([each if name is None else each[name] for each in apart]),
+                atol=1e-4,
+            )
+            for name in names
+        )
+    except Exception:  # a program fails in many ways
+        same = False
+    if not same:
+        raise ModelError(
+            f"{place} takes batches of one size only; export it for any: torch.onnx.export(..., "
+            "dynamic_axes={'x': {0: 'n'}, 'y': {0: 'n'}})."
+        )
+
+
+def _probes(reading: Reading, inputs: Inputs) -> Tensor:
+    """Draw some inputs as a program reads them."""
+    x = inputs.some(_TRIED)
+    last = reading.layout == "channels-last"
+    probes: Tensor = Front(None, reading.mean, reading.std, channels_last=last)(x)
+    return probes
+
+
 def _in_torch(
     content: bytes, module: ONNXModule, reading: Reading, inputs: Inputs, outputs: list[str]
 ) -> tuple[nn.Module | None, str]:
@@ -357,12 +409,7 @@ def _in_torch(
                     node.attribute.extend(kept)
             inner = onnx2pytorch.ConvertModel(program, experimental=True).eval()
         converted = InTorch(inner, outputs if len(outputs) > 1 else None)
-        probe = replace(reading, inputs=None, answers=None)
-        x = inputs.some(_TRIED)
-        from salus.models.reading import Front
-
-        if probe.layout == "channels-last" or probe.mean or probe.std:
-            x = Front(None, probe.mean, probe.std, channels_last=probe.layout == "channels-last")(x)
+        x = _probes(reading, inputs)
         apart = 0.0
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")

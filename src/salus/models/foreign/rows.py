@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -41,6 +42,11 @@ class Rows:
         """Return all values in the units that the model knows, ``[N, F]``."""
         flat = x.reshape(len(x), -1).astype(np.float64)
         return flat if self.low is None or self.span is None else flat * self.span + self.low
+
+    def digest(self) -> str:
+        """Hash all that decides what the rows are."""
+        units = [] if self.low is None or self.span is None else [self.low.tolist(), self.span.tolist()]
+        return hashlib.sha256(repr((units, self.columns, sorted(self.words.items()))).encode()).hexdigest()
 
     def matrix(self, x: NDArray[np.float32]) -> Numbers:
         """Return the model's columns ``[N, C]``; columns of words as the place of the word."""
