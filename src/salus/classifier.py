@@ -17,6 +17,7 @@ from salus.conduct.logits import as_logits_of
 from salus.conduct.modules import buffers_kept, evaluating, hidden_modules, modules_of
 from salus.conduct.remarks import conduct
 from salus.errors import BundleError, ModelError, SalusError
+from salus.models.foreign.gradient_free import without_gradients
 from salus.models.layers import layer_names, watched
 from salus.models.probabilities import LogOfProbabilities
 from salus.preprocessing import Prepared, Preprocessor, save_preprocessor
@@ -111,8 +112,6 @@ class Classifier(nn.Module):
     @property
     def without_gradients(self) -> str | None:
         """Why no gradient flows from its answers to its inputs, as a sentence; None where one may."""
-        from salus.models.foreign import without_gradients
-
         return without_gradients(self.module)
 
     @property
@@ -290,11 +289,9 @@ def load_user_model(
     from salus.models.user import read_user_model, split_reading
 
     spec, options = split_reading(spec)
-    inputs = Inputs(tuple(shape), bounds, tuple(classes))
-    some = None
-    if data is not None:
-        inputs = Inputs(tuple(shape), bounds, tuple(classes), data.preprocessor, data.features, data.labels, data.label)
-        some = data.x[: min(len(data), _SHOWN)]
+    known = () if data is None else (data.preprocessor, data.features, data.labels, data.label)
+    inputs = Inputs(tuple(shape), bounds, tuple(classes), *known)
+    some = None if data is None else data.x[:_SHOWN]
     model = read_user_model(spec, weights, options, inputs, some)
     return Classifier(
         model.module,

@@ -68,7 +68,7 @@ def _trained(net: nn.Module, x: Tensor, y: Tensor, steps: int, answer: Any) -> n
 def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Recordings of twelve leads that carry up to three labels at once, and a network that learnt them."""
     rng = np.random.default_rng(0)
-    n, length = 320, 64
+    n, length = 300, 48
     y = rng.random((n, 3)) < (0.5, 0.4, 0.3)
     x = 0.5 + 0.02 * rng.normal(size=(n, 12, length))
     wave = 0.15 * np.sin(np.arange(length) / 2)
@@ -118,7 +118,7 @@ def test_check_audit_and_guard_of_a_twelve_lead_network_with_several_labels(reco
     looked = CliRunner().invoke(main, ["model", "check", MODEL, "--data", str(recordings), "--label", "AF"])
     assert looked.exit_code == 0, looked.output
     assert "3 labels at once (AF, LBBB, MI); the label AF is asked for" in looked.output
-    shared = {"data": str(recordings), "model": MODEL, "attack": "pgd:steps=8", "eps": [0.05], "samples": 30,
+    shared = {"data": str(recordings), "model": MODEL, "attack": "pgd:steps=6", "eps": [0.05], "samples": 20,
               "defence": "none", "threat_model": "white-box"}  # fmt: skip
     outcome = run_audit(Plan.of(shared), tmp_path / "any")
     one = run_audit(Plan.of({**shared, "label": "AF"}), tmp_path / "one")
@@ -210,8 +210,8 @@ def test_labels_that_are_none_or_too_many_are_refused(tmp_path: Path) -> None:
 
 def test_volumes_are_checked_audited_and_guarded(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    x = rng.random((160, 1, 8, 8, 8)).astype(np.float32) * 0.3
-    y = np.arange(160) % 2
+    x = rng.random((120, 1, 8, 8, 8)).astype(np.float32) * 0.3
+    y = np.arange(120) % 2
     x[y == 1, :, 2:5, 2:5, 2:5] += 0.2
     np.savez(tmp_path / "scans.npz", x=x, y=y, classes=np.array(["well", "nodule"]))
     torch.manual_seed(0)
@@ -223,12 +223,12 @@ def test_volumes_are_checked_audited_and_guarded(tmp_path: Path) -> None:
     shared = {"data": str(tmp_path / "scans.npz"), "model": "given_models:volumes"}
     found = check_model(Plan.of(shared))
     assert any(group.why == "not made for a volume" and "patch" in group.names for group in found.attacks)
-    attacks = ["pgd:steps=6", "apgd:steps=6", "square:queries=40", "hop-skip-jump:queries=80", "cgba:queries=80"]
-    plan = {**shared, "attack": attacks, "eps": [0.1], "samples": 10, "defence": "none", "threat_model": "white-box"}
+    attacks = ["pgd:steps=5", "square:queries=20", "hop-skip-jump:queries=40", "cgba:queries=40"]
+    plan = {**shared, "attack": attacks, "eps": [0.1], "samples": 6, "defence": "none", "threat_model": "white-box"}
     outcome = run_audit(Plan.of(plan), tmp_path / "audit")
-    assert not outcome.failed and len(outcome.cells) == 6
+    assert not outcome.failed and len(outcome.cells) == 5
     robust = {row["attack"]: row["robust_accuracy"] for row in outcome.cells if row["attack"]}
-    assert robust["pgd"] < 0.9 and robust["apgd"] <= robust["pgd"] + 0.1
+    assert robust["pgd"] < 0.9
     assert write_report(tmp_path / "audit").is_file()
     bundle = fit_bundle(Plan.of({**shared, "defence": "i-defender:layers=logits"}), tmp_path / "bundle")
     assert bundle.right > 0.6

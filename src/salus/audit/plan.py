@@ -114,8 +114,11 @@ class Budget(DeclaredModel):
         return {name: value for name, value in values.items() if value is not None and name in known}
 
 
-#: How a model is attacked and guarded that shows neither gradients nor layers, where nobody says.
-_WITHOUT_GRADIENTS = {"attack": (Square.name, CGBA.name), "defence": ("i-defender:layers=logits",)}
+#: How a model is attacked that shows no gradients, where nobody says.
+_WITHOUT_GRADIENTS = {"attack": (Square.name, CGBA.name)}
+
+#: How a model is guarded that shows no layers.
+_WITHOUT_LAYERS = {"defence": ("i-defender:layers=logits",)}
 
 #: What is attacked how, where an endpoint is and nobody says: by its answers, with what defences it has.
 _AT_ENDPOINTS = {"attack": (CGBA.name,), "defence": ("none",), "threat_model": (DecisionOnly.name,)}
@@ -222,7 +225,11 @@ class Plan(DataOptions, EndpointOptions):
         if is_endpoint(model):
             return {**_AT_ENDPOINTS, **fields}
         form = form_of(Path(split_reading(model)[0])) if model else None
-        return fields if form is None or form.gradients else {**_WITHOUT_GRADIENTS, **fields}
+        if form is None:
+            return fields
+        attacked = {} if form.gradients else _WITHOUT_GRADIENTS
+        guarded = {} if form.shows_layers else _WITHOUT_LAYERS
+        return {**attacked, **guarded, **fields}
 
     @model_validator(mode="before")
     @classmethod

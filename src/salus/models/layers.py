@@ -19,7 +19,8 @@ def named_layers(module: nn.Module) -> dict[str, nn.Module]:
     inner = module
     while isinstance(inner, (LogOfProbabilities, Wrapped)):
         inner = inner.module
-    parts = {name: part for name, part in inner.named_modules() if name}
+    shown = getattr(inner, "shows_layers", True)
+    parts = {name: part for name, part in inner.named_modules() if name} if shown else {}
     return parts or {"model": inner}
 
 

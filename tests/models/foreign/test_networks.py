@@ -43,7 +43,7 @@ def network(digits: Splits) -> nn.Module:
     )  # fmt: skip
     x, y = digits.train.x, digits.train.y
     optimiser = torch.optim.Adam(net.parameters(), 5e-3)
-    for _ in range(25):
+    for _ in range(10):
         for rows in torch.randperm(len(x)).split(64):
             optimiser.zero_grad()
             nn.functional.cross_entropy(net(x[rows]), y[rows]).backward()
@@ -85,7 +85,8 @@ def in_keras(net: Any, path: Path) -> Path:
                 layers.Dense(10, activation="softmax"),
             ]
         )
-        first, second, last = (part for part in net if isinstance(part, (nn.Conv2d, nn.Linear)))
+        kernels: list[Any] = [part for part in net if isinstance(part, (nn.Conv2d, nn.Linear))]
+        first, second, last = kernels
         for layer, part in ((model.layers[0], first), (model.layers[2], second)):
             layer.set_weights([part.weight.detach().numpy().transpose(2, 3, 1, 0), part.bias.detach().numpy()])
         rows = last.weight.detach().numpy().reshape(10, 24, 4, 4).transpose(2, 3, 1, 0).reshape(-1, 10)
@@ -155,15 +156,15 @@ def test_the_same_network_gives_the_same_audit_in_every_form(
     monkeypatch.setitem(sys.modules, "given_network", sys.modules[__name__])
     rows = {}
     for form, model in {"module": "given_network:factory", **forms}.items():
-        plan = {"data": "digits", "model": str(model), "attack": ["pgd:steps=10", "square:queries=60"], "eps": [0.08],
-                "samples": 100, "defence": "none", "threat_model": "white-box"}  # fmt: skip
+        plan = {"data": "digits", "model": str(model), "attack": ["pgd:steps=6", "square:queries=25"], "eps": [0.08],
+                "samples": 50, "defence": "none", "threat_model": "white-box"}  # fmt: skip
         outcome = run_audit(Plan.of(plan), tmp_path / form)
         assert not outcome.failed
         rows[form] = [(row["clean_accuracy"], row["robust_accuracy"]) for row in outcome.cells]
     for form, found in rows.items():
         for (clean, robust), (own_clean, own_robust) in zip(found, rows["module"], strict=True):
             assert abs(clean - own_clean) <= 0.005, form
-            assert robust is None or abs(robust - own_robust) <= 0.0101, form  # one sample of a hundred
+            assert robust is None or abs(robust - own_robust) <= 0.0201, form  # one sample of fifty
 
 
 @pytest.mark.parametrize("form", ["onnx", "keras"])
@@ -171,10 +172,8 @@ def test_check_and_guard_of_a_network_in_a_file(form: str, forms: dict[str, Path
     looked = CliRunner().invoke(main, ["model", "check", str(forms[form]), "--data", "digits"])
     assert looked.exit_code == 0, looked.output
     assert "a step along them raises the loss" in looked.output and "always answering" in looked.output
-    bundle = fit_bundle(
-        Plan.of({"data": "digits", "model": str(forms[form]), "defence": "i-defender:layers=logits"}),
-        tmp_path / "bundle",
-    )
+    defence = {} if form == "keras" else {"defence": "i-defender"}  # the default suits what shows no layers
+    bundle = fit_bundle(Plan.of({"data": "digits", "model": str(forms[form]), **defence}), tmp_path / "bundle")
     assert bundle.right > 0.8
     assert Guard.load(tmp_path / "bundle").classifier.without_gradients is None
 
@@ -230,7 +229,7 @@ def test_what_does_not_convert_is_said_and_attacked_by_scores(
     assert any("could not be turned into torch (Conversion not implemented" in note for note in classifier.notes)
     assert classifier.without_gradients is not None
     assert torch.allclose(classifier.predict(digits.test.x[:20]), network(digits.test.x[:20]), atol=1e-4)
-    plan = {"data": "digits", "model": str(path), "attack": ["square:queries=40", "pgd"], "eps": [0.1], "samples": 20,
+    plan = {"data": "digits", "model": str(path), "attack": ["square:queries=20", "pgd"], "eps": [0.1], "samples": 10,
             "defence": "none", "threat_model": "white-box"}  # fmt: skip
     outcome = run_audit(Plan.of(plan), tmp_path / "audit")
     assert {row["attack"] for row in outcome.cells} == {None, "square"}
@@ -390,7 +389,7 @@ def test_files_of_forms_that_hold_code_are_refused_with_the_way_out(tmp_path: Pa
 
 
 def test_layouts_are_found_out_and_both_are_named_where_nobody_can_tell() -> None:
-    from salus.models.foreign.onnx_file import laid_out
+    from salus.models.foreign.layout import laid_out
     from salus.models.reading import Inputs, Reading
 
     inputs = Inputs((3, 16, 16))

@@ -152,7 +152,7 @@ def test_check_audit_and_guard_of_a_pipeline_with_a_column_transformer(
     assert "ask for gradients, of which it shows none" in looked.output
     outcome = run_audit(
         Plan.of({**data, "model": str(model), "attack": ["square:queries=60", "hop-skip-jump:queries=60", "pgd"],
-                 "eps": [0.1], "samples": 16, "defence": "i-defender:layers=logits",
+                 "eps": [0.1], "samples": 12, "defence": "i-defender:layers=logits",
                  "threat_model": ["white-box", "decision-only"]}),
         tmp_path / "audit",
     )  # fmt: skip

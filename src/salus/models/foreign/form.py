@@ -47,6 +47,7 @@ class Form(ABC):
         suffixes: of files outside.
         extra: of Salus's package, that brings the library.
         gradients: whether its models may be differentiated.
+        shows_layers: whether hidden layers can be watched.
     """
 
     name: ClassVar[str]
@@ -55,6 +56,7 @@ class Form(ABC):
     suffixes: ClassVar[tuple[str, ...]]
     extra: ClassVar[str]
     gradients: ClassVar[bool] = False
+    shows_layers: ClassVar[bool] = False
 
     def recognises(self, path: Path, head: bytes) -> bool:
         """Tell whether a file is of this form, by its name or its first bytes."""

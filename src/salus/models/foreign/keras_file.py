@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from salus.errors import ModelError
 from salus.models.foreign.form import Built, Form, library, one_sentence
-from salus.models.foreign.onnx_file import laid_out
+from salus.models.foreign.layout import laid_out
 from salus.models.reading import Inputs, Reading
 
 #: From this on Keras refuses in safe mode what tricked versions before (CVE-2025-1550, -8747, -9906, -12058).
@@ -116,11 +116,13 @@ class KerasFile(Form):
 
 
 class OnTorch(nn.Module):
-    """A Keras model, which on its torch backend is a module with layers by name.
+    """A Keras model on its torch backend: a module, though its layers call each other where no hook can watch.
 
     Args:
         model: the model.
     """
+
+    shows_layers: ClassVar[bool] = False
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -175,12 +177,14 @@ def _refuse_code(config: Any, place: str) -> None:
         ModelError: naming the first that is not.
     """
     todo = [config]
+    if isinstance(config, dict):  # how it was trained is not read
+        todo = [{key: part for key, part in config.items() if key != "compile_config"}]
     while todo:
         value = todo.pop()
         if isinstance(value, list):
             todo += value
         elif isinstance(value, dict):
-            todo += [part for key, part in value.items() if key not in ("compile_config", "build_config")]
+            todo += value.values()
             if "class_name" in value:
                 _refuse_class(value, place)
 

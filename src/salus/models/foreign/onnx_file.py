@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-import tempfile
-import warnings
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from salus.errors import ModelError
 from salus.models.foreign.form import Built, Form, library, one_sentence
 from salus.models.foreign.gradient_free import GradientFree, log_of
+from salus.models.foreign.layout import laid_out
+from salus.models.foreign.onnx_checks import class_names, lies_apart, refuse_strangers, tensors_of
+from salus.models.foreign.onnx_runs import in_torch, probes_of, session_of
 from salus.models.foreign.rows import Rows, in_order, rows_for
-from salus.models.reading import Front, Inputs, Reading
-from salus.models.torchvision_ops import load_torchvision
-
-#: Sets of operators that onnxruntime brings along.
-_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml"})
-
-#: How far the program in torch may be from what onnxruntime computes, as a share of the largest answer from 1 up.
-AGREEMENT = 1e-4
-
-#: Inputs that both answer.
-_TRIED = 6
+from salus.models.reading import Inputs, Reading
 
 
 class ONNXFile(Form):
@@ -40,18 +29,19 @@ class ONNXFile(Form):
     suffixes: ClassVar[tuple[str, ...]] = (".onnx",)
     extra: ClassVar[str] = "onnx"
     gradients: ClassVar[bool] = True
+    shows_layers: ClassVar[bool] = True
 
     def read(self, path: Path) -> bytes:
         """Read a program, with the tensors that lie in files beside it, as one file."""
         onnx = library("onnx", self.extra, "An ONNX program")
         content = super().read(path)
         program = _parsed(content, str(path))
-        if not _external(onnx, program, path):
+        if not lies_apart(onnx, program, path):
             return content
 
         def joined() -> Any:
             onnx.external_data_helper.load_external_data_for_model(program, str(path.parent))
-            for tensor in _tensors(program.graph):
+            for tensor in tensors_of(program.graph):
                 del tensor.external_data[:]
                 tensor.data_location = onnx.TensorProto.DEFAULT
             return program.SerializeToString()
@@ -63,9 +53,9 @@ class ONNXFile(Form):
         onnx = library("onnx", self.extra, "An ONNX program")
         library("onnxruntime", self.extra, "An ONNX program")
         program = _parsed(content, place)
-        _refuse_strangers(onnx, program, place)
+        refuse_strangers(onnx, program, place)
         freed = _freed(content, program)
-        session = one_sentence(place, self.title, lambda: _session(freed))
+        session = one_sentence(place, self.title, lambda: session_of(freed))
         fed = session.get_inputs()
         classical = any(node.domain == "ai.onnx.ml" for node in program.graph.node)
         notes: list[str] = []
@@ -80,7 +70,7 @@ class ONNXFile(Form):
         if rows is None:
             reading = laid_out(reading, list(fed[0].shape)[1:], inputs, place)
         order = None
-        if classical and (known := _class_names(onnx, program)):
+        if classical and (known := class_names(onnx, program)):
             order, said = in_order(known, inputs)
             notes += said
         module = ONNXModule(freed, session, rows, order, classical)
@@ -92,7 +82,7 @@ class ONNXFile(Form):
             reading = replace(reading, output=_answer_of(session, inputs, place))
         if classical:
             return Built(module, reading, tuple(notes))
-        converted, why = _in_torch(freed, module, reading, inputs, outputs)
+        converted, why = in_torch(freed, module, reading, inputs, outputs)
         if converted is None:
             notes.append(f"The program could not be turned into torch ({why}), and shows no gradients.")
             return Built(module, reading, tuple(notes))
@@ -149,7 +139,7 @@ class ONNXModule(GradientFree):
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Start again there."""
         self.__dict__.update(state)
-        self._session = _session(self.content)
+        self._session = session_of(self.content)
 
     def __deepcopy__(self, memo: Any) -> ONNXModule:
         """Share the session: it holds no state."""
@@ -183,133 +173,6 @@ def _parsed(content: bytes, place: str) -> Any:
         return program
 
     return one_sentence(place, ONNXFile.title, read)
-
-
-def _graphs(graph: Any) -> Iterator[Any]:
-    """List a graph and those inside its operators."""
-    todo = [graph]
-    while todo:
-        each = todo.pop()
-        yield each
-        for node in each.node:
-            for attribute in node.attribute:
-                todo += [attribute.g] if attribute.HasField("g") else []
-                todo += attribute.graphs
-
-
-def _tensors(graph: Any) -> Iterator[Any]:
-    for each in _graphs(graph):
-        yield from each.initializer
-        for node in each.node:
-            for attribute in node.attribute:
-                if attribute.HasField("t"):
-                    yield attribute.t
-                yield from attribute.tensors
-
-
-def _external(onnx: Any, program: Any, path: Path) -> bool:
-    """Tell whether tensors lie in other files; refuse any that does not lie beside the program.
-
-    Raises:
-        ModelError: naming it.
-    """
-    folder = path.parent.resolve()
-    found = False
-    for tensor in _tensors(program.graph):
-        if tensor.data_location != onnx.TensorProto.EXTERNAL:
-            continue
-        found = True
-        where = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
-        pure = PurePosixPath(where.replace("\\", "/"))
-        target = path.parent / where
-        outside = pure.is_absolute() or ".." in pure.parts or not where or ":" in where
-        if outside or target.is_symlink() or not target.resolve().is_relative_to(folder):
-            raise ModelError(
-                f"{path} takes its tensor {tensor.name!r} from {where!r}, outside of its own folder; nothing was read "
-                "there. Save the program again with its data beside it, or as one file."
-            )
-        if not target.is_file():
-            raise ModelError(f"{path} takes its tensor {tensor.name!r} from {where!r}, which is missing beside it.")
-    return found
-
-
-def _refuse_strangers(onnx: Any, program: Any, place: str) -> None:
-    """Refuse operators that onnxruntime does not bring along, and tensors in other files.
-
-    Raises:
-        ModelError: naming the first.
-    """
-    if program.functions:
-        names = ", ".join(sorted({f"{each.domain}::{each.name}" for each in program.functions})[:3])
-        raise ModelError(
-            f"{place} defines operators of its own ({names}); export it with functions inlined "
-            "(onnx.inliner.inline_local_functions)."
-        )
-    for graph in _graphs(program.graph):
-        for node in graph.node:
-            if node.domain not in _DOMAINS:
-                raise ModelError(
-                    f"{place} calls the operator {node.domain}::{node.op_type}, which is not ONNX's own, and Salus "
-                    "loads "
-                    "no operators from files; export it with standard operators alone."
-                )
-    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in _tensors(program.graph)):
-        raise ModelError(f"{place} takes tensors from other files; name the program where they lie beside it.")
-
-
-def _session(content: bytes, optimised: str | None = None) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.inter_op_num_threads = 1
-    if optimised is not None:
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-        options.optimized_model_filepath = optimised
-    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-
-
-def laid_out(reading: Reading, shape: list[Any], inputs: Inputs, place: str) -> Reading:
-    """Find out where a model has the channels, from the shape of one input that it states (names are any size).
-
-    Raises:
-        ModelError: the inputs fit neither way, or both ways and nobody says which.
-    """
-
-    def fits(own: tuple[int, ...]) -> bool:
-        pairs = zip(shape, own, strict=False)
-        return len(shape) == len(own) and all(a == b for a, b in pairs if isinstance(a, int) and a > 0)
-
-    first, last = fits(inputs.shape), fits((*inputs.shape[1:], inputs.shape[0]))
-    if not shape or reading.layout is not None or len(inputs.shape) == 1 or (first and not last):
-        return reading
-    if last and not first:
-        return replace(reading, layout="channels-last")
-    if first and all(isinstance(size, int) for size in shape) and len(set(shape)) == 1:
-        raise ModelError(
-            f"{place} takes inputs of shape {shape}, whose channels may stand first or last; say which behind the "
-            "model: "
-            ":layout=channels-first or :layout=channels-last."
-        )
-    if first:
-        return reading
-    raise ModelError(
-        f"{place} takes inputs of shape {['any' if not isinstance(size, int) else size for size in shape]}, and "
-        "those of "
-        f"the data have {list(inputs.shape)}; bring the data that it was trained on (--size, --inputs)."
-    )
-
-
-def _class_names(onnx: Any, program: Any) -> list[Any]:
-    """Read the classes that a classifier of scikit-learn's names."""
-    for node in program.graph.node:
-        for attribute in node.attribute:
-            if attribute.name in ("classlabels_strings", "classlabels_int64s", "classlabels_ints"):
-                value = onnx.helper.get_attribute_value(attribute)
-                if len(value) > 1:
-                    return [word.decode() if isinstance(word, bytes) else word for word in value]
-    return []
 
 
 def _answer_of(session: Any, inputs: Inputs, place: str) -> str:
@@ -351,7 +214,7 @@ def _refuse_fixed(module: ONNXModule, reading: Reading, inputs: Inputs, place: s
     Raises:
         ModelError: it does, or cannot answer one.
     """
-    x = _probes(reading, inputs)
+    x = probes_of(reading, inputs)
     try:
         with torch.no_grad():
             together, apart = module(x), [module(row) for row in x.split(1)]
@@ -371,79 +234,3 @@ def _refuse_fixed(module: ONNXModule, reading: Reading, inputs: Inputs, place: s
             f"{place} takes batches of one size only; export it for any: torch.onnx.export(..., "
             "dynamic_axes={'x': {0: 'n'}, 'y': {0: 'n'}})."
         )
-
-
-def _probes(reading: Reading, inputs: Inputs) -> Tensor:
-    """Draw some inputs as a program reads them."""
-    x = inputs.some(_TRIED)
-    last = reading.layout == "channels-last"
-    probes: Tensor = Front(None, reading.mean, reading.std, channels_last=last)(x)
-    return probes
-
-
-def _in_torch(
-    content: bytes, module: ONNXModule, reading: Reading, inputs: Inputs, outputs: list[str]
-) -> tuple[nn.Module | None, str]:
-    """Turn a program into torch and compare the two on inputs drawn at random.
-
-    Returns:
-        The module, or None; and how far they were apart, or why it cannot be.
-    """
-    try:
-        import onnx
-
-        load_torchvision()
-        import onnx2pytorch
-    except (ModelError, ImportError) as error:
-        return None, f"onnx2pytorch is not installed: pip install 'salus[onnx]' ({error})"
-    try:
-        with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
-            warnings.simplefilter("ignore")
-            simplified = str(Path(folder, "simplified.onnx"))  # constants folded, identities gone
-            _session(content, simplified)
-            program = onnx.load(simplified)
-            for node in program.graph.node:
-                if node.op_type == "BatchNormalization":
-                    kept = [each for each in node.attribute if each.name != "training_mode"]
-                    del node.attribute[:]
-                    node.attribute.extend(kept)
-            inner = onnx2pytorch.ConvertModel(program, experimental=True).eval()
-        converted = InTorch(inner, outputs if len(outputs) > 1 else None)
-        x = _probes(reading, inputs)
-        apart = 0.0
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            for rows in (slice(None), slice(0, 1)):
-                own, other = module(x[rows]), converted(x[rows])
-                pairs = [(own, other)] if isinstance(own, Tensor) else [(own[name], other[name]) for name in own]
-                for a, b in pairs:
-                    scale = max(float(a.abs().max()), 1.0)
-                    apart = max(apart, float((a - b).abs().max()) / scale)
-    except Exception as error:  # a converter fails in many ways
-        reason = " ".join(str(error).split())[:150].rstrip(".") or type(error).__name__
-        return None, reason
-    if not apart <= AGREEMENT:
-        return None, f"the two differ by {apart:.1e} on random inputs"
-    return converted, f"within {apart:.0e} on random inputs"
-
-
-class InTorch(nn.Module):
-    """A program as torch computes it.
-
-    Args:
-        program: what the converter made.
-        outputs: names of several outputs; None of one.
-    """
-
-    def __init__(self, program: nn.Module, outputs: list[str] | None) -> None:
-        super().__init__()
-        self.program, self.outputs = program, outputs
-
-    def forward(self, x: Tensor) -> Any:
-        """Answer x ``[N, ...]``."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            answer = self.program(x)
-        if self.outputs is None:
-            return answer[0] if isinstance(answer, (tuple, list)) else answer
-        return dict(zip(self.outputs, answer, strict=True))
