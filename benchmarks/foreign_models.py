@@ -38,6 +38,10 @@ PAGE = Path(__file__).parents[1] / "docs" / "models.md"
 
 #: Between these stands the table of the page.
 MARKS = ("<!-- table -->", "<!-- end of table -->")
+SAME_MARKS = ("<!-- same -->", "<!-- end of same -->")
+
+#: What is asked for by --only beside the models.
+SAME = "same network"
 
 
 @dataclass(frozen=True)
@@ -246,16 +250,16 @@ def timm_of_a_package(folder: Path) -> Made:
 
 
 def torchvision_network(folder: Path) -> Made:
-    """torchvision's SqueezeNet."""
+    """torchvision's MobileNetV3."""
     models = load_torchvision().models
     data = load(_coloured(folder))
     torch.manual_seed(0)
-    net = models.get_model("squeezenet1_1", num_classes=10)
+    net = models.get_model("mobilenet_v3_small", num_classes=10)
     mean, std = (torch.tensor(v)[:, None, None] for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
-    _fit(net, (data.train.x - mean) / std, data.train.y, 12, nn.functional.cross_entropy, 5e-4)
-    torch.save({"model": net.state_dict()}, folder / "squeezenet.pt")
-    plan = {"data": str(folder / "digits64.npz"), "model": "torchvision:squeezenet1_1"}
-    return Made({**plan, "weights": str(folder / "squeezenet.pt")}, 8 / 255, "trained here by torch on digits")
+    _fit(net, (data.train.x - mean) / std, data.train.y, 12, nn.functional.cross_entropy, 2e-3)
+    torch.save({"model": net.state_dict()}, folder / "mobilenet.pt")
+    plan = {"data": str(folder / "digits64.npz"), "model": "torchvision:mobilenet_v3_small"}
+    return Made({**plan, "weights": str(folder / "mobilenet.pt")}, 8 / 255, "trained here by torch on digits")
 
 
 def monai_volumes(folder: Path) -> Made:
@@ -323,6 +327,68 @@ def twelve_lead_labels(folder: Path) -> Made:
     torch.save(net.state_dict(), folder / "ecg12.pt")
     plan = {"data": str(path), "label": "AF", "model": "foreign_models:twelve_leads:output=logits,answers=labels"}
     return Made({**plan, "weights": str(folder / "ecg12.pt")}, 0.03, "trained here by torch on made recordings")
+
+
+def digits_network() -> nn.Sequential:
+    """Build the network that is written in four forms."""
+    return nn.Sequential(
+        nn.Conv2d(1, 12, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(12, 24, 3, padding=1), nn.ReLU(),
+        nn.Flatten(), nn.Linear(24 * 16, 10),
+    )  # fmt: skip
+
+
+def same_network(folder: Path) -> list[dict[str, Any]]:
+    """Audit one network as module, torch.export program, ONNX and Keras, on all 359 test digits."""
+    import keras
+
+    folder.mkdir(parents=True, exist_ok=True)
+    data = load("digits")
+    torch.manual_seed(0)
+    net = digits_network()
+    _fit(net, data.train.x, data.train.y, 25, nn.functional.cross_entropy, 5e-3)
+    torch.save(net.state_dict(), folder / "net.pt")
+    shapes = ({0: torch.export.Dim("n")},)
+    torch.export.save(torch.export.export(net, (data.train.x[:2],), dynamic_shapes=shapes), folder / "net.pt2")
+    torch.onnx.export(
+        net,
+        (data.train.x[:2],),
+        folder / "net.onnx",
+        dynamo=True,
+        dynamic_shapes=shapes,
+        external_data=False,
+        verbose=False,
+    )
+    layers = keras.layers
+    twin = keras.Sequential(
+        [
+            layers.Input((8, 8, 1)),
+            layers.Conv2D(12, 3, padding="same", activation="relu"),
+            layers.MaxPooling2D(2),
+            layers.Conv2D(24, 3, padding="same", activation="relu"),
+            layers.Flatten(),
+            layers.Dense(10, activation="softmax"),
+        ]
+    )
+    weights = {name: value.numpy() for name, value in net.state_dict().items()}
+    for layer, place in ((twin.layers[0], 0), (twin.layers[2], 3)):
+        layer.set_weights([weights[f"{place}.weight"].transpose(2, 3, 1, 0), weights[f"{place}.bias"]])
+    rows = weights["6.weight"].reshape(10, 24, 4, 4).transpose(2, 3, 1, 0).reshape(-1, 10)
+    twin.layers[4].set_weights([rows, weights["6.bias"]])
+    twin.save(folder / "net.keras")
+    forms = {
+        "torch module": {"model": "foreign_models:digits_network", "weights": str(folder / "net.pt")},
+        "torch.export": {"model": str(folder / "net.pt2")},
+        "ONNX": {"model": str(folder / "net.onnx")},
+        "Keras": {"model": str(folder / "net.keras")},
+    }
+    asked = {"attack": ["pgd:steps=20", "square:queries=100"], "eps": [0.08], "defence": "none"}
+    found = []
+    for form, model in forms.items():
+        plan = Plan.of({"data": "digits", "threat_model": "white-box", **asked, **model})
+        cells = run_audit(plan, folder / form.replace(" ", "-")).cells
+        shares = {c["attack"] or "clean": c["robust_accuracy" if c["attack"] else "clean_accuracy"] for c in cells}
+        found.append({"form": form, "n": cells[0]["n"], **shares})
+    return found
 
 
 MAKERS: dict[str, Callable[[Path], Made]] = {
@@ -393,32 +459,46 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def write_page(rows: list[dict[str, Any]]) -> None:
-    """Put the table into docs/models.md."""
+def same_table(rows: list[dict[str, Any]]) -> str:
+    """Write what one network came to in each form."""
+    lines = ["| form | samples | right % | under PGD | under Square |", "|---|---|---|---|---|"]
+    for row in rows:
+        shares = " | ".join(f"{100 * row[name]:.1f}" for name in ("clean", "pgd", "square"))
+        lines.append(f"| {row['form']} | {row['n']} | {shares} |")
+    return "\n".join(lines)
+
+
+def write_page(rows: list[dict[str, Any]], same: list[dict[str, Any]]) -> None:
+    """Put the tables into docs/models.md."""
     page = PAGE.read_text(encoding="utf-8")
-    before, _, rest = page.partition(MARKS[0])
-    after = rest.partition(MARKS[1])[2]
-    write_text(PAGE, f"{before}{MARKS[0]}\n{table(rows)}\n{MARKS[1]}{after}")
+    for (begin, end), made in ((MARKS, table(rows)), (SAME_MARKS, same_table(same))):
+        before, _, rest = page.partition(begin)
+        page = f"{before}{begin}\n{made}\n{end}{rest.partition(end)[2]}"
+    write_text(PAGE, page)
 
 
 def main() -> None:
     """Examine all of them, or those that are asked for; what was measured before stays."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--only", nargs="*", choices=list(MAKERS))
+    parser.add_argument("--only", nargs="*", choices=[*MAKERS, SAME])
     asked = parser.parse_args()
-    rows = {row["name"]: row for row in json.loads(RESULTS.read_text())["models"]} if RESULTS.exists() else {}
-    for name in asked.only or MAKERS:
+    before = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"models": [], "same": []}
+    rows = {row["name"]: row for row in before["models"]}
+    same = before.get("same", [])
+    for name in asked.only or (*MAKERS, SAME):
         place = asked.out / "".join(letter if letter.isalnum() else "-" for letter in name)
-        rows[name] = examine(name, place)
-        print(name, rows[name]["accuracy"], rows[name]["guard"], rows[name]["seconds"], flush=True)
-        versions = {
-            "torch": torch.__version__.split("+")[0],
-            "command": "python benchmarks/foreign_models.py --out runs/foreign",
-        }
+        if name == SAME:
+            same = same_network(place)
+            print(name, same, flush=True)
+        else:
+            rows[name] = examine(name, place)
+            print(name, rows[name]["accuracy"], rows[name]["guard"], rows[name]["seconds"], flush=True)
+        command = "python benchmarks/foreign_models.py --out runs/foreign"
         known = [rows[each] for each in MAKERS if each in rows]
-        write_json(RESULTS, {**versions, "models": known})
-        write_page(known)
+        versions = {"torch": torch.__version__.split("+")[0], "command": command}
+        write_json(RESULTS, {**versions, "models": known, "same": same})
+        write_page(known, same)
 
 
 if __name__ == "__main__":

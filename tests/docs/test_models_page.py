@@ -21,9 +21,13 @@ def _script() -> ModuleType:
 
 def test_the_table_of_models_is_what_was_measured() -> None:
     script = _script()
-    rows = json.loads(script.RESULTS.read_text())["models"]
+    found = json.loads(script.RESULTS.read_text())
+    rows, same = found["models"], found["same"]
     page = script.PAGE.read_text(encoding="utf-8")
     assert script.table(rows) == page.partition(script.MARKS[0])[2].partition(script.MARKS[1])[0].strip()
+    assert script.same_table(same) == page.partition(script.SAME_MARKS[0])[2].partition(script.SAME_MARKS[1])[0].strip()
+    for shares in zip(*[(row["clean"], row["pgd"], row["square"]) for row in same], strict=True):
+        assert max(shares) - min(shares) <= 0.005
     assert {row["name"] for row in rows} == set(script.MAKERS)
 
 

@@ -222,7 +222,7 @@ def test_volumes_are_checked_audited_and_guarded(tmp_path: Path) -> None:
     BUILT["volumes"] = _trained(net, torch.from_numpy(x), torch.from_numpy(y), 60, nn.functional.cross_entropy)
     shared = {"data": str(tmp_path / "scans.npz"), "model": "given_models:volumes"}
     found = check_model(Plan.of(shared))
-    assert any(group.why == "not made for a volume" and "patch" in group.names for group in found.attacks)
+    assert any(group.why == "made for other data than a volume" and "patch" in group.names for group in found.attacks)
     attacks = ["pgd:steps=5", "square:queries=20", "hop-skip-jump:queries=40", "cgba:queries=40"]
     plan = {**shared, "attack": attacks, "eps": [0.1], "samples": 6, "defence": "none", "threat_model": "white-box"}
     outcome = run_audit(Plan.of(plan), tmp_path / "audit")

@@ -34,9 +34,8 @@ def model_check(name: str, **options: Any) -> None:
         mark = " " if fact.sound else "!"
         click.echo(f"{mark} {fact.what + ':':<{width + 1}} {fact.text}")
     for group in sorted(found.attacks, key=lambda group: not group.applies):
-        words = "attacks by" if group.applies else "do not apply,"
-        why = group.why if group.applies else f"{group.why}"
-        click.echo(f"  {words} {why}: {', '.join(group.names)}")
+        names = ", ".join(group.names)
+        click.echo(f"  attacks by {group.why}: {names}" if group.applies else f"  not {names}: {group.why}")
     for remark in found.remarks:
         click.echo(f"  note: {remark}")
     click.echo(f"Next: {found.next}")

@@ -182,7 +182,7 @@ def _gradients(classifier: Classifier, few: Dataset) -> Fact:
     """Differentiate the loss, and see whether a small step along it leads uphill."""
     reason = classifier.without_gradients
     if reason is not None:
-        return Fact("gradients", f"none: {reason[:1].lower()}{reason[1:].rstrip('.')}", sound=True)
+        return Fact("gradients", f"none. {reason.rstrip('.')}")
     x, y = few.x.to(classifier.device), few.y.to(classifier.device)
     try:
         with frozen(classifier):
@@ -245,6 +245,8 @@ def _constant(data: Dataset) -> str:
     return str(commonest(data.y, data.classes))
 
 
+_NO_GRADIENTS = "they ask for gradients, and it shows none (a substitute does: --threat-model transfer)"
+
 _ASKS = {"gradients": "its gradients", "logits": "its scores", "answers": "its answers alone"}
 
 
@@ -255,13 +257,11 @@ def _suited(classifier: Classifier, test: Dataset) -> tuple[Suited, ...]:
     rejects = isinstance(classifier, EndpointClassifier) and classifier.endpoint.card.rejects
     for name, kind in ATTACKS.items():
         if kind.dimensions and test.x.ndim not in kind.dimensions:
-            groups.setdefault((False, f"not made for a {test.kind}"), []).append(name)
+            groups.setdefault((False, f"made for other data than a {test.kind}"), []).append(name)
         elif kind.knowledge == "gradients" and (endpoint or classifier.without_gradients is not None):
-            groups.setdefault(
-                (False, "ask for gradients, of which it shows none (but on a substitute: transfer)"), []
-            ).append(name)
+            groups.setdefault((False, _NO_GRADIENTS), []).append(name)
         elif kind.knowledge == "logits" and rejects:
-            groups.setdefault((False, "ask for scores, which are withheld of what is rejected"), []).append(name)
+            groups.setdefault((False, "they ask for scores, which are withheld of what is rejected"), []).append(name)
         else:
             groups.setdefault((True, _ASKS.get(kind.knowledge, kind.knowledge)), []).append(name)
     return tuple(Suited(tuple(names), why, applies) for (applies, why), names in groups.items())
