@@ -10,11 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from salus.errors import ModelError
+from salus.models.foreign.apart import read_apart
 from salus.models.foreign.form import Built, Form, library, one_sentence
 from salus.models.foreign.gradient_free import GradientFree, log_of, two_of
 from salus.models.foreign.rows import Rows, rows_for
 from salus.models.foreign.tree_checks import refuse_tree
 from salus.models.reading import Inputs, Reading
+
+#: What a process apart runs on a file first.
+_XGBOOST = "import sys, xgboost as x; b = x.Booster(); b.load_model(bytearray(sys.stdin.buffer.read())); b.save_raw()"
+_LIGHTGBM = "import sys, lightgbm as l; l.Booster(model_str=sys.stdin.buffer.read().decode())"
 
 
 class XGBoostFile(Form):
@@ -45,7 +50,13 @@ class XGBoostFile(Form):
                 f"{place} is no JSON or UBJ of XGBoost's; save the model by booster.save_model('model.ubj'). Pickles "
                 "and the old binary form are not read."
             )
+        read_apart(_XGBOOST, content, place, self.title)
         booster, model = one_sentence(place, self.title, read)
+        lengths = {len(each) for each in (booster.feature_names, booster.feature_types) if each is not None}
+        if lengths - {booster.num_features()}:
+            raise ModelError(
+                f"{place} names {lengths.pop()} columns and reads {booster.num_features()}; it is damaged."
+            )
         learner = one_sentence(place, self.title, lambda: _learner(model, booster.num_features(), place))
         objective = str(learner["objective"]["name"])
         if not objective.startswith(("binary:", "multi:")) or objective == "binary:hinge":
@@ -122,6 +133,7 @@ class LightGBMFile(Form):
         head = one_sentence(place, self.title, lambda: _checked(text, place))
         if not str(head.get("objective", "")).startswith(("binary", "multiclass")):
             raise ModelError(f"{place} was trained for {head.get('objective')!r}, which gives no scores of classes.")
+        read_apart(_LIGHTGBM, content, place, self.title)
         booster = one_sentence(place, self.title, lambda: lightgbm.Booster(model_str=text))
         count = max(int(head["num_class"]), 2)
         _refuse_other_classes(count, inputs, place)
