@@ -2,8 +2,9 @@
 
     python benchmarks/foreign_models.py --out runs/foreign [--only NAME ...]
 
-Whose weights each has stands beside it; none is untrained. What was measured before stays, and an audit goes on where it
-was stopped. Writes benchmarks/foreign_models.json, from which docs/models.md quotes.
+Whose weights each has stands beside it; none is untrained. What was measured before stays, and an audit goes on where
+it was stopped. Writes benchmarks/foreign_models.json, and the tables of docs/models.md.
+
 """
 
 from __future__ import annotations
@@ -146,7 +147,7 @@ def _fit(net: nn.Module, x: Tensor, y: Tensor, epochs: int, loss: Callable[[Any,
 
 
 def _settle(net: nn.Module, x: Tensor) -> None:
-    """Take the statistics of batch normalisations anew, over all training data: torchvision's lag by thousands of steps."""
+    """Take the statistics of batch normalisations anew, over all training data: those of MobileNet lag far behind."""
     for part in net.modules():
         if isinstance(part, nn.BatchNorm2d):
             part.reset_running_stats()
