@@ -7,7 +7,9 @@ from typing import Any
 
 from salus.hardening.adversarial_methods import Madry, SingleStep, Trades
 from salus.hardening.base import Method
+from salus.hardening.distillation import DefensiveDistillation
 from salus.hardening.gan_method import GAN
+from salus.hardening.gradient_regularisation import GradientRegularisationMethod
 from salus.hardening.noise_to_signal import NoiseToSignalMethod
 from salus.hardening.rounds_method import InRounds
 from salus.registry import Registry
@@ -15,7 +17,19 @@ from salus.registry import Registry
 METHODS: Registry[type[Method]] = Registry(
     "hardening",
     "salus.hardening",
-    {cls.name: cls for cls in (SingleStep, Madry, Trades, NoiseToSignalMethod, GAN, InRounds)},
+    {
+        cls.name: cls
+        for cls in (
+            SingleStep,
+            Madry,
+            Trades,
+            NoiseToSignalMethod,
+            GradientRegularisationMethod,
+            DefensiveDistillation,
+            GAN,
+            InRounds,
+        )
+    },
     Method,
 )
 

@@ -45,6 +45,7 @@ class Steps:
         engine: Engine | None = None,
     ) -> None:
         self.folder, self.version, self.minutes, self.command = folder, version, minutes, command
+        self.part, self.parts = "", frozenset[str]()  # where the work stands, and what of it is begun; none for all
         self.engine = engine
         self.began = time.monotonic()
         self.computed = self.stored = self.not_run = 0
@@ -160,7 +161,9 @@ class Steps:
         return stored
 
     def _fits(self, kind: str) -> bool:
-        """Tell whether a step of this kind is likely to end in time."""
+        """Tell whether a step of this kind was asked for, and is likely to end in time."""
+        if self.parts and self.part not in self.parts:
+            return False
         if self.minutes is None:
             return True
         left = 60 * self.minutes - (time.monotonic() - self.began)
@@ -168,7 +171,9 @@ class Steps:
 
     def _left_out(self, name: str, key: Any, blank: dict[str, Any] | None) -> dict[str, Any]:
         self.not_run += 1
-        reason = f"no time left within the budget of {self.minutes:g} minutes"
+        reason = f"no time left within the budget of {self.minutes or 0:g} minutes"
+        if self.parts and self.part not in self.parts:
+            reason = f"the part {self.part} was not asked for"
         return self._write(name, key, {**(blank or {}), "status": "not run", "reason": reason})
 
     def _done(self, name: str, kind: str, key: Any, content: dict[str, Any], seconds: float) -> dict[str, Any]:
