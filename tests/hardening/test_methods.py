@@ -182,7 +182,9 @@ def test_the_copies_are_attacked_on_a_saved_model_too(beats: Path, hardened: Har
 def test_every_method_reads_its_options() -> None:
     assert sorted(METHODS) == [
         "adversarial-retraining",
+        "defensive-distillation",
         "ecg-atk-gan",
+        "gradient-regularisation",
         "madry",
         "noise-to-signal",
         "single-step",

@@ -135,7 +135,9 @@ def test_a_run_becomes_a_page(run: Path, tmp_path: Path) -> None:
     assert "- Holds against an attacker who knows of it: hardened." in text
     assert "- Helps a little against an attacker who knows of it: adversarial retraining." in text
     assert "- Does not help against an attacker who knows of it: WebP + flip." in text
-    assert "costs right answers where nobody attacks: 50.0% against 70.0%; of the malignant it then misses fewer" in text
+    assert (
+        "costs right answers where nobody attacks: 50.0% against 70.0%; of the malignant it then misses fewer" in text
+    )
     assert "| retraining, WebP + flip |  | not run | not run | not run | not run | not run | not judged |" in text
     assert "| no look at the picture, always “mole” |  | 100.0 | 0.0 | 14.3 | 60.0 |" in text
     assert "At 1 of 1 the attacker" in text and "EfficientNet-Lite0 for ResNet 50 at 96x128 pixels" in text
@@ -158,7 +160,10 @@ def test_what_is_kept_of_a_run_is_what_the_page_shows(run: Path, values: dict[st
 def test_a_purifier_that_gradients_only_guess_is_never_said_to_hold(values: dict[str, Any]) -> None:
     for each in values["cells"]:
         if each["purifier"] == "low-level" and each["attack"] != "none":
-            each["figures"] |= {"macro_recall": 0.6, "health": {"medical": {**each["figures"]["health"]["medical"], "fnr": 0.3}}}
+            each["figures"] |= {
+                "macro_recall": 0.6,
+                "health": {"medical": {**each["figures"]["health"]["medical"], "fnr": 0.3}},
+            }
     assert verdict(values, "low-level") == "unclear" and verdict(values, "hardened") == "holds"
     assert "Unclear, as the attacker has to guess: WebP + flip." in text_of(values)
 

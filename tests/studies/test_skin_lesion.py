@@ -226,7 +226,7 @@ def test_all_of_it_is_done_and_done_once(small: list[str], tmp_path: Path) -> No
     outcome, results = run(tmp_path / "run")
     assert outcome.not_run == 0 and outcome.page == tmp_path / "run" / "skin-lesion.md"
     assert set(small) == {"lesions", "images"}
-    assert len(results["cells"]) == 25 and all(record["status"] == "done" for record in results["cells"])
+    assert len(results["cells"]) == 26 and all(record["status"] == "done" for record in results["cells"])
     for record in results["cells"]:
         figures = record["figures"]
         assert np.sum(figures["confusion"]["matrix"]) == record["n"] == len(record["answers"])
@@ -242,7 +242,13 @@ def test_all_of_it_is_done_and_done_once(small: list[str], tmp_path: Path) -> No
     page = outcome.page.read_text()
     assert "nan" not in page.lower().split() and "Table 4.18" in page
     for picture in (
-        "recap-fgsm", "poisoning", "confusion-resnet50", "perturbation", "thresholds", "training", "classes",
+        "recap-fgsm",
+        "poisoning",
+        "confusion-resnet50",
+        "perturbation",
+        "thresholds",
+        "training",
+        "classes",
         "uap-curve",
     ):
         assert f"skin-lesion/{picture}.png" in page, picture

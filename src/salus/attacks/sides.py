@@ -30,7 +30,9 @@ class SideObjective(LogitObjective):
 
     def __init__(self, model: Model, positive: Sequence[int], modules: Sequence[nn.Module] = ()) -> None:
         if not positive:
-            raise OptionError("An attacker who wants the other side needs positive classes; name those that mean disease.")
+            raise OptionError(
+                "An attacker who wants the other side needs positive classes; name those that mean disease."
+            )
         super().__init__(model)
         self.positive = list(positive)
         self._modules = tuple(modules)

@@ -154,7 +154,13 @@ def retrain(
 
 
 def _copies(
-    classifier: Classifier, splits: Splits, attack: Attack | None, options: Rounds, number: int, place: Path, origin: str
+    classifier: Classifier,
+    splits: Splits,
+    attack: Attack | None,
+    options: Rounds,
+    number: int,
+    place: Path,
+    origin: str,
 ) -> tuple[dict[str, Dataset], dict[str, Any]]:
     """Join both parts with the attacked copies of a share of them, or map what an earlier run left of that."""
     place.mkdir(parents=True, exist_ok=True)

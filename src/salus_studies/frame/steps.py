@@ -102,6 +102,21 @@ class Steps:
         with progress(title or f"Steps {steps[0].name} to {steps[-1].name}", len(steps)) as advance:
             return self._all(steps, advance)
 
+    def worth_preparing(self, part: str, *names: str) -> bool:
+        """Tell whether steps of a part are begun now, or one of them was done before, so that it is to be read."""
+        if not self.parts or part in self.parts:
+            return True
+        contents = (self._content(name) for name in names)
+        return any(content is not None and content.get("status") == "done" for content in contents)
+
+    def _content(self, name: str) -> dict[str, Any] | None:
+        """Read what a step left, whatever it was done by; None where there is nothing to read."""
+        try:
+            content: dict[str, Any] = json.loads(self.path(name).read_text(encoding="utf-8"))["content"]
+            return content
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
     def share(self, value: Any) -> Any:
         """Put what several steps are given where all of them find it; hand on the result as an argument."""
         return value if self.engine is None else self.engine.share(value)

@@ -137,8 +137,8 @@ def _price(hardened: Record, undefended: Record) -> str:
     figures = [100 * record["figures"]["accuracy"] for record in (hardened, undefended)]
     cost = "costs" if figures[0] < figures[1] else "does not cost"
     return (
-        f"Being hardened {cost} right answers where nobody attacks: {figures[0]:.1f}% against {figures[1]:.1f}%; of the "
-        f"malignant it then misses {word}: {one:.1f}% against {other:.1f}%."
+        f"Being hardened {cost} right answers where nobody attacks: {figures[0]:.1f}% against {figures[1]:.1f}%; of "
+        f"the malignant it then misses {word}: {one:.1f}% against {other:.1f}%."
     )
 
 

@@ -49,7 +49,9 @@ def harm_table(results: Record) -> str:
                 rate(record["figures"], "accuracy"),
             ]
         )
-    rows.append(["no look at the picture, always “mole”", "", percent(1.0), percent(0.0), percent(FLOOR), _moles(results)])
+    rows.append(
+        ["no look at the picture, always “mole”", "", percent(1.0), percent(0.0), percent(FLOOR), _moles(results)]
+    )
     header = ["", "lesions", "malignant missed, %", "harmless called malignant, %", "recall, %", "right, %"]
     return markdown(header, rows)
 

@@ -122,7 +122,13 @@ def spelled_out(finding: Finding) -> str:
 
 
 def _compared(
-    figure: str, before: Stage, after: Stage, margin: Callable[[Any, Any], Any], words: str = "", *, closed: bool = False
+    figure: str,
+    before: Stage,
+    after: Stage,
+    margin: Callable[[Any, Any], Any],
+    words: str = "",
+    *,
+    closed: bool = False,
 ) -> tuple[Component, ...]:
     """Compare one figure of two experiments, on both networks."""
     return tuple(

@@ -84,7 +84,7 @@ class LesionExperiments:
             advance(1, note="further trainings")
             models = {"plain": plain} | self.hard(plain, eps)
             if by_image:
-                self.trainings.dealt_by_image(load(self.scale.networks[self.network].size, "images"))
+                self.dealt_by_image(load)
             advance(1, note="attacks")
             for part in ("tables", "webp", "defences"):
                 self.steps.part = part
@@ -120,6 +120,14 @@ class LesionExperiments:
             models["distilled"] = self.trainings.distilled()
             models["regularised"] = self.trainings.regularised()
         return models
+
+    def dealt_by_image(self, load: Load) -> None:
+        """Train the plain classifier on images dealt as the thesis deals them."""
+        name = "plain-by-image"
+        if self.steps.worth_preparing("networks", f"{self.network}-model-{name}"):
+            self.trainings.dealt_by_image(load(self.scale.networks[self.network].size, "images"))
+        else:
+            self.record("classifiers", {"model": name, **_unasked("networks")})
 
     def poisoning(self) -> None:
         """Flip labels, train last layers and the whole network, and look for the flips."""
@@ -173,6 +181,12 @@ class LesionExperiments:
         for other, training in {size: None, **self.scale.resolutions}.items():
             splits, classifier = self.splits, plain
             self.steps.part = "networks"
+            named = f"{self.network}-model-at-{other}", f"{self.network}-at-{other}-plain"
+            if training is not None and not self.steps.worth_preparing("networks", *named):
+                self.record("classifiers", {"model": f"at-{other}", **_unasked("networks")})
+                for attack in ("none", "fgsm", "fgsm-harm"):
+                    self.record("resolution", {"size": other, "attack": attack, **_unasked("networks")})
+                continue
             if training is not None:
                 splits = load(other, "lesions" if self.splits.test.groups is not None else "images")
                 classifier = self.trainings.sized(other, splits, training)
@@ -369,6 +383,11 @@ class LesionExperiments:
         """Say why there is nothing."""
         reason = self.trainings.reason if self.trainings.reason != "not reached" else self.reason
         return {"status": "not run", "reason": reason}
+
+
+def _unasked(part: str) -> dict[str, Any]:
+    """Say that a part was left out, where its images were not even read."""
+    return {"status": "not run", "reason": f"the part {part} was not asked for"}
 
 
 def _load(path: Path) -> Perturbation | None:

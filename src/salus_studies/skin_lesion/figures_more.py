@@ -46,7 +46,7 @@ def classes_picture(counts: Record) -> bytes:
         left.bar(range(len(total)), list(total.values()), color=BLUE)
         left.set_xticks(range(len(total)), list(total), fontsize=7)
         left.set_title("images of each class (Figure 3.6)", fontsize=9)
-        for place, (health_map, words) in enumerate(tables.MAPS.items()):
+        for place, health_map in enumerate(tables.MAPS):
             ill = sum(total[name] for name in published.POSITIVE[health_map])
             middle.bar(place, ill, color=VERMILION, label="disease" if place == 0 else None)
             middle.bar(place, sum(total.values()) - ill, bottom=ill, color=GREEN, label="none" if place == 0 else None)

@@ -15,7 +15,7 @@ from salus_studies.skin_lesion import (
     tables_effort,
     tables_poisoning,
 )
-from salus_studies.skin_lesion.measured import title
+from salus_studies.skin_lesion.measured import as_published, title
 from salus_studies.skin_lesion.published import (
     ATTACKS,
     AUTHORS,
@@ -76,6 +76,8 @@ def head(results: Record) -> list[str]:
     split = {"lesions": "lesion (no lesion on two sides)", "images": "image, as in the thesis"}
     others = [title(results, network) for network, name in NETWORKS.items() if title(results, network) != name]
     places = f"Networks stand in others' places: {'; '.join(others)}." if others else "The networks are the thesis's."
+    if not others and not as_published(results):
+        places = "The networks are of the thesis's kinds, smaller than there or not from ImageNet's weights."
     return [
         HEAD.format(
             authors=AUTHORS,
@@ -166,8 +168,8 @@ def more(results: Record, show: Show) -> list[str]:
         "### Defences that its related work names, and a hardened network\n",
         "Each under the attacker who knows it, at 2/255. Distillation at temperature "
         f"{others.get('temperature', 20):g} (Papernot et al., 2016); input gradients priced at "
-        f"{others.get('weight', 0.01):g} (Ross and Doshi-Velez, 2018); the online alternate generator (Li et al., 2020) "
-        "in the nearest form that a processor can run, smaller and shorter than the paper's, passed by attackers as if "
+        f"{others.get('weight', 0.01):g} (Ross and Doshi-Velez, 2018); the online alternate generator (Li et al., "
+        "2020) in the nearest form that a processor can run, smaller and shorter than the paper's, passed by attackers as if "
         "it changed nothing.\n",
         tables_defences.defences_table(results),
         "### Thresholds\n",

@@ -30,7 +30,7 @@ def run(options: SkinLesionOptions, folder: Folder) -> Results:
     find_device(options.device)
     scale, (split,) = SCALES[options.scale], options.split
 
-    @lru_cache(maxsize=1)  # of a size and a way to deal, images take a gigabyte
+    @lru_cache(maxsize=2)  # of a size and a way to deal, images take gigabytes
     def load(size: str, dealt: str) -> Splits:
         return _load(options, scale, size, dealt)
 

@@ -35,15 +35,17 @@ def impact(results: Record) -> str:
         before = value(cell(results, network, "none", "none"), "recall")
         after = {attack: value(cell(results, network, attack, "none"), "recall") for attack in ("fgsm", "uap")}
         missed = {
-            attack: value(cell(results, network, attack, "none"), "fnr", "medical") for attack in ("none", "fgsm", "uap")
+            attack: value(cell(results, network, attack, "none"), "fnr", "medical")
+            for attack in ("none", "fgsm", "uap")
         }
         if counts is None or before is None or None in after.values() or None in missed.values():
             continue
         floor = baselines.scores(counts, "always", "recall") or 0.0
         below = [attack.upper() for attack, left in after.items() if (left or 0.0) <= floor]
-        words = f"{' and '.join(below)} leave no more than always {baselines.ALWAYS} has" if below else (
-            f"both leave more than always {baselines.ALWAYS} has"
-        )
+        who = {0: "both leave more", 1: f"{below[0] if below else ''} leaves no more", 2: "both leave no more"}[
+            len(below)
+        ]
+        words = f"{who} than always {baselines.ALWAYS} has"
         clauses.append(
             f"{title(results, network)}: macro recall {percent(before)}% → {percent(after['fgsm'])}% under FGSM and "
             f"{percent(after['uap'])}% under UAP ({words}, {percent(floor)}%); malignant missed "

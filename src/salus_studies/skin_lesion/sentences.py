@@ -39,7 +39,9 @@ def summary(results: Record) -> list[str]:
             f"{title(results, network)}" for network, name in NETWORKS.items() if title(results, network) != name
         )
         words = f" Others stand in the published networks' places: {stands}." if stands else ""
-        lines.append(f"This is the scale “{scale or NOT_STORED}”; the table of settings says what the thesis had.{words}")
+        lines.append(
+            f"This is the scale “{scale or NOT_STORED}”; the table of settings says what the thesis had.{words}"
+        )
     lines += learnt(results)
     lines += plain(results)
     lines += universal(results)
@@ -68,10 +70,11 @@ def learnt(results: Record) -> list[str]:
         chance = baselines.scores(counts, "always", "recall") or 0.0
         beside = "above" if accuracy > constant else "no better than"
         met = accuracy >= TARGETS["accuracy"] and recall >= TARGETS["recall"]
+        word = "reached" if met else "not reached"
         lines.append(
             f"{title(results, network)} answers {percentage(accuracy)} rightly, {beside} always {baselines.ALWAYS} "
             f"({percentage(constant)}); its macro recall is {percentage(recall)}, where that has {percentage(chance)}. "
-            f"Asked for were {TARGETS['accuracy']:.0%} and {TARGETS['recall']:.0%}: {'reached' if met else 'not reached'}."
+            f"Asked for were {TARGETS['accuracy']:.0%} and {TARGETS['recall']:.0%}: {word}."
         )
     auc = (find(results.get("thresholds"), model="plain") or {}).get("auc")
     if auc is not None:
@@ -105,7 +108,9 @@ def universal(results: Record) -> list[str]:
             clauses.append(f"{title(results, network)}: none of those tried changes 60% of the answers")
             continue
         record = cell(results, network, "uap", "none")
-        words = f"{title(results, network)}: {255 * chosen['eps']:g}/255, {percent(chosen['fooling_rate'])}% of answers "
+        words = (
+            f"{title(results, network)}: {255 * chosen['eps']:g}/255, {percent(chosen['fooling_rate'])}% of answers "
+        )
         words += "on validation images"
         after = value(record, "accuracy")
         if record is not None and after is not None:
@@ -292,10 +297,10 @@ def poisoning(results: Record) -> list[str]:
                 words += f"; cleaned, {found:.0%} of the flips found, {right:.0%} of the finds flips, accuracy "
                 words += f"{signed(gain)} points"
             clauses.append(words)
+        draws = len([row for row in rows if row["share"] == shares[-1] and row["labels"] == "poisoned"])
         lines.append(
-            f"With a share of NV labelled BKL, last layer of {title(results, network)}, mean of "
-            f"{max(len([row for row in rows if row['share'] == shares[-1] and row['labels'] == 'poisoned']), 1)} draws: "
-            f"{'; '.join(clauses)}."
+            f"With a share of NV labelled BKL, last layer of {title(results, network)}, mean of {draws} "
+            f"{'draw' if draws == 1 else 'draws'} of the flips: {'; '.join(clauses)}."
         )
     return [*lines, *whole(results)]
 
@@ -322,9 +327,7 @@ def resolution(results: Record) -> list[str]:
     clauses = []
     rows = list(results.get("resolution") or ())
     for size in dict.fromkeys(row["size"] for row in rows):
-        before, after = (
-            value(find(rows, size=size, attack=attack), "recall") for attack in ("none", "fgsm")
-        )
+        before, after = (value(find(rows, size=size, attack=attack), "recall") for attack in ("none", "fgsm"))
         if before is not None and after is not None:
             clauses.append(f"{size} px {percent(before)}% → {percent(after)}%")
     return [f"Macro recall under FGSM at 2/255, by size: {'; '.join(clauses)}."] if clauses else []

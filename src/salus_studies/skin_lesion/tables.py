@@ -1,4 +1,4 @@
-"""The thesis's tables as Markdown: what it prints beside what stored results hold, and what no look at images scores."""
+"""The thesis's tables as Markdown: what it prints, what stored results hold, what no look at images scores."""
 
 from __future__ import annotations
 

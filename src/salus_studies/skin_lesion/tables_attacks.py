@@ -79,7 +79,15 @@ def baseline_rows(results: Record, before: int) -> list[list[str]]:
         accuracy, recall = (percent(baselines.scores(known, name, each)) for each in ("accuracy", "recall"))
         missed = baselines.scores(known, name, "fnr", "medical") or 0.0
         rows.append(
-            [words, *[""] * (before - 1), str(sum(known.values())), accuracy, recall, percent(missed), percent(1 - missed)]
+            [
+                words,
+                *[""] * (before - 1),
+                str(sum(known.values())),
+                accuracy,
+                recall,
+                percent(missed),
+                percent(1 - missed),
+            ]
         )
     return rows
 

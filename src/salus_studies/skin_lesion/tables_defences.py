@@ -163,12 +163,8 @@ def kept(results: Record) -> dict[str, float | None]:
     network = main_network(results)
     return {
         words: value(
-            find(
-                results.get("cells"), network=network, model=model, purifier=purifier, attack="pgd", attacker=KNOWS
-            ),
+            find(results.get("cells"), network=network, model=model, purifier=purifier, attack="pgd", attacker=KNOWS),
             "recall",
         )
         for words, model, purifier in DEFENCES
     }
-
-

@@ -9,7 +9,11 @@ from salus_studies.frame.markdown import Cells, Record, done, markdown, not_run
 from salus_studies.skin_lesion.measured import title
 from salus_studies.skin_lesion.published import NETWORKS
 
-WEIGHTINGS = {"none": "unweighted", "weights": "weighted by the labels", "clean-weights": "weighted by the right labels"}
+WEIGHTINGS = {
+    "none": "unweighted",
+    "weights": "weighted by the labels",
+    "clean-weights": "weighted by the right labels",
+}
 LABELS = {"right": "right", "poisoned": "flipped", "cleaned": "cleaned"}
 WAYS = {"features": "last layer", "network": "whole network"}
 
