@@ -23,7 +23,8 @@ class Line(nn.Module):
             nn.init.normal_(self.layer.weight, std=2.0)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.layer(x)
+        logits: Tensor = self.layer(x)
+        return logits
 
 
 def points(count: int, seed: int = 0) -> Tensor:

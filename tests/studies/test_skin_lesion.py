@@ -113,7 +113,7 @@ def test_the_arithmetic_of_its_health_tables_is_on_the_page() -> None:
 def test_every_defence_of_the_thesis_meets_its_attacker_and_the_one_who_knows() -> None:
     todo = cells.cases(SCALES["small"], main=True)
     assert len(set(todo)) == len(todo)
-    assert {case.part for case in todo} == {"tables", "webp", "defences"}
+    assert {case.part for case in todo} == {"tables", "knows", "webp", "defences"}
     for attack in ("fgsm", "uap"):
         for defence in ("retraining", "low-level", "both"):
             found = [case for case in todo if (case.attack, case.defence) == (attack, defence)]
@@ -123,7 +123,12 @@ def test_every_defence_of_the_thesis_meets_its_attacker_and_the_one_who_knows() 
     assert threats["retrained-fgsm-low-level-fgsm-copy"] == threats["retrained-fgsm-fgsm-copy"] == "transfer"
     assert threats["retrained-fgsm-low-level-pgd-knows"] == "adaptive"
     assert threats["hardened-pgd-knows"] == "white-box"
-    assert {case.part for case in cells.cases(SCALES["small"], main=False)} == {"tables"}
+    assert {case.part for case in cells.cases(SCALES["small"], main=False)} == {"tables", "knows"}
+    asked = {(case.attack, case.defence, case.attacker) for case in todo if case.part == "tables"}
+    for experiment in published.EXPERIMENTS:
+        plain = experiment.defence == "none"
+        who = None if experiment.attack == "none" else KNOWS if plain else COPY
+        assert (experiment.attack, experiment.defence, who) in asked, "the part tables makes Tables 4.1 to 4.18"
 
 
 def test_a_part_of_the_images_is_drawn_from_all_classes_whatever_their_order() -> None:

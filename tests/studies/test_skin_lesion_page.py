@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from salus_studies.skin_lesion import (
     tables_poisoning,
 )
 from salus_studies.skin_lesion.cells import COPY, KNOWS, Case
+from salus_studies.skin_lesion.measured import spelled
 from salus_studies.skin_lesion.page import page
 from salus_studies.skin_lesion.paired import Resampled, difference, spread, worst_of
 from salus_studies.skin_lesion.protocol import _settings
@@ -33,13 +33,16 @@ TRUTH = np.repeat(np.arange(7), [round(400 * share) for share in SHARES])
 LESIONS = np.arange(len(TRUTH)) // 2
 
 
-def answers(right: float, seed: int, *, instead: int = 1) -> np.ndarray[Any, Any]:
+Labels = np.ndarray[Any, Any]
+
+
+def answers(right: float, seed: int, *, instead: int = 1) -> Labels:
     """Answers of which so many are right, the others all of one class."""
     hit = np.random.default_rng(seed).random(len(TRUTH)) < right
     return np.where(hit, TRUTH, np.where(instead == TRUTH, (instead + 3) % 7, instead))
 
 
-def record(network: str, case: Case, labels: Sequence[int], rows: list[int] | None = None) -> dict[str, Any]:
+def record(network: str, case: Case, labels: Labels, rows: list[int] | None = None) -> dict[str, Any]:
     """A cell as a run stores it."""
     chosen = np.arange(len(TRUTH)) if rows is None else np.array(rows)
     given = np.asarray(labels)[chosen]
@@ -75,7 +78,7 @@ def test_a_baseline_s_figures_are_those_of_its_answers(health_map: str) -> None:
     counts = dict(zip(CLASSES, np.bincount(TRUTH).tolist(), strict=True))
     constant = record("resnet50", Case("plain"), np.ones_like(TRUTH))
     for figure in ("accuracy", "recall", "specificity", "fooling", "health_accuracy", "health_sensitivity", "fnr"):
-        told = tables.spelled(constant, figure, health_map)
+        told = spelled(constant, figure, health_map)
         assert told is not None
         assert baselines.scores(counts, "always", figure, health_map) == pytest.approx(told[0]), figure
     many = np.tile(TRUTH, 40)
@@ -113,7 +116,7 @@ def test_figures_of_no_resample_are_the_stored_ones() -> None:
     for each in (one, part):
         for figure in ("accuracy", "recall", "specificity", "health_accuracy", "health_sensitivity", "fnr", "npv"):
             for health_map in ("thesis", "medical"):
-                found, told = images.figure(each, figure, health_map), tables.spelled(each, figure, health_map)
+                found, told = images.figure(each, figure, health_map), spelled(each, figure, health_map)
                 assert found is not None and told is not None
                 assert found[0] == pytest.approx(100 * (told[0] or 0.0)), (figure, health_map)
 

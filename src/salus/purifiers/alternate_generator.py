@@ -125,7 +125,7 @@ class AlternateGenerator(Purifier):
             loss = (_generated(seen + fresh, weights, biases) - images).square().flatten(1).mean(1).sum()
             network.zero_grad()
             image.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             (network if turn % 2 == 0 else image).step()
         with torch.no_grad():
             return _generated(seen, weights, biases)

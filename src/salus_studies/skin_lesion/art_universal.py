@@ -81,5 +81,5 @@ def fit_as_published(classifier: Classifier, data: Dataset, eps: float, seed: in
         attack="art:UniversalPerturbation, fgsm inside",
     )
     before, after = (classifier.predict(x).argmax(1) for x in (data.x, found(data.x)))
-    rates = {"fooling_rate": after != before, "error_rate": after != data.y}
-    return replace(found, **{name: float(hits.double().mean()) for name, hits in rates.items()})
+    changed, wrong = (float((after != other).double().mean()) for other in (before, data.y))
+    return replace(found, fooling_rate=changed, error_rate=wrong)

@@ -63,9 +63,13 @@ class Case:
     @property
     def part(self) -> str:
         """Which part of the work it is of."""
-        if self.purifier is not None and self.purifier.startswith(WEBP):
+        if self.purifier == ALTERNATE or self.model in list(MODELS)[1:]:
+            return "defences"
+        searched = self.purifier is not None and self.attack.startswith("pgd")
+        if searched or str(self.purifier).startswith(WEBP):
             return "webp"
-        return "defences" if self.purifier == ALTERNATE or self.model in list(MODELS)[1:] else "tables"
+        thesis = self.attacker == COPY or (self.model, self.purifier) == ("plain", None)
+        return "tables" if self.attack == "none" or (thesis and self.attack in ("fgsm", "uap")) else "knows"
 
     @property
     def threat_model(self) -> str | None:
@@ -174,7 +178,7 @@ def engine(case: Case, scale: LesionScale, uap_eps: float, seed: int) -> Attack 
     if name == "auto-attack":
         return AutoAttack(eps=eps, seed=seed)
     if name.startswith("pgd"):
-        restarts = scale.restarts if case.model == "hardened" else 1
+        restarts = scale.restarts if (case.model, name) == ("hardened", "pgd") else 1
         steps = scale.others.steps if case.purifier == ALTERNATE else scale.steps
         return PGD(eps=2 * eps if name == "pgd-4" else eps, steps=steps, restarts=restarts, seed=seed)
     return None

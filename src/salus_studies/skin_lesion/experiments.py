@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,7 @@ class LesionExperiments:
             if by_image:
                 self.dealt_by_image(load)
             advance(1, note="attacks")
-            for part in ("tables", "webp", "defences"):
+            for part in ("tables", "knows", "webp", "defences"):
                 self.steps.part = part
                 self.cells([case for case in todo if case.part == part], models, eps)
             advance(len(todo), note="thresholds")
@@ -152,7 +153,7 @@ class LesionExperiments:
                     f"{self.network}-heads-{share:g}-{seed}",
                     f"{self.network} last layers",
                     [key, share, seed, self.scale.folds],
-                    lambda share=share, seed=seed: poisoning.trained_and_cleaned(heads, share, seed, self.scale.folds),
+                    partial(poisoning.trained_and_cleaned, heads, share, seed, self.scale.folds),
                 )
             self.records["poisoning"] += poisoning.flat(self.network, share, seed, content)
         if self.main:
@@ -184,8 +185,8 @@ class LesionExperiments:
             named = f"{self.network}-model-at-{other}", f"{self.network}-at-{other}-plain"
             if training is not None and not self.steps.worth_preparing("networks", *named):
                 self.record("classifiers", {"model": f"at-{other}", **_unasked("networks")})
-                for attack in ("none", "fgsm", "fgsm-harm"):
-                    self.record("resolution", {"size": other, "attack": attack, **_unasked("networks")})
+                for name in ("none", "fgsm", "fgsm-harm"):
+                    self.record("resolution", {"size": other, "attack": name, **_unasked("networks")})
                 continue
             if training is not None:
                 splits = load(other, "lesions" if self.splits.test.groups is not None else "images")
@@ -358,7 +359,7 @@ class LesionExperiments:
         if classifier is None:
             self.record("thresholds", {"model": name, **self.missing()})
             return
-        settings = {
+        settings: dict[str, Any] = {
             "eps": published.FGSM_EPS,
             "steps": self.scale.steps,
             "restarts": min(self.scale.restarts, 2),

@@ -169,8 +169,8 @@ def more(results: Record, show: Show) -> list[str]:
         "Each under the attacker who knows it, at 2/255. Distillation at temperature "
         f"{others.get('temperature', 20):g} (Papernot et al., 2016); input gradients priced at "
         f"{others.get('weight', 0.01):g} (Ross and Doshi-Velez, 2018); the online alternate generator (Li et al., "
-        "2020) in the nearest form that a processor can run, smaller and shorter than the paper's, passed by attackers as if "
-        "it changed nothing.\n",
+        "2020) in the nearest form that a processor can run, smaller and shorter than the paper's, passed by attackers "
+        "as if it changed nothing.\n",
         tables_defences.defences_table(results),
         "### Thresholds\n",
         "The attacker knows the threshold too, and attacks the question “malignant or not” itself (MEL, BCC, AKIEC): "

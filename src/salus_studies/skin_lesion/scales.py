@@ -196,7 +196,7 @@ SCALES: dict[str, LesionScale] = {
         recipe=GrowingImages(smallest=0.5, grown=0.5),
         rounds=Rounds(epochs=2, balance="none", prior_shift=0.5, learning_rate=3e-4),
         uap_images=300,
-        uap_epochs=6,
+        uap_epochs=4,
         uap_round_epochs=1,
         art_images=300,
         strong=300,

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from salus_studies.frame.results import Results
 
 #: What the work falls into: each can be done in a run of its own, and all go into one folder.
-PARTS = ("networks", "tables", "poisoning", "resolution", "webp", "defences")
+Part = Literal["networks", "tables", "knows", "poisoning", "resolution", "webp", "defences"]
+PARTS: tuple[Part, ...] = ("networks", "tables", "knows", "poisoning", "resolution", "webp", "defences")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,9 +32,9 @@ class SkinLesionOptions(TrainingStudyOptions):
         Field(description="lesions, two pictures of one lesion on one side; or images, at random as in the thesis"),
     ] = ("lesions",)
     part: Annotated[
-        tuple[Literal["networks", "tables", "poisoning", "resolution", "webp", "defences"], ...],
+        tuple[Part, ...],
         Repeated(),
-        Field(description="what is begun now, networks being all trainings; what was stored before is told anyway"),
+        Field(description="what is begun now; networks are all trainings, knows are attackers who know defences"),
     ] = PARTS
     data: Annotated[Literal["ham10000", "isic2018"], Field(description="the same images, twice")] = "ham10000"
 
