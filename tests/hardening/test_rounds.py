@@ -79,7 +79,8 @@ def test_a_recipe_changes_what_is_learnt_and_is_part_of_what_is_stored(
 ) -> None:
     class Blind(Recipe):
         def step_loss(self, model: Any, x: Tensor, y: Tensor, loss_of: Any, progress: float, step: int) -> Tensor:
-            return loss_of(model(torch.full_like(x, 0.5)), y)
+            loss: Tensor = loss_of(model(torch.full_like(x, 0.5)), y)
+            return loss
 
         def describe(self) -> str:
             return "blind"

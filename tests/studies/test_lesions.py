@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 
 from salus.errors import StoreError
 from salus_studies.frame.results import Results
-from salus_studies.lesions.measured import verdict
+from salus_studies.lesions.measured import poisonings, verdict
 from salus_studies.lesions.page import page
 from salus_studies.lesions.protocol import pictures, slim
 from salus_studies.lesions.study import STUDY
@@ -182,6 +182,20 @@ def test_what_was_stored_before_recall_was_is_not_judged(values: dict[str, Any])
         each["figures"].pop("macro_recall")
     assert verdict(values, "hardened") == "not judged"
     assert "cannot be told: its recall was not stored" in text_of(values)
+
+
+def test_cleaning_costs_no_accuracy_in_what_is_stored() -> None:
+    stored = STUDY.stored()
+    assert stored is not None
+    rows = [row for row in poisonings(stored.values) if row.get("way") == "features"]
+    if not rows:
+        pytest.skip("what is stored is older than labels cleaned on pretrained features")
+    for share in {row["share"] for row in rows if row["share"]}:
+        before, after = (
+            np.mean([row["accuracy"] for row in rows if row["share"] == share and row["labels"] == labels])
+            for labels in ("poisoned", "cleaned")
+        )
+        assert after >= before, share
 
 
 def test_nothing_stored_is_said_so(values: dict[str, Any]) -> None:

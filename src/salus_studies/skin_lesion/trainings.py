@@ -14,11 +14,14 @@ from salus.hardening import AtTemperature, GradientRegularisation, retrain
 from salus.progress import console
 from salus.storage import TrainingFolder, digest
 from salus.storage.trainings import Train
-from salus.training import Recipe, TrainingOptions, fit_classifier
+from salus.training import FlipsAndShifts, Recipe, TrainingOptions, fit_classifier
 from salus_studies.frame.step import Training
 from salus_studies.frame.steps import Steps
 from salus_studies.skin_lesion import published
 from salus_studies.skin_lesion.scales import LesionScale, NetworkScale
+
+#: What retraining and its control do to images: copies that begin small would lose what an attack changed.
+_SHIFTED = FlipsAndShifts()
 
 
 class Trainings:
@@ -75,7 +78,7 @@ class Trainings:
                 attack,
                 rounds,
                 folder=folder,
-                recipe=self.scale.recipe,
+                recipe=_SHIFTED,
                 device=self.device,
                 log=console.print,
             )
@@ -86,7 +89,7 @@ class Trainings:
             }
 
         made_by = None if attack is None else [attack.name, asdict(attack)]
-        key = [plain.fingerprint(), made_by, asdict(rounds), self.scale.recipe.describe(), self._prints(self.splits)]
+        key = [plain.fingerprint(), made_by, asdict(rounds), _SHIFTED.describe(), self._prints(self.splits)]
         return self._once(f"retrained-{name}", f"retraining {name}", key, train)
 
     def hardened(self) -> Classifier | None:
@@ -97,7 +100,7 @@ class Trainings:
     def distilled(self) -> Classifier | None:
         """Train a teacher at a high temperature, and a network of the same kind on its answers."""
         temperature = self.scale.others.temperature
-        first = AtTemperature(temperature=temperature, augmentation=self.scale.recipe)
+        first = AtTemperature(temperature=temperature, augmentation=_SHIFTED)
         teacher = self._classifier("teacher", self.splits.train, self.spec.training, first)
         if teacher is None:
             return None
@@ -107,7 +110,7 @@ class Trainings:
     def regularised(self) -> Classifier | None:
         """Train with a price on the loss's gradient in the image."""
         others = self.scale.others
-        recipe = GradientRegularisation(weight=others.weight, augmentation=self.scale.recipe)
+        recipe = GradientRegularisation(weight=others.weight, augmentation=_SHIFTED)
         return self._classifier("regularised", self.splits.train, others.training, recipe)
 
     def _classifier(
