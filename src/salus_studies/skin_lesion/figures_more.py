@@ -79,6 +79,7 @@ def classes_picture(counts: Record) -> bytes:
             ax.grid(axis="y")
             ax.set_axisbelow(True)
             ax.set_ylim(0)
+        middle.set_ylim(0, 1.25 * sum(total.values()))  # room for the legend
         return png(figure)
 
 
@@ -112,8 +113,8 @@ def confusion_picture(results: Record, network: str) -> bytes:
     """Draw the confusion matrices of all experiments of one network, in percent of each true class."""
     classes = (results.get("meta") or {}).get("classes") or ()
     matrices = tables.confusions(results, network)
-    with paper((11.5, 2.9 * -(-len(matrices) // 4))) as figure:
-        panels = figure.subplots(-(-len(matrices) // 4), 4, squeeze=False).ravel()
+    with paper((13.0, 2.7 * -(-len(matrices) // 5))) as figure:
+        panels = figure.subplots(-(-len(matrices) // 5), 5, squeeze=False).ravel()
         for ax in panels[len(matrices) :]:
             ax.set_axis_off()
         for ax, (words, matrix) in zip(panels, matrices, strict=False):

@@ -50,9 +50,10 @@ POISONING = """\
 NV labelled BKL in the training part; validation labels stay right, as they may not for a victim. The thesis draws
 curves without numbers. **Last layer**: over the features of the network as it begins (the table of settings says with
 what weights), so that neither the right labels nor the flipped ones are in them; seconds for each, and so every share
-with several draws of the flips (mean; lowest to highest). **Whole network**: trained as the plain one, at two shares, to see whether the shortcut tells
-the same. Classes count in the loss as often as they are, or all the same, by the labels as they are or, as a control
-that no victim has, by the right ones: flips also change the weights. “NV answered BKL” is what the attack is for.
+with several draws of the flips (mean; lowest to highest). **Whole network**: trained as the plain one, at two shares,
+to see whether the shortcut tells the same. Classes count in the loss as often as they are, or all the same, by the
+labels as they are or, as a control that no victim has, by the right ones: flips also change the weights. “NV answered
+BKL” is what the attack is for.
 “cleaned”: flips are looked for by confident learning (Northcutt et al., 2021) with last layers that never saw the
 lesion, and what is found is dropped before training.
 """
