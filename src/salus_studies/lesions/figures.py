@@ -88,10 +88,10 @@ def draw_missed(bars: Sequence[Bar]) -> Figure:
     ax = figure.subplots()
     colours = {"none": MUTED, "any": BLUE, "harm": VERMILION}
     offsets = dict(zip(ATTACKERS, (-0.26, 0, 0.26), strict=True))
-    shown = [name for name in DEFENCES if any(name == bar and figures is not None for bar, _, figures in bars)]
+    shown = [name for name in DEFENCES if any(name == bar and figures for bar, _, figures in bars)]
     heights = {name: height for height, name in enumerate(shown)}
     for name, attacker, figures in bars:
-        if figures is None or figures["fnr"] is None:
+        if figures is None or figures.get("fnr") is None:
             continue
         place = heights[name] + offsets[attacker]
         value, low, high = (100 * figures[key] for key in ("fnr", "fnr_low", "fnr_high"))

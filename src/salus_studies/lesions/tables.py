@@ -139,4 +139,4 @@ def _recall(record: Record | None) -> str:
 def _missed(figures: Record | None) -> str:
     if figures is None:
         return "not run"
-    return estimate(figures["fnr"], figures.get("fnr_low"), figures.get("fnr_high"))
+    return estimate(figures.get("fnr"), figures.get("fnr_low"), figures.get("fnr_high"))

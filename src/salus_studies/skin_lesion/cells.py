@@ -145,7 +145,7 @@ def cases(scale: LesionScale, *, main: bool) -> list[Case]:
 
 def _of_main(scale: LesionScale) -> list[Case]:
     todo = [Case("plain", "low-level", attack, KNOWS) for attack in ("pgd", "pgd-4", "pgd-harm")]
-    todo += [Case("retrained-fgsm", "low-level", "pgd", KNOWS)]
+    todo += [Case("retrained-fgsm", "low-level", attack, KNOWS) for attack in ("pgd", "pgd-harm")]
     for quality in scale.qualities:
         todo += [Case("plain", f"{WEBP}{quality}")]
         todo += [Case("plain", f"{WEBP}{quality}", attack, KNOWS) for attack in ("pgd", "pgd-eot")]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -26,8 +26,9 @@ from salus.threats.models import Transfer
 from salus_studies.frame.step import Step
 from salus_studies.frame.steps import Steps
 from salus_studies.skin_lesion import cells, counting, poisoning, published
-from salus_studies.skin_lesion.cells import COPY, KNOWS, Case
+from salus_studies.skin_lesion.cells import COPY, Case
 from salus_studies.skin_lesion.counting import Aimed
+from salus_studies.skin_lesion.resolution import Load, at_sizes, unasked
 from salus_studies.skin_lesion.scales import LesionScale
 from salus_studies.skin_lesion.thresholds import under_thresholds
 from salus_studies.skin_lesion.trainings import Trainings
@@ -36,9 +37,6 @@ from salus_studies.skin_lesion.trainings import Trainings
 FOOLING = 0.6
 
 KINDS = ("classifiers", "cells", "poisoning", "sweep", "thresholds", "resolution")
-
-#: Gives the images at a size, dealt in one way or the other.
-Load = Callable[[str, str], Splits]
 
 
 class LesionExperiments:
@@ -71,7 +69,8 @@ class LesionExperiments:
 
         Args:
             load: gives images at other sizes, and dealt otherwise.
-            by_image: whether the plain training is also done on images dealt as the thesis deals them.
+            by_image: whether the plain training is also done on images dealt as the thesis deals them, where these
+                are dealt by lesion.
         """
         todo = cells.cases(self.scale, main=self.main)
         with progress(f"skin lesions, {published.NETWORKS[self.network]}", len(todo) + 5) as advance:
@@ -98,7 +97,7 @@ class LesionExperiments:
             self.poisoning()
             advance(1, note="resolution")
             if self.main:
-                self.resolution(plain, load)
+                at_sizes(self, plain, load, "lesions" if by_image else "images")
         return self.records
 
     # What is trained.
@@ -128,7 +127,7 @@ class LesionExperiments:
         if self.steps.worth_preparing("networks", f"{self.network}-model-{name}"):
             self.trainings.dealt_by_image(load(self.scale.networks[self.network].size, "images"))
         else:
-            self.record("classifiers", {"model": name, **_unasked("networks")})
+            self.record("classifiers", {"model": name, **unasked("networks")})
 
     def poisoning(self) -> None:
         """Flip labels, train last layers and the whole network, and look for the flips."""
@@ -176,49 +175,13 @@ class LesionExperiments:
         name = f"{self.network}-poisoned-{share:g}-answers"
         return self.steps.do(name, "answers", [classifier.fingerprint(), self.test.fingerprint()], work)
 
-    def resolution(self, plain: Classifier | None, load: Load) -> None:
-        """Say what FGSM at 2/255 does to the network at several sizes."""
-        size = self.scale.networks[self.network].size
-        for other, training in {size: None, **self.scale.resolutions}.items():
-            splits, classifier = self.splits, plain
-            self.steps.part = "networks"
-            named = f"{self.network}-model-at-{other}", f"{self.network}-at-{other}-plain"
-            if training is not None and not self.steps.worth_preparing("networks", *named):
-                self.record("classifiers", {"model": f"at-{other}", **_unasked("networks")})
-                for name in ("none", "fgsm", "fgsm-harm"):
-                    self.record("resolution", {"size": other, "attack": name, **_unasked("networks")})
-                continue
-            if training is not None:
-                splits = load(other, "lesions" if self.splits.test.groups is not None else "images")
-                classifier = self.trainings.sized(other, splits, training)
-            self.steps.part = "resolution"
-            test = counting.moved(splits.test, self.device)
-            for case in (Case("plain"), Case("plain", None, "fgsm", KNOWS), Case("plain", None, "fgsm-harm", KNOWS)):
-                content = self.missing()
-                if classifier is not None:
-                    attack = cells.engine(case, self.scale, 0.0, self.seed)
-                    guard = Guard(classifier, name=case.name)
-                    counted: Cell | Aimed
-                    if case.own and attack is not None:
-                        counted = Aimed(test, guard, attack, case.attack)
-                    else:
-                        white = THREAT_MODELS["white-box"]()
-                        counted = Cell(test, guard, None if attack is None else Attempt(attack, white))
-                    step = Step(
-                        name=f"{self.network}-at-{other}-{case.name}",
-                        kind=f"{self.network} resolution",
-                        key=[classifier.fingerprint(), test.fingerprint(), case.name],
-                        function=counting.count,
-                        arguments=(counted,),
-                    )
-                    content = self.steps.do_all([step])[0]
-                slim = {name: value for name, value in content.items() if name not in ("answers", "rows", "variants")}
-                self.record("resolution", {"size": other, "attack": case.attack, **slim})
-
     # What is attacked.
 
     def sweep(self, plain: Classifier) -> float | None:
-        """Fit universal perturbations of growing eps; returns the smallest that fools enough, or the largest."""
+        """Fit universal perturbations of growing eps; returns the smallest that fools enough, or the largest.
+
+        None where the time ended before one fooled enough: what is made by a smaller one would be made again later.
+        """
         fit, chosen, last = self.fit, None, None
         for eps in self.scale.uap_eps:
             path = self.steps.folder / "perturbations" / f"{self.network}-{255 * eps:g}.safetensors"
@@ -239,6 +202,7 @@ class LesionExperiments:
             if record["status"] != "done":
                 self.reason = record["reason"]
                 self.record("sweep", record)
+                last = None
                 continue
             enough = chosen is None and record["fooling_rate"] >= FOOLING
             chosen, last = (eps if enough else chosen), eps
@@ -316,7 +280,7 @@ class LesionExperiments:
             name = "pgd" if case.attack == "pgd" else case.attack
             counted: Cell | Aimed = Aimed(data, guard, attack, name, fit, self.scale.copies)
             fitted = None if fit is None else fit.fingerprint()
-            own = [guard.fingerprint(), data.fingerprint(), attack.name, asdict(attack), fitted, self.scale.copies]
+            own = [case.attack, guard.fingerprint(), data.fingerprint(), asdict(attack), fitted, self.scale.copies]
             return self.step(case.name, counted, rows, own, self.shown(case))
         attempt = None
         if attack is not None and case.threat_model is not None:
@@ -384,11 +348,6 @@ class LesionExperiments:
         """Say why there is nothing."""
         reason = self.trainings.reason if self.trainings.reason != "not reached" else self.reason
         return {"status": "not run", "reason": reason}
-
-
-def _unasked(part: str) -> dict[str, Any]:
-    """Say that a part was left out, where its images were not even read."""
-    return {"status": "not run", "reason": f"the part {part} was not asked for"}
 
 
 def _load(path: Path) -> Perturbation | None:

@@ -55,7 +55,8 @@ to see whether the shortcut tells the same. Classes count in the loss as often a
 labels as they are or, as a control that no victim has, by the right ones: flips also change the weights. “NV answered
 BKL” is what the attack is for.
 “cleaned”: flips are looked for by confident learning (Northcutt et al., 2021) with last layers that never saw the
-lesion, and what is found is dropped before training.
+lesion; what is dropped is what cleanlab's usual rule finds, a more sparing one, or nothing, whichever answers the
+validation images best. How many flips were found, and how many finds are flips, is told of the usual rule.
 """
 
 

@@ -17,8 +17,9 @@ from torch import Tensor
 from salus import atomic
 from salus.classifier import Classifier
 from salus.data import Dataset, Splits
+from salus.errors import DataError
 from salus.hardening.folds import OutOfFold, deal_folds
-from salus.hardening.label_cleaning import ConfidentLearning, without
+from salus.hardening.label_cleaning import ConfidentLearning
 from salus.hardening.label_judgement import judge
 from salus.metrics import thesis_figures
 from salus.models.pretrained import initial_model
@@ -36,6 +37,9 @@ _STRENGTHS = (1e-4, 1e-3, 1e-2)
 
 #: Main directions of the features that last layers see: most of their variance, in a fifth of the time.
 _DIRECTIONS = 256
+
+#: What may be dropped: nothing, or what confident learning finds by one of cleanlab's rules, the sparing one first.
+RULES: tuple[Any, ...] = ("nothing", "both", "prune_by_noise_rate")
 
 #: Figures that are kept of each last layer.
 _FIGURES = ("accuracy", "macro_recall", "macro_specificity")
@@ -159,7 +163,8 @@ def trained_and_cleaned(heads: Heads, share: float, seed: int, folds: int) -> di
         folds: last layers that look for flips.
 
     Returns:
-        ``rows``, one for each weighting before and after; and how well the flips were found.
+        ``rows``, one for each weighting before and after; how well the flips were found by the usual rule; and what was
+        dropped, by which.
     """
     train = heads.splits.train
     data = flipped(train, share, seed) if share else train
@@ -167,17 +172,40 @@ def trained_and_cleaned(heads: Heads, share: float, seed: int, folds: int) -> di
         {"labels": "poisoned" if share else "right", "weighting": each, **heads.figures(data, None, each)}
         for each in WEIGHTINGS
     ]
-    search = ConfidentLearning(folds=folds, seed=seed)
-    finds = search.finds(data.y.cpu(), _out_of_fold(heads, data, folds, seed))
-    kept = (~finds.flags).nonzero()[:, 0]
+    answers = _out_of_fold(heads, data, folds, seed)
+    finds = ConfidentLearning(folds=folds, seed=seed).finds(data.y.cpu(), answers)
     facts: dict[str, Any] = {"flagged": int(finds.flags.sum())}
     judgement = judge(finds, data)
     if judgement is not None:
         facts |= {"flips": judgement.flipped, "found": judgement.recall.value, "precision": judgement.precision.value}
-    if len(kept):
-        without(data, finds)  # refuses where no sample is left
-        rows += [{"labels": "cleaned", "weighting": each, **heads.figures(data, kept, each)} for each in WEIGHTINGS]
+    rule, kept = _chosen(heads, data, answers)
+    facts |= {"rule": rule, "dropped": len(data) - len(kept)}
+    rows += [{"labels": "cleaned", "weighting": each, **heads.figures(data, kept, each)} for each in WEIGHTINGS]
     return {"rows": rows, **facts}
+
+
+def _chosen(heads: Heads, data: Dataset, answers: OutOfFold) -> tuple[str, Tensor]:
+    """Choose by validation images, whose labels are right, what is dropped: nothing, or what one of the rules finds.
+
+    Returns:
+        The rule's name, and the rows that are kept.
+    """
+    y, truth = data.y.cpu(), heads.splits.validation.y.cpu().numpy()
+    best: tuple[float, str, Tensor] | None = None
+    for rule in RULES:
+        kept = torch.arange(len(data))
+        if rule != RULES[0]:
+            flags = ConfidentLearning(filter_by=rule).finds(y, answers).flags
+            kept = (~flags).nonzero()[:, 0]
+        if not len(kept) or len(y[kept].unique()) < 2:
+            continue
+        chances = heads.probabilities(heads.features["train"][kept.numpy()], y[kept].numpy(), None, "validation")
+        right = float((chances.argmax(1) == truth).mean())
+        if best is None or right > best[0]:
+            best = right, rule, kept
+    if best is None:
+        raise DataError("No two classes are left in the training part; flip a smaller share.")
+    return best[1], best[2]
 
 
 def _out_of_fold(heads: Heads, data: Dataset, folds: int, seed: int) -> OutOfFold:
@@ -199,5 +227,7 @@ def flat(network: str, share: float, seed: int, content: Mapping[str, Any]) -> S
     state = {"status": content["status"], "reason": content["reason"]}
     if content["status"] != "done":
         return [{**shared, "labels": "poisoned", "weighting": "none", **state}]
-    finds = {name: content[name] for name in ("flagged", "flips", "found", "precision") if name in content}
+    finds = {
+        name: content[name] for name in ("flagged", "flips", "found", "precision", "rule", "dropped") if name in content
+    }
     return [{**shared, **row, **(finds if row["labels"] == "cleaned" else {}), **state} for row in content["rows"]]

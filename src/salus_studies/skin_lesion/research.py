@@ -15,7 +15,8 @@ QUESTIONS = (
     "RQ3: Is there a way to achieve the same results against UAP by simplified or combined known methods?",
 )
 
-#: A defence restores a network where its recall under attack is at least this share of the clean one.
+#: A defence restores a network where its recall under attack is at least this share of the clean one, and above that of
+#: the constant answer.
 RESTORED = 0.9
 
 _NOT_RUN = "not run: what would answer it is not in the stored results."
@@ -59,9 +60,10 @@ def mitigated(results: Record, attack: str) -> str:
     clauses = []
     for network in NETWORKS:
         before = value(cell(results, network, "none", "none"), "recall")
-        if before is None:
+        counts = baselines.class_counts(results, network)
+        if before is None or counts is None:
             continue
-        words = []
+        floor, words = baselines.scores(counts, "always", "recall") or 0.0, []
         for who, called in ((None, "an attacker with a copy"), (KNOWS, "one who knows the defence")):
             left = {
                 defence: value(cell(results, network, attack, defence, attacker=who), "recall")
@@ -71,7 +73,7 @@ def mitigated(results: Record, attack: str) -> str:
             if not known:
                 continue
             best = max(known, key=lambda name: known[name])
-            verdict = "yes" if known[best] >= RESTORED * before else "no"
+            verdict = "yes" if known[best] >= RESTORED * before and known[best] > floor else "no"
             names = {"retraining": "retraining", "low-level": "WebP + flip", "both": "both together"}
             words.append(
                 f"against {called} {verdict}: at best {percent(known[best])}% of macro recall, by {names[best]}, where "

@@ -109,7 +109,7 @@ def universal(results: Record) -> list[str]:
             continue
         record = cell(results, network, "uap", "none")
         words = (
-            f"{title(results, network)}: {255 * chosen['eps']:g}/255, {percent(chosen['fooling_rate'])}% of answers "
+            f"{title(results, network)}: {255 * chosen['eps']:.4g}/255, {percent(chosen['fooling_rate'])}% of answers "
         )
         words += "on validation images"
         after = value(record, "accuracy")

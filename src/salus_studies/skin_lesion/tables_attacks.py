@@ -134,7 +134,7 @@ def curve_table(results: Record) -> str:
     """Universal perturbations of growing eps: what they change, and how answers collapse into a class or two."""
     lines: list[Cells] = []
     for record in results.get("sweep") or ():
-        name = [title(results, record["network"]), f"{255 * record['eps']:g}/255"]
+        name = [title(results, record["network"]), f"{255 * record['eps']:.4g}/255"]
         if not done(record):
             lines.append([*name, not_run(record), *[""] * 7])
             continue
@@ -156,7 +156,7 @@ def curve_table(results: Record) -> str:
             many = ((results.get("meta") or {}).get("settings") or {}).get("art_images", NOTHING)
             shares = [percent(commonest(answered(record), most)) for most in (1, 2)]
             rates = [percent((spelled(record, *look) or (None,))[0]) for look in _LOOKS]
-            eps = f"{255 * record['eps']:g}/255"
+            eps = f"{255 * record['eps']:.4g}/255"
             lines.append([f"{title(results, network)}, ART", eps, str(many), NOTHING, *rates, *shares, ""])
     header = [
         "network",

@@ -58,7 +58,7 @@ def poisoning_table(results: Record) -> str:
                             name = [title(results, network), way_words, f"{share:.0%}", label_words, words]
                             lines.append([*name, *_told(rows)])
     if not lines:
-        lines = [["", not_run(None), *[""] * 11]]
+        lines = [["", not_run(None), *[""] * 12]]
     header = [
         "network",
         "trained",
@@ -73,6 +73,7 @@ def poisoning_table(results: Record) -> str:
         "NV answered BKL",
         "flips found",
         "finds that are flips",
+        "dropped",
     ]
     return markdown(header, lines, 5)
 
@@ -80,6 +81,7 @@ def poisoning_table(results: Record) -> str:
 def _told(rows: Sequence[Record]) -> list[str]:
     measured = [row for row in rows if done(row)]
     if not measured:
-        return [not_run(rows[0]), *[""] * 7]
+        return [not_run(rows[0]), *[""] * 8]
     found = [spread(measured, name) if any(name in row for row in measured) else "" for name in ("found", "precision")]
-    return [str(len(measured)), *(spread(measured, figure) for figure in _FIGURES), *found]
+    counts = [str(row["dropped"]) for row in measured if "dropped" in row]
+    return [str(len(measured)), *(spread(measured, figure) for figure in _FIGURES), *found, ", ".join(counts)]
