@@ -261,6 +261,8 @@ def test_only_the_parts_that_were_asked_for_are_begun_and_all_that_is_stored_is_
     assert again.do("one", "kind", 1, work)["n"] == 1 and again.stored == 1
     left = again.do("two", "kind", 2, work)
     assert (left["status"], left["reason"]) == ("not run", "the part trainings was not asked for")
+    assert again.do("one", "kind", "another key", work)["status"] == "not run"
+    assert again.do("one", "kind", 1, work)["status"] == "done", "nothing that was stored is lost"
     assert again.worth_preparing("trainings", "one") and not again.worth_preparing("trainings", "two", "three")
     again.part = "tables"
     assert again.do("three", "kind", 3, work)["status"] == "done" and again.worth_preparing("tables")

@@ -186,9 +186,9 @@ class Steps:
 
     def _left_out(self, name: str, key: Any, blank: dict[str, Any] | None) -> dict[str, Any]:
         self.not_run += 1
+        if self.parts and self.part not in self.parts:  # what lies there, though made by another key, stays
+            return {**(blank or {}), "status": "not run", "reason": f"the part {self.part} was not asked for"}
         reason = f"no time left within the budget of {self.minutes or 0:g} minutes"
-        if self.parts and self.part not in self.parts:
-            reason = f"the part {self.part} was not asked for"
         return self._write(name, key, {**(blank or {}), "status": "not run", "reason": reason})
 
     def _done(self, name: str, kind: str, key: Any, content: dict[str, Any], seconds: float) -> dict[str, Any]:

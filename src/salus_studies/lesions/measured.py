@@ -97,11 +97,10 @@ def verdict(results: Record, defence: str) -> str:
     kept = recall(attacked)
     if clean is None or attacked is None or wanted is None or bare_recall is None or kept is None:
         return "not judged"
-    misses = [health(record).get("fnr") for record in (wanted, clean)]
-    if None in misses:  # no malignant lesion among those attacked
+    most, least = health(wanted).get("fnr"), health(clean).get("fnr")
+    if most is None or least is None:  # no malignant lesion among those attacked
         return "not judged"
-    keeps = kept >= FLOOR + ABOVE
-    spares = misses[0] <= TIMES * misses[1]
+    keeps, spares = kept >= FLOOR + ABOVE, bool(most <= TIMES * least)
     if keeps and spares:
         return "unclear" if defence in GUESSED else "holds"
     better = attacked["figures"]["macro_recall_low"] > bare_recall["figures"]["macro_recall_high"]
