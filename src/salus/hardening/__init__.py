@@ -2,7 +2,7 @@
 
 from salus.hardening.adversarial_training import AdversarialTraining, madry, single_step, trades
 from salus.hardening.dc_gan import augment
-from salus.hardening.distillation import AtTemperature
+from salus.hardening.defensive_distillation import AtTemperature
 from salus.hardening.ecg_atk_gan import ECGATKGAN, train_ecg_atk_gan
 from salus.hardening.folds import out_of_fold
 from salus.hardening.gan_options import PRESETS, GANOptions, preset

@@ -7,7 +7,7 @@ from typing import Any
 
 from salus.hardening.adversarial_methods import Madry, SingleStep, Trades
 from salus.hardening.base import Method
-from salus.hardening.distillation import DefensiveDistillation
+from salus.hardening.defensive_distillation import DefensiveDistillation
 from salus.hardening.gan_method import GAN
 from salus.hardening.gradient_regularisation import GradientRegularisationMethod
 from salus.hardening.noise_to_signal import NoiseToSignalMethod
