@@ -183,7 +183,9 @@ def test_every_method_reads_its_options() -> None:
     assert sorted(METHODS) == [
         "adversarial-distillation",
         "adversarial-retraining",
+        "defensive-distillation",
         "ecg-atk-gan",
+        "gradient-regularisation",
         "madry",
         "noise-to-signal",
         "single-step",

@@ -16,7 +16,7 @@ from salus.classifier import Classifier
 from salus.data import Dataset, Provenance, Splits
 from salus.errors import OptionError
 from salus.hardening import Rounds, build_method, retrain
-from salus.training import TrainingOptions, fit_classifier
+from salus.training import Recipe, TrainingOptions, fit_classifier
 
 EPS = 0.12
 
@@ -62,6 +62,33 @@ def test_the_retrained_classifier_keeps_more_right_answers_and_the_given_one_sta
     assert all(one["copies"] == 160 for one in told)
     assert told[0]["fooled"] > told[-1]["fooled"], "later rounds attack what earlier ones made"
     assert not list(tmp_path.rglob("*.floats")), "copies are of no use once a round is over"
+
+
+def test_without_an_attack_it_goes_on_as_long_on_clean_copies(
+    plain: Classifier, splits: Splits, tmp_path: Path
+) -> None:
+    control, told = retrain(plain, splits, None, ROUNDS, folder=tmp_path / "clean")
+    attacked, beside = retrain(plain, splits, FGSM(eps=EPS), ROUNDS, folder=tmp_path / "fgsm")
+    assert [each["copies"] for each in told] == [each["copies"] for each in beside] == [160] * 3
+    assert all(each["fooled"] < 0.2 for each in told), "copies are the samples as they are"
+    assert robust(control, splits.test) + 0.1 < robust(attacked, splits.test)
+
+
+def test_a_recipe_changes_what_is_learnt_and_is_part_of_what_is_stored(
+    plain: Classifier, splits: Splits, tmp_path: Path
+) -> None:
+    class Blind(Recipe):
+        def step_loss(self, model: Any, x: Tensor, y: Tensor, loss_of: Any, progress: float, step: int) -> Tensor:
+            loss: Tensor = loss_of(model(torch.full_like(x, 0.5)), y)
+            return loss
+
+        def describe(self) -> str:
+            return "blind"
+
+    one = Rounds(rounds=1, epochs=2, learning_rate=2e-2)
+    seeing, _ = retrain(plain, splits, None, one, folder=tmp_path)
+    blind, _ = retrain(plain, splits, None, one, folder=tmp_path, recipe=Blind())
+    assert blind.fingerprint() != seeing.fingerprint(), "what another recipe left in the folder is not used"
 
 
 def test_killed_at_any_moment_it_ends_with_the_same_weights(

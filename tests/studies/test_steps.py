@@ -247,3 +247,22 @@ def test_the_command_line_hands_a_study_its_engine(tmp_path: Path, monkeypatch: 
     assert "0 steps done, 2 stored" in again.output and len(engines) == 1
     told = CliRunner().invoke(main, ["reproduce", "learning", "--help"]).output
     assert "--engine" in told and "--jobs" in told and "How many." in told
+
+
+def test_only_the_parts_that_were_asked_for_are_begun_and_all_that_is_stored_is_read(tmp_path: Path) -> None:
+    def work() -> dict[str, Any]:
+        return {"n": 1}
+
+    first = Steps(tmp_path, 1)
+    first.part = "trainings"
+    assert first.do("one", "kind", 1, work)["status"] == "done"
+    again = Steps(tmp_path, 1)
+    again.part, again.parts = "trainings", frozenset({"tables"})
+    assert again.do("one", "kind", 1, work)["n"] == 1 and again.stored == 1
+    left = again.do("two", "kind", 2, work)
+    assert (left["status"], left["reason"]) == ("not run", "the part trainings was not asked for")
+    assert again.do("one", "kind", "another key", work)["status"] == "not run"
+    assert again.do("one", "kind", 1, work)["status"] == "done", "nothing that was stored is lost"
+    assert again.worth_preparing("trainings", "one") and not again.worth_preparing("trainings", "two", "three")
+    again.part = "tables"
+    assert again.do("three", "kind", 3, work)["status"] == "done" and again.worth_preparing("tables")

@@ -21,6 +21,7 @@ from salus.attacks.patch import Patch
 from salus.attacks.perturbation import Perturbation
 from salus.attacks.registry import ATTACKS, parse_attack
 from salus.attacks.search import Search
+from salus.attacks.sides import SideObjective
 from salus.attacks.sigma_zero import SigmaZero
 from salus.attacks.smooth import SmoothPGD
 from salus.attacks.sparse_rs import SparseRS
@@ -58,6 +59,7 @@ __all__ = [
     "Patch",
     "Perturbation",
     "Search",
+    "SideObjective",
     "SigmaZero",
     "SmoothPGD",
     "SparseRS",

@@ -7,8 +7,10 @@ from typing import Any
 
 from salus.hardening.adversarial_methods import Madry, SingleStep, Trades
 from salus.hardening.base import Method
+from salus.hardening.defensive_distillation import DefensiveDistillation
 from salus.hardening.distillation import AdversarialDistillation
 from salus.hardening.gan_method import GAN
+from salus.hardening.gradient_regularisation import GradientRegularisationMethod
 from salus.hardening.noise_to_signal import NoiseToSignalMethod
 from salus.hardening.rounds_method import InRounds
 from salus.registry import Registry
@@ -16,7 +18,20 @@ from salus.registry import Registry
 METHODS: Registry[type[Method]] = Registry(
     "hardening",
     "salus.hardening",
-    {cls.name: cls for cls in (SingleStep, Madry, Trades, NoiseToSignalMethod, AdversarialDistillation, GAN, InRounds)},
+    {
+        cls.name: cls
+        for cls in (
+            SingleStep,
+            Madry,
+            Trades,
+            NoiseToSignalMethod,
+            AdversarialDistillation,
+            GradientRegularisationMethod,
+            DefensiveDistillation,
+            GAN,
+            InRounds,
+        )
+    },
     Method,
 )
 

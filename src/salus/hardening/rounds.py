@@ -21,7 +21,7 @@ from salus.classifier import Classifier
 from salus.data.base import Dataset, Splits
 from salus.models.weights import load_weights
 from salus.options import check_fields
-from salus.training import History, Log, TrainingOptions, train
+from salus.training import History, Log, Recipe, TrainingOptions, train
 
 #: Samples that are attacked side by side.
 _BATCH = 256
@@ -38,6 +38,7 @@ class Rounds:
         learning_rate: the highest of each round's one-cycle schedule; the thesis names none.
         batch_size: samples a step.
         balance: see :class:`salus.training.TrainingOptions`.
+        prior_shift: see there.
         precision: see there.
         seed: decides which samples are attacked, and the order of all.
 
@@ -53,6 +54,7 @@ class Rounds:
     balance: Annotated[
         Literal["none", "weights", "sampling"] | None, Field(description="how rare classes are made up for")
     ] = None
+    prior_shift: Annotated[float, Field(ge=0, le=2, description="share of the log prior added to the logits")] = 0.0
     precision: Annotated[Literal["float32", "bfloat16"], Field(description="bfloat16 trains in mixed precision")] = (
         "float32"
     )
@@ -68,6 +70,7 @@ class Rounds:
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
             balance=self.balance,
+            prior_shift=self.prior_shift,
             patience=self.epochs,
             keep="last",
             precision=self.precision,
@@ -78,10 +81,11 @@ class Rounds:
 def retrain(
     classifier: Classifier,
     splits: Splits,
-    attack: Attack,
+    attack: Attack | None,
     options: Rounds,
     *,
     folder: Path,
+    recipe: Recipe | None = None,
     device: str = "cpu",
     log: Log | None = None,
 ) -> tuple[Classifier, list[dict[str, Any]]]:
@@ -93,8 +97,10 @@ def retrain(
     Args:
         classifier: trained; it stays as it is.
         splits: ``train`` and ``validation`` are attacked and trained on; the latter decides nothing.
-        attack: makes the copies, on the classifier as each round finds it.
+        attack: makes the copies, on the classifier as each round finds it; None for copies as they are: the control,
+            which goes on as long on as many samples without an attack.
         options: how many rounds, and how each trains.
+        recipe: what each step lowers, such as the loss on augmented samples; the loss as it is when not given.
         folder: where copies, checkpoints and each round's weights lie, mapped from there rather than held in memory.
         device: where to attack and train.
         log: receives remarks, and one line an epoch.
@@ -110,10 +116,10 @@ def retrain(
     """
     say = log or (lambda line: None)
     hardened = copy.deepcopy(classifier).to(device)
-    origin = _digest(
-        [classifier.fingerprint(), repr(attack), asdict(options), splits.train.fingerprint()],
-        splits.validation.fingerprint(),
-    )
+    decided = [classifier.fingerprint(), repr(attack), asdict(options), splits.train.fingerprint()]
+    if recipe is not None:
+        decided.append(recipe.describe())
+    origin = _digest(decided, splits.validation.fingerprint())
     records: list[dict[str, Any]] = []
     for number in range(1, options.rounds + 1):
         place = folder / f"round-{number}"
@@ -122,7 +128,9 @@ def retrain(
             load_weights(hardened.module, place / "model.safetensors")
             records.append(record)
             continue
-        say(f"round {number}/{options.rounds}: attacking {options.share:.0%} of the samples by {attack.title}")
+        by = "copying" if attack is None else "attacking"
+        named = "" if attack is None else f" by {attack.title}"
+        say(f"round {number}/{options.rounds}: {by} {options.share:.0%} of the samples{named}")
         augmented, facts = _copies(hardened, splits, attack, options, number, place, origin)
         hardened.module.requires_grad_(True)
         history = train(
@@ -130,6 +138,7 @@ def retrain(
             augmented["train"],
             augmented["validation"],
             options.training(number),
+            recipe=recipe,
             checkpoint=place / "training.checkpoint",
             device=device,
             log=log,
@@ -145,7 +154,13 @@ def retrain(
 
 
 def _copies(
-    classifier: Classifier, splits: Splits, attack: Attack, options: Rounds, number: int, place: Path, origin: str
+    classifier: Classifier,
+    splits: Splits,
+    attack: Attack | None,
+    options: Rounds,
+    number: int,
+    place: Path,
+    origin: str,
 ) -> tuple[dict[str, Dataset], dict[str, Any]]:
     """Join both parts with the attacked copies of a share of them, or map what an earlier run left of that."""
     place.mkdir(parents=True, exist_ok=True)
@@ -173,9 +188,13 @@ def _copies(
     return augmented, facts
 
 
-def _mover(attack: Attack, classifier: Classifier, data: Dataset, rows: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+def _mover(
+    attack: Attack | None, classifier: Classifier, data: Dataset, rows: Tensor
+) -> Callable[[Tensor, Tensor], Tensor]:
     """Return what attacks samples ``[n, ...]`` with labels ``[n]``, in main memory."""
     device = classifier.device
+    if attack is None:
+        return lambda x, y: x
     if isinstance(attack, UAP):
         perturbation = attack.fit(classifier, data.x[rows].to(device), data.y[rows].to(device))
         return lambda x, y: perturbation(x)

@@ -1,5 +1,6 @@
 """Purifiers: each maps an input to a cleaner input."""
 
+from salus.purifiers.alternate_generator import AlternateGenerator
 from salus.purifiers.base import Purifier
 from salus.purifiers.bit_depth import BitDepth
 from salus.purifiers.defense_gan import DefenseGANPurifier
@@ -10,6 +11,7 @@ from salus.purifiers.registry import PURIFIERS, build_purifier
 
 __all__ = [
     "PURIFIERS",
+    "AlternateGenerator",
     "BitDepth",
     "DefenseGANPurifier",
     "LowLevel",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from salus.errors import OptionError
+from salus.purifiers.alternate_generator import AlternateGenerator
 from salus.purifiers.base import Purifier
 from salus.purifiers.bit_depth import BitDepth
 from salus.purifiers.defense_gan import DefenseGANPurifier
@@ -17,7 +18,10 @@ from salus.registry import Registry
 PURIFIERS: Registry[type[Purifier]] = Registry(
     "defence",
     "salus.purifiers",
-    {cls.name: cls for cls in (BitDepth, LowLevel, Reformer, MultiMagNetReformer, DefenseGANPurifier)},
+    {
+        cls.name: cls
+        for cls in (BitDepth, LowLevel, Reformer, MultiMagNetReformer, DefenseGANPurifier, AlternateGenerator)
+    },
     Purifier,
 )
 

@@ -45,6 +45,7 @@ class Steps:
         engine: Engine | None = None,
     ) -> None:
         self.folder, self.version, self.minutes, self.command = folder, version, minutes, command
+        self.part, self.parts = "", frozenset[str]()  # where the work stands, and what of it is begun; none for all
         self.engine = engine
         self.began = time.monotonic()
         self.computed = self.stored = self.not_run = 0
@@ -100,6 +101,21 @@ class Steps:
             return self._all(steps, lambda *given, **named: None)
         with progress(title or f"Steps {steps[0].name} to {steps[-1].name}", len(steps)) as advance:
             return self._all(steps, advance)
+
+    def worth_preparing(self, part: str, *names: str) -> bool:
+        """Tell whether steps of a part are begun now, or one of them was done before, so that it is to be read."""
+        if not self.parts or part in self.parts:
+            return True
+        contents = (self._content(name) for name in names)
+        return any(content is not None and content.get("status") == "done" for content in contents)
+
+    def _content(self, name: str) -> dict[str, Any] | None:
+        """Read what a step left, whatever it was done by; None where there is nothing to read."""
+        try:
+            content: dict[str, Any] = json.loads(self.path(name).read_text(encoding="utf-8"))["content"]
+            return content
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
 
     def share(self, value: Any) -> Any:
         """Put what several steps are given where all of them find it; hand on the result as an argument."""
@@ -160,7 +176,9 @@ class Steps:
         return stored
 
     def _fits(self, kind: str) -> bool:
-        """Tell whether a step of this kind is likely to end in time."""
+        """Tell whether a step of this kind was asked for, and is likely to end in time."""
+        if self.parts and self.part not in self.parts:
+            return False
         if self.minutes is None:
             return True
         left = 60 * self.minutes - (time.monotonic() - self.began)
@@ -168,7 +186,9 @@ class Steps:
 
     def _left_out(self, name: str, key: Any, blank: dict[str, Any] | None) -> dict[str, Any]:
         self.not_run += 1
-        reason = f"no time left within the budget of {self.minutes:g} minutes"
+        if self.parts and self.part not in self.parts:  # what lies there, though made by another key, stays
+            return {**(blank or {}), "status": "not run", "reason": f"the part {self.part} was not asked for"}
+        reason = f"no time left within the budget of {self.minutes or 0:g} minutes"
         return self._write(name, key, {**(blank or {}), "status": "not run", "reason": reason})
 
     def _done(self, name: str, kind: str, key: Any, content: dict[str, Any], seconds: float) -> dict[str, Any]:

@@ -20,10 +20,10 @@ from salus_studies.frame.png import png
 from salus_studies.lesions.measured import ATTACKERS, DEFENCES, missed
 
 #: Changes when a figure is drawn otherwise.
-_DRAWN = 1
+_DRAWN = 2
 
 #: By how much changes are enlarged to be seen.
-ENLARGED = {"fgsm": 20, "uap": 8}
+ENLARGED = {"fgsm": 20, "pgd-harm": 20, "uap": 8}
 
 #: A defence, an attacker, and what is missed; None where nothing was measured.
 Bar = tuple[str, str, Record | None]
@@ -58,7 +58,7 @@ def draw_lesions(classes: Sequence[str], pictures: Sequence[Record]) -> Figure:
         enlarged = ENLARGED[record["attack"]]
         change = 0.5 + enlarged * (attacked - clean)
         true, before, after = (classes[record[name]] for name in ("y", "before", "after"))
-        title = f"a {true}; {record['attack'].upper()}, {255 * record['largest']:.0f}/255"
+        title = f"a {true}; {record['attack'].removesuffix('-harm').upper()}, {255 * record['largest']:.0f}/255"
         column[0].set_title(title, fontsize=8.5)
         rows = (
             (clean, f"answer: {before}", INK),
@@ -84,13 +84,14 @@ def _pixels(content: str) -> NDArray[np.float64]:
 
 def draw_missed(bars: Sequence[Bar]) -> Figure:
     """Draw the malignant lesions missed behind each defence, by each attacker."""
-    figure = Figure(figsize=(8.6, 5.2), layout="constrained")
+    figure = Figure(figsize=(8.6, 5.4), layout="constrained")
     ax = figure.subplots()
-    colours = {"none": MUTED, "copy": BLUE, "knows": VERMILION}
+    colours = {"none": MUTED, "any": BLUE, "harm": VERMILION}
     offsets = dict(zip(ATTACKERS, (-0.26, 0, 0.26), strict=True))
-    heights = {name: height for height, name in enumerate(DEFENCES)}
+    shown = [name for name in DEFENCES if any(name == bar and figures for bar, _, figures in bars)]
+    heights = {name: height for height, name in enumerate(shown)}
     for name, attacker, figures in bars:
-        if figures is None or figures["fnr"] is None:
+        if figures is None or figures.get("fnr") is None:
             continue
         place = heights[name] + offsets[attacker]
         value, low, high = (100 * figures[key] for key in ("fnr", "fnr_low", "fnr_high"))
@@ -99,10 +100,10 @@ def draw_missed(bars: Sequence[Bar]) -> Figure:
         ax.text(max(high, value) + 1, place, f"{value:.0f}", va="center", fontsize=8, color=INK)
     for attacker, words in ATTACKERS.items():
         ax.barh([0], [0], color=colours[attacker], label=words)
-    ax.set_yticks(range(len(DEFENCES)), list(DEFENCES.values()))
+    ax.set_yticks(range(len(shown)), [DEFENCES[name][0] for name in shown])
     ax.invert_yaxis()
     ax.set_xlim(0, 108)
     ax.set_xlabel("of 100 malignant lesions, so many are called harmless (lines: 95% intervals)")
     ax.grid(axis="x", zorder=0)
-    figure.legend(loc="outside lower center", ncols=3, frameon=False)
+    figure.legend(loc="outside lower center", ncols=1, frameon=False)
     return figure

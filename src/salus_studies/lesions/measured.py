@@ -3,33 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from salus_studies.frame.markdown import Record, done, find
-from salus_studies.skin_lesion.measured import cell
-from salus_studies.skin_lesion.sentences import KEPT
+from salus_studies.skin_lesion.sentences import ABOVE, TIMES
 
-#: The defences in the order of the page: key -> words. The attack of each is the strongest that its attacker ran.
+#: The defences in the order of the page: key -> words, model, purifier.
 DEFENCES = {
-    "none": "no defence",
-    "low-level": "WebP + flip",
-    "retraining": "adversarial retraining",
-    "both": "retraining, WebP + flip",
-    "hardened": "hardened from the start",
+    "none": ("no defence", "plain", None),
+    "low-level": ("WebP + flip", "plain", "low-level"),
+    "retraining": ("adversarial retraining", "retrained-fgsm", None),
+    "control": ("as much training on clean pictures", "retrained-clean", None),
+    "both": ("retraining, WebP + flip", "retrained-fgsm", "low-level"),
+    "distilled": ("defensive distillation", "distilled", None),
+    "regularised": ("input gradients priced", "regularised", None),
+    "alternate": ("another picture made from scratch", "plain", "alternate"),
+    "hardened": ("hardened", "hardened", None),
 }
 ATTACKERS = {
     "none": "no attack",
-    "copy": "attacker who has a copy from before the defence",
-    "knows": "attacker who knows the defence",
+    "any": "attacker who knows the defence and wants any wrong answer",
+    "harm": "attacker who knows it and wants malignant lesions missed",
 }
+
+_ATTACKS = {"none": "none", "any": "pgd", "harm": "pgd-harm"}
 
 #: By which map a lesion is malignant.
 MALIGNANT = "medical"
 
-#: The share of its own accuracy from which on a defence helps a little.
-LITTLE = 0.25
-
 #: Defences behind which gradients are only guessed.
-THROUGH_WEBP = ("low-level", "both")
+GUESSED = ("low-level", "both", "alternate")
+
+#: What a network that always answers the commonest class has of macro recall, and so has chance: one of seven.
+FLOOR = 1 / 7
 
 
 def network(results: Record) -> str:
@@ -39,21 +45,24 @@ def network(results: Record) -> str:
 
 
 def under(results: Record, defence: str, attacker: str) -> Record | None:
-    """Find the measured cell of a defence under an attacker: FGSM with a copy, PGD with knowledge, or no attack."""
-    name = network(results)
-    trained_on = "fgsm" if defence in ("retraining", "both") else None
-    if attacker == "none":
-        record = cell(results, name, "none", defence, trained_on=trained_on)
-    elif attacker == "copy":
-        record = None if defence in ("none", "hardened") else cell(results, name, "fgsm", defence)
-    else:
-        record = cell(results, name, "pgd", defence, attacker="knows", trained_on=trained_on)
+    """Find the measured cell of a defence under an attacker; None where there is none.
+
+    Args:
+        results: what is stored.
+        defence: a key of ``DEFENCES``.
+        attacker: a key of ``ATTACKERS``.
+    """
+    _, model, purifier = DEFENCES[defence]
+    look = {"model": model, "purifier": purifier, "attacker": None if attacker == "none" else "knows"}
+    record = find(results["cells"], network=network(results), attack=_ATTACKS[attacker], **look)
     return record if done(record) else None
 
 
 def bare(results: Record, attack: str) -> Record | None:
     """Find the plain network under an attack, or as it is."""
-    record = find(results["cells"], network=network(results), model="plain", purifier=None, attack=attack)
+    attacker = None if attack == "none" else "knows"
+    look = {"network": network(results), "model": "plain", "purifier": None, "attack": attack, "attacker": attacker}
+    record = find(results["cells"], **look)
     return record if done(record) else None
 
 
@@ -63,6 +72,12 @@ def health(record: Record) -> Record:
     return figures
 
 
+def recall(record: Record | None) -> float | None:
+    """Return the mean of the classes' recalls; None where it was not stored."""
+    value: float | None = None if record is None else record["figures"].get("macro_recall")
+    return value
+
+
 def missed(results: Record, defence: str, attacker: str) -> Record | None:
     """Count the malignant lesions that a defence misses under an attacker; None where nothing was measured."""
     record = under(results, defence, attacker)
@@ -70,21 +85,26 @@ def missed(results: Record, defence: str, attacker: str) -> Record | None:
 
 
 def verdict(results: Record, defence: str) -> str:
-    """Judge a defence by the attacker who knows it: ``holds``, ``unclear``, ``a little``, ``no`` or ``not run``.
+    """Judge a defence by recall and by patients: ``holds``, ``unclear``, ``a little``, ``no`` or ``not judged``.
 
-    It holds where the accuracy under attack is at least ``KEPT`` of the clean one; it helps a little where it is at
-    least ``LITTLE`` of it, and above that of no defence by more than both intervals. Behind WebP gradients are
-    modelled, so that PGD which fails there shows nothing: ``unclear``.
+    It holds where, under an attacker who knows it and wants any wrong answer, the mean of the classes' recalls stays at
+    least ``ABOVE`` over what no look at the picture scores, and one who wants malignant lesions missed no more than
+    ``TIMES`` as many gets. It helps a little where one of the two is so, and its recall is above that of no defence
+    by more than both intervals. Where attackers have to guess, what holds is ``unclear``.
     """
-    clean, attacked = under(results, defence, "none"), under(results, defence, "knows")
-    undefended = under(results, "none", "knows")
-    if clean is None or attacked is None or undefended is None:
-        return "not run"
-    kept = attacked["figures"]["accuracy"] / clean["figures"]["accuracy"]
-    if kept >= KEPT:
-        return "unclear" if defence in THROUGH_WEBP else "holds"
-    better = attacked["figures"]["accuracy_low"] > undefended["figures"]["accuracy_high"]
-    return "a little" if kept >= LITTLE and better else "no"
+    clean, attacked, wanted = (under(results, defence, attacker) for attacker in ATTACKERS)
+    bare_recall = under(results, "none", "any")
+    kept = recall(attacked)
+    if clean is None or attacked is None or wanted is None or bare_recall is None or kept is None:
+        return "not judged"
+    most, least = health(wanted).get("fnr"), health(clean).get("fnr")
+    if most is None or least is None:  # no malignant lesion among those attacked
+        return "not judged"
+    keeps, spares = kept >= FLOOR + ABOVE, bool(most <= TIMES * least)
+    if keeps and spares:
+        return "unclear" if defence in GUESSED else "holds"
+    better = attacked["figures"]["macro_recall_low"] > bare_recall["figures"]["macro_recall_high"]
+    return "a little" if (keeps or spares) and better else "no"
 
 
 def thresholds(results: Record) -> dict[str, Sequence[Record]]:
@@ -93,6 +113,21 @@ def thresholds(results: Record) -> dict[str, Sequence[Record]]:
 
 
 def poisonings(results: Record) -> list[Record]:
-    """List the measured trainings on wrong labels, and on labels that were cleaned."""
-    rows = results.get("poisoning") or ()
-    return [row for row in rows if row["network"] == network(results) and done(row)]
+    """List what was trained on wrong labels and on cleaned ones: ``share``, ``labels``, and a few figures."""
+    rows = [row for row in results.get("poisoning") or () if row["network"] == network(results) and done(row)]
+    return [_one_form(row) for row in rows if row.get("weighting", "none") == "none"]
+
+
+def _one_form(row: Record) -> dict[str, Any]:
+    """Bring rows of whole networks, as they were stored once, to the form of those of last layers."""
+    if "figures" not in row:
+        return dict(row)
+    cleaned = row["model"] == "cleaned"
+    return {
+        "share": row["share"],
+        "labels": row["model"],
+        "way": "network",
+        "accuracy": row["figures"]["accuracy"],
+        "fnr": health(row)["fnr"],
+        **({"found": row.get("recall"), "precision": row.get("precision")} if cleaned else {}),
+    }

@@ -8,8 +8,7 @@ from salus_studies.frame.markdown import Record, bullets
 from salus_studies.frame.page import Page, Show, compose
 from salus_studies.frame.results import Results
 from salus_studies.lesions import figures, sentences, tables
-from salus_studies.lesions.measured import bare, network, poisonings, thresholds
-from salus_studies.skin_lesion.sentences import purified
+from salus_studies.lesions.measured import poisonings, thresholds
 
 #: The thesis's page draws it.
 THRESHOLDS = "![Malignant lesions missed, without attack and under it](papers/skin-lesion/thresholds.png)\n"
@@ -23,22 +22,18 @@ def page(results: Results, folder: str) -> Page:
         yield sentences.HEAD
         yield "## In short\n"
         yield bullets(sentences.summary(values))
-        yield sentences.WHAT_AN_ATTACK_IS
+        yield sentences.WHAT_IT_DOES
+        yield tables.harm_table(values)
         yield show(
             "imaging-lesions", "Lesions as they are and attacked, what the classifier answers, and the change enlarged"
         )
-        yield sentences.WHAT_IT_DOES
-        yield tables.harm_table(values)
         yield sentences.WHAT_HELPS
-        yield show("imaging-missed", "Malignant lesions called harmless, by defence and attacker")
         yield tables.defences_table(values)
-        of_network = [record for record in values["cells"] if record["network"] == network(values)]
-        yield from (f"{sentence}\n" for sentence in purified({"cells": of_network}))
+        yield show("imaging-missed", "Malignant lesions called harmless, by defence and attacker")
         yield from choosing_a_threshold(values)
         yield from wrong_labels(values)
         yield sentences.ASK
         yield sentences.LIMITS
-        yield "## How it was measured\n"
         yield sentences.conditions(values)
         yield f"```\n{values['meta']['command']}\n{values['command']}\n```\n"
 
@@ -53,16 +48,15 @@ def choosing_a_threshold(results: Record) -> Iterator[str]:
         return
     yield sentences.THRESHOLDS
     yield tables.thresholds_table(results)
+    yield from sentences.at_thresholds(results)
     yield THRESHOLDS
-    yield from sentences.doubled(results)
 
 
 def wrong_labels(results: Record) -> Iterator[str]:
     """Say what wrong labels do."""
     yield "## Wrong labels in the training data\n"
-    plain = bare(results, "none")
-    if plain is None or not poisonings(results):
+    if not poisonings(results):
         yield "Not run.\n"
         return
     yield sentences.LABELS
-    yield tables.labels_table(results, plain)
+    yield tables.labels_table(results)

@@ -25,12 +25,16 @@ if TYPE_CHECKING:
 #: Images drawn of each attack.
 EACH = 3
 
-_FACTS = ("network", "model", "purifier", "attack", "attacker", "defence", "share", "recall", "precision", "n")
+_FACTS = ("network", "model", "purifier", "attack", "attacker", "defence", "n")
+_POISONING = (
+    "network", "share", "seed", "way", "labels", "weighting", "accuracy", "macro_recall", "fnr", "aim", "found",
+    "precision",
+)  # fmt: skip
 _STATE = ("status", "reason")
-_ACCURACY = ("accuracy", "accuracy_low", "accuracy_high")
+_OVERALL = tuple(f"{name}{end}" for name in ("accuracy", "macro_recall") for end in ("", "_low", "_high"))
 _FNR = ("fnr", "fnr_low", "fnr_high")
 _THRESHOLDS = tuple(f"{name}{end}" for name in ("fnr", "fnr_attacked", "specificity") for end in ("", "_low", "_high"))
-_META = ("command", "seed", "machine", "versions", "classes", "split")
+_META = ("command", "scale", "seed", "machine", "versions", "classes", "split")
 
 
 def run(options: LesionsOptions, folder: Folder) -> Results:
@@ -56,15 +60,16 @@ def slim(run: Record, drawn: Sequence[Record], command: str) -> dict[str, Any]:
     values: dict[str, Any] = {
         "command": command,
         "meta": {
-            **{key: meta[key] for key in _META},
-            "data": {size: {"name": data["name"]} for size, data in meta["data"].items()},
+            **_present(meta, _META),
+            "data": {"name": _data_name(meta["data"])},
+            "counts": (meta.get("counts") or {}).get("test", meta.get("counts")),
             "settings": {
-                "networks": {name: {"size": settings["networks"][name]["size"]}},
+                "networks": {name: _present(settings["networks"][name], ("size", "architecture"))},
                 "hardened": {"network": name},
             },
         },
         "cells": [_slim(record) for record in run["cells"] if record["network"] == name],
-        "poisoning": [_slim(record) for record in run["poisoning"] if record["network"] == name],
+        "poisoning": [_labels(record) for record in run["poisoning"] if record["network"] == name],
         "thresholds": [
             {**_present(record, ("model", *_STATE)), "rows": [_present(row, _THRESHOLDS) for row in record["rows"]]}
             for record in run["thresholds"]
@@ -77,7 +82,7 @@ def slim(run: Record, drawn: Sequence[Record], command: str) -> dict[str, Any]:
 
 def pictures(run: Path, network: str) -> Iterator[Record]:
     """Take attacked lesions that a plain network gets wrong, those first that are malignant and are missed."""
-    for attack, name in (("fgsm", "plain-fgsm-knows"), ("uap", "plain-uap-knows")):
+    for attack, name in (("pgd-harm", "plain-pgd-harm-knows"), ("uap", "plain-uap-knows")):
         path = run / "pictures" / f"{network}-{name}.safetensors"
         if not path.exists():
             continue
@@ -93,13 +98,26 @@ def pictures(run: Path, network: str) -> Iterator[Record]:
             }
 
 
+def _data_name(data: Mapping[str, Any]) -> str:
+    """Read the name of the data, which once stood under their size."""
+    name: str = data["name"] if "name" in data else next(iter(data.values()))["name"]
+    return name
+
+
+def _labels(record: Record) -> Record:
+    """Keep of a training on wrong labels what is printed; whole networks once had figures as cells have."""
+    if "figures" in record:
+        return {**_present(record, ("share", "recall", "precision")), **_slim(record)}
+    return {**_present(record, (*_POISONING, *_STATE))}
+
+
 def _slim(record: Record) -> Record:
     facts = {**{key: record[key] for key in _FACTS if key in record}, **_present(record, _STATE)}
     figures = record.get("figures")
     if figures is None:
         return facts
     health = {**_present(figures["health"][MALIGNANT], _FNR), **_counts(figures["health"][MALIGNANT])}
-    return {**facts, "figures": {**_present(figures, _ACCURACY), "health": {MALIGNANT: health}}}
+    return {**facts, "figures": {**_present(figures, _OVERALL), "health": {MALIGNANT: health}}}
 
 
 def _present(record: Record, names: Sequence[str]) -> dict[str, Any]:

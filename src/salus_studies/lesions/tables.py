@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from salus.metrics.wording import NOTHING, estimate, percent, rate
-from salus_studies.frame.markdown import Record, find, markdown
+from salus_studies.frame.markdown import Record, markdown
 from salus_studies.lesions.measured import (
     DEFENCES,
+    FLOOR,
     bare,
     health,
     missed,
     poisonings,
+    recall,
     thresholds,
     under,
     verdict,
 )
+from salus_studies.skin_lesion.tables_attacks import alarmed
 
 ATTACKS = {
     "none": "as they are",
-    "fgsm": "FGSM, by 2 of 255",
-    "pgd": "PGD, by 2 of 255",
-    "uap": "UAP, one pattern for all",
+    "pgd": "PGD, any wrong answer wanted",
+    "pgd-harm": "PGD, the malignant to be missed and the harmless to be alarmed",
+    "uap": "one pattern for all, any wrong answer",
+    "uap-benign": "one pattern for all, “harmless” wanted",
 }
 
 
@@ -29,72 +35,88 @@ def harm_table(results: Record) -> str:
     for name, words in ATTACKS.items():
         record = bare(results, name)
         if record is None:
-            rows.append([words, "not run", "", "", ""])
+            rows.append([words, "not run", "", "", "", ""])
             continue
         figures = health(record)
-        alarms = percent(figures["alarmed"] / max(figures["healthy"], 1))
-        rows.append([words, str(record["n"]), rate(record["figures"], "accuracy"), _missed(figures), alarms])
-    return markdown(["", "lesions", "right, %", "malignant missed, %", "harmless called malignant, %"], rows)
+        missing = "not stored" if recall(record) is None else rate(record["figures"], "macro_recall")
+        rows.append(
+            [
+                words,
+                str(record["n"]),
+                _missed(figures),
+                percent(alarmed(figures)),
+                missing,
+                rate(record["figures"], "accuracy"),
+            ]
+        )
+    rows.append(
+        ["no look at the picture, always “mole”", "", percent(1.0), percent(0.0), percent(FLOOR), _moles(results)]
+    )
+    header = ["", "lesions", "malignant missed, %", "harmless called malignant, %", "recall, %", "right, %"]
+    return markdown(header, rows)
+
+
+def _moles(results: Record) -> str:
+    """Write how often the constant answer is right; nothing where the classes were not counted."""
+    counts = results["meta"].get("counts")
+    return percent(counts["NV"] / sum(counts.values())) if counts else "not stored"
 
 
 def defences_table(results: Record) -> str:
     """Tabulate what each defence leaves, and whether it holds."""
     rows = []
-    for name, words in DEFENCES.items():
+    for name, (words, *_) in DEFENCES.items():
+        attacked = under(results, name, "any")
         rows.append(
             [
                 words,
-                _right(under(results, name, "none")),
+                "" if attacked is None else str(attacked["n"]),
+                _recall(under(results, name, "none")),
                 _missed(missed(results, name, "none")),
-                NOTHING if name in ("none", "hardened") else _missed(missed(results, name, "copy")),
-                _missed(missed(results, name, "knows")),
-                _right(under(results, name, "knows")),
+                _recall(attacked),
+                _missed(missed(results, name, "any")),
+                _missed(missed(results, name, "harm")),
                 NOTHING if name == "none" else verdict(results, name),
             ]
         )
     header = [
         "defence",
-        "right, no attack, %",
-        "missed, no attack, %",
-        "missed, attacker with an old copy, %",
-        "missed, attacker who knows, %",
-        "right, attacker who knows, %",
+        "lesions attacked",
+        "recall, %",
+        "missed, %",
+        "recall, attacked, %",
+        "missed, attacked, %",
+        "missed, attacker wants that, %",
         "helps",
     ]
     return markdown(header, rows)
 
 
 def thresholds_table(results: Record) -> str:
-    """Tabulate what the attacker makes a model miss at each threshold."""
+    """Tabulate what the attacker makes the hardened model miss at each threshold."""
     rows = []
-    for name, records in thresholds(results).items():
-        for row in records:
-            times = NOTHING if not row["fnr"] else f"{row['fnr_attacked'] / row['fnr']:.1f}"
-            rows.append([name, rate(row, "fnr"), rate(row, "fnr_attacked"), times, rate(row, "specificity")])
-    header = ["model", "malignant missed, %", "under attack, %", "times", "harmless not referred, no attack, %"]
-    return markdown(header, rows)
+    for row in thresholds(results).get("hardened", ()):
+        times = NOTHING if not row["fnr"] else f"{row['fnr_attacked'] / row['fnr']:.1f}"
+        rows.append([rate(row, "fnr"), rate(row, "fnr_attacked"), times, rate(row, "specificity")])
+    if not rows:
+        rows.append(["not run", "", "", ""])
+    return markdown(["malignant missed, %", "under attack, %", "times", "harmless not referred, no attack, %"], rows)
 
 
-def labels_table(results: Record, plain: Record) -> str:
-    """Tabulate what wrong labels do, and what is left of it once they are looked for.
-
-    Args:
-        results: what is stored.
-        plain: the classifier that learnt from right labels.
-    """
-    rows = [["0", rate(plain["figures"], "accuracy"), _missed(health(plain)), *[NOTHING] * 3]]
-    trainings = poisonings(results)
-    for row in trainings:
-        if row["model"] != "poisoned":
-            continue
-        cleaned = find(trainings, share=row["share"], model="cleaned")
-        after = [NOTHING] * 3
-        if cleaned is not None:
-            after = [rate(cleaned["figures"], "accuracy"), percent(cleaned["recall"]), percent(cleaned["precision"])]
-        rows.append([f"{row['share']:.0%}", rate(row["figures"], "accuracy"), _missed(health(row)), *after])
+def labels_table(results: Record) -> str:
+    """Tabulate what wrong labels do, and what is left of it once they are looked for."""
+    rows, trainings = [], poisonings(results)
+    way = "features" if any(row.get("way") == "features" for row in trainings) else "network"
+    trainings = [row for row in trainings if row.get("way") == way]
+    for share in sorted({row["share"] for row in trainings}):
+        flipped = [row for row in trainings if row["share"] == share and row["labels"] in ("poisoned", "right")]
+        cleaned = [row for row in trainings if row["share"] == share and row["labels"] == "cleaned"]
+        figures = [_mean(flipped, name) for name in ("accuracy", "aim", "fnr")]
+        rows.append([f"{share:.0%}", *figures, *(_mean(cleaned, name) for name in ("accuracy", "found", "precision"))])
     header = [
-        "of NV mislabelled",
+        "of moles mislabelled",
         "right, %",
+        "moles called keratoses, %",
         "malignant missed, %",
         "right once cleaned, %",
         "wrong labels found, %",
@@ -103,11 +125,18 @@ def labels_table(results: Record, plain: Record) -> str:
     return markdown(header, rows)
 
 
-def _right(record: Record | None) -> str:
-    return "not run" if record is None else rate(record["figures"], "accuracy")
+def _mean(rows: Sequence[Record], name: str) -> str:
+    values = [row[name] for row in rows if row.get(name) is not None]
+    return percent(sum(values) / len(values)) if values else NOTHING
+
+
+def _recall(record: Record | None) -> str:
+    if record is None:
+        return "not run"
+    return "not stored" if recall(record) is None else rate(record["figures"], "macro_recall")
 
 
 def _missed(figures: Record | None) -> str:
     if figures is None:
         return "not run"
-    return estimate(figures["fnr"], figures.get("fnr_low"), figures.get("fnr_high"))
+    return estimate(figures.get("fnr"), figures.get("fnr_low"), figures.get("fnr_high"))

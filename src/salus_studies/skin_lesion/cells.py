@@ -3,20 +3,38 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from salus.attacks import FGSM, PGD, UAP, Attack, AutoAttack
+from salus.classifier import Classifier
+from salus.purifiers import AlternateGenerator, LowLevel, Purifier
 from salus_studies.skin_lesion import published
 from salus_studies.skin_lesion.scales import LesionScale
 
-#: Purifiers by their names here: the options of ``low-level``.
-PURIFIERS = {
+#: Purifiers by their names here: the options of ``low-level``; ``webp-50`` and the like are WebP alone at a quality.
+PURIFIERS: dict[str, dict[str, Any]] = {
     "low-level": {},
     "webp": {"flip": False},
     "flip": {"webp": False},
 }
+WEBP, ALTERNATE = "webp-", "alternate"
 
 #: What the attacker has: in the thesis a copy of the plain classifier; who knows, all of what is attacked.
 COPY, KNOWS = "copy", "knows"
+
+#: Attacks that want the ill called healthy, and the healthy ill.
+HARM = ("fgsm-harm", "pgd-harm", "uap-benign", "uap-malignant")
+
+#: Attacks that no cell of an audit has: those, ART's universal perturbation, and PGD over jittered copies.
+OWN = (*HARM, "uap-art", "pgd-eot")
+
+#: Models that the thesis does not have, by the names of their defences.
+MODELS = {
+    "retrained-clean": "control",
+    "hardened": "hardened",
+    "distilled": "distilled",
+    "regularised": "regularised",
+}
 
 
 @dataclass(frozen=True)
@@ -24,9 +42,10 @@ class Case:
     """One cell of the experiments.
 
     Attributes:
-        model: ``plain``, ``retrained-fgsm``, ``retrained-uap`` or ``hardened``.
-        purifier: a key of ``PURIFIERS``, or None.
-        attack: ``none``, ``fgsm``, ``uap``, ``pgd``, ``pgd-4`` (at twice its eps) or ``auto-attack``.
+        model: ``plain``, ``retrained-fgsm``, ``retrained-uap``, ``retrained-clean`` (the control, which goes on as
+            long on clean images), ``hardened``, ``distilled`` or ``regularised``.
+        purifier: a key of ``PURIFIERS``, WebP at a quality, ``ALTERNATE``, or None.
+        attack: ``none``, ``fgsm``, ``uap``, ``pgd``, ``pgd-4`` (at twice its eps), ``auto-attack``, or one of ``OWN``.
         attacker: ``COPY`` or ``KNOWS``; None without an attack.
     """
 
@@ -42,6 +61,17 @@ class Case:
         return "-".join(part for part in parts if part)
 
     @property
+    def part(self) -> str:
+        """Which part of the work it is of."""
+        if self.purifier == ALTERNATE or self.model in list(MODELS)[1:]:
+            return "defences"
+        searched = self.purifier is not None and self.attack.startswith("pgd")
+        if searched or str(self.purifier).startswith(WEBP):
+            return "webp"
+        thesis = self.attacker == COPY or (self.model, self.purifier) == ("plain", None)
+        return "tables" if self.attack == "none" or (thesis and self.attack in ("fgsm", "uap")) else "knows"
+
+    @property
     def threat_model(self) -> str | None:
         """What it is called in audits."""
         if self.attack == "none":
@@ -53,10 +83,16 @@ class Case:
         return "oblivious"
 
     @property
+    def own(self) -> bool:
+        """Whether it is counted here, not as an audit does."""
+        through = self.purifier == ALTERNATE and self.threat_model == "adaptive"
+        return self.attack in OWN or through
+
+    @property
     def defence(self) -> str:
         """What the thesis calls it, or one of its own."""
-        if self.model == "hardened":
-            return "hardened"
+        if self.model in MODELS:
+            return MODELS[self.model]
         if self.model == "plain":
             return self.purifier or "none"
         return "retraining" if self.purifier is None else "both"
@@ -73,8 +109,13 @@ class Case:
         }
 
 
-def cases(*, hardened: bool) -> list[Case]:
-    """List all cells of a network, those that the thesis has first."""
+def cases(scale: LesionScale, *, main: bool) -> list[Case]:
+    """List all cells of a network, those that the thesis has first.
+
+    Args:
+        scale: says at which qualities WebP is tried.
+        main: whether the network is the one on which more is done.
+    """
     todo = [Case("plain")]
     todo += [Case("plain", None, attack, KNOWS) for attack in ("fgsm", "uap")]
     for attack in ("fgsm", "uap"):
@@ -92,40 +133,65 @@ def cases(*, hardened: bool) -> list[Case]:
         todo += [Case(retrained), Case(retrained, "low-level")]
         todo += [Case("plain", purifier, attack, KNOWS) for purifier in PURIFIERS]
         todo += [Case(retrained, None, attack, KNOWS), Case(retrained, "low-level", attack, KNOWS)]
-    todo += [Case("plain", None, "pgd", KNOWS), *(Case("plain", "low-level", a, KNOWS) for a in ("pgd", "pgd-4"))]
-    for attack in ("fgsm", "uap"):
-        todo += [Case(f"retrained-{attack}", purifier, "pgd", KNOWS) for purifier in (None, "low-level")]
-    models = ["plain", "retrained-fgsm", "retrained-uap"]
-    if hardened:
-        models.append("hardened")
-        todo += [Case("hardened"), *(Case("hardened", None, attack, KNOWS) for attack in ("fgsm", "uap", "pgd"))]
-    return [*todo, *(Case(model, None, "auto-attack", KNOWS) for model in models)]
+    # The control of retraining, and attackers who want harm.
+    todo += [Case("retrained-clean"), *(Case("retrained-clean", None, attack, COPY) for attack in ("fgsm", "uap"))]
+    retrained_models = ("retrained-fgsm", "retrained-uap", "retrained-clean")
+    todo += [Case(model, None, "pgd", KNOWS) for model in ("plain", *retrained_models)]
+    todo += [Case("plain", None, attack, KNOWS) for attack in (*HARM, "uap-art")]
+    todo += [Case(model, None, "pgd-harm", KNOWS) for model in retrained_models]
+    todo += [Case(model, None, "auto-attack", KNOWS) for model in ("plain", *retrained_models)]
+    return [*todo, *_of_main(scale)] if main else todo
+
+
+def _of_main(scale: LesionScale) -> list[Case]:
+    todo = [Case("plain", "low-level", attack, KNOWS) for attack in ("pgd", "pgd-4", "pgd-harm")]
+    todo += [Case("retrained-fgsm", "low-level", attack, KNOWS) for attack in ("pgd", "pgd-harm")]
+    for quality in scale.qualities:
+        todo += [Case("plain", f"{WEBP}{quality}")]
+        todo += [Case("plain", f"{WEBP}{quality}", attack, KNOWS) for attack in ("pgd", "pgd-eot")]
+    for model in list(MODELS)[1:]:
+        todo += [Case(model), *(Case(model, None, a, KNOWS) for a in ("pgd", "pgd-harm", "auto-attack"))]
+    todo += [Case("hardened", None, attack, KNOWS) for attack in ("fgsm", "uap")]
+    todo += [Case("plain", ALTERNATE), Case("plain", ALTERNATE, "fgsm", COPY)]
+    return [*todo, *(Case("plain", ALTERNATE, attack, KNOWS) for attack in ("pgd", "pgd-harm"))]
+
+
+def purifier(case: Case, classifier: Classifier, scale: LesionScale) -> Purifier | None:
+    """Make the purifier of a cell; None where it has none."""
+    name = case.purifier
+    if name is None:
+        return None
+    if name == ALTERNATE:
+        return AlternateGenerator(bounds=classifier.bounds, **scale.others.generator)
+    if name in PURIFIERS:
+        return LowLevel(bounds=classifier.bounds, **PURIFIERS[name])
+    return LowLevel(bounds=classifier.bounds, quality=int(name.removeprefix(WEBP)), flip=False)
 
 
 def engine(case: Case, scale: LesionScale, uap_eps: float, seed: int) -> Attack | None:
     """Make the attack of a cell."""
-    if case.attack == "fgsm":
-        return FGSM(eps=published.FGSM_EPS, seed=seed)
-    if case.attack == "uap":
-        return universal(uap_eps, seed)
-    if case.attack in ("pgd", "pgd-4"):
-        restarts = scale.restarts if case.model == "hardened" else 1
-        eps = published.FGSM_EPS if case.attack == "pgd" else 2 * published.FGSM_EPS
-        return PGD(eps=eps, steps=scale.steps, schedule="madry", restarts=restarts, seed=seed)
-    if case.attack == "auto-attack":
-        return AutoAttack(eps=published.FGSM_EPS, seed=seed)
+    name, eps = case.attack, published.FGSM_EPS
+    if name in ("fgsm", "fgsm-harm"):
+        return FGSM(eps=eps, seed=seed)
+    if name in ("uap", "uap-benign", "uap-malignant", "uap-art"):
+        return universal(uap_eps, scale, seed)
+    if name == "auto-attack":
+        return AutoAttack(eps=eps, seed=seed)
+    if name.startswith("pgd"):
+        restarts = scale.restarts if (case.model, name) == ("hardened", "pgd") else 1
+        steps = scale.others.steps if case.purifier == ALTERNATE else scale.steps
+        return PGD(eps=2 * eps if name == "pgd-4" else eps, steps=steps, restarts=restarts, seed=seed)
     return None
 
 
-def universal(eps: float, seed: int) -> UAP:
+def universal(eps: float, scale: LesionScale, seed: int) -> UAP:
     """Make the universal attack at an eps, to fool as many as it can."""
-    return UAP(eps=eps, fooling_rate=1.0, seed=seed)
+    return UAP(eps=eps, fooling_rate=1.0, epochs=scale.uap_epochs, seed=seed)
 
 
 def images(case: Case, scale: LesionScale) -> int | None:
-    """Say how many test images a cell takes; None for all."""
-    if case.attack == "auto-attack":
-        return scale.ensemble
-    if case.attack in ("pgd", "pgd-4") and case.threat_model == "adaptive":
-        return scale.strong
-    return None
+    """Say how many test images a cell takes; None for all, or where so many are drawn of each class."""
+    if case.purifier == ALTERNATE:
+        return scale.others.images
+    searched = case.threat_model == "adaptive" or case.part == "webp"
+    return scale.strong if searched else None

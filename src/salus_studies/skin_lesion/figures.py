@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from salus.figures.style import BLUE, GREEN, INK, MUTED, ORANGE, VERMILION, style
+from salus.figures.style import BLUE, GREEN, INK, MUTED, ORANGE, VERMILION
 from salus.metrics.wording import present
 from salus_studies.frame.markdown import Record, done, find
 from salus_studies.frame.page import Picture
 from salus_studies.frame.png import png
-from salus_studies.skin_lesion import measured
+from salus_studies.skin_lesion import figures_more, measured
 from salus_studies.skin_lesion.cells import KNOWS
-from salus_studies.skin_lesion.measured import confusion, printed, value
-from salus_studies.skin_lesion.published import ATTACKS, NETWORKS
+from salus_studies.skin_lesion.measured import printed, title, value
+from salus_studies.skin_lesion.paper import paper
+from salus_studies.skin_lesion.published import NETWORKS
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -44,7 +43,7 @@ _LINES = {
         "npv": ("NPV", GREEN),
     },
 }
-_PICTURES = {"fgsm": "FGSM", "uap": "UAP", "pgd": "PGD-40"}
+_PICTURES = {"fgsm": "FGSM", "uap": "UAP", "pgd-harm": "PGD, harm"}
 
 
 def draw(results: Record, arrays: Arrays) -> dict[str, Picture]:
@@ -53,9 +52,6 @@ def draw(results: Record, arrays: Arrays) -> dict[str, Picture]:
     if any(done(record) for record in results.get("cells") or ()):
         for attack in ("fgsm", "uap"):
             pictures[f"recap-{attack}"] = Picture(partial(recap_picture, results, attack))
-        pictures["confusion"] = Picture(partial(confusion_picture, results))
-    if any(done(record) for record in results.get("poisoning") or ()):
-        pictures["poisoning"] = Picture(partial(poisoning_picture, results))
     if any(name.startswith("picture|") for name in arrays):
         pictures["lesions"] = Picture(partial(lesions_picture, results, arrays))
     if any(name.startswith("perturbation|") for name in arrays):
@@ -63,17 +59,17 @@ def draw(results: Record, arrays: Arrays) -> dict[str, Picture]:
     records = [record for record in results.get("thresholds") or () if done(record)]
     if records:
         pictures["thresholds"] = Picture(partial(thresholds_picture, records))
-    return pictures
+    return pictures | figures_more.draw(results)
 
 
 def recap_picture(results: Record, attack: str) -> bytes:
     """Draw Figure 5.1 or 5.2: the figures from stage to stage, the thesis's and ours."""
     look = measured.ours(results)
-    with _paper((10.5, 6.4)) as figure:
+    with paper((10.5, 6.4)) as figure:
         panels = figure.subplots(len(NETWORKS), len(_LINES), sharex=True, sharey=True)
-        for row, (network, title) in zip(panels, NETWORKS.items(), strict=True):
+        for row, network in zip(panels, NETWORKS, strict=True):
             for ax, (words, lines) in zip(row, _LINES.items(), strict=True):
-                ax.set_title(f"{title}: {words}")
+                ax.set_title(f"{title(results, network)}: {words}", fontsize=9)
                 ax.grid(axis="y")
                 ax.set_axisbelow(True)
                 for figure_name, (called, colour) in lines.items():
@@ -111,70 +107,6 @@ def _known(ax: Axes, results: Record, network: str, attack: str, figure_name: st
             ax.plot(place, 100 * share, "X", color=VERMILION, markersize=7, clip_on=False, zorder=4)
 
 
-def poisoning_picture(results: Record) -> bytes:
-    """Draw Figure 4.6: the figures against the share of labels flipped, and accuracy once they were looked for."""
-    with _paper((10.5, 3.6)) as figure:
-        panels = figure.subplots(1, len(NETWORKS), sharey=True)
-        for ax, (network, title) in zip(panels, NETWORKS.items(), strict=True):
-            rows = [
-                record for record in results.get("poisoning") or () if record["network"] == network and done(record)
-            ]
-            poisoned = [(record["share"], record) for record in rows if record["model"] == "poisoned"]
-            plain = measured.cell(results, network, "none", "none")
-            if plain is not None and done(plain):
-                poisoned.insert(0, (0.0, plain))
-            for name, (called, colour) in _LINES["seven classes"].items():
-                points = [(100 * share, 100 * (value(record, name) or np.nan)) for share, record in poisoned]
-                if points:
-                    ax.plot(*zip(*points, strict=True), "-D", color=colour, markersize=4.5, label=called)
-            cleaned = [record for record in rows if record["model"] == "cleaned"]
-            if cleaned:
-                ax.plot(
-                    [100 * record["share"] for record in cleaned],
-                    [100 * (value(record, "accuracy") or np.nan) for record in cleaned],
-                    "X",
-                    color=VERMILION,
-                    markersize=7,
-                    label="accuracy, flips looked for and dropped",
-                )
-            ax.set_title(f"{title}, clean test images")
-            ax.set_xlabel("NV labelled BKL, %")
-            ax.grid(axis="y")
-            ax.set_ylim(0, 103)
-            if ax.get_legend_handles_labels()[0]:
-                ax.legend(frameon=False, fontsize=8, loc="lower left")
-        panels[0].set_ylabel("%")
-        return png(figure)
-
-
-def confusion_picture(results: Record) -> bytes:
-    """Draw Figures 4.2, 4.8 and 4.10: answers to each true class, in percent of it."""
-    classes = (results.get("meta") or {}).get("classes") or ()
-    with _paper((10.5, 6.8)) as figure:
-        panels = figure.subplots(len(NETWORKS), len(ATTACKS))
-        for row, (network, title) in zip(panels, NETWORKS.items(), strict=True):
-            for ax, (attack, words) in zip(row, ATTACKS.items(), strict=True):
-                ax.set_title(f"{title}, {words}")
-                record = measured.cell(results, network, attack, "none")
-                if record is None or not done(record):
-                    ax.text(0.5, 0.5, "not run", transform=ax.transAxes, ha="center", color=MUTED)
-                    ax.set_axis_off()
-                    continue
-                counts = np.array(confusion(record), dtype=float)
-                shares = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
-                ax.imshow(shares, cmap="Blues", vmin=0, vmax=100)
-                for i, line in enumerate(shares):
-                    for j, share in enumerate(line):
-                        colour = "white" if share > 55 else INK
-                        ax.text(j, i, f"{share:.0f}", ha="center", va="center", fontsize=7, color=colour)
-                ax.set_xticks(range(len(classes)), classes, fontsize=7)
-                ax.set_yticks(range(len(classes)), classes, fontsize=7)
-                ax.tick_params(length=0)
-                ax.set_xlabel("answer")
-                ax.set_ylabel("true class")
-        return png(figure)
-
-
 def lesions_picture(results: Record, arrays: Arrays) -> bytes:
     """Draw lesions before and after each attack, and the change, with what the plain classifier says."""
     classes = (results.get("meta") or {}).get("classes") or ()
@@ -185,7 +117,7 @@ def lesions_picture(results: Record, arrays: Arrays) -> bytes:
         for number in range(min(2, len(arrays.get(f"picture|{network}-{attack}|clean", ()))))
     ]
     rows = ("clean", "attacked", "change")
-    with _paper((0.7 + 1.25 * max(len(columns), 1), 4.6)) as figure:
+    with paper((0.7 + 1.25 * max(len(columns), 1), 4.6)) as figure:
         panels = figure.subplots(len(rows), max(len(columns), 1), squeeze=False)
         for place, (network, attack, number) in enumerate(columns):
             images = {
@@ -211,22 +143,22 @@ def lesions_picture(results: Record, arrays: Arrays) -> bytes:
                 if place == 0:
                     ax.set_ylabel(name)
             if number == 0:
-                short = "Inception" if network == "inception-v3" else "ResNet"
-                panels[0, place].set_title(f"{short}, {_PICTURES[attack]}", fontsize=8)
+                short = title(results, network).split(" for ")[0]
+                panels[0, place].set_title(f"{short},\n{_PICTURES[attack]}", fontsize=8)
         return png(figure)
 
 
 def perturbation_picture(results: Record, arrays: Arrays) -> bytes:
     """Draw the universal perturbation of each network, its channels as colours."""
     networks = [network for network in NETWORKS if f"perturbation|{network}" in arrays]
-    with _paper((3.1 * len(networks), 3.4)) as figure:
+    with paper((3.1 * len(networks), 3.4)) as figure:
         for ax, network in zip(np.atleast_1d(figure.subplots(1, len(networks))), networks, strict=True):
             delta = arrays[f"perturbation|{network}"]
             size = float(np.abs(delta).max()) or 1.0
             ax.imshow((0.5 + delta / (2 * size)).transpose(1, 2, 0).clip(0, 1), interpolation="nearest")
             record = find(results.get("sweep"), network=network, chosen=True)
             share = "" if record is None else f"\nchanges {100 * record['fooling_rate']:.0f}% of the answers"
-            ax.set_title(f"{NETWORKS[network]}, eps {255 * size:.0f}/255{share}", fontsize=8.5)
+            ax.set_title(f"{title(results, network)}, eps {255 * size:.0f}/255{share}", fontsize=8.5)
             ax.set_xticks([])
             ax.set_yticks([])
             ax.spines[:].set_visible(False)
@@ -235,7 +167,7 @@ def perturbation_picture(results: Record, arrays: Arrays) -> bytes:
 
 def thresholds_picture(records: Sequence[Record]) -> bytes:
     """Draw what the hardened and the plain model miss at each threshold, clean and attacked."""
-    with _paper((5.6, 4.0)) as figure:
+    with paper((5.6, 4.0)) as figure:
         ax = figure.subplots()
         most = 10.0
         for record in records:
@@ -251,10 +183,3 @@ def thresholds_picture(records: Sequence[Record]) -> bytes:
         ax.set_axisbelow(True)
         ax.legend(frameon=False)
         return png(figure)
-
-
-@contextmanager
-def _paper(size: tuple[float, float]) -> Iterator[Figure]:
-    """Give a figure in the page's style, on a white ground."""
-    with style(**{"savefig.transparent": False}):
-        yield Figure(figsize=size, layout="constrained")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -13,10 +14,11 @@ from salus.progress import console
 from salus.storage import find_device
 from salus_studies.frame.folder import Folder
 from salus_studies.frame.results import Results
+from salus_studies.frame.rounding import rounded
 from salus_studies.skin_lesion.experiments import LesionExperiments
 from salus_studies.skin_lesion.published import NETWORKS
 from salus_studies.skin_lesion.scales import SCALES, LesionScale
-from salus_studies.skin_lesion.study import SkinLesionOptions
+from salus_studies.skin_lesion.study import PARTS, SkinLesionOptions
 
 
 def run(options: SkinLesionOptions, folder: Folder) -> Results:
@@ -27,40 +29,60 @@ def run(options: SkinLesionOptions, folder: Folder) -> Results:
     """
     find_device(options.device)
     scale, (split,) = SCALES[options.scale], options.split
-    dealt = {size: _load(options, scale, size, split) for size in _sizes(scale)}
+
+    @lru_cache(maxsize=2)  # of a size and a way to deal, images take gigabytes
+    def load(size: str, dealt: str) -> Splits:
+        return _load(options, scale, size, dealt)
+
+    example = load(scale.networks[scale.main].size, split)
     identity = {"scale": options.scale, "seed": options.seed, "split": split}
     steps = folder.claim(identity, {"device": options.device}, options.time)
+    steps.parts = frozenset() if set(options.part) == set(PARTS) else frozenset(options.part)
     console.print(f"Reproducing the skin-lesion thesis, scale {options.scale}. What does not fit is listed as not run.")
     records: dict[str, list[dict[str, Any]]] = {}
     arrays: dict[str, Any] = {}
     for network in NETWORKS:
-        size = scale.networks[network].size
-        by_image = _load(options, scale, size, "images") if split == "lesions" else None
-        experiments = LesionExperiments(network, dealt[size], scale, steps, seed=options.seed, device=options.device)
-        for kind, rows in experiments.run(by_image).items():
+        splits = load(scale.networks[network].size, split)
+        experiments = LesionExperiments(network, splits, scale, steps, seed=options.seed, device=options.device)
+        for kind, rows in experiments.run(load, by_image=split == "lesions").items():
             records.setdefault(kind, []).extend(rows)
         arrays |= {name: value.numpy() for name, value in experiments.arrays.items()}
-    example = next(iter(dealt.values()))
     meta = {
         **steps.meta(scale=options.scale, seed=options.seed, device=options.device),
-        "data": {str(size): each.describe() for size, each in dealt.items()},
+        "data": example.describe(),
         "classes": list(example.test.classes),
+        "counts": {name: part.counts for name, part in example},
+        "truth": "".join(str(label) for label in example.test.y.tolist()),
+        "lesions": None if example.test.groups is None else _numbered(example.test.groups),
         "split": split,
         "settings": _settings(scale),
     }
-    return Results({"meta": meta, **records}, arrays)
+    return Results(rounded({"meta": meta, **records}), arrays)
 
 
-def _sizes(scale: LesionScale) -> list[int]:
-    return sorted({network.size for network in scale.networks.values()})
+def _load(options: SkinLesionOptions, scale: LesionScale, size: str, split: str) -> Splits:
+    """Load the images at one size, a few of each part where the scale says so.
 
-
-def _load(options: SkinLesionOptions, scale: LesionScale, size: int, split: str) -> Splits:
-    """Load the images at one size, a few of each part where the scale says so."""
-    splits = load_data(options.data, seed=options.seed, size=str(size), split=split, **options.place)
+    Nothing here is fitted to calibration images: they join the validation part, which is the thesis's 17.5% then.
+    """
+    splits = load_data(options.data, seed=options.seed, size=size, split=split, **options.place)
+    splits = replace(splits, validation=_joined(splits.validation, splits.calibration))
     if scale.images is None:
         return splits
     return Splits(**{name: _few(part, scale.images) for name, part in splits})
+
+
+def _joined(one: Dataset, other: Dataset) -> Dataset:
+    groups = None
+    if one.groups is not None and other.groups is not None:
+        groups = torch.cat([one.groups, other.groups])
+    return replace(one, x=torch.cat([one.x, other.x]), y=torch.cat([one.y, other.y]), groups=groups)
+
+
+def _numbered(groups: torch.Tensor) -> list[int]:
+    """Number lesions from 0, so that nobody is named."""
+    numbers: list[int] = groups.unique(return_inverse=True)[1].tolist()
+    return numbers
 
 
 def _few(part: Dataset, most: int) -> Dataset:
@@ -73,19 +95,30 @@ def _settings(scale: LesionScale) -> dict[str, Any]:
     """What of a scale the page speaks of, as plain values."""
     return {
         "networks": {
-            name: {"size": network.size, "options": dict(network.options), "training": asdict(network.training)}
+            name: {
+                "architecture": network.architecture,
+                "size": network.size,
+                "options": dict(network.options),
+                "training": asdict(network.training),
+            }
             for name, network in scale.networks.items()
         },
+        "main": scale.main,
         "recipe": scale.recipe.describe(),
         "rounds": asdict(scale.rounds),
         "folds": scale.folds,
+        "poison_seeds": scale.poison_seeds,
         "uap_images": scale.uap_images,
+        "uap_epochs": scale.uap_epochs,
+        "art_images": scale.art_images,
         "strong": scale.strong,
-        "ensemble": scale.ensemble,
+        "even": scale.even,
         "steps": scale.steps,
         "restarts": scale.restarts,
+        "copies": scale.copies,
+        "others": asdict(scale.others),
         "hardened": {
-            "network": scale.hardened.network,
+            "network": scale.main,
             "recipe": scale.hardened.recipe.describe(),
             "training": asdict(scale.hardened.training),
         },

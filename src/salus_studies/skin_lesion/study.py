@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from salus_studies.frame.page import Page
     from salus_studies.frame.results import Results
 
+#: What the work falls into: each can be done in a run of its own, and all go into one folder.
+Part = Literal["networks", "tables", "knows", "poisoning", "resolution", "webp", "defences"]
+PARTS: tuple[Part, ...] = ("networks", "tables", "knows", "poisoning", "resolution", "webp", "defences")
+
 
 @dataclass(frozen=True, kw_only=True)
 class SkinLesionOptions(TrainingStudyOptions):
@@ -27,6 +31,11 @@ class SkinLesionOptions(TrainingStudyOptions):
         Repeated(),
         Field(description="lesions, two pictures of one lesion on one side; or images, at random as in the thesis"),
     ] = ("lesions",)
+    part: Annotated[
+        tuple[Part, ...],
+        Repeated(),
+        Field(description="what is begun now; networks are all trainings, knows are attackers who know defences"),
+    ] = PARTS
     data: Annotated[Literal["ham10000", "isic2018"], Field(description="the same images, twice")] = "ham10000"
 
     def __post_init__(self) -> None:
@@ -51,7 +60,7 @@ STUDY = Study(
     title="The skin-lesion thesis",
     summary="The skin-lesion thesis (Nédellec and Mouret, 2021): Tables 4.1 to 4.18 beside ours.",
     options=SkinLesionOptions,
-    version=1,
+    version=2,
     run=_run,
     compose=_compose,
     page="docs/papers/skin-lesion.md",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import log
+from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from salus.attacks import PGD
+from salus.attacks import PGD, SideObjective
 from salus.classifier import Classifier
 from salus.data import Dataset
 from salus.metrics import proportion
@@ -18,33 +18,12 @@ from salus.metrics import proportion
 MISSED = (0.05, 0.1, 0.15, 0.2, 0.3)
 
 
-class PositiveOrNot(nn.Module):
-    """Two logits, negative and positive: positive wins where its classes' probability is at least the threshold.
-
-    Args:
-        classifier: gives logits ``[N, K]``.
-        positive: indices of the classes that mean disease.
-        threshold: probability, above 0 and below 1.
-    """
-
-    def __init__(self, classifier: nn.Module, positive: Sequence[int], threshold: float) -> None:
-        super().__init__()
-        self.classifier = classifier
-        self.positive = list(positive)
-        self.shift = log(threshold / (1 - threshold))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Compute logits ``[N, 2]``."""
-        logits = self.classifier(x)
-        ill = torch.zeros(logits.shape[1], dtype=torch.bool, device=logits.device)
-        ill[self.positive] = True
-        sides = logits[:, ~ill].logsumexp(1) + self.shift, logits[:, ill].logsumexp(1)
-        return torch.stack(sides, 1)
-
-
-def probability(classifier: Classifier, data: Dataset, positive: Sequence[int]) -> Tensor:
-    """Compute the probability of disease ``[N]``."""
-    return classifier.predict(data.x).softmax(1)[:, list(positive)].sum(1)
+def log_odds(classifier: Classifier, x: Tensor, positive: Sequence[int]) -> Tensor:
+    """Compute the log-odds of disease, ``logsumexp`` of its classes' logits less that of the others, ``[N]``."""
+    logits = classifier.predict(x).double()
+    ill = torch.zeros(logits.shape[1], dtype=torch.bool, device=logits.device)
+    ill[list(positive)] = True
+    return logits[:, ill].logsumexp(1) - logits[:, ~ill].logsumexp(1)
 
 
 def under_thresholds(
@@ -58,40 +37,61 @@ def under_thresholds(
     restarts: int,
     seed: int,
 ) -> dict[str, Any]:
-    """Miss rates clean and attacked, at the threshold of the plain answer and at some chosen on validation images.
+    """Miss rates clean and attacked, at thresholds chosen on validation images.
 
-    The attacker knows the threshold and attacks the two-class question itself: of malignant images to have them
-    missed, of others to have them called malignant.
+    The attacker knows the threshold, and it changes nothing: of malignant images the log-odds of disease are driven
+    down as far as they go, of others up, and what crosses a threshold has fallen there. So one attack without early
+    stop, from several starts, serves every threshold. Attacked are all malignant images and as many others.
 
     Returns:
-        ``rows``: of each threshold ``threshold``, ``allowed`` (the share missed that it was chosen for), and
-        ``fnr``, ``fnr_attacked``, ``specificity``, ``specificity_attacked``, each with ``_low`` and ``_high``.
+        ``rows``: of each threshold ``threshold`` (a probability), ``allowed`` (the share missed that it was chosen
+        for), and ``fnr``, ``fnr_attacked``, ``specificity``, ``specificity_attacked``, each with ``_low`` and
+        ``_high``; ``auc``, the area under the clean images' curve; ``n``, how many images were attacked.
     """
     positive = [test.classes.index(name) for name in positive_names]
-    on_validation = probability(classifier, validation, positive)
-    ill_held = _ill(validation, positive)
-    ill = _ill(test, positive)
-    clean = probability(classifier, test, positive)
-    attack = PGD(eps=eps, steps=steps, schedule="madry", restarts=restarts, seed=seed)
-    rows = []
+    on_validation = log_odds(classifier, validation.x, positive)
+    everything = log_odds(classifier, test.x, positive)
+    rows = _attacked_rows(test, positive, seed)
+    data = test.subset(rows)
+    ill, clean = _ill(data, positive), everything[rows]
+    sign = torch.where(ill, 1.0, -1.0).to(clean)  # how the attacker counts: low is what is wanted
+    worst = sign * clean
+    attack = PGD(eps=eps, steps=steps, early_stop=False, seed=seed)
+    for start in range(restarts):
+        x_adv = replace(attack, seed=seed + start)(SideObjective(classifier, positive), data.x, data.y)
+        worst = torch.minimum(worst, sign * log_odds(classifier, x_adv, positive))
+    attacked, ill_everywhere = sign * worst, _ill(test, positive)
+    found = []
     for allowed in MISSED:
-        threshold = min(max(float(on_validation[ill_held].quantile(allowed)), 1e-6), 1 - 1e-6)
-        question = PositiveOrNot(classifier, positive, threshold)
-        x_adv = attack(question, test.x, ill.long())
-        attacked = Classifier(question, ("negative", "positive"), shape=classifier.shape).predict(x_adv).argmax(1) == 1
-        called = clean >= threshold
-        # A point that fell on its own stays fallen: an attacker may leave an input as it is.
-        missed, alarmed = ~called | ~attacked, called | attacked
-        row: dict[str, Any] = {"allowed": allowed, "threshold": threshold}
-        for name, hits, of in (
-            ("fnr", ~called, ill),
-            ("fnr_attacked", missed, ill),
-            ("specificity", ~called, ~ill),
-            ("specificity_attacked", ~alarmed, ~ill),
+        threshold = on_validation[_ill(validation, positive)].quantile(allowed)
+        row: dict[str, Any] = {"allowed": allowed, "threshold": float(threshold.sigmoid())}
+        for name, hits, of, groups in (
+            ("fnr", everything < threshold, ill_everywhere, test.groups),
+            ("fnr_attacked", attacked < threshold, ill, data.groups),
+            ("specificity", everything < threshold, ~ill_everywhere, test.groups),
+            ("specificity_attacked", attacked < threshold, ~ill, data.groups),
         ):
-            row |= proportion(hits, of, test.groups).named(name)
-        rows.append(row)
-    return {"rows": rows, "eps": eps, "steps": steps, "restarts": restarts, "n": len(test), "ill": int(ill.sum())}
+            row |= proportion(hits, of, groups).named(name)
+        found.append(row)
+    facts = {"eps": eps, "steps": steps, "restarts": restarts, "n": len(data), "ill": int(ill.sum())}
+    return {"rows": found, "auc": area(everything, ill_everywhere), **facts}
+
+
+def area(scores: Tensor, ill: Tensor) -> float | None:
+    """Compute the area under the curve of scores ``[N]`` for ``ill [N]``; None where there is one kind alone."""
+    from sklearn.metrics import roc_auc_score
+
+    if bool(ill.all()) or not bool(ill.any()):
+        return None
+    return float(roc_auc_score(ill.cpu().numpy(), scores.cpu().numpy()))
+
+
+def _attacked_rows(data: Dataset, positive: Sequence[int], seed: int) -> Tensor:
+    """Choose all images of disease, and as many of the others."""
+    ill = _ill(data, positive)
+    others = (~ill).nonzero()[:, 0]
+    order = torch.randperm(len(others), generator=torch.Generator().manual_seed(seed)).to(others.device)
+    return torch.cat([ill.nonzero()[:, 0], others[order[: int(ill.sum())]]]).sort().values
 
 
 def _ill(data: Dataset, positive: Sequence[int]) -> Tensor:

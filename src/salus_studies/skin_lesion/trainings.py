@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from salus.attacks import Attack
 from salus.attacks.poisoning import LabelFlips
 from salus.classifier import Classifier
 from salus.data import Dataset, Splits
-from salus.hardening import retrain
-from salus.hardening.label_cleaning import ConfidentLearning, LabelFinds, without
-from salus.hardening.label_judgement import judge
+from salus.hardening import AtTemperature, GradientRegularisation, retrain
 from salus.progress import console
 from salus.storage import TrainingFolder, digest
 from salus.storage.trainings import Train
-from salus.training import Recipe, TrainingOptions, fit_classifier
+from salus.training import FlipsAndShifts, Recipe, TrainingOptions, fit_classifier
 from salus_studies.frame.step import Training
 from salus_studies.frame.steps import Steps
 from salus_studies.skin_lesion import published
-from salus_studies.skin_lesion.scales import LesionScale
+from salus_studies.skin_lesion.scales import LesionScale, NetworkScale
+
+#: What retraining and its control do to images: copies that begin small would lose what an attack changed.
+_SHIFTED = FlipsAndShifts()
 
 
 class Trainings:
@@ -43,7 +41,7 @@ class Trainings:
     ) -> None:
         self.network, self.splits, self.scale, self.steps = network, splits, scale, steps
         self.seed, self.device = seed, device
-        self.spec = scale.networks[network]
+        self.spec: NetworkScale = scale.networks[network]
         self.folder = steps.folder / "models" / network
         self.records: list[dict[str, Any]] = []
         self.reason = "not reached"
@@ -56,59 +54,42 @@ class Trainings:
         """Train the same on the thesis's split, where lesions stand on both sides, and say how it does there."""
         self._classifier("plain-by-image", splits.train, self.spec.training, self.scale.recipe, splits=splits)
 
-    def poisoned(self, share: float) -> tuple[Classifier | None, Dataset]:
-        """Train on labels of which a share of one class's was flipped; returns the poisoned data too."""
-        data = self._flipped(share)
-        return self._classifier(f"poisoned-{share:g}", data, self.spec.training, self.scale.recipe), data
+    def poisoned(self, share: float) -> Classifier | None:
+        """Train the whole network on labels of which a share of one class's was flipped."""
+        data = flipped(self.splits.train, share, self.seed)
+        return self._classifier(f"poisoned-{share:g}", data, self.spec.training, self.scale.recipe)
 
-    def _flipped(self, share: float) -> Dataset:
-        flips = LabelFlips(
-            share=share, source=published.POISONED_SOURCE, target=published.POISONED_TARGET, seed=self.seed
-        )
-        return flips(self.splits.train)
+    def sized(self, size: str, splits: Splits, training: TrainingOptions) -> Classifier | None:
+        """Train the network on images of another size."""
+        return self._classifier(f"at-{size}", splits.train, training, self.scale.recipe, splits=splits)
 
-    def cleaned(self, share: float, poisoned: Dataset) -> tuple[Classifier | None, dict[str, Any]]:
-        """Look for wrong labels, drop them, and train on the rest; returns what was found too."""
-        search = ConfidentLearning(folds=self.scale.folds, seed=self.seed)
-        name = f"cleaned-{share:g}"
+    def retrained(self, name: str, attack: Attack | None, plain: Classifier) -> Classifier | None:
+        """Retrain the plain classifier in rounds on copies made by an attack, or on clean ones (the control).
 
-        def find() -> dict[str, Any]:
-            finds = search.find(
-                poisoned,
-                self.splits.validation,
-                self.network,
-                replace(self.spec.training, seed=self.seed),
-                model_options=dict(self.spec.options),
-                folder=self.folder / name / "folds",
-                device=self.device,
-                log=console.print,
-            )
-            facts: dict[str, Any] = {"share": share, "flagged": finds.flags.nonzero()[:, 0].tolist()}
-            if (judgement := judge(finds, poisoned)) is not None:
-                recall, precision = judgement.recall.named("recall"), judgement.precision.named("precision")
-                facts |= {"flipped": judgement.flipped, **recall, **precision}
-            return facts
-
-        key = [self._key(poisoned, self.spec.training, self.scale.recipe), search.settings()]
-        record = self.steps.do(f"{self.network}-finds-{share:g}", f"{self.network} finding labels", key, find)
-        if record["status"] != "done":
-            self.reason = record["reason"]
-            return None, record
-        kept = without(poisoned, _finds(record["flagged"], poisoned, search.name))
-        return self._classifier(name, kept, self.spec.training, self.scale.recipe), record
-
-    def retrained(self, name: str, attack: Attack, plain: Classifier) -> Classifier | None:
-        """Retrain the plain classifier in rounds on copies made by an attack."""
+        Both arms see images mirrored and shifted, copies as well as originals.
+        """
         rounds = replace(self.scale.rounds, seed=self.seed)
 
         def train(checkpoint: Path) -> tuple[Classifier, dict[str, Any]]:
             folder = checkpoint.parent / "rounds"
             classifier, history = retrain(
-                plain, self.splits, attack, rounds, folder=folder, device=self.device, log=console.print
+                plain,
+                self.splits,
+                attack,
+                rounds,
+                folder=folder,
+                recipe=_SHIFTED,
+                device=self.device,
+                log=console.print,
             )
-            return classifier, {"parameters": _parameters(classifier), "rounds": history}
+            return classifier, {
+                "parameters": _parameters(classifier),
+                "rounds": history,
+                "test_accuracy": _accuracy(classifier, self.splits.test),
+            }
 
-        key = [plain.fingerprint(), attack.name, asdict(attack), asdict(rounds), self._prints(self.splits.train)]
+        made_by = None if attack is None else [attack.name, asdict(attack)]
+        key = [plain.fingerprint(), made_by, asdict(rounds), _SHIFTED.describe(), self._prints(self.splits)]
         return self._once(f"retrained-{name}", f"retraining {name}", key, train)
 
     def hardened(self) -> Classifier | None:
@@ -116,26 +97,41 @@ class Trainings:
         hardened = self.scale.hardened
         return self._classifier("hardened", self.splits.train, hardened.training, hardened.recipe)
 
+    def distilled(self) -> Classifier | None:
+        """Train a teacher at a high temperature, and a network of the same kind on its answers."""
+        temperature = self.scale.others.temperature
+        first = AtTemperature(temperature=temperature, augmentation=_SHIFTED)
+        teacher = self._classifier("teacher", self.splits.train, self.spec.training, first)
+        if teacher is None:
+            return None
+        second = replace(first, teacher=teacher)
+        return self._classifier("distilled", self.splits.train, self.spec.training, second)
+
+    def regularised(self) -> Classifier | None:
+        """Train with a price on the loss's gradient in the image."""
+        others = self.scale.others
+        recipe = GradientRegularisation(weight=others.weight, augmentation=_SHIFTED)
+        return self._classifier("regularised", self.splits.train, others.training, recipe)
+
     def _classifier(
         self, name: str, data: Dataset, training: TrainingOptions, recipe: Recipe, *, splits: Splits | None = None
     ) -> Classifier | None:
-        """Train the network on some data from the start."""
-        return self._took(self._planned(name, data, training, recipe, splits=splits))
+        """Train the network on some data from its first weights, or read what was trained."""
+        planned = self._planned(name, data, training, recipe, splits or self.splits)
+        classifier, record = self.steps.train_all([planned])[0]
+        return self._kept(classifier, record)
 
-    def _planned(
-        self, name: str, data: Dataset, training: TrainingOptions, recipe: Recipe, *, splits: Splits | None = None
-    ) -> Training:
-        """Say what a training on some data from the start is."""
-        splits = splits or self.splits
-        kind = f"training {name.partition('-')[0]}"
+    def _planned(self, name: str, data: Dataset, training: TrainingOptions, recipe: Recipe, splits: Splits) -> Training:
+        options = dict(self.spec.options)
+        key = [self.spec.architecture, options, asdict(training), recipe.describe(), self.seed, self._prints(splits)]
         return Training(
             name=f"{self.network}-model-{name}",
-            kind=f"{self.network} {kind}",
-            key=self._key(data, training, recipe),
+            kind=f"{self.network} training {name.partition('-')[0]}",
+            key=[*key, data.fingerprint()],
             place=TrainingFolder(self.folder / name, f"classifier {name}"),
             function=train_network,
             arguments=(
-                (self.network, dict(self.spec.options)),
+                (self.spec.architecture, options),
                 data,
                 splits.validation,
                 splits.test,
@@ -146,28 +142,25 @@ class Trainings:
             blank={"network": self.network, "model": name},
         )
 
-    def together(self, poisoned: Sequence[float], *, hardened: bool) -> None:
+    def together(self) -> None:
         """Train side by side what needs nothing of the others; each is read where its turn comes."""
-        planned = [self._planned("plain", self.splits.train, self.spec.training, self.scale.recipe)]
-        if hardened:
+        train = self.splits.train
+        planned = [self._planned("plain", train, self.spec.training, self.scale.recipe, self.splits)]
+        if self.network == self.scale.main:
             way = self.scale.hardened
-            planned.append(self._planned("hardened", self.splits.train, way.training, way.recipe))
-        for share in poisoned:
-            planned.append(
-                self._planned(f"poisoned-{share:g}", self._flipped(share), self.spec.training, self.scale.recipe)
-            )
+            planned.append(self._planned("hardened", train, way.training, way.recipe, self.splits))
+            for share in self.scale.poisoned_whole:
+                data = flipped(train, share, self.seed)
+                name = f"poisoned-{share:g}"
+                planned.append(self._planned(name, data, self.spec.training, self.scale.recipe, self.splits))
         self.steps.train_all(planned)
-
-    def _took(self, training: Training) -> Classifier | None:
-        """Train, or read, one classifier; None where the time does not allow it."""
-        classifier, record = self.steps.train_all([training])[0]
-        return self._kept(classifier, record)
 
     def _kept(self, classifier: Classifier | None, record: dict[str, Any]) -> Classifier | None:
         self.records.append(record)
         if classifier is None:
             self.reason = record["reason"]
             return None
+        console.print(f"{self.network}, {record['model']}: trained in {record['seconds'] / 60:.1f} minutes")
         return classifier.to(self.device)
 
     def _once(self, name: str, kind: str, key: Any, train: Train) -> Classifier | None:
@@ -179,12 +172,15 @@ class Trainings:
         )
         return self._kept(classifier, record)
 
-    def _key(self, data: Dataset, training: TrainingOptions, recipe: Recipe) -> list[Any]:
-        options = dict(self.spec.options)
-        return [self.network, options, asdict(training), recipe.describe(), self.seed, self._prints(data)]
+    @staticmethod
+    def _prints(splits: Splits) -> str:
+        return digest([splits.train.fingerprint(), splits.validation.fingerprint()])
 
-    def _prints(self, data: Dataset) -> str:
-        return digest([data.fingerprint(), self.splits.validation.fingerprint()])
+
+def flipped(data: Dataset, share: float, seed: int) -> Dataset:
+    """Label a share of NV as BKL."""
+    flips = LabelFlips(share=share, source=published.POISONED_SOURCE, target=published.POISONED_TARGET, seed=seed)
+    return flips(data)
 
 
 def train_network(
@@ -197,7 +193,7 @@ def train_network(
     recipe: Recipe,
     device: str,
 ) -> tuple[Classifier, dict[str, Any]]:
-    """Train a network from the start.
+    """Train a network from its first weights.
 
     Args:
         checkpoint: what it goes on from.
@@ -231,14 +227,8 @@ def train_network(
         "validation_macro_recall": best.macro_recall,
         "test_accuracy": _accuracy(classifier, test),
         "seconds_training": round(sum(epoch.seconds for epoch in history.epochs), 1),
+        "curve": [[each.train_loss, each.loss, each.accuracy, each.macro_recall] for each in history.epochs],
     }
-
-
-def _finds(flagged: list[int], data: Dataset, method: str) -> LabelFinds:
-    """Tell again which labels were flagged, from what a step stored."""
-    flags = torch.zeros(len(data), dtype=torch.bool)
-    flags[flagged] = True
-    return LabelFinds(flags, data.y, data.y.double(), method)
 
 
 def _parameters(classifier: Classifier) -> int:
