@@ -31,11 +31,11 @@ ATTACKS = {
 
 def harm_table(results: Record) -> str:
     """Tabulate what the plain classifier answers, as it is and under each attack."""
-    rows = []
+    rows, absent = [], []
     for name, words in ATTACKS.items():
         record = bare(results, name)
         if record is None:
-            rows.append([words, "not run", "", "", "", ""])
+            absent.append(words)
             continue
         figures = health(record)
         missing = "not stored" if recall(record) is None else rate(record["figures"], "macro_recall")
@@ -53,7 +53,12 @@ def harm_table(results: Record) -> str:
         ["no look at the picture, always “mole”", "", percent(1.0), percent(0.0), percent(FLOOR), _moles(results)]
     )
     header = ["", "lesions", "malignant missed, %", "harmless called malignant, %", "recall, %", "right, %"]
-    return markdown(header, rows)
+    return markdown(header, rows) + _not_run(absent)
+
+
+def _not_run(names: Sequence[str]) -> str:
+    """Name what has no line in a table."""
+    return f"\nNot run: {'; '.join(names)}.\n" if names else ""
 
 
 def _moles(results: Record) -> str:
@@ -64,9 +69,12 @@ def _moles(results: Record) -> str:
 
 def defences_table(results: Record) -> str:
     """Tabulate what each defence leaves, and whether it holds."""
-    rows = []
+    rows, absent = [], []
     for name, (words, *_) in DEFENCES.items():
         attacked = under(results, name, "any")
+        if attacked is None and under(results, name, "none") is None:
+            absent.append(words)
+            continue
         rows.append(
             [
                 words,
@@ -89,7 +97,7 @@ def defences_table(results: Record) -> str:
         "missed, attacker wants that, %",
         "helps",
     ]
-    return markdown(header, rows)
+    return markdown(header, rows) + _not_run(absent)
 
 
 def thresholds_table(results: Record) -> str:
