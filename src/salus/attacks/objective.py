@@ -105,6 +105,13 @@ class Objective(ABC):
             ModelError: the model returned NaN; the message gives the first such position in the batch.
         """
 
+    def evaluate_of(self, x: Tensor, y: Tensor, samples: Tensor) -> Evaluation:
+        """Do the same of samples that are told apart: int64 ``[N]``, which each point is tried for.
+
+        For goals on what remembers who asked; others need not know.
+        """
+        return self.evaluate(x, y)
+
     @property
     def modules(self) -> tuple[nn.Module, ...]:
         """The modules that evaluate, set to eval mode and frozen while an attack runs."""

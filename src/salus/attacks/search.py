@@ -436,7 +436,7 @@ class Search:
     def _answer(self, point: Tensor, y: Tensor, samples: Tensor) -> Evaluation:
         try:
             # A copy, because a model may write to its input, and a point may be the caller's x itself.
-            return self.objective.evaluate(point.clone(), y)
+            return self.objective.evaluate_of(point.clone(), y, samples)
         except NaNLogitsError as error:
             raise ModelError(
                 f"The model returned NaN near sample {int(samples[error.row])}; "
