@@ -68,6 +68,29 @@ def guard_calibrate(repository: Path, attack: str | None, out: Path, **options: 
     )
 
 
+@guard.command("watch", cls=PlanCommand, fields=("data", "seed", *DATA))
+@click.argument("folder", type=click.Path(path_type=Path), metavar="BUNDLE")
+@click.option("--monitor", default="lifelike", show_default=True, help="Who watches, with its options: nearest.")
+@click.option("--factory", help="package.module:factory, for a model of your own.")
+def guard_watch(folder: Path, monitor: str, factory: str | None, **options: Any) -> None:
+    """Fit a monitor of callers, which the bundle then carries: `salus serve` shows it every query.
+
+    Name the data as they were loaded for training. Each group of the training side (a patient, say) is an honest
+    caller, and none of them may raise the alarm; those of the test side are tried, and what they come to is said.
+
+    \b
+    salus guard watch runs/bundle --data mitdb --split patients
+    """
+    from salus.audit.plan import Plan
+    from salus.jobs import fit_monitor
+
+    fitted = fit_monitor(folder, Plan.of(plan_fields(options)), monitor, factory=factory)
+    click.echo(
+        f"{fitted.monitor.describe()} Of {fitted.test} honest callers of the test side {fitted.alarmed} raise the "
+        f"alarm; refusing from there on would cost {fitted.refused:.1%} of what they send. Monitor: {fitted.folder}"
+    )
+
+
 @guard.command("apply")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("inputs", type=click.Path(path_type=Path))

@@ -15,11 +15,13 @@ from salus.jobs.labels import FoundLabels, run_labels
 from salus.jobs.model_check import ModelCheck, check_model
 from salus.jobs.samples import Samples, read_samples
 from salus.jobs.sweep import SweepOptions, Swept, run_sweep
+from salus.jobs.watching import FittedMonitor, fit_monitor
 
 __all__ = [
     "Attached",
     "Calibrated",
     "FittedBundle",
+    "FittedMonitor",
     "FoundLabels",
     "HandOver",
     "Hardened",
@@ -36,6 +38,7 @@ __all__ = [
     "attack_rows",
     "check_model",
     "fit_bundle",
+    "fit_monitor",
     "judge_thing",
     "read_samples",
     "run_autoencoders",

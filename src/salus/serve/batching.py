@@ -31,6 +31,7 @@ class Judged:
         waited: seconds in the queue.
         seconds: that the forward pass and the detectors took, for all that shared them.
         shared: inputs that shared them.
+        withheld: whether the caller is told no probabilities.
     """
 
     labels: list[int]
@@ -42,6 +43,7 @@ class Judged:
     waited: float
     seconds: float
     shared: int
+    withheld: bool = False
 
 
 @dataclass(frozen=True, eq=False)

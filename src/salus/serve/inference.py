@@ -257,7 +257,10 @@ def _answer(call: _Call, asked: Asked, judged: Judged) -> bytes:
         if name == "scores":
             if "scores" not in asked.principal.scopes:
                 raise ProblemError("forbidden", "The output scores needs a token with the scope scores.")
-            scores = [[np.nan if value is None else value for value in values] for values in judged.scores.values()]
+            hidden = judged.withheld
+            scores = [
+                [np.nan if value is None or hidden else value for value in values] for values in judged.scores.values()
+            ]
             values = np.array(scores, dtype=np.float32).T.reshape(len(accepted), len(scores))
             kind = "FP32"
         elif name == "label":
@@ -271,7 +274,8 @@ def _answer(call: _Call, asked: Asked, judged: Judged) -> bytes:
             elif name == "answer":
                 values = np.where(accepted, judged.labels, -1)
             else:
-                values = np.where(accepted[:, None], np.array(judged.probabilities, dtype=np.float32), 0)
+                told = accepted & (not judged.withheld)
+                values = np.where(told[:, None], np.array(judged.probabilities, dtype=np.float32), 0)
         values = np.ascontiguousarray(values, dtype=_OUTPUT_TYPES[kind])
         head: dict[str, Any] = {"name": name, "datatype": kind, "shape": list(values.shape)}
         if binary:

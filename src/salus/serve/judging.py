@@ -8,7 +8,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
 from importlib.metadata import version
@@ -17,12 +17,13 @@ from typing import Any
 from starlette.requests import Request
 
 from salus.client.messages import IDEMPOTENCY_KEY
+from salus.errors import StoreError
 from salus.exchange import MEDIA_TYPE, Finding, Origin, fhir_bundle
 from salus.preprocessing import Prepared
 from salus.serve.batching import Judged
 from salus.serve.guards import ServedGuard
 from salus.serve.keys import Keys
-from salus.serve.log.entry import VerdictEntry
+from salus.serve.log.entry import EventEntry, VerdictEntry
 from salus.serve.log.writer import KeptInput, LogUnavailable, Repeatable, RepeatConflict, Submission
 from salus.serve.problems import ProblemError
 from salus.serve.service import Service
@@ -138,11 +139,17 @@ async def judge(service: Service, asked: Asked, prepared: Prepared, write: Write
     served, name = asked.served, asked.served.name
     service.rates.charge(asked.principal.token, len(prepared.x) + len(prepared.refused))
     judged = verdict = None
+    try:
+        if await service.watchers.refuses(served, asked.principal.token):
+            raise _suspected()
+    except StoreError as error:
+        raise _unwatched() from error
     if len(prepared.x):
         try:
             judged, verdict = await within(service.batcher.judge(served, prepared.x), service.settings.timeout)
         except TimeoutError as error:
             raise ProblemError("unavailable", "The verdict took too long; try again a little later.", 5) from error
+        judged = await _watched(service, asked, prepared, judged)
         service.metrics.phase("wait", judged.waited)
         service.metrics.phase("judge", judged.seconds)
     body = write(asked, prepared, judged)
@@ -171,6 +178,42 @@ async def judge(service: Service, asked: Asked, prepared: Prepared, write: Write
     )
     service.metrics.judged(name, judged, len(prepared.refused))
     return Answered(body)
+
+
+async def _watched(service: Service, asked: Asked, prepared: Prepared, judged: Judged) -> Judged:
+    """Show what was judged to the monitor of callers, and do what follows where it suspects this one.
+
+    Raises:
+        ProblemError: the policy refuses the caller.
+    """
+    policy, token = service.watchers.policy, asked.principal.token
+    answers = [label if judged.accepted[row] else -1 for row, label in enumerate(judged.labels)]
+    try:
+        suspected, now = await service.watchers.look(asked.served, token, prepared.x, answers)
+    except StoreError as error:
+        raise _unwatched() from error
+    if now:
+        event = {"guard": asked.served.name, "token": token, "policy": "off" if policy is None else policy.name}
+        service.writer.append(Submission([EventEntry("caller under suspicion", event)]))
+    if policy is None or not suspected:
+        return judged
+    if policy.refuses:
+        raise _suspected()
+    if policy.delay:
+        await asyncio.sleep(policy.delay)
+    return judged if policy.probabilities else replace(judged, withheld=True)
+
+
+def _unwatched() -> ProblemError:
+    return ProblemError("unavailable", "What callers asked before cannot be looked up now; try again later.", 5)
+
+
+def _suspected() -> ProblemError:
+    return ProblemError(
+        "suspected",
+        "What this token asked looks like a search for inputs that fool the guard, and nothing more is judged for it; "
+        "whoever runs the service can lift the suspicion on the dashboard, under Callers.",
+    )
 
 
 def log_entries(asked: Asked, prepared: Prepared, judged: Judged | None, keys: Keys) -> list[VerdictEntry]:
@@ -279,8 +322,10 @@ def _verdicts(asked: Asked, prepared: Prepared, judged: Judged) -> list[dict[str
                 "name": name,
                 "outcome": "accepted" if accepted else "rejected",
                 "label": classes[judged.labels[row]] if accepted else None,
-                "probabilities": dict(zip(classes, judged.probabilities[row], strict=True)) if accepted else None,
-                "detectors": detectors if seen else None,
+                "probabilities": dict(zip(classes, judged.probabilities[row], strict=True))
+                if accepted and not judged.withheld
+                else None,
+                "detectors": detectors if seen and not judged.withheld else None,
                 "reason": None,
             }
         )

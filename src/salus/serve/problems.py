@@ -14,6 +14,7 @@ KINDS = {
     "bad-request": (400, "The request cannot be understood"),
     "unauthorized": (401, "A token is needed"),
     "forbidden": (403, "The token may not do this"),
+    "suspected": (403, "The caller is under suspicion"),
     "not-found": (404, "There is nothing here"),
     "method-not-allowed": (405, "The method is not one of this address"),
     "timeout": (408, "The request took too long to arrive"),

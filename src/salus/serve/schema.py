@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Float, ForeignKey, Integer, LargeBinary, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Column, Float, ForeignKey, Index, Integer, LargeBinary, MetaData, String, Table, Text
 
 metadata = MetaData()
 
@@ -110,4 +110,43 @@ alarms = Table(
     Column("text", Text, nullable=False),
     Column("cleared", Float),
     Column("delivered", Float),
+)
+
+#: How suspicious each caller of a guard is, under one fitted monitor.
+callers = Table(
+    "callers",
+    metadata,
+    Column("guard", String(128), primary_key=True),
+    Column("monitor", String(64), primary_key=True),  # what tells its fit apart: another one begins anew
+    Column("caller", String(32), primary_key=True),  # a token
+    Column("state", Text, nullable=False),  # JSON: the tests' running figures
+    Column("suspicion", Float, nullable=False),  # 1 is where the alarm is raised
+    Column("asked", _Count, nullable=False),
+    Column("seen", Float, nullable=False, index=True),
+    Column("alarmed", Float),
+    Column("lifted", Float),
+)
+
+#: What callers asked, in the form that the monitor compares; the digest is made with the salt.
+queries = Table(
+    "queries",
+    metadata,
+    Column("id", _Count, primary_key=True),
+    Column("guard", String(128), nullable=False),
+    Column("monitor", String(64), nullable=False),
+    Column("caller", String(32), nullable=False),
+    Column("time", Float, nullable=False, index=True),
+    Column("answer", Integer, nullable=False),  # -1: rejected
+    Column("suspicion", Float, nullable=False),  # of the caller, once it was asked
+    Column("digest", LargeBinary, nullable=False),
+    Column("trace", LargeBinary),  # none once it has left the window: the digest alone tells repeats
+    Index("ix_queries_of", "guard", "monitor", "caller", "id"),
+)
+
+#: Secrets that all workers share, and that nothing shows.
+salts = Table(
+    "salts",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("salt", LargeBinary, nullable=False),
 )

@@ -18,6 +18,7 @@ from salus.serve.metrics import Metrics
 from salus.serve.monitoring import Recorder
 from salus.serve.settings import Settings
 from salus.serve.tokens import Tokens
+from salus.serve.watching.watchers import Watchers
 
 
 @dataclass(eq=False)
@@ -37,6 +38,7 @@ class Service:
         rates: how fast each token may ask.
         room: bytes of requests that may be in hand at once.
         crew: this worker, and the others of the service.
+        watchers: watch callers, where a guard's bundle holds a monitor.
         login_code: lets whoever started the service into the dashboard.
         worker: names this process.
     """
@@ -53,6 +55,7 @@ class Service:
     rates: Rates
     room: Room
     crew: Crew
+    watchers: Watchers
     login_code: str = ""
     worker: str = field(default_factory=lambda: secrets.token_hex(4))
 
@@ -92,6 +95,9 @@ class Service:
             keep_days=settings.keep_days,
         )
         try:
+            watchers = Watchers(database, settings)
+            for served in guards.values():
+                watchers.monitor_of(served)
             writer.start()
         except SalusError:
             database.close()
@@ -112,6 +118,7 @@ class Service:
             rates,
             Room(8 * settings.max_bytes),
             crew,
+            watchers,
             login_code,
             worker,
         )
@@ -132,6 +139,7 @@ class Service:
 
     def close(self) -> None:
         """Write what is still to be written, and let go of everything."""
+        self.watchers.close()
         self.recorder.close()
         self.writer.close(self.settings.drain_seconds)
         self.database.close()

@@ -84,6 +84,20 @@ class Settings:
     reload_seconds: Annotated[
         float, Field(ge=0, description="seconds between looks for a changed bundle; 0 never looks")
     ] = 2.0
+    monitor: Annotated[
+        str,
+        Field(
+            description="what follows when the monitor of a bundle suspects a caller: review, labels, slow:delay=2, "
+            "refuse; off watches nobody"
+        ),
+    ] = "review"
+    monitor_window: Annotated[
+        int, Field(ge=2, le=100_000, description="queries of each caller that new ones are compared with")
+    ] = 2000
+    monitor_callers: Annotated[int, Field(ge=1, description="callers of each guard that are remembered")] = 500
+    monitor_days: Annotated[float, Field(gt=0, description="days after which queries and suspicions are forgotten")] = (
+        30.0
+    )
     drain_seconds: Annotated[float, Field(gt=0, description="seconds that open requests have when it is stopped")] = (
         20.0
     )

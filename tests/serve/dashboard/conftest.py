@@ -32,6 +32,7 @@ from salus.serve.log.writer import LogWriter
 from salus.serve.monitoring import Recorder, Watch
 from salus.serve.settings import Settings
 from salus.serve.tokens import Tokens
+from salus.serve.watching.watchers import Watchers
 
 #: What a name may hold that would be a script where it was not escaped.
 SCRIPT = "<script>alert('x')</script>"
@@ -183,7 +184,7 @@ def start(guards: dict[str, Guard], empty_database: Path, tmp_path: Path) -> Ite
         recorder = Recorder(database, "w", settings, served, clock=clock)
         service = SimpleNamespace(
             settings=settings, guards=served, database=database, keys=keys, writer=writer, tokens=Tokens(database),
-            recorder=recorder, login_code="the-code", times=times,
+            recorder=recorder, login_code="the-code", times=times, watchers=Watchers(database, settings),
         )  # fmt: skip
         app = FastAPI()
         pages.mount(app, service)  # type: ignore[arg-type]
@@ -192,6 +193,7 @@ def start(guards: dict[str, Guard], empty_database: Path, tmp_path: Path) -> Ite
 
     yield begin
     for each in running:
+        each.service.watchers.close()
         each.service.writer.close(20)
         each.service.database.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -125,6 +126,16 @@ class Monitor(ABC):
         scores = torch.cat([start[None], evidence]).cummax(0).values
         return scores[1:], scores[-1]
 
+    def merged(self, before: Tensor, own: Tensor, shared: Tensor) -> Tensor:
+        """Bring together the states ``[T]`` of one caller whose queries several processes saw; by default the highest.
+
+        Args:
+            before: what was shared when this process last looked.
+            own: what this process has made of it since.
+            shared: what the others have made of it meanwhile.
+        """
+        return own if not len(shared) else torch.maximum(own, shared)
+
     def learn(self, streams: Sequence[Stream]) -> None:
         """Learn what honest queries look like; nothing by default."""
         return
@@ -194,8 +205,7 @@ class Monitor(ABC):
             CalibrationError: the monitor is not fitted.
             DataError: the answers are not as many as the inputs.
         """
-        if self.thresholds_ is None:
-            raise CalibrationError(f"{self.title} is not fitted yet: call fit(streams) first.")
+        alarms = self.alarms
         given = torch.zeros(len(x), dtype=torch.int64) if answers is None else answers.cpu()
         if len(given) != len(x):
             raise DataError(f"{self.title} got {len(given)} answers for {len(x)} queries; give one for each.")
@@ -211,13 +221,13 @@ class Monitor(ABC):
         state = past.state if len(past.state) else torch.zeros(0, dtype=torch.float64)
         before = self._standing(state, width)
         if not len(fresh):
-            tests = before.expand(len(x), width) / self.thresholds_
+            tests = before.expand(len(x), width) / alarms
             return Suspicion(_worst(tests), tests, again)
         traces = self.trace(x[fresh])
         evidence = self.evidence(traces, given[fresh], past).double()
         scores, state = self.accumulate(evidence, state)
         times = torch.as_tensor(time, dtype=torch.float64).expand(len(x))
-        tests = torch.cat([before[None], scores])[(~again).cumsum(0)] / self.thresholds_
+        tests = torch.cat([before[None], scores])[(~again).cumsum(0)] / alarms
         suspicion = Suspicion(_worst(tests), tests, again)
         news = News(
             traces,
@@ -225,7 +235,7 @@ class Monitor(ABC):
             times[fresh],
             tuple(digests[row] for row in fresh.tolist()),
             state,
-            float(suspicion.score.max()),
+            suspicion.score[fresh],
         )
         self.memory.keep(caller, news)
         return suspicion
@@ -233,21 +243,19 @@ class Monitor(ABC):
     def standing(self, caller: str) -> float:
         """Return how suspicious a caller is now; 1 is where the alarm is raised."""
         state = self.memory.recall(caller).state
-        return 0.0 if self.thresholds_ is None or not len(state) else float((state / self.thresholds_).max())
+        return float((state / self.alarms).max()) if len(state) else 0.0
 
     def peek(self, caller: str, x: Tensor) -> Tensor:
         """Say how each test would stand after one more query ``[1, ...]``, float64 ``[T]``, and take no note of it.
 
         What it would be answered nobody knows yet: the answer before is taken.
         """
-        if self.thresholds_ is None:
-            raise CalibrationError(f"{self.title} is not fitted yet: call fit(streams) first.")
-        past = self.memory.recall(caller)
+        alarms, past = self.alarms, self.memory.recall(caller)
         if self.digests(x)[0] in past.digests:
-            return past.state / self.thresholds_
+            return past.state / alarms
         answers = past.answers[-1:] if len(past) else torch.zeros(1, dtype=torch.int64)
         evidence = self.evidence(self.trace(x), answers, past).double()
-        return self.accumulate(evidence, past.state)[0][0] / self.thresholds_
+        return self.accumulate(evidence, past.state)[0][0] / alarms
 
     def _standing(self, state: Tensor, width: int) -> Tensor:
         """Return the score of each test as it stands, ``[T]``."""
@@ -273,9 +281,7 @@ class Monitor(ABC):
         Raises:
             CalibrationError: nothing was.
         """
-        if self.thresholds_ is None:
-            raise CalibrationError(f"{self.title} is not fitted yet: call fit(streams) first.")
-        return {**self.learnt_, "thresholds": self.thresholds_}
+        return {**self.learnt_, "thresholds": self.alarms}
 
     @classmethod
     def restore(
@@ -288,6 +294,24 @@ class Monitor(ABC):
         monitor.thresholds_ = tensors["thresholds"]
         monitor.classifier_ = classifier
         return monitor
+
+    @property
+    def alarms(self) -> Tensor:
+        """The score of each test at which the alarm is raised, float64 ``[T]``.
+
+        Raises:
+            CalibrationError: the monitor is not fitted.
+        """
+        if self.thresholds_ is None:
+            raise CalibrationError(f"{self.title} is not fitted yet: call fit(streams) first.")
+        return self.thresholds_
+
+    def fingerprint(self) -> str:
+        """Return a SHA-256 of the settings and of all that was learnt."""
+        digest = hashlib.sha256(json.dumps([self.name, self.settings()], sort_keys=True).encode())
+        for name, tensor in sorted(self.tensors().items()):
+            digest.update(name.encode() + tensor.contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     def describe(self) -> str:
         """Say in one sentence what it watches and what its alarm was fitted to."""

@@ -112,6 +112,13 @@ class Lifelike(Monitor):
         scores = sums - sums.cummin(0).values.clamp_max(0)
         return scores[1:], scores[-1]
 
+    def merged(self, before: Tensor, own: Tensor, shared: Tensor) -> Tensor:
+        """Add what this process has added to what the others have."""
+        if not len(shared):
+            return own
+        start = before if len(before) else torch.zeros_like(own)
+        return (shared + own - start).clamp_min(0)
+
     def _look(self, traces: Tensor, answers: Tensor, past: Past) -> tuple[Tensor, Tensor]:
         """Find distances to the nearest earlier query ``[N, B + 1]``, and whether its answer was another ``[N]``."""
         parts = bands(tuple(self.learnt_["shape"].tolist()))

@@ -61,7 +61,7 @@ class News:
         times: float64 ``[N]``.
         digests: of these.
         state: the running figures after them.
-        suspicion: the highest that the caller reached in them.
+        scores: the caller's suspicion after each, float64 ``[N]``.
     """
 
     traces: Tensor
@@ -69,7 +69,7 @@ class News:
     times: Tensor
     digests: tuple[bytes, ...]
     state: Tensor
-    suspicion: float
+    scores: Tensor
 
 
 class Memory(Protocol):
@@ -100,6 +100,7 @@ class InProcess:
     Args:
         window: queries that are remembered of each caller.
         most_callers: callers that are remembered.
+        salt: the secret; drawn when not given.
     """
 
     @checked
@@ -108,13 +109,14 @@ class InProcess:
         *,
         window: Annotated[int, Field(ge=2, description="queries that are remembered of each caller")] = 2000,
         most_callers: Annotated[int, Field(ge=1, description="callers that are remembered")] = 500,
+        salt: bytes | None = None,
     ) -> None:
         self.window, self.most_callers = window, most_callers
-        self._salt = secrets.token_bytes(32)
+        self._salt = secrets.token_bytes(32) if salt is None else salt
         self._callers: OrderedDict[str, _Buffer] = OrderedDict()
 
     def salt(self) -> bytes:
-        """Give the secret, drawn when the memory was made."""
+        """Give the secret."""
         return self._salt
 
     def recall(self, caller: str) -> Past:
@@ -171,7 +173,8 @@ class _Buffer:
         past.digests.update(dict.fromkeys(news.digests))
         while len(past.digests) > _DIGESTS * self.window:
             del past.digests[next(iter(past.digests))]
-        past.state, past.suspicion = news.state, max(past.suspicion, news.suspicion)
+        past.state = news.state
+        past.suspicion = max(past.suspicion, float(news.scores.max()) if len(news.scores) else 0.0)
         past.asked += len(news.traces)
         past.seen = max(past.seen, float(news.times.max()) if len(news.times) else past.seen)
 

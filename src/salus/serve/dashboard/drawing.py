@@ -85,7 +85,7 @@ def draw(x: NDArray[np.float32], guard: Guard) -> Drawn:
         left_out = f"The first {_MOST_CHANNELS} of {channels} channels." if channels > _MOST_CHANNELS else ""
         names = _channel_names(guard, channels)
         return Drawn(
-            waveforms=tuple(_waveform(line, name) for line, name in zip(x[:_MOST_CHANNELS], names, strict=False)),
+            waveforms=tuple(waveform(line, name) for line, name in zip(x[:_MOST_CHANNELS], names, strict=False)),
             left_out=left_out,
         )
     if x.ndim == 3:
@@ -113,7 +113,7 @@ def _features(x: NDArray[np.float32], guard: Guard) -> Drawn:
     return Drawn(features=rows[:_MOST_ROWS], left_out=left_out)
 
 
-def _waveform(line: NDArray[np.float32], name: str) -> Waveform:
+def waveform(line: NDArray[np.float32], name: str) -> Waveform:
     """Draw ``[L]`` values; of many, the lowest and highest of each stretch, so that no spike is lost."""
     finite = np.nan_to_num(line.astype(np.float64))
     low, high = float(finite.min()), float(finite.max())

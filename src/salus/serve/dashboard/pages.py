@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from fastapi import APIRouter
 
-from salus.serve.dashboard import entering, guard_page, log_page, overview, token_page, verdict_page
+from salus.serve.dashboard import callers_page, entering, guard_page, log_page, overview, token_page, verdict_page
 from salus.serve.dashboard.desk import HOME, Desk
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def router(service: Service) -> APIRouter:
     """Give all pages below ``/dashboard``, with the files that they load."""
     desk = Desk(service)
     pages = APIRouter(prefix=HOME, route_class=desk.route_class(), include_in_schema=False)
-    for room in (entering, overview, guard_page, verdict_page, log_page, token_page):
+    for room in (entering, overview, guard_page, verdict_page, log_page, callers_page, token_page):
         room.add_pages(pages, desk)
     return pages
 
