@@ -202,4 +202,5 @@ class Watched(Objective):
     def within(self, x: Tensor, samples: list[int]) -> Tensor:
         """Tell which points ``[M, ...]`` are near enough to their samples, bool ``[M]``."""
         change = (x.double() - self.x[samples].double()).flatten(1)
-        return (change.abs().amax(1) <= self.radii[0]) | (change.norm(dim=1) <= self.radii[1])
+        near: Tensor = (change.abs().amax(1) <= self.radii[0]) | (change.norm(dim=1) <= self.radii[1])
+        return near

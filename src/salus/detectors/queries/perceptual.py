@@ -80,7 +80,8 @@ class Perceptual(Monitor):
         block = min(self.block, smooth.shape[1])
         whole = smooth.shape[1] - smooth.shape[1] % block
         means = smooth[:, :whole].unflatten(1, (-1, block)).mean(2)
-        return means.unflatten(0, moved.shape[:-1]).movedim(-1, axis)
+        blocks: Tensor = means.unflatten(0, moved.shape[:-1])
+        return blocks.movedim(-1, axis)
 
     def _bits(self, values: Tensor, axis: int) -> Tensor:
         length = values.shape[axis]

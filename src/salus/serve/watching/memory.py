@@ -21,7 +21,7 @@ from salus.serve.schema import callers, queries, salts
 _DIGESTS = 64
 
 #: The types that traces have, by the letter that stands before them.
-_TYPES = {b"f": np.dtype("<f4"), b"q": np.dtype("<i8")}
+_TYPES: dict[bytes, np.dtype[Any]] = {b"f": np.dtype("<f4"), b"q": np.dtype("<i8")}
 
 
 def shared_salt(database: Database) -> bytes:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import torch
 from sqlalchemy import select
@@ -21,6 +23,8 @@ from salus.serve.guards import ServedGuard
 from salus.serve.schema import callers, queries
 from salus.serve.settings import Settings
 from salus.serve.watching.memory import SharedMemory, shared_salt
+
+T = TypeVar("T")
 
 #: Seconds after which what was seen is written, and what other workers saw is taken in.
 _SYNC = 0.5
@@ -113,7 +117,7 @@ class Watchers:
         """Tell whether a caller is refused, before anything of the request is judged."""
         if self.policy is None or not self.policy.refuses:
             return False
-        return await self._run(self._stands, served, caller)
+        return await self._run(partial(self._stands, served, caller))
 
     async def look(self, served: ServedGuard, caller: str, x: Tensor, answers: list[int]) -> tuple[bool, bool]:
         """Show a judged request to the monitor.
@@ -123,10 +127,10 @@ class Watchers:
         """
         if self.policy is None:
             return False, False
-        return await self._run(self._look, served, caller, x, answers)
+        return await self._run(partial(self._look, served, caller, x, answers))
 
-    async def _run(self, work: Any, *arguments: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+    async def _run(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     def _stands(self, served: ServedGuard, caller: str) -> bool:
         monitor = self.monitor_of(served)
