@@ -14,5 +14,6 @@ STUDIES = {
     "lesions": "salus_studies.lesions.study:STUDY",
     "measured": "salus_studies.measured.study:STUDY",
     "multimagnet": "salus_studies.multimagnet.study:STUDY",
+    "queries": "salus_studies.queries.study:STUDY",
     "skin-lesion": "salus_studies.skin_lesion.study:STUDY",
 }

@@ -1,0 +1,164 @@
+"""docs/queries.md."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from salus_studies.frame.markdown import Record, done, markdown, not_run
+from salus_studies.frame.page import Page, Show, compose
+from salus_studies.frame.results import Results
+from salus_studies.queries.life import LIFE
+from salus_studies.queries.sentences import BEFORE_ATTACKS, BEFORE_KNOWING, BEFORE_LIFE, HEAD, NOT_SEEN, REST
+
+_OPERATING = 1.0
+
+
+def page(results: Results) -> Page:
+    """Put the page together; it has no figures."""
+    values = results.values
+
+    def parts(_: Show) -> Iterator[str]:
+        yield HEAD
+        yield f"```\n{values['command']}\n```\n"
+        many, knowing = values["beats"], values["knowing"]
+        yield (
+            f"{values['machine']}, torch {values['versions']['torch']}, seed {values['seed']}, one run. {many} beats "
+            f"of DS2 that the guard accepts and gets right, {values['queries']:,} queries each; attackers who know the "
+            f"monitor: {knowing[0]} beats, {knowing[1]:,} queries. The guard: `ecg-cnn` with "
+            f"{', '.join(each['text'] for each in values['guard'])}\n"
+        )
+        yield "## Honest callers\n"
+        yield BEFORE_LIFE
+        yield _life(values["life"])
+        yield "## Attackers who do not know of the monitor\n"
+        yield BEFORE_ATTACKS
+        yield _naive(values["attacks"])
+        yield "### The frontier\n"
+        yield _frontier(values)
+        yield "## Attackers who know the monitor\n"
+        yield BEFORE_KNOWING
+        yield _knowing(values["attacks"])
+        yield NOT_SEEN
+        yield _transfer(values["transfer"])
+        yield REST
+
+    return compose({}, "", parts)
+
+
+def _life(life: Mapping[str, Record]) -> str:
+    rows = []
+    for monitor, found in life.items():
+        for way, sent in found.items():
+            if not done(sent):
+                rows.append([monitor, way, not_run(sent), "", "", ""])
+            else:
+                names = ", ".join(name.removeprefix("record ") for name in sent["alarmed"])
+                rows.append(
+                    [
+                        monitor,
+                        way,
+                        f"{sent['beats']:,}",
+                        f"{len(sent['alarmed'])} of {sent['callers']}",
+                        f"{100 * sent['refused']:.1f}",
+                        names or "none",
+                    ]
+                )
+    header = ["monitor", "what was sent", "beats", "callers with an alarm", "beats refused %", "who"]
+    return markdown(header, rows, 2)
+
+
+def _naive(attacks: Sequence[Record]) -> str:
+    rows = []
+    for row in attacks:
+        if row["way"] != "one account, naive":
+            continue
+        bare = _row(attacks, attack=row["attack"], monitor="nobody")
+        if not done(row):
+            rows.append([row["monitor"], row["attack"], not_run(row), "", "", ""])
+            continue
+        at = next(level for level in row["levels"] if level["level"] == _OPERATING)
+        rows.append(
+            [
+                row["monitor"],
+                row["attack"],
+                _won(bare),
+                f"{at['won']} of {row['beats']}",
+                f"{at['noticed']} of {row['beats']}",
+                "more than half unnoticed" if at["first"] is None else f"{at['first']:g}",
+            ]
+        )
+    header = ["monitor", "attack", "won unwatched", "won watched", "noticed", "queries until noticed, median"]
+    return markdown(header, rows, 2)
+
+
+def _frontier(values: Record) -> str:
+    rows = []
+    for monitor, life in values["life"].items():
+        naive = [row for row in values["attacks"] if row["monitor"] == monitor and row["way"] == "one account, naive"]
+        honest = life[LIFE]
+        if not done(honest) or not naive or not all(done(row) for row in naive):
+            continue
+        for place, level in enumerate(naive[0]["levels"]):
+            alarmed = sum(top >= level["level"] for top in honest["tops"].values())
+            won = sum(row["levels"][place]["won"] for row in naive)
+            middles = [row["levels"][place]["first"] for row in naive]
+            rows.append(
+                [
+                    monitor,
+                    f"{level['level']:g}",
+                    f"{alarmed} of {honest['callers']}",
+                    f"{won} of {sum(row['beats'] for row in naive)}",
+                    ", ".join("never" if middle is None else f"{middle:g}" for middle in middles),
+                ]
+            )
+    names = list(dict.fromkeys(row["attack"] for row in values["attacks"]))
+    header = [
+        "monitor",
+        "alarm, as a multiple of the fitted one",
+        "callers outside DS1 with an alarm",
+        "naive attacks that won, all together",
+        f"median queries until noticed: {', '.join(names)}",
+    ]
+    return markdown(header, rows, 1)
+
+
+def _knowing(attacks: Sequence[Record]) -> str:
+    rows = []
+    for row in attacks:
+        if not str(row["way"]).endswith("knowing"):
+            continue
+        way = str(row["way"]).removesuffix(", knowing")
+        if not done(row):
+            rows.append([row["monitor"], way, row["attack"], not_run(row), "", "", ""])
+            continue
+        rows.append(
+            [
+                row["monitor"],
+                way,
+                row["attack"],
+                f"{row['won']} of {row['beats']}",
+                f"{row['over']} of {row['beats']}",
+                f"{row['queries']:g}",
+                f"{row['unsent']:,}",
+            ]
+        )
+    header = ["monitor", "way", "attack", "won", "all accounts refused", "queries sent, median", "held back"]
+    return markdown(header, rows, 3)
+
+
+def _transfer(row: Record) -> str:
+    if not done(row):
+        return not_run(row)
+    return (
+        f"A perceptron that learnt from DS1 alone ({100 * row['accuracy']:.1f}% right on DS2), attacked by PGD-40 "
+        f"within 0.01, without a question: **{row['won']} of {row['beats']}** beats are accepted and wrong.\n"
+    )
+
+
+def _row(attacks: Sequence[Record], **values: Any) -> Record | None:
+    return next((row for row in attacks if all(row[name] == value for name, value in values.items())), None)
+
+
+def _won(row: Record | None) -> str:
+    return not_run(row) if row is None or not done(row) else f"{row['won']} of {row['beats']}"
