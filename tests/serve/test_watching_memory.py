@@ -48,7 +48,8 @@ def memory(monitor: Monitor) -> SharedMemory:
 def search(count: int = 12) -> Tensor:
     point = beats(99, 1)
     noise = torch.randn(count, 1, 32, generator=torch.Generator().manual_seed(5))
-    return (point + 0.02 * noise / noise.flatten(1).norm(dim=1)[:, None, None]).clamp(0, 1)
+    points: Tensor = (point + 0.02 * noise / noise.flatten(1).norm(dim=1)[:, None, None]).clamp(0, 1)
+    return points
 
 
 def test_all_workers_have_one_salt_and_nothing_shows_it(database: Database, monitors: dict[str, Monitor]) -> None:
