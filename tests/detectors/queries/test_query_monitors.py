@@ -55,8 +55,8 @@ def honest(seed: int, beats: int = 240) -> Stream:
 def search_around(x: Tensor, queries: int, length: float, seed: int = 0) -> Tensor:
     """Probe around one input as searches do: white noise of one length about a point."""
     noise = torch.randn(queries, *x.shape, generator=torch.Generator().manual_seed(seed))
-    queries: Tensor = (x + length * noise / noise.flatten(1).norm(dim=1)[:, None, None]).clamp(0, 1)
-    return queries
+    points: Tensor = (x + length * noise / noise.flatten(1).norm(dim=1)[:, None, None]).clamp(0, 1)
+    return points
 
 
 @pytest.fixture(scope="module")
