@@ -24,9 +24,10 @@ at natural speed and one sent at once are the same to them.
 
 **What was seen before it was chosen.** `lifelike` had its drift, margin and share of wavering set after one look at
 the records outside DS1: fitted to DS1 alone (`waver=0`, a drift 1.6 times the quietest caller's, a margin of 1.25) it
-raised the alarm on 7 of the 26. Drift and margin were then set by leaving each record of DS1 out of the fit in turn
-(record 115 drifts up at 1.6 and not at 2); `waver=0.25` could not be, for the guard has learnt from DS1 and wavers
-less there: it is a choice made after the look, and its row on those records flatters it. `waver=0` stands beside it.
+raised the alarm on 7 of the 26. The drift was then set by leaving each record of DS1 out of the fit in turn
+(record 115 drifts up at 1.6 and not at 2). The margin of 2 rests on that look, and `waver=0.25` too, for the guard has
+learnt from DS1 and wavers less there: the row on those records flatters both. `waver=0` stands beside it. The distances
+and the 1.2% above were counted by exploratory scripts, not by a step of this study.
 """
 
 BEFORE_LIFE = """\
