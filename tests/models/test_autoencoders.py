@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from salus.errors import ModelError
+from salus.errors import ModelError, OptionError
+from salus.generative import RepositoryOptions
 from salus.models.autoencoders import IMAGES, SIGNALS, SPECS, TABLES, AutoencoderSpec, build_autoencoder
 
 SHAPES: dict[str, list[tuple[int, ...]]] = {
@@ -110,8 +111,14 @@ def test_a_spec_that_cannot_be_built_is_refused_by_name(shape: tuple[int, ...], 
 
 
 def test_samples_of_no_known_kind_are_refused() -> None:
-    with pytest.raises(ModelError, match="shape"):
-        build_autoencoder((1, 2, 3, 4), IMAGES[0])
+    for shape in ((1, 2, 3, 4), (1, 2, 3, 4, 5)):
+        with pytest.raises(ModelError, match=r"no autoencoders for samples of shape \[1, 2, 3, 4.*signals or images"):
+            build_autoencoder(shape, IMAGES[0])
+
+
+def test_volumes_have_no_ten_to_choose_from() -> None:
+    with pytest.raises(OptionError, match="There are no autoencoders for volumes: give tables, signals or images"):
+        RepositoryOptions().ten("volume")
 
 
 def test_a_wide_signal_member_costs_a_fraction_of_the_classifier() -> None:

@@ -17,7 +17,6 @@ from salus.data.packed import take
 from salus.errors import CalibrationError, OptionError
 from salus.generative.autoencoder_training import RepositoryOptions, train_repository
 from salus.generative.autoencoders import Repository
-from salus.models.autoencoders import SPECS
 from salus.models.registry import KINDS
 from salus.options import Words
 
@@ -90,7 +89,7 @@ class OneAutoencoder(AutoencoderChoice):
             OptionError: there is none of that name or number.
         """
         if self.repository is None:
-            ten = SPECS[KINDS[x.ndim - 1]]
+            ten = self.options.ten(KINDS.get(x.ndim - 1, "sample"))
             if isinstance(self.member, int) and self.member >= len(ten):
                 raise OptionError(f"There are autoencoders 0 to {len(ten) - 1}; there is no number {self.member}.")
             name = self.member if isinstance(self.member, str) else ten[self.member].name

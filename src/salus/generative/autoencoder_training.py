@@ -99,6 +99,8 @@ class RepositoryOptions:
             OptionError: the family has none for them.
         """
         family = FAMILIES[self.family]
+        if kind not in family and self.family == "salus":
+            raise OptionError(f"There are no autoencoders for {kind}s: give tables, signals or images.")
         if kind not in family:
             raise OptionError(
                 f"The autoencoders {self.family!r} are for {' and '.join(family)}s, not for {kind}s; leave family out."

@@ -219,7 +219,7 @@ def build_autoencoder(shape: Sequence[int], spec: AutoencoderSpec) -> nn.Module:
         ModelError: the spec does not suit the shape.
     """
     kind = KINDS.get(len(shape))
-    if kind is None or min(shape) < 1:
+    if kind not in ("table", "signal", "image") or min(shape) < 1:
         raise ModelError(
             f"There are no autoencoders for samples of shape {list(shape)}: give tables, signals or images."
         )
