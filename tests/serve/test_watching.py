@@ -24,6 +24,7 @@ from salus.serve.log.entry import EventEntry
 from salus.serve.log.writer import Submission
 from salus.serve.service import Service
 from salus.serve.settings import Settings
+from salus.serve.starting import greeting
 from salus.serve.watching.watchers import policy_of
 
 Serve = Callable[..., TestClient]
@@ -191,3 +192,14 @@ def tensor(rows: list[list[float]]) -> dict[str, Any]:
         "data": [value for row in rows for value in row],
         "parameters": {"prepared": True},
     }
+
+
+def test_who_starts_the_service_reads_that_queries_are_kept(serve: Serve, table_bundle: Path) -> None:
+    def said(client: TestClient) -> list[str]:
+        service: Service = client.service  # type: ignore[attr-defined]
+        return [line for line in greeting(service, "one worker") if line.startswith("Callers of")]
+
+    (line,) = said(serve(monitor="review", monitor_days=7))
+    assert "Callers of patients are watched by Nearest query, fitted to 4 callers" in line
+    assert "on an alarm: review. What they send is kept for 7 days" in line
+    assert said(serve(monitor="off")) == said(serve(table_bundle, monitor="review")) == []

@@ -103,6 +103,11 @@ def greeting(service: Service, hands: str) -> list[str]:
             f"Guard {served.name}: {len(served.card.classes)} classes, {detectors}; takes "
             f"{', '.join(served.card.content_types)}; bundle {served.fingerprint[:12]}"
         )
+    for name, monitor in service.watchers.watched.items():
+        lines.append(
+            f"Callers of {name} are watched by {monitor.rstrip('.')}; on an alarm: {settings.monitor}. What they send "
+            f"is kept for {settings.monitor_days:g} days to be compared; --monitor off keeps nothing of it."
+        )
     lines.append(f"Log: {service.database.place} (signed with {settings.key})")
     if not settings.open:
         lines.append("Every request needs a token: salus token add NAME --scope judge")
