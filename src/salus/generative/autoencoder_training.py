@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
@@ -23,6 +23,7 @@ from salus.options import check_fields
 from salus.progress import Advance, progress
 from salus.training import Mixed, seeded, seeded_module
 from salus.training.checkpoint import Checkpoint, optimizer_tensors, restore_optimizer, weights
+from salus.training.precision import PrecisionOption
 
 Log = Callable[[str], None]
 
@@ -72,9 +73,7 @@ class RepositoryOptions:
     ] = None
     batch_size: Annotated[int, Field(ge=1, description="samples a step")] = 128
     learning_rate: Annotated[float, Field(gt=0, description="Adam's at its highest")] = 1e-2
-    precision: Annotated[Literal["float32", "bfloat16"], Field(description="bfloat16 trains in mixed precision")] = (
-        "float32"
-    )
+    precision: PrecisionOption = "float32"
     seed: Annotated[int, Field(ge=0, description="decides initial weights, order and noise")] = 0
 
     def __post_init__(self) -> None:

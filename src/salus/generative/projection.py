@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -24,6 +24,7 @@ from salus.errors import CalibrationError
 from salus.generative.generator import Generator
 from salus.generative.wgan import WGANOptions, train_generator
 from salus.options import Words, checked
+from salus.training.precision import Precision, mixed
 
 #: Latents that descend together: enough to keep the processor busy, few enough for its memory.
 ROWS = {"cpu": 512, "cuda": 4096}
@@ -58,7 +59,7 @@ def descend(
     iterations: int,
     learning_rate: float,
     late: float = LATE,
-    precision: Literal["float32", "bfloat16"] = "float32",
+    precision: Precision = "float32",
 ) -> tuple[Tensor, Tensor]:
     """Let every start descend towards every input, all at once.
 
@@ -94,7 +95,7 @@ def pulled_back(
     *,
     iterations: int,
     learning_rate: float,
-    precision: Literal["float32", "bfloat16"] = "float32",
+    precision: Precision = "float32",
 ) -> Tensor:
     """Carry a gradient at what a descent ends in back to its inputs, through every step.
 
@@ -140,13 +141,13 @@ def _path(
     target: Tensor,
     z: Tensor,
     rates: Sequence[float],
-    precision: Literal["float32", "bfloat16"],
+    precision: Precision,
 ) -> Iterator[Tensor]:
     """Yield the latents ``[M, latent]`` from the start to the end of the descents towards targets ``[M, ...]``."""
     velocity, size = torch.zeros_like(z), target[0].numel()
     for rate in rates:
         yield z
-        with torch.enable_grad(), torch.autocast(z.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+        with torch.enable_grad(), mixed(precision, z.device):
             point = z.detach().requires_grad_()
             loss = (make(point).float() - target).square().sum() / size
         (gradient,) = torch.autograd.grad(loss, point)
@@ -193,7 +194,7 @@ class OntoRange:
             Field(gt=0, description="rate of the descents, for values from 0 to 1"),
         ] = 10.0,
         precision: Annotated[
-            Literal["float32", "bfloat16"], Field(description="bfloat16 descends in mixed precision")
+            Precision, Field(description="bfloat16 descends in mixed precision; auto where the device suits it")
         ] = "float32",
         epochs: Annotated[int, Field(ge=1, description="passes over the samples in training a generator")] = 20,
         width: Annotated[int, Field(ge=1, description="width of the generator that is trained")] = 64,

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
@@ -23,6 +23,7 @@ from salus.options import check_fields
 from salus.progress import Advance, progress
 from salus.training import Log, seeded
 from salus.training.checkpoint import Checkpoint, optimizer_tensors, restore_optimizer, weights, weights_digest
+from salus.training.precision import PrecisionOption, mixed
 
 _Decay = Annotated[float, Field(ge=0, lt=1)]
 
@@ -52,9 +53,7 @@ class WGANOptions:
     betas: Annotated[tuple[_Decay, _Decay], Field(description="Adam's decay of both averages")] = (0.0, 0.9)
     latent: Annotated[int, Field(ge=1, description="size of a latent")] = 128
     width: Annotated[int, Field(ge=1, description="width of both networks")] = 64
-    precision: Annotated[Literal["float32", "bfloat16"], Field(description="bfloat16 trains in mixed precision")] = (
-        "float32"
-    )
+    precision: PrecisionOption = "float32"
     seed: Annotated[int, Field(ge=0, description="decides every random draw")] = 0
 
     def __post_init__(self) -> None:
@@ -223,8 +222,7 @@ class _Game:
         return torch.randn(count, self.options.latent, device=self.device)
 
     def _precision(self) -> torch.autocast:
-        kind = torch.device(self.device).type
-        return torch.autocast(kind, torch.bfloat16, enabled=self.options.precision == "bfloat16")
+        return mixed(self.options.precision, self.device)
 
     def result(
         self, bounds: tuple[float, float], epochs: Sequence[WGANEpoch], facts: Mapping[str, Any] | None

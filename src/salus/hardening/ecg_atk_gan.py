@@ -28,6 +28,7 @@ from salus.models.ecg_atk_gan import Discriminator, Generator, HeadLogits, smoot
 from salus.progress import Advance, progress
 from salus.training import Log, seeded
 from salus.training.checkpoint import Checkpoint, optimizer_tensors, restore_optimizer, weights, weights_digest
+from salus.training.precision import mixed
 
 
 @dataclass(frozen=True)
@@ -330,8 +331,7 @@ class _Fold:
 
     def mixed(self) -> torch.autocast:
         """Compute in mixed precision inside the block, where that is asked for."""
-        kind = torch.device(self.device).type
-        return torch.autocast(kind, torch.bfloat16, enabled=self.options.precision == "bfloat16")
+        return mixed(self.options.precision, self.device)
 
     @torch.no_grad()
     def _score(self) -> float:

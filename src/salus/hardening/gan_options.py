@@ -10,6 +10,7 @@ from pydantic import Field
 from salus.errors import OptionError, nearest
 from salus.models.ecg_atk_gan import RELEASED_DROPOUTS, Noise, SkipBlock
 from salus.options import check_fields
+from salus.training.precision import PrecisionOption
 
 _Weight = Annotated[float, Field(ge=0)]
 _Decay = Annotated[float, Field(ge=0, lt=1)]
@@ -85,9 +86,7 @@ class GANOptions:
             "unweighted, has three dropouts and a dense layer for the noise"
         ),
     ] = "text"
-    precision: Annotated[Literal["float32", "bfloat16"], Field(description="bfloat16 trains in mixed precision")] = (
-        "float32"
-    )
+    precision: PrecisionOption = "float32"
     seed: Annotated[int, Field(ge=0, description="decides every random draw")] = 0
 
     def __post_init__(self) -> None:

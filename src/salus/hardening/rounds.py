@@ -22,6 +22,7 @@ from salus.data.base import Dataset, Splits
 from salus.models.weights import load_weights
 from salus.options import check_fields
 from salus.training import History, Log, Recipe, TrainingOptions, train
+from salus.training.precision import PrecisionOption
 
 #: Samples that are attacked side by side.
 _BATCH = 256
@@ -55,9 +56,7 @@ class Rounds:
         Literal["none", "weights", "sampling"] | None, Field(description="how rare classes are made up for")
     ] = None
     prior_shift: Annotated[float, Field(ge=0, le=2, description="share of the log prior added to the logits")] = 0.0
-    precision: Annotated[Literal["float32", "bfloat16"], Field(description="bfloat16 trains in mixed precision")] = (
-        "float32"
-    )
+    precision: PrecisionOption = "float32"
     seed: Annotated[int, Field(ge=0, description="decides which samples are attacked, and their order")] = 0
 
     def __post_init__(self) -> None:

@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from salus.models.pretrained import architecture, initial_model, pretrained_dige
 from salus.progress import progress
 from salus.training.checkpoint import Checkpoint, optimizer_tensors, restore_optimizer, weights, weights_digest
 from salus.training.options import BALANCE, EPOCHS, PATIENCE, STATISTICS, TrainingOptions, TransferOptions
+from salus.training.precision import Precision, mixed, settle
 from salus.training.statistics import refresh_statistics
 
 __all__ = [
@@ -123,19 +124,15 @@ class _Loss(nn.Module):
 class Mixed(nn.Module):
     """A module that computes in mixed precision and answers in float32."""
 
-    def __init__(self, module: nn.Module, precision: str) -> None:
+    def __init__(self, module: nn.Module, precision: Precision) -> None:
         super().__init__()
-        self.module = module
-        self.mixed = precision == "bfloat16"
+        self.module, self.precision = module, precision
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute logits ``[N, K]`` of ``x [N, ...]``."""
-        if not self.mixed:
-            plain: Tensor = self.module(x)
-            return plain
-        with torch.autocast(x.device.type, torch.bfloat16):
+        with mixed(self.precision, x.device):
             logits: Tensor = self.module(x)
-        return logits.float()
+        return logits if self.precision == "float32" else logits.float()
 
 
 def train(
@@ -169,8 +166,11 @@ def train(
     Raises:
         ModelError: the loss became NaN, or the module does not suit the data.
     """
-    options = options or TrainingOptions()
-    say = log or (lambda line: None)
+    options, say = options or TrainingOptions(), log or (lambda line: None)
+    if options.precision == "auto":
+        options = replace(options, precision=settle(options.precision, device))
+        say(f"precision: {options.precision}, as this machine has {'' if options.precision == 'bfloat16' else 'no '}"
+            "instructions for bfloat16")
     phases = options.phases(options.epochs or EPOCHS[train.kind])
     places = [(phase, place) for phase in phases for place in range(phase.epochs)]  # of every epoch
     epochs, patience = len(places), options.patience or PATIENCE[train.kind]
@@ -350,7 +350,7 @@ def evaluate(
     batch_size: int = 1024,
     *,
     recipe: Recipe | None = None,
-    precision: str = "float32",
+    precision: Precision = "float32",
 ) -> tuple[float, float, float]:
     """Compute loss, accuracy and macro recall on a data set, in eval mode."""
     device = next((parameter.device for parameter in module.parameters()), torch.device("cpu"))

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from salus.options import check_fields
+from salus.training.precision import PrecisionOption
 
 Balance = Literal["none", "weights", "sampling"]
 
@@ -41,7 +42,8 @@ class TrainingOptions:
         keep: the epoch whose weights are kept: that of the lowest validation ``loss``, or the ``last``, which suits
             hardened models: their validation loss rises while their accuracy under attack still does too.
         precision: ``bfloat16`` computes convolutions and products in mixed precision: less exact, twice to three
-            times as fast where the processor has instructions for it.
+            times as fast where the device has instructions for it, many times slower elsewhere. ``auto`` takes it
+            where there are such instructions; what came of that is in the log.
         seed: decides initial weights, the order of samples and dropout.
     """
 
@@ -56,7 +58,7 @@ class TrainingOptions:
     prior_shift: Annotated[float, Field(ge=0, le=2, description="share of the log prior added to the logits")] = 0.0
     averaging: Annotated[float, Field(ge=0, lt=1, description="decay of the running average of all weights")] = 0.0
     keep: Annotated[Literal["loss", "last"], Field(description="the epoch whose weights are kept")] = "loss"
-    precision: Annotated[Literal["float32", "bfloat16"], Field(description="of convolutions and products")] = "float32"
+    precision: PrecisionOption = "float32"
     seed: Annotated[int, Field(ge=0, description="of initial weights, the order of samples and dropout")] = 0
 
     def __post_init__(self) -> None:

@@ -83,12 +83,12 @@ class LesionExperiments:
             eps = self.sweep(plain) if plain is not None else None
             advance(1, note="further trainings")
             models = {"plain": plain} | self.hard(plain, eps)
-            if by_image:
-                self.dealt_by_image(load)
             advance(1, note="attacks")
             for part in ("tables", "knows", "webp", "defences"):
                 self.steps.part = part
                 self.cells([case for case in todo if case.part == part], models, eps)
+            if by_image:
+                self.dealt_by_image(load)
             advance(len(todo), note="thresholds")
             if self.main:
                 for name in ("plain", "hardened"):
@@ -105,6 +105,8 @@ class LesionExperiments:
     def hard(self, plain: Classifier | None, eps: float | None) -> dict[str, Classifier | None]:
         """Retrain against both attacks and against none, and train what else is to hold."""
         models: dict[str, Classifier | None] = dict.fromkeys(("retrained-clean", "retrained-fgsm", "retrained-uap"))
+        if self.main:
+            models["hardened"] = self.trainings.hardened()
         if plain is not None:
             models["retrained-clean"] = self.trainings.retrained("clean", None, plain)
             for attack in ("fgsm", "uap"):
@@ -116,7 +118,7 @@ class LesionExperiments:
                     engine = replace(engine, epochs=self.scale.uap_round_epochs)
                 models[case.model] = self.trainings.retrained(attack, engine, plain)
         if self.main:
-            models["hardened"] = self.trainings.hardened()
+            self.steps.part = "defences"
             models["distilled"] = self.trainings.distilled()
             models["regularised"] = self.trainings.regularised()
         return models
@@ -124,10 +126,11 @@ class LesionExperiments:
     def dealt_by_image(self, load: Load) -> None:
         """Train the plain classifier on images dealt as the thesis deals them."""
         name = "plain-by-image"
-        if self.steps.worth_preparing("networks", f"{self.network}-model-{name}"):
+        self.steps.part = "resolution"
+        if self.steps.worth_preparing("resolution", f"{self.network}-model-{name}"):
             self.trainings.dealt_by_image(load(self.scale.networks[self.network].size, "images"))
         else:
-            self.record("classifiers", {"model": name, **unasked("networks")})
+            self.record("classifiers", {"model": name, **unasked("resolution")})
 
     def poisoning(self) -> None:
         """Flip labels, train last layers and the whole network, and look for the flips."""
@@ -157,10 +160,8 @@ class LesionExperiments:
             self.records["poisoning"] += poisoning.flat(self.network, share, seed, content)
         if self.main:
             for share in self.scale.poisoned_whole:
-                self.steps.part = "networks"
                 classifier = self.trainings.poisoned(share)
                 record = {"share": share, "seed": self.seed, "way": "network", "labels": "poisoned"}
-                self.steps.part = "poisoning"
                 self.record("poisoning", {**record, "weighting": "none", **self.answered(share, classifier)})
 
     def answered(self, share: float, classifier: Classifier | None) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def run(options: SkinLesionOptions, folder: Folder) -> Results:
     console.print(f"Reproducing the skin-lesion thesis, scale {options.scale}. What does not fit is listed as not run.")
     records: dict[str, list[dict[str, Any]]] = {}
     arrays: dict[str, Any] = {}
-    for network in NETWORKS:
+    for network in sorted(NETWORKS, key=lambda name: name != scale.main):  # more is done on the main one
         splits = load(scale.networks[network].size, split)
         experiments = LesionExperiments(network, splits, scale, steps, seed=options.seed, device=options.device)
         for kind, rows in experiments.run(load, by_image=split == "lesions").items():

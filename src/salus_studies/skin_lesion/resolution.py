@@ -34,17 +34,16 @@ def at_sizes(experiments: LesionExperiments, plain: Classifier | None, load: Loa
     size = experiments.scale.networks[experiments.network].size
     for other, training in {size: None, **experiments.scale.resolutions}.items():
         splits, classifier = experiments.splits, plain
-        experiments.steps.part = "networks"
+        experiments.steps.part = "resolution"
         named = f"{experiments.network}-model-at-{other}", f"{experiments.network}-at-{other}-plain"
-        if training is not None and not experiments.steps.worth_preparing("networks", *named):
-            experiments.record("classifiers", {"model": f"at-{other}", **unasked("networks")})
+        if training is not None and not experiments.steps.worth_preparing("resolution", *named):
+            experiments.record("classifiers", {"model": f"at-{other}", **unasked("resolution")})
             for name in ("none", "fgsm", "fgsm-harm"):
-                experiments.record("resolution", {"size": other, "attack": name, **unasked("networks")})
+                experiments.record("resolution", {"size": other, "attack": name, **unasked("resolution")})
             continue
         if training is not None:
             splits = load(other, dealt)
             classifier = experiments.trainings.sized(other, splits, training)
-        experiments.steps.part = "resolution"
         test = counting.moved(splits.test, experiments.device)
         for case in (Case("plain"), Case("plain", None, "fgsm", KNOWS), Case("plain", None, "fgsm-harm", KNOWS)):
             content = experiments.missing()

@@ -49,7 +49,7 @@ class OtherDefences:
     Attributes:
         temperature: of defensive distillation.
         weight: of the squared gradient in gradient regularisation.
-        training: of the network with gradient regularisation, each of whose steps costs three.
+        training: of all of these networks; a step with gradient regularisation costs three.
         generator: options of the online alternate generator.
         images: test images behind that generator, which takes seconds for each.
         steps: of the attack through it.
@@ -146,6 +146,7 @@ _FINE = TransferOptions(
     prior_shift=0.5,
     averaging=0.998,
     keep="last",
+    precision="auto",
 )
 
 
@@ -194,14 +195,14 @@ SCALES: dict[str, LesionScale] = {
             ),
         },
         recipe=GrowingImages(smallest=0.5, grown=0.5),
-        rounds=Rounds(epochs=2, balance="none", prior_shift=0.5, learning_rate=3e-4),
+        rounds=Rounds(rounds=3, epochs=2, balance="none", prior_shift=0.5, learning_rate=3e-4, precision="auto"),
         uap_images=300,
         uap_epochs=4,
         uap_round_epochs=1,
         art_images=300,
         strong=300,
         even=20,
-        hardened=_hardened(replace(_FINE, epochs=10, prior_shift=1.0), steps=2),
+        hardened=_hardened(replace(_FINE, epochs=8, prior_shift=1.0), steps=2),
         others=OtherDefences(
             training=replace(_FINE, epochs=6), generator={"steps": 50, "width": 8}, images=32, steps=10
         ),

@@ -34,7 +34,10 @@ class SkinLesionOptions(TrainingStudyOptions):
     part: Annotated[
         tuple[Part, ...],
         Repeated(),
-        Field(description="what is begun now; networks are all trainings, knows are attackers who know defences"),
+        Field(
+            description="what is begun now; networks are the plain, hardened and retrained ones, knows are attackers "
+            "who know defences"
+        ),
     ] = PARTS
     data: Annotated[Literal["ham10000", "isic2018"], Field(description="the same images, twice")] = "ham10000"
 

@@ -101,11 +101,12 @@ class Trainings:
         """Train a teacher at a high temperature, and a network of the same kind on its answers."""
         temperature = self.scale.others.temperature
         first = AtTemperature(temperature=temperature, augmentation=_SHIFTED)
-        teacher = self._classifier("teacher", self.splits.train, self.spec.training, first)
+        training = self.scale.others.training
+        teacher = self._classifier("teacher", self.splits.train, training, first)
         if teacher is None:
             return None
         second = replace(first, teacher=teacher)
-        return self._classifier("distilled", self.splits.train, self.spec.training, second)
+        return self._classifier("distilled", self.splits.train, training, second)
 
     def regularised(self) -> Classifier | None:
         """Train with a price on the loss's gradient in the image."""
