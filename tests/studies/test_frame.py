@@ -25,6 +25,7 @@ from salus.options import Repeated
 from salus.registry import Registry
 from salus_studies import STUDIES
 from salus_studies.frame.folder import Folder
+from salus_studies.frame.markdown import circumstances
 from salus_studies.frame.options import TrainingStudyOptions
 from salus_studies.frame.page import Page, Picture, Show, compose
 from salus_studies.frame.png import describe, description, pack, png
@@ -128,6 +129,38 @@ def test_a_page_is_rebuilt_from_stored_results_and_checked_byte_for_byte(reposit
     results = Results.read(SUM.room)
     Results(results.values, {"line": np.arange(4.0)}).write(SUM.room)
     assert "line.png is not what" in SUM.check()
+
+
+def test_runs_of_parts_are_stored_together_and_the_page_says_whose_is_what(repository: Path) -> None:
+    study = replace(SUM, joined={"rows": ("word",)})
+    study.room.mkdir(parents=True)
+
+    def run(folder: str, done: dict[str, int], **meta: Any) -> Path:
+        rows = [
+            {"word": word, "n": done[word], "status": "done"}
+            if word in done
+            else {"word": word, "status": "not run", "reason": "not asked for"}
+            for word in ("one", "two")
+        ]
+        told = {"scale": "small", "seed": 0, "command": folder, "created": "now", "machine": "m", "seconds": 60.0}
+        Results({"meta": {**told, **meta}, "rows": rows}).write(repository / folder)
+        return repository / folder
+
+    study.store(run("first", {"one": 1}))
+    study.store(run("second", {"two": 2}))
+    values = Results.read(study.room).values
+    assert [(row["word"], row["n"]) for row in values["rows"]] == [("one", 1), ("two", 2)]
+    assert [(run["command"], run["records"]) for run in values["meta"]["runs"]] == [
+        ("second", {"rows": 1}),
+        ("first", {"rows": 1}),
+    ]
+    assert "| rows 1 | `first` | now | m | 1.0 |" in circumstances(values["meta"])
+    study.store(run("third", {"one": 3}))
+    values = Results.read(study.room).values
+    assert [row["n"] for row in values["rows"]] == [3, 2], "what is measured anew replaces what was there"
+    assert [run["command"] for run in values["meta"]["runs"]] == ["third", "second"], "first has nothing left"
+    with pytest.raises(StoreError, match="seed 1 and the stored ones 0"):
+        study.store(run("other", {"one": 1}, seed=1))
 
 
 def _drawn_anew(results: Results, folder: str) -> Page:

@@ -28,6 +28,9 @@ class Reproducible(Protocol):
     def rebuild(self) -> Path:
         """Write its page in the repository again."""
 
+    def store(self, folder: Path) -> Path:
+        """Put the results of a run into the repository, and write its page there again."""
+
     def check(self) -> str:
         """Say what is wrong with its page in the repository."""
 
@@ -48,7 +51,7 @@ def _own() -> dict[str, Reproducible]:
 
 
 def _suits(thing: Any) -> str | None:
-    wants = ("name", "summary", "options", "reproduce", "rebuild", "check")
+    wants = ("name", "summary", "options", "reproduce", "rebuild", "store", "check")
     return None if all(hasattr(thing, word) for word in wants) else "is no study"
 
 
@@ -127,6 +130,11 @@ _COMMON = [
         help="Say whether the page in the repository is what the results stored there give; does nothing else.",
     ),
     click.Option(["--rebuild"], is_flag=True, help="Write that page again; does nothing else."),
+    click.Option(
+        ["--store"],
+        is_flag=True,
+        help="Put the results in --out into the repository and write that page again; does nothing else.",
+    ),
 ]
 
 
@@ -143,13 +151,18 @@ def reproduce() -> None:
     """
 
 
-def _run(study: Reproducible, out: Path | None, page: Path | None, check: bool, rebuild: bool, **options: Any) -> None:
+def _run(
+    study: Reproducible, out: Path | None, page: Path | None, check: bool, rebuild: bool, store: bool, **options: Any
+) -> None:
     if check:
         wrong = study.check()
         click.echo(wrong or f"The page of {study.name} is what its stored results give.")
         sys.exit(int(bool(wrong)))
     if rebuild:
         click.echo(f"Page: {study.rebuild()}")
+        return
+    if store and out is not None:
+        click.echo(f"Page: {study.store(out)}")
         return
     if out is None:
         raise OptionError(f"Name a folder for models and results: salus reproduce {study.name} --out FOLDER.")

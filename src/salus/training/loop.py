@@ -169,8 +169,10 @@ def train(
     options, say = options or TrainingOptions(), log or (lambda line: None)
     if options.precision == "auto":
         options = replace(options, precision=settle(options.precision, device))
-        say(f"precision: {options.precision}, as this machine has {'' if options.precision == 'bfloat16' else 'no '}"
-            "instructions for bfloat16")
+        say(
+            f"precision: {options.precision}, as this machine has {'' if options.precision == 'bfloat16' else 'no '}"
+            "instructions for bfloat16"
+        )
     phases = options.phases(options.epochs or EPOCHS[train.kind])
     places = [(phase, place) for phase in phases for place in range(phase.epochs)]  # of every epoch
     epochs, patience = len(places), options.patience or PATIENCE[train.kind]

@@ -83,4 +83,23 @@ def circumstances(meta: Record) -> str:
         "time allowed": f"{budget:g} minutes" if present(budget) else "no limit" if meta else None,
     }
     rows = [[name, NOT_STORED if value in (None, "") else str(value)] for name, value in facts.items()]
-    return f"```\n{meta.get('command') or NOT_STORED}\n```\n\n{markdown(['', ''], rows, 2)}"
+    return f"```\n{meta.get('command') or NOT_STORED}\n```\n\n{markdown(['', ''], rows, 2)}{_runs(meta)}"
+
+
+def _runs(meta: Record) -> str:
+    """Write the table of the runs whose records stand together; nothing where there was one."""
+    runs = meta.get("runs")
+    if not runs:
+        return ""
+    rows = [
+        [
+            ", ".join(f"{name} {count}" for name, count in run["records"].items()) or "none",
+            f"`{run['command']}`",
+            str(run["created"]),
+            str(run["machine"]),
+            f"{run['seconds'] / 60:.1f}",
+        ]
+        for run in runs
+    ]
+    title = "The records come from several runs, the last one first; each part was done by one run whole.\n\n"
+    return f"\n{title}{markdown(['records', 'command', 'made', 'machine', 'minutes'], rows, 4)}"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -44,6 +44,8 @@ class Study(Generic[O]):
         figures: the folder of the figures beside the page; "" for one of the page's own name.
         side_by_side: several processes may work in one folder, because each step stands alone; otherwise the folder
             is locked.
+        joined: section of the results -> the fields that tell its records apart, for sections whose records may come
+            from several runs, as nothing in one hangs on another; see :func:`.joined.join`.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Study(Generic[O]):
     page: str
     figures: str = ""
     side_by_side: bool = False
+    joined: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def declared_options(self) -> tuple[Option, ...]:
         """List its options; see ``salus.options.options_of``."""
@@ -123,6 +126,24 @@ class Study(Generic[O]):
         from salus_studies.frame.results import Results, are_in
 
         return Results.read(self.room) if are_in(self.room) else None
+
+    def store(self, folder: Path) -> Path:
+        """Put a run's results into the repository and write the page again; returns where that lies.
+
+        What the run left out and an earlier one did stays, where the study lets records of several runs stand
+        together; the page says which are whose.
+
+        Raises:
+            StoreError: the folder holds no results, or the stored ones are of another scale, seed, split or protocol.
+        """
+        from salus_studies.frame.joined import join
+        from salus_studies.frame.results import Results
+
+        results, before = Results.read(folder), self.stored()
+        if before is not None and self.joined:
+            results = join(results, before, self.joined)
+        results.write(self.room)
+        return self.rebuild()
 
     def rebuild(self) -> Path:
         """Write the page in the repository again, from the results stored there; returns where it lies.
