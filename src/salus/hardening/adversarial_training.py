@@ -62,7 +62,7 @@ class AdversarialTraining(Recipe):
 
     def step_loss(self, model: nn.Module, x: Tensor, y: Tensor, loss_of: LossOf, progress: float, step: int) -> Tensor:
         """Attack the samples and compute the loss; see :class:`salus.training.Recipe`."""
-        x = x if self.augmentation is None else self.augmentation.augment(x)
+        x = x if self.augmentation is None else self.augmentation.at(x, progress)
         x_adv = self._now(progress, step)(model, x, y)
         if self.loss == "madry" and not self.clean_share:
             return loss_of(model(x_adv), y)

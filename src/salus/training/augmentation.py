@@ -26,9 +26,13 @@ class Augmentation(Recipe, ABC):
     def augment(self, x: Tensor) -> Tensor:
         """Change samples ``[N, ...]`` at random."""
 
+    def at(self, x: Tensor, progress: float) -> Tensor:
+        """Change them as a step does for which so much of the training, from 0 to 1, is done."""
+        return self.augment(x)
+
     def step_loss(self, model: nn.Module, x: Tensor, y: Tensor, loss_of: LossOf, progress: float, step: int) -> Tensor:
         """Compute the loss on augmented samples; see :class:`salus.training.loop.Recipe`."""
-        return loss_of(model(self.augment(x)), y)
+        return loss_of(model(self.at(x, progress)), y)
 
     def statistics_inputs(self, x: Tensor) -> Tensor:
         """Return augmented samples, as the steps see them; see :class:`salus.training.loop.Recipe`."""
@@ -93,9 +97,9 @@ class GrowingImages(FlipsAndShifts):
     smallest: Annotated[float, Field(gt=0, le=1, description="share of the sides that images begin with")] = 0.5
     grown: Annotated[float, Field(ge=0, le=1, description="share of the training after which they are whole")] = 0.6
 
-    def step_loss(self, model: nn.Module, x: Tensor, y: Tensor, loss_of: LossOf, progress: float, step: int) -> Tensor:
-        """Compute the loss on augmented samples of this step's size."""
-        return loss_of(model(self.shrink(self.augment(x), progress)), y)
+    def at(self, x: Tensor, progress: float) -> Tensor:
+        """Mirror, shift and shrink images to this step's size."""
+        return self.shrink(self.augment(x), progress)
 
     def shrink(self, x: Tensor, progress: float) -> Tensor:
         """Shrink images ``[N, C, H, W]`` to their size when so much of the training is done, in steps of 4 pixels."""

@@ -105,8 +105,6 @@ class LesionExperiments:
     def hard(self, plain: Classifier | None, eps: float | None) -> dict[str, Classifier | None]:
         """Retrain against both attacks and against none, and train what else is to hold."""
         models: dict[str, Classifier | None] = dict.fromkeys(("retrained-clean", "retrained-fgsm", "retrained-uap"))
-        if self.main:
-            models["hardened"] = self.trainings.hardened()
         if plain is not None:
             models["retrained-clean"] = self.trainings.retrained("clean", None, plain)
             for attack in ("fgsm", "uap"):
@@ -118,6 +116,7 @@ class LesionExperiments:
                     engine = replace(engine, epochs=self.scale.uap_round_epochs)
                 models[case.model] = self.trainings.retrained(attack, engine, plain)
         if self.main:
+            models["hardened"] = self.trainings.hardened()
             self.steps.part = "defences"
             models["distilled"] = self.trainings.distilled()
             models["regularised"] = self.trainings.regularised()

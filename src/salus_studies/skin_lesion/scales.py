@@ -150,8 +150,11 @@ _FINE = TransferOptions(
 )
 
 
-def _hardened(training: TrainingOptions, *, steps: int, eps: float = 3 / 255) -> HardenedModel:
-    return HardenedModel(recipe=madry(eps, steps=steps, augmentation=FlipsAndShifts()), training=training)
+def _hardened(
+    training: TrainingOptions, *, steps: int, augmentation: Augmentation | None = None, eps: float = 3 / 255
+) -> HardenedModel:
+    recipe = madry(eps, steps=steps, augmentation=augmentation or FlipsAndShifts())
+    return HardenedModel(recipe=recipe, training=training)
 
 
 _TINY = _training(1, batch_size=32)
@@ -195,14 +198,16 @@ SCALES: dict[str, LesionScale] = {
             ),
         },
         recipe=GrowingImages(smallest=0.5, grown=0.5),
-        rounds=Rounds(rounds=3, epochs=2, balance="none", prior_shift=0.5, learning_rate=3e-4, precision="auto"),
+        rounds=Rounds(rounds=2, epochs=1, balance="none", prior_shift=0.5, learning_rate=3e-4, precision="auto"),
         uap_images=300,
         uap_epochs=4,
         uap_round_epochs=1,
         art_images=300,
         strong=300,
         even=20,
-        hardened=_hardened(replace(_FINE, epochs=8, prior_shift=1.0), steps=2),
+        hardened=_hardened(
+            replace(_FINE, epochs=5, prior_shift=1.0), steps=2, augmentation=GrowingImages(smallest=0.5, grown=0.5)
+        ),
         others=OtherDefences(
             training=replace(_FINE, epochs=6), generator={"steps": 50, "width": 8}, images=32, steps=10
         ),
