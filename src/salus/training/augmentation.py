@@ -107,7 +107,8 @@ class GrowingImages(FlipsAndShifts):
         height, width = (min(side, max(4, 4 * round(share * side / 4))) for side in x.shape[2:])
         if (height, width) == tuple(x.shape[2:]):
             return x
-        return interpolate(x, (height, width), mode="bilinear", antialias=True, align_corners=False)
+        shrunk = interpolate(x, (height, width), mode="bilinear", antialias=True, align_corners=False)
+        return shrunk.clamp(*x.aminmax())  # rounding leads out of bounds that an attack insists on
 
 
 @dataclass(frozen=True, kw_only=True)

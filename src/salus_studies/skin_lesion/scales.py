@@ -199,6 +199,7 @@ SCALES: dict[str, LesionScale] = {
         },
         recipe=GrowingImages(smallest=0.5, grown=0.5),
         rounds=Rounds(rounds=2, epochs=1, balance="none", prior_shift=0.5, learning_rate=3e-4, precision="auto"),
+        uap_eps=tuple(level / 255 for level in (2, 4, 8, 12, 20, 32)),
         uap_images=300,
         uap_epochs=4,
         uap_round_epochs=1,
