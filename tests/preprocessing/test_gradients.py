@@ -13,7 +13,7 @@ from torch import Tensor
 from salus.preprocessing import ImagePreprocessor, RawRecording, RecordingPreprocessor, TablePreprocessor
 from salus.preprocessing.context import CHANNELS
 from salus.preprocessing.csv_file import RawTable
-from salus.preprocessing.images import fit
+from salus.preprocessing.framing import COVER
 from salus.preprocessing.scaling import MinMax
 
 SEEDS = st.integers(0, 2**16)
@@ -82,7 +82,7 @@ def test_scaling_and_colours_of_images(
 @given(seed=SEEDS, own=st.tuples(st.integers(1, 6), st.integers(1, 6)), wanted=st.integers(1, 4))
 def test_scaling_images_in_doubles(seed: int, own: tuple[int, int], wanted: int) -> None:
     raw = torch.from_numpy(np.random.default_rng(seed).normal(size=(1, 1, *own))).requires_grad_()
-    assert torch.autograd.gradcheck(lambda image: fit(image, (wanted, 3)), raw)
+    assert torch.autograd.gradcheck(lambda image: COVER.tensor(image, (wanted, 3), 255), raw)
 
 
 @settings(max_examples=15)

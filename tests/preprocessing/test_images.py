@@ -17,7 +17,7 @@ from PIL import Image, ImageOps
 from salus.data import load
 from salus.errors import DataError
 from salus.preprocessing import ImagePreprocessor, Prepared
-from salus.preprocessing.images import fit
+from salus.preprocessing.framing import COVER
 
 ORIENTATION = 0x0112
 MAX_SAMPLE, PHOTOMETRIC, BITS = 281, 262, 258
@@ -368,7 +368,7 @@ def test_modes_without_a_known_range_are_refused_from_files_and_from_memory(tmp_
 def test_scaling_in_torch_is_that_of_pillow(own: tuple[int, int], target: tuple[int, int], seed: int) -> None:
     image = np.random.default_rng(seed).integers(0, 256, own).astype(np.float32)
     theirs = ImageOps.fit(Image.fromarray(image), target[::-1], method=Image.Resampling.BILINEAR)
-    ours = fit(torch.from_numpy(image)[None, None].double(), target)[0, 0].numpy()
+    ours = COVER.tensor(torch.from_numpy(image)[None, None].double(), target, 255)[0, 0].numpy()
     assert np.abs(ours - np.asarray(theirs)).max() <= 1
     rounded = ImageOps.fit(Image.fromarray(image.astype(np.uint8)), target[::-1], method=Image.Resampling.BILINEAR)
     assert np.abs(ours - np.asarray(rounded)).max() <= 1.5  # Pillow rounds twice
@@ -376,7 +376,7 @@ def test_scaling_in_torch_is_that_of_pillow(own: tuple[int, int], target: tuple[
 
 def test_the_same_size_is_left_exactly_as_it_is() -> None:
     image = torch.rand(2, 3, 7, 9)
-    assert torch.equal(fit(image, (7, 9)), image)
+    assert torch.equal(COVER.tensor(image, (7, 9), 1), image)
 
 
 @settings(max_examples=25)

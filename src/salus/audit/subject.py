@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -205,8 +204,8 @@ def load_splits(plan: Plan) -> Splits:
     if isinstance(source, ModelFolder):
         card = source.card()
         preprocessor, options = card.preprocessor, {"classes": card.classes, **options}
-    if isinstance(source, LibraryModel) and plan.size is None:
-        options |= _size_for(source, plan.data, options)
+    if isinstance(source, LibraryModel):
+        options |= _images_for(source, plan)
     with progress(f"Loading {plan.data}", None):
         splits = load_for(preprocessor, plan.data, options)
         vocabulary = splits.test.vocabulary
@@ -215,12 +214,15 @@ def load_splits(plan: Plan) -> Splits:
         return splits.remember_training()
 
 
-def _size_for(source: LibraryModel, data: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Say to which size its configuration has images scaled for a network; nothing where data have their own."""
+def _images_for(source: LibraryModel, plan: Plan) -> dict[str, Any]:
+    """Say how a network's configuration has images scaled, where the plan does not, and data have no size of theirs."""
     treatment = treatment_of(source.text)
-    if treatment is None or treatment.size is None or "size" not in check_request(data, options)[1].options:
+    takes = check_request(plan.data, plan.data_options)[1].options
+    if treatment is None or treatment.size is None or "size" not in takes:
         return {}
-    return {"size": treatment.size}
+    size = plan.size or treatment.size
+    how = {"resize": treatment.framing(size).text} if plan.resize is None and "resize" in takes else {}
+    return {"size": size, **how}
 
 
 def _answers(source: Factory, test: Dataset) -> int | None:

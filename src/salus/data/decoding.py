@@ -15,6 +15,7 @@ from salus.data.pixels import Pixels
 from salus.data.split import Indices
 from salus.errors import DataError
 from salus.preprocessing.dicom_images import Window
+from salus.preprocessing.framing import COVER, Framing
 from salus.preprocessing.image_files import Decoded, Head, decode, decoders, or_reason, read_head
 from salus.progress import progress
 
@@ -51,12 +52,12 @@ class Decoding:
     """How image files are to be decoded.
 
     Attributes:
-        size: height and width; each image is scaled to cover them and cropped in the middle. None: they all have one
-            size already.
+        size: height and width to which each image is scaled and cropped. None: they all have one size already.
         channels: 1 or 3; None: 1 if every image is grey, else 3.
         bits: of each level; None: 8, or 16 where some image has levels that need so many.
         pages: ``first`` where the first page of several is read; None where such images are left out.
         window: of DICOM files, the window that is looked through; None where those that name several are left out.
+        framing: how they are scaled and cropped.
     """
 
     size: tuple[int, int] | None = None
@@ -64,6 +65,7 @@ class Decoding:
     bits: int | None = None
     pages: str | None = None
     window: Window = None
+    framing: Framing = COVER
 
 
 def decode_images(paths: Sequence[Path], how: Decoding, *, name: str) -> DecodedImages:
@@ -99,7 +101,14 @@ def decode_images(paths: Sequence[Path], how: Decoding, *, name: str) -> Decoded
 
         def decode_one(path: Path) -> tuple[Decoded, str]:
             content = path.read_bytes()
-            image = decode(content, channels=channels, size=(height, width), white=white, window=how.window)
+            image = decode(
+                content,
+                channels=channels,
+                size=(height, width),
+                white=white,
+                window=how.window,
+                framing=how.framing,
+            )
             if how.size is None and image.size != (height, width):  # which its first bytes did not say
                 raise ValueError(f"has {image.size[0]}x{image.size[1]} pixels upright, the others {height}x{width}")
             return image, hashlib.sha256(content).hexdigest()

@@ -17,8 +17,9 @@ from salus.data.options import LoadOptions
 from salus.data.pixels import APART, Images, assemble_images
 from salus.data.sides import Sided
 from salus.data.split import ALL, Indices, all_test
-from salus.errors import DataError
+from salus.errors import DataError, OptionError
 from salus.preprocessing import ImagePreprocessor
+from salus.preprocessing.framing import COVER, Framing
 from salus.progress import console
 
 SPLITS = ("dealt", ALL)
@@ -116,13 +117,24 @@ def decoding_of(options: LoadOptions) -> Decoding:
 
     Raises:
         DataError: the model takes no images.
+        OptionError: it is said how images are scaled, and not to which size.
     """
     given = options.made_by(ImagePreprocessor)
     if given is None:
-        return Decoding(size=options.size, bits=options.bit_depth, pages=options.pages, window=options.window)
+        if options.resize is not None and options.size is None:
+            raise OptionError("Option resize says how images are scaled, and not to which size; add it: --size 224.")
+        return Decoding(
+            size=options.size,
+            bits=options.bit_depth,
+            pages=options.pages,
+            window=options.window,
+            framing=COVER if options.resize is None else Framing.parse(options.resize),
+        )
     bits = given.white.bit_length()
     pages, window = given.pages or options.pages, given.window or options.window
-    return Decoding(size=given.size, channels=given.shape[0], bits=bits, pages=pages, window=window)
+    return Decoding(
+        size=given.size, channels=given.shape[0], bits=bits, pages=pages, window=window, framing=given.framing
+    )
 
 
 def read_images(listing: Listing, how: Decoding, *, name: str) -> tuple[Images, list[int]]:
@@ -137,7 +149,7 @@ def read_images(listing: Listing, how: Decoding, *, name: str) -> tuple[Images, 
     pictures = decode_images(listing.paths, how, name=name)
     notes = [*listing.notes, *_lost(listing, pictures.failed, name)]
     if how.size is not None:
-        notes.append(f"scaled to cover {how.size[0]}x{how.size[1]} pixels and cropped in the middle")
+        notes.append(how.framing.words(how.size))
     notes += [f"{count} images: {what}" for what, count in sorted(pictures.assumed.items())]
     names = [f"{path.parent.name}/{path.name}" for path in listing.paths]
     reasons: dict[str, list[str]] = {}
@@ -153,6 +165,7 @@ def read_images(listing: Listing, how: Decoding, *, name: str) -> tuple[Images, 
         pages=how.pages,
         window=how.window,
         resized=pictures.resized,
+        framing=how.framing,
         provenance=Provenance(
             name=name,
             source=f"images in {name}",

@@ -19,6 +19,7 @@ from salus.data.packed import Packed
 from salus.data.split import SHARES, Indices, Parts, describe_shares, gaps, stratified
 from salus.preprocessing import ImagePreprocessor
 from salus.preprocessing.dicom_images import Window
+from salus.preprocessing.framing import COVER, Framing
 
 #: Levels, uint8 or uint16.
 Pixels = NDArray[Any]
@@ -48,6 +49,7 @@ class Images:
         pages: which page of several was read; see ``salus.preprocessing.ImagePreprocessor``.
         window: which window of DICOM files was looked through; see the same.
         resized: whether they were scaled to one size.
+        framing: how that was done, and will be with others.
     """
 
     x: Pixels
@@ -62,6 +64,7 @@ class Images:
     pages: str | None = None
     window: Window = None
     resized: bool = False
+    framing: Framing = COVER
 
     def named_by(self, known: tuple[str, ...]) -> Images:
         """Give them a model's classes, in the order of its logits, matched by name; or leave them their own.
@@ -78,7 +81,9 @@ class Images:
     @property
     def preprocessor(self) -> ImagePreprocessor:
         """How images like these become x."""
-        made = ImagePreprocessor(white=self.white, pages=self.pages, window=self.window, resized=self.resized)
+        made = ImagePreprocessor(
+            white=self.white, pages=self.pages, window=self.window, resized=self.resized, framing=self.framing
+        )
         return made.of(classes=self.classes, bounds=(0.0, 1.0), shape=self.x.shape[1:])
 
 
@@ -112,8 +117,13 @@ def assemble_images(images: Images, parts: Parts, options: LoadOptions) -> Split
     """
     images = images.named_by(options.known_classes)
     given = options.made_by(ImagePreprocessor)
-    if given is not None and (images.x.shape[1:] != given.shape or images.white != given.white):
-        images = replace(images, x=given.levels_of(images.x), white=given.white, resized=True)
+    as_given = given is not None and (images.x.shape[1:], images.white, images.framing) == (
+        given.shape,
+        given.white,
+        given.framing,
+    )
+    if given is not None and not as_given:
+        images = replace(images, x=given.levels_of(images.x), white=given.white, resized=True, framing=given.framing)
     scale = f"grey levels 0 to {images.white} divided by {images.white}"
     notes = (*images.provenance.notes, scale, *gaps(images.y, images.classes, parts))
     provenance = replace(images.provenance, notes=notes)

@@ -20,6 +20,7 @@ from salus.models.foreign.rows import in_order
 from salus.models.reading import Inputs, Reading, found_answers, read_with, resolved
 from salus.models.weights import load_weights
 from salus.options import option_names, parse_value, split_spec
+from salus.preprocessing import ImagePreprocessor
 
 #: What stands before a folder of Hugging Face's.
 HF = "hf"
@@ -183,11 +184,7 @@ def _of_library(spec: str, weights: Path | None, options: Mapping[str, Any], inp
         channels = inputs.shape[0]
         mean, std = (v if len(v) in (0, 1, channels) else (sum(v) / len(v),) for v in (treatment.mean, treatment.std))
         reading = replace(reading, mean=mean, std=std)
-        if treatment.crop < 1 or treatment.interpolation != "bilinear":
-            notes.append(
-                f"The network's configuration scales images {treatment.interpolation} and keeps the middle "
-                f"{treatment.crop:.0%} of them; Salus scales them bilinear and keeps all of the shorter side."
-            )
+        notes += _framed(treatment, inputs)
         notes.append(
             f"Inputs are treated as the network's configuration says ({treatment.words}), inside the model, so that "
             "eps "
@@ -195,6 +192,27 @@ def _of_library(spec: str, weights: Path | None, options: Mapping[str, Any], inp
             "model."
         )
     return _Bare(title, module, source, reading, tuple(notes))
+
+
+def _framed(treatment: ImageTreatment, inputs: Inputs) -> list[str]:
+    """Say how images are scaled for a network, and whether these were."""
+    if treatment.size is None or len(inputs.shape) != 3:
+        return []
+    size, made = (inputs.shape[1], inputs.shape[2]), inputs.preprocessor
+    wanted = treatment.framing(size)
+    if isinstance(made, ImagePreprocessor) and made.framing == wanted and not treatment.unframed:
+        return [f"Images are {wanted.words(size)}, as the network's configuration says."]
+    if treatment.unframed:
+        says = (
+            f"{treatment.unframed}; Salus has them {made.framing.words(size)}"
+            if isinstance(made, ImagePreprocessor)
+            else treatment.unframed
+        )
+        return [f"The network's configuration {says}."]
+    return [
+        f"The network's configuration wants images {wanted.words(size)}; these inputs were made without it, and are "
+        f"taken as they are (of image files: --size {size[0]}x{size[1]} --resize {wanted.text})."
+    ]
 
 
 def _dressed(bare: _Bare, inputs: Inputs, x: Tensor | None) -> UserModel:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from salus.errors import DataError
 from salus.preprocessing import dicom_files
 from salus.preprocessing.dicom_images import Window, read_picture, read_picture_head
+from salus.preprocessing.framing import COVER, Framing
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -120,8 +121,16 @@ def read_head(path: Path, pages: str | None = None, window: Window = None) -> He
         return Head((height, width), image.mode in GREY or _is_deep(image), _white(image))
 
 
-def decode(content: bytes, *, channels: int, size: tuple[int, int], white: int, window: Window = None) -> Decoded:
-    """Decode an image to ``[C, H, W]``, scaled to cover the size and cropped in the middle.
+def decode(
+    content: bytes,
+    *,
+    channels: int,
+    size: tuple[int, int],
+    white: int,
+    window: Window = None,
+    framing: Framing = COVER,
+) -> Decoded:
+    """Decode an image to ``[C, H, W]``.
 
     Args:
         content: of the file.
@@ -129,6 +138,7 @@ def decode(content: bytes, *, channels: int, size: tuple[int, int], white: int, 
         size: height and width.
         white: the highest level of the scale that is wanted; 255 or more.
         window: of a DICOM file that names several, which is looked through.
+        framing: how it is brought to the size.
 
     Raises:
         ValueError: it has levels above ``white``, or none that can be put on that scale, in words that follow its name.
@@ -136,7 +146,7 @@ def decode(content: bytes, *, channels: int, size: tuple[int, int], white: int, 
     from PIL import Image, ImageOps
 
     if dicom_files.is_dicom(content):
-        return _decode_dicom(content, channels, size, white, window)
+        return _decode_dicom(content, channels, size, white, window, framing)
     with Image.open(BytesIO(content), formats=FORMATS) as image:
         assumed = []
         if _several(image):
@@ -155,7 +165,8 @@ def decode(content: bytes, *, channels: int, size: tuple[int, int], white: int, 
         if deep:
             if not own:
                 highest = int(np.asarray(upright).max())
-            return Decoded(_deep(upright, own, upside, channels, size, white), tuple(assumed), own_size, highest)
+            levels = _deep(upright, own, upside, channels, size, white, framing)
+            return Decoded(levels, tuple(assumed), own_size, highest)
         transparent = upright.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in upright.info
         plain: Image.Image = upright
         if transparent:
@@ -166,20 +177,18 @@ def decode(content: bytes, *, channels: int, size: tuple[int, int], white: int, 
         plain = plain.convert("L" if channels == 1 else "RGB")
         if shallow and image.format != "PPM":
             highest = 256 * int(np.asarray(plain).max()) + 255
-        return Decoded(_shallow(plain, size, white), tuple(assumed), own_size, highest)
+        return Decoded(_shallow(plain, size, white, framing), tuple(assumed), own_size, highest)
 
 
-def _shallow(plain: Image.Image, size: tuple[int, int], white: int) -> Levels:
+def _shallow(plain: Image.Image, size: tuple[int, int], white: int, framing: Framing) -> Levels:
     """Bring an image of 8 bits, grey or in colours, to a size and a scale."""
-    from PIL import Image, ImageOps
-
-    if plain.size != size[::-1]:
-        plain = ImageOps.fit(plain, size[::-1], method=Image.Resampling.BILINEAR)
-    levels: Levels = np.asarray(plain).reshape(*size, -1).transpose(2, 0, 1)
+    levels: Levels = np.asarray(framing.picture(plain, size)).reshape(*size, -1).transpose(2, 0, 1)
     return np.rint(levels * (white / 255)).astype(np.uint16) if white > 255 else levels
 
 
-def _decode_dicom(content: bytes, channels: int, size: tuple[int, int], white: int, window: Window) -> Decoded:
+def _decode_dicom(
+    content: bytes, channels: int, size: tuple[int, int], white: int, window: Window, framing: Framing
+) -> Decoded:
     """Decode the picture of a DICOM file as that of any other file with the same levels."""
     from PIL import Image
 
@@ -187,9 +196,9 @@ def _decode_dicom(content: bytes, channels: int, size: tuple[int, int], white: i
     own_size = (picture.levels.shape[0], picture.levels.shape[1])
     image = Image.fromarray(picture.levels)
     if picture.white > 255:
-        return Decoded(_deep(image, white, False, channels, size, white), picture.assumed, own_size)
+        return Decoded(_deep(image, white, False, channels, size, white, framing), picture.assumed, own_size)
     plain = image.convert("L" if channels == 1 else "RGB")
-    return Decoded(_shallow(plain, size, white), picture.assumed, own_size)
+    return Decoded(_shallow(plain, size, white, framing), picture.assumed, own_size)
 
 
 def encode(image: Image.Image) -> bytes:
@@ -218,9 +227,11 @@ def encode(image: Image.Image) -> bytes:
     return content.getvalue()
 
 
-def _deep(image: Image.Image, own: int, upside: bool, channels: int, size: tuple[int, int], white: int) -> Levels:
+def _deep(
+    image: Image.Image, own: int, upside: bool, channels: int, size: tuple[int, int], white: int, framing: Framing
+) -> Levels:
     """Put levels of up to 16 bits on the scale, in floats, so that none is lost before the last rounding."""
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     if white <= 255 and not own:
         raise ValueError("is an image of 16 bits, where 8 are expected: how many of them are used is not known")
@@ -232,9 +243,7 @@ def _deep(image: Image.Image, own: int, upside: bool, channels: int, size: tuple
         values = scale - values
     if scale != white:
         values *= white / scale
-    floats = Image.fromarray(values)
-    if floats.size != size[::-1]:
-        floats = ImageOps.fit(floats, size[::-1], method=Image.Resampling.BILINEAR)
+    floats = framing.picture(Image.fromarray(values), size)
     levels: Levels = np.rint(np.asarray(floats)).clip(0, white).astype(np.uint16 if white > 255 else np.uint8)
     return np.broadcast_to(levels, (channels, *size))
 

@@ -6,7 +6,6 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,6 +16,7 @@ from torch import Tensor
 from salus.errors import DataError
 from salus.preprocessing.base import BATCH, Prepared, Preprocessor, Refusal, any_tensor_of, common, numbered
 from salus.preprocessing.dicom_images import Window, read_window
+from salus.preprocessing.framing import COVER, Framing
 from salus.preprocessing.image_files import (
     SUFFIXES,
     Decoded,
@@ -40,8 +40,9 @@ SCALED = "scaled and cropped from another size than training had"
 class ImagePreprocessor(Preprocessor):
     """How image files become x ``[N, C, H, W]``.
 
-    Each is turned upright as its EXIF orientation says, put to grey or to red, green and blue, scaled to cover the size
-    and cropped in the middle, and its levels are divided by that of white.
+    Each is turned upright as its EXIF orientation says, put to grey or to red, green and blue, scaled and cropped (to
+    cover the size, and in the middle, where ``framing`` says nothing else), and its levels are divided by that of
+    white.
 
     Attributes:
         white: the highest level of the scale: 255, or 2^bits - 1 of deeper images.
@@ -49,6 +50,7 @@ class ImagePreprocessor(Preprocessor):
         window: of DICOM files, the window that is looked through, its centre and width, or ``first`` of several; None
             where files that name several are refused.
         resized: whether training scaled its images; where it did not, they all had one size.
+        framing: how images of other sizes are scaled and cropped.
     """
 
     kind: ClassVar[str] = "image"
@@ -58,13 +60,15 @@ class ImagePreprocessor(Preprocessor):
     pages: str | None = None
     window: Window = None
     resized: bool = False
+    framing: Framing = COVER
 
     def settings(self) -> dict[str, Any]:
-        """Return everything; a window only where there is one, as preprocessors saved before have none."""
+        """Return everything; window and framing only where they are said, as preprocessors saved before have none."""
         settings = super().settings()
         if self.window is None:
             del settings["window"]
-        return settings
+        del settings["framing"]
+        return settings if self.framing == COVER else {**settings, "framing": self.framing.text}
 
     @property
     def size(self) -> tuple[int, int]:
@@ -89,7 +93,7 @@ class ImagePreprocessor(Preprocessor):
         if not levels.is_floating_point():
             return Prepared(self.from_levels(self.levels_of(levels.cpu().numpy())), names)
         self._refuse_others(levels.shape, *levels.detach().aminmax() if levels.numel() else (0, 0))
-        x = fit(_channels(levels, self.shape[0]), self.size) / self.white
+        x = self.framing.tensor(_channels(levels, self.shape[0]), self.size, self.white) / self.white
         return Prepared(x.clamp(0, 1).float(), names)
 
     def _refuse_others(self, shape: Sequence[int], low: Any, high: Any) -> None:
@@ -121,7 +125,7 @@ class ImagePreprocessor(Preprocessor):
             images = images.astype(np.uint8, copy=False)
         elif images.shape[1] == 3:  # no file that Pillow reads has deep colours
             colours = _channels(torch.from_numpy(images.astype(np.float64)), self.shape[0])
-            return fit(colours, self.size).round().clamp(0, self.white).numpy().astype(np.uint16)
+            return self.framing.tensor(colours, self.size, self.white).round().numpy().astype(np.uint16)
         else:
             images = images.astype(np.uint16, copy=False)
 
@@ -138,7 +142,14 @@ class ImagePreprocessor(Preprocessor):
         Raises:
             ValueError: it is refused, in words that follow its name.
         """
-        return decode(content, channels=self.shape[0], size=self.size, white=self.white, window=self.window)
+        return decode(
+            content,
+            channels=self.shape[0],
+            size=self.size,
+            white=self.white,
+            window=self.window,
+            framing=self.framing,
+        )
 
     def reads(self, thing: Path) -> bool:
         """Tell by names whether it is an image, or a folder in which one lies."""
@@ -201,9 +212,12 @@ class ImagePreprocessor(Preprocessor):
     def describe(self) -> str:
         """Say in a line how images are prepared."""
         colours = "grey" if self.shape[0] == 1 else "red, green and blue"
+        made = "scaled to cover them and cropped in the middle"
+        if self.framing != COVER:
+            made = self.framing.words(self.size)
         return (
-            f"{colours}, upright, {self.size[0]}x{self.size[1]} pixels (scaled to cover them and cropped in the "
-            f"middle), levels 0 to {self.white} divided by {self.white}"
+            f"{colours}, upright, {self.size[0]}x{self.size[1]} pixels ({made}), levels 0 to {self.white} divided by "
+            f"{self.white}"
         ) + ("" if self.window is None else f"; of DICOM files, through {_through(self.window)}")
 
     @classmethod
@@ -215,7 +229,10 @@ class ImagePreprocessor(Preprocessor):
         if len(shared["shape"]) != 3 or shared["shape"][0] not in (1, 3):
             raise ValueError(f"its images have the shape {list(shared['shape'])}")
         window = read_window(settings.get("window"))
-        return cls(white=white, pages=pages, window=window, resized=bool(settings["resized"]), **shared)
+        framing = Framing.parse(settings["framing"]) if "framing" in settings else COVER
+        return cls(
+            white=white, pages=pages, window=window, resized=bool(settings["resized"]), framing=framing, **shared
+        )
 
 
 def _through(window: tuple[float, float] | str) -> str:
@@ -237,36 +254,6 @@ def image_files(folder: Path) -> tuple[list[Path], int]:
             else:
                 others += 1
     return paths, others
-
-
-def fit(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """Scale images ``[N, C, H, W]`` to cover a size and crop them in the middle, as Pillow's ``ImageOps.fit`` does.
-
-    Bilinear with a support that grows with the reduction (antialiasing), without rounding, and differentiable.
-    """
-    height, width = images.shape[-2:]
-    if (height, width) == size:
-        return images
-    tall, wide = size
-    crop_height, crop_width = float(height), float(width)
-    if width / height >= wide / tall:
-        crop_width = wide / tall * height
-    else:
-        crop_height = width * tall / wide
-    rows = _weights(height, tall, (height - crop_height) / 2, crop_height).to(images)
-    columns = _weights(width, wide, (width - crop_width) / 2, crop_width).to(images)
-    return rows @ images @ columns.T  # [N, C, tall, wide]
-
-
-@lru_cache(maxsize=32)
-def _weights(length: int, target: int, start: float, span: float) -> Tensor:
-    """How much each of ``length`` pixels counts for each of ``target``, ``[target, length]``, in float64."""
-    scale = span / target
-    stretch = max(scale, 1.0)
-    centre = start + (torch.arange(target, dtype=torch.float64)[:, None] + 0.5) * scale
-    apart = (torch.arange(length, dtype=torch.float64) + 0.5 - centre).abs() / stretch
-    weights = (1 - apart).clamp(min=0)
-    return weights / weights.sum(1, keepdim=True)
 
 
 def _channels(images: Tensor, channels: int) -> Tensor:

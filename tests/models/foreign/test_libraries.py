@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from torch import nn
 
 from salus.audit import Plan, run_audit
+from salus.audit.subject import load_splits
 from salus.classifier import Classifier, load_user_model
 from salus.cli import main
 from salus.data import Dataset, load
@@ -75,6 +76,49 @@ def test_what_a_configuration_says_of_images_stands_inside_the_model(digits: Dat
     expected = net((digits.x[:5] - mean) / std)
     assert torch.allclose(classifier.predict(digits.x[:5]), expected, atol=1e-4)
     assert any("so that eps stays in the levels of the image" in note for note in classifier.notes)
+
+
+def test_images_in_files_are_scaled_and_cropped_as_a_networks_configuration_says(
+    tmp_path: Path,
+) -> None:
+    timm = pytest.importorskip("timm", reason="the extra timm is not installed")
+    from PIL import Image
+    from timm.data import create_transform
+
+    rng = np.random.default_rng(0)
+    for number in range(40):
+        path = tmp_path / "pictures" / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        small = rng.integers(0, 256, (9, 7, 3)).astype(np.uint8)
+        Image.fromarray(small).resize((150 + number, 210 - number), Image.Resampling.BICUBIC).save(path)
+    torch.manual_seed(0)
+    net = timm.create_model("test_efficientnet", num_classes=2).eval()
+    torch.save(net.state_dict(), tmp_path / "w.pt")
+    config = net.pretrained_cfg
+    transform = create_transform(
+        config["input_size"][1:], interpolation=config["interpolation"], crop_pct=config["crop_pct"],
+        mean=config["mean"], std=config["std"],
+    )  # fmt: skip
+    assert config["interpolation"] == "bicubic" and config["crop_pct"] < 1
+    plan = Plan.of(
+        {
+            "data": str(tmp_path / "pictures"),
+            "model": "timm:test_efficientnet",
+            "weights": str(tmp_path / "w.pt"),
+            "seed": 0,
+        }
+    )
+    data = load_splits(plan).test
+    classifier = of("timm:test_efficientnet", data, tmp_path / "w.pt")
+    for name, x in zip(data.names[:4], data.x[:4], strict=True):
+        theirs = transform(Image.open(tmp_path / "pictures" / name))
+        levels = theirs * torch.tensor(config["std"])[:, None, None] + torch.tensor(config["mean"])[:, None, None]
+        assert (x - levels).abs().max() <= 1.01 / 255
+        with torch.no_grad():
+            assert torch.allclose(classifier.predict(x[None]), net(theirs[None]), atol=0.05)
+    assert any("scaled bicubic" in note and "as the network's configuration says" in note for note in classifier.notes)
+    own = load_splits(Plan.of({**plan.model_dump(exclude_unset=True), "resize": "cover"})).test
+    assert any("were made without it" in note for note in of("timm:test_efficientnet", own, tmp_path / "w.pt").notes)
 
 
 def test_weights_of_other_classes_are_refused_and_what_is_missing_is_listed(digits: Dataset, tmp_path: Path) -> None:

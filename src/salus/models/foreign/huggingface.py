@@ -16,7 +16,10 @@ from salus.models.foreign.form import library, one_sentence
 from salus.models.foreign.libraries import ImageTreatment
 
 #: Pillow's numbers of interpolations.
-_RESAMPLE = {0: "nearest", 2: "bilinear", 3: "bicubic"}
+_RESAMPLE = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
+
+#: From this side on, images of a configuration with ``crop_pct`` are scaled whatever their form, and not cropped.
+_SQUASHED_FROM = 384
 
 #: What an image is divided by before mean and std, where its configuration does not say otherwise.
 _LEVELS = 1 / 255
@@ -146,10 +149,7 @@ def _treatment(config: dict[str, Any] | None) -> ImageTreatment | None:
     if config is None:
         return None
     try:
-        size = config.get("crop_size") if config.get("do_center_crop") else config.get("size")
-        size = {"height": size, "width": size} if isinstance(size, int) else size or {}
-        side: Any = size.get("shortest_edge")
-        pixels = (int(size.get("height", side)), int(size.get("width", side))) if size else None
+        pixels, how = _scaled(config)
         normalised = bool(config.get("do_normalize", True))
         factor = float(config.get("rescale_factor", _LEVELS)) if config.get("do_rescale", True) else 1.0
         # mean and std are of levels times the factor; x is levels of 0 to 1
@@ -158,6 +158,37 @@ def _treatment(config: dict[str, Any] | None) -> ImageTreatment | None:
         std = tuple(float(v) / scale for v in config.get("image_std") or ()) if normalised else ()
         if not normalised and scale != 1:
             std = (1 / scale,)
-        return ImageTreatment(mean, std, pixels, 1.0, _RESAMPLE.get(int(config.get("resample", 2)), "bilinear"))
-    except (TypeError, ValueError) as error:
+        resample = int(config.get("resample", 2))
+        if resample not in _RESAMPLE:
+            raise ValueError(f"resample is {resample}, and must be one of {', '.join(map(str, _RESAMPLE))}")
+        return ImageTreatment(mean, std, pixels, interpolation=_RESAMPLE[resample], **how)
+    except (TypeError, ValueError, ArithmeticError) as error:
         raise ModelError(f"How images are made (preprocessor_config.json) cannot be read: {error}.") from error
+
+
+def _scaled(config: dict[str, Any]) -> tuple[tuple[int, int] | None, dict[str, Any]]:
+    """Read to which size images are scaled, and what is kept of them."""
+    resized, cropped = bool(config.get("do_resize", True)), bool(config.get("do_center_crop"))
+    size, crop = (_sides(config.get(key)) for key in ("size", "crop_size"))
+    edge = size.get("shortest_edge")
+    if edge is not None and config.get("crop_pct") and not cropped:  # as ConvNeXt has it
+        side, wide = int(edge), int(edge) >= _SQUASHED_FROM
+        scaled = side if wide else int(side / float(config["crop_pct"]))
+        return (side, side), {"mode": "squash" if wide else "centre", "scaled": (scaled, scaled), "floor": True}
+    whole = None if edge is None else (int(edge), int(edge))
+    if edge is None and {"height", "width"} <= size.keys():
+        whole = (int(size["height"]), int(size["width"]))
+    if cropped and crop and resized and whole is not None:
+        pixels = (int(crop["height"]), int(crop["width"]))
+        return pixels, {"mode": "squash" if edge is None else "centre", "scaled": whole, "floor": True}
+    if resized and whole is not None and edge is None:
+        return whole, {"mode": "squash", "scaled": whole, "floor": True}
+    pixels = (int(crop["height"]), int(crop["width"])) if cropped and crop else whole
+    why = "scales images by their shorter side and keeps all of the longer" if resized else "does not scale images"
+    return pixels, {"mode": "cover", "unframed": why if pixels is not None else ""}
+
+
+def _sides(value: Any) -> dict[str, Any]:
+    if isinstance(value, int):
+        return {"height": value, "width": value}
+    return dict(value or {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from salus.errors import ModelError, nearest
 from salus.models.foreign.form import library
 from salus.models.reading import Inputs
 from salus.models.torchvision_ops import load_torchvision
+from salus.preprocessing.framing import INTERPOLATIONS, MODES, Framing
 
 
 @dataclass(frozen=True)
@@ -25,8 +27,12 @@ class ImageTreatment:
         mean: taken from levels of 0 to 1, by channel.
         std: by which they are then divided.
         size: height and width in pixels; None for any.
-        crop: share of the shorter side that is kept in the middle.
+        crop: share of the scaled image's sides that is kept in the middle.
         interpolation: by which images are scaled.
+        mode: what is done with those of another form; see :class:`salus.preprocessing.framing.Framing`.
+        scaled: height and width before they are cropped, where that is said in pixels, and not as a share.
+        floor: how an odd number of rows is cropped; see the same.
+        unframed: why images cannot be made as it says, as words that follow "the configuration"; "" where they can.
     """
 
     mean: tuple[float, ...] = ()
@@ -34,6 +40,21 @@ class ImageTreatment:
     size: tuple[int, int] | None = None
     crop: float = 1.0
     interpolation: str = "bilinear"
+    mode: str = "centre"
+    scaled: tuple[int, int] | None = None
+    floor: bool = False
+    unframed: str = ""
+
+    def framing(self, size: tuple[int, int]) -> Framing:
+        """Say how images are brought to a size."""
+        if self.mode == "cover":
+            return Framing(self.interpolation)
+        scaled = self.scaled if size == self.size else None
+        if scaled is None:
+            height, width = (math.floor(side / self.crop) for side in size)
+            scaled = (height, width)
+        fill = tuple(round(255 * level) for level in self.mean) if self.mode == "border" else ()
+        return Framing(self.interpolation, self.mode, scaled, self.floor, fill)
 
     @property
     def words(self) -> str:
@@ -41,6 +62,10 @@ class ImageTreatment:
         size = "" if self.size is None else f"{self.size[0]}x{self.size[1]} pixels, "
         mean, std = (", ".join(f"{value:g}" for value in values) for values in (self.mean, self.std))
         return f"{size}levels of 0 to 1 less {mean or '0'}, divided by {std or '1'}"
+
+
+#: Share of a scaled image that timm keeps where a configuration does not say.
+_CROP = 0.875
 
 
 class Library(ABC):
@@ -100,8 +125,17 @@ class Timm(Library):
             return None
         size = options.get("img_size") or config.input_size[1:]
         size = (size, size) if isinstance(size, int) else tuple(size)
+        mode = (config.crop_mode or "center").replace("center", "centre")
+        said = config.interpolation or "bicubic"
+        known = said in INTERPOLATIONS and mode in MODES
         return ImageTreatment(
-            tuple(config.mean), tuple(config.std), (size[0], size[1]), float(config.crop_pct or 1), config.interpolation
+            tuple(config.mean),
+            tuple(config.std),
+            (size[0], size[1]),
+            float(config.crop_pct or _CROP),
+            said if known else "bicubic",
+            mode if known else "centre",
+            unframed="" if known else f"scales images {said!r} and crops them {mode!r}, which Salus does not know",
         )
 
     @staticmethod
@@ -138,7 +172,12 @@ class Torchvision(Library):
         made = models.get_model_weights(network).DEFAULT.transforms()
         crop, resize = made.crop_size[0], made.resize_size[0]
         return ImageTreatment(
-            tuple(made.mean), tuple(made.std), (crop, crop), min(crop / resize, 1.0), made.interpolation.value
+            tuple(made.mean),
+            tuple(made.std),
+            (crop, crop),
+            min(crop / resize, 1.0),
+            made.interpolation.value,
+            scaled=(resize, resize),
         )
 
 
