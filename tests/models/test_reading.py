@@ -15,10 +15,12 @@ from torch import Tensor, nn
 from salus.audit import Plan, run_audit
 from salus.classifier import Classifier, load_user_model
 from salus.cli import main
+from salus.cli.terminal import print_cells
 from salus.data import load
 from salus.errors import DataError, ModelError, OptionError
 from salus.guard import Guard
 from salus.jobs import check_model, fit_bundle
+from salus.metrics import Commonest
 from salus.models.reading import Inputs, Reading, found_answers, read_with, resolved
 from salus.preprocessing.label_sets import label_sets, set_names
 from salus.report import write_report
@@ -114,7 +116,9 @@ def test_several_labels_are_asked_for_one_by_one_or_as_sets(recordings: Path, tm
         assert torch.equal(again.predict(test.x), classifier.predict(test.x))
 
 
-def test_check_audit_and_guard_of_a_twelve_lead_network_with_several_labels(recordings: Path, tmp_path: Path) -> None:
+def test_check_audit_and_guard_of_a_twelve_lead_network_with_several_labels(
+    recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     looked = CliRunner().invoke(main, ["model", "check", MODEL, "--data", str(recordings), "--label", "AF"])
     assert looked.exit_code == 0, looked.output
     assert "3 labels at once (AF, LBBB, MI); the label AF is asked for" in looked.output
@@ -126,7 +130,17 @@ def test_check_audit_and_guard_of_a_twelve_lead_network_with_several_labels(reco
     (any_label,) = [row for row in outcome.cells if row["attack"]]
     (alone,) = [row for row in one.cells if row["attack"]]
     assert any_label["robust_accuracy"] <= alone["robust_accuracy"]  # any label wrong is wrong
-    assert alone["health"] is not None
+    assert alone["health"] is not None and alone["per_label"] is None
+    rows = {row["label"]: row for row in any_label["per_label"]}
+    worst = any_label["worst_label"]
+    assert set(rows) == {"AF", "LBBB", "MI"} and rows[worst]["flipped"] == max(row["flipped"] for row in rows.values())
+    assert rows[worst]["sensitivity_attacked"] < rows[worst]["sensitivity_clean"]
+    assert any(f"Its worst label is {worst!r}" in sentence for sentence in outcome.meta["verdict"])
+    page = (tmp_path / "any" / "report.html").read_text()
+    assert "Each label by itself" in page and "Worst label" in page
+    assert "Each label by itself" not in write_report(tmp_path / "one").read_text()
+    print_cells(outcome.cells, Commonest(**outcome.meta["commonest"]))
+    assert "worst label" in capsys.readouterr().out
     plan = Plan.of({"data": str(recordings), "model": MODEL, "label": "AF", "defence": "i-defender:layers=logits"})
     assert fit_bundle(plan, tmp_path / "bundle").right > 0.5
     assert Guard.load(tmp_path / "bundle", factory="given_models:leads").classifier.classes == ("no AF", "AF")

@@ -27,7 +27,8 @@ from salus.batches import give_back, rows_at_once, rows_held
 from salus.data import Dataset
 from salus.data.packed import take
 from salus.guard import Guard
-from salus.metrics import auc, confusion, health, per_class, proportion, roc
+from salus.metrics import auc, confusion, easiest_label, health, per_class, per_label, proportion, roc
+from salus.preprocessing.label_sets import label_sets, set_names
 from salus.threats import drive, driver
 from salus.threats.base import Alone
 from salus.verdict import Verdict
@@ -61,6 +62,7 @@ def measure_cell(
     record = cell.blank()
     if cell.attempt is None:
         record |= count(cell.data, clean, Odds.on(cell.guard, cell.data.x, cell.data.y, clean))
+        record |= _labels(cell.data, clean)
         record["cost"] = None if cell.guard.bare or not cell.guard.local else extra_cost(cell.guard, cell.data.x)
         keep({"label": clean.answers, "accepted": clean.accepted})
     else:
@@ -198,6 +200,7 @@ class Measurement:
                 for name in dict.fromkeys(name for part in parts for name in part.alone)
             }
         record |= count(data, verdict, before, odds, ~at_goal)
+        record |= _labels(data, clean, verdict)
         record |= _detection(data, guard, attack, clean, verdict, moved, each.get("driven"))
         reached = (verdict.answers != y) & verdict.accepted & (clean.answers == y)
         # Of attacks that look for the smallest change, it is that of those who fell that tells.
@@ -356,6 +359,17 @@ def count(
         "per_class": per_class(y, answers, data.classes, groups),
         "health": health(y, answers, positive, groups),
     }
+
+
+def _labels(data: Dataset, clean: Verdict, attacked: Verdict | None = None) -> dict[str, Any]:
+    """Count each of several labels by itself, where classes are sets of them."""
+    if not data.labels or data.label is not None:
+        return {}
+    names = set_names(data.labels)
+    held = label_sets(len(data.labels))[[names.index(name) for name in data.classes]]
+    after = None if attacked is None else attacked.answers
+    rows = per_label(held, data.labels, data.y, clean.answers, after, data.groups)
+    return {"per_label": rows, "worst_label": easiest_label(rows)}
 
 
 def _distance(attack: Attack, x: Tensor, x_adv: Tensor) -> Tensor:

@@ -51,6 +51,7 @@ def verdict(records: Sequence[Record], meta: Record) -> list[str]:
                 f"The smallest change tried that fools at least half of them is eps = {small['eps']:g} "
                 f"({small['norm']}, {attack_name(small)})."
             )
+        sentences.extend(_easiest(worst))
     elif clean is not None:
         sentences.append(
             f"Unattacked, this classifier is right on {share_of(clean, 'clean_accuracy')} of {clean['n']} inputs"
@@ -81,6 +82,24 @@ def verdict(records: Sequence[Record], meta: Record) -> list[str]:
     if failed:
         sentences.append(f"{failed} of {len(records)} cells failed; the figures above leave them out.")
     return sentences
+
+
+def _easiest(record: Record) -> Iterator[str]:
+    """Say which of several labels an attack flips most, and what it does to those who carry it."""
+    row = next((row for row in record.get("per_label") or () if row["label"] == record.get("worst_label")), None)
+    if row is None:
+        return
+    carried = row["sensitivity_clean"] is not None
+    falls = (
+        f"; of the {row['n']} inputs that carry it, {percentage(row['sensitivity_clean'])} are recognised unattacked, "
+        f"and {percentage(row['sensitivity_attacked'])} under the attack"
+        if carried
+        else "; no input carries it"
+    )
+    yield (
+        f"Its worst label is {row['label']!r}, flipped in {share_of(row, 'flipped')} of the inputs that it reads "
+        f"correctly there{falls}."
+    )
 
 
 def _asked(records: Sequence[Record]) -> Iterator[str]:

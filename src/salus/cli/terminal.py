@@ -36,7 +36,9 @@ def print_cells(cells: Sequence[dict[str, Any]], constant: Commonest) -> None:
     table.add_column("attacker")
     harmful = any(cell["harm"] is not None for cell in cells)
     driven = any(cell.get("detection_auc_driven") is not None for cell in cells)
+    labelled = any(cell.get("worst_label") is not None for cell in cells)
     more = [*(["AUC, driven"] if driven else []), *(["harm"] if harmful else [])]
+    more += ["worst label"] if labelled else []
     for column in ("accuracy %", "robust %", "fooled %", "rejected %", "AUC", *more):
         table.add_column(column, justify="right")
     share = percent(constant.share)
@@ -64,6 +66,7 @@ def print_cells(cells: Sequence[dict[str, Any]], constant: Commonest) -> None:
             _area(cell, "detection_auc") + ("*" if _only_passes(cell) else ""),
             *([_area(cell, "detection_auc_driven")] if driven else []),
             *([f"{cell['harm']:.3g}"] if harmful else []),
+            *([cell.get("worst_label") or ""] if labelled else []),
         )
     _print(table)
     if any(_only_passes(cell) for cell in cells):

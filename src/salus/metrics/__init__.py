@@ -8,6 +8,7 @@ from salus.metrics.harm import HarmWeights, mean_harm
 from salus.metrics.health import health
 from salus.metrics.implied import Implied, implied
 from salus.metrics.intervals import Rate, mean_proportion, mean_value, proportion, wilson
+from salus.metrics.labels import easiest_label, per_label
 from salus.metrics.optimality import area_under_curve, on_grid, optimality, robust_accuracy_curve, union
 from salus.metrics.published import paper_accuracy, paper_auc
 from salus.metrics.similarity import cross_correlation, mse, nrmse, similarities, ssim
@@ -26,6 +27,7 @@ __all__ = [
     "commonest",
     "confusion",
     "cross_correlation",
+    "easiest_label",
     "ec57_table",
     "ec57_under_attack",
     "health",
@@ -41,6 +43,7 @@ __all__ = [
     "paper_accuracy",
     "paper_auc",
     "per_class",
+    "per_label",
     "proportion",
     "robust_accuracy_curve",
     "roc",

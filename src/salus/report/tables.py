@@ -110,6 +110,17 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "distance_median": ("Median change", "median distance of the attacked input from the clean one."),
     "cost_median": ("Median cost", "median of what the changes of an attacked row cost, by the file of ranges."),
     "cost_median_fallen": ("Median cost, fallen", "the same over the attacked rows that fell."),
+    "worst_label": ("Worst label", "of several labels at once, the one that flips most often."),
+    "label": ("Label", "one of the labels that an input may carry at once."),
+    "carriers": ("Carried by", "how many inputs carry the label."),
+    "flipped": (
+        "Flipped",
+        "of the inputs whose answer was right about this label, the share whose attacked answer is accepted and wrong "
+        "about it. An attack that wants any one label wrong takes the easiest; attacked for its own sake (--label) "
+        "each may fall further.",
+    ),
+    "sensitivity_clean": ("Sensitivity, clean", "share of those who carry the label of whom the answer says so."),
+    "sensitivity_attacked": ("attacked", "share of them of whom it goes on saying so, or who are rejected."),
     "control": ("Change", "a harmless change of the kind that inputs meet every day, with its options."),
     "snr_median": (
         "Signal to noise",

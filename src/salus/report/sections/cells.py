@@ -68,7 +68,7 @@ def cells(run: Run, glossary: Glossary) -> dict[str, Any] | None:
             group = ""
     explained = [
         *columns,
-        *columns_with_values(run.cells, ("movable", "n", *_MORE_RATES, "detection_auc_all", *_COSTS)),
+        *columns_with_values(run.cells, ("movable", "n", *_MORE_RATES, "detection_auc_all", *_COSTS, "worst_label")),
     ]
     table = Table(
         "Every cell of the audit, one row each",
@@ -95,6 +95,8 @@ def _details(run: Run, cell: Record) -> tuple[tuple[str, str], ...]:
     if cell.get("movable") is not None:
         pairs.append(("movable", words.percent(cell["movable"])))
     pairs += [(name, words.number(cell[name])) for name in _COSTS if cell.get(name) is not None]
+    if cell.get("worst_label") is not None:
+        pairs.append(("worst_label", cell["worst_label"]))
     named = [(heads([name])[0], value) for name, value in pairs]
     return (*named, *_codes(run, cell))
 

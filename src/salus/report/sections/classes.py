@@ -7,7 +7,7 @@ from typing import Any
 
 from salus.report import words
 from salus.report.run_folder import Record, Run
-from salus.report.tables import COLUMNS, Glossary, Table, TableCell, head, rate
+from salus.report.tables import COLUMNS, Glossary, Table, TableCell, head, heads, rate
 
 _FIGURES = ("sensitivity", "specificity", "positive_predictivity")
 
@@ -19,6 +19,7 @@ def classes(run: Run, glossary: Glossary) -> dict[str, Any] | None:
         clean, attacked = run.clean(guard), run.strongest(guard)
         if clean is not None and clean.get("per_class"):
             tables.append(_table(run, guard, clean, attacked, glossary))
+            tables += _labels(run, guard, clean, attacked, glossary)
     return {"tables": tables} if tables else None
 
 
@@ -55,6 +56,22 @@ def _table(run: Run, guard: str, clean: Record, attacked: Record | None, glossar
         lines.append(tuple(line))
     strongest = f"; attacked: {words.title(attacked, run.kind)}" if attacked is not None and under else ""
     return Table(f"{words.guard(guard)}{strongest}", tuple(titles), tuple(lines), glossary.notes(columns), wide=True)
+
+
+def _labels(run: Run, guard: str, clean: Record, attacked: Record | None, glossary: Glossary) -> list[Table]:
+    """List what happens to each of several labels, the easiest to flip first; nothing where a class is one label."""
+    rows = (attacked or clean).get("per_label")
+    if not rows:
+        return []
+    columns = ["label", "carriers", "sensitivity_clean"]
+    columns += ["sensitivity_attacked", "flipped"] if attacked else []
+    lines = [
+        (head(row["label"]), TableCell(words.number(row["n"])), *(rate(row, name) for name in columns[2:]))
+        for row in sorted(rows, key=lambda row: -(row.get("flipped") or 0))
+    ]
+    strongest = "" if attacked is None else f"; attacked: {words.title(attacked, run.kind)}"
+    title = f"Each label by itself, {words.guard(guard)}{strongest}"
+    return [Table(title, heads(columns), tuple(lines), glossary.notes(columns), wide=True)]
 
 
 def confusions(run: Run) -> dict[str, Any] | None:
