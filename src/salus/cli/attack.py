@@ -11,7 +11,6 @@ import click
 from salus.cli.options import ENDPOINT, PlanCommand, plan_fields
 
 if TYPE_CHECKING:
-    from salus.attacks import Attack
     from salus.classifier import Classifier
 
 #: Inputs that are named of those that could not be prepared.
@@ -26,6 +25,9 @@ _MOST_NAMED = 10
 @click.option("--attack", "spec", required=True, help="NAME:key=value,... (pgd:eps=0.01,steps=40).")
 @click.option("--factory", help="package.module:factory, for a saved model of your own.")
 @click.option("--classes", help="Classes of an endpoint that does not say them, in the order of its outputs: A,B,C.")
+@click.option(
+    "--ranges", type=click.Path(path_type=Path), help="CSV of what a table's features may become, and its cost."
+)
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, ...")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for x_adv.npy and results.csv.")
 def attack(
@@ -36,6 +38,7 @@ def attack(
     spec: str,
     factory: str | None,
     classes: str | None,
+    ranges: Path | None,
     device: str,
     out: Path,
     **asking: Any,
@@ -61,31 +64,37 @@ def attack(
     if not is_endpoint(model):
         options.refuse_without_endpoint(model)
         classifier = Classifier.load(Path(model), factory=factory)
-        _attack(parse_attack(spec, bounds=classifier.bounds), classifier, inputs, labels, label, device, out)
+        _attack(spec, classifier, inputs, labels, label, ranges, device, out)
         return
     names = () if classes is None else tuple(name.strip() for name in classes.split(","))
     victim = victim_at(model, options, out, classes=names)
     with closing(victim.endpoint):
-        engine = parse_attack(spec, bounds=victim.bounds)
-        refuse_attack(engine, victim)
-        _attack(engine, victim, inputs, labels, label, device, out)
+        refuse_attack(parse_attack(spec, bounds=victim.bounds), victim)
+        _attack(spec, victim, inputs, labels, label, ranges, device, out)
         click.echo(account(victim, out))
 
 
 def _attack(
-    engine: Attack,
+    spec: str,
     classifier: Classifier,
     inputs: Path,
     labels: Path | None,
     label: str | None,
+    ranges: Path | None,
     device: str,
     out: Path,
 ) -> None:
     """Attack, and say what it came to."""
-    from salus.jobs import attack_doubts, attack_rows, read_samples
+    from salus.attacks import parse_attack
+    from salus.jobs import attack_doubts, attack_rows, read_possible, read_samples
     from salus.storage import find_device
 
+    engine = parse_attack(spec, bounds=classifier.bounds)
     samples = read_samples(classifier, inputs, labels, label)
+    possible = None
+    if ranges is not None:
+        kept, possible = read_possible(ranges, classifier, samples.x, str(inputs))
+        engine = parse_attack(spec, bounds=classifier.bounds, **kept)
     for note in samples.notes:
         click.echo(f"Note: {note}.", err=True)
     for refusal in samples.refused[:_MOST_NAMED]:
@@ -94,7 +103,9 @@ def _attack(
         click.echo(f"WARNING: not attacked: {len(samples.refused) - _MOST_NAMED} more.", err=True)
     for sentence in attack_doubts(engine, classifier, samples.x):
         click.echo(f"WARNING: {sentence}", err=True)
-    done = attack_rows(engine, classifier.to(find_device(device)), samples.x, samples.y, out, names=samples.names)
+    done = attack_rows(
+        engine, classifier.to(find_device(device)), samples.x, samples.y, out, names=samples.names, ranges=possible
+    )
     share = f"{{}} of {done.n} samples ({{:.1%}})"
     clean, fooled = (share.format(count, count / done.n) for count in (done.right, done.fooled))
     if engine.targeted:
@@ -105,4 +116,7 @@ def _attack(
             f"Unattacked, {clean} are answered rightly; attacked, {share.format(robust, robust / done.n)}: "
             f"{done.fallen} fell ({done.constant}, attacked or not)."
         )
+    if done.cost is not None:
+        fallen = "" if done.cost_fallen is None else f", of one that fell {done.cost_fallen:g}"
+        click.echo(f"Median cost of a sample's changes: {done.cost:g}{fallen}.")
     click.echo(f"{done.computed} attacked by this run. Results: {out / 'results.csv'}, {out / 'x_adv.npy'}")

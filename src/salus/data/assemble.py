@@ -18,6 +18,9 @@ from salus.errors import DataError, nearest
 from salus.preprocessing import ArrayPreprocessor, Preprocessor, TablePreprocessor
 from salus.preprocessing.scaling import MinMax
 
+#: How far a whole number of a prepared sample may lie beside one, as a share of its range.
+_ROUNDED = 1e-4
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RawData:
@@ -62,7 +65,6 @@ def assemble(raw: RawData, parts: Parts, *, scale: bool = False) -> Splits:
     if raw.marks and not raw.features:
         raise DataError(f"Data {name!r} have no feature names, so that none can be marked; add `features`.")
     refuse_nonfinite(raw.x, name)
-    units = np.ones(len(raw.features))
     integer = _integer_features(raw)
     preprocessor = raw.preprocessor or ArrayPreprocessor(features=raw.features)
     learnt = not preprocessor.shape  # a model's knows what it makes, and nothing is learnt beside it
@@ -76,7 +78,6 @@ def assemble(raw: RawData, parts: Parts, *, scale: bool = False) -> Splits:
         scaler = MinMax.fit(raw.x[parts["train"]])
     if scaler is not None:
         x, outside = scaler(raw.x)
-        units = 1 / scaler.span
         notes.append(clip_note(outside, parts, raw.features, "training" if learnt else "the model's training data"))
     else:
         with np.errstate(over="ignore"):
@@ -89,7 +90,9 @@ def assemble(raw: RawData, parts: Parts, *, scale: bool = False) -> Splits:
         places = match_classes(classes, raw.known_classes, name=name)
         notes += lacking_note(classes, raw.known_classes, places)
         y, classes = places[y], raw.known_classes
-    ranges = None if raw.ranges is None else raw.ranges.scaled(*_origin(scaler, raw))
+    low, span = _origin(scaler, raw)
+    ranges = None if raw.ranges is None else raw.ranges.scaled(low, span)
+    steps = np.array(_steps(raw, integer)) / span if any(integer) else np.zeros(0)
     if ranges is not None and raw.prepared and (fault := ranges.fault(x)) is not None:
         raise DataError(f"Data {name!r}: {fault}, in the units of x; mend the row or the file of ranges.")
     data = Dataset(
@@ -102,7 +105,7 @@ def assemble(raw: RawData, parts: Parts, *, scale: bool = False) -> Splits:
         positive=raw.positive,
         features=raw.features,
         marks=raw.marks,
-        steps=tuple(float(u * w) for u, w in zip(units, _steps(raw, integer), strict=True)) if any(integer) else (),
+        steps=tuple(steps.tolist()),
         ranges=ranges,
         sample_rate=raw.sample_rate,
         names=raw.names,
@@ -188,8 +191,11 @@ def _integer_features(raw: RawData) -> list[bool]:
         place = raw.features.index(word)
         if raw.ranges is not None and raw.ranges.step[place] not in (0.0, 1.0):
             continue  # it goes by other steps, from wherever a sample is
-        column = raw.x[:, place]
-        fractional = column != np.round(column)
+        column, slack = raw.x[:, place], 0.0
+        if raw.prepared:  # back in its own unit, but for the rounding of floats
+            low, span = (np.broadcast_to(value, len(raw.features))[place] for value in _origin(None, raw))
+            column, slack = column * span + low, _ROUNDED * max(span, 1.0)
+        fractional = np.abs(column - np.round(column)) > slack
         if fractional.any():
             row = int(fractional.argmax())
             raise DataError(

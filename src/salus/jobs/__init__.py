@@ -13,6 +13,7 @@ from salus.jobs.harden import Hardened, run_hardening
 from salus.jobs.judging import JudgingTally, judge_thing
 from salus.jobs.labels import FoundLabels, run_labels
 from salus.jobs.model_check import ModelCheck, check_model
+from salus.jobs.possible import read_possible
 from salus.jobs.samples import Samples, read_samples
 from salus.jobs.sweep import SweepOptions, Swept, run_sweep
 from salus.jobs.watching import FittedMonitor, fit_monitor
@@ -40,6 +41,7 @@ __all__ = [
     "fit_bundle",
     "fit_monitor",
     "judge_thing",
+    "read_possible",
     "read_samples",
     "run_autoencoders",
     "run_calibration",

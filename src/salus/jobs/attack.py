@@ -22,6 +22,7 @@ from salus.atomic import storage_errors, write_json
 from salus.attacks import UAP, Attack
 from salus.batches import rows_held
 from salus.classifier import Classifier
+from salus.data.ranges import FeatureRanges
 from salus.errors import DataError, OptionError, StoreError
 from salus.metrics import Commonest, commonest
 from salus.progress import progress
@@ -46,6 +47,8 @@ class Attacked:
         fooled: of ``n``, those for which the attack succeeds.
         computed: attacked by this run.
         constant: what always giving the commonest label as the answer would do, attacked or not.
+        cost: median of what the changes of a sample cost; None where nothing has a cost.
+        cost_fallen: the same over the fallen; None where none fell.
     """
 
     n: int
@@ -54,6 +57,8 @@ class Attacked:
     fooled: int
     computed: int
     constant: Commonest
+    cost: float | None = None
+    cost_fallen: float | None = None
 
 
 def attack_rows(
@@ -65,6 +70,7 @@ def attack_rows(
     *,
     names: Sequence[str] = (),
     shard: int | None = None,
+    ranges: FeatureRanges | None = None,
 ) -> Attacked:
     """Attack the samples of a file, writing ``x_adv.npy`` and ``results.csv`` as they come.
 
@@ -79,6 +85,7 @@ def attack_rows(
         out: folder to write to, new, empty, or of the same run.
         names: what the source calls each sample ``[N]``; () where it has no names.
         shard: samples in memory at a time; None: 2048, or fewer where they are large.
+        ranges: of a table's features, in the units of x, whose costs are written beside each sample.
 
     Raises:
         DataError: samples and labels do not fit each other or the classifier.
@@ -101,9 +108,11 @@ def attack_rows(
     identity = {
         "attack": [attack.name, attack.identity()], "model": classifier.fingerprint(), "shape": list(samples.shape),
         "samples": _sha256(samples, shard), "labels": _sha256(labels, shard), "shard": shard,
+        **({"costs": [ranges.up, ranges.down]} if ranges is not None and ranges.costly else {}),
     }  # fmt: skip
     row_bytes = 4 * int(np.prod(samples.shape[1:]))
-    state = _State(out, identity, row_bytes, targeted=attack.targeted)
+    priced = ranges is not None and ranges.costly
+    state = _State(out, identity, row_bytes, targeted=attack.targeted, priced=priced)
     begun, device = state.counts["done"], classifier.device
     before: deque[Tensor] = deque()
     writer = RowWriter(out / "x_adv.npy", tuple(samples.shape), done=begun)
@@ -115,14 +124,18 @@ def attack_rows(
                 first, count = state.counts["done"], len(result.x_adv)
                 called = [classifier.classes[label] for label in labels[first : first + count].tolist()]
                 right = before.popleft()
-                columns = (right, result.success, result.distance, result.queries, result.passes)
+                columns = [right, result.success, result.distance, result.queries, result.passes]
+                if ranges is not None and priced:
+                    x = np.ascontiguousarray(samples[first : first + count], np.float32)
+                    columns.append(ranges.cost(torch.from_numpy(x), result.x_adv.cpu()))
                 state.advance(names[first : first + count], called, [column.tolist() for column in columns])
                 advance(count)
     finally:
         writer.close()
     counts = state.counts
     constant = commonest(np.asarray(labels[: len(labels)]), classifier.classes)
-    return Attacked(len(samples), counts["right"], counts["fallen"], counts["fooled"], len(samples) - begun, constant)
+    done = (len(samples), counts["right"], counts["fallen"], counts["fooled"], len(samples) - begun, constant)
+    return Attacked(*done, *(state.costs() if priced else ()))
 
 
 def _watched(
@@ -137,9 +150,11 @@ def _watched(
 class _State:
     """How far a run is, and the table that grows with it."""
 
-    def __init__(self, out: Path, identity: dict[str, Any], row_bytes: int, *, targeted: bool) -> None:
+    def __init__(
+        self, out: Path, identity: dict[str, Any], row_bytes: int, *, targeted: bool, priced: bool = False
+    ) -> None:
         self.path, self.table = out / "attack.json", out / "results.csv"
-        self._targeted = targeted
+        self._targeted, self._columns = targeted, (*_COLUMNS, *(("cost",) if priced else ()))
         self.identity = json.loads(json.dumps(identity, default=str))
         self.counts, size = dict.fromkeys(("done", "right", "fallen", "fooled"), 0), 0
         if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not self.path.exists())):
@@ -162,15 +177,15 @@ class _State:
             file.seek(size)
             file.truncate()
             if not size:
-                file.write(",".join(_COLUMNS) + "\n")
+                file.write(",".join(self._columns) + "\n")
 
     def advance(self, names: Sequence[str], labels: Sequence[str], columns: list[list[Any]]) -> None:
         """Add the rows of one shard, then say that it is done."""
         text, first = io.StringIO(), self.counts["done"]
         rows = list(zip(names or [""] * len(labels), labels, *columns, strict=True))
         csv.writer(text, lineterminator="\n").writerows(
-            (index, name, label, str(right).lower(), str(won).lower(), f"{distance:.9g}", queries, passes)
-            for index, (name, label, right, won, distance, queries, passes) in enumerate(rows, first)
+            (index, name, label, str(right).lower(), str(won).lower(), f"{distance:.9g}", *rest)
+            for index, (name, label, right, won, distance, *rest) in enumerate(rows, first)
         )
         with storage_errors(self.table), self.table.open("a", encoding="utf-8") as file:
             file.write(text.getvalue())
@@ -182,6 +197,14 @@ class _State:
             self.counts["fooled"] += won
             self.counts["fallen"] += won and right != self._targeted
         self._save(self.table.stat().st_size)
+
+    def costs(self) -> tuple[float, float | None]:
+        """Return the median cost over all rows, and over those that fell."""
+        with storage_errors(self.table), self.table.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        fell = [row for row in rows if row["success"] == "true" and (row["right"] == "true") != self._targeted]
+        every, fallen = ([float(row["cost"]) for row in some] for some in (rows, fell))
+        return float(np.median(every)), float(np.median(fallen)) if fallen else None
 
     def _save(self, table: int) -> None:
         state = {**self.counts, "table": table, "identity": self.identity}
