@@ -19,8 +19,8 @@ def named_layers(module: nn.Module) -> dict[str, nn.Module]:
     inner = module
     while isinstance(inner, (LogOfProbabilities, Wrapped)):
         inner = inner.module
-    shown = getattr(inner, "shows_layers", True)
-    parts = {name: part for name, part in inner.named_modules() if name} if shown else {}
+    shown: dict[str, nn.Module] | None = getattr(inner, "shown", None)
+    parts = {name: part for name, part in inner.named_modules() if name} if shown is None else dict(shown)
     return parts or {"model": inner}
 
 

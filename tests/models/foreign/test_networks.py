@@ -172,10 +172,59 @@ def test_check_and_guard_of_a_network_in_a_file(form: str, forms: dict[str, Path
     looked = CliRunner().invoke(main, ["model", "check", str(forms[form]), "--data", "digits"])
     assert looked.exit_code == 0, looked.output
     assert "a step along them raises the loss" in looked.output and "always answering" in looked.output
-    defence = {} if form == "keras" else {"defence": "i-defender"}  # the default suits what shows no layers
-    bundle = fit_bundle(Plan.of({"data": "digits", "model": str(forms[form]), **defence}), tmp_path / "bundle")
+    plan = Plan.of({"data": "digits", "model": str(forms[form]), "defence": "i-defender"})  # of the penultimate layer
+    bundle = fit_bundle(plan, tmp_path / "bundle")
     assert bundle.right > 0.8
     assert Guard.load(tmp_path / "bundle").classifier.without_gradients is None
+
+
+def test_hidden_layers_of_a_keras_model_show_what_keras_makes_of_them(
+    forms: dict[str, Path], digits: Splits, tmp_path: Path
+) -> None:
+    import copy
+
+    import keras
+
+    layers = keras.layers
+    keras.utils.set_random_seed(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        into = keras.Input((8, 8, 1))
+        waves = layers.Conv2D(6, 3, padding="same", activation="relu", name="waves")(into)
+        both = layers.Concatenate(name="both")([waves, layers.AveragePooling2D(3, 1, "same", name="blur")(waves)])
+        mean = layers.GlobalAveragePooling2D(name="mean")(layers.BatchNormalization(name="scaled")(both))
+        last = layers.Dense(10, name="last")(layers.Dense(7, activation="tanh", name="states")(mean))
+        model = keras.Model(into, last)
+        model.save(tmp_path / "branches.keras")
+    x = digits.test.x[:9]
+    classifier = of(tmp_path / "branches.keras", digits.test)
+    assert {"logits", "penultimate", "waves", "blur", "both", "scaled", "mean", "states", "last"} == {
+        *classifier.layer_names
+    }
+    for name in ("waves", "blur", "both", "scaled", "mean", "states", "last"):
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            theirs = keras.Model(model.inputs, model.get_layer(name).output)(x.movedim(1, -1), training=False)
+        theirs = theirs.movedim(-1, 1)
+        states = classifier.states(x, [name, f"{name}/flat"]).hidden
+        assert torch.allclose(states[f"{name}/flat"], theirs.flatten(1), atol=1e-5)
+        assert torch.allclose(states[name], theirs.flatten(2).mean(2) if theirs.ndim > 2 else theirs, atol=1e-5)
+    seen = classifier.states(x, ["penultimate", "states"])
+    assert torch.allclose(seen.hidden["penultimate"], seen.hidden["states"], atol=1e-6)
+    assert torch.allclose(seen.logits, classifier.predict(x), atol=1e-6)
+    moving = x.clone().requires_grad_()
+    classifier.states(moving, ["waves"]).hidden["waves"].sum().backward()
+    assert moving.grad is not None and float(moving.grad.abs().sum()) > 0
+    fingerprint = classifier.fingerprint()
+    twin = copy.deepcopy(classifier)
+    assert twin.fingerprint() == fingerprint
+    with torch.no_grad():
+        next(twin.parameters()).mul_(0)
+    assert not torch.equal(twin.states(x, ["waves"]).hidden["waves"], classifier.states(x, ["waves"]).hidden["waves"])
+    sequential = of(forms["keras"], digits.test)
+    assert sequential.states(x, ["penultimate"]).hidden["penultimate"].shape == (9, 24 * 4 * 4)
+    with pytest.raises(ModelError, match="has no layer 'wave'; did you mean 'waves'"):
+        classifier.states(x, ["wave"])
 
 
 def test_recurrent_and_attentive_networks_become_torch(tmp_path: Path) -> None:

@@ -79,6 +79,7 @@ class KerasFile(Form):
     suffixes: ClassVar[tuple[str, ...]] = (".keras",)
     extra: ClassVar[str] = "keras"
     gradients: ClassVar[bool] = True
+    shows_layers: ClassVar[bool] = True
 
     def build(self, content: bytes, reading: Reading, inputs: Inputs, place: str) -> Built:
         """Check the archive part by part, then load it in safe mode."""
@@ -115,24 +116,105 @@ class KerasFile(Form):
         return Built(OnTorch(model), reading, tuple(notes))
 
 
+class Shown(nn.Module):
+    """Stands for a layer of Keras's where hooks are looked for: these call each other past all hooks of torch's.
+
+    Args:
+        kind: the layer's class.
+        last: whether it has the channels last.
+    """
+
+    def __init__(self, kind: str, *, last: bool) -> None:
+        super().__init__()
+        self.kind, self._last = kind, last
+
+    def forward(self, given: Any, made: Any) -> Any:
+        """Hand on what the layer made, channels first; hooks see what it was ``given``, too."""
+        return self.first(made)
+
+    def first(self, value: Any) -> Any:
+        """Bring a tensor, or the first of several, to channels first."""
+        value = value[0] if isinstance(value, (list, tuple)) and value else value
+        moved = self._last and isinstance(value, Tensor) and value.ndim > 2
+        return value.movedim(-1, 1) if moved else value
+
+    @classmethod
+    def type_name(cls, part: Shown) -> str:
+        """Say which layer of torch's does the same, where one may give the logits."""
+        if part.kind == "Dense":
+            return "torch.nn.modules.linear.Linear"
+        return f"torch.nn.modules.conv.{part.kind.removesuffix('D')}d" if part.kind in _CONVOLUTIONS else ""
+
+
+_CONVOLUTIONS = ("Conv1D", "Conv2D", "Conv3D")
+
+
 class OnTorch(nn.Module):
-    """A Keras model on its torch backend: a module, though its layers call each other where no hook can watch.
+    """A Keras model on its torch backend, as a module.
 
     Args:
         model: the model.
-    """
 
-    shows_layers: ClassVar[bool] = False
+    Attributes:
+        shown: what stands for each of its layers, by name: hooks on these see what the layer was given and made. A
+            model inside the model is one layer.
+    """
 
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
+        first = any(getattr(layer, "data_format", None) == "channels_first" for layer in model.layers)
+        self.shown = {
+            _shown_name(layer.name): Shown(type(layer).__name__, last=not first) for layer in _watchable(model)
+        }  # a plain dict: not a part of the module, as they hold nothing
+        self._seen: list[Any] = []  # a model of the same layers that answers with what each makes, once it is asked
 
     def forward(self, x: Tensor) -> Any:
         """Answer x ``[N, ...]`` as in use, not as in training."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return self.model(x, training=False)
+            wanted = {name for name, part in self.shown.items() if part._forward_hooks or part._forward_pre_hooks}
+            if not wanted:
+                return self.model(x, training=False)
+            found = self._inside(x)
+        for name, part in self.shown.items():
+            if name in wanted:
+                part(part.first(found["given"][name]), found["made"][name])
+        return found["answer"]
+
+    def _inside(self, x: Tensor) -> Any:
+        """Answer x, with what every layer was given and made."""
+        if not self._seen:
+            layers = {_shown_name(layer.name): layer for layer in _watchable(self.model)}
+            outputs = {
+                "answer": self.model.output,
+                "given": {name: layer.input for name, layer in layers.items()},
+                "made": {name: layer.output for name, layer in layers.items()},
+            }
+            self._seen.append(_torch_backend().Model(self.model.inputs, outputs))
+        return self._seen[0](x, training=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what is made again when it is asked for."""
+        return {**self.__dict__, "_seen": []}
+
+
+def _watchable(model: Any) -> list[Any]:
+    """List the layers of which it is known what they are given and make: those that the model has once."""
+    layers = []
+    for layer in model.layers:
+        try:
+            known = layer.input is not None and layer.output is not None
+        except (AttributeError, ValueError, RuntimeError):  # it is used in several places, or in none
+            continue
+        if known and type(layer).__name__ != "InputLayer":
+            layers.append(layer)
+    return layers
+
+
+def _shown_name(name: str) -> str:
+    """Write a layer's name as one that may be asked for: / parts it from what is done with its states."""
+    return name.replace("/", "_")
 
 
 def _torch_backend() -> Any:
