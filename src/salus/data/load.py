@@ -87,7 +87,7 @@ class CatalogueEntry:
     at_hand: bool
 
 
-_LESION_OPTIONS = frozenset({"split", "size", "positive"})
+_LESION_OPTIONS = frozenset({"split", "size", "resize", "positive"})
 
 _SETS = (
     Source(
@@ -204,7 +204,7 @@ def _suits(thing: Any) -> str | None:
 #: Every data set with a name, and whatever else other packages read.
 SOURCES: Registry[Source] = Registry("data set", "salus.sources", {source.name: source for source in _SETS}, _suits)
 
-_IMAGE_OPTIONS = frozenset({"split", "size", "positive", "bit_depth", "pages", "window"})
+_IMAGE_OPTIONS = frozenset({"split", "size", "resize", "positive", "bit_depth", "pages", "window"})
 _TABLE_OPTIONS = frozenset({"split", "bounds", "scale", "immutable", "integer", "derived", "ranges", "positive"})
 
 #: One's own data: the first that reads a path has it, after what other packages read.
@@ -230,7 +230,7 @@ OWN = (
         loader=load_npz,
         kind="arrays",
         summary="an .npz file",
-        options=_TABLE_OPTIONS | {"group_by", "label"},
+        options=_TABLE_OPTIONS | {"group_by", "label", "length"},
         reads=lambda path: path.suffix.lower() == ".npz",
     ),
     Source(
@@ -306,7 +306,11 @@ def _refuse_contradiction(preprocessor: Preprocessor, asked: LoadOptions) -> Non
     """
     made: dict[str, Any] = {}
     if isinstance(preprocessor, ImagePreprocessor):
-        made = {"size": preprocessor.size, "bit_depth": preprocessor.white.bit_length()}
+        made = {
+            "size": preprocessor.size,
+            "bit_depth": preprocessor.white.bit_length(),
+            "resize": preprocessor.framing.text,
+        }
         if preprocessor.window is not None:
             made["window"] = preprocessor.window
     elif isinstance(preprocessor, RecordingPreprocessor):

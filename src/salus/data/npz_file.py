@@ -14,6 +14,7 @@ from salus.data.axes import check_axes
 from salus.data.base import FeatureMarks, Provenance, Splits
 from salus.data.groups import Groups, group_names
 from salus.data.labels import encode_array
+from salus.data.lengths import of_one_length
 from salus.data.medmnist import is_medmnist, load_medmnist
 from salus.data.options import LoadOptions
 from salus.data.published import file_sha256
@@ -34,7 +35,7 @@ APART = {part: share / (1 - SHARES["test"]) for part, share in SHARES.items() if
 
 
 #: The arrays of a side, and those that say what samples are.
-_OF_A_SIDE = ("x", "y", "groups")
+_OF_A_SIDE = ("x", "y", "groups", "lengths")
 _FACTS = ("prepared", "classes", "labels", "features", "immutable", "integer", "derived", "positive")
 
 #: What else the side ``val`` is called.
@@ -45,6 +46,9 @@ def load_npz(options: LoadOptions) -> Splits:
     """Load ``x`` and ``y``, and what else the file says of them.
 
     Beside a model that scales its inputs, an array ``prepared`` says that x is scaled already.
+
+    Recordings ``[N, C, L]`` of several lengths are padded, with an array ``lengths`` ``[N]``; the option ``length``
+    says which are loaded.
 
     The file may also hold ``classes``, ``groups``, ``features``, ``immutable``, ``integer``, ``derived`` and
     ``positive``; an option of the same name goes before it. With ``x_train``, ``y_train``, ``x_test`` and
@@ -63,11 +67,15 @@ def load_npz(options: LoadOptions) -> Splits:
         return load_medmnist(arrays, options)
     arrays = _one_name(arrays, path)
     sides = _sides(arrays, path)
-    notes: list[str] = []
-    xs = [_samples(arrays, f"x{side}", path) for side in sides]
+    for side in sides:
+        _samples(arrays, f"x{side}", path)
+    also = ("groups", *([] if options.group_by is None else [options.group_by]))
+    taken = of_one_length(arrays, sides, options.length, path, also)
+    arrays, notes = taken.arrays, [*taken.notes]
+    xs = [arrays[f"x{side}"] for side in sides]
     counts = [len(x) for x in xs]
     ys = [_labels(arrays, f"y{side}", count, path, notes) for side, count in zip(sides, counts, strict=True)]
-    names = tuple(f"x{side}[{row}]" for side, count in zip(sides, counts, strict=True) for row in range(count))
+    names = tuple(f"x{side}[{row}]" for side, rows in zip(sides, taken.rows, strict=True) for row in rows.tolist())
     groups = _groups(arrays, sides, counts, names, options.group_by, path, notes)
     notes += tell_unread(
         arrays, {"groups", *_FACTS, *(f"{key}{side}" for key in _OF_A_SIDE for side in sides)}, options

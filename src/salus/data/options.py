@@ -15,6 +15,7 @@ from salus.options import Words, named, options_of, parse_value
 from salus.preprocessing import Preprocessor
 from salus.preprocessing.context import check_inputs
 from salus.preprocessing.dicom_images import Window, read_window
+from salus.preprocessing.framing import Framing
 
 P = TypeVar("P", bound=Preprocessor)
 
@@ -48,6 +49,10 @@ def _sides(value: Any) -> Any:
     return tuple(sides) * (3 - len(sides)) if isinstance(sides, (list, tuple)) and len(sides) in (1, 2) else value
 
 
+def _framing(text: str | None) -> str | None:
+    return None if text is None else Framing.parse(text).text
+
+
 Names = Annotated[tuple[str, ...], BeforeValidator(_names), Words("names, comma-separated")]
 Bounds = Annotated[
     tuple[float, float],
@@ -77,11 +82,15 @@ class DataOptions(DeclaredModel):
         without_mlii: for MIT-BIH records that lack lead MLII: read ``v5`` (the default) or ``drop`` them.
         inputs: the channels of a heartbeat, of ``salus.preprocessing.context.CHANNELS``; the beat alone by default.
         size: of images, height and width, or one number for both: each is scaled to cover it and cropped in the
-            middle.
+            middle, unless ``resize`` says otherwise.
+        resize: of images, how they are brought to the size, in words of ``salus.preprocessing.framing.Framing``:
+            ``bicubic``, ``bicubic,centre,256``, ``bilinear,squash``; as its configuration says, of a network of timm's,
+            torchvision's or Hugging Face's.
         bit_depth: of images, how many bits their levels use, where files of 16 bits do not say so.
         pages: of images of several pages, ``first``: the first is read; such images are left out otherwise.
         window: of DICOM images that name several windows, or none, which is looked through: ``first``, or its centre
             and width.
+        length: of recordings of several lengths in an ``.npz`` file, which are loaded: those of this many values.
         lead: of recordings, the leads to read, the first that a record has; MLII, or its first, by default.
         categories: table columns that hold words; each word becomes a feature of 0 and 1, which attacks hold fixed.
         impute: what stands for a missing value in a table: the ``median`` or ``mean`` of training, and for words the
@@ -136,6 +145,14 @@ class DataOptions(DeclaredModel):
     size: Annotated[
         Size | None, Field(description="pixels to which images are scaled and cropped: 224, or HEIGHTxWIDTH")
     ] = None
+    resize: Annotated[
+        str | None,
+        AfterValidator(_framing),
+        Field(
+            description="how images are scaled: an interpolation (bilinear), cover, centre, squash or border, and a "
+            "size before it is cropped: bicubic,centre,256"
+        ),
+    ] = None
     bit_depth: Annotated[
         int | None, Field(ge=8, le=16, description="bits that the levels of images use, where 16-bit files do not say")
     ] = None
@@ -147,6 +164,9 @@ class DataOptions(DeclaredModel):
         BeforeValidator(read_window),
         Words("first, or two numbers, CENTRE,WIDTH"),
         Field(description="of DICOM images, the window to look through: first of several, or CENTRE,WIDTH"),
+    ] = None
+    length: Annotated[
+        int | None, Field(ge=1, description="of an .npz with recordings of several lengths, the one to load")
     ] = None
     lead: Annotated[Names, Field(description="leads of recordings, the first that a record has is read")] = ()
     categories: Annotated[Names, Field(description="CSV columns that hold words, comma-separated")] = ()
