@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 
 import torch
@@ -118,8 +119,8 @@ def _untrained(network: Network, plan: Plan, test: Dataset) -> ModelCheck:
 
 def _remote(classifier: EndpointClassifier, remarks: tuple[str, ...], plan: Plan, test: Dataset) -> ModelCheck:
     card, few = classifier.endpoint.card, _some(test)
-    answers = classifier.answers(few.x).cpu()
-    classifier.endpoint.close()
+    with closing(classifier.endpoint):
+        answers = classifier.answers(few.x).cpu()
     whole = "a bare classifier" if card.bare else "a guard"
     rejected = float((answers < 0).float().mean())
     facts = [

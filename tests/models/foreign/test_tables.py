@@ -1,7 +1,9 @@
 """Trees and pipelines of other libraries: read from files of theirs, checked, audited and guarded."""
 
+import importlib.util
 import io
 import json
+import random
 import warnings
 import zipfile
 from pathlib import Path
@@ -14,10 +16,10 @@ import torch
 from click.testing import CliRunner, Result
 
 from salus.audit import Plan, run_audit
-from salus.classifier import Classifier, load_user_model
+from salus.classifier import Classifier, check_classifier, load_user_model
 from salus.cli import main
 from salus.data import Splits, load
-from salus.errors import BundleError, ModelError, OptionError
+from salus.errors import BundleError, ModelError, OptionError, SalusError
 from salus.guard import Guard
 from salus.jobs import fit_bundle
 
@@ -321,3 +323,45 @@ def test_damaged_files_end_in_a_sentence(name: str, models: dict[str, Path], spl
         path.write_bytes(content[:cut])
         with pytest.raises((ModelError, OptionError, BundleError)):
             _of(path, splits)
+
+
+#: Mutations of XGBoost's file; each is read by a process of its own, which takes a second or two.
+FEW, MANY = 5, 300
+
+
+def _faults(content: bytes, numbers: range, splits: Splits, path: Path) -> list[str]:
+    """Damage a file in several ways, and list what neither answers nor is refused in a sentence."""
+    place = Path(__file__).parents[2] / "preprocessing" / "test_mutated_files.py"
+    spec = importlib.util.spec_from_file_location("mutations", place)
+    assert spec is not None and spec.loader is not None
+    mutations = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(mutations)
+    others, faults = {"json": b'{"learner": {}}', "zip": b"PK" * 40}, []
+    for number in numbers:
+        path.write_bytes(content)
+        forged, how = mutations.mutated(path, others, "", random.Random(number))
+        path.write_bytes(forged)
+        try:
+            classifier = _of(path, splits)
+            check_classifier(classifier, splits.test)  # as whoever uses it does
+            if not bool(classifier.predict(splits.test.x).isfinite().all()):
+                faults.append(f"{number}, {how}: answers without numbers")
+        except SalusError as refusal:
+            if not str(refusal).endswith(".") or "\n" in str(refusal):
+                faults.append(f"{number}, {how}: {refusal!r}")
+        except Exception as fault:
+            faults.append(f"{number}, {how}: {fault!r}")
+    return faults
+
+
+def test_damaged_trees_of_xgboost_answer_or_are_refused(
+    models: dict[str, Path], splits: Splits, tmp_path: Path
+) -> None:
+    assert not _faults(models["trees.ubj"].read_bytes(), range(FEW), splits, tmp_path / "trees.ubj")
+
+
+@pytest.mark.soak
+def test_many_damaged_trees_of_xgboost_answer_or_are_refused(
+    models: dict[str, Path], splits: Splits, tmp_path: Path
+) -> None:
+    assert not _faults(models["trees.ubj"].read_bytes(), range(FEW, MANY), splits, tmp_path / "trees.ubj")
