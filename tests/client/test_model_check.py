@@ -36,8 +36,8 @@ def test_a_served_guard_is_looked_at_by_its_answers_alone(
     assert f"an endpoint, {url}: a guard" in fact(looked, "what it is")
     assert "none are shown: an endpoint gives answers alone" in fact(looked, "gradients")
     assert ", ".join(toy.train.classes) in fact(looked, "comes out")
-    arrays = np.load(samples)
-    x, y = torch.from_numpy(arrays["x"]), arrays["y"]
+    with np.load(samples) as arrays:
+        x, y = torch.from_numpy(arrays["x"]), arrays["y"]
     places = torch.arange(min(len(x), 64)) * len(x) // min(len(x), 64)
     verdict = service.guards["toy"](x[places])
     truth = torch.tensor([toy.train.classes.index(str(word)) for word in y[places.numpy()]])

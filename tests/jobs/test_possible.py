@@ -72,7 +72,7 @@ def test_a_file_is_attacked_inside_its_ranges_as_an_audit_attacks_it_and_costs_a
     assert bool((moved[0] >= -1e-3).all()) and float((moved[0] - moved[0].round()).abs().max()) < 1e-3
     assert float((moved[2] / 2 - (moved[2] / 2).round()).abs().max()) < 1e-3
     assert torch.equal(x_adv[:, 3:], audited.x[:, 3:]) and bool(moved[1].abs().max() > 1)
-    rows = list(csv.DictReader((out / "results.csv").open()))
+    rows = list(csv.DictReader((out / "results.csv").read_text().splitlines()))
     costs = torch.tensor([float(row["cost"]) for row in rows], dtype=torch.float64)
     assert torch.allclose(costs, audited.ranges.cost(audited.x, x_adv))
     assert costs.max() > 0 and f"Median cost of a sample's changes: {float(np.median(costs)):g}" in done.output

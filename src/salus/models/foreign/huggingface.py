@@ -179,8 +179,8 @@ def _scaled(config: dict[str, Any]) -> tuple[tuple[int, int] | None, dict[str, A
     if edge is None and {"height", "width"} <= size.keys():
         whole = (int(size["height"]), int(size["width"]))
     if cropped and crop and resized and whole is not None:
-        pixels = (int(crop["height"]), int(crop["width"]))
-        return pixels, {"mode": "squash" if edge is None else "centre", "scaled": whole, "floor": True}
+        kept = (int(crop["height"]), int(crop["width"]))
+        return kept, {"mode": "squash" if edge is None else "centre", "scaled": whole, "floor": True}
     if resized and whole is not None and edge is None:
         return whole, {"mode": "squash", "scaled": whole, "floor": True}
     pixels = (int(crop["height"]), int(crop["width"])) if cropped and crop else whole

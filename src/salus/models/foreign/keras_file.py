@@ -185,13 +185,14 @@ class OnTorch(nn.Module):
     def _inside(self, x: Tensor) -> Any:
         """Answer x, with what every layer was given and made."""
         if not self._seen:
-            layers = {_shown_name(layer.name): layer for layer in _watchable(self.model)}
+            layers, keras = {_shown_name(layer.name): layer for layer in _watchable(self.model)}, _torch_backend()
+            row = isinstance(self.model, keras.Sequential)  # which has one output, and does not call it by a name
             outputs = {
-                "answer": self.model.output,
+                "answer": self.model.outputs[0] if row else self.model.output,
                 "given": {name: layer.input for name, layer in layers.items()},
                 "made": {name: layer.output for name, layer in layers.items()},
             }
-            self._seen.append(_torch_backend().Model(self.model.inputs, outputs))
+            self._seen.append(keras.Model(self.model.inputs, outputs))
         return self._seen[0](x, training=False)
 
     def __getstate__(self) -> dict[str, Any]:
