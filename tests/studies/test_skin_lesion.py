@@ -295,7 +295,9 @@ def test_what_the_time_does_not_allow_is_listed(small: list[str], tmp_path: Path
     assert reason in outcome.page.read_text()
     outcome, results = run(tmp_path / "run", part=("webp",))
     assert outcome.computed == 0, "a part begins no training"
-    assert {record["reason"] for record in results["cells"]} == {"the part networks was not asked for"}
+    assert {record["reason"] for record in results["cells"]} == {
+        f"the part {part} was not asked for" for part in ("networks", "defences")
+    }
 
 
 def test_a_page_of_nothing_stored_says_so(tmp_path: Path) -> None:

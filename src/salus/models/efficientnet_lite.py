@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -153,7 +154,9 @@ class _SameConv(nn.Conv2d):
         if self.groups == 1:
             return super().forward(pad(x, sides))
         # In bfloat16 a processor's backward pass of a convolution channel by channel takes up to ten times as long.
-        with torch.autocast(x.device.type, enabled=False):
+        device = x.device.type  # the meta device, where shapes alone are looked at, knows no autocast
+        off = torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
+        with off:
             x, weight = x.float(), self.weight.float()
             even = sides[::2] == sides[1::2]
             padding = (sides[2], sides[0]) if even else 0
