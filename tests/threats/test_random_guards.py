@@ -143,12 +143,12 @@ def test_the_attacker_of_a_random_guard_never_asks_it_before_the_end(
         return drawn(self, *args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(MemberDraws, "__call__", counted)
-    adaptive(BIM(eps=0.3, steps=5), guard, x, y)
+    adaptive(BIM(eps=0.3, steps=2), guard, x, y)
     assert asked == [30]  # detector and reformer together, for the verdict on what was found
 
 
 def test_a_seed_that_makes_draws_repeatable_helps_no_attacker(toy: Toy, repository: Repository) -> None:
-    attack, (x, y) = BIM(eps=0.25, steps=5), (toy.test.x[:60], toy.test.y[:60])
+    attack, (x, y) = BIM(eps=0.25, steps=3), (toy.test.x[:60], toy.test.y[:60])
     guard, found = random_guard(toy, repository), []
     (detector,), reformer = guard.detectors, guard.purifier
     assert isinstance(detector, MultiMagNet) and isinstance(reformer, MultiMagNetReformer)
@@ -167,7 +167,7 @@ def test_an_adaptive_attack_is_likelier_to_fool_a_random_guard_than_the_obliviou
     toy: Toy, repository: Repository, engine: Callable[..., AdaptiveResult]
 ) -> None:
     guard = random_guard(toy, repository)
-    attack, (x, y) = PGD(eps=0.3, steps=10), (toy.test.x[:60], toy.test.y[:60])
+    attack, (x, y) = PGD(eps=0.3, steps=6), (toy.test.x[:60], toy.test.y[:60])
     blind = guard.chances(oblivious(attack, guard, x, y).x_adv).scatter(1, y[:, None], 0).sum(1)
     knowing = engine(attack, guard, x, y)
     told = guard.chances(knowing.x_adv).scatter(1, y[:, None], 0).sum(1)
