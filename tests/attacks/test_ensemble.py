@@ -23,10 +23,10 @@ def quick(**options: Any) -> AutoAttack:
 @pytest.mark.parametrize(("norm", "eps"), SETTINGS)
 def test_it_is_never_weaker_than_pgd_or_its_parts(norm: Any, eps: float, trained: Any) -> None:
     net, x, y = trained
-    attack = AutoAttack(eps=eps, norm=norm, steps=40, square_queries=100)
+    attack = AutoAttack(eps=eps, norm=norm, steps=30, square_queries=60)
     whole = attack.run(net, x, y)
     assert torch.equal(net(whole.x_adv).argmax(1) != y, whole.success) and float(whole.distance.max()) <= eps
-    pgd = PGD(eps=eps, norm=norm, restarts=5).run(net, x, y)
+    pgd = PGD(eps=eps, norm=norm, steps=30, restarts=3).run(net, x, y)
     assert 0 < int(pgd.success.sum()) < len(x)
     assert int(whole.success.sum()) >= int(pgd.success.sum())
     assert bool((whole.success >= attack.parts[0].run(net, x, y).success).all())
@@ -49,8 +49,8 @@ def test_its_parts_are_the_standard_ones_and_share_its_options() -> None:
                 assert getattr(part, field.name) == getattr(attack, field.name)
 
 
-@pytest.mark.parametrize("shape", [(7,), (1, 12), (2, 9), (1, 5, 4)])
-@pytest.mark.parametrize("classes", [2, 3, 4, 12])
+@pytest.mark.parametrize("shape", [(7,), (2, 9), (1, 5, 4)])
+@pytest.mark.parametrize("classes", [2, 3, 12])
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_it_works_on_any_shape_from_two_classes_up(
     shape: tuple[int, ...], classes: int, norm: Any, make_net: Any, make_x: Any
@@ -142,5 +142,5 @@ def test_robust_accuracy_agrees_with_the_reference(norm: Any, eps: float, traine
     reference.apgd_targeted.n_target_classes = 2  # the others are padding
     x_adv, _ = reference.run_standard_evaluation(x[:, :, None], y)
     expected = net(x_adv[:, :, 0]).argmax(1) != y
-    result = AutoAttack(eps=eps, norm=norm, square_queries=100).run(net, x, y)
+    result = AutoAttack(eps=eps, norm=norm, square_queries=60).run(net, x, y)
     assert int(result.success.sum()) >= int(expected.sum())

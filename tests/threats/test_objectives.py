@@ -35,7 +35,9 @@ def fallen(guard: Guard, x_adv: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     return (answers >= 0) & (answers != y)
 
 
-@pytest.mark.parametrize("attack", [FGSM(eps=0.2), BIM(eps=0.2), PGD(eps=0.2), PGD(eps=0.6, norm="l2")])
+@pytest.mark.parametrize(
+    "attack", [FGSM(eps=0.2), BIM(eps=0.2, steps=6), PGD(eps=0.2, steps=10), PGD(eps=0.6, norm="l2", steps=10)]
+)
 def test_the_adaptive_attack_is_never_weaker_than_the_oblivious_one(toy: Toy, attack: FGSM | BIM | PGD) -> None:
     guard = toy.guard(0.05)
     x, y = toy.test.x[:120], toy.test.y[:120]
@@ -117,7 +119,7 @@ def test_a_purifier_that_hides_the_gradient_is_broken_through_its_surrogate(toy:
 def test_targeted_attacks_have_to_reach_their_target_and_be_accepted(toy: Toy) -> None:
     guard = toy.guard(0.05)
     target = (toy.test.y + 1) % 3
-    result = adaptive(PGD(eps=0.3, targeted=True), guard, toy.test.x, target, truth=toy.test.y)
+    result = adaptive(PGD(eps=0.3, steps=12, targeted=True), guard, toy.test.x, target, truth=toy.test.y)
     assert torch.equal(result.success, guard(result.x_adv).answers == target)
     assert float(result.success.float().mean()) > 0.3
 
@@ -139,8 +141,9 @@ def test_an_unknown_threat_model_is_refused_with_the_nearest_name() -> None:
 
 def test_the_same_seed_gives_the_same_attack(toy: Toy) -> None:
     guard = toy.guard(0.05)
-    first = adaptive(PGD(eps=0.15), guard, toy.test.x[:60], toy.test.y[:60])
-    again = adaptive(PGD(eps=0.15), guard, toy.test.x[:60], toy.test.y[:60])
+    attack, x, y = PGD(eps=0.15, steps=5), toy.test.x[:60], toy.test.y[:60]
+    first, again = adaptive(attack, guard, x, y), adaptive(attack, guard, x, y)
+    assert not torch.equal(first.x_adv, x)
     assert torch.equal(first.x_adv, again.x_adv)
 
 
@@ -182,7 +185,7 @@ def _counting(call: Callable[..., Verdict], guard: Guard, asked: list[str]) -> C
 
 def test_on_the_guard_itself_the_gray_box_attack_wins_nearly_as_often_as_the_adaptive_one(toy: Toy) -> None:
     guard, (x, y) = toy.guard(0.05), (toy.test.x[:80], toy.test.y[:80])
-    attack = PGD(eps=0.3)
+    attack = PGD(eps=0.3, steps=12)
     won = fallen(guard, gray_box(attack, guard, x, y).x_adv, y).float().mean()
     blind = fallen(guard, oblivious(attack, guard, x, y).x_adv, y).float().mean()
     knowing = adaptive(attack, guard, x, y).success.float().mean()
@@ -198,7 +201,7 @@ def test_without_a_defence_a_gray_box_attack_is_one_on_a_network_trained_apart(t
 
 def test_a_gray_box_attack_keeps_to_its_ball_and_its_targets(toy: Toy) -> None:
     twin, (x, y) = toy.guard(0.05), (toy.test.x[:40], toy.test.y[:40])
-    result = gray_box(PGD(eps=0.3, targeted=True), twin, x, (y + 1) % 3, truth=y)
+    result = gray_box(PGD(eps=0.3, steps=12, targeted=True), twin, x, (y + 1) % 3, truth=y)
     assert float((result.x_adv.double() - x.double()).abs().max()) <= 0.3
     assert torch.equal(result.success, twin(result.x_adv).answers == (y + 1) % 3)
 
