@@ -194,6 +194,7 @@ def test_images_of_files_and_in_memory_are_framed_alike_after_saving_too(folder:
     (tmp_path / "saved").mkdir()
     save_preprocessor(made, tmp_path / "saved")
     again = load_preprocessor(tmp_path / "saved")
+    assert again is not None
     assert again == made or again.fingerprint() == made.fingerprint()
     place = data.names.index("a/4.png")
     raw = np.array(_photograph(52, 66))

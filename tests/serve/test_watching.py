@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -14,9 +15,11 @@ import torch
 from fastapi.testclient import TestClient
 from sqlalchemy import select
 
+from salus.client.client import Client, ProblemError
 from salus.data import load
 from salus.detectors.queries import Nearest, Stream, save_monitor
 from salus.errors import BundleError, OptionError
+from salus.guard import Guard
 from salus.serve import schema
 from salus.serve.app import create_app
 from salus.serve.guards import sources_of
@@ -26,6 +29,7 @@ from salus.serve.service import Service
 from salus.serve.settings import Settings
 from salus.serve.starting import greeting
 from salus.serve.watching.watchers import policy_of
+from salus_studies.queries.over_http import serving, visit
 
 Serve = Callable[..., TestClient]
 ASK = "/v1/guards/patients/verdicts"
@@ -136,6 +140,33 @@ def test_labels_stay_and_probabilities_go(serve: Serve, policy: str) -> None:
     outputs = {output["name"]: output["data"] for output in answer["outputs"]}
     assert set(outputs["probabilities"]) == {0}
     assert outputs["answer"][0] >= 0
+
+
+@pytest.mark.parametrize("policy", ["refuse", "review"])
+def test_an_outsider_with_art_is_noticed_over_http_and_refused_in_a_sentence(
+    watched_bundle: Path, tmp_path: Path, policy: str
+) -> None:
+    pytest.importorskip("art")
+    data, guard = load("breast-cancer").test, Guard.load(watched_bundle)
+    answers = guard(data.x).answers
+    own = int((answers == data.y).nonzero()[0])
+    other = int(((answers >= 0) & (answers != data.y[own])).nonzero()[0])
+    x, y, start = data.x[own : own + 1], int(data.y[own]), data.x[other : other + 1]
+    with serving(watched_bundle, policy, tmp_path / "data") as (url, service), Client(url) as client:
+        (verdict,) = client.judge(x, guard="ecg").verdicts
+        assert verdict.label == data.classes[y]
+        came = visit(client, "ecg", x, y, start, queries=120, radii=(-1.0, math.inf))
+        assert service.watchers.suspects()[0].alarmed is not None
+        if policy == "review":
+            assert came.refusal is None
+            assert 60 < came.asked <= 120
+            assert came.won is not None
+        else:
+            assert came.asked < 120
+            assert came.refusal is not None
+            assert "whoever runs the service can lift" in came.refusal
+            with pytest.raises(ProblemError, match="can lift"):
+                client.judge(data.x[40:41], guard="ecg")
 
 
 def test_review_and_off_answer_all_the_same(serve: Serve) -> None:

@@ -35,6 +35,8 @@ _RATES = (
     "detection_auc_all",
     "detection_auc_driven",
     "harm",
+    "noticed",
+    "honest_refused",
 )
 
 #: What a record holds beside rates once it is measured.
@@ -45,6 +47,8 @@ _MEASURED = (
     "queries",
     "passes",
     "queries_driven",
+    "first_notice",
+    "honest",
     "gradients_zero",
     "gradients_nonfinite",
     "cost",
@@ -143,7 +147,7 @@ class Cell:
             return f"{who}, clean"
         attack = self.attempt.attack
         radius = "" if attack.eps is None else f" eps={attack.eps:g}"
-        return f"{attack.title}{radius} on {who}, {self.attempt.threat.name}"
+        return f"{attack.title}{radius} on {who}, {self.attempt.threat.words}"
 
     def blank(self) -> dict[str, Any]:
         """Return the record with nothing measured yet."""
@@ -170,6 +174,8 @@ def _described(attempt: Attempt | None, data: Dataset) -> dict[str, Any]:
             "norm",
             "finds",
             "threat_model",
+            "monitor",
+            "accounts",
             "nist",
             "nist_id",
             "atlas",
@@ -186,6 +192,8 @@ def _described(attempt: Attempt | None, data: Dataset) -> dict[str, Any]:
         "norm": attack.norm,
         "finds": "nearest" if attack.closest and attack.eps is None else "inside",
         "threat_model": attempt.threat.name,
+        "monitor": attempt.threat.watcher,
+        "accounts": attempt.threat.accounts,
         "nist": place.nist,
         "nist_id": place.nist_id,
         "atlas": place.atlas,

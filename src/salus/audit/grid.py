@@ -56,7 +56,7 @@ def lay_out(setup: Setup, bench: Workbench) -> CellGrid:
     guards = tuple(dict.fromkeys((bench.bare, *bench.guards)))
     if isinstance(bench.bare, EndpointGuard):
         bench.bare.refuse_chance(data)
-    threats = [threat.equip(bench) for threat in setup.threats]
+    threats = [*(threat.equip(bench) for threat in setup.threats), *bench.watched()]
     own = bench.splits.train
     fits = {threat: on_device(_few(threat.samples(own), plan.seed), setup.device) for threat in threats}
     cells = [Cell(data, guard, probe=probe) for guard in guards]
@@ -78,7 +78,7 @@ def lay_out(setup: Setup, bench: Workbench) -> CellGrid:
             attempt = Attempt(attack, threat, setup.target if attack.targeted else None, fits[threat])
             cells.extend(Cell(data, guard, attempt, probe) for guard in guards if threat.faces(guard))
     left_out = tuple(
-        f"Left out of the threat model {threat.name}: {', '.join(dict.fromkeys(titles))}, {why}."
+        f"Left out of the threat model {threat.words}: {', '.join(dict.fromkeys(titles))}, {why}."
         for (threat, why), titles in unsuited.items()
     )
     check = _check(data, bench.bare, plan.seed, probe) if bench.bare.local and hidden is None else None

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import median
 from typing import Any
 
 import torch
@@ -156,6 +158,7 @@ class Measurement:
             "variants": attacked.variants,
             "zero": attacked.zero,
             "nonfinite": attacked.nonfinite,
+            "noticed": attacked.noticed,
         }
         if self._driving is not None:
             self._watch.drives(len(rows))
@@ -201,6 +204,9 @@ class Measurement:
             }
         record |= count(data, verdict, before, odds, ~at_goal)
         record |= _labels(data, clean, verdict)
+        if "noticed" in each:
+            record |= _notices(each["noticed"], (clean.answers == y) & ~at_goal, data.groups)
+            record |= self._attempt.threat.beside(guard)
         record |= _detection(data, guard, attack, clean, verdict, moved, each.get("driven"))
         reached = (verdict.answers != y) & verdict.accepted & (clean.answers == y)
         # Of attacks that look for the smallest change, it is that of those who fell that tells.
@@ -370,6 +376,19 @@ def _labels(data: Dataset, clean: Verdict, attacked: Verdict | None = None) -> d
     after = None if attacked is None else attacked.answers
     rows = per_label(held, data.labels, data.y, clean.answers, after, data.groups)
     return {"per_label": rows, "worst_label": easiest_label(rows)}
+
+
+def _notices(noticed: Tensor, eligible: Tensor, groups: Tensor | None) -> dict[str, Any]:
+    """Count the attacks that a monitor noticed, and after how many queries; None where most never were.
+
+    Args:
+        noticed: the query at which each was ``[N]``, infinite where it was not.
+        eligible: the samples that count for the attack's success rate, bool ``[N]``.
+        groups: of the samples ``[N]``.
+    """
+    middle = median(noticed[eligible].tolist()) if bool(eligible.any()) else math.inf
+    rates = proportion(noticed.isfinite(), eligible, groups=groups).named("noticed")
+    return {**rates, "first_notice": middle if math.isfinite(middle) else None}
 
 
 def _distance(attack: Attack, x: Tensor, x_adv: Tensor) -> Tensor:

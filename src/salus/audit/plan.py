@@ -151,6 +151,8 @@ class Plan(DataOptions, EndpointOptions):
         substitute: how a transfer attacker comes by a classifier: ``data`` trains one on the same data with
             another seed, ``split`` on half of them that the audited one never saw, ``queries`` on the audited
             one's answers alone (``queries:rounds=6,step=0.1``).
+        monitor: who watches a guard's callers (decision-only), ``NAME:key=value,...``, each beside nobody.
+        accounts: how many such an attacker has.
         target: the class that targeted attacks aim for; by default the runner-up of the clean input.
         harm: what wrong answers cost: ``missed=10,false-alarm=1,rejected=0.5`` by the classes that mean disease, or a
             CSV file with class names on both sides; nothing is weighed by default.
@@ -206,6 +208,10 @@ class Plan(DataOptions, EndpointOptions):
         ),
     ] = "union"
     substitute: Annotated[str, Field(description="what a transfer attacker trains on: data, split or queries")] = "data"
+    monitor: Annotated[
+        Specs, Field(description="who watches those who ask (decision-only), and refuses whoever raises the alarm")
+    ] = ()
+    accounts: Annotated[Count, Field(description="accounts of an attacker whom a monitor watches")] = 1
     target: Annotated[str | None, Field(description="the class that targeted attacks aim for")] = None
     harm: Annotated[
         Harm | None,

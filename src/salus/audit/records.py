@@ -18,13 +18,15 @@ def threat_of(record: Record) -> type[ThreatModel]:
 
 
 def first(records: Sequence[Record], **wanted: Any) -> Record | None:
-    """Return the first cell with such fields that did not fail."""
+    """Return the first cell with such fields that did not fail; see :func:`matching`."""
     return next(iter(matching(records, **wanted)), None)
 
 
 def matching(records: Sequence[Record], **wanted: Any) -> list[Record]:
-    """Return the cells with such fields that did not fail."""
-    return [r for r in records if r["error"] is None and all(r[key] == value for key, value in wanted.items())]
+    """Return the cells with such fields that did not fail; of attackers whom a monitor watches if it is named."""
+    monitor = wanted.pop("monitor", None)
+    own = [r for r in records if r["error"] is None and r.get("monitor") == monitor]
+    return [r for r in own if all(r[key] == value for key, value in wanted.items())]
 
 
 def values(row: Record, fields: Sequence[str]) -> str:

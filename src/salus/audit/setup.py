@@ -20,14 +20,18 @@ from salus.audit.plan import Plan
 from salus.audit.subject import Loaded, Subject, Trained, load_splits
 from salus.audit.substitutes import SubstituteRecipe, SubstituteSource, parse_substitute
 from salus.audit.suited import needs_gradients_here
+from salus.audit.watching import need_groups, watch
 from salus.classifier import Classifier
 from salus.data import Splits
+from salus.detectors.queries import MONITORS
 from salus.errors import OptionError, nearest
 from salus.guard import Guard
 from salus.metrics import HarmWeights
 from salus.models import default_model
 from salus.storage import find_device
 from salus.threats import THREAT_MODELS, StandIn, ThreatModel
+from salus.threats.models import DecisionOnly
+from salus.threats.under_watch import DecisionOnlyWatched
 
 #: Substitutes and twins are trained with another seed, as far from the audited model's as this.
 SEEDS_APART = 10_007
@@ -78,6 +82,8 @@ class Setup:
         device, target = find_device(plan.device), _target(plan, splits)
         subject = Subject.of(plan, splits)
         defences = plan.defences()
+        if plan.monitor:
+            _suit_monitors(subject, plan)
         if subject.remote is not None:
             _suit_endpoint(subject.remote, plan, attacks, defences)
         elif isinstance(subject.model, Loaded):
@@ -147,6 +153,18 @@ class Workbench:
         """What is to be said of the substitute; None where none was needed."""
         return None if self._stand_in is None else dict(self._stand_in.facts)
 
+    def watched(self) -> list[ThreatModel]:
+        """Return an attacker who is watched by each of the plan's monitors, fitted for every guard."""
+        plan = self.setup.plan
+        return [
+            DecisionOnlyWatched(
+                spec,
+                plan.accounts,
+                {guard.name: watch(guard, spec, self.splits, self.folder) for guard in (self.bare, *self.guards)},
+            )
+            for spec in dict.fromkeys(plan.monitor)
+        ]
+
     def twins(self) -> Mapping[str, Guard]:
         """Return the twin of every guard, and of the bare classifier, trained and fitted with another seed."""
         if self._twins is None:
@@ -213,6 +231,30 @@ def _suit_endpoint(
         raise OptionError(
             f"{url} does not tell which class comes second: name the one that {aimless.title} aims for by --target."
         )
+
+
+def _suit_monitors(subject: Subject, plan: Plan) -> None:
+    """Refuse monitors that would have nobody to watch, or nothing to learn from.
+
+    Raises:
+        OptionError: one is unknown, nobody asks, or the model is behind HTTP.
+        CalibrationError: the samples have no groups.
+    """
+    for spec in plan.monitor:
+        MONITORS.parse(spec)
+    if DecisionOnly not in plan.threats:
+        raise OptionError(
+            f"The monitor {plan.monitor[0]!r} watches those who ask, and none of these attackers does: add "
+            f"--threat-model {DecisionOnly.name}, with an attack such as hop-skip-jump."
+        )
+    if subject.remote is not None:
+        raise OptionError(
+            f"Who watches the callers of {subject.remote.endpoint.url} is its own service's affair: leave --monitor "
+            f"{plan.monitor[0]!r} out."
+        )
+    subject.splits.need_training("a monitor of callers")
+    for data in (subject.splits.train, subject.splits.test):
+        need_groups(data, subject.splits.name)
 
 
 def _suit_gradients(classifier: Classifier, plan: Plan, attacks: Sequence[Attack]) -> None:

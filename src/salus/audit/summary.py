@@ -8,6 +8,7 @@ from typing import Any
 from salus.audit.cleaning import in_words
 from salus.audit.masking import lost, masking
 from salus.audit.records import Record, attack_name, attack_words, first, grouped, matching, threat_of, values
+from salus.audit.watched_words import unaware, under_watch
 from salus.data import Splits
 from salus.metrics import Commonest
 from salus.metrics.wording import in_sentence as share_of
@@ -66,6 +67,7 @@ def verdict(records: Sequence[Record], meta: Record) -> list[str]:
     sentences.extend(_asked(records))
     for guard in meta["guards"]:
         sentences.extend(_guarded(records, guard))
+    sentences.extend(under_watch(records))
     for record in matching(records, threat_model=Poisoner.name):
         if record["attack_success_rate"] is not None:
             where = "the bare classifier" if record["guard"] == "none" else f"the guard {record['guard']!r}"
@@ -241,6 +243,7 @@ def warnings(records: Sequence[Record], meta: Record, splits: Splits) -> list[st
     ]
     doubts = [*poisoned, *gone, *meta["model"]["remarks"], *_samples(records, splits), *masking(records, meta)]
     doubts.extend(lost(records))
+    doubts.extend(unaware(records))
     twins = grouped(matching(records, threat_model=Oblivious.name), _TWIN)
     for guard in meta["guards"]:
         rows = [r for r in records if r["guard"] == guard and r["attack"] is not None]

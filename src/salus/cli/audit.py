@@ -16,6 +16,7 @@ from salus.cli.options import (
     ENGINE,
     MODEL,
     TRAINING_PART,
+    WATCH,
     PlanCommand,
     chosen_engine,
     command_line,
@@ -25,7 +26,7 @@ from salus.cli.options import (
 
 @click.command(
     cls=PlanCommand,
-    fields=(*MODEL, *DEFENCE, *DATA, *ATTACKS, *TRAINING_PART, *ENDPOINT, *ENGINE),
+    fields=(*MODEL, *DEFENCE, *DATA, *ATTACKS, *WATCH, *TRAINING_PART, *ENDPOINT, *ENGINE),
     several=("data", "model", "seed"),
 )
 @click.argument("plan", required=False, type=click.Path(path_type=Path))

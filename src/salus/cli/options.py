@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 #: Names of plan fields that go together.
 MODEL = ("data", "model", "weights", "training", "seed", "device")
 DEFENCE = ("defence", "false_alarm_rate")
+#: Who watches those who ask.
+WATCH = ("monitor", "accounts")
 TRAINING_PART = ("poison", "clean_labels")
 BUDGET = ("eps", "norm", "steps", "queries", "restarts", "time")
 ATTACKS = ("attack", *BUDGET, "control", "threat_model", "variants", "substitute", "target", "harm", "samples")
@@ -40,6 +42,7 @@ _GROUPS = {
     "data": ("salus.sources",),
     "defence": ("salus.detectors", "salus.purifiers"),
     "model": ("salus.models",),
+    "monitor": ("salus.monitors",),
     "poison": ("salus.poisons",),
     "clean_labels": ("salus.cleaning",),
 }

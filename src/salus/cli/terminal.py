@@ -28,6 +28,10 @@ def print_cells(cells: Sequence[dict[str, Any]], constant: Commonest) -> None:
         constant: always the commonest class of the samples, which no attack changes.
     """
 
+    def attacker(cell: dict[str, Any]) -> str:
+        watched = f", watched by {cell['monitor']}" if cell.get("monitor") else ""
+        return f"{cell['threat_model'] or ''}{watched}"
+
     def rate(cell: dict[str, Any], name: str) -> str:
         return "" if cell[name] is None else percent(cell[name])
 
@@ -49,7 +53,7 @@ def print_cells(cells: Sequence[dict[str, Any]], constant: Commonest) -> None:
                 cell["guard"],
                 cell["attack"] or "",
                 "" if cell["eps"] is None else f"{cell['eps']:g}",
-                cell["threat_model"] or "",
+                attacker(cell),
                 "failed",
             )
             continue
@@ -58,7 +62,7 @@ def print_cells(cells: Sequence[dict[str, Any]], constant: Commonest) -> None:
             cell["guard"],
             "(clean)" if clean else cell["attack"],
             "" if cell["eps"] is None else f"{cell['eps']:.3g}",
-            cell["threat_model"] or "",
+            attacker(cell),
             rate(cell, "clean_accuracy"),
             rate(cell, "robust_accuracy"),
             rate(cell, "attack_success_rate"),
@@ -71,6 +75,43 @@ def print_cells(cells: Sequence[dict[str, Any]], constant: Commonest) -> None:
     _print(table)
     if any(_only_passes(cell) for cell in cells):
         print("* of an attacker who only has to pass this threshold, not to score low.")
+    _print_watched([cell for cell in cells if cell.get("monitor") and cell["error"] is None])
+
+
+def _print_watched(cells: Sequence[dict[str, Any]]) -> None:
+    """Print what monitors of callers came to, one attack a row; nothing where nobody watched."""
+    if not cells:
+        return
+    table = _table("watched by", "guard", "attack")
+    columns = (
+        "eps",
+        "accounts",
+        "queries",
+        "noticed %",
+        "first notice",
+        "fooled %",
+        "honest refused %",
+        "honest alarms",
+    )
+    for column in columns:
+        table.add_column(column, justify="right")
+    for cell in cells:
+        notice, honest = cell["first_notice"], cell["honest"]
+        table.add_row(
+            cell["monitor"],
+            cell["guard"],
+            cell["attack"],
+            "" if cell["eps"] is None else f"{cell['eps']:.3g}",
+            str(cell["accounts"]),
+            f"{cell['queries']:,.0f}",
+            percent(cell["noticed"]),
+            "never" if notice is None else f"{notice:g}",
+            percent(cell["attack_success_rate"]),
+            percent(cell["honest_refused"]),
+            f"{honest['alarmed']} of {honest['callers']}",
+        )
+    print("Under watch, where who raises the alarm is refused, honest callers of the test part too:")
+    _print(table)
 
 
 def _area(cell: dict[str, Any], name: str) -> str:

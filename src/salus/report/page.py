@@ -20,6 +20,7 @@ from salus.report.sections.health import health
 from salus.report.sections.reach import reach
 from salus.report.sections.recap import recap
 from salus.report.sections.smallest import smallest
+from salus.report.sections.watched import watched
 from salus.report.tables import Glossary
 from salus.report.template import stylesheet, template
 from salus.threats import FIXED, THREAT_MODELS, threat_named
@@ -71,6 +72,7 @@ def _content(run: Run) -> dict[str, Any]:
         "health": health(run, glossary),
         "harm": harm(run, glossary),
         "detection": detection(run, glossary),
+        "watched": watched(run, glossary),
         "controls": controls(run, glossary),
         "examples": examples(run),
         "reach": reach(run, glossary),

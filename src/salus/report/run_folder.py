@@ -167,8 +167,14 @@ class Run:
 
     @property
     def attacked(self) -> list[Record]:
-        """Finished cells of attacks, without controls."""
-        return [c for c in self.finished if c["attack"] is not None and threat_named(c["threat_model"]).attacks]
+        """Finished cells of attacks, without controls and without those that a monitor of callers watched."""
+        attacks = [c for c in self.finished if c["attack"] is not None and threat_named(c["threat_model"]).attacks]
+        return [cell for cell in attacks if cell.get("monitor") is None]
+
+    @property
+    def watched(self) -> list[Record]:
+        """Finished cells of attacks that a monitor of callers watched."""
+        return [cell for cell in self.finished if cell.get("monitor") is not None]
 
     @property
     def controls(self) -> list[Record]:

@@ -131,6 +131,29 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "quartile": ("Quarter", "a quarter of the inputs that fall need no larger change than this."),
     "most": ("Nine in ten", "nine in ten of those that fall need no larger change."),
     "queries": ("Queries", "forward passes through the model that one sample took, on average."),
+    "monitor": (
+        "Watched by",
+        "who sees what each caller asks. An account that raises the alarm is refused from then on, and the attack ends "
+        "with its last account; its attacker does not know of the monitor.",
+    ),
+    "accounts": ("Accounts", "how many an attacker has; questions go round."),
+    "noticed": ("Noticed", "share of the attacks on good inputs during which the alarm was raised."),
+    "first_notice": (
+        "First notice",
+        "the question by which half of these attacks were noticed; 'never' where most were not.",
+    ),
+    "watched_success": (
+        "Success, watched",
+        "share of the good inputs for which an accepted, wrong answer within eps was given before the attacker was "
+        "refused.",
+    ),
+    "unwatched_success": ("Unwatched", "the same attack's success where nobody watches."),
+    "honest_refused": (
+        "Honest refused",
+        "share of the clean inputs of the test part that the same alarm refuses, where each caller sends theirs in "
+        "order: a monitor that refuses everybody has stopped nobody.",
+    ),
+    "honest_alarmed": ("Honest alarms", "how many of these callers raise the alarm."),
     "passes": ("Backward", "how many of them were followed by a backward pass (a gradient)."),
     "queries_driven": (
         "Queries, driven",

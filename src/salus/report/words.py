@@ -80,7 +80,13 @@ def title(cell: Mapping[str, Any], kind: str) -> str:
     words = attack(cell["attack"])
     if cell["eps"] is not None:
         words += f" at eps = {epsilon(cell['eps'], kind)} ({norm(cell['norm'])})"
-    return f"{words}, {cell['threat_model']}" if cell["threat_model"] else words
+    return f"{words}, {attacker(cell)}" if cell["threat_model"] else words
+
+
+def attacker(cell: Mapping[str, Any]) -> str:
+    """Name what the attacker knows, and who watches."""
+    watched = f", watched by {cell['monitor']}" if cell.get("monitor") else ""
+    return f"{cell['threat_model'] or NOTHING}{watched}"
 
 
 def line_names(cells: Sequence[Mapping[str, Any]]) -> list[str]:

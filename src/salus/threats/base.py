@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
 
@@ -45,6 +45,8 @@ class AttackedSamples:
         zero: int64 ``[n]``, passes that gave no direction.
         nonfinite: int64 ``[n]``, passes whose gradient held infinities or NaN.
         alone: what each of them came to by itself, and their union; nothing where they were not run so.
+        noticed: float64 ``[n]``, the query at which a monitor of callers first raised the alarm, infinite where it
+            never did; None where nobody watched.
     """
 
     x_adv: Tensor
@@ -55,6 +57,7 @@ class AttackedSamples:
     zero: Tensor | None = None
     nonfinite: Tensor | None = None
     alone: Mapping[str, Alone] = field(default_factory=dict)
+    noticed: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,6 +190,25 @@ class ThreatModel(ABC):
 
     def identity(self, guard: Guard) -> dict[str, str]:
         """Return fingerprints of what the attacker has, as far as it decides what comes of an attack on this guard."""
+        return {}
+
+    @property
+    def watcher(self) -> str | None:
+        """The monitor of callers that watches the attacker, as it was asked for; None where nobody watches."""
+        return None
+
+    @property
+    def accounts(self) -> int | None:
+        """How many accounts the attacker asks with, where somebody watches."""
+        return None
+
+    @property
+    def words(self) -> str:
+        """Its name, and who watches."""
+        return self.name if self.watcher is None else f"{self.name}, watched by {self.watcher}"
+
+    def beside(self, guard: Guard) -> Mapping[str, Any]:
+        """Give figures that stand beside those of each such attack on this guard."""
         return {}
 
     def samples(self, own: Dataset) -> Dataset:

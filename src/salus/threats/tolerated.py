@@ -61,7 +61,7 @@ class Tolerated(Objective):
     def evaluate_of(self, x: Tensor, y: Tensor, samples: Tensor) -> Evaluation:
         """Ask what passes, one query after another; what nothing makes pass is not sent, and taken for no win."""
         numbers = samples.tolist()
-        if all(self.watched.over(sample) for sample in numbers):
+        if all(self.watched.over(sample) for sample in range(len(self.watched.x))):
             raise BudgetSpent
         success = torch.zeros(len(x), dtype=torch.bool)
         margin = torch.full((len(x),), NOTHING, dtype=torch.float64)

@@ -49,11 +49,13 @@ class Trail:
         first: queries after which the first account was refused; None: never.
         refused: accounts that were refused.
         scores: queries after which the suspicion of an account was higher than ever, and how high it was then.
+        point: the first point that won ``[1, ...]``; None: none did.
     """
 
     queries: int = 0
     sent: int = 0
     won: int | None = None
+    point: Tensor | None = field(default=None, repr=False)
     first: int | None = None
     refused: int = 0
     scores: list[tuple[int, float]] = field(default_factory=list)
@@ -85,6 +87,8 @@ class Watched(Objective):
         radii: how near a win must be: in L-infinity, and in L2; either will do.
         refuses: whether an alarm ends an account; otherwise it is only noted, which shows at once what any higher or
             lower alarm would have come to against attackers who do not know of it.
+        samples: int64 ``[N]``, which samples of a larger whole these are; by default they are the whole.
+        targeted: what is wished for is the label that the attack asks with, instead of any wrong one.
     """
 
     def __init__(
@@ -98,9 +102,14 @@ class Watched(Objective):
         life: Sequence[Stream] = (),
         radii: tuple[float, float] = (0.01, 0.167),
         refuses: bool = True,
+        samples: Tensor | None = None,
+        targeted: bool = False,
     ) -> None:
         self.guard, self.monitor, self.x, self.y = guard, monitor, x, y
         self.access, self.life, self.radii, self.refuses = access or Access(), life, radii, refuses
+        self.targeted = targeted
+        numbers = range(len(x)) if samples is None else samples.tolist()
+        self._rows = {number: row for row, number in enumerate(numbers)}
         self.trails = [Trail() for _ in range(len(x))]
         self._open = [list(range(self.access.accounts)) for _ in range(len(x))]
         self._turn = [0] * len(x)
@@ -116,54 +125,59 @@ class Watched(Objective):
         """The value bounds of the inputs."""
         return self.guard.bounds
 
-    def over(self, sample: int) -> bool:
-        """Whether all accounts of a sample's attacker are refused."""
-        return not self._open[sample]
+    def over(self, row: int) -> bool:
+        """Whether all accounts of the attacker are refused whose sample stands in this row."""
+        return not self._open[row]
 
-    def account(self, sample: int) -> str:
+    def account(self, row: int) -> str:
         """Name the account whose turn it is; the attack must not be over."""
-        accounts = self._open[sample]
-        return f"{sample}/{accounts[self._turn[sample] % len(accounts)]}"
+        accounts = self._open[row]
+        return f"{row}/{accounts[self._turn[row] % len(accounts)]}"
 
     def evaluate(self, x: Tensor, y: Tensor) -> Evaluation:
         """Ask for points of the samples in their order; see :meth:`evaluate_of`."""
-        return self.evaluate_of(x, y, torch.arange(len(x)))
+        return self.evaluate_of(x, y, torch.tensor(list(self._rows)[: len(x)]))
 
     def evaluate_of(self, x: Tensor, y: Tensor, samples: Tensor) -> Evaluation:
-        """Ask, each sample in the name of its own attacker's accounts.
+        """Ask, each sample in the name of its own attacker's accounts; who is refused is answered nothing.
 
         Raises:
-            BudgetSpent: of none of these samples an account is left.
+            BudgetSpent: of no sample at all an account is left.
         """
-        numbers = samples.tolist()
-        if all(self.over(sample) for sample in set(numbers)):
+        if not any(self._open):
             raise BudgetSpent
-        verdict = self.guard(x)
-        answers = verdict.answers.clone()
-        answered = torch.tensor(
-            [self._ask(sample, x[row : row + 1], int(answers[row])) for row, sample in enumerate(numbers)]
-        )
-        answers[~answered] = -1
-        truth = self.y[samples]
-        won = (answers >= 0) & (answers != truth)
-        self._note_wins(x, won, numbers)
-        if not self.access.scores:
-            return Evaluation(None, y, success=won)
-        margin = logit_margin(verdict.probabilities.clamp_min(1e-30).log(), truth)
-        return Evaluation(None, y, margin=torch.where(answers >= 0, margin, NOTHING), success=won)
+        rows = [self._rows[number] for number in samples.tolist()]
+        asking = [place for place, row in enumerate(rows) if not self.over(row)]
+        answers = torch.full_like(y, -1)
+        margin = torch.full((len(x),), NOTHING, dtype=x.dtype, device=x.device)
+        wanted = y if self.targeted else self.y[rows]
+        if asking:
+            verdict = self.guard(x[asking])
+            given = [
+                answer if self._ask(rows[place], x[place : place + 1], answer) else -1
+                for place, answer in zip(asking, verdict.answers.tolist(), strict=True)
+            ]
+            answers[asking] = torch.tensor(given, dtype=answers.dtype, device=answers.device)
+            if self.access.scores:
+                own = logit_margin(verdict.probabilities.clamp_min(1e-30).log(), wanted[asking]).to(margin)
+                own = -own if self.targeted else own
+                margin[asking] = torch.where(answers[asking] >= 0, own, NOTHING)
+        won = (answers >= 0) & ((answers == wanted) if self.targeted else (answers != wanted))
+        self._note_wins(x, won, rows)
+        return Evaluation(None, y, margin=margin if self.access.scores else None, success=won)
 
-    def _ask(self, sample: int, x: Tensor, answer: int) -> bool:
+    def _ask(self, row: int, x: Tensor, answer: int) -> bool:
         """Let an account ask; tell whether it is answered, by the first of the accounts that still is."""
-        trail = self.trails[sample]
-        if self.over(sample):
+        trail = self.trails[row]
+        if self.over(row):
             return False
         trail.queries += 1
-        while self._open[sample]:
-            caller = self.account(sample)
+        while self._open[row]:
+            caller = self.account(row)
             if self._passes(caller, trail, x, answer):
-                self._turn[sample] += 1
+                self._turn[row] += 1
                 return True
-            self._open[sample].remove(int(caller.rpartition("/")[2]))
+            self._open[row].remove(int(caller.rpartition("/")[2]))
             trail.refused += 1
             trail.first = trail.queries if trail.first is None else trail.first
         return False
@@ -193,14 +207,14 @@ class Watched(Objective):
         rows = [row % len(stream.x) for row in range(first, last)]
         return stream.x[rows].cpu(), stream.answers[rows].tolist()
 
-    def _note_wins(self, x: Tensor, won: Tensor, samples: list[int]) -> None:
-        for row in won.nonzero()[:, 0].tolist():
-            trail = self.trails[samples[row]]
-            if trail.won is None and bool(self.within(x[row : row + 1], [samples[row]])):
-                trail.won = trail.queries
+    def _note_wins(self, x: Tensor, won: Tensor, rows: list[int]) -> None:
+        for place in won.nonzero()[:, 0].tolist():
+            trail, point = self.trails[rows[place]], x[place : place + 1]
+            if trail.won is None and bool(self.within(point, [rows[place]])):
+                trail.won, trail.point = trail.queries, point.detach().clone()
 
-    def within(self, x: Tensor, samples: list[int]) -> Tensor:
-        """Tell which points ``[M, ...]`` are near enough to their samples, bool ``[M]``."""
-        change = (x.double() - self.x[samples].double()).flatten(1)
+    def within(self, x: Tensor, rows: list[int]) -> Tensor:
+        """Tell which points ``[M, ...]`` are near enough to the samples in these rows, bool ``[M]``."""
+        change = (x.double() - self.x[rows].double()).flatten(1)
         near: Tensor = (change.abs().amax(1) <= self.radii[0]) | (change.norm(dim=1) <= self.radii[1])
         return near

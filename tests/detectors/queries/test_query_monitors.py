@@ -186,6 +186,21 @@ def test_the_nearest_earlier_query_is_that_of_brute_force(seed: int, count: int,
         assert int(place[row]) == int(gaps.norm(dim=1).argmin())
 
 
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_lifelike_says_the_same_of_queries_one_at_a_time_and_all_at_once(at_once: int) -> None:
+    monitor = Lifelike().fit([Stream(f"p{k}", recording(k, 120), torch.arange(120) % 2) for k in range(4)])
+    x = recording(9, 700)
+    x[400:430] = x[400:401] + 1e-3 * torch.randn(30, *x.shape[1:], generator=torch.Generator().manual_seed(1))
+    answers = torch.arange(700) % 3
+    whole = monitor.observe("whole", x, 0.0, answers)
+    pairs = list(zip(x.split(at_once), answers.split(at_once), strict=True))
+    parts = [monitor.observe("parts", point, 0.0, answer).tests for point, answer in pairs]
+    torch.testing.assert_close(torch.cat(parts), whole.tests, rtol=1e-4, atol=1e-5)
+    alarm = torch.cat(parts).amax(1) >= 1
+    assert torch.equal(alarm, whole.alarm)
+    assert 0 < int(alarm.sum()) < 700
+
+
 @pytest.mark.parametrize("shape", [(1, 280), (2, 33), (3, 12, 10), (7,)])
 def test_the_spectrum_keeps_lengths_and_comes_back(shape: tuple[int, ...]) -> None:
     x = torch.rand(4, *shape, generator=torch.Generator().manual_seed(0))

@@ -90,9 +90,9 @@ class Victim(nn.Module):
         deadline: when to stop, by ``time.monotonic()``.
 
     Attributes:
-        nearest: the nearest success that was seen of each sample ``[N, ...]``, kept where there is a budget;
-            else x.
-        spent: the budget is used up.
+        nearest: the nearest success that was seen of each sample ``[N, ...]``, kept where there is a budget, or where
+            answers may end (decisions); else x.
+        spent: the budget is used up, or nobody answers any more.
         failure: what the model itself raised, which is not the library's fault.
         classes: how many there are.
         outputs: how many the library sees.
@@ -147,7 +147,7 @@ class Victim(nn.Module):
 
     def _answer(self, points: Tensor, rows: Tensor, whose: Tensor) -> Tensor:
         evaluation = self.search.answer(points, rows)
-        if self.search.budget is not None or self.deadline is not None:
+        if self.search.budget is not None or self.deadline is not None or self.answers == "success":
             self._remember(points.detach(), whose, evaluation.success)
         if self.answers == "success":
             won = evaluation.success
@@ -166,6 +166,9 @@ class Victim(nn.Module):
     def _with_failure(self, answer: Callable[[], Tensor]) -> Tensor:
         try:
             return answer()
+        except BudgetSpent:
+            self.spent = True
+            raise
         except Exception as error:
             self.failure = error
             raise

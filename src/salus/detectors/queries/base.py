@@ -179,7 +179,7 @@ class Monitor(ABC):
 
     def _highest(self, stream: Stream) -> Tensor:
         """Return the highest score of each test that a caller of its own reaches, ``[T]``."""
-        memory, self.memory = self.memory, InProcess()
+        memory, self.memory = self.memory, InProcess(salt=self.memory.salt())
         thresholds, self.thresholds_ = self.thresholds_, torch.ones(len(self.tests), dtype=torch.float64)
         try:
             tests = [

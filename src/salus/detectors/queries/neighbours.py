@@ -6,9 +6,12 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.linalg import vector_norm
 
 #: Queries that are compared with the past at once, so that the products stay small.
 _ROWS = 256
+#: As many or fewer are compared by differences, which read the past once; products of matrices pay from there on.
+_FEW = 2
 
 
 def nearest_earlier(queries: Tensor, past: Tensor, parts: Sequence[slice]) -> tuple[Tensor, Tensor]:
@@ -25,6 +28,8 @@ def nearest_earlier(queries: Tensor, past: Tensor, parts: Sequence[slice]) -> tu
         Distances ``[N, P + 1]``, the last over all parts, infinite for a first query; and the places of the nearest
         over all parts in the past and then the queries ``[N]``, -1 for a first query.
     """
+    if len(queries) <= _FEW and len(past):
+        return _by_differences(queries, past, parts)
     known = torch.cat([past, queries]) if len(past) else queries
     centre = known.mean(0)  # products of smaller values cancel fewer digits
     known, queries = known - centre, queries - centre
@@ -49,8 +54,30 @@ def nearest_earlier(queries: Tensor, past: Tensor, parts: Sequence[slice]) -> tu
     return torch.cat(distances), torch.cat(places)
 
 
+def _by_differences(queries: Tensor, past: Tensor, parts: Sequence[slice]) -> tuple[Tensor, Tensor]:
+    """Do the same of a few queries, one pass over the past each."""
+    belongs = torch.zeros(queries.shape[1], len(parts) + 1)  # of each value, to a part, and to all
+    for column, part in enumerate(parts):
+        belongs[part, column] = 1
+    belongs[:, -1] = 1
+    distances, places = [], []
+    for row, query in enumerate(queries):
+        squared = torch.cat([(block - query).square_() @ belongs for block in past.split(_ROWS)])  # [M, P + 1]
+        *nearest, place = squared.argmin(0).tolist()
+        near = [vector_norm(past[which, part] - query[part]) for which, part in zip(nearest, parts, strict=True)]
+        least = vector_norm(past[place] - query)
+        for number, before in enumerate(queries[:row], len(past)):
+            change = query - before
+            near = [least.minimum(vector_norm(change[part])) for least, part in zip(near, parts, strict=True)]
+            if (length := vector_norm(change)) < least:
+                least, place = length, number
+        distances.append(torch.stack([*near, least]))
+        places.append(place)
+    return torch.stack(distances), torch.tensor(places)
+
+
 def _exact(squared: Tensor, later: Tensor, own: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
     """Take the nearest, and its distance once more from differences: how far ``[n]``, and where ``[n]``."""
     least, where = squared.masked_fill_(later, torch.inf).min(1)
-    near = torch.linalg.vector_norm(own - known[where], dim=1)
+    near = vector_norm(own - known[where], dim=1)
     return near.masked_fill(least.isinf(), torch.inf), where

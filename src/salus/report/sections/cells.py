@@ -57,7 +57,7 @@ def cells(run: Run, glossary: Glossary) -> dict[str, Any] | None:
             rows.append(
                 (
                     head(words.attack(cell["attack"]), words.option_text(words.options(cell)), _mark(cell)),
-                    text(cell["threat_model"] or "–", cell.get("nist_id") or ""),
+                    text(words.attacker(cell), cell.get("nist_id") or ""),
                     TableCell(words.epsilon(cell["eps"], run.kind), words.norm(cell["norm"]) if cell["norm"] else ""),
                     *(rate(None if _empty(cell, name) else cell, name) for name in rates),
                     *(passing_area(cell) if name == "detection_auc" else area(cell, name) for name in areas),
