@@ -88,7 +88,7 @@ def visit(
             raise _Enough
         before, came.asked = came.asked, came.asked + len(points)
         verdicts = client.judge(points, guard=guard).verdicts
-        labels = [classes.index(each.label) if each.outcome == "accepted" else y for each in verdicts]
+        labels = [y if each.label is None else classes.index(each.label) for each in verdicts]
         change = torch.from_numpy(points).double().flatten(1) - clean
         near = (change.abs().amax(1) <= radii[0]) | (change.norm(dim=1) <= radii[1])
         wins = [row for row, label in enumerate(labels) if label != y and bool(near[row])]

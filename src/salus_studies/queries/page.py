@@ -9,9 +9,23 @@ from salus_studies.frame.markdown import Record, done, markdown, not_run
 from salus_studies.frame.page import Page, Show, compose
 from salus_studies.frame.results import Results
 from salus_studies.queries.life import LIFE
-from salus_studies.queries.sentences import BEFORE_ATTACKS, BEFORE_KNOWING, BEFORE_LIFE, HEAD, NOT_SEEN, REST
+from salus_studies.queries.sentences import (
+    BEFORE_ATTACKS,
+    BEFORE_KNOWING,
+    BEFORE_LIFE,
+    HEAD,
+    LESIONS,
+    NOT_SEEN,
+    OUTSIDER,
+    REST,
+    SPEED,
+)
 
 _OPERATING = 1.0
+#: Stored queries that a service is to bear.
+_WANTED = 1_000_000
+#: Checks a second that one core is to do.
+_RATE = 1000
 
 
 def page(results: Results) -> Page:
@@ -31,6 +45,7 @@ def page(results: Results) -> Page:
         yield "## Honest callers\n"
         yield BEFORE_LIFE
         yield _life(values["life"])
+        yield _lesions(values["lesions"])
         yield "## Attackers who do not know of the monitor\n"
         yield BEFORE_ATTACKS
         yield _naive(values["attacks"])
@@ -39,8 +54,11 @@ def page(results: Results) -> Page:
         yield "## Attackers who know the monitor\n"
         yield BEFORE_KNOWING
         yield _knowing(values["attacks"])
+        yield OUTSIDER
+        yield _outsider(values["outsider"])
         yield NOT_SEEN
         yield _transfer(values["transfer"])
+        yield _speed(values["speed"])
         yield REST
 
     return compose({}, "", parts)
@@ -145,6 +163,66 @@ def _knowing(attacks: Sequence[Record]) -> str:
         )
     header = ["monitor", "way", "attack", "won", "all accounts refused", "queries sent, median", "held back"]
     return markdown(header, rows, 3)
+
+
+def _outsider(row: Record) -> str:
+    if not done(row):
+        return f"{not_run(row)}\n"
+    rows = [
+        [words, f"{row[policy]['won']} of {row['beats']}", f"{row[policy]['refused']}", f"{row[policy]['asked']:g}"]
+        for policy, words in (("off", "nobody"), ("refuse", "lifelike, policy `refuse`"))
+    ]
+    table = markdown(["who watches", "won", "refused", "queries sent, median"], rows, 1)
+    said = row["refuse"]["sentence"]
+    return table if said is None else f"{table}\nWhat ART gets is one sentence: *{said}*\n"
+
+
+def _lesions(found: Record) -> str:
+    rows = [
+        [
+            monitor,
+            way,
+            f"{row['photographs']:,}",
+            f"{row['alarmed']} of {row['callers']}",
+            f"{100 * row['refused']:.1f}",
+        ]
+        for monitor, ways in found["monitors"].items()
+        for way, row in ways.items()
+    ]
+    header = ["monitor", "what was sent", "photographs", "callers with an alarm", "refused %"]
+    answered = "a guard answers" if found["answered"] else "nobody answers, so that wavering is not tested"
+    return LESIONS.format(
+        size=found["size"],
+        answered=answered,
+        several=found["lesions"]["several"],
+        lesions=found["lesions"]["test"],
+        command=found["command"],
+        **found["fitted"],
+    ) + markdown(header, rows, 2)
+
+
+def _speed(found: Record) -> str:
+    rows = [
+        [
+            monitor,
+            f"{row['batch_per_second']:,.0f}",
+            f"{row['single_per_second']:,.0f}",
+            f"{row['memory_bytes'] / 2**20:,.0f}",
+            f"{row['disk_bytes'] / 2**20:,.0f}",
+        ]
+        for monitor, row in found["monitors"].items()
+    ]
+    header = [
+        "monitor",
+        f"checks a second, {found['batch']} at once",
+        "one at a time",
+        "MiB of memory",
+        "MiB on disk",
+    ]
+    short = "" if found["stored"] >= _WANTED else f", and {_WANTED:,} stored queries were not run"
+    slow = [name for name, row in found["monitors"].items() if row["single_per_second"] < _RATE]
+    missed = f"\nOne at a time these do not reach it: {', '.join(slow)}.\n" if slow else ""
+    return SPEED.format(**found, short=short) + markdown(header, rows, 1) + missed
 
 
 def _transfer(row: Record) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,7 @@ from salus.attacks import NES, Attack, Boundary, HopSkipJump, Square
 from salus.attacks.cgba import CGBA
 from salus.data.mitdb import DS1, DS2, SAME_PATIENT
 from salus.detectors.queries import MONITORS, InProcess, Lifelike, Monitor, Stream, load_monitor, save_monitor
+from salus.errors import OptionError
 from salus.guard import Guard
 from salus.storage import versions
 from salus.threats.tolerated import Tolerated
@@ -26,6 +29,7 @@ from salus_studies.frame.rounding import rounded
 from salus_studies.frame.steps import Steps
 from salus_studies.queries.asking_nothing import transfer
 from salus_studies.queries.life import LIFE, Recording, fitted_to, recordings, sent, ways
+from salus_studies.queries.over_http import visits
 
 if TYPE_CHECKING:
     from salus_studies.queries.study import QueriesOptions
@@ -73,7 +77,12 @@ class Bench:
 
 
 def run(options: QueriesOptions, folder: Folder) -> Results:
-    """Do it, a step after another; each is stored."""
+    """Do it, a step after another; each is stored.
+
+    Raises:
+        OptionError: what the benchmarks measured is missing.
+    """
+    beside = {"speed": read_measured(options.speed), "lesions": read_measured(options.lesions)}
     guard = Guard.load(options.bundle).hold()
     identity = {
         "seed": options.seed,
@@ -112,6 +121,9 @@ def run(options: QueriesOptions, folder: Folder) -> Results:
     monitor = _fitted(steps, first, WATCHERS[first], bench)
     if monitor is not None:
         life[first] |= _life(steps, first, monitor, bench, slice(1, None))
+    outsider: dict[str, Any] = {"status": "not run", "reason": "no time left to fit the monitor"}
+    if monitor is not None:
+        outsider = _outsider(steps, options, bench, monitor)
     values = {
         "command": folder.command,
         "machine": f"{platform.platform()}, one thread of a shared core",
@@ -125,6 +137,8 @@ def run(options: QueriesOptions, folder: Folder) -> Results:
         "life": life,
         "attacks": rows,
         "transfer": moved,
+        "outsider": outsider,
+        **beside,
     }
     return Results(rounded(values))
 
@@ -138,6 +152,36 @@ def _bench(guard: Guard, options: QueriesOptions, steps: Steps) -> Bench:
     good = ((answers == y) & (y >= 0)).nonzero()[:, 0]
     drawn = good[torch.randperm(len(good), generator=torch.Generator().manual_seed(options.seed))[: options.beats]]
     return Bench(guard, records, x[drawn].clone(), y[drawn].clone(), [records[number].stream for number in test])
+
+
+def read_measured(place: Path) -> dict[str, Any]:
+    """Read what a benchmark measured.
+
+    Raises:
+        OptionError: it is missing or damaged.
+    """
+    try:
+        content: dict[str, Any] = json.loads(place.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise OptionError(f"{place} cannot be read ({error}): measure it by benchmarks/{place.stem}.py.") from error
+    return content
+
+
+def _outsider(steps: Steps, options: QueriesOptions, bench: Bench, monitor: Monitor) -> dict[str, Any]:
+    """Let ART's HopSkipJump attack the guard over HTTP, unwatched and watched, from a beat of another class each."""
+    x, y = bench.x[: options.outsider], bench.y[: options.outsider]
+    others = [int((bench.y != label).nonzero()[0]) for label in y.tolist() if bool((bench.y != label).any())]
+    if len(others) < len(y):
+        return {"status": "not run", "reason": "the beats are all of one class, and ART walks from another"}
+    key = ["ART HopSkipJump", len(x), options.queries, _facts(monitor)]
+    return steps.do(
+        "outsider",
+        "outsider",
+        key,
+        lambda: visits(
+            options.bundle, monitor, x, y, bench.x[others], queries=options.queries, radii=(EPS_LINF, EPS_L2)
+        ),
+    )
 
 
 def _attacks(queries: int, seed: int) -> dict[str, Attack]:

@@ -47,6 +47,41 @@ is spent evenly over the queries. Ten accounts take turns, and between any two q
 Where all accounts are refused the attack is over.
 """
 
+OUTSIDER = """\
+### An outsider over HTTP
+
+ART's HopSkipJump, in L2 and with a token of its own for each beat, through `salus.client` against `salus serve`, from a
+beat of another class; what the guard rejects is told to ART as the right answer. The attack ends at its refusal.
+"""
+
+LESIONS = """\
+### Photographs of lesions
+
+HAM10000 at {size} pixels; monitors fitted to the lesions of the training side alone ({callers} callers, {photographs:,}
+photographs), tried on the {lesions:,} lesions of the test side, {several} of which were photographed more than once. A
+caller sends about a hundred photographs, all of one lesion in a row; {answered}. No attacker was run on lesions, so
+that no alarm says here what life costs, and not that a search would be noticed.
+
+```
+{command}
+```
+
+"""
+
+SPEED = """\
+## What it takes
+
+{stored:,} queries stored in SQLite, callers with windows of {window:,} in turn, each check compared, kept, and written
+within half a second. A second is one of the processor's, one thread, as the machine was busy (load average {load:.1f};
+{machine}): the 2,000 a second on two cores that were asked for are 1,000 here{short}. What a check costs follows the
+caller's window, memory and disk the stored queries.
+
+```
+{command}
+```
+
+"""
+
 NOT_SEEN = """\
 ### What no monitor sees
 
@@ -60,7 +95,7 @@ REST = """\
   one heart are; HopSkipJump and Boundary, which must ask on both sides of a decision, are slowed and mostly refused on
   one account, and not on ten that send real beats in between. What is stopped is the attacker who does not know.
 - Few beats and few queries were affordable here: intervals are wide (none of 10 won is at most 28%, 95% Wilson), and
-  an attacker with ten thousand queries was not run, nor ART's HopSkipJump over HTTP, nor lesions.
+  an attacker with ten thousand queries was not run.
   The command takes `--beats 100 --queries 10000` where there is a day of a core; rows that say *not run* are done then.
 - 22 callers cannot carry a promise for the 23rd: where callers are exchangeable, the next one exceeds the highest of 22
   once in 23 times, so that "one alarm in 100,000 beats", two days of one patient, cannot be fitted to DS1. That, and

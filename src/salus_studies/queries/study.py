@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from salus_studies.frame.results import Results
 
 
+_BENCHMARKS = Path("benchmarks")
+
+
 @dataclass(frozen=True, kw_only=True)
 class QueriesOptions(Options):
     """What the study of queries takes."""
@@ -30,6 +33,11 @@ class QueriesOptions(Options):
     knowing_queries: Annotated[
         int | None, Field(ge=50, description="queries of these for each beat, at most; as many if not given")
     ] = None
+    outsider: Annotated[int, Field(ge=1, description="beats that ART's HopSkipJump attacks over HTTP, at most")] = 10
+    speed: Annotated[Path, Field(description="what benchmarks/monitors.py measured")] = _BENCHMARKS / "monitors.json"
+    lesions: Annotated[Path, Field(description="what benchmarks/query_lesions.py measured")] = (
+        _BENCHMARKS / "query_lesions.json"
+    )
     seed: Annotated[int, Field(ge=0, description="of every random draw")] = 0
     time: Annotated[float | None, Field(description="begin nothing that would not end within so many minutes")] = None
     data_dir: Annotated[Path | None, Field(description="where downloaded sets lie")] = None

@@ -65,6 +65,7 @@ class SharedMemory:
         self._base: dict[str, Tensor] = {}  # caller -> the state when it was last brought together
         self._last: dict[str, int] = {}  # caller -> the last query that is known here
         self._lifted: dict[str, float | None] = {}
+        self._seen = 0  # the last query of anybody when this process last brought things together
 
     def salt(self) -> bytes:
         """Give the secret."""
@@ -122,17 +123,20 @@ class SharedMemory:
             StoreError: the database is away; nothing is lost, the next call writes it.
         """
         with self._database.writing() as connection:
-            known = {
-                row.caller: row
-                for row in connection.execute(select(callers.c.caller, callers.c.lifted).where(*self._mine(callers)))
-            }
+            rows = connection.execute(select(callers.c.caller, callers.c.lifted).where(*self._mine(callers)))
+            known = {row.caller: row.lifted for row in rows}
+            news = select(queries.c.caller).where(*self._mine(queries), queries.c.id > self._seen).distinct()
+            asking = set(connection.execute(news).scalars())
             for caller in list(dict.fromkeys([*self._pending, *self._last])):
-                if caller in self._pending or caller in known:
+                others = caller in asking or known.get(caller) != self._lifted.get(caller)
+                if caller in self._pending or (caller in known and others):
                     self._take(connection, caller)
             written = list(self._pending)
             for caller in written:
                 self._write(connection, caller)
             self._bound(connection, written, len({*known, *written}))
+            newest = connection.execute(select(func.max(queries.c.id)).where(queries.c.id > self._seen)).scalar()
+            self._seen = self._seen if newest is None else int(newest)
         self._pending.clear()
 
     def _take(self, connection: Connection, caller: str) -> None:
