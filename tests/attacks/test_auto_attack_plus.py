@@ -53,7 +53,7 @@ def test_it_is_as_strong_as_autoattack_whatever_hides_the_gradients(way: str, tr
     model = Hidden(net, way)
     reference, ours = (
         ~attack.run(model, x[:12], y[:12]).success
-        for attack in (AutoAttack(eps=0.08, steps=40, square_queries=400), AutoAttackPlus(eps=0.08, square_queries=100))
+        for attack in (AutoAttack(eps=0.08, steps=25, square_queries=200), AutoAttackPlus(eps=0.08, square_queries=100))
     )
     assert int(ours.sum()) <= int(reference.sum()) and 0 < int(ours.sum()) < 12
 

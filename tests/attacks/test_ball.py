@@ -111,7 +111,7 @@ def test_the_projection_in_l1_is_the_nearest_point_of_ball_and_bounds_together(
     def shrunk(t: Tensor) -> Tensor:
         return (change.sign() * (change.abs() - t).clamp_min(0)).clamp(low, high)
 
-    for _ in range(60):  # of min |z - change|^2 with |z|_1 <= eps the multiplier t
+    for _ in range(45):  # of min |z - change|^2 with |z|_1 <= eps the multiplier t
         t = (below + above) / 2
         far = shrunk(t).abs().sum((1, 2), keepdim=True) > eps
         below, above = torch.where(far, t, below), torch.where(far, above, t)

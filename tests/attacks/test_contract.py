@@ -171,7 +171,7 @@ def test_a_result_does_not_depend_on_batch_size_or_neighbours(
     y[::3] = (y[::3] + 1) % 4  # some are fooled from the start and leave at once
     attack = make(name, eps=0.2, norm=norm, batch_size=256)
     whole = attack.run(net, x, y)
-    for size in (1, 3, 11):
+    for size in (1, 4):
         parts = replace(attack, batch_size=size).run(net, x, y)
         assert torch.equal(parts.x_adv, whole.x_adv)
         assert torch.equal(parts.success, whole.success)

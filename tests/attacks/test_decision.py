@@ -54,11 +54,11 @@ def test_a_rejection_is_never_a_success(attack: DecisionAttack, trained: Any) ->
         return torch.where(best[:, 0] - best[:, 1] < 0.2, -1, logits.argmax(1))
 
     right = guarded(x) == y
-    result = replace(attack, queries=500).run(guarded, x[right][:30], y[right][:30])
+    result = replace(attack, queries=300).run(guarded, x[right][:30], y[right][:30])
     answers = guarded(result.x_adv)
     assert torch.equal(result.success, (answers >= 0) & (answers != y[right][:30]))
     assert float(result.success.double().mean()) > 0.9
-    bare = replace(attack, queries=500).run(net, x[right][:30], y[right][:30])
+    bare = replace(attack, queries=300).run(net, x[right][:30], y[right][:30])
     assert float(result.distance.median()) > float(bare.distance.median())
 
 
@@ -80,7 +80,7 @@ def test_no_sample_asks_more_than_it_may(attack: DecisionAttack, queries: int, t
 
 def test_more_queries_never_make_it_worse_and_much_better_soon(attack: DecisionAttack, trained: Any) -> None:
     net, x, y = trained
-    few, many = (replace(attack, queries=queries).run(net, x, y) for queries in (60, 1000))
+    few, many = (replace(attack, queries=queries).run(net, x, y) for queries in (60, 600))
     assert bool((many.success >= few.success).all())
     assert float(many.distance.median()) < 0.8 * float(few.distance.median())
 
@@ -125,7 +125,7 @@ def test_a_target_is_reached_from_a_start_of_its_class(attack: DecisionAttack, t
     net, x, y = trained
     target, start = (y + 1) % 3, x.roll(-1, 0)
     right = (net(start).argmax(1) == target) & (net(x).argmax(1) == y)
-    result = replace(attack, queries=800, targeted=True).run(net, x[right], target[right], start=start[right])
+    result = replace(attack, queries=500, targeted=True).run(net, x[right], target[right], start=start[right])
     assert bool(result.success.all()) and torch.equal(net(result.x_adv).argmax(1), target[right])
     way = (start[right] - x[right]).flatten(1)
     whole = way.norm(dim=1) if attack.norm == "l2" else way.abs().amax(1)
@@ -134,9 +134,9 @@ def test_a_target_is_reached_from_a_start_of_its_class(attack: DecisionAttack, t
 
 def test_eps_caps_what_counts_and_not_the_walk(attack: DecisionAttack, trained: Any) -> None:
     net, x, y = trained
-    free = replace(attack, queries=500).run(net, x, y)
+    free = replace(attack, queries=250).run(net, x, y)
     eps = float(free.distance[free.success].median())
-    capped = replace(attack, queries=500, eps=eps).run(net, x, y)
+    capped = replace(attack, queries=250, eps=eps).run(net, x, y)
     within = free.success & (free.distance <= eps)
     assert torch.equal(capped.x_adv[within], free.x_adv[within])
     assert float(capped.distance.max()) <= eps and torch.equal(capped.queries, free.queries)
@@ -147,7 +147,7 @@ def test_eps_caps_what_counts_and_not_the_walk(attack: DecisionAttack, trained: 
         capped.distance[outside], torch.full_like(capped.distance[outside], eps), rtol=1e-4, atol=0
     )
     assert torch.equal(capped.x_adv[~free.success], x[~free.success])
-    assert torch.equal(replace(attack, queries=300, eps=0.0)(net, x, y), x)
+    assert torch.equal(replace(attack, queries=100, eps=0.0)(net, x, y), x)
 
 
 def test_masked_values_stay_and_integers_stay_whole(trained: Any, make_net: Callable[..., nn.Module]) -> None:
@@ -166,13 +166,13 @@ def test_masked_values_stay_and_integers_stay_whole(trained: Any, make_net: Call
 def test_no_result_depends_on_the_batch(
     attack: DecisionAttack, make_net: Callable[..., nn.Module], make_x: Callable[..., Tensor]
 ) -> None:
-    for shape in ((1,), (9,), (2, 30), (3, 6, 7)):
+    for shape in ((1,), (2, 30), (3, 6, 7)):
         net, x = make_net(shape, 4, scale=5.0), make_x(5, shape)
         y = net(x).argmax(1)
         y[::4] = (y[::4] + 1) % 4
-        whole = replace(attack, queries=300, batch_size=5).run(net, x, y)
+        whole = replace(attack, queries=150, batch_size=5).run(net, x, y)
         for size in (1, 2):
-            parts = replace(attack, queries=300, batch_size=size).run(net, x, y)
+            parts = replace(attack, queries=150, batch_size=size).run(net, x, y)
             assert torch.equal(parts.x_adv, whole.x_adv) and torch.equal(parts.queries, whole.queries)
 
 
@@ -190,7 +190,7 @@ def test_a_guards_objective_is_attacked_by_its_success_alone(attack: DecisionAtt
 
 def test_time_that_is_up_ends_the_walk_with_what_it_has(attack: DecisionAttack, trained: Any) -> None:
     net, x, y = trained
-    result = replace(attack, queries=None, steps=10**9, time_limit=0.5).run(net, x[:8], y[:8])
+    result = replace(attack, queries=None, steps=10**9, time_limit=0.1).run(net, x[:8], y[:8])
     assert bool(result.success.all()) and float(result.distance.max()) < 3
 
 

@@ -30,7 +30,7 @@ def halfspace(width: int, seed: int = 0) -> tuple[nn.Module, Tensor, Tensor, Ten
     return net, x, torch.zeros(20, dtype=torch.int64), w
 
 
-@pytest.mark.parametrize("width", [2, 5, 60])
+@pytest.mark.parametrize("width", [2, 60])
 @pytest.mark.parametrize("norm", ["l2", "linf"])
 def test_it_ends_at_the_nearest_point_of_a_plane(width: int, norm: Any) -> None:
     net, x, y, w = halfspace(width)

@@ -188,9 +188,9 @@ def test_no_result_depends_on_the_batch(make_net: Callable[..., nn.Module], make
         net, x = make_net(shape, 4, scale=5.0), make_x(5, shape)
         y = net(x).argmax(1)
         for norm, eps in (("linf", 0.05), ("l2", 0.3)):
-            whole = Square(eps=eps, norm=norm, queries=80, batch_size=5).run(net, x, y)  # type: ignore[arg-type]
+            whole = Square(eps=eps, norm=norm, queries=40, batch_size=5).run(net, x, y)  # type: ignore[arg-type]
             for size in (1, 2):
-                parts = Square(eps=eps, norm=norm, queries=80, batch_size=size).run(net, x, y)  # type: ignore[arg-type]
+                parts = Square(eps=eps, norm=norm, queries=40, batch_size=size).run(net, x, y)  # type: ignore[arg-type]
                 assert torch.equal(parts.x_adv, whole.x_adv) and torch.equal(parts.queries, whole.queries)
 
 

@@ -34,7 +34,7 @@ Run = tuple[Path, dict[str, Any]]
 QUICK: dict[str, Any] = {
     "data": "breast-cancer",
     "training": {"epochs": 8},
-    "attack": ["fgsm", "pgd:steps=10"],
+    "attack": ["fgsm", "pgd:steps=5"],
     "eps": [0.02, 0.1],
     "defence": ["i-defender:components=1"],
     "false_alarm_rate": 0.05,
