@@ -67,6 +67,7 @@ def test_a_file_is_attacked_inside_its_ranges_as_an_audit_attacks_it_and_costs_a
     audited = load_for(classifier.preprocessor, ward, {"ranges": ranges, "split": "all"}).test
     expected = parse_attack(spec, **marks(audited))(classifier, audited.x, audited.y)
     assert torch.equal(x_adv, expected)
+    assert classifier.preprocessor is not None and audited.ranges is not None
     raw, before = (classifier.preprocessor.inverse(each) for each in (x_adv, audited.x))
     moved = (raw - before).T
     assert bool((moved[0] >= -1e-3).all()) and float((moved[0] - moved[0].round()).abs().max()) < 1e-3
@@ -88,7 +89,7 @@ def test_prepared_arrays_keep_their_steps_and_whole_numbers(ward: Path, model: P
     np.savez(tmp_path / "x.npz", x=data.x.numpy(), y=np.array([data.classes[k] for k in data.y.tolist()]))
     done = _attack(model, tmp_path / "x.npz", "--attack", "fgsm:eps=0.2", "--ranges", tmp_path / "ranges.csv",
                    "--out", tmp_path / "out")  # fmt: skip
-    assert done.exit_code == 0, done.output
+    assert done.exit_code == 0 and data.preprocessor is not None, done.output
     moved = data.preprocessor.inverse(torch.from_numpy(np.load(tmp_path / "out" / "x_adv.npy")))
     moved = (moved - data.preprocessor.inverse(data.x))[:, 2] / 2
     assert float((moved - moved.round()).abs().max()) < 1e-3

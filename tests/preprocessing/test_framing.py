@@ -48,7 +48,7 @@ def test_images_are_framed_as_timms_own_transform_does(
     interpolation: str, mode: str, own: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     timm = pytest.importorskip("timm", reason="the extra timm is not installed")
-    from timm.data import create_transform
+    from timm.data.transforms_factory import create_transform
 
     image = _photograph(*own)
     for side, crop in ((64, 0.875), (160, 0.95), (224, 1.0)):
@@ -68,7 +68,7 @@ def test_images_are_framed_as_timms_own_transform_does(
 
 def test_sides_of_different_length_are_rounded_as_timm_rounds() -> None:
     pytest.importorskip("timm", reason="the extra timm is not installed")
-    from timm.data import create_transform
+    from timm.data.transforms_factory import create_transform
 
     for own in SIZES:
         image = _photograph(*own)
@@ -188,7 +188,7 @@ def test_images_of_files_and_in_memory_are_framed_alike_after_saving_too(folder:
     assert "scaled bicubic to cover 37x37 pixels, then the middle 32x32 kept" in made.describe()
     assert any("bicubic" in note for note in data.provenance.notes)
     plain = load(folder, size=32, split="all").test
-    assert plain.preprocessor is not None and plain.preprocessor.framing == COVER
+    assert isinstance(plain.preprocessor, ImagePreprocessor) and plain.preprocessor.framing == COVER
     assert made.fingerprint() != plain.preprocessor.fingerprint()
     assert "framing" not in plain.preprocessor.settings()
     (tmp_path / "saved").mkdir()

@@ -83,7 +83,7 @@ def test_images_in_files_are_scaled_and_cropped_as_a_networks_configuration_says
 ) -> None:
     timm = pytest.importorskip("timm", reason="the extra timm is not installed")
     from PIL import Image
-    from timm.data import create_transform
+    from timm.data.transforms_factory import create_transform
 
     rng = np.random.default_rng(0)
     for number in range(40):
