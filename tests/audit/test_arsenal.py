@@ -32,9 +32,13 @@ GUARD = "i-defender:components=1"
 def audited(tmp_path: Path, **fields: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     outcome = run_audit(Plan.of({**BASE, **fields}), tmp_path / "run")
     assert outcome.failed == 0, [cell["error"] for cell in outcome.cells if cell["error"]]
-    write_report(tmp_path / "run")
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     return results["meta"], results["cells"]
+
+
+def page(tmp_path: Path) -> str:
+    write_report(tmp_path / "run")
+    return (tmp_path / "run" / "report.html").read_text()
 
 
 def test_one_budget_sets_every_engine_the_same() -> None:
@@ -78,8 +82,8 @@ def test_attacks_without_eps_report_how_far_they_had_to_go(tmp_path: Path) -> No
         if cell["attack"] is not None and cell["guard"] == "none":
             assert cell["eps"] is None and cell["attack_success_rate"] > 0.9 and cell["distance_median"] > 0
     assert any("median change" in sentence for sentence in meta["verdict"])
-    page = (tmp_path / "run" / "report.html").read_text()
-    assert "How small a change suffices" in page and "AML.T0043.001" in page
+    told = page(tmp_path)
+    assert "How small a change suffices" in told and "AML.T0043.001" in told
 
 
 def test_decision_only_attackers_see_answers_and_never_win_by_a_rejection(tmp_path: Path) -> None:
@@ -105,7 +109,7 @@ def test_controls_are_counted_but_are_no_attack(tmp_path: Path) -> None:
     ]
     assert all(cell["atlas"] == "" and cell["rejected_adversarial"] is not None for cell in rows)
     assert sum("harmless changes" in sentence for sentence in meta["verdict"]) == 2
-    assert "Harmless changes" in (tmp_path / "run" / "report.html").read_text()
+    assert "Harmless changes" in page(tmp_path)
 
 
 def test_controls_leave_what_cannot_change(tmp_path: Path) -> None:
@@ -153,7 +157,7 @@ def test_a_backdoor_is_triggered_on_the_test_samples(tmp_path: Path) -> None:
     (row,) = [cell for cell in cells if cell["threat_model"] == "backdoor"]
     # Of the malignant alone, who can be turned; all of them, where the trigger was learnt.
     assert row["attack_success_rate"] > 0.8 and row["nist_id"] == "NISTAML.023" and row["target"] == "benign"
-    assert "How small a change suffices" not in (tmp_path / "run" / "report.html").read_text()
+    assert "How small a change suffices" not in page(tmp_path)
 
 
 def test_a_universal_perturbation_is_fitted_to_other_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -155,6 +155,7 @@ def test_all_of_it_is_done_and_done_once(data_dir: Path, tmp_path: Path, monkeyp
     assert plain(same) == plain(results)
 
 
+@pytest.mark.soak  # of the same frame the suite kills another study
 @pytest.mark.usefixtures("no_figures")
 def test_killed_in_the_middle_it_goes_on_to_the_same_numbers(
     data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
