@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pytest
 import torch
 from click.testing import CliRunner, Result
 
 from salus.cli import main
+from salus.client import endpoint
+from salus.client.retries import Retries
 
 if TYPE_CHECKING:
     from client.conftest import Service
@@ -61,7 +64,10 @@ def test_a_bare_classifier_behind_http_takes_attacks_by_scores(
     assert "square" in next(line for line in looked.output.splitlines() if "attacks by its scores" in line)
 
 
-def test_an_endpoint_that_fails_or_is_not_there_is_one_sentence(service: Service, served: str, samples: Path) -> None:
+def test_an_endpoint_that_fails_or_is_not_there_is_one_sentence(
+    service: Service, served: str, samples: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(endpoint, "_PATIENCE", Retries(attempts=2, first=0.01))
     for url in (f"{served}/v1/guards/other", "http://127.0.0.1:9/v1/guards/toy"):
         looked = check(url, samples)
         assert looked.exit_code == 2 and "Traceback" not in looked.output and looked.output.startswith("Error")

@@ -113,7 +113,7 @@ def test_no_copy_depends_on_its_neighbours(column: str, monkeypatch: pytest.Monk
     x, whole = beats(), copies(column)
     assert torch.allclose(copies(column, x[:5]), whole[:5], atol=1e-5)
     monkeypatch.setattr(attacked, "_BATCH", 7)
-    assert torch.allclose(copies(column), whole, atol=1e-5)
+    assert torch.allclose(copies(column), whole, atol=1e-4)  # CW's steps carry the rounding of a batch's size on
 
 
 @pytest.mark.parametrize("column", COLUMNS)

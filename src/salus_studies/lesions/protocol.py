@@ -71,7 +71,10 @@ def slim(run: Record, drawn: Sequence[Record], command: str) -> dict[str, Any]:
         "cells": [_slim(record) for record in run["cells"] if record["network"] == name],
         "poisoning": [_labels(record) for record in run["poisoning"] if record["network"] == name],
         "thresholds": [
-            {**_present(record, ("model", *_STATE)), "rows": [_present(row, _THRESHOLDS) for row in record["rows"]]}
+            {
+                **_present(record, ("model", *_STATE)),
+                "rows": [_present(row, _THRESHOLDS) for row in record.get("rows") or ()],
+            }
             for record in run["thresholds"]
         ],
         "pictures": list(drawn),
