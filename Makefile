@@ -9,6 +9,12 @@
 VENV := .venv
 BIN := $(VENV)/bin
 CONSTRAINTS := constraints.txt
+# Most of the time of an installation is compiling, which pip does on one core, and this on all. What does not compile
+# (templates, say) is left as it is, as pip leaves it.
+INSTALL := $(BIN)/python -m pip install --no-compile -c $(CONSTRAINTS) -e
+COMPILE := $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
+# Processes that tests start need not compile Salus again, also where the environment says that Python keeps nothing.
+export PYTHONDONTWRITEBYTECODE :=
 DEMO := $(BIN)/salus audit --data breast-cancer --false-alarm-rate 0.05 --threat-model white-box \
 	--threat-model transfer --threat-model oblivious --threat-model adaptive --out runs/demo
 
@@ -55,13 +61,16 @@ $(VENV)/.made:
 	touch $@
 
 $(VENV)/.installed: $(VENV)/.made pyproject.toml $(CONSTRAINTS)
-	$(BIN)/python -m pip install -c $(CONSTRAINTS) -e '.[serve]'
+	$(INSTALL) '.[serve]'
+	$(COMPILE)
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.made pyproject.toml $(CONSTRAINTS)
-	$(BIN)/python -m pip install -c $(CONSTRAINTS) -e '.[images,serve,ray,dev]'
+	$(INSTALL) '.[images,serve,ray,dev]'
+	$(COMPILE)
 	touch $@ $(VENV)/.installed
 
 $(VENV)/.installed-docs: $(VENV)/.made pyproject.toml $(CONSTRAINTS)
-	$(BIN)/python -m pip install -c $(CONSTRAINTS) -e '.[docs]'
+	$(INSTALL) '.[docs]'
+	$(COMPILE)
 	touch $@ $(VENV)/.installed
