@@ -201,6 +201,8 @@ def test_cleaning_costs_no_accuracy_in_what_is_stored() -> None:
 
 
 def test_nothing_stored_is_said_so(values: dict[str, Any]) -> None:
+    untold = {"network": "resnet50", "model": "hardened", "status": "not run", "reason": "no time"}
+    assert "Not run." in text_of({**values, "thresholds": [untold]})
     text = text_of({**values, "cells": [], "poisoning": [], "thresholds": []})
     lines = [line for line in text.splitlines() if line.startswith("Not run: ")]
     assert [line.count("; ") + 1 for line in lines] == [len(ATTACKS), len(DEFENCES)]
