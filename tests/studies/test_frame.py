@@ -193,6 +193,8 @@ def test_the_command_line_has_the_options_that_the_study_declares(repository: Pa
     SUM.room.mkdir(parents=True)
     Results.read(Path(out)).write(SUM.room)
     assert call("sum", "--rebuild").exit_code == 0
+    assert call("sum", "--store").exit_code == 2, "what is stored lies in a folder that has to be named"
+    assert call("sum", "--store", "--out", out).output == f"Page: {SUM.place}\n"
     told = call("sum", "--check")
     assert (told.exit_code, told.output) == (0, "The page of sum is what its stored results give.\n")
 

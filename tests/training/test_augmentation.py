@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from salus.data import Dataset, Provenance
 from salus.errors import OptionError
+from salus.hardening import madry
 from salus.models import build_model
 from salus.training import FlipsAndShifts, GrowingImages, RandomGains, TrainingOptions, seeded, seeded_module, train
 
@@ -58,6 +60,24 @@ def test_images_grow_to_their_own_size_and_keep_their_mean() -> None:
     assert torch.allclose(small.mean((2, 3)), x.mean((2, 3)), atol=0.03)
     assert float(small.min()) >= 0 and float(small.max()) <= 1
     assert torch.equal(GrowingImages(grown=0.0).shrink(x, 0.0), x)
+    white = torch.ones(4, 3, 33, 47)
+    assert all(float(recipe.shrink(white, step / 20).max()) <= 1 for step in range(20)), "attacks insist on bounds"
+
+
+def test_adversarial_training_attacks_images_of_the_size_they_have_grown_to() -> None:
+    sizes: list[tuple[int, ...]] = []
+
+    class Means(nn.Module):
+        def forward(self, batch: torch.Tensor) -> torch.Tensor:
+            sizes.append(tuple(batch.shape[2:]))
+            return batch.mean((2, 3)) * 5
+
+    module = Means()
+    recipe = madry(0.03, steps=2, augmentation=GrowingImages(smallest=0.5, grown=0.6))
+    x, y = torch.rand(4, 3, 32, 24), torch.tensor([0, 1, 2, 0])
+    for done in (0.0, 0.9):
+        recipe.step_loss(module, x, y, nn.functional.cross_entropy, done, 0)
+    assert set(sizes[: len(sizes) // 2]) == {(16, 12)} and set(sizes[len(sizes) // 2 :]) == {(32, 24)}
 
 
 def test_early_steps_are_made_on_small_images_and_validation_on_whole_ones() -> None:
