@@ -42,7 +42,7 @@ class TrainingOptions:
         keep: the epoch whose weights are kept: that of the lowest validation ``loss``, or the ``last``, which suits
             hardened models: their validation loss rises while their accuracy under attack still does too.
         precision: ``bfloat16`` computes convolutions and products in mixed precision: less exact, twice to three
-            times as fast where the device has instructions for it, many times slower elsewhere. ``auto`` takes it
+            times as fast where the device has instructions for it, slower elsewhere. ``auto`` takes it
             where there are such instructions; what came of that is in the log.
         seed: decides initial weights, the order of samples and dropout.
     """

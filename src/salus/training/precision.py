@@ -18,8 +18,8 @@ PrecisionOption = Annotated[
 def settle(precision: Precision, device: torch.device | str) -> Literal["float32", "bfloat16"]:
     """Say what a precision comes to on a device.
 
-    A processor without matrix instructions for bfloat16 (AMX) emulates it, ten to fifteen times slower than float32
-    on one that was measured; a graphics card has them from compute capability 8 on.
+    A processor without matrix instructions for bfloat16 (AMX) emulates it, slower than it computes in float32; a
+    graphics card has them from compute capability 8 on.
     """
     if precision != "auto":
         return precision
