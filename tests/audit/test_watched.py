@@ -18,7 +18,7 @@ from salus.data import Dataset, Provenance
 from salus.detectors.queries import Nearest, Stream
 from salus.report import write_report
 
-ATTACKS = ["hop-skip-jump:eps=0.5,norm=l2,queries=200"]
+ATTACKS = ["hop-skip-jump:eps=0.35,norm=l2,queries=200"]
 
 
 @pytest.fixture(scope="module")

@@ -84,3 +84,33 @@ def test_the_packages_weights_fit_and_only_the_last_layer_stays_random(variant: 
     own = module.state_dict()
     assert {key for key in own if not torch.equal(own[key], shipped[key])} == {"_fc.weight", "_fc.bias"}
     assert name in PACKAGED
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_fixed_statistics_are_carried_by_the_convolution(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    module = build_model("efficientnet-lite0", (3, 40, 33), 5).to(dtype)
+    norms = [part for part in module.modules() if isinstance(part, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        for value in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
+            assert isinstance(value, torch.Tensor)
+            torch.nn.init.uniform_(value, 0.5, 1.5)
+    module.eval()
+    x = torch.rand(3, 3, 40, 33, dtype=dtype, requires_grad=True)
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    logits = module(x)
+    (gradient,) = torch.autograd.grad(logits[:, 0].sum(), x)
+    ran: list[torch.nn.Module] = []
+    hooks = [norm.register_forward_hook(lambda part, *_: ran.append(part)) for norm in norms]
+    alone = module(x)  # a norm that is watched runs by itself
+    (apart,) = torch.autograd.grad(alone[:, 0].sum(), x)
+    assert ran == norms
+    close = {"rtol": 1e-3, "atol": 1e-5} if dtype == torch.float32 else {"rtol": 1e-9, "atol": 1e-12}
+    torch.testing.assert_close(logits, alone, **close)
+    torch.testing.assert_close(gradient, apart, **close)
+    for hook in hooks:
+        hook.remove()
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+    module.train()
+    module(x)  # statistics that are still learnt are learnt
+    assert not torch.equal(module.state_dict()["_bn0.running_mean"], before["_bn0.running_mean"])

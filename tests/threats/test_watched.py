@@ -17,6 +17,7 @@ from salus.threats.tolerated import Tolerated
 from salus.threats.watched import Access, Watched
 
 RADII = (0.05, 0.4)
+OUT_OF_REACH = (1e-6, 1e-6)
 
 
 class Mean(nn.Module):
@@ -45,14 +46,20 @@ def attacked(guard: Guard) -> tuple[Tensor, Tensor]:
     return x, guard(x).labels
 
 
-def watched(guard: Guard, attacked: tuple[Tensor, Tensor], monitor: object, **access: object) -> Watched:
+def watched(
+    guard: Guard,
+    attacked: tuple[Tensor, Tensor],
+    monitor: object,
+    radii: tuple[float, float] = RADII,
+    **access: object,
+) -> Watched:
     return Watched(
         guard,
         monitor,  # type: ignore[arg-type]
         *attacked,
         access=Access(**access),  # type: ignore[arg-type]
         life=[life(seed) for seed in (50, 51)],
-        radii=RADII,
+        radii=radii,
     )
 
 
@@ -71,17 +78,35 @@ def test_an_attack_that_nobody_watches_wins(guard: Guard, attacked: tuple[Tensor
 
 
 def test_a_watched_attack_ends_at_its_refusal(guard: Guard, attacked: tuple[Tensor, Tensor]) -> None:
-    world = watched(guard, attacked, fitted())
+    world = watched(guard, attacked, fitted(), OUT_OF_REACH)
     ATTACK.run(world, *attacked, judge=False)
     for sample, trail in enumerate(world.trails):
         assert world.over(sample)
-        assert trail.first is not None
-        assert trail.queries <= 300
-        assert trail.won is None or trail.won <= trail.queries
+        assert world.refused(sample)
+        assert trail.first == trail.queries <= 300
+        assert trail.won is None
+
+
+def test_who_has_won_asks_no_more(guard: Guard, attacked: tuple[Tensor, Tensor]) -> None:
+    world = watched(guard, attacked, None)
+    ATTACK.run(world, *attacked, judge=False)
+    for sample, trail in enumerate(world.trails):
+        assert world.over(sample)
+        assert not world.refused(sample)
+        assert trail.won == trail.queries
+        assert trail.point is not None
+        assert bool(world.within(trail.point, [sample]))
+        assert guard(trail.point).answers != world.y[sample]
+
+
+def test_who_looks_for_the_nearest_goes_on_after_a_win(guard: Guard, attacked: tuple[Tensor, Tensor]) -> None:
+    world = watched(guard, attacked, None, (-1.0, float("inf")))
+    ATTACK.run(world, *attacked, judge=False)
+    assert all(trail.won is not None and trail.queries > trail.won for trail in world.trails)
 
 
 def test_more_accounts_last_longer_and_are_refused_one_by_one(guard: Guard, attacked: tuple[Tensor, Tensor]) -> None:
-    one, three = (watched(guard, attacked, fitted(), accounts=count) for count in (1, 3))
+    one, three = (watched(guard, attacked, fitted(), OUT_OF_REACH, accounts=count) for count in (1, 3))
     for world in (one, three):
         ATTACK.run(world, *attacked, judge=False)
     for sample, (alone, several) in enumerate(zip(one.trails, three.trails, strict=True)):
@@ -99,9 +124,9 @@ def test_half_real_traffic_is_sent_and_counted_apart(guard: Guard, attacked: tup
 
 
 def test_an_alarm_that_refuses_nobody_shows_every_level_at_once(guard: Guard, attacked: tuple[Tensor, Tensor]) -> None:
-    strict = watched(guard, attacked, fitted())
+    strict = watched(guard, attacked, fitted(), OUT_OF_REACH)
     ATTACK.run(strict, *attacked, judge=False)
-    world = Watched(guard, fitted(), *attacked, radii=RADII, refuses=False)
+    world = Watched(guard, fitted(), *attacked, radii=OUT_OF_REACH, alarm=1e9)
     ATTACK.run(world, *attacked, judge=False)
     for noted, ended in zip(world.trails, strict.trails, strict=True):
         assert noted.reaches(1.0) == ended.first

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, pad
 
 from salus.models.imagenet import Colours, check_images
+from salus.models.normalised import normalised
 from salus.models.signal import together
 from salus.options import checked
 
@@ -120,10 +121,10 @@ class EfficientNetLite0(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Compute logits ``[N, K]`` of ``x [N, C, H, W]``."""
         states = self.colours(x).contiguous(memory_format=torch.channels_last)
-        states = self.activation(self._bn0(self._conv_stem(states)))  # [N, 32, H / 2, W / 2]
+        states = self.activation(normalised(states, self._conv_stem, self._bn0))  # [N, 32, H / 2, W / 2]
         for block in self._blocks:
             states = block(states)  # [N, 320, H / 32, W / 32] at the end
-        states = self.activation(self._bn1(self._conv_head(states)))  # [N, 1280, H / 32, W / 32]
+        states = self.activation(normalised(states, self._conv_head, self._bn1))  # [N, 1280, H / 32, W / 32]
         logits: Tensor = self._fc(self._dropout(self.pool(states).flatten(1)))
         return logits
 
@@ -146,21 +147,22 @@ class _SameConv(nn.Conv2d):
     def __init__(self, before: int, after: int, kernel: int, stride: int, groups: int = 1) -> None:
         super().__init__(before, after, kernel, stride, groups=groups, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         sides = []
         for size, kernel, stride in zip(x.shape[:1:-1], self.kernel_size[::-1], self.stride[::-1], strict=True):
             lack = max((-(-size // stride) - 1) * stride + kernel - size, 0)
             sides += [lack // 2, lack - lack // 2]  # columns first
         if self.groups == 1:
-            return super().forward(pad(x, sides))
+            return super()._conv_forward(pad(x, sides), weight, bias)
         # In bfloat16 a processor's backward pass of a convolution channel by channel takes longer than in float32.
         device = x.device.type  # the meta device, where shapes alone are looked at, knows no autocast
         off = torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
         with off:
-            x, weight = x.float(), self.weight.float()
+            precise = torch.promote_types(x.dtype, torch.float32)
+            x, weight, bias = x.to(precise), weight.to(precise), None if bias is None else bias.to(precise)
             even = sides[::2] == sides[1::2]
             padding = (sides[2], sides[0]) if even else 0
-            return conv2d(x if even else pad(x, sides), weight, None, self.stride, padding, groups=self.groups)
+            return conv2d(x if even else pad(x, sides), weight, bias, self.stride, padding, groups=self.groups)
 
 
 class _Block(nn.Module):
@@ -180,9 +182,9 @@ class _Block(nn.Module):
         self.activation = nn.ReLU6()
 
     def forward(self, x: Tensor) -> Tensor:
-        states = self.activation(self._bn0(self._expand_conv(x))) if self.expands else x
-        states = self.activation(self._bn1(self._depthwise_conv(states)))
-        states = self._bn2(self._project_conv(states))
+        states = self.activation(normalised(x, self._expand_conv, self._bn0)) if self.expands else x
+        states = self.activation(normalised(states, self._depthwise_conv, self._bn1))
+        states = normalised(states, self._project_conv, self._bn2)
         summed: Tensor = x + states if self.adds else states
         return summed
 

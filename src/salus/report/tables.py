@@ -137,7 +137,10 @@ COLUMNS: dict[str, tuple[str, str]] = {
         "with its last account; its attacker does not know of the monitor.",
     ),
     "accounts": ("Accounts", "how many an attacker has; questions go round."),
-    "noticed": ("Noticed", "share of the attacks on good inputs during which the alarm was raised."),
+    "noticed": (
+        "Noticed",
+        "share of the attacks on good inputs during which the alarm was raised, before they had won.",
+    ),
     "first_notice": (
         "First notice",
         "the question by which half of these attacks were noticed; 'never' where most were not.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -74,8 +75,9 @@ class Watched(Objective):
     """Make a watched guard accept a wrong label, seeing its answers, or their probabilities, alone.
 
     Each sample under attack has its own attacker with accounts of their own. A query goes to an account that is still
-    answered; one that raises the alarm is not answered, and the account is refused from then on. Where all are, the
-    sample's attack is over.
+    answered; one that raises the alarm is not answered, and the account is refused from then on. A sample's attack is
+    over where all are, and where it has won: who has what they wanted asks no more, unless any radius will do and
+    they look for the nearest.
 
     Args:
         guard: who judges.
@@ -85,8 +87,8 @@ class Watched(Objective):
         access: how the attacker reaches the guard.
         life: honest streams from which accounts send real inputs in between.
         radii: how near a win must be: in L-infinity, and in L2; either will do.
-        refuses: whether an alarm ends an account; otherwise it is only noted, which shows at once what any higher or
-            lower alarm would have come to against attackers who do not know of it.
+        alarm: the suspicion at which an account is refused, as a multiple of the monitor's own alarm. A high one
+            shows at once what every lower one would have come to against attackers who do not know of it.
         samples: int64 ``[N]``, which samples of a larger whole these are; by default they are the whole.
         targeted: what is wished for is the label that the attack asks with, instead of any wrong one.
     """
@@ -101,12 +103,12 @@ class Watched(Objective):
         access: Access | None = None,
         life: Sequence[Stream] = (),
         radii: tuple[float, float] = (0.01, 0.167),
-        refuses: bool = True,
+        alarm: float = 1.0,
         samples: Tensor | None = None,
         targeted: bool = False,
     ) -> None:
         self.guard, self.monitor, self.x, self.y = guard, monitor, x, y
-        self.access, self.life, self.radii, self.refuses = access or Access(), life, radii, refuses
+        self.access, self.life, self.radii, self.alarm = access or Access(), life, radii, alarm
         self.targeted = targeted
         numbers = range(len(x)) if samples is None else samples.tolist()
         self._rows = {number: row for row, number in enumerate(numbers)}
@@ -125,9 +127,13 @@ class Watched(Objective):
         """The value bounds of the inputs."""
         return self.guard.bounds
 
-    def over(self, row: int) -> bool:
+    def refused(self, row: int) -> bool:
         """Whether all accounts of the attacker are refused whose sample stands in this row."""
         return not self._open[row]
+
+    def over(self, row: int) -> bool:
+        """Whether the attack on the sample in this row has ended: it has won, or all of its accounts are refused."""
+        return self.refused(row) or (math.inf not in self.radii and self.trails[row].won is not None)
 
     def account(self, row: int) -> str:
         """Name the account whose turn it is; the attack must not be over."""
@@ -139,12 +145,12 @@ class Watched(Objective):
         return self.evaluate_of(x, y, torch.tensor(list(self._rows)[: len(x)]))
 
     def evaluate_of(self, x: Tensor, y: Tensor, samples: Tensor) -> Evaluation:
-        """Ask, each sample in the name of its own attacker's accounts; who is refused is answered nothing.
+        """Ask, each sample in the name of its own attacker's accounts; whose attack is over is answered nothing.
 
         Raises:
-            BudgetSpent: of no sample at all an account is left.
+            BudgetSpent: every attack is over.
         """
-        if not any(self._open):
+        if all(map(self.over, range(len(self.x)))):
             raise BudgetSpent
         rows = [self._rows[number] for number in samples.tolist()]
         asking = [place for place, row in enumerate(rows) if not self.over(row)]
@@ -153,34 +159,37 @@ class Watched(Objective):
         wanted = y if self.targeted else self.y[rows]
         if asking:
             verdict = self.guard(x[asking])
-            given = [
-                answer if self._ask(rows[place], x[place : place + 1], answer) else -1
-                for place, answer in zip(asking, verdict.answers.tolist(), strict=True)
-            ]
-            answers[asking] = torch.tensor(given, dtype=answers.dtype, device=answers.device)
+            near = self.within(x[asking], [rows[place] for place in asking])
+            wins = (near.to(y.device) & self._wins(verdict.answers, wanted[asking])).tolist()
+            for place, answer, won in zip(asking, verdict.answers.tolist(), wins, strict=True):
+                answers[place] = self._ask(rows[place], x[place : place + 1], answer, wins=won)
             if self.access.scores:
                 own = logit_margin(verdict.probabilities.clamp_min(1e-30).log(), wanted[asking]).to(margin)
                 own = -own if self.targeted else own
                 margin[asking] = torch.where(answers[asking] >= 0, own, NOTHING)
-        won = (answers >= 0) & ((answers == wanted) if self.targeted else (answers != wanted))
-        self._note_wins(x, won, rows)
-        return Evaluation(None, y, margin=margin if self.access.scores else None, success=won)
+        success = self._wins(answers, wanted)
+        return Evaluation(None, y, margin=margin if self.access.scores else None, success=success)
 
-    def _ask(self, row: int, x: Tensor, answer: int) -> bool:
-        """Let an account ask; tell whether it is answered, by the first of the accounts that still is."""
+    def _wins(self, answers: Tensor, wanted: Tensor) -> Tensor:
+        return (answers >= 0) & ((answers == wanted) if self.targeted else (answers != wanted))
+
+    def _ask(self, row: int, x: Tensor, answer: int, *, wins: bool) -> int:
+        """Let an account ask; return what the first of those still open is answered, or -1 where none is."""
         trail = self.trails[row]
         if self.over(row):
-            return False
+            return -1
         trail.queries += 1
         while self._open[row]:
             caller = self.account(row)
             if self._passes(caller, trail, x, answer):
                 self._turn[row] += 1
-                return True
+                if wins and trail.won is None:
+                    trail.won, trail.point = trail.queries, x.detach().clone()
+                return answer
             self._open[row].remove(int(caller.rpartition("/")[2]))
             trail.refused += 1
             trail.first = trail.queries if trail.first is None else trail.first
-        return False
+        return -1
 
     def _passes(self, caller: str, trail: Trail, x: Tensor, answer: int) -> bool:
         if self.monitor is None:
@@ -192,7 +201,7 @@ class Watched(Objective):
         given = torch.tensor([*answers, answer])
         suspicion = self.monitor.observe(caller, batch, float(trail.sent), given)
         trail.note(float(suspicion.score.max()))
-        return not (self.refuses and bool(suspicion.alarm.any()))
+        return not bool((suspicion.score >= self.alarm).any())
 
     def _filler(self, caller: str) -> tuple[Tensor, list[int]]:
         """Give the real inputs that the account sends before its next query, and what they are answered."""
@@ -206,12 +215,6 @@ class Watched(Objective):
         stream = self.life[sum(map(ord, caller)) % len(self.life)]
         rows = [row % len(stream.x) for row in range(first, last)]
         return stream.x[rows].cpu(), stream.answers[rows].tolist()
-
-    def _note_wins(self, x: Tensor, won: Tensor, rows: list[int]) -> None:
-        for place in won.nonzero()[:, 0].tolist():
-            trail, point = self.trails[rows[place]], x[place : place + 1]
-            if trail.won is None and bool(self.within(point, [rows[place]])):
-                trail.won, trail.point = trail.queries, point.detach().clone()
 
     def within(self, x: Tensor, rows: list[int]) -> Tensor:
         """Tell which points ``[M, ...]`` are near enough to the samples in these rows, bool ``[M]``."""

@@ -244,7 +244,7 @@ def _undefended(steps: Steps, name: str, attack: Attack, bench: Bench) -> dict[s
 
 def _naive(steps: Steps, name: str, attack: Attack, watcher: str, monitor: Monitor, bench: Bench) -> dict[str, Any]:
     access = Access(scores=attack.knowledge == "logits")
-    watched = _watched(bench, monitor, access, refuses=False)
+    watched = _watched(bench, monitor, access, alarm=LEVELS[-1])
     return _step(steps, f"naive-{_file(watcher)}-{name}", name, watcher, "one account, naive", attack, watched, watched)
 
 
@@ -265,7 +265,7 @@ def _noise_shape(bench: Bench) -> Tensor:
     return lifelike.learnt_["knots"][:-1, 0] / 2**0.5
 
 
-def _watched(bench: Bench, monitor: Monitor | None, access: Access, *, refuses: bool = True) -> Watched:
+def _watched(bench: Bench, monitor: Monitor | None, access: Access, *, alarm: float = 1.0) -> Watched:
     if monitor is not None:
         monitor.memory = InProcess(most_callers=100_000)
     return Watched(
@@ -276,7 +276,7 @@ def _watched(bench: Bench, monitor: Monitor | None, access: Access, *, refuses: 
         access=access,
         life=bench.life,
         radii=(EPS_LINF, EPS_L2),
-        refuses=refuses,
+        alarm=alarm,
     )
 
 
@@ -305,7 +305,7 @@ def _attacked(attack: Attack, watched: Watched, facing: Watched | Tolerated) -> 
     return {
         "beats": len(watched.x),
         "won": int((found | asked).sum()),
-        "over": sum(watched.over(sample) for sample in range(len(watched.x))),
+        "over": sum(watched.refused(sample) for sample in range(len(watched.x))),
         "queries": median(trail.queries for trail in watched.trails),
         "sent": median(trail.sent for trail in watched.trails),
         "unsent": sum(facing.unsent) if isinstance(facing, Tolerated) else 0,
