@@ -95,10 +95,11 @@ class Tolerated(Objective):
         return None
 
     def _allowed(self, monitor: Monitor, sample: int) -> float:
+        alarm = self.watched.alarm
         if not monitor.sequential:
-            return 0.999
+            return 0.999 * alarm
         done = (self.watched.trails[sample].queries + self.unsent[sample]) / self.queries
-        return min(0.1 + _SPENT * done, 0.99)
+        return min(0.1 + _SPENT * done, 0.99) * alarm
 
     def _noisy(self, x: Tensor, strength: float, sample: int) -> Tensor:
         if not strength:

@@ -15,6 +15,7 @@ from salus_studies.queries.sentences import (
     BEFORE_LIFE,
     HEAD,
     LESIONS,
+    LOWER,
     NOT_SEEN,
     OUTSIDER,
     REST,
@@ -54,6 +55,7 @@ def page(results: Results) -> Page:
         yield "## Attackers who know the monitor\n"
         yield BEFORE_KNOWING
         yield _knowing(values["attacks"])
+        yield from _lower(values)
         yield OUTSIDER
         yield _outsider(values["outsider"])
         yield NOT_SEEN
@@ -144,7 +146,7 @@ def _frontier(values: Record) -> str:
 def _knowing(attacks: Sequence[Record]) -> str:
     rows = []
     for row in attacks:
-        if not str(row["way"]).endswith("knowing"):
+        if not str(row["way"]).endswith("knowing") or row.get("alarm", _OPERATING) != _OPERATING:
             continue
         way = str(row["way"]).removesuffix(", knowing")
         if not done(row):
@@ -163,6 +165,25 @@ def _knowing(attacks: Sequence[Record]) -> str:
         )
     header = ["monitor", "way", "attack", "won", "all accounts refused", "queries sent, median", "held back"]
     return markdown(header, rows, 3)
+
+
+def _lower(values: Record) -> Iterator[str]:
+    """Show what lower alarms cost attackers who know them, and honest callers; nothing where none was tried."""
+    known = [row for row in values["attacks"] if row["way"] == "one account, knowing" and done(row)]
+    monitors = {row["monitor"] for row in known if row.get("alarm", _OPERATING) != _OPERATING}
+    for monitor in sorted(monitors):
+        rows = []
+        honest = values["life"][monitor][LIFE]
+        those = [row for row in known if row["monitor"] == monitor]
+        names = list(dict.fromkeys(row["attack"] for row in those))
+        for alarm in sorted({row.get("alarm", _OPERATING) for row in those}):
+            alarmed = sum(top >= alarm for top in honest["tops"].values())
+            at = {row["attack"]: row for row in those if row.get("alarm", _OPERATING) == alarm}
+            cells = [f"{at[name]['won']} of {at[name]['beats']}" if name in at else "not run" for name in names]
+            rows.append([monitor, f"{alarm:g}", f"{alarmed} of {honest['callers']}", *cells])
+        header = ["monitor", "alarm, as a multiple of the fitted one", "callers outside DS1 with an alarm", *names]
+        yield LOWER
+        yield markdown(header, rows, 1)
 
 
 def _outsider(row: Record) -> str:

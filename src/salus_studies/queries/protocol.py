@@ -56,6 +56,9 @@ WAYS = {"one account": Access(), "ten accounts, half real": Access(accounts=10, 
 NAIVE = ("lifelike", "nearest", "blacklight", "perceptual")
 KNOWN = {"lifelike": tuple(WAYS), "lifelike, waver=0": ("one account",), "nearest": ("one account",)}
 
+#: Lower alarms of the first monitor, at which attackers who know it come by one account: their frontier.
+LOWER = (0.25, 0.5)
+
 
 @dataclass(frozen=True, eq=False)
 class Bench:
@@ -108,7 +111,7 @@ def run(options: QueriesOptions, folder: Folder) -> Results:
             left_out = {"status": "not run", "reason": "no time left to fit the monitor"}
             life[watcher] = {LIFE: left_out}
             for way, names in (("one account, naive", attacks if watcher in NAIVE else ()), *_ways(watcher, knowing)):
-                rows += [{**left_out, "attack": name, "monitor": watcher, "way": way} for name in names]
+                rows += [{**left_out, "attack": name, "monitor": watcher, "way": way, "alarm": 1.0} for name in names]
             continue
         fitted[watcher] = _facts(monitor)
         life[watcher] = _life(steps, watcher, monitor, bench, slice(1))
@@ -121,6 +124,12 @@ def run(options: QueriesOptions, folder: Folder) -> Results:
     monitor = _fitted(steps, first, WATCHERS[first], bench)
     if monitor is not None:
         life[first] |= _life(steps, first, monitor, bench, slice(1, None))
+        way = next(iter(WAYS))
+        rows += [
+            _knowing(steps, name, attack, first, monitor, way, shape, few, alarm)
+            for alarm in LOWER
+            for name, attack in knowing.items()
+        ]
     outsider: dict[str, Any] = {"status": "not run", "reason": "no time left to fit the monitor"}
     if monitor is not None:
         outsider = _outsider(steps, options, bench, monitor)
@@ -249,13 +258,21 @@ def _naive(steps: Steps, name: str, attack: Attack, watcher: str, monitor: Monit
 
 
 def _knowing(
-    steps: Steps, name: str, attack: Attack, watcher: str, monitor: Monitor, way: str, shape: Tensor, bench: Bench
+    steps: Steps,
+    name: str,
+    attack: Attack,
+    watcher: str,
+    monitor: Monitor,
+    way: str,
+    shape: Tensor,
+    bench: Bench,
+    alarm: float = 1.0,
 ) -> dict[str, Any]:
     access = replace(WAYS[way], scores=attack.knowledge == "logits")
-    watched = _watched(bench, monitor, access)
+    watched = _watched(bench, monitor, access, alarm=alarm)
     facing = Tolerated(watched, queries=int(attack.queries or 1), shape=shape, seed=attack.seed)
-    step = f"knowing-{_file(watcher)}-{name}-{access.accounts}"
-    return _step(steps, step, name, watcher, f"{way}, knowing", attack, watched, facing)
+    step = f"knowing-{_file(watcher)}-{name}-{access.accounts}{'' if alarm == 1 else f'-{alarm:g}'}"
+    return _step(steps, step, name, watcher, f"{way}, knowing", attack, watched, facing) | {"alarm": alarm}
 
 
 def _noise_shape(bench: Bench) -> Tensor:

@@ -47,6 +47,11 @@ is spent evenly over the queries. Ten accounts take turns, and between any two q
 Where all accounts are refused the attack is over.
 """
 
+LOWER = """\
+Their frontier, by one account: how many attacks won at lower alarms, which they know as well, and what those alarms
+cost honest callers.
+"""
+
 OUTSIDER = """\
 ### An outsider over HTTP
 
