@@ -51,6 +51,7 @@ def watched(
     attacked: tuple[Tensor, Tensor],
     monitor: object,
     radii: tuple[float, float] = RADII,
+    alarm: float = 1.0,
     **access: object,
 ) -> Watched:
     return Watched(
@@ -60,6 +61,7 @@ def watched(
         access=Access(**access),  # type: ignore[arg-type]
         life=[life(seed) for seed in (50, 51)],
         radii=radii,
+        alarm=alarm,
     )
 
 
@@ -143,11 +145,13 @@ def test_who_knows_the_monitor_is_not_refused_by_one_that_any_single_query_sets_
     guard: Guard, attacked: tuple[Tensor, Tensor], attack: HopSkipJump | Boundary | Square
 ) -> None:
     scores = attack.knowledge == "logits"
-    world = watched(guard, attacked, fitted(), scores=scores)
-    knowing = Tolerated(world, queries=int(attack.queries or 1), shape=torch.full((6,), 0.03))
-    attack.run(knowing, *attacked, judge=False)
-    assert all(trail.first is None for trail in world.trails)
-    assert max(trail.queries for trail in world.trails) > 0
+    for alarm in (1.0, 0.3):
+        world = watched(guard, attacked, fitted(), alarm=alarm, scores=scores)
+        knowing = Tolerated(world, queries=int(attack.queries or 1), shape=torch.full((6,), 0.03))
+        attack.run(knowing, *attacked, judge=False)
+        assert all(trail.first is None for trail in world.trails)
+        assert max(trail.queries for trail in world.trails) > 0
+        assert all(score < alarm for trail in world.trails for _, score in trail.scores)
 
 
 def test_attackers_do_not_share_accounts_or_memory(guard: Guard, attacked: tuple[Tensor, Tensor]) -> None:
