@@ -15,7 +15,7 @@ from torch import nn
 
 from salus.classifier import Classifier
 from salus.data import Dataset, Provenance, Splits
-from salus.errors import DataError, OptionError
+from salus.errors import DataError, ModelError, OptionError
 from salus_studies.frame.results import Results
 from salus_studies.skin_lesion import cells, published
 from salus_studies.skin_lesion import protocol as room
@@ -318,3 +318,14 @@ def test_options_and_data_that_will_not_do_are_refused(tmp_path: Path, monkeypat
     with pytest.raises(DataError, match="not on this machine"):
         STUDY.reproduce(tmp_path / "run", data_dir=tmp_path)
     assert not (tmp_path / "run").exists()
+
+
+def test_first_weights_that_are_missing_are_told_before_anything_is_trained(
+    small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scale = SCALES["smoke"]
+    other = replace(scale.networks["inception-v3"], options={"pretrained": str(tmp_path / "none.safetensors")})
+    monkeypatch.setitem(SCALES, "smoke", replace(scale, networks={**scale.networks, "inception-v3": other}))
+    with pytest.raises(ModelError, match=r"no file of pretrained weights .*none\.safetensors"):
+        STUDY.reproduce(tmp_path / "run", scale="smoke")
+    assert not (tmp_path / "run" / "steps").exists()

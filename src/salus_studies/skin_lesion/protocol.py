@@ -10,6 +10,7 @@ import torch
 
 from salus.data import Dataset, Splits
 from salus.data import load as load_data
+from salus.models.pretrained import pretrained_digest
 from salus.progress import console
 from salus.storage import find_device
 from salus_studies.frame.folder import Folder
@@ -25,7 +26,7 @@ def run(options: SkinLesionOptions, folder: Folder) -> Results:
     """Train, poison, attack, defend and count what the thesis did, and what it did not.
 
     Raises:
-        SalusError: an option or the folder cannot be used, or the images are not on this machine.
+        SalusError: an option or the folder cannot be used, or the images or first weights are not on this machine.
     """
     find_device(options.device)
     scale, (split,) = SCALES[options.scale], options.split
@@ -35,18 +36,20 @@ def run(options: SkinLesionOptions, folder: Folder) -> Results:
         return _load(options, scale, size, dealt)
 
     example = load(scale.networks[scale.main].size, split)
+    for network in scale.networks.values():  # a package that is missing is told now, not hours later
+        pretrained_digest(network.architecture, network.options)
     identity = {"scale": options.scale, "seed": options.seed, "split": split}
     steps = folder.claim(identity, {"device": options.device}, options.time)
     steps.parts = frozenset() if set(options.part) == set(PARTS) else frozenset(options.part)
     console.print(f"Reproducing the skin-lesion thesis, scale {options.scale}. What does not fit is listed as not run.")
     records: dict[str, list[dict[str, Any]]] = {}
     arrays: dict[str, Any] = {}
-    for network in sorted(NETWORKS, key=lambda name: name != scale.main):  # more is done on the main one
-        splits = load(scale.networks[network].size, split)
-        experiments = LesionExperiments(network, splits, scale, steps, seed=options.seed, device=options.device)
+    for name in sorted(NETWORKS, key=lambda name: name != scale.main):  # more is done on the main one
+        splits = load(scale.networks[name].size, split)
+        experiments = LesionExperiments(name, splits, scale, steps, seed=options.seed, device=options.device)
         for kind, rows in experiments.run(load, by_image=split == "lesions").items():
             records.setdefault(kind, []).extend(rows)
-        arrays |= {name: value.numpy() for name, value in experiments.arrays.items()}
+        arrays |= {key: value.numpy() for key, value in experiments.arrays.items()}
     meta = {
         **steps.meta(scale=options.scale, seed=options.seed, device=options.device),
         "data": example.describe(),
