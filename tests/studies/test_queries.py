@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from salus.detectors.queries import Nearest, Stream
 from salus.threats.watched import Trail
+from salus_studies.queries import bars
 from salus_studies.queries.life import LIFE, Recording, sent, ways
 from salus_studies.queries.protocol import _at, _middle
 from salus_studies.queries.study import STUDY
@@ -39,3 +42,31 @@ def test_life_is_counted_from_a_callers_first_alarm_on() -> None:
     found = sent(monitor, type(first)("twins", [*first.streams[:5], Stream("twin", twin, torch.zeros(40).long())]))
     assert found["alarmed"] == ["twin"]
     assert found["refused"] == 10 / 240
+
+
+def _attack(name: str, way: str, won: int, first: float | None = 12.0, **others: Any) -> dict[str, Any]:
+    levels = [{"level": 1.0, "won": won, "noticed": 100 - won, "first": first}]
+    counts = {"beats": 100, "won": won, "over": 40, "levels": levels}
+    return {"attack": name, "monitor": "lifelike", "way": way, "alarm": 1.0, **counts, **others}
+
+
+def test_each_bar_stands_beside_what_was_measured() -> None:
+    attacks = [
+        _attack("HopSkipJump", "one account, naive", 1),
+        _attack("Boundary", "one account, naive", 0, first=31.0),
+        _attack("Square", "one account, naive", 6, first=5.0),
+        {"attack": "NES", "monitor": "lifelike", "way": "one account, naive", "status": "not run", "reason": "no time"},
+        _attack("Square", "one account, knowing", 5),
+        _attack("Square", "one account, knowing", 0, alarm=0.5),
+        _attack("Square", "ten accounts, half real, knowing", 16),
+    ]
+    life = {LIFE: {"callers": 26, "beats": 50_417, "alarmed": ["record 1", "record 2"]}, "twice": {"status": "not run"}}
+    speed = {"stored": bars.STORED, "monitors": {"lifelike": {"batch_per_second": 1000.0, "single_per_second": 999.0}}}
+    values = {"attacks": attacks, "life": {"lifelike": life}, "speed": speed}
+    reached = [row.split(" | ")[-1].strip(" |") for row in bars.table(values).splitlines()[2:]]
+    assert reached == ["yes", "**no**", "not run", "**no**", "yes", "**no**", "**no**", "not run", "yes", "**no**"]
+    assert "1 of 100 (0.2–5.4%); after 12" in bars.table(values)
+    assert bars.hidden(values).startswith("by one account 5 of 100 won, and 40 ended")
+    assert bars.honest(values) == "2 of 26"
+    fewer = {**values, "speed": {**speed, "stored": 10}}
+    assert bars.table(fewer).splitlines()[-1].endswith("not run |")

@@ -8,6 +8,7 @@ from typing import Any
 from salus_studies.frame.markdown import Record, done, markdown, not_run
 from salus_studies.frame.page import Page, Show, compose
 from salus_studies.frame.results import Results
+from salus_studies.queries import bars
 from salus_studies.queries.life import LIFE
 from salus_studies.queries.sentences import (
     BEFORE_ATTACKS,
@@ -23,10 +24,6 @@ from salus_studies.queries.sentences import (
 )
 
 _OPERATING = 1.0
-#: Stored queries that a service is to bear.
-_WANTED = 1_000_000
-#: Checks a second that one core is to do.
-_RATE = 1000
 
 
 def page(results: Results) -> Page:
@@ -61,7 +58,7 @@ def page(results: Results) -> Page:
         yield NOT_SEEN
         yield _transfer(values["transfer"])
         yield _speed(values["speed"])
-        yield REST
+        yield REST.format(bars=bars.table(values), hidden=bars.hidden(values), honest=bars.honest(values))
 
     return compose({}, "", parts)
 
@@ -240,8 +237,8 @@ def _speed(found: Record) -> str:
         "MiB of memory",
         "MiB on disk",
     ]
-    short = "" if found["stored"] >= _WANTED else f", and {_WANTED:,} stored queries were not run"
-    slow = [name for name, row in found["monitors"].items() if row["single_per_second"] < _RATE]
+    short = "" if found["stored"] >= bars.STORED else f", and {bars.STORED:,} stored queries were not run"
+    slow = [name for name, row in found["monitors"].items() if row["single_per_second"] < bars.RATE]
     missed = f"\nOne at a time these do not reach it: {', '.join(slow)}.\n" if slow else ""
     return SPEED.format(**found, short=short) + markdown(header, rows, 1) + missed
 

@@ -37,7 +37,8 @@ first alarm on, as the policy `refuse` would.
 
 BEFORE_ATTACKS = """\
 A win is a query, answered before the alarm, that the guard accepts and gets wrong within 0.01 in L-infinity or 0.167 in
-L2 of the beat. HopSkipJump, Boundary and CGBA see answers, Square and NES the probabilities that come with them.
+L2 of the beat; who has won asks no more. HopSkipJump, Boundary and CGBA see answers, Square and NES the probabilities
+that come with them.
 """
 
 BEFORE_KNOWING = """\
@@ -96,18 +97,19 @@ A transfer attacker asks nothing: it attacks a network of its own, and sends wha
 REST = """\
 ## What holds, and what does not
 
-- **Who knows the monitor gets past it.** Square needs few queries, and those can be kept as far apart as two beats of
-  one heart are; HopSkipJump and Boundary, which must ask on both sides of a decision, are slowed and mostly refused on
-  one account, and not on ten that send real beats in between. What is stopped is the attacker who does not know.
-- Few beats and few queries were affordable here: intervals are wide (none of 10 won is at most 28%, 95% Wilson), and
-  an attacker with ten thousand queries was not run.
-  The command takes `--beats 100 --queries 10000` where there is a day of a core; rows that say *not run* are done then.
-- 22 callers cannot carry a promise for the 23rd: where callers are exchangeable, the next one exceeds the highest of 22
-  once in 23 times, so that "one alarm in 100,000 beats", two days of one patient, cannot be fitted to DS1. That, and
-  answers of the guard that waver on some patients it has not learnt from, is why life raises alarms at all.
+What was asked before anything was built, beside what was measured (95% Wilson intervals over beats):
+
+{bars}
+- **Who does not know of the monitor is stopped; who knows it gets past it**: {hidden}. Noise of the kind that a
+  heart's own beats differ by, drawn anew for every query, keeps a search below the alarm and costs it only queries. A
+  lower alarm is raised by honest callers before it stops them (their frontier, above). Accounts that send real beats
+  in between spread the evidence, and no account is linked with another.
+- Of the callers outside DS1 {honest} raise the alarm. 22 fitted callers cannot carry a promise for the 23rd: where
+  callers are exchangeable, the next one exceeds the highest of 22 once in 23 times, so that "one alarm in 100,000
+  beats", two days of one patient, cannot be fitted to DS1. That, and answers of the guard that waver on some patients
+  it has not learnt from, is why life raises alarms at all.
 - A refusal tells an attacker that the last query was one too many, and costs the account. The policies `labels` and
   `slow` tell less and cost honest callers less; `review` tells nothing.
 - Whoever knows a patient's beats and the monitor could ask around them in another's name, so that the owner of the
-  beats is never suspected: callers are judged by their own queries alone. The other side of it is that accounts are
-  not linked with each other.
+  beats is never suspected: callers are judged by their own queries alone.
 """

@@ -1,0 +1,112 @@
+"""What was asked of the monitor beforehand, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from salus.metrics import wilson
+from salus_studies.frame.markdown import Record, done, markdown
+from salus_studies.queries.life import LIFE
+
+#: Shares of naive attacks that may win, and queries after which half must have been noticed.
+NAIVE = {"HopSkipJump": (0.01, 30), "Boundary": (0.01, 30), "NES": (0.01, 30), "Square": (0.05, 10)}
+#: The same of attackers who know the monitor, by the way they come.
+KNOWING = {"one account": 0.05, "ten accounts, half real": 0.15}
+#: Beats of honest callers for which one alarm is allowed.
+BEATS = 100_000
+#: Checks a second that a core is to do, half of what two are.
+RATE = 1000
+#: Stored queries that a service is to bear.
+STORED = 1_000_000
+
+_FIRST = "lifelike"
+_HEADER = ["asked of `lifelike`", "measured", "reached"]
+
+
+def table(values: Mapping[str, Any]) -> str:
+    """Set each bar beside what was measured; what was not run is neither reached nor missed."""
+    rows = [*_naive(values["attacks"]), *_knowing(values["attacks"]), *_life(values["life"]), *_speed(values["speed"])]
+    return markdown(_HEADER, [[bar, words, _YES_NO[reached]] for bar, words, reached in rows], 1)
+
+
+_YES_NO = {True: "yes", False: "**no**", None: "not run"}
+_Bar = tuple[str, str, bool | None]
+
+
+def _naive(attacks: Sequence[Record]) -> Iterator[_Bar]:
+    for name, (most, queries) in NAIVE.items():
+        bar = f"{name}, who does not know of it: at most {most:.0%} won, half noticed within {queries} queries"
+        row = _find(attacks, name, "one account, naive")
+        if row is None:
+            yield bar, "", None
+            continue
+        at = next(level for level in row["levels"] if level["level"] == 1)
+        noticed = "never" if at["first"] is None else f"{at['first']:g}"
+        reached = at["won"] <= most * row["beats"] and at["first"] is not None and at["first"] <= queries
+        yield bar, f"{_of(at['won'], row['beats'])}; after {noticed}", reached
+
+
+def _knowing(attacks: Sequence[Record]) -> Iterator[_Bar]:
+    for way, most in KNOWING.items():
+        names = [row["attack"] for row in attacks if row["monitor"] == _FIRST and row["way"] == f"{way}, knowing"]
+        for name in dict.fromkeys(names):
+            bar = f"{name}, who knows it, {way}: at most {most:.0%} won"
+            row = _find(attacks, name, f"{way}, knowing")
+            if row is None:
+                yield bar, "", None
+            else:
+                yield bar, _of(row["won"], row["beats"]), row["won"] <= most * row["beats"]
+
+
+def _life(life: Mapping[str, Mapping[str, Record]]) -> Iterator[_Bar]:
+    for way, found in life[_FIRST].items():
+        bar = f"{way}: at most one alarm in {BEATS:,} beats"
+        if not done(found):
+            yield bar, "", None
+            continue
+        alarms = len(found["alarmed"])
+        yield bar, f"{alarms} in {found['beats']:,}", alarms <= max(found["beats"] / BEATS, 1)
+
+
+def _speed(speed: Record) -> Iterator[_Bar]:
+    row = speed["monitors"][_FIRST]
+    enough = speed["stored"] >= STORED
+    for words, key in (("64 at once", "batch_per_second"), ("one at a time", "single_per_second")):
+        reached = row[key] >= RATE if enough else None
+        yield f"{2 * RATE:,} checks a second on two cores, {words}", f"{row[key]:,.0f} on one", reached
+
+
+def _find(attacks: Sequence[Record], name: str, way: str) -> Record | None:
+    for row in attacks:
+        own = (row["monitor"], row["attack"], row["way"], row.get("alarm", 1)) == (_FIRST, name, way, 1)
+        if own and done(row):
+            return row
+    return None
+
+
+def _of(count: int, total: int) -> str:
+    """Write a count with its 95% Wilson interval in percent."""
+    low, high = wilson(count, total)
+    return f"{count} of {total} ({100 * low:.1f}–{100 * high:.1f}%)"
+
+
+def hidden(values: Mapping[str, Any]) -> str:
+    """Say in one sentence what became of attackers who know the monitor; nothing where none was run."""
+    parts = []
+    for way in KNOWING:
+        rows = [
+            row
+            for row in values["attacks"]
+            if (row["monitor"], row["way"], row.get("alarm", 1)) == (_FIRST, f"{way}, knowing", 1) and done(row)
+        ]
+        if rows:
+            won, over, total = (sum(row[key] for row in rows) for key in ("won", "over", "beats"))
+            parts.append(f"by {way} {won} of {total} won, and {over} ended at their last refusal")
+    return "; ".join(parts)
+
+
+def honest(values: Mapping[str, Any]) -> str:
+    """Say how many callers whom no monitor was fitted to raise the first one's alarm."""
+    found = values["life"][_FIRST][LIFE]
+    return f"{len(found['alarmed'])} of {found['callers']}" if done(found) else "an unknown number"
