@@ -165,6 +165,16 @@ def test_a_sentence_is_confirmed_contradicted_or_left_open_by_intervals() -> Non
     assert halves.by_ours(values(clean), "thesis") == (claims.NO_NUMBERS, "")
 
 
+def test_a_sentence_on_two_networks_is_tried_on_the_one_that_was_run() -> None:
+    halves = next(claim for claim in claims.CLAIMS if "dropped from around 80%" in claim.sentence)
+    cells = [*both(Case("plain"), 0.8, 0), *both(Case("plain", None, "fgsm", KNOWS), 0.1, 1)]
+    told = values([row for row in cells if row["network"] == "resnet50"])
+    word, numbers = halves.by_ours(told, "thesis")
+    assert word == claims.CONFIRMED and "Inception" not in numbers and "ResNet 50" in numbers
+    assert claims.alone(told) == " on ResNet 50 alone" and claims.alone(values(cells)) == ""
+    assert any("By ours on ResNet 50 alone" in line for line in sentences.tried(told))
+
+
 def test_how_good_the_thesis_s_networks_are_cannot_be_told_from_others() -> None:
     good = next(claim for claim in claims.CLAIMS if claim.absolute)
     word, numbers = good.by_ours(values(both(Case("plain"), 0.95, 0)), "thesis")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from salus_studies.frame.markdown import Record
+from salus_studies.frame.markdown import Record, done, listed
 from salus_studies.skin_lesion.measured import Lookup, as_published, cell
 from salus_studies.skin_lesion.paired import Resampled, spread
 from salus_studies.skin_lesion.published import NETWORKS
@@ -93,13 +93,15 @@ class Claim:
         """Try it on ours, over resampled lesions.
 
         Confirmed where the interval of every component's margin is above 0, contradicted where that of any is below,
-        undecided where neither is so.
+        undecided where neither is so; of networks that were measured alone.
         """
-        images = Resampled.of(results)
-        if images is None:
+        images, networks = Resampled.of(results), measured(results)
+        if images is None or not networks:
             return NO_NUMBERS, ""
         words, clauses = [], []
         for component in self.components:
+            if component.looks[0][0] not in networks:
+                continue
             series = [images.figure(cell(results, *look[:3]), look[3], health_map) for look in component.looks]
             known = [each for each in series if each is not None]
             if len(known) < len(series):
@@ -113,6 +115,18 @@ class Claim:
         if CONTRADICTED in words:
             return CONTRADICTED, numbers
         return (UNDECIDED if UNDECIDED in words else CONFIRMED), numbers
+
+
+def measured(results: Record) -> list[str]:
+    """List the networks on which sentences can be tried."""
+    return [network for network in NETWORKS if done(cell(results, network, "none", "none"))]
+
+
+def alone(results: Record) -> str:
+    """Say on which networks sentences are tried where it is not all of them; "" where it is, or none is there."""
+    networks = measured(results)
+    names = listed([NETWORKS[network] for network in networks])
+    return f" on {names} alone" if 0 < len(networks) < len(NETWORKS) else ""
 
 
 def spelled_out(finding: Finding) -> str:

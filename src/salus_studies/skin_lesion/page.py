@@ -7,6 +7,7 @@ from salus_studies.frame.page import Page, Show, compose
 from salus_studies.frame.results import Results
 from salus_studies.skin_lesion import (
     baselines,
+    claims,
     figures,
     research,
     tables,
@@ -186,6 +187,11 @@ def more(results: Record, show: Show) -> list[str]:
     ]
 
 
+def _one(results: Record) -> str:
+    alone = claims.alone(results)
+    return f"; here they are tried{alone}, the other was not run" if alone else ""
+
+
 def about(results: Record, show: Show) -> list[str]:
     """The thesis's sentences, what differs and why, whether the health tables can be, and what was trained."""
     return [
@@ -193,8 +199,8 @@ def about(results: Record, show: Show) -> list[str]:
         "Its tables have no intervals: there a sentence is confirmed or contradicted by the numbers as they are. Ours "
         "are compared on the same images, over resampled lesions: confirmed where the interval of every difference "
         "that a sentence speaks of is on its side, contradicted where that of one is on the other, undecided "
-        "otherwise. Where two networks are meant, it must hold for both. Sentences on how good the thesis's own "
-        "networks are cannot be told from others in their places. Where patients are meant, both health maps are "
+        f"otherwise. Where two networks are meant, it must hold for both{_one(results)}. Sentences on how good the "
+        "thesis's own networks are cannot be told from others in their places. Where patients are meant, both health maps are "
         "tried.\n",
         tables.claims_table(results),
         "## What differs and why\n",

@@ -340,5 +340,5 @@ def tried(results: Record) -> list[str]:
     for health_map, words in (("thesis", "its map of disease"), ("medical", "MEL, BCC and AKIEC as disease")):
         found = Counter(claim.by_ours(results, health_map)[0] for claim in claims.CLAIMS)
         clauses = ", ".join(f"{count} {word}" for word, count in sorted(found.items()))
-        lines.append(f"By ours, with {words}: {clauses}.")
+        lines.append(f"By ours{claims.alone(results)}, with {words}: {clauses}.")
     return lines
