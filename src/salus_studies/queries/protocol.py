@@ -104,7 +104,8 @@ def run(options: QueriesOptions, folder: Folder) -> Results:
     shape = _noise_shape(bench)
     rows = [_undefended(steps, name, attack, bench) for name, attack in attacks.items()]
     moved = steps.do("transfer", "transfer", [options.seed], lambda: transfer(bench.guard, bench.x, bench.y, options))
-    life = {}
+    life, first = {}, next(iter(WATCHERS))
+    outsider: dict[str, Any] = {"status": "not run", "reason": "no time left to fit the monitor"}
     for watcher, spec in WATCHERS.items():
         monitor = _fitted(steps, watcher, spec, bench)
         if monitor is None:
@@ -120,19 +121,14 @@ def run(options: QueriesOptions, folder: Folder) -> Results:
         for way in KNOWN.get(watcher, ()):
             for name, attack in knowing.items():
                 rows.append(_knowing(steps, name, attack, watcher, monitor, way, shape, few))
-    first = next(iter(WATCHERS))
-    monitor = _fitted(steps, first, WATCHERS[first], bench)
-    if monitor is not None:
-        life[first] |= _life(steps, first, monitor, bench, slice(1, None))
-        way = next(iter(WAYS))
-        rows += [
-            _knowing(steps, name, attack, first, monitor, way, shape, few, alarm)
-            for alarm in LOWER
-            for name, attack in knowing.items()
-        ]
-    outsider: dict[str, Any] = {"status": "not run", "reason": "no time left to fit the monitor"}
-    if monitor is not None:
-        outsider = _outsider(steps, options, bench, monitor)
+        if watcher == first:  # all of the monitor that is proposed comes before those beside it
+            life[watcher] |= _life(steps, watcher, monitor, bench, slice(1, None))
+            rows += [
+                _knowing(steps, name, attack, watcher, monitor, next(iter(WAYS)), shape, few, alarm)
+                for alarm in LOWER
+                for name, attack in knowing.items()
+            ]
+            outsider = _outsider(steps, options, bench, monitor)
     values = {
         "command": folder.command,
         "machine": f"{platform.platform()}, one thread of a shared core",

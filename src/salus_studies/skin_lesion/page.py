@@ -200,8 +200,8 @@ def about(results: Record, show: Show) -> list[str]:
         "are compared on the same images, over resampled lesions: confirmed where the interval of every difference "
         "that a sentence speaks of is on its side, contradicted where that of one is on the other, undecided "
         f"otherwise. Where two networks are meant, it must hold for both{_one(results)}. Sentences on how good the "
-        "thesis's own networks are cannot be told from others in their places. Where patients are meant, both health maps are "
-        "tried.\n",
+        "thesis's own networks are cannot be told from others in their places. Where patients are meant, both health "
+        "maps are tried.\n",
         tables.claims_table(results),
         "## What differs and why\n",
         "What the thesis leaves out, gets wrong, or says twice:\n",
