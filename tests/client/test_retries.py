@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from salus.client.pace import Pace
-from salus.client.retries import Course, Retries, retry_after
+from salus.client.retries import Retries, RetryState, retry_after
 from salus.errors import OptionError
 
 if TYPE_CHECKING:
@@ -18,24 +18,24 @@ if TYPE_CHECKING:
 def test_waits_grow_exponentially_up_to_a_limit_and_are_drawn_from_zero_up(clock: Clock) -> None:
     retries = Retries(attempts=6, first=1.0, longest=5.0, deadline=1000.0)
     for share in (0.0, 0.5, 0.999):
-        course = Course(retries, clock, lambda share=share: share)  # type: ignore[misc]
+        state = RetryState(retries, clock, lambda share=share: share)  # type: ignore[misc]
         waits = []
         for _ in range(5):
-            course.begin()
-            waits.append(course.wait())
+            state.begin()
+            waits.append(state.wait())
         assert waits == [pytest.approx(share * most) for most in (1.0, 2.0, 4.0, 5.0, 5.0)]
 
 
 def test_there_is_no_further_attempt_after_the_last_one_nor_beyond_the_deadline(clock: Clock) -> None:
-    course = Course(Retries(attempts=2, deadline=10.0), clock, lambda: 0.5)
-    course.begin()
-    assert course.wait(9.0) == 9.0
-    assert course.wait(11.0) is None, "a service that asks for longer is not bothered earlier"
+    state = RetryState(Retries(attempts=2, deadline=10.0), clock, lambda: 0.5)
+    state.begin()
+    assert state.wait(9.0) == 9.0
+    assert state.wait(11.0) is None, "a service that asks for longer is not bothered earlier"
     clock.now = 10.0
-    assert course.left == 0.0 and course.wait() is None
-    course.begin()
+    assert state.left == 0.0 and state.wait() is None
+    state.begin()
     clock.now = 0.0
-    assert course.wait() is None
+    assert state.wait() is None
 
 
 @pytest.mark.parametrize(

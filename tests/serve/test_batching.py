@@ -14,15 +14,15 @@ from torch import Tensor
 
 from salus.guard import Guard
 from salus.serve.batching import Batcher, Judged, judged_at_once
-from salus.serve.guards import ServedGuard, fingerprint_of
+from salus.serve.guards import LoadedGuard, fingerprint_of
 from salus.serve.limits import Rates, Room
-from salus.serve.problems import ProblemError
+from salus.serve.problems import ProblemDetailsError
 
 T = TypeVar("T")
 
 
-def _served(guard: Guard) -> ServedGuard:
-    return ServedGuard("toy", Path("toy"), guard, fingerprint_of(guard), 0.0)
+def _served(guard: Guard) -> LoadedGuard:
+    return LoadedGuard("toy", Path("toy"), guard, fingerprint_of(guard), 0.0)
 
 
 class _Slow:
@@ -83,7 +83,7 @@ def test_a_full_queue_refuses_with_a_time_to_come_again_and_then_takes_more(toy:
         await asyncio.sleep(0.05)
         waiting = asyncio.ensure_future(batcher.judge(served, toy.test.x[:8]))
         await asyncio.sleep(0)
-        with pytest.raises(ProblemError) as caught:
+        with pytest.raises(ProblemDetailsError) as caught:
             await batcher.judge(served, toy.test.x[:1])
         assert caught.value.kind == "too-many"
         assert caught.value.retry_after is not None
@@ -105,7 +105,7 @@ def test_a_guard_that_fails_fails_its_group_alone(toy: Any) -> None:
     async def ask() -> None:
         batcher = Batcher(batch=4, wait=0, queue=100)
         batcher.start()
-        with pytest.raises(ProblemError) as caught:
+        with pytest.raises(ProblemDetailsError) as caught:
             await batcher.judge(_served(Broken(toy.guard())), toy.test.x[:4])  # type: ignore[arg-type]
         assert caught.value.kind == "unavailable"
         assert "no memory" not in caught.value.detail
@@ -165,14 +165,14 @@ def test_a_bucket_fills_at_its_rate_whatever_the_clock_does() -> None:
     now = 100.0
     rates = Rates(2.0, burst=4, clock=lambda: now)
     rates.charge("t", 4)
-    with pytest.raises(ProblemError) as caught:
+    with pytest.raises(ProblemDetailsError) as caught:
         rates.charge("t", 1)
     assert caught.value.retry_after == pytest.approx(0.5)
     rates.charge("other", 4)
     now = 101.0
     rates.charge("t", 2)
     now = 50.0
-    with pytest.raises(ProblemError):
+    with pytest.raises(ProblemDetailsError):
         rates.charge("t", 1)
 
 
@@ -180,6 +180,6 @@ def test_room_is_given_back() -> None:
     room = Room(10)
     with room.reserved() as take:
         take(6)
-        with pytest.raises(ProblemError), room.reserved() as more:
+        with pytest.raises(ProblemDetailsError), room.reserved() as more:
             more(5)
     assert room.taken == 0

@@ -17,7 +17,7 @@ from salus.serve.crew import Crew, Neighbours
 from salus.serve.guards import sources_of
 from salus.serve.limits import Rates
 from salus.serve.metrics import Metrics
-from salus.serve.problems import ProblemError
+from salus.serve.problems import ProblemDetailsError
 from salus.serve.service import Service
 from salus.serve.settings import Settings
 
@@ -82,7 +82,7 @@ def test_a_tokens_rate_is_shared_among_the_workers_that_there_are() -> None:
     rates.charge("ward", 1)
     rates.workers = 5
     now = 0.4
-    with pytest.raises(ProblemError):
+    with pytest.raises(ProblemDetailsError):
         rates.charge("ward", 1)
     now = 0.61
     rates.charge("ward", 1)

@@ -28,7 +28,7 @@ from salus.preprocessing import (
 )
 from salus.preprocessing.scaling import MinMax
 from salus.preprocessing.tables import Column
-from salus.serve.problems import ProblemError
+from salus.serve.problems import ProblemDetailsError
 from salus.serve.reading import read_body
 
 
@@ -169,7 +169,7 @@ def test_a_record_comes_as_a_pair_or_an_archive_and_as_signals(
 def test_what_is_not_read_or_too_much_is_a_problem(
     table: Classifier, content_type: str, body: bytes, kind: str
 ) -> None:
-    with pytest.raises(ProblemError) as caught:
+    with pytest.raises(ProblemDetailsError) as caught:
         _read(table, content_type, body, most=10)
     assert caught.value.kind == kind
 
@@ -225,6 +225,6 @@ def test_any_bytes_end_in_inputs_or_in_a_sentence(kind: str, body: bytes, scaled
     plain = ArrayPreprocessor(scaling=scaling, classes=("a", "b"), bounds=(0.0, 1.0), shape=(2,), fitted_on="t")
     try:
         prepared = _read(_classifier(plain, (2,)), kind, body)
-    except (DataError, ProblemError):
+    except (DataError, ProblemDetailsError):
         return
     assert len(prepared.x) + len(prepared.refused)

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 from salus.client.address import Address, trusting
 from salus.client.bodies import Body, body_of
 from salus.client.messages import IDEMPOTENCY_KEY, GuardCard, Message, Problem, VerdictsAnswer
-from salus.client.retries import ONCE, PASSING, Course, Retries, retry_after
+from salus.client.retries import ONCE, PASSING, Retries, RetryState, retry_after
 from salus.errors import EndpointError, OptionError
 
 try:
@@ -142,10 +142,10 @@ class _Caller(Generic[H]):
     def _opened(self) -> H:
         raise NotImplementedError
 
-    def _course(self, retries: Retries | None) -> Course:
-        return Course(retries or self.retries, self._clock, self._chance)
+    def _state(self, retries: Retries | None) -> RetryState:
+        return RetryState(retries or self.retries, self._clock, self._chance)
 
-    def _pause(self, course: Course, outcome: Reply | httpx.RequestError) -> float | None:
+    def _pause(self, state: RetryState, outcome: Reply | httpx.RequestError) -> float | None:
         """Return how long to wait before the next attempt; None where the outcome is the answer.
 
         Raises:
@@ -154,11 +154,11 @@ class _Caller(Generic[H]):
         if isinstance(outcome, Reply):
             if outcome.status not in PASSING:
                 return None
-            return course.wait(retry_after(outcome.headers.get("retry-after")))
-        pause = course.wait()
+            return state.wait(retry_after(outcome.headers.get("retry-after")))
+        pause = state.wait()
         if pause is None:
             reason = " ".join(str(outcome).split()).rstrip(".") or type(outcome).__name__
-            times = "once" if course.attempts == 1 else f"{course.attempts} times"
+            times = "once" if state.attempts == 1 else f"{state.attempts} times"
             raise EndpointError(
                 f"{self.address.url} could not be reached, tried {times} ({reason}); is the service running there?"
             ) from outcome
@@ -330,26 +330,26 @@ class Client(_Caller[httpx.Client]):
             return False
 
     def _answered(self, call: Call, retries: Retries | None) -> Reply:
-        course = self._course(retries)
+        state = self._state(retries)
         while True:
-            course.begin()
+            state.begin()
             outcome: Reply | httpx.RequestError
             try:
-                outcome = self._once(call, course, retries)
+                outcome = self._once(call, state, retries)
             except httpx.RequestError as error:
                 outcome = error
-            pause = self._pause(course, outcome)
+            pause = self._pause(state, outcome)
             if pause is None and isinstance(outcome, Reply):
                 return outcome
             self._sleep(pause or 0.0)
 
-    def _once(self, call: Call, course: Course, retries: Retries | None) -> Reply:
+    def _once(self, call: Call, state: RetryState, retries: Retries | None) -> Reply:
         content = bytearray()
-        timeout = max(min(self._timeout, course.left), _SHORTEST)
+        timeout = max(min(self._timeout, state.left), _SHORTEST)
         with self._opened().stream(**call.sent(), timeout=timeout) as response:
             for piece in response.iter_bytes(_PIECE):
                 self._grown(content, piece)
-                if not course.left:
+                if not state.left:
                     raise self._too_late(retries)
         return Reply(response.status_code, dict(response.headers), bytes(content))
 
@@ -418,25 +418,25 @@ class AsyncClient(_Caller[httpx.AsyncClient]):
             return False
 
     async def _answered(self, call: Call, retries: Retries | None) -> Reply:
-        course = self._course(retries)
+        state = self._state(retries)
         while True:
-            course.begin()
+            state.begin()
             outcome: Reply | httpx.RequestError
             try:
-                outcome = await self._once(call, course, retries)
+                outcome = await self._once(call, state, retries)
             except httpx.RequestError as error:
                 outcome = error
-            pause = self._pause(course, outcome)
+            pause = self._pause(state, outcome)
             if pause is None and isinstance(outcome, Reply):
                 return outcome
             await self._sleep(pause or 0.0)
 
-    async def _once(self, call: Call, course: Course, retries: Retries | None) -> Reply:
+    async def _once(self, call: Call, state: RetryState, retries: Retries | None) -> Reply:
         content = bytearray()
-        timeout = max(min(self._timeout, course.left), _SHORTEST)
+        timeout = max(min(self._timeout, state.left), _SHORTEST)
         async with self._opened().stream(**call.sent(), timeout=timeout) as response:
             async for piece in response.aiter_bytes(_PIECE):
                 self._grown(content, piece)
-                if not course.left:
+                if not state.left:
                     raise self._too_late(retries)
         return Reply(response.status_code, dict(response.headers), bytes(content))

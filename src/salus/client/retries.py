@@ -48,7 +48,7 @@ class Retries:
 ONCE = Retries(attempts=1)
 
 
-class Course:
+class RetryState:
     """One call on its way through its attempts.
 
     Args:

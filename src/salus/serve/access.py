@@ -8,7 +8,7 @@ from starlette.requests import Request
 
 from salus.client.messages import Scope
 from salus.errors import StoreError
-from salus.serve.problems import ProblemError
+from salus.serve.problems import ProblemDetailsError
 from salus.serve.service import Service
 from salus.serve.tokens import Principal
 
@@ -20,14 +20,16 @@ async def principal_of(request: Request, service: Service, scope: Scope) -> Prin
     """Find who asks.
 
     Raises:
-        ProblemError: there is no token where one is needed, it is none, or it may not do this.
+        ProblemDetailsError: there is no token where one is needed, it is none, or it may not do this.
     """
     header = request.headers.get("authorization")
     if header is None:
         if not service.settings.open or "x-forwarded-for" in request.headers or "forwarded" in request.headers:
-            raise ProblemError("unauthorized", "Send a token, Authorization: Bearer TOKEN; salus token add makes one.")
+            raise ProblemDetailsError(
+                "unauthorized", "Send a token, Authorization: Bearer TOKEN; salus token add makes one."
+            )
         if scope not in LOCAL.scopes:
-            raise ProblemError(
+            raise ProblemDetailsError(
                 "unauthorized",
                 f"This needs a token with the scope {scope}, also on this machine; salus token add makes one.",
             )
@@ -38,11 +40,15 @@ async def principal_of(request: Request, service: Service, scope: Scope) -> Prin
         known = kind.casefold() == "bearer"
         principal = await asyncio.to_thread(service.tokens.check, secret.strip()) if known else None
     except StoreError as error:
-        raise ProblemError("unavailable", "Tokens cannot be looked up now; try again later.", 5) from error
+        raise ProblemDetailsError("unavailable", "Tokens cannot be looked up now; try again later.", 5) from error
     if principal is None:
-        raise ProblemError("unauthorized", "The token is unknown, revoked or has expired; salus token add makes one.")
+        raise ProblemDetailsError(
+            "unauthorized", "The token is unknown, revoked or has expired; salus token add makes one."
+        )
     if scope not in principal.scopes:
-        raise ProblemError("forbidden", f"The token {principal.name!r} lacks the scope {scope}; make one that has it.")
+        raise ProblemDetailsError(
+            "forbidden", f"The token {principal.name!r} lacks the scope {scope}; make one that has it."
+        )
     return principal
 
 
@@ -50,9 +56,9 @@ def _refuse_pages(request: Request) -> None:
     """Refuse what a web page elsewhere makes a browser on this machine send.
 
     Raises:
-        ProblemError: the request comes from a page of another origin.
+        ProblemDetailsError: the request comes from a page of another origin.
     """
     origin = request.headers.get("origin")
     own = origin is None or origin == f"{request.url.scheme}://{request.headers.get('host', '')}"
     if not own or request.headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
-        raise ProblemError("forbidden", "Pages of other origins may not ask without a token.")
+        raise ProblemDetailsError("forbidden", "Pages of other origins may not ask without a token.")

@@ -27,13 +27,13 @@ from salus.serve.access import LOCAL, principal_of
 from salus.serve.batching import judged_at_once
 from salus.serve.dashboard import pages
 from salus.serve.gate import Gate, problem_of
-from salus.serve.guards import ServedGuard
+from salus.serve.guards import LoadedGuard
 from salus.serve.judging import Asked, write_answer
 from salus.serve.log.entry import EventEntry
 from salus.serve.log.writer import Submission
 from salus.serve.media import JSON
 from salus.serve.monitoring import Watch
-from salus.serve.problems import ProblemError
+from salus.serve.problems import ProblemDetailsError
 from salus.serve.reading import read_body
 from salus.serve.service import Service
 
@@ -60,14 +60,14 @@ def _framework(service: Service, ask: verdicts.Ask) -> FastAPI:
         lifespan=lambda _: _running(service),
     )
 
-    @app.exception_handler(ProblemError)
-    async def problem(request: Request, error: ProblemError) -> Response:
+    @app.exception_handler(ProblemDetailsError)
+    async def problem(request: Request, error: ProblemDetailsError) -> Response:
         return error.response(request.state.request_id)
 
     @app.exception_handler(Exception)
     async def fault(request: Request, error: Exception) -> Response:
         detail = "The service failed on this request; its own log says more."
-        return ProblemError("fault", detail).response(request.state.request_id)
+        return ProblemDetailsError("fault", detail).response(request.state.request_id)
 
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> Response:
@@ -180,7 +180,7 @@ def _describe(app: FastAPI, service: Service) -> None:
     app.openapi_schema = document
 
 
-def example_of(served: ServedGuard) -> dict[str, Any]:
+def example_of(served: LoadedGuard) -> dict[str, Any]:
     """Make a request that the guard can answer, in raw units where it has some; one it accepts, where one is near."""
     classifier = served.guard.classifier
     low, high = classifier.bounds
@@ -200,13 +200,13 @@ def example_of(served: ServedGuard) -> dict[str, Any]:
     return {"inputs": x.double().mul(1000).round().div(1000).tolist(), "prepared": True}
 
 
-def answer_example(served: ServedGuard, example: dict[str, Any]) -> dict[str, Any]:
+def answer_example(served: LoadedGuard, example: dict[str, Any]) -> dict[str, Any]:
     """Let the guard judge the example."""
     asked = Asked("0f3c5a1e9b7d4c2fa6e8d1b3c5a79e0d", LOCAL, served, None)
     try:
         body = json.dumps(example).encode()
         prepared = read_body(JSON, body, served.guard.classifier, most=1, max_bytes=2**20)
-    except (SalusError, ProblemError):  # an example in words
+    except (SalusError, ProblemDetailsError):  # an example in words
         return {}
     judged = judged_at_once(served, prepared.x) if len(prepared.x) else None
     answer: dict[str, Any] = json.loads(write_answer(asked, prepared, judged))

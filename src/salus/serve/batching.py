@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from salus.serve.guards import ServedGuard
-from salus.serve.problems import ProblemError
+from salus.serve.guards import LoadedGuard
+from salus.serve.problems import ProblemDetailsError
 from salus.verdict import Verdict
 
 
@@ -48,7 +48,7 @@ class Judged:
 
 @dataclass(frozen=True, eq=False)
 class _Waiting:
-    served: ServedGuard
+    served: LoadedGuard
     x: Tensor
     future: asyncio.Future[tuple[Judged, Verdict]]
     since: float
@@ -103,14 +103,14 @@ class Batcher:
             await asyncio.gather(self._task, return_exceptions=True)
         self._pool.shutdown()
 
-    def judge(self, served: ServedGuard, x: Tensor) -> asyncio.Future[tuple[Judged, Verdict]]:
+    def judge(self, served: LoadedGuard, x: Tensor) -> asyncio.Future[tuple[Judged, Verdict]]:
         """Judge prepared inputs ``[n, ...]`` of one request; what becomes of them, once it is their turn.
 
         Raises:
-            ProblemError: the queue is full, or the guard failed.
+            ProblemDetailsError: the queue is full, or the guard failed.
         """
         if self._count and self._count + len(x) > self._queue:
-            raise ProblemError(
+            raise ProblemDetailsError(
                 "too-many",
                 f"{self._count} inputs wait already, and the queue holds {self._queue}; try again a little later.",
                 min(60.0, self._seconds(self._count)),
@@ -134,7 +134,7 @@ class Batcher:
             try:
                 answers = await self._judged(group)
             except Exception as error:  # a model may fail in any way
-                problem = ProblemError(
+                problem = ProblemDetailsError(
                     "unavailable",
                     f"The guard {group[0].served.name!r} failed on these inputs ({type(error).__name__}); the "
                     "service's own log says more.",
@@ -190,12 +190,12 @@ class Batcher:
         return group
 
 
-def judged_at_once(served: ServedGuard, x: Tensor) -> Judged:
+def judged_at_once(served: LoadedGuard, x: Tensor) -> Judged:
     """Judge inputs here and now, without a queue."""
     return _judge(served, [x], [time.perf_counter()])[0][0]
 
 
-def _judge(served: ServedGuard, requests: list[Tensor], since: list[float]) -> list[tuple[Judged, Verdict]]:
+def _judge(served: LoadedGuard, requests: list[Tensor], since: list[float]) -> list[tuple[Judged, Verdict]]:
     """Judge the inputs of several requests in one go, and deal out the answers."""
     began = time.perf_counter()
     guard = served.guard

@@ -8,7 +8,7 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from salus.serve.problems import ProblemError
+from salus.serve.problems import ProblemDetailsError
 from salus.serve.reading import MAX_FILES
 from salus.serve.timing import within
 
@@ -23,7 +23,7 @@ async def read_within(request: Request, *, most: int, seconds: float, take: Call
         take: is told of more bytes, and refuses when there are too many in hand.
 
     Raises:
-        ProblemError: it is too large, or arrives too slowly.
+        ProblemDetailsError: it is too large, or arrives too slowly.
     """
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > most:
@@ -31,7 +31,7 @@ async def read_within(request: Request, *, most: int, seconds: float, take: Call
     try:
         return await within(_read(request, most, take), seconds)
     except TimeoutError as error:
-        raise ProblemError(
+        raise ProblemDetailsError(
             "timeout", f"The request did not arrive within {seconds:g} seconds; send it faster."
         ) from error
 
@@ -51,7 +51,7 @@ async def form_files(request: Request, body: bytes) -> list[tuple[str, bytes]]:
     """Take the files out of a form.
 
     Raises:
-        ProblemError: it is none, or holds something else.
+        ProblemDetailsError: it is none, or holds something else.
     """
 
     async def stream() -> AsyncGenerator[bytes, None]:
@@ -61,12 +61,12 @@ async def form_files(request: Request, body: bytes) -> list[tuple[str, bytes]]:
     try:
         form = await parser.parse()
         if not parser.complete:
-            raise ProblemError("bad-request", "The form ends before its closing boundary; send it whole.")
+            raise ProblemDetailsError("bad-request", "The form ends before its closing boundary; send it whole.")
         parts = [part for _, part in form.multi_items() if isinstance(part, UploadFile)]
         return [(part.filename or "", await part.read()) for part in parts]
     except (MultiPartException, KeyError, ValueError, UnicodeError) as error:
         reason = str(getattr(error, "message", error)) or type(error).__name__
-        raise ProblemError(
+        raise ProblemDetailsError(
             "bad-request", f"The form cannot be read ({reason[:200].rstrip('.')}); send files alone."
         ) from error
     finally:
@@ -88,5 +88,5 @@ class _Form(MultiPartParser):
             file.close()
 
 
-def _too_large(most: int) -> ProblemError:
-    return ProblemError("too-large", f"The request has more than {most} bytes; send less at a time.")
+def _too_large(most: int) -> ProblemDetailsError:
+    return ProblemDetailsError("too-large", f"The request has more than {most} bytes; send less at a time.")

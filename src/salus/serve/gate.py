@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from salus.client.messages import REQUEST_ID
 from salus.serve.marking import new_request_id, safe_headers
 from salus.serve.metrics import Metrics
-from salus.serve.problems import ProblemError
+from salus.serve.problems import ProblemDetailsError
 from salus.serve.settings import Settings
 from salus.serve.verdicts import Ask
 
@@ -69,13 +69,13 @@ class Gate:
                 await self._app(scope, receive, answer)
         except ClientDisconnect:
             return
-        except ProblemError as problem:
+        except ProblemDetailsError as problem:
             await problem.response(request_id)(scope, receive, answer)
         except Exception as error:  # whatever it is, nobody outside is to read of it
             if status:
                 raise
             _LOG.exception("request %s failed", request_id, exc_info=error)
-            fault = ProblemError("fault", "The service failed on this request; its own log says more.")
+            fault = ProblemDetailsError("fault", "The service failed on this request; its own log says more.")
             await fault.response(request_id)(scope, receive, answer)
         finally:
             route = getattr(scope.get("route"), "path", "other")
@@ -86,7 +86,7 @@ class Gate:
         """Refuse names that somebody else's DNS may have pointed here (DNS rebinding); addresses are none.
 
         Raises:
-            ProblemError: it is such a name, or none at all.
+            ProblemDetailsError: it is such a name, or none at all.
         """
         host = headers.get("host", "")
         if host in self._known:
@@ -96,7 +96,7 @@ class Gate:
             ipaddress.ip_address(name.strip("[]"))
         except ValueError:
             if name.casefold() not in self._names:
-                raise ProblemError(
+                raise ProblemDetailsError(
                     "misdirected",
                     f"This service does not answer to the host {name[:100]!r}; start it with --allow-host NAME where "
                     "that is its name.",
@@ -111,7 +111,7 @@ class Gate:
         message["headers"] = [*headers, (_REQUEST_ID, request_id.encode())]
 
 
-def problem_of(error: HTTPException) -> ProblemError:
+def problem_of(error: HTTPException) -> ProblemDetailsError:
     """Turn what the framework refuses into a problem."""
     kinds = {400: "bad-request", 404: "not-found", 405: "method-not-allowed", 413: "too-large", 415: "unsupported"}
     details = {
@@ -119,4 +119,4 @@ def problem_of(error: HTTPException) -> ProblemError:
         405: "This address does not know the method; GET /openapi.json lists what there is.",
     }
     kind = kinds.get(error.status_code, "bad-request")
-    return ProblemError(kind, details.get(error.status_code, f"{str(error.detail).rstrip('.')}."))
+    return ProblemDetailsError(kind, details.get(error.status_code, f"{str(error.detail).rstrip('.')}."))

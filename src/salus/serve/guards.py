@@ -23,7 +23,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 @dataclass(frozen=True, eq=False)
-class ServedGuard:
+class LoadedGuard:
     """A guard as it was loaded.
 
     Attributes:
@@ -70,7 +70,7 @@ class ServedGuard:
 
 
 @dataclass(frozen=True)
-class Source:
+class GuardSource:
     """Where a guard comes from.
 
     Attributes:
@@ -83,7 +83,7 @@ class Source:
     folder: Path
     factory: str | None = None
 
-    def load(self, device: str) -> ServedGuard:
+    def load(self, device: str) -> LoadedGuard:
         """Load the bundle, checking all of it.
 
         Raises:
@@ -91,7 +91,7 @@ class Source:
         """
         return self.load_from(None, device)
 
-    def load_from(self, copy: Path | None, device: str) -> ServedGuard:
+    def load_from(self, copy: Path | None, device: str) -> LoadedGuard:
         """Load it from a copy of its folder, or None: from the folder itself.
 
         Raises:
@@ -100,20 +100,20 @@ class Source:
         guard = open_guard(copy or self.folder, self.factory)
         guard.classifier.to(device)
         guard.hold()
-        return ServedGuard(self.name, self.folder, guard, fingerprint_of(guard), time.time(), copy=copy)
+        return LoadedGuard(self.name, self.folder, guard, fingerprint_of(guard), time.time(), copy=copy)
 
     def mark(self) -> str | None:
         """Tell apart two states of the bundle; None where nobody can look at it now."""
         return mark_of(self.folder)
 
 
-def sources_of(words: Sequence[str], factory: str | None = None) -> tuple[Source, ...]:
+def sources_of(words: Sequence[str], factory: str | None = None) -> tuple[GuardSource, ...]:
     """Read ``BUNDLE`` and ``NAME=BUNDLE``.
 
     Raises:
         OptionError: a name is none or is given twice, or a folder holds several guards.
     """
-    sources: dict[str, Source] = {}
+    sources: dict[str, GuardSource] = {}
     for word in words:
         name, mark, path = word.partition("=")
         folder = Path(path if mark else word)
@@ -129,7 +129,7 @@ def sources_of(words: Sequence[str], factory: str | None = None) -> tuple[Source
                 f"Two guards would be called {name!r}, {sources[name].folder} and {folder}; give one a name of its "
                 "own, NAME=BUNDLE."
             )
-        sources[name] = Source(name, bundle_in(folder), factory)
+        sources[name] = GuardSource(name, bundle_in(folder), factory)
     return tuple(sources.values())
 
 
@@ -157,7 +157,7 @@ def fingerprint_of(guard: Guard) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-class Shelf(Mapping[str, ServedGuard]):
+class Shelf(Mapping[str, LoadedGuard]):
     """The guards by name; a bundle that changes is taken once it has stopped changing and loads without a fault.
 
     Args:
@@ -168,14 +168,14 @@ class Shelf(Mapping[str, ServedGuard]):
         BundleError: one of them cannot be used.
     """
 
-    def __init__(self, sources: Sequence[Source], device: str = "cpu") -> None:
+    def __init__(self, sources: Sequence[GuardSource], device: str = "cpu") -> None:
         self._sources = {source.name: source for source in sources}
         self._device = device
         self._marks = {source.name: source.mark() for source in sources}
         self._changing: dict[str, str] = {}
         self._served = {source.name: source.load(device) for source in sources}
 
-    def __getitem__(self, name: str) -> ServedGuard:
+    def __getitem__(self, name: str) -> LoadedGuard:
         return self._served[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -197,7 +197,7 @@ class Shelf(Mapping[str, ServedGuard]):
                 self._changing[name] = mark
         return settled
 
-    def reload(self, name: str) -> ServedGuard:
+    def reload(self, name: str) -> LoadedGuard:
         """Load a bundle again; on a fault the old one goes on judging, and says so.
 
         Raises:
@@ -218,12 +218,12 @@ class Shelf(Mapping[str, ServedGuard]):
         return self._served[name]
 
 
-def _unloadable(source: Source, error: Exception) -> BundleError:
+def _unloadable(source: GuardSource, error: Exception) -> BundleError:
     reason = " ".join(str(error).split())[:200] or type(error).__name__
     return BundleError(f"The bundle in {source.folder} cannot be loaded ({reason}); take a fresh copy of the folder.")
 
 
-def _refuse_other_interface(before: ServedGuard, after: ServedGuard) -> None:
+def _refuse_other_interface(before: LoadedGuard, after: LoadedGuard) -> None:
     """Refuse a bundle that answers another question: who calls it relies on its classes and its inputs.
 
     Raises:

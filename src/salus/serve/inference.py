@@ -24,9 +24,9 @@ from salus.preprocessing import Prepared
 from salus.serve.access import principal_of
 from salus.serve.batching import Judged
 from salus.serve.bodies import read_within
-from salus.serve.guards import ServedGuard
+from salus.serve.guards import LoadedGuard
 from salus.serve.judging import Answered, Asked, Repeats, judge, repeatable_of
-from salus.serve.problems import ProblemError
+from salus.serve.problems import ProblemDetailsError
 from salus.serve.reading import prepared_array
 from salus.serve.service import Service
 from salus.serve.verdicts import in_thread_if, served_of
@@ -101,7 +101,7 @@ def router(service: Service) -> APIRouter:
             repeatable = repeatable_of(request, principal, body, (length or "").encode())
             call: _Call = await in_thread_if(len(body) > 2**15, lambda: _read(body, length))
             if len(call.array) > settings.max_inputs:
-                raise ProblemError(
+                raise ProblemDetailsError(
                     "too-large",
                     f"The request holds {len(call.array)} inputs; send at most {settings.max_inputs} at a time.",
                 )
@@ -111,7 +111,9 @@ def router(service: Service) -> APIRouter:
                 prepared = await in_thread_if(len(body) > 2**15, lambda: _prepared(call, served))
                 if prepared.refused:  # rows of a tensor have no names by which a caller could tell which is missing
                     first = prepared.refused[0]
-                    raise ProblemError("not-judged", f"{first.name} {first.reason}; send inputs that can be judged.")
+                    raise ProblemDetailsError(
+                        "not-judged", f"{first.name} {first.reason}; send inputs that can be judged."
+                    )
                 return await judge(service, asked, prepared, _writer(call))
 
             answered = await repeats.once(service, repeatable, answer)
@@ -124,14 +126,14 @@ def router(service: Service) -> APIRouter:
     return routes
 
 
-def _versioned(service: Service, name: str, version: str) -> ServedGuard:
+def _versioned(service: Service, name: str, version: str) -> LoadedGuard:
     served = served_of(service, name)
     if version != "1":
-        raise ProblemError("not-found", f"Guard {name!r} has no version {version[:20]!r}; it has version 1.")
+        raise ProblemDetailsError("not-found", f"Guard {name!r} has no version {version[:20]!r}; it has version 1.")
     return served
 
 
-def _metadata(served: ServedGuard) -> dict[str, Any]:
+def _metadata(served: LoadedGuard) -> dict[str, Any]:
     classifier = served.guard.classifier
     shapes = {"probabilities": [-1, len(classifier.classes)]}
     return {
@@ -226,7 +228,7 @@ def _listed(data: Any, dtype: np.dtype[Any], count: int) -> NDArray[Any]:
     return values.astype(dtype).reshape(-1)
 
 
-def _prepared(call: _Call, served: ServedGuard) -> Prepared:
+def _prepared(call: _Call, served: LoadedGuard) -> Prepared:
     classifier = served.guard.classifier
     if not len(call.array):
         raise DataError("The tensor x holds no inputs; send one or more.")
@@ -240,7 +242,7 @@ def _prepared(call: _Call, served: ServedGuard) -> Prepared:
 def _writer(call: _Call) -> Callable[[Asked, Prepared, Judged | None], bytes]:
     def write(asked: Asked, prepared: Prepared, judged: Judged | None) -> bytes:
         if judged is None:
-            raise ProblemError("not-judged", "The tensor x holds no inputs; send one or more.")
+            raise ProblemDetailsError("not-judged", "The tensor x holds no inputs; send one or more.")
         return _answer(call, asked, judged)
 
     return write
@@ -256,7 +258,7 @@ def _answer(call: _Call, asked: Asked, judged: Judged) -> bytes:
     for name, binary in call.outputs.items():
         if name == "scores":
             if "scores" not in asked.principal.scopes:
-                raise ProblemError("forbidden", "The output scores needs a token with the scope scores.")
+                raise ProblemDetailsError("forbidden", "The output scores needs a token with the scope scores.")
             hidden = judged.withheld
             scores = [
                 [np.nan if value is None or hidden else value for value in values] for values in judged.scores.values()

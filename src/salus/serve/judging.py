@@ -21,11 +21,11 @@ from salus.errors import StoreError
 from salus.exchange import MEDIA_TYPE, Finding, Origin, fhir_bundle
 from salus.preprocessing import Prepared
 from salus.serve.batching import Judged
-from salus.serve.guards import ServedGuard
+from salus.serve.guards import LoadedGuard
 from salus.serve.keys import Keys
 from salus.serve.log.entry import EventEntry, VerdictEntry
 from salus.serve.log.writer import KeptInput, LogUnavailable, Repeatable, RepeatConflict, Submission
-from salus.serve.problems import ProblemError
+from salus.serve.problems import ProblemDetailsError
 from salus.serve.service import Service
 from salus.serve.timing import within
 from salus.serve.tokens import Principal
@@ -44,7 +44,7 @@ class Asked:
 
     request_id: str
     principal: Principal
-    served: ServedGuard
+    served: LoadedGuard
     repeatable: Repeatable | None
 
 
@@ -77,7 +77,7 @@ class Repeats:
         """Answer, or give the answer that the key has.
 
         Raises:
-            ProblemError: the key belongs to another request.
+            ProblemDetailsError: the key belongs to another request.
         """
         if repeatable is None:
             return await answer()
@@ -86,7 +86,7 @@ class Repeats:
             try:
                 stored = await asyncio.to_thread(service.writer.answered, *place)
             except LogUnavailable as error:
-                raise ProblemError(
+                raise ProblemDetailsError(
                     "unavailable", "Earlier answers cannot be looked up now; try again later.", 5
                 ) from error
             if stored is not None:
@@ -104,9 +104,9 @@ class Repeats:
         return await asyncio.shield(task)
 
 
-def conflict() -> ProblemError:
+def conflict() -> ProblemDetailsError:
     """Say that a key is taken."""
-    return ProblemError(
+    return ProblemDetailsError(
         "conflict", f"This {IDEMPOTENCY_KEY} came with another request before; take a new key for a new request."
     )
 
@@ -115,13 +115,13 @@ def repeatable_of(request: Request, principal: Principal, *content: bytes) -> Re
     """Read a request's idempotency key.
 
     Raises:
-        ProblemError: it is too long or not printable.
+        ProblemDetailsError: it is too long or not printable.
     """
     key = request.headers.get(IDEMPOTENCY_KEY)
     if key is None:
         return None
     if not 0 < len(key) <= 255 or not key.isprintable():
-        raise ProblemError("bad-request", f"An {IDEMPOTENCY_KEY} has 1 to 255 printable characters; shorten it.")
+        raise ProblemDetailsError("bad-request", f"An {IDEMPOTENCY_KEY} has 1 to 255 printable characters; shorten it.")
     digest = hashlib.sha256()
     form = MEDIA_TYPE.encode() if wants_fhir(request) else b""  # which answer is wanted belongs to a request, too
     kind = request.headers.get("content-type", "").encode() + form
@@ -134,7 +134,7 @@ async def judge(service: Service, asked: Asked, prepared: Prepared, write: Write
     """Judge prepared inputs, log the verdicts, and give the answer once its entries are durable.
 
     Raises:
-        ProblemError: the queue is full, the guard failed, or the log takes nothing.
+        ProblemDetailsError: the queue is full, the guard failed, or the log takes nothing.
     """
     served, name = asked.served, asked.served.name
     service.rates.charge(asked.principal.token, len(prepared.x) + len(prepared.refused))
@@ -148,7 +148,9 @@ async def judge(service: Service, asked: Asked, prepared: Prepared, write: Write
         try:
             judged, verdict = await within(service.batcher.judge(served, prepared.x), service.settings.timeout)
         except TimeoutError as error:
-            raise ProblemError("unavailable", "The verdict took too long; try again a little later.", 5) from error
+            raise ProblemDetailsError(
+                "unavailable", "The verdict took too long; try again a little later.", 5
+            ) from error
         judged = await _watched(service, asked, prepared, judged)
         service.metrics.phase("wait", judged.waited)
         service.metrics.phase("judge", judged.seconds)
@@ -167,7 +169,7 @@ async def judge(service: Service, asked: Asked, prepared: Prepared, write: Write
         except RepeatConflict as error:
             raise conflict() from error
         except (LogUnavailable, TimeoutError) as error:
-            raise ProblemError(
+            raise ProblemDetailsError(
                 "unavailable", "The log takes no entries, and no answer leaves without one; try again later.", 5
             ) from error
         if receipt.repeated:
@@ -184,7 +186,7 @@ async def _watched(service: Service, asked: Asked, prepared: Prepared, judged: J
     """Show what was judged to the monitor of callers, and do what follows where it suspects this one.
 
     Raises:
-        ProblemError: the policy refuses the caller.
+        ProblemDetailsError: the policy refuses the caller.
     """
     policy, token = service.watchers.policy, asked.principal.token
     answers = [label if judged.accepted[row] else -1 for row, label in enumerate(judged.labels)]
@@ -204,12 +206,12 @@ async def _watched(service: Service, asked: Asked, prepared: Prepared, judged: J
     return judged if policy.probabilities else replace(judged, withheld=True)
 
 
-def _unwatched() -> ProblemError:
-    return ProblemError("unavailable", "What callers asked before cannot be looked up now; try again later.", 5)
+def _unwatched() -> ProblemDetailsError:
+    return ProblemDetailsError("unavailable", "What callers asked before cannot be looked up now; try again later.", 5)
 
 
-def _suspected() -> ProblemError:
-    return ProblemError(
+def _suspected() -> ProblemDetailsError:
+    return ProblemDetailsError(
         "suspected",
         "What this token asked looks like a search for inputs that fool the guard, and nothing more is judged for it; "
         "whoever runs the service can lift the suspicion on the dashboard, under Callers.",

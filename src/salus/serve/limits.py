@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from salus.serve.problems import ProblemError
+from salus.serve.problems import ProblemDetailsError
 
 
 class Rates:
@@ -30,7 +30,7 @@ class Rates:
         """Take from a token's bucket.
 
         Raises:
-            ProblemError: there is not enough in it.
+            ProblemDetailsError: there is not enough in it.
         """
         if self._rate is None:
             return
@@ -39,7 +39,7 @@ class Rates:
         left = min(self._burst, left + max(0.0, now - since) * own)
         if left < inputs:
             self._buckets[token] = (left, now)
-            raise ProblemError(
+            raise ProblemDetailsError(
                 "too-many",
                 f"The token may ask about {self._rate:g} inputs a second; wait before asking about {inputs} more.",
                 (inputs - left) / own,
@@ -66,7 +66,9 @@ class Room:
         def take(more: int) -> None:
             nonlocal mine
             if self.taken + more > self._size:
-                raise ProblemError("too-many", "Too many large requests are in hand; try again a little later.", 1)
+                raise ProblemDetailsError(
+                    "too-many", "Too many large requests are in hand; try again a little later.", 1
+                )
             self.taken += more
             mine += more
 

@@ -30,7 +30,7 @@ KINDS = {
 
 
 @dataclass
-class ProblemError(Exception):
+class ProblemDetailsError(Exception):
     """A request that ends in a problem.
 
     Attributes:

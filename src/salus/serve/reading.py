@@ -21,7 +21,7 @@ from salus.preprocessing import Prepared, RawRecording
 from salus.preprocessing.base import inside, joined, numbered, tensor_of
 from salus.preprocessing.ecg_files import is_ecg_file
 from salus.serve.media import FORM, JSON, NPZ, SUFFIXES, ZIP, media_types
-from salus.serve.problems import ProblemError
+from salus.serve.problems import ProblemDetailsError
 
 #: Files of one request.
 MAX_FILES = 1000
@@ -44,12 +44,12 @@ def read_body(
         files: the parts of a form.
 
     Raises:
-        ProblemError: the media type is not read, or there are too many inputs.
+        ProblemDetailsError: the media type is not read, or there are too many inputs.
         DataError: they are no inputs of this guard.
     """
     known = media_types(classifier.preprocessor)
     if content_type not in known:
-        raise ProblemError(
+        raise ProblemDetailsError(
             "unsupported",
             f"Content-Type {content_type or '(none)'} is not one of this guard's: {', '.join(known)}.",
         )
@@ -58,7 +58,7 @@ def read_body(
             prepared = _json(body, classifier, most)
         else:
             prepared = _as_files(content_type, body, classifier, most=most, max_bytes=max_bytes, files=files)
-    except (ProblemError, SalusError):
+    except (ProblemDetailsError, SalusError):
         raise
     except Exception as error:  # what a hostile file leads a library to raise
         reason = " ".join(str(error).split())[:200] or type(error).__name__
@@ -71,7 +71,9 @@ def read_body(
 
 def _refuse_many(count: int, most: int) -> None:
     if count > most:
-        raise ProblemError("too-large", f"The request holds {count} inputs or more; send at most {most} at a time.")
+        raise ProblemDetailsError(
+            "too-large", f"The request holds {count} inputs or more; send at most {most} at a time."
+        )
 
 
 def _json(body: bytes, classifier: Classifier, most: int) -> Prepared:
@@ -213,7 +215,7 @@ def _lay_out(files: Iterable[File], folder: Path) -> None:
         count += 1
         plain = PurePosixPath(name.replace("\\", "/")).name
         if count > MAX_FILES:
-            raise ProblemError("too-large", f"The form holds more than {MAX_FILES} files; send fewer at a time.")
+            raise ProblemDetailsError("too-large", f"The form holds more than {MAX_FILES} files; send fewer at a time.")
         if not plain or plain.startswith(".") or not plain.isprintable() or len(plain) > 200:
             raise DataError(f"Part {count} of the form has no usable file name; name each file.")
         if (folder / plain).exists():

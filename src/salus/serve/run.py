@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 from salus.options import build
 from salus.serve.app import create_app
 from salus.serve.crew import Neighbours
-from salus.serve.guards import Source
+from salus.serve.guards import GuardSource
 from salus.serve.metrics import SHARED
 from salus.serve.service import Service
 from salus.serve.settings import Settings
@@ -26,7 +26,7 @@ from salus.serve.starting import bound, check_certificate, greeting, plan_of, qu
 _PLAN = "SALUS_SERVE_PLAN"
 
 
-def serve(settings: Settings, sources: Sequence[Source], say: Callable[[str], None]) -> None:
+def serve(settings: Settings, sources: Sequence[GuardSource], say: Callable[[str], None]) -> None:
     """Serve until a signal ends it; what was accepted is answered first.
 
     Args:
@@ -69,7 +69,7 @@ def worker_app() -> ASGIApp:
     """Make the application of one worker out of several."""
     plan = json.loads(os.environ[_PLAN])
     settings = build(Settings, plan["settings"], "the service")
-    sources = [Source(name, Path(folder), factory) for name, folder, factory in plan["sources"]]
+    sources = [GuardSource(name, Path(folder), factory) for name, folder, factory in plan["sources"]]
     crew = Neighbours(Path(os.environ[SHARED]), settings.workers)
     app = create_app(Service.open(settings, sources, plan["code"], crew=crew))
     settle()

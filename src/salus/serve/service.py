@@ -10,7 +10,7 @@ from salus.errors import SalusError
 from salus.serve.batching import Batcher
 from salus.serve.crew import Crew
 from salus.serve.database import Database, default_url, folder_of
-from salus.serve.guards import Shelf, Source
+from salus.serve.guards import GuardSource, Shelf
 from salus.serve.keys import Keys
 from salus.serve.limits import Rates, Room
 from salus.serve.log.writer import LogWriter
@@ -63,7 +63,7 @@ class Service:
     def open(
         cls,
         settings: Settings,
-        sources: Sequence[Source],
+        sources: Sequence[GuardSource],
         login_code: str = "",
         *,
         crew: Crew | None = None,

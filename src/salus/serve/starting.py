@@ -15,7 +15,7 @@ from typing import Any
 
 from salus.errors import OptionError
 from salus.serve.app import example_of
-from salus.serve.guards import Source
+from salus.serve.guards import GuardSource
 from salus.serve.service import Service
 from salus.serve.settings import Settings
 
@@ -23,7 +23,7 @@ from salus.serve.settings import Settings
 _SWITCH = 0.0005
 
 
-def plan_of(settings: Settings, sources: Sequence[Source], code: str) -> dict[str, Any]:
+def plan_of(settings: Settings, sources: Sequence[GuardSource], code: str) -> dict[str, Any]:
     """Write as plain values what a worker in another process needs to open the service."""
     return {
         "settings": {

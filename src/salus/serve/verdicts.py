@@ -18,12 +18,12 @@ from salus.errors import SalusError
 from salus.exchange import MEDIA_TYPE as FHIR
 from salus.serve.access import principal_of
 from salus.serve.bodies import form_files, read_within
-from salus.serve.guards import ServedGuard
+from salus.serve.guards import LoadedGuard
 from salus.serve.judging import Answered, Asked, Repeats, judge, repeatable_of, wants_fhir, write_answer, write_fhir
 from salus.serve.log.entry import EventEntry
 from salus.serve.log.writer import Submission
 from salus.serve.media import FORM, JSON, SUFFIXES, ZIP
-from salus.serve.problems import MEDIA_TYPE, ProblemError
+from salus.serve.problems import MEDIA_TYPE, ProblemDetailsError
 from salus.serve.reading import read_body
 from salus.serve.service import Service
 
@@ -78,7 +78,9 @@ def router(service: Service, ask: Ask) -> APIRouter:
             await asyncio.to_thread(service.crew.pass_on, name)
             return (await reload_guard(service, name)).card
         except SalusError as error:
-            raise ProblemError("not-judged", f"{error} The guard that was loaded before goes on judging.") from error
+            raise ProblemDetailsError(
+                "not-judged", f"{error} The guard that was loaded before goes on judging."
+            ) from error
 
     return routes
 
@@ -105,7 +107,7 @@ class Ask:
         """Read, judge, log, answer.
 
         Raises:
-            ProblemError: one of these cannot be done.
+            ProblemDetailsError: one of these cannot be done.
         """
         service, settings = self._service, self._service.settings
         principal = await principal_of(request, service, "judge")
@@ -149,7 +151,7 @@ class _Named:
 _ROUTE = _Named(f"/v1{_VERDICTS}")
 
 
-async def reload_guard(service: Service, name: str) -> ServedGuard:
+async def reload_guard(service: Service, name: str) -> LoadedGuard:
     """Load a bundle again, and log what came of it.
 
     Raises:
@@ -174,23 +176,23 @@ async def in_thread_if(large: bool, read: Any) -> Any:
     """Read here, or in a thread where it would hold up other requests; what is wrong with the inputs is a problem.
 
     Raises:
-        ProblemError: they cannot be read.
+        ProblemDetailsError: they cannot be read.
     """
     try:
         return await asyncio.to_thread(read) if large else read()
     except SalusError as error:
-        raise ProblemError("not-judged", str(error)) from error
+        raise ProblemDetailsError("not-judged", str(error)) from error
 
 
-def served_of(service: Service, name: str) -> ServedGuard:
+def served_of(service: Service, name: str) -> LoadedGuard:
     """Find a guard.
 
     Raises:
-        ProblemError: there is none of this name.
+        ProblemDetailsError: there is none of this name.
     """
     if name not in service.guards:
         known = ", ".join(service.guards)
-        raise ProblemError("not-found", f"There is no guard {name[:100]!r}; known: {known}.")
+        raise ProblemDetailsError("not-found", f"There is no guard {name[:100]!r}; known: {known}.")
     return service.guards[name]
 
 

@@ -24,7 +24,7 @@ from salus.guard import Guard
 from salus.preprocessing.tables import Column, TablePreprocessor
 from salus.serve.dashboard import pages
 from salus.serve.database import Database
-from salus.serve.guards import ServedGuard
+from salus.serve.guards import LoadedGuard
 from salus.serve.keys import Keys
 from salus.serve.log.entry import EventEntry, VerdictEntry
 from salus.serve.log.submission import KeptInput, Submission
@@ -173,7 +173,7 @@ def start(guards: dict[str, Guard], empty_database: Path, tmp_path: Path) -> Ite
         writer = LogWriter(database, keys, wait=0.0, checkpoint_entries=5, checkpoint_seconds=3600.0, keep_days=None)
         writer.start()
         served = {
-            name: ServedGuard(name, place / name, guard, f"{number}" * 64, 1.7e9)
+            name: LoadedGuard(name, place / name, guard, f"{number}" * 64, 1.7e9)
             for number, (name, guard) in enumerate(guards.items())
         }
         times = [0.0]

@@ -14,7 +14,7 @@ from salus.errors import OptionError
 from salus.serve.database import Database
 from salus.serve.monitoring import Recorder, Watch
 from salus.serve.monitoring.alarms import open_alarms, recent_alarms
-from salus.serve.monitoring.webhook import Message
+from salus.serve.monitoring.webhook import AlarmMessage
 from salus.serve.schema import alarms, windows
 from salus.serve.settings import Settings
 
@@ -36,9 +36,9 @@ class _Told:
     """Takes the place of the webhook."""
 
     def __init__(self) -> None:
-        self.messages: list[Message] = []
+        self.messages: list[AlarmMessage] = []
 
-    def tell(self, message: Message) -> bool:
+    def tell(self, message: AlarmMessage) -> bool:
         self.messages.append(message)
         return True
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from salus.errors import OptionError
-from salus.serve.monitoring.webhook import SIGNATURE, Message, Webhook, signature, signed
+from salus.serve.monitoring.webhook import SIGNATURE, AlarmMessage, Webhook, signature, signed
 
 _SECRET = b"a secret of the receiver's"
 
@@ -83,7 +83,7 @@ def webhook(receiver: Receiver) -> Iterator[Callable[..., tuple[Webhook, list[in
 
 def test_a_message_is_signed_with_its_time(receiver: Receiver, webhook: Callable[..., Any]) -> None:
     hook, delivered, event = webhook()
-    hook.tell(Message(7, {"alarm": 7, "text": "too many"}))
+    hook.tell(AlarmMessage(7, {"alarm": 7, "text": "too many"}))
     assert event.wait(20)
     assert delivered == [7]
     path, headers, body = receiver.requests[0]
@@ -100,7 +100,7 @@ def test_a_message_is_signed_with_its_time(receiver: Receiver, webhook: Callable
 
 def test_without_a_secret_nothing_is_signed(receiver: Receiver, webhook: Callable[..., Any]) -> None:
     hook, _, event = webhook(secret=None)
-    hook.tell(Message(1, {}))
+    hook.tell(AlarmMessage(1, {}))
     assert event.wait(20)
     assert SIGNATURE not in receiver.requests[0][1]
 
@@ -108,7 +108,7 @@ def test_without_a_secret_nothing_is_signed(receiver: Receiver, webhook: Callabl
 def test_a_receiver_that_is_away_for_a_while_is_tried_again(receiver: Receiver, webhook: Callable[..., Any]) -> None:
     hook, delivered, event = webhook()
     receiver.answers = [503, 429, 500]
-    hook.tell(Message(1, {}))
+    hook.tell(AlarmMessage(1, {}))
     assert event.wait(20)
     assert delivered == [1]
     assert len(receiver.requests) == 4
@@ -119,7 +119,7 @@ def test_redirects_are_not_followed_and_refusals_not_repeated(receiver: Receiver
     hook, delivered, event = webhook()
     receiver.answers = [307, 401]
     for alarm in (1, 2, 3):
-        hook.tell(Message(alarm, {}))
+        hook.tell(AlarmMessage(alarm, {}))
     assert event.wait(20)
     assert delivered == [3]
     assert [path for path, _, _ in receiver.requests] == ["/alarms"] * 3
@@ -128,8 +128,8 @@ def test_redirects_are_not_followed_and_refusals_not_repeated(receiver: Receiver
 def test_nobody_waits_for_a_receiver_that_is_gone(webhook: Callable[..., Any]) -> None:
     hook, delivered, _ = webhook("http://127.0.0.1:9/")
     for alarm in range(500):
-        hook.tell(Message(alarm, {}))
-    assert not hook.tell(Message(500, {}))
+        hook.tell(AlarmMessage(alarm, {}))
+    assert not hook.tell(AlarmMessage(500, {}))
     assert delivered == []
 
 

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from salus.serve.marking import safe_headers
 from salus.serve.ray import front
-from salus.serve.ray.front import Bodied, Front
+from salus.serve.ray.front import Bodied, ProxyGate
 
 _BODY = b'{"verdicts":[]}'
 
@@ -86,7 +86,7 @@ def _ask(
 
     size = (b"transfer-encoding", b"chunked") if length is None else (b"content-length", length)
     scope = {"type": "http", "path": path, "headers": [size, *headers], "method": "POST"}
-    asyncio.run(Front(app, max_bytes=1000, seconds=0.2, secure=True)(scope, receive, send))
+    asyncio.run(ProxyGate(app, max_bytes=1000, seconds=0.2, secure=True)(scope, receive, send))
     together: dict[bytes, list[bytes]] = {}
     for name, value in sent[0]["headers"]:
         together.setdefault(name.lower(), []).append(value)
@@ -185,7 +185,7 @@ def test_small_bodies_go_along_with_their_requests_however_they_come(body: bytes
         await Bodied(application)(dict(scope), callback, send)
 
     scope = {"type": "http", "path": "/", "headers": [(b"content-length", str(len(body)).encode())]}
-    asyncio.run(Front(proxy, max_bytes=1000, seconds=1.0, secure=False)(scope, receive, send))
+    asyncio.run(ProxyGate(proxy, max_bytes=1000, seconds=1.0, secure=False)(scope, receive, send))
     assert found == [body]
 
 
@@ -215,7 +215,7 @@ def test_bodies_in_hand_are_bounded_over_all_requests() -> None:
             for message in _replicas_answer():
                 await send(message)
 
-        bounded = Front(waits, max_bytes=100, seconds=1.0, secure=False)
+        bounded = ProxyGate(waits, max_bytes=100, seconds=1.0, secure=False)
 
         async def send(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -248,6 +248,8 @@ def test_nothing_but_http_gets_in() -> None:
         return {"type": "websocket.connect"}
 
     proxy = _Proxy([])
-    asyncio.run(Front(proxy, max_bytes=1, seconds=1.0, secure=False)({"type": "websocket", "path": "/"}, receive, send))
+    asyncio.run(
+        ProxyGate(proxy, max_bytes=1, seconds=1.0, secure=False)({"type": "websocket", "path": "/"}, receive, send)
+    )
     assert sent == [{"type": "websocket.close", "code": 1008}]
     assert not proxy.scope

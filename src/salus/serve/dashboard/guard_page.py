@@ -16,7 +16,7 @@ from salus.serve.dashboard.refusals import Refused
 from salus.serve.monitoring.windows import Baseline, baseline_of
 
 if TYPE_CHECKING:
-    from salus.serve.guards import ServedGuard
+    from salus.serve.guards import LoadedGuard
 
 
 def add_pages(pages: APIRouter, desk: Desk) -> None:
@@ -54,6 +54,6 @@ def add_pages(pages: APIRouter, desk: Desk) -> None:
 
 
 @lru_cache(maxsize=64)
-def _described(served: ServedGuard) -> dict[str, Any]:
+def _described(served: LoadedGuard) -> dict[str, Any]:
     """Say what a guard is made of; its fingerprint is a hash of all its weights, which takes a while."""
     return served.guard.describe()

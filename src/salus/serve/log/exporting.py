@@ -29,7 +29,7 @@ from salus.serve.log.verifying import Verification
 
 
 @dataclass(frozen=True)
-class Header:
+class ExportHeader:
     """What an export says of itself, signed.
 
     Attributes:
@@ -55,7 +55,7 @@ class Header:
     checkpoints: int
 
     @classmethod
-    def read(cls, body: str) -> Header:
+    def read(cls, body: str) -> ExportHeader:
         """Read a header.
 
         Raises:
@@ -70,7 +70,7 @@ class Header:
 
 def export(
     database: Database, keys: Keys, out: Path, *, since: float | None = None, until: float | None = None
-) -> Header:
+) -> ExportHeader:
     """Write the log, or a part of it, to a file.
 
     A part goes from the first entry that is not older than ``since`` to the last one from before ``until``, and on to
@@ -93,7 +93,7 @@ def export(
     with database.reading() as connection:
         before, last = _span(connection, since, until)
         checkpoints = [row for row in signed_rows(connection, schema.checkpoints) if before.seq < row.seq <= last.seq]
-        header = Header(
+        header = ExportHeader(
             kind="export",
             version=1,
             key=keys.id,
@@ -145,7 +145,7 @@ def _span(connection: Connection, since: float | None, until: float | None) -> t
     return (start if first == start.seq + 1 else Head(first - 1, hashes[first - 1])), Head(last, hashes[last])
 
 
-def _lines(connection: Connection, keys: Keys, header: Header, checkpoints: Sequence[SignedRow]) -> Iterator[str]:
+def _lines(connection: Connection, keys: Keys, header: ExportHeader, checkpoints: Sequence[SignedRow]) -> Iterator[str]:
     body = canonical(asdict(header))
     yield canonical({"header": body, "signature": keys.sign(body.encode())})
     for row in checkpoints:
@@ -182,7 +182,7 @@ def _verify(file: IO[str], place: str, public: PublicKey) -> Verification:
     try:
         first = json.loads(file.readline())
         body, signature = first["header"], first["signature"]
-        header = Header.read(body)
+        header = ExportHeader.read(body)
     except (ValueError, TypeError, KeyError):
         raise StoreError(f"The file {place} is no export of a log: write one with `salus log export`.") from None
     trail = Trail(public, header.before)

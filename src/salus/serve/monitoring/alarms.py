@@ -15,7 +15,7 @@ from salus.errors import OptionError, SalusError
 from salus.metrics.wording import interval, percentage
 from salus.serve.monitoring.drift import SMALLEST_DISTANCE, Drift
 from salus.serve.monitoring.look import Look, Served, look_at
-from salus.serve.monitoring.webhook import Message, Webhook
+from salus.serve.monitoring.webhook import AlarmMessage, Webhook
 from salus.serve.monitoring.windows import first_inputs, forget_old, keep_baseline
 from salus.serve.schema import alarms
 
@@ -41,7 +41,7 @@ _NAMED = 3
 
 
 @dataclass(frozen=True)
-class Finding:
+class AlarmFinding:
     """What a look says of one kind of alarm.
 
     Attributes:
@@ -57,11 +57,11 @@ class Finding:
     text: str
 
 
-def findings(look: Look) -> list[Finding]:
+def findings(look: Look) -> list[AlarmFinding]:
     """Judge what a look showed, one finding for each kind of alarm."""
     rate = look.rate
     return [
-        Finding("rejections", rate.alarming, rate.above if rate.enough else None, _rejections(look)),
+        AlarmFinding("rejections", rate.alarming, rate.above if rate.enough else None, _rejections(look)),
         *(
             _moved(look, kind, [drift for drift in look.drifts if drift.kind == of])
             for kind, of in (("scores", "score"), ("inputs", "input"))
@@ -80,13 +80,13 @@ def _rejections(look: Look) -> str:
     )
 
 
-def _moved(look: Look, kind: Any, drifts: Sequence[Drift]) -> Finding:
+def _moved(look: Look, kind: Any, drifts: Sequence[Drift]) -> AlarmFinding:
     moved = [drift for drift in drifts if drift.alarming] or list(drifts[:1])
     named = ", ".join(f"{drift.name} (distance {drift.distance:.2f}, p {_chance(drift.p)})" for drift in moved[:_NAMED])
     more = f" and {len(moved) - _NAMED} more" if len(moved) > _NAMED else ""
     what = "Scores of the detectors" if kind == "scores" else "Inputs"
     wanted = 0 if look.baseline is None else look.baseline.counts.judged
-    return Finding(
+    return AlarmFinding(
         kind,
         raises=any(drift.alarming for drift in drifts),
         holds=any(drift.distance >= 0.8 * SMALLEST_DISTANCE and drift.p <= 0.05 for drift in drifts)
@@ -193,7 +193,7 @@ class Watch:
             for finding in findings(look):
                 self._settle(connection, look, finding, now)
 
-    def _settle(self, connection: Connection, look: Look, finding: Finding, now: float) -> None:
+    def _settle(self, connection: Connection, look: Look, finding: AlarmFinding, now: float) -> None:
         """Bring the table of alarms in line with one finding."""
         open_alarm = and_(alarms.c.guard == look.guard, alarms.c.kind == finding.kind, alarms.c.cleared.is_(None))
         row = connection.execute(select(alarms).where(open_alarm)).first()
@@ -215,7 +215,7 @@ class Watch:
     def _clear(self, connection: Connection, row: Row[Any], now: float) -> None:
         connection.execute(update(alarms).where(alarms.c.id == row.id).values(cleared=now))
         if self._webhook is not None:
-            self._webhook.tell(Message(row.id, content_of(row, cleared=now)))
+            self._webhook.tell(AlarmMessage(row.id, content_of(row, cleared=now)))
 
     def _tell(self) -> None:
         """Claim the alarms that nobody has told, and tell them.
@@ -237,7 +237,7 @@ class Watch:
                 connection.execute(update(alarms).where(alarms.c.id == row.id).values(delivered=-now))
         for row in rows:
             if self._webhook is not None:
-                self._webhook.tell(Message(row.id, content_of(row)))
+                self._webhook.tell(AlarmMessage(row.id, content_of(row)))
 
     def delivered(self, alarm: int) -> None:
         """Note that the webhook has taken an alarm."""

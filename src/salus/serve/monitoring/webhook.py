@@ -36,7 +36,7 @@ _PASSING = frozenset({408, 425, 429})
 
 
 @dataclass(frozen=True)
-class Message:
+class AlarmMessage:
     """What is told of an alarm; nothing in it is about one patient.
 
     Attributes:
@@ -87,12 +87,12 @@ class Webhook:
         self._wait = wait
         self._clock = clock
         self._transport = transport
-        self._messages: queue.Queue[Message | None] = queue.Queue(_MOST_WAITING)
+        self._messages: queue.Queue[AlarmMessage | None] = queue.Queue(_MOST_WAITING)
         self._ending = threading.Event()
         self._thread: threading.Thread | None = None
         self.fault: str | None = None
 
-    def tell(self, message: Message) -> bool:
+    def tell(self, message: AlarmMessage) -> bool:
         """Have a message sent; False where too many wait already."""
         try:
             self._messages.put_nowait(message)
@@ -122,7 +122,7 @@ class Webhook:
                 if message is not None and self._send(client, message):
                     self._delivered(message.alarm)
 
-    def _send(self, client: httpx.Client, message: Message) -> bool:
+    def _send(self, client: httpx.Client, message: AlarmMessage) -> bool:
         """Send one message, trying again after pauses that double; tell whether it arrived."""
         import httpx
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from salus.atomic import write_bytes
 from salus.errors import BundleError, EngineError, SalusError
 from salus.serve.crew import Crew
-from salus.serve.guards import ServedGuard, Source
+from salus.serve.guards import GuardSource, LoadedGuard
 from salus.serve.metrics import Metrics
 from salus.serve.ray.figures import families_of, merged, text_of
 from salus.serve.ray.keeper import Attention
@@ -51,7 +51,7 @@ def asked(answer: Any) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Carried(Source):
+class Carried(GuardSource):
     """A guard whose bundle lies on another machine.
 
     Attributes:
@@ -69,7 +69,7 @@ class Carried(Source):
         except EngineError:
             return None
 
-    def load(self, device: str) -> ServedGuard:
+    def load(self, device: str) -> LoadedGuard:
         """Copy the bundle here and load it, checking all of it.
 
         Raises:

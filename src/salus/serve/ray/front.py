@@ -24,7 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from salus.client.messages import REQUEST_ID
 from salus.serve.limits import Room
 from salus.serve.marking import new_request_id, safe_headers
-from salus.serve.problems import ProblemError
+from salus.serve.problems import ProblemDetailsError
 from salus.serve.timing import within
 
 #: Tells proxies the bounds of a service, as JSON.
@@ -56,10 +56,10 @@ def middlewares() -> list[Middleware]:
     """Give what stands before requests, and let connections not wait for ever; Ray Serve calls it in each proxy."""
     uvicorn.config.HTTP_PROTOCOLS["auto"] = "salus.serve.protocol:Patient"
     bounds = json.loads(os.environ[BOUNDS])
-    return [Middleware(Front, **bounds)]
+    return [Middleware(ProxyGate, **bounds)]
 
 
-class Front:
+class ProxyGate:
     """Bounds what a proxy holds of requests, and answers for replicas that are gone.
 
     Args:
@@ -85,7 +85,7 @@ class Front:
         self._in_hand += 1
         try:
             await self._pass_on(scope, receive, reply)
-        except ProblemError as problem:
+        except ProblemDetailsError as problem:
             await self._refuse(problem, scope, receive, send)
         except ClientDisconnect:
             return
@@ -96,15 +96,19 @@ class Front:
         """Pass a request on, and its answer back.
 
         Raises:
-            ProblemError: it is not passed on, or no replica answers.
+            ProblemDetailsError: it is not passed on, or no replica answers.
         """
         if scope["path"].startswith(_OWN):
-            raise ProblemError("not-found", "There is nothing at this address; GET /openapi.json lists what there is.")
+            raise ProblemDetailsError(
+                "not-found", "There is nothing at this address; GET /openapi.json lists what there is."
+            )
         if self._in_hand > _MOST:
-            raise ProblemError("too-many", _FULL, 1)
+            raise ProblemDetailsError("too-many", _FULL, 1)
         size = _size(Headers(scope=scope))
         if size is not None and size > self._max_bytes:
-            raise ProblemError("too-large", f"The request has more than {self._max_bytes} bytes; send less at a time.")
+            raise ProblemDetailsError(
+                "too-large", f"The request has more than {self._max_bytes} bytes; send less at a time."
+            )
         with self._room.reserved() as take:
             take(self._max_bytes if size is None else size)
             passed = _unsteered(scope)
@@ -112,23 +116,27 @@ class Front:
                 passed[_BODY] = await self._whole(receive)
             await self._app(passed, _bounded(receive, self._max_bytes), reply)
         if reply.own is not None:
-            raise ProblemError("too-many", _FULL, 1) if reply.own == 429 else ProblemError("unavailable", _LOST, 1)
+            raise (
+                ProblemDetailsError("too-many", _FULL, 1)
+                if reply.own == 429
+                else ProblemDetailsError("unavailable", _LOST, 1)
+            )
 
     async def _whole(self, receive: Receive) -> bytes:
         """Read a small body.
 
         Raises:
-            ProblemError: it arrives too slowly.
+            ProblemDetailsError: it arrives too slowly.
             ClientDisconnect: whoever sends it has gone.
         """
         try:
             return await within(_read(receive), self._seconds)
         except TimeoutError as error:
-            raise ProblemError(
+            raise ProblemDetailsError(
                 "timeout", f"The request did not arrive within {self._seconds:g} seconds; send it faster."
             ) from error
 
-    async def _refuse(self, problem: ProblemError, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _refuse(self, problem: ProblemDetailsError, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = new_request_id()
         response = problem.response(request_id)
         response.raw_headers += [*self._safe, (_REQUEST_ID, request_id.encode())]

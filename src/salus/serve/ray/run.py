@@ -23,7 +23,7 @@ from salus import __version__
 from salus.engines.ray import connect, import_ray
 from salus.errors import EngineError, OptionError
 from salus.serve.database import default_url
-from salus.serve.guards import Source
+from salus.serve.guards import GuardSource
 from salus.serve.ray.carried import asked
 from salus.serve.ray.cluster import Cluster
 from salus.serve.ray.front import BOUNDS, HOOK
@@ -46,7 +46,7 @@ _LOOK, _WATCH = 0.25, 5.0
 _SLOW, _DOWN = 30.0, 15.0
 
 
-def serve_on_ray(settings: Settings, sources: Sequence[Source], say: Callable[[str], None]) -> None:
+def serve_on_ray(settings: Settings, sources: Sequence[GuardSource], say: Callable[[str], None]) -> None:
     """Serve on a Ray cluster until a signal ends it; what was accepted is answered first.
 
     Args:
@@ -127,7 +127,7 @@ def _stopping() -> Iterator[threading.Event]:
 @contextmanager
 def _deployed(
     settings: Settings,
-    sources: Sequence[Source],
+    sources: Sequence[GuardSource],
     plan: dict[str, Any],
     cluster: Cluster,
     say: Callable[[str], None],

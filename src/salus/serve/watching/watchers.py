@@ -19,7 +19,7 @@ from salus.detectors.queries import POLICIES, Monitor, Policy, load_monitor
 from salus.errors import OptionError, StoreError
 from salus.jobs.watching import FOLDER
 from salus.serve.database import Database
-from salus.serve.guards import ServedGuard
+from salus.serve.guards import LoadedGuard
 from salus.serve.schema import callers, queries
 from salus.serve.settings import Settings
 from salus.serve.watching.memory import SharedMemory, shared_salt
@@ -80,7 +80,7 @@ class Watchers:
         self._synced = self._forgot = time.monotonic()
         self._thread = ThreadPoolExecutor(1, "salus-watch")
 
-    def monitor_of(self, served: ServedGuard) -> Monitor | None:
+    def monitor_of(self, served: LoadedGuard) -> Monitor | None:
         """Give the monitor of a guard; None where nobody watches its callers.
 
         Raises:
@@ -113,13 +113,13 @@ class Watchers:
         """The guards whose callers are watched, and by whom, in a sentence each."""
         return {name: monitor.describe() for name, (_, monitor) in self._monitors.items() if monitor is not None}
 
-    async def refuses(self, served: ServedGuard, caller: str) -> bool:
+    async def refuses(self, served: LoadedGuard, caller: str) -> bool:
         """Tell whether a caller is refused, before anything of the request is judged."""
         if self.policy is None or not self.policy.refuses:
             return False
         return await self._run(partial(self._stands, served, caller))
 
-    async def look(self, served: ServedGuard, caller: str, x: Tensor, answers: list[int]) -> tuple[bool, bool]:
+    async def look(self, served: LoadedGuard, caller: str, x: Tensor, answers: list[int]) -> tuple[bool, bool]:
         """Show a judged request to the monitor.
 
         Returns:
@@ -132,14 +132,14 @@ class Watchers:
     async def _run(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
-    def _stands(self, served: ServedGuard, caller: str) -> bool:
+    def _stands(self, served: LoadedGuard, caller: str) -> bool:
         monitor = self.monitor_of(served)
         if monitor is None:
             return False
         self._catch_up()
         return monitor.memory.recall(caller).suspicion >= 1
 
-    def _look(self, served: ServedGuard, caller: str, x: Tensor, answers: list[int]) -> tuple[bool, bool]:
+    def _look(self, served: LoadedGuard, caller: str, x: Tensor, answers: list[int]) -> tuple[bool, bool]:
         monitor = self.monitor_of(served)
         if monitor is None:
             return False, False
