@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from salus.detectors.queries import Nearest, Stream
-from salus.threats.watched import Trail
+from salus.threats.watched import QueryTrail
 from salus_studies.queries import bars
 from salus_studies.queries.life import LIFE, Recording, sent, ways
 from salus_studies.queries.protocol import _at, _middle
@@ -19,7 +19,7 @@ def test_the_page_in_the_repository_is_what_the_stored_results_give() -> None:
 
 
 def test_a_win_after_the_alarm_is_none() -> None:
-    early, late = Trail(won=5, scores=[(3, 0.5), (9, 2.0)]), Trail(won=12, scores=[(9, 2.0)])
+    early, late = QueryTrail(won=5, scores=[(3, 0.5), (9, 2.0)]), QueryTrail(won=12, scores=[(9, 2.0)])
     found = torch.tensor([False, True])
     assert _at(1.0, [early, late], found) == {"level": 1.0, "won": 1, "noticed": 2, "first": 9.0}
     assert _at(4.0, [early, late], found)["won"] == 2

@@ -13,7 +13,7 @@ from salus.attacks.base import Attack
 from salus.attacks.objective import Evaluation
 from salus.attacks.probability_margin import probability_margin
 from salus.attacks.ranking import Ranking, ranked_classes
-from salus.attacks.search import Goal, Look, Search
+from salus.attacks.search import Goal, Observation, Search
 from salus.attacks.settings import EarlyStop, Eps, Restarts, Steps, Targets
 from salus.attacks.sparse_apgd import choose, climb_sparsely
 from salus.errors import OptionError
@@ -139,7 +139,7 @@ class APGD(Attack):
             step += period
         return checkpoints
 
-    def _goals(self, search: Search, look: Look) -> list[Goal | None]:
+    def _goals(self, search: Search, look: Observation) -> list[Goal | None]:
         """List what is climbed in turn; None for the objective's own loss."""
         if self.loss == "ce":
             return [None]

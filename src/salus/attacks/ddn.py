@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from salus.attacks.ball import NormName
-from salus.attacks.minimal import Here, MinimalNorm, State, each, unit
+from salus.attacks.minimal import Iterate, MinimalNorm, State, each, unit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ class DDN(MinimalNorm):
         """Remember the length."""
         return (torch.full_like(point.flatten(1)[:, 0], self.init_norm * self.width),)
 
-    def move(self, here: Here, state: State, step: int) -> tuple[Tensor, State]:
+    def move(self, here: Iterate, state: State, step: int) -> tuple[Tensor, State]:
         """Add the gradient, and bring the change to its length."""
         stride = self.first_step * self.width * (0.01 + 0.99 * (1 + math.cos(math.pi * step / self.steps)) / 2)
         change = here.change + stride * unit(here.slope)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from salus.attacks.ball import NormName
 from salus.attacks.lengths import shortened
-from salus.attacks.minimal import Here, MinimalNorm, State, each, unit
+from salus.attacks.minimal import Iterate, MinimalNorm, State, each, unit
 from salus.attacks.plane import dual, length
 
 
@@ -62,7 +62,7 @@ class FMN(MinimalNorm):
         unknown = torch.full((len(point),), math.inf, dtype=torch.float64, device=point.device)
         return torch.ones_like(unknown) if self.norm == "l0" else unknown, unknown
 
-    def move(self, here: Here, state: State, step: int) -> tuple[Tensor, State]:
+    def move(self, here: Iterate, state: State, step: int) -> tuple[Tensor, State]:
         """Step along the margin's gradient and back into the ball."""
         cosine = (1 + math.cos(math.pi * step / self.steps)) / 2
         gamma = self.gamma_final + (self.gamma - self.gamma_final) * cosine
@@ -73,14 +73,14 @@ class FMN(MinimalNorm):
         change = here.change + each(stride, here.change) * unit(here.slope)
         return shortened(change, radius, self.norm), (radius, shortest)
 
-    def _first(self, here: Here, shortest: Tensor, step: int) -> Tensor:
+    def _first(self, here: Iterate, shortest: Tensor, step: int) -> Tensor:
         """Return the length of each sample's first step, from which the others shrink ``[A]``."""
         if not self.scales:
             return torch.full_like(shortest, self.first_step or 1.0) * self.width
         ahead = _BEYOND * _FARTHER ** min(step, 100) * _straight(here, "l2")
         return torch.where(shortest.isfinite(), _STRIDE * shortest, ahead).clamp_max(self.width)
 
-    def _radius(self, here: Here, radius: Tensor, gamma: float) -> Tensor:
+    def _radius(self, here: Iterate, radius: Tensor, gamma: float) -> Tensor:
         """Return the radius of each sample's ball for the next step ``[A]``."""
         if self.norm == "l0":
             less = torch.minimum((radius * (1 - gamma)).floor(), here.best).minimum(radius - 1)
@@ -93,7 +93,7 @@ class FMN(MinimalNorm):
         return torch.where(here.won, torch.minimum(radius * (1 - gamma), here.best), ahead * (1 + gamma))
 
 
-def _straight(here: Here, norm: NormName) -> Tensor:
+def _straight(here: Iterate, norm: NormName) -> Tensor:
     """Return how far the boundary would be were the margin linear ``[A]``."""
     return here.margin.double().abs() / dual(here.slope.flatten(1), norm).double().clamp_min(1e-12)
 

@@ -19,7 +19,7 @@ State = tuple[Tensor, ...]
 
 
 @dataclass(frozen=True, eq=False)
-class Here:
+class Iterate:
     """Where each sample stands after a pass.
 
     Attributes:
@@ -80,7 +80,7 @@ class MinimalNorm(Attack):
             still = best > 0
             search.select(still)
             ball = search.ball
-            here = Here(
+            here = Iterate(
                 change=look.of(point)[still] - ball.x,
                 slope=look.gradient[still] * (ball.low < ball.high),
                 low=ball.low - ball.x,
@@ -98,7 +98,7 @@ class MinimalNorm(Attack):
         """Return what is remembered of each point ``[A, ...]`` before the first step."""
 
     @abstractmethod
-    def move(self, here: Here, state: State, step: int) -> tuple[Tensor, State]:
+    def move(self, here: Iterate, state: State, step: int) -> tuple[Tensor, State]:
         """Return the change of x ``[A, ...]`` to look at next, and what to remember of each sample."""
 
 

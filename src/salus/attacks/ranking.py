@@ -10,7 +10,7 @@ from torch import Tensor
 
 from salus.attacks.ball import NormName
 from salus.attacks.plane import dual
-from salus.attacks.search import Look, Search
+from salus.attacks.search import Observation, Search
 
 Ranking = Annotated[
     Literal["margin", "malt"],
@@ -18,7 +18,7 @@ Ranking = Annotated[
 ]
 
 
-def ranked_classes(search: Search, look: Look, ranking: Ranking, norm: NormName) -> Tensor:
+def ranked_classes(search: Search, look: Observation, ranking: Ranking, norm: NormName) -> Tensor:
     """Order the classes by which each sample may be fooled, as they look at x.
 
     ``"margin"`` puts the lowest margin first. ``"malt"`` (Melamed et al., 2024, Algorithm 1) divides each margin by

@@ -25,7 +25,7 @@ class BudgetSpent(Exception):  # noqa: N818 - no error: the attack ends with wha
     """The queries or the time that were allowed are used up."""
 
 
-class Look:
+class Observation:
     """What one evaluation of the active samples' points showed, for the samples that stay active.
 
     Attributes:
@@ -161,7 +161,9 @@ class Search:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def look(self, point: Tensor, goal: Goal | None = None, *, gradient: bool = True, keep: bool = False) -> Look:
+    def look(
+        self, point: Tensor, goal: Goal | None = None, *, gradient: bool = True, keep: bool = False
+    ) -> Observation:
         """Evaluate each active sample's point ``[A, ...]``, and differentiate what is to be raised.
 
         With ``early_stop`` the samples that fall here are kept and leave; with ``closest`` each fall that is
@@ -207,12 +209,12 @@ class Search:
             else:
                 distance = self.ball.distance(point)
                 self._keep(won & (distance < self.distance[self.rows]), point, evaluation, won, distance)
-        look = Look(evaluation, stay, loss, slope)
+        look = Observation(evaluation, stay, loss, slope)
         if self.early_stop:
             self.select(stay)
         return look
 
-    def explore(self, ball: Ball, point: Tensor, goal: Goal | None = None) -> Look:
+    def explore(self, ball: Ball, point: Tensor, goal: Goal | None = None) -> Observation:
         """Differentiate what is to be raised at each active sample's point ``[A, ...]`` of a wider ball.
 
         Nothing is kept, as what falls there need not be near enough, and nobody leaves.
@@ -224,7 +226,7 @@ class Search:
             loss = evaluation.loss if goal is None else goal(evaluation, self.rows)
         self.passes[self.rows] += 1
         slope = self._counted(differentiate(loss, at)[:, None], evaluation)[:, 0]
-        return Look(evaluation, torch.ones_like(self.y, dtype=torch.bool), loss, slope)
+        return Observation(evaluation, torch.ones_like(self.y, dtype=torch.bool), loss, slope)
 
     def gradient(self, point: Tensor) -> tuple[Tensor, Tensor]:
         """Differentiate the objective's loss at each active sample's point ``[A, ...]``; see :meth:`look`.

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from salus.attacks.ball import NormName, by_place, in_shape
-from salus.attacks.minimal import Here, MinimalNorm, State, each
+from salus.attacks.minimal import Iterate, MinimalNorm, State, each
 from salus.attacks.settings import Norm
 
 
@@ -51,7 +51,7 @@ class SigmaZero(MinimalNorm):
         """Remember Adam's moments and the threshold."""
         return torch.zeros_like(point), torch.zeros_like(point), torch.full_like(point.flatten(1)[:, 0], self.threshold)
 
-    def move(self, here: Here, state: State, step: int) -> tuple[Tensor, State]:
+    def move(self, here: Iterate, state: State, step: int) -> tuple[Tensor, State]:
         """Take a step of Adam and set back the places that have hardly changed."""
         mean, square, threshold = state
         change = here.change / self.width

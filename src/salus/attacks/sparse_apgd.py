@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from salus.attacks.ball import Ball
-from salus.attacks.search import Goal, Look, Search
+from salus.attacks.search import Goal, Observation, Search
 
 #: The checkpoints' distance as a share of the steps, and the least by which a falling count of values must fall.
 _PERIOD, _FALLS = 0.04, 0.95
@@ -48,7 +48,7 @@ def _climb(
     those of a ball that another went before as many as its best points say.
     """
 
-    def seen(point: Tensor) -> Look:
+    def seen(point: Tensor) -> Observation:
         return search.look(point, goal, keep=not search.early_stop) if last else search.explore(ball, point, goal)
 
     period = max(int(_PERIOD * steps), 1)

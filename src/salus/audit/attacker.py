@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from salus.attacks.universal import UAP
-from salus.audit.bare import Rows
+from salus.audit.bare import BareResults
 from salus.audit.cell import Attempt
 from salus.audit.duration import CellWatch
 from salus.batches import rows_held
@@ -39,7 +39,7 @@ class Attacker:
     """
 
     def __init__(
-        self, data: Dataset, guard: Guard, attempt: Attempt, watch: CellWatch, bare: Rows | None = None
+        self, data: Dataset, guard: Guard, attempt: Attempt, watch: CellWatch, bare: BareResults | None = None
     ) -> None:
         self.guard, self.attempt, self.watch, self.bare = guard, attempt, watch, bare
         self.count = len(data)

@@ -30,7 +30,7 @@ _COLUMNS = tuple(field.name for field in fields(AttackResult) if field.name != "
 _FIRST = "first."
 
 
-class Rows(Protocol):
+class BareResults(Protocol):
     """Results of an attack on all samples of a cell."""
 
     def __call__(self, rows: Tensor) -> AttackResult:
@@ -82,7 +82,7 @@ class BareAttacks:
                 yield cell, key in known or self._store.has_bare(key)
                 known.add(key)
 
-    def of(self, cell: Cell, aim: Tensor) -> Rows | None:
+    def of(self, cell: Cell, aim: Tensor) -> BareResults | None:
         """Return what comes of the attack that a cell begins with, run where nobody has run it.
 
         Args:

@@ -28,7 +28,7 @@ LONG, _NAMED = 60.0, 5
 
 
 @dataclass(frozen=True)
-class Pace:
+class SamplePace:
     """Seconds that one sample takes of a forward pass, and of a backward pass after it."""
 
     forward: float
@@ -66,7 +66,7 @@ class Stopwatch:
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self._clock = clock
-        self._paces: dict[tuple[int, bool], Pace] = {}
+        self._paces: dict[tuple[int, bool], SamplePace] = {}
 
     def estimate(self, cell: Cell, *, at_hand: bool = False) -> Estimate | None:
         """Estimate how long a cell takes; None where nobody can tell before it is run.
@@ -116,14 +116,14 @@ class Stopwatch:
             return None
         return cost.forward, self._seconds(Turn(engine, whole=True), cost, cell, samples)
 
-    def _pace(self, guard: Guard, samples: Samples, *, whole: bool) -> Pace:
+    def _pace(self, guard: Guard, samples: Samples, *, whole: bool) -> SamplePace:
         key = (id(guard) if whole else id(guard.classifier), whole)
         if key not in self._paces:
             objective = GuardObjective(guard) if whole else LogitObjective(guard.classifier)
             self._paces[key] = self._measured(objective, samples.x, samples.aim)
         return self._paces[key]
 
-    def _measured(self, objective: Objective, x: Tensor, y: Tensor) -> Pace:
+    def _measured(self, objective: Objective, x: Tensor, y: Tensor) -> SamplePace:
         cuda = [x.device] if x.is_cuda else []
         with torch.random.fork_rng(devices=cuda), torch.inference_mode(False), frozen(*objective.modules):
             few, seconds = self._once(objective, x[:_FEW_ROWS], y[:_FEW_ROWS]), self._clock()
@@ -134,7 +134,7 @@ class Stopwatch:
                 paces.append(self._once(objective, x, y))
         return min(paces, key=lambda pace: pace.forward + pace.backward)
 
-    def _once(self, objective: Objective, x: Tensor, y: Tensor) -> Pace:
+    def _once(self, objective: Objective, x: Tensor, y: Tensor) -> SamplePace:
         point = x.detach().clone().requires_grad_()
         start = self._clock()
         with torch.enable_grad():
@@ -146,7 +146,7 @@ class Stopwatch:
             torch.autograd.grad(loss, point, allow_unused=True)
         if x.is_cuda:
             torch.cuda.synchronize(x.device)
-        return Pace((middle - start) / len(x), (self._clock() - middle) / len(x))
+        return SamplePace((middle - start) / len(x), (self._clock() - middle) / len(x))
 
 
 class CellWatch:

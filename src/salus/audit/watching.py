@@ -20,7 +20,7 @@ from salus.guard import Guard
 from salus.metrics import proportion
 from salus.progress import console, progress
 from salus.storage import digest, slug
-from salus.threats.under_watch import Watch
+from salus.threats.under_watch import CallerWatch
 
 #: The fewest inputs of a caller that teach what one sends.
 _FEWEST = 20
@@ -137,7 +137,7 @@ def tried(monitor: Monitor, streams: Sequence[Stream]) -> Honest:
     return Honest(len(streams), alarmed, torch.cat(masks) if masks else torch.zeros(0, dtype=torch.bool), senders)
 
 
-def watch(guard: Guard, spec: str, splits: Splits, folder: Path) -> Watch:
+def watch(guard: Guard, spec: str, splits: Splits, folder: Path) -> CallerWatch:
     """Fit and store a guard's monitor, and what honest callers come to under it; or load them where they were stored.
 
     Args:
@@ -155,14 +155,14 @@ def watch(guard: Guard, spec: str, splits: Splits, folder: Path) -> Watch:
     card = place / "honest.json"
     if card.exists():
         try:
-            return Watch(load_monitor(place, guard.classifier), json.loads(card.read_text(encoding="utf-8")))
+            return CallerWatch(load_monitor(place, guard.classifier), json.loads(card.read_text(encoding="utf-8")))
         except (BundleError, OSError, ValueError) as error:
             console.print(f"The stored monitor {spec!r} cannot be used ({error}); it is fitted again.")
     monitor = fit_to_training(MONITORS.parse(spec), guard, splits)
     honest = tried(monitor, honest_streams(guard, splits.test, splits.name)).figures()
     save_monitor(monitor, place)
     write_json(card, honest)
-    return Watch(monitor, honest)
+    return CallerWatch(monitor, honest)
 
 
 def _groups_of(data: Dataset) -> str | None:

@@ -16,7 +16,7 @@ from salus.data.split import Indices
 from salus.errors import DataError
 from salus.preprocessing.dicom_images import Window
 from salus.preprocessing.framing import COVER, Framing
-from salus.preprocessing.image_files import Decoded, Head, decode, decoders, or_reason, read_head
+from salus.preprocessing.image_files import Decoded, ImageHeader, decode, decoders, or_reason, read_head
 from salus.progress import progress
 
 #: Images that are decoded before the next ones are begun, so that few wait in memory to be kept.
@@ -85,7 +85,7 @@ def decode_images(paths: Sequence[Path], how: Decoding, *, name: str) -> Decoded
         StoreError: the user's cache, where the file lies, cannot be written.
     """
     with decoders() as threads:
-        heads: list[Head | str] = list(
+        heads: list[ImageHeader | str] = list(
             threads.map(or_reason(lambda path: read_head(path, how.pages, how.window)), paths)
         )
         failed = {row: head for row, head in enumerate(heads) if isinstance(head, str)}
@@ -153,7 +153,7 @@ def decode_images(paths: Sequence[Path], how: Decoding, *, name: str) -> Decoded
     )
 
 
-def _white(bits: int | None, heads: Iterable[Head], name: str) -> int:
+def _white(bits: int | None, heads: Iterable[ImageHeader], name: str) -> int:
     """Give the highest level of the scale on which all images find room."""
     if bits is not None:
         return int(2**bits - 1)

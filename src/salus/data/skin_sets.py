@@ -13,7 +13,7 @@ from salus.errors import DataError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Remote:
+class RemoteFile:
     """A file at a set's home.
 
     Attributes:
@@ -60,7 +60,7 @@ class SkinSet:
     source: str
     licence: str
     base_url: str
-    files: tuple[Remote, ...]
+    files: tuple[RemoteFile, ...]
     tables: tuple[str, ...]
     read: Callable[[Path], SkinTable]
     verified: str
@@ -94,19 +94,19 @@ HAM10000 = SkinSet(
     licence="CC BY-NC 4.0",
     base_url="https://dataverse.harvard.edu/api/access/datafile/",  # doi:10.7910/DVN/DBW86T, version 4
     files=(
-        Remote(
+        RemoteFile(
             name="HAM10000_images_part_1.zip",
             path="3172585",
             md5="4639bfa73ab251610530a97c898e6e46",
             max_bytes=2**31,
         ),
-        Remote(
+        RemoteFile(
             name="HAM10000_images_part_2.zip",
             path="3172584",
             md5="da43d6cc50f6613013be07e8986b384b",
             max_bytes=2**31,
         ),
-        Remote(
+        RemoteFile(
             name=METADATA,
             path="4338392?format=original",  # Dataverse's own form of it has another sum
             md5="8f85fb1aa29d80a2797247e434deb79d",
@@ -124,9 +124,9 @@ ISIC2018 = SkinSet(
     licence="CC BY-NC 4.0",
     base_url="https://isic-challenge-data.s3.amazonaws.com/2018/",
     files=(
-        Remote(name="ISIC2018_Task3_Training_Input.zip", path="ISIC2018_Task3_Training_Input.zip", max_bytes=2**32),
-        Remote(name=GROUPINGS, path=GROUPINGS, max_bytes=2**22),
-        Remote(
+        RemoteFile(name="ISIC2018_Task3_Training_Input.zip", path="ISIC2018_Task3_Training_Input.zip", max_bytes=2**32),
+        RemoteFile(name=GROUPINGS, path=GROUPINGS, max_bytes=2**22),
+        RemoteFile(
             name="ISIC2018_Task3_Training_GroundTruth.zip",
             path="ISIC2018_Task3_Training_GroundTruth.zip",
             max_bytes=2**22,

@@ -25,7 +25,7 @@ GREY, SCALE = 127 / 255, 128 / 255
 
 
 @dataclass(frozen=True)
-class Variant:
+class LiteVariant:
     """What tells EfficientNet-Lite 0, 1 and 2 apart.
 
     Attributes:
@@ -41,7 +41,7 @@ class Variant:
     pixels: int
 
 
-VARIANTS = (Variant(1.0, 1.0, 0.2, 224), Variant(1.0, 1.1, 0.2, 240), Variant(1.1, 1.2, 0.3, 260))
+VARIANTS = (LiteVariant(1.0, 1.0, 0.2, 224), LiteVariant(1.0, 1.1, 0.2, 240), LiteVariant(1.1, 1.2, 0.3, 260))
 
 #: Blocks of one size: how many, kernel, stride of the first, expansion, channels.
 STAGES = (

@@ -53,7 +53,7 @@ FIRST_PAGE = "the first page is read of several"
 
 
 @dataclass(frozen=True)
-class Head:
+class ImageHeader:
     """What an image's first bytes say.
 
     Attributes:
@@ -89,7 +89,7 @@ def is_image_file(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES or dicom_files.is_dicom_file(path)
 
 
-def read_head(path: Path, pages: str | None = None, window: Window = None) -> Head:
+def read_head(path: Path, pages: str | None = None, window: Window = None) -> ImageHeader:
     """Read what an image is, without decoding it.
 
     Raises:
@@ -102,7 +102,7 @@ def read_head(path: Path, pages: str | None = None, window: Window = None) -> He
         raise ValueError(f"is a file of over {MAX_FILE_BYTES} bytes")
     if dicom_files.is_dicom_file(path) or dicom_files.begins_as_dicom(path):
         seen = read_picture_head(path.read_bytes(), pages=pages, window=window, most=MAX_PIXELS)
-        return Head(seen.size, seen.grey, seen.white)
+        return ImageHeader(seen.size, seen.grey, seen.white)
     with Image.open(path, formats=FORMATS) as image:
         if image.width * image.height > MAX_PIXELS:
             raise ValueError(f"has {image.width}x{image.height} pixels, more than {MAX_PIXELS}")
@@ -118,7 +118,7 @@ def read_head(path: Path, pages: str | None = None, window: Window = None) -> He
         height, width = image.height, image.width
         if exif.get(_ORIENTATION, 1) in (5, 6, 7, 8) and image.format != "TIFF":  # which Pillow has turned already
             height, width = width, height
-        return Head((height, width), image.mode in GREY or _is_deep(image), _white(image))
+        return ImageHeader((height, width), image.mode in GREY or _is_deep(image), _white(image))
 
 
 def decode(

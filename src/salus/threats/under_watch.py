@@ -25,7 +25,7 @@ _NOWHERE = -1.0
 
 
 @dataclass(frozen=True, eq=False)
-class Watch:
+class CallerWatch:
     """A monitor of one guard's callers.
 
     Attributes:
@@ -56,7 +56,7 @@ class DecisionOnlyWatched(DecisionOnly):
 
     spec: str
     count: int
-    watches: Mapping[str, Watch]
+    watches: Mapping[str, CallerWatch]
 
     @property
     def watcher(self) -> str:

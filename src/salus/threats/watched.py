@@ -40,7 +40,7 @@ class Access:
 
 
 @dataclass(eq=False)
-class Trail:
+class QueryTrail:
     """What came of one sample's attack.
 
     Attributes:
@@ -112,7 +112,7 @@ class Watched(Objective):
         self.targeted = targeted
         numbers = range(len(x)) if samples is None else samples.tolist()
         self._rows = {number: row for row, number in enumerate(numbers)}
-        self.trails = [Trail() for _ in range(len(x))]
+        self.trails = [QueryTrail() for _ in range(len(x))]
         self._open = [list(range(self.access.accounts)) for _ in range(len(x))]
         self._turn = [0] * len(x)
         self._fillers: dict[str, int] = {}
@@ -191,7 +191,7 @@ class Watched(Objective):
             trail.first = trail.queries if trail.first is None else trail.first
         return -1
 
-    def _passes(self, caller: str, trail: Trail, x: Tensor, answer: int) -> bool:
+    def _passes(self, caller: str, trail: QueryTrail, x: Tensor, answer: int) -> bool:
         if self.monitor is None:
             trail.sent += 1
             return True

@@ -22,7 +22,7 @@ from salus.errors import OptionError
 from salus.guard import Guard
 from salus.storage import versions
 from salus.threats.tolerated import Tolerated
-from salus.threats.watched import Access, Trail, Watched
+from salus.threats.watched import Access, QueryTrail, Watched
 from salus_studies.frame.folder import Folder
 from salus_studies.frame.results import Results
 from salus_studies.frame.rounding import rounded
@@ -327,7 +327,7 @@ def _attacked(attack: Attack, watched: Watched, facing: Watched | Tolerated) -> 
     }
 
 
-def _at(level: float, trails: Sequence[Trail], found: Tensor) -> dict[str, Any]:
+def _at(level: float, trails: Sequence[QueryTrail], found: Tensor) -> dict[str, Any]:
     """Say what an alarm at this level would have made of attackers who do not know of it."""
     reached = [trail.reaches(level) for trail in trails]
     won = [
