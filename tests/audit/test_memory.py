@@ -17,7 +17,7 @@ from torch import Tensor
 
 from salus import batches
 from salus.attacks import FGSM, PGD, UAP, Attack, DeepFool, HopSkipJump, Square
-from salus.attacks.controls import GaussianNoise
+from salus.attacks.controls import WhiteGaussianNoise
 from salus.audit import Plan, run_audit
 from salus.audit.cell import Attempt, Cell
 from salus.audit.measure import measure_cell
@@ -190,7 +190,7 @@ ATTACKS: dict[str, tuple[Attack, str]] = {
     "adaptive": (PGD(eps=0.1, steps=3, queries=40), "adaptive"),
     "adaptive, nearest": (DeepFool(steps=4), "adaptive"),
     "gray-box": (PGD(eps=0.1, steps=3), "gray-box"),
-    "noise": (GaussianNoise(eps=0.1), "control"),
+    "noise": (WhiteGaussianNoise(eps=0.1), "control"),
     "uap": (UAP(eps=0.2, epochs=2), "oblivious"),
     "uap, adaptive": (UAP(eps=0.2, epochs=2), "adaptive"),
 }

@@ -16,7 +16,7 @@ from salus.data import Dataset, load
 from salus.detectors import DefenseGAN, build_detector
 from salus.errors import CalibrationError, ModelError, OptionError
 from salus.generative import projection
-from salus.generative.generator import Generator
+from salus.generative.generator import SampleGenerator
 from salus.generative.wgan import WGANOptions, train_generator
 from salus.guard import Guard
 from salus.models import build_model
@@ -41,8 +41,8 @@ class Line(nn.Module):
         return 0.5 + z * self.u
 
 
-def line() -> Generator:
-    return Generator(Line(), width=1)  # type: ignore[arg-type] # stands in for a WGANGenerator
+def line() -> SampleGenerator:
+    return SampleGenerator(Line(), width=1)  # type: ignore[arg-type] # stands in for a WGANGenerator
 
 
 def detector_of(guard: Guard) -> DefenseGAN:

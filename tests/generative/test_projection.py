@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from salus.errors import BundleError, CalibrationError, OptionError
 from salus.generative import projection
-from salus.generative.generator import Generator
+from salus.generative.generator import SampleGenerator
 from salus.generative.projection import LATE, OntoRange, descend
 from salus.models.wgan import WGANGenerator
 
@@ -39,8 +39,8 @@ class Plane(nn.Module):
         return z.detach(), (x - self(z)).square().sum(1).detach()
 
 
-def plane() -> Generator:
-    return Generator(Plane(), width=1)  # type: ignore[arg-type]
+def plane() -> SampleGenerator:
+    return SampleGenerator(Plane(), width=1)  # type: ignore[arg-type]
 
 
 def inputs(n: int = 7) -> Tensor:
@@ -51,13 +51,13 @@ def inputs(n: int = 7) -> Tensor:
 STEADY: dict[str, Any] = {"learning_rate": 1.0}
 
 
-def crumpled() -> Generator:
+def crumpled() -> SampleGenerator:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         module = WGANGenerator((1, 24), latent=5, width=4)
         for weight in module.parameters():
             weight.data *= 2  # so that descents from different starts end in different places
-    return Generator(module, width=4)
+    return SampleGenerator(module, width=4)
 
 
 def test_the_descent_finds_the_true_latent_and_the_true_distance() -> None:
@@ -79,7 +79,7 @@ def test_the_gradient_of_the_nearest_sample_is_what_of_it_lies_along_the_range()
 
 @pytest.mark.parametrize("bounds", [(0.0, 1.0), (-2.0, 2.0)])
 def test_the_gradient_of_the_nearest_sample_is_that_of_its_own_descent(bounds: tuple[float, float]) -> None:
-    generator = Generator(crumpled().module.requires_grad_(False), width=4, bounds=bounds)
+    generator = SampleGenerator(crumpled().module.requires_grad_(False), width=4, bounds=bounds)
     low, high = bounds
     unit = torch.rand(6, 1, 24, generator=torch.Generator().manual_seed(0))
     slope = torch.randn(6, 1, 24, generator=torch.Generator().manual_seed(1))
@@ -161,7 +161,7 @@ def test_a_projection_depends_on_its_input_alone(rows: int, monkeypatch: pytest.
 def test_bounds_change_the_units_and_nothing_else() -> None:
     x = torch.rand(5, 1, 24, generator=torch.Generator().manual_seed(0))
     unit = OntoRange(generator=crumpled(), restarts=3, iterations=20, **STEADY)
-    stretched = Generator(crumpled().module, width=4, bounds=(-2.0, 2.0))
+    stretched = SampleGenerator(crumpled().module, width=4, bounds=(-2.0, 2.0))
     wide = OntoRange(generator=stretched, restarts=3, iterations=20, **STEADY)
     one, other = unit.project(x), wide.project(4 * x - 2)
     assert torch.allclose(other.x, 4 * one.x - 2, atol=1e-3)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from salus.errors import DataError, ModelError, OptionError
-from salus.generative.generator import Generator
+from salus.generative.generator import SampleGenerator
 from salus.generative.wgan import WGANEpoch, WGANOptions, _Game, train_generator
 
 TINY = WGANOptions(epochs=4, batch_size=10, latent=3, width=4, learning_rate=1e-3, seed=5)
@@ -24,7 +24,7 @@ def bumps(n: int = 60, length: int = 16) -> Tensor:
     return 0.1 + 0.8 * torch.exp(-((torch.arange(length) - places) ** 2) / 8)[:, None]
 
 
-def same(one: Generator, other: Generator) -> bool:
+def same(one: SampleGenerator, other: SampleGenerator) -> bool:
     pairs = zip(one.tensors().items(), other.tensors().items(), strict=True)
     return all(a == b and torch.equal(v, w) for (a, v), (b, w) in pairs)
 
@@ -95,7 +95,7 @@ def test_it_learns_what_the_samples_look_like() -> None:
     made, history = train_generator(x, replace(TINY, epochs=25, learning_rate=3e-3, betas=(0.5, 0.9)))
     blank, _ = train_generator(x, replace(TINY, epochs=1))
 
-    def miss(generator: Generator) -> float:
+    def miss(generator: SampleGenerator) -> float:
         z = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
         return float(torch.cdist(generator(z).flatten(1), x.flatten(1)).amin(1).mean())
 
@@ -114,10 +114,12 @@ def test_a_training_that_was_killed_ends_with_the_weights_it_would_have_had(tmp_
 
     with pytest.raises(Killed):
         train_generator(bumps(), TINY, folder=tmp_path, on_epoch=kill)
-    assert Generator.load(tmp_path).facts["options"]["epochs"] == 2, "after each epoch there is one that can be used"
+    assert SampleGenerator.load(tmp_path).facts["options"]["epochs"] == 2, (
+        "after each epoch there is one that can be used"
+    )
     resumed, again = train_generator(bumps(), TINY, folder=tmp_path)
     assert same(resumed, whole)
-    assert same(Generator.load(tmp_path), whole)
+    assert same(SampleGenerator.load(tmp_path), whole)
     assert "continues after epoch 2" in again.remarks[0]
     assert [epoch.distance for epoch in again.epochs] == [epoch.distance for epoch in history.epochs]
     assert (tmp_path / "samples.png").read_bytes().startswith(b"\x89PNG")

@@ -12,7 +12,7 @@ from salus.attacks import PGD
 from salus.classifier import Classifier
 from salus.data import Dataset, Provenance, Splits
 from salus.hardening import AtTemperature, build_method
-from salus.hardening.base import Task
+from salus.hardening.base import HardeningTask
 from salus.training import TrainingOptions
 
 
@@ -46,7 +46,7 @@ def test_it_hides_the_gradient_of_a_probability_and_not_that_of_an_attack(tmp_pa
     splits = Splits(points(400), points(100, 1), points(40, 2), points(200, 3))
     method = build_method("defensive-distillation", {"temperature": 20})
     training = TrainingOptions(epochs=25, patience=25, learning_rate=1e-2, batch_size=32, keep="last")
-    task = Task(network="mlp", training=training)
+    task = HardeningTask(network="mlp", training=training)
     student, facts = method.train(splits, task, tmp_path, lambda line: None)
     x, y = splits.test.x, splits.test.y
     assert float((student.predict(x).argmax(1) == y).double().mean()) > 0.9

@@ -13,7 +13,7 @@ from salus.attacks import FGSM
 from salus.data import Dataset, Provenance, Splits
 from salus.errors import OptionError
 from salus.hardening import GradientRegularisation, build_method
-from salus.hardening.base import Task
+from salus.hardening.base import HardeningTask
 from salus.training import FlipsAndShifts, TrainingOptions, seeded_module, train
 
 
@@ -64,7 +64,7 @@ def test_it_makes_a_network_s_loss_flatter_and_leaves_samples_alone() -> None:
 def test_as_a_method_it_trains_a_network_and_says_what_by(tmp_path: Path) -> None:
     splits = Splits(squares(80), squares(40, 1), squares(20, 2), squares(20, 3))
     method = build_method("gradient-regularisation", {"weight": "0.02"})
-    task = Task(network="mlp", training=TrainingOptions(epochs=2))
+    task = HardeningTask(network="mlp", training=TrainingOptions(epochs=2))
     classifier, facts = method.train(splits, task, tmp_path, lambda line: None)
     assert classifier.name == "mlp" and "weight=0.02" in facts["training"]["recipe"]
     again, _ = method.train(splits, task, tmp_path, lambda line: None)

@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 
 from salus.cli import main
 from salus.errors import OptionError, StoreError
-from salus.generative.generator import Generator
+from salus.generative.generator import SampleGenerator
 from salus.jobs import run_generator
 
 SMALL = {"width": 2, "latent": 3}
@@ -36,7 +36,7 @@ def test_it_trains_goes_on_and_its_folder_is_a_defence(waves: Path, tmp_path: Pa
     assert f"--defence defense-gan:generator={out}" in first.output
     longer = salus(*command, "--epochs", 2, "--out", out)
     assert "Trained for 2 epochs" in longer.output, longer.output
-    assert Generator.load(out).facts["data"] == "waves"
+    assert SampleGenerator.load(out).facts["data"] == "waves"
     spec = f"defense-gan:generator={out},restarts=2,iterations=5+defense-gan-purifier:generator={out},iterations=5"
     bundle = ["guard", "fit", "--data", waves, "--model", "ecg-cnn:widths=2+2+2", "--training", "epochs=1"]
     made = salus(*bundle, "--defence", spec, "--false-alarm-rate", 0.1, "--out", tmp_path / "guard")

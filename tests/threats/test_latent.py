@@ -13,7 +13,7 @@ from salus.detectors import DefenseGAN
 from salus.errors import OptionError
 from salus.generative import encoder
 from salus.generative.encoder import encoder_of
-from salus.generative.generator import Generator
+from salus.generative.generator import SampleGenerator
 from salus.generative.projection import OntoRange
 from salus.guard import Guard
 from salus.purifiers import DefenseGANPurifier
@@ -58,7 +58,7 @@ def plane(toy: Toy) -> Plane:
 
 
 def guard_of(toy: Toy, plane: Plane, kind: str) -> Guard:
-    generator = Generator(plane, width=1)  # type: ignore[arg-type]
+    generator = SampleGenerator(plane, width=1)  # type: ignore[arg-type]
     detectors = [DefenseGAN(generator=generator, **QUICK)] if "detector" in kind else []
     purifier = DefenseGANPurifier(generator=generator, **QUICK) if "purifier" in kind else None
     return Guard(toy.classifier, detectors, purifier).fit(toy.train, toy.calibration, 0.05)
@@ -183,7 +183,7 @@ def test_an_encoder_leads_round_descents_whose_gradient_leads_nowhere(
 def test_an_encoder_inverts_its_generator_and_is_trained_once(
     toy: Toy, plane: Plane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    generator = Generator(plane, width=1)  # type: ignore[arg-type]
+    generator = SampleGenerator(plane, width=1)  # type: ignore[arg-type]
     made = generator(torch.randn(50, 2, generator=torch.Generator().manual_seed(0)) * 0.3).detach()
     found = encoder_of(generator)
     assert float((generator(found(made)) - made).square().mean()) < 0.4 * float((made - made.mean(0)).square().mean())

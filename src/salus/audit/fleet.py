@@ -26,7 +26,7 @@ _LONGEST = 80
 
 
 @dataclass(frozen=True)
-class Member:
+class FleetAudit:
     """One audit of a fleet.
 
     Attributes:
@@ -63,7 +63,7 @@ class Fleet:
         members: the audits, in the order of the plan.
     """
 
-    members: tuple[Member, ...]
+    members: tuple[FleetAudit, ...]
 
     @property
     def single(self) -> Plan | None:
@@ -89,7 +89,7 @@ class Fleet:
                 f"The plan asks {counts[twice.key]} times for the same audit ({_in_words(twice.plan)}); name each once."
             )
         names = _names(drafts)
-        return cls(tuple(Member(name, draft.plan) for name, draft in zip(names, drafts, strict=True)))
+        return cls(tuple(FleetAudit(name, draft.plan) for name, draft in zip(names, drafts, strict=True)))
 
     @classmethod
     def read(cls, path: Path, overrides: Mapping[str, Any] | None = None) -> Fleet:

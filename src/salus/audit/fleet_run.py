@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from salus.atomic import write_json
-from salus.audit.fleet import Fleet, Member
+from salus.audit.fleet import Fleet, FleetAudit
 from salus.audit.plan import Plan
 from salus.audit.run import Outcome, run_audit
 from salus.audit.setup import Setup, Workbench
@@ -37,7 +37,7 @@ class Finish:
         error: why it failed, in a sentence; None where it did not.
     """
 
-    member: Member
+    member: FleetAudit
     outcome: Outcome | None
     error: str | None = None
 
@@ -114,7 +114,7 @@ def run_fleet(
     return FleetOutcome(tuple(finishes))
 
 
-def _finish(member: Member, folder: Path, command: str, engine: Engine | None) -> Finish:
+def _finish(member: FleetAudit, folder: Path, command: str, engine: Engine | None) -> Finish:
     try:
         remote = is_endpoint(str(member.plan.model or ""))  # which is asked from one process, at its rate
         outcome = run_audit(member.plan, folder, command=command, engine=None if remote else engine)
@@ -147,7 +147,7 @@ def _write(folder: Path, fleet: Fleet, finishes: Sequence[Finish], command: str)
     write_json(folder / "fleet.json", {"form": FLEET_FORM, "command": command, "members": members})
 
 
-def _prepare_all(members: Sequence[Member], folder: Path, engine: Engine) -> dict[str, str]:
+def _prepare_all(members: Sequence[FleetAudit], folder: Path, engine: Engine) -> dict[str, str]:
     """Train what the members' cells stand on, side by side; return why it failed, by the member's name.
 
     Nothing is done where that has no use: with one member, one task at a time, an endpoint, or an audit that ended.
@@ -177,7 +177,7 @@ def _prepare_all(members: Sequence[Member], folder: Path, engine: Engine) -> dic
     return failed
 
 
-def _bring(member: Member, folder: Path, identity: dict[str, Any], files: Files) -> str | None:
+def _bring(member: FleetAudit, folder: Path, identity: dict[str, Any], files: Files) -> str | None:
     """Write the files that came back from a task that did not see the folder; return why that failed."""
     if not files:
         return None

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from salus.atomic import write_tensors
 from salus.attacks.draws import normal, uniform
-from salus.generative.generator import Generator
+from salus.generative.generator import SampleGenerator
 from salus.models.weights import misfit
 from salus.models.wgan import WGANCritic
 from salus.training.checkpoint import weights_digest
@@ -39,7 +39,7 @@ class Encoder(nn.Module):
         generator: whose samples they are.
     """
 
-    def __init__(self, generator: Generator) -> None:
+    def __init__(self, generator: SampleGenerator) -> None:
         super().__init__()
         self.latent, self.bounds = generator.latent, generator.bounds
         self.network = WGANCritic(generator.shape, max(generator.width, _WIDTH))
@@ -52,10 +52,10 @@ class Encoder(nn.Module):
         return z
 
 
-_TRAINED: WeakKeyDictionary[Generator, Encoder] = WeakKeyDictionary()
+_TRAINED: WeakKeyDictionary[SampleGenerator, Encoder] = WeakKeyDictionary()
 
 
-def encoder_of(generator: Generator) -> Encoder:
+def encoder_of(generator: SampleGenerator) -> Encoder:
     """Return the generator's encoder: the one it has, the one that lies beside it, or one that is trained now.
 
     It is trained once for each generator, and kept beside it where it lies in a folder.
@@ -86,7 +86,7 @@ def _read(encoder: Encoder, place: Path) -> bool:
     return True
 
 
-def _train(encoder: Encoder, generator: Generator) -> None:
+def _train(encoder: Encoder, generator: SampleGenerator) -> None:
     """Lower the squared distance of ``G(E(x))`` from ``x = G(z)``, of which E sees a noisy copy.
 
     Latents have lengths from 0 to those of N(0, 1): descents start near 0, and end nearer to it than draws would.

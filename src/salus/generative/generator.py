@@ -23,7 +23,7 @@ _FORMAT = "salus-generator-1"
 _CARD, _WEIGHTS = "generator.json", "generator.safetensors"
 
 
-class Generator(nn.Module):
+class SampleGenerator(nn.Module):
     """Maps latents to samples inside the bounds; in eval mode, without gradients to its weights.
 
     Attributes:
@@ -91,7 +91,7 @@ class Generator(nn.Module):
         return weights(self.module)
 
     @classmethod
-    def restore(cls, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Generator:
+    def restore(cls, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> SampleGenerator:
         """Rebuild a generator from its settings and weights.
 
         Raises:
@@ -124,7 +124,7 @@ class Generator(nn.Module):
         self.folder = folder
 
     @classmethod
-    def load(cls, folder: Path | str) -> Generator:
+    def load(cls, folder: Path | str) -> SampleGenerator:
         """Read a generator back.
 
         Args:

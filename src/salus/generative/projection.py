@@ -21,7 +21,7 @@ from torch import Tensor
 from salus.attacks.draws import normal
 from salus.classifier import Classifier
 from salus.errors import CalibrationError
-from salus.generative.generator import Generator
+from salus.generative.generator import SampleGenerator
 from salus.generative.wgan import WGANOptions, train_generator
 from salus.options import Words, checked
 from salus.training.precision import Precision, mixed
@@ -182,7 +182,7 @@ class OntoRange:
         self,
         *,
         generator: Annotated[
-            Generator | Path | str | None,
+            SampleGenerator | Path | str | None,
             Words("a folder of `salus generator`"),
             Field(description="a trained generator; without it the defence trains one"),
         ] = None,
@@ -204,11 +204,11 @@ class OntoRange:
         self.restarts, self.iterations = restarts, iterations
         self.learning_rate, self.precision = learning_rate, precision
         self.epochs, self.width, self.seed = epochs, width, seed
-        self.generator_ = Generator.load(generator) if isinstance(generator, (str, Path)) else generator
+        self.generator_ = SampleGenerator.load(generator) if isinstance(generator, (str, Path)) else generator
         self.trainings: Path | None = None  # see Detector and Purifier
 
     @property
-    def generator(self) -> Generator:
+    def generator(self) -> SampleGenerator:
         """The generator whose range is projected onto.
 
         Raises:
@@ -313,7 +313,7 @@ class OntoRange:
             BundleError: the generator cannot be rebuilt from them.
         """
         tensors = {name.partition("|")[2]: value for name, value in weights.items() if name.startswith("generator|")}
-        return {**made_with, "generator": Generator.restore(made_with["generator"], tensors)}
+        return {**made_with, "generator": SampleGenerator.restore(made_with["generator"], tensors)}
 
 
 def _winners(distances: Tensor) -> Tensor:

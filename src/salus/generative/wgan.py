@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from salus import atomic
 from salus.errors import DataError, ModelError
-from salus.generative.generator import Generator
+from salus.generative.generator import SampleGenerator
 from salus.models.wgan import WGANCritic, WGANGenerator
 from salus.options import check_fields
 from salus.progress import Advance, progress
@@ -88,7 +88,7 @@ def train_generator(
     device: torch.device | str = "cpu",
     log: Log | None = None,
     on_epoch: Callable[[WGANEpoch], None] | None = None,
-) -> tuple[Generator, WGANHistory]:
+) -> tuple[SampleGenerator, WGANHistory]:
     """Train a generator on samples; labels are not used.
 
     Killed at any moment and started again with the same arguments, it ends with the weights it would have had.
@@ -226,11 +226,13 @@ class _Game:
 
     def result(
         self, bounds: tuple[float, float], epochs: Sequence[WGANEpoch], facts: Mapping[str, Any] | None
-    ) -> Generator:
+    ) -> SampleGenerator:
         """Copy the generator as it is now, on the CPU."""
         options = {**asdict(self.options), "epochs": len(epochs), "betas": list(self.options.betas)}
         details = {"options": options, "samples": len(self.x), "distance": epochs[-1].distance, **(facts or {})}
-        return Generator(copy.deepcopy(self.generator).cpu(), width=self.options.width, bounds=bounds, facts=details)
+        return SampleGenerator(
+            copy.deepcopy(self.generator).cpu(), width=self.options.width, bounds=bounds, facts=details
+        )
 
     def parts(self) -> dict[str, dict[str, Tensor]]:
         """Name all that the next epoch depends on."""

@@ -21,7 +21,7 @@ from salus.hardening.adversarial_training import (
     single_step,
     trades,
 )
-from salus.hardening.base import WORKING, Method, Task
+from salus.hardening.base import WORKING, HardeningTask, Method
 from salus.preprocessing import RecordingPreprocessor
 from salus.preprocessing.context import DEPARTURES, TIMINGS
 from salus.training import Log, RandomGains, fit_classifier
@@ -48,7 +48,7 @@ class AdversarialTrainingMethod(Method):
     def recipe(self, bounds: tuple[float, float]) -> AdversarialTraining:
         """Return what each step of the training lowers."""
 
-    def check(self, splits: Splits, task: Task) -> None:
+    def check(self, splits: Splits, task: HardeningTask) -> None:
         """Refuse an attack that makes no sense in these data's bounds, and gains of channels that are no departures."""
         self._recipe(splits, task)
         preprocessor = splits.train.preprocessor
@@ -62,7 +62,7 @@ class AdversarialTrainingMethod(Method):
                 f"{','.join(inputs) or 'none'}."
             )
 
-    def train(self, splits: Splits, task: Task, folder: Path, log: Log) -> tuple[Classifier, dict[str, Any]]:
+    def train(self, splits: Splits, task: HardeningTask, folder: Path, log: Log) -> tuple[Classifier, dict[str, Any]]:
         """Train the network on samples attacked as it then is."""
         recipe = self._recipe(splits, task)
         classifier, history = fit_classifier(
@@ -92,7 +92,7 @@ class AdversarialTrainingMethod(Method):
             },
         }
 
-    def _recipe(self, splits: Splits, task: Task) -> AdversarialTraining:
+    def _recipe(self, splits: Splits, task: HardeningTask) -> AdversarialTraining:
         recipe = self.recipe(splits.train.bounds)
         attack = replace(recipe.attack, seed=task.training.seed, **task.limits)
         return replace(recipe, attack=attack, augmentation=RandomGains() if self.gains else None)

@@ -19,7 +19,7 @@ WORKING = "training"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Task:
+class HardeningTask:
     """What a method is told beside its own options.
 
     Attributes:
@@ -61,7 +61,7 @@ class Method(ABC):
         check_fields(self, f"Hardening {self.name!r}")
 
     @abstractmethod
-    def check(self, splits: Splits, task: Task) -> None:
+    def check(self, splits: Splits, task: HardeningTask) -> None:
         """Refuse data that the method cannot be used on, before anything is trained.
 
         Raises:
@@ -69,7 +69,7 @@ class Method(ABC):
         """
 
     @abstractmethod
-    def train(self, splits: Splits, task: Task, folder: Path, log: Log) -> tuple[Classifier, dict[str, Any]]:
+    def train(self, splits: Splits, task: HardeningTask, folder: Path, log: Log) -> tuple[Classifier, dict[str, Any]]:
         """Train on these data; killed and started again, it ends with the weights it would have had.
 
         Args:

@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 from salus.classifier import Classifier
 from salus.conduct.modules import evaluating
 from salus.data.base import Splits
-from salus.hardening.base import WORKING, Method, Task
+from salus.hardening.base import WORKING, HardeningTask, Method
 from salus.hardening.gradient_regularisation import trained
 from salus.options import check_fields
 from salus.training import Augmentation, Log, LossOf, Recipe
@@ -79,10 +79,10 @@ class DefensiveDistillation(Method):
 
     temperature: Temperature = 20.0
 
-    def check(self, splits: Splits, task: Task) -> None:
+    def check(self, splits: Splits, task: HardeningTask) -> None:
         """Any data will do."""
 
-    def train(self, splits: Splits, task: Task, folder: Path, log: Log) -> tuple[Classifier, dict[str, Any]]:
+    def train(self, splits: Splits, task: HardeningTask, folder: Path, log: Log) -> tuple[Classifier, dict[str, Any]]:
         """Train teacher and student."""
         place = folder / WORKING
         log("the teacher")

@@ -19,7 +19,7 @@ from salus.data.base import Splits
 from salus.errors import OptionError
 from salus.hardening.adversarial_methods import AdversarialTrainingMethod
 from salus.hardening.adversarial_training import AdversarialTraining
-from salus.hardening.base import Task
+from salus.hardening.base import HardeningTask
 from salus.training import LossOf
 
 Share = Annotated[float, Field(gt=0, le=1, description="weight of the teacher's answers, the rest being the labels'")]
@@ -90,7 +90,7 @@ class AdversarialDistillation(AdversarialTrainingMethod):
     alpha: Share = 1.0
     temperature: Temperature = 30.0
 
-    def check(self, splits: Splits, task: Task) -> None:
+    def check(self, splits: Splits, task: HardeningTask) -> None:
         """Refuse a teacher of other inputs or classes too."""
         super().check(splits, task)
         teacher, data = self._teacher(), splits.train

@@ -20,7 +20,7 @@ from salus.attacks import Attack
 from salus.classifier import Classifier
 from salus.data.base import Splits
 from salus.errors import DataError, OptionError
-from salus.hardening.base import WORKING, Method, Task
+from salus.hardening.base import WORKING, HardeningTask, Method
 from salus.hardening.ecg_atk_gan import ECGATKGAN, train_ecg_atk_gan
 from salus.hardening.gan_options import GANOptions, preset
 from salus.options import Option, build, options_of
@@ -83,7 +83,7 @@ class GAN(Method):
         """A network of the discriminator's shape, as in both papers."""
         return f"{self.name}:widths={'+'.join(map(str, self.options.widths))}"
 
-    def check(self, splits: Splits, task: Task) -> None:
+    def check(self, splits: Splits, task: HardeningTask) -> None:
         """Refuse what are no heartbeats, or too few of a class."""
         data, counts = splits.train, splits.train.counts
         if data.kind != "signal":
@@ -95,7 +95,7 @@ class GAN(Method):
                 f"{self.options.folds} folds; ask for fewer (folds=2)."
             )
 
-    def train(self, splits: Splits, task: Task, folder: Path, log: Log) -> tuple[Classifier, dict[str, Any]]:
+    def train(self, splits: Splits, task: HardeningTask, folder: Path, log: Log) -> tuple[Classifier, dict[str, Any]]:
         """Train both networks; the generator, its losses and samples of its beats go into the folder."""
         if task.victim is None or task.attack is None:
             raise OptionError("ECG-ATK-GAN needs an attack, and a classifier on which to compute it.")

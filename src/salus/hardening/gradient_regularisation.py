@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from salus.classifier import Classifier
 from salus.data.base import Splits
-from salus.hardening.base import WORKING, Method, Task
+from salus.hardening.base import WORKING, HardeningTask, Method
 from salus.options import check_fields
 from salus.training import Augmentation, Log, LossOf, Recipe, fit_classifier
 
@@ -67,16 +67,16 @@ class GradientRegularisationMethod(Method):
 
     weight: Price = 0.01
 
-    def check(self, splits: Splits, task: Task) -> None:
+    def check(self, splits: Splits, task: HardeningTask) -> None:
         """Any data will do."""
 
-    def train(self, splits: Splits, task: Task, folder: Path, log: Log) -> tuple[Classifier, dict[str, Any]]:
+    def train(self, splits: Splits, task: HardeningTask, folder: Path, log: Log) -> tuple[Classifier, dict[str, Any]]:
         """Train the network with the price."""
         return trained(GradientRegularisation(weight=self.weight), splits, task, folder / WORKING / "training", log)
 
 
 def trained(
-    recipe: Recipe, splits: Splits, task: Task, checkpoint: Path, log: Log
+    recipe: Recipe, splits: Splits, task: HardeningTask, checkpoint: Path, log: Log
 ) -> tuple[Classifier, dict[str, Any]]:
     """Train a network by a recipe that needs no attack.
 

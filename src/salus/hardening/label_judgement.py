@@ -14,7 +14,7 @@ from salus.metrics import Rate, proportion
 
 
 @dataclass(frozen=True)
-class Judgement:
+class LabelJudgement:
     """How finds agree with what was flipped.
 
     Attributes:
@@ -29,7 +29,7 @@ class Judgement:
     precision: Rate
 
 
-def judge(finds: LabelFinds, data: Dataset) -> Judgement | None:
+def judge(finds: LabelFinds, data: Dataset) -> LabelJudgement | None:
     """Compare finds with the labels that the data's provenance says were flipped; None when it tells of none.
 
     Args:
@@ -40,7 +40,7 @@ def judge(finds: LabelFinds, data: Dataset) -> Judgement | None:
     if not bool(flipped.any()):
         return None
     flags = finds.flags
-    return Judgement(int(flipped.sum()), proportion(flags, of=flipped), proportion(flipped, of=flags))
+    return LabelJudgement(int(flipped.sum()), proportion(flags, of=flipped), proportion(flipped, of=flags))
 
 
 def flipped_labels(data: Dataset) -> Tensor:

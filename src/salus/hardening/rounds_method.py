@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from salus.classifier import Classifier
 from salus.data.base import Splits
 from salus.errors import OptionError
-from salus.hardening.base import WORKING, Method, Task
+from salus.hardening.base import WORKING, HardeningTask, Method
 from salus.hardening.rounds import Rounds, retrain
 from salus.options import Option, build, options_of
 from salus.training import Log
@@ -52,10 +52,10 @@ class InRounds(Method):
         """Return all options as plain values."""
         return asdict(self.options)
 
-    def check(self, splits: Splits, task: Task) -> None:
+    def check(self, splits: Splits, task: HardeningTask) -> None:
         """Any data will do."""
 
-    def train(self, splits: Splits, task: Task, folder: Path, log: Log) -> tuple[Classifier, dict[str, Any]]:
+    def train(self, splits: Splits, task: HardeningTask, folder: Path, log: Log) -> tuple[Classifier, dict[str, Any]]:
         """Retrain the plain classifier on its samples and on attacked copies of them."""
         if task.victim is None or task.attack is None:
             raise OptionError("Adversarial retraining needs an attack, and a trained classifier.")

@@ -14,7 +14,7 @@ from salus.jobs.judging import JudgingTally, judge_thing
 from salus.jobs.labels import FoundLabels, run_labels
 from salus.jobs.model_check import ModelCheck, check_model
 from salus.jobs.possible import read_possible
-from salus.jobs.samples import Samples, read_samples
+from salus.jobs.samples import LabelledSamples, read_samples
 from salus.jobs.sweep import SweepOptions, Swept, run_sweep
 from salus.jobs.watching import FittedMonitor, fit_monitor
 
@@ -27,8 +27,8 @@ __all__ = [
     "HandOver",
     "Hardened",
     "JudgingTally",
+    "LabelledSamples",
     "ModelCheck",
-    "Samples",
     "SweepOptions",
     "Swept",
     "TrainedGenerator",

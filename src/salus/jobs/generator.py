@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from salus.data import load as load_data
-from salus.generative.generator import Generator
+from salus.generative.generator import SampleGenerator
 from salus.generative.wgan import WGANHistory, WGANOptions, train_generator
 from salus.options import build
 from salus.progress import console, spaced
@@ -19,7 +19,7 @@ from salus.storage import Store, find_device
 class TrainedGenerator:
     """A generator as saved, and what training came to."""
 
-    generator: Generator
+    generator: SampleGenerator
     history: WGANHistory
     samples: int
 

@@ -23,7 +23,7 @@ from salus.classifier import Classifier
 from salus.data import Splits
 from salus.errors import BundleError, OptionError
 from salus.hardening import METHODS
-from salus.hardening.base import WORKING, Method, Task
+from salus.hardening.base import WORKING, HardeningTask, Method
 from salus.progress import console, spaced
 from salus.storage import Store, find_device, versions
 from salus.threats import full_strength
@@ -70,7 +70,7 @@ class Hardening:
     plan: Plan
     splits: Splits
     subject: Subject
-    task: Task
+    task: HardeningTask
 
     @classmethod
     def of(
@@ -173,7 +173,9 @@ def run_hardening(spec: str, plan: Plan, out: Path | str, *, attack: str | None 
     return Hardened(*hardened, asked.audit_command(Path(out)))
 
 
-def trained_into(folder: Path, method: Method, splits: Splits, task: Task) -> tuple[Classifier, dict[str, Any]]:
+def trained_into(
+    folder: Path, method: Method, splits: Splits, task: HardeningTask
+) -> tuple[Classifier, dict[str, Any]]:
     """Train by a method and save the classifier; what serves to go on after a kill lies in the folder's ``training``.
 
     Returns:
@@ -216,13 +218,13 @@ def _not_trained(method: Method, plan: Plan) -> OptionError:
     )
 
 
-def _task(method: Method, plan: Plan, splits: Splits) -> Task:
+def _task(method: Method, plan: Plan, splits: Splits) -> HardeningTask:
     if method.copies:
-        return Task(attack=_attack(plan, splits), device=plan.device)
+        return HardeningTask(attack=_attack(plan, splits), device=plan.device)
     network = parse_source(plan, splits)
     if not isinstance(network, Network):
         raise _not_trained(method, plan)
-    return Task(
+    return HardeningTask(
         network=network.name,
         sizes=network.options,
         training=training_options(plan),

@@ -23,7 +23,7 @@ COLUMNS = ("name", "label")
 
 
 @dataclass(frozen=True, eq=False)
-class Samples:
+class LabelledSamples:
     """Samples with labels.
 
     Attributes:
@@ -41,7 +41,9 @@ class Samples:
     notes: tuple[str, ...] = ()
 
 
-def read_samples(classifier: Classifier, inputs: Path, labels: Path | None = None, label: str | None = None) -> Samples:
+def read_samples(
+    classifier: Classifier, inputs: Path, labels: Path | None = None, label: str | None = None
+) -> LabelledSamples:
     """Read samples and their labels, which are matched with the model's classes by name.
 
     Args:
@@ -60,7 +62,7 @@ def read_samples(classifier: Classifier, inputs: Path, labels: Path | None = Non
         if labels is None:
             raise DataError(f"{inputs} holds samples alone: name their labels by --labels FILE.npy.")
         words = np.asarray(RowReader(labels)[:])
-        return Samples(RowReader(inputs), encode_against(words, classifier.classes, name=str(labels)))
+        return LabelledSamples(RowReader(inputs), encode_against(words, classifier.classes, name=str(labels)))
     with progress(f"Preparing {inputs.name}", None) as advance:
         batches = []
         for batch in classifier.read(inputs, label):
@@ -68,7 +70,7 @@ def read_samples(classifier: Classifier, inputs: Path, labels: Path | None = Non
             advance(len(batch.names))
     prepared = joined(batches, classifier.shape)
     y = encode_against(_labels(prepared, inputs, labels), classifier.classes, name=str(labels or inputs))
-    return Samples(prepared.x.numpy(), y, prepared.names, prepared.refused, prepared.notes)
+    return LabelledSamples(prepared.x.numpy(), y, prepared.names, prepared.refused, prepared.notes)
 
 
 def _labels(prepared: Prepared, inputs: Path, labels: Path | None) -> list[str]:

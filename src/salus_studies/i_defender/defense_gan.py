@@ -15,7 +15,7 @@ from torch import Tensor
 from salus import atomic
 from salus.data import Splits
 from salus.detectors import DefenseGAN, IDefender
-from salus.generative.generator import Generator
+from salus.generative.generator import SampleGenerator
 from salus.generative.wgan import WGANOptions, train_generator
 from salus.progress import console
 from salus_studies.i_defender import scored
@@ -51,11 +51,11 @@ class Rival:
         self.data = black_box.material.splits.name
         self.images = first(black_box.test, bench.scale.projected)
 
-    def generator(self) -> Generator | None:
+    def generator(self) -> SampleGenerator | None:
         """Train the generator, or load it; None where the time does not allow it."""
         return trained_generator(self.bench, self.black_box.material.splits, self.bench.scale.generator, "generator")
 
-    def judge(self, generator: Generator | None) -> None:
+    def judge(self, generator: SampleGenerator | None) -> None:
         """Descend towards every image, and list every line of the two tables."""
         setting = self.black_box.setting
         lines = runs(self.data, setting)
@@ -89,7 +89,9 @@ class Rival:
             }
             self.bench.sections["defense_gan"].append(record)
 
-    def _descend(self, generator: Generator, restarts: int, length: int, eps: float | None) -> dict[str, Tensor] | str:
+    def _descend(
+        self, generator: SampleGenerator, restarts: int, length: int, eps: float | None
+    ) -> dict[str, Tensor] | str:
         """Give the distances ``[N, R]`` that descents came to, and who was fooled; or why there are none."""
         box = self.black_box
         own = "" if box.setting is TABLE_1 or eps is None else f"-{box.setting.key}"
@@ -121,7 +123,7 @@ class Rival:
         done = self.bench.record("descents", name, f"descents of {steps}", facts, descend, {**blank})
         return load_safetensors(place.read_bytes()) if done["status"] == "done" else str(done["reason"])
 
-    def detector(self, generator: Generator, restarts: int, steps: int) -> DefenseGAN:
+    def detector(self, generator: SampleGenerator, restarts: int, steps: int) -> DefenseGAN:
         """Build Defense-GAN's detector as its authors ran it."""
         return DefenseGAN(
             generator=generator,
@@ -144,7 +146,7 @@ class Rival:
 
         def measure() -> dict[str, Any]:
             detector = chosen.fit(box.f, box.material, self.bench.scale.fitting, self.bench.seed)
-            generator = Generator.load(folder).to(self.bench.device)
+            generator = SampleGenerator.load(folder).to(self.bench.device)
             x = first(box.test, 512).x
             alone, guarded = (
                 median(_seconds(work) for _ in range(_REPEATS)) / len(x)
@@ -187,7 +189,7 @@ def _settle() -> None:
         torch.cuda.synchronize()
 
 
-def trained_generator(bench: Bench, splits: Splits, options: WGANOptions, role: str) -> Generator | None:
+def trained_generator(bench: Bench, splits: Splits, options: WGANOptions, role: str) -> SampleGenerator | None:
     """Train a generator, or load it; None where the time does not allow it.
 
     Args:
@@ -220,4 +222,4 @@ def trained_generator(bench: Bench, splits: Splits, options: WGANOptions, role: 
     blank = {"data": splits.name, "role": role, "network": "WGAN-GP"}
     key = [asdict(options), train.fingerprint()]
     done = bench.record("generators", name, "training a generator", key, make, blank)
-    return Generator.load(folder).to(bench.device) if done["status"] == "done" else None
+    return SampleGenerator.load(folder).to(bench.device) if done["status"] == "done" else None

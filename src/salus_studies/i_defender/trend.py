@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from salus.attacks.draws import normal
-from salus.generative.generator import Generator
+from salus.generative.generator import SampleGenerator
 from salus.generative.projection import LATE, ROWS, descend
 from salus_studies.i_defender import scored
 from salus_studies.i_defender.bench import first
@@ -70,11 +70,11 @@ def lines(data: str) -> list[int]:
     return sorted({row.restarts for row in BLACK_BOX[data].descents if row.iterations == STEPS}, reverse=True)
 
 
-def judge_arms(rival: Rival, generator: Generator | None) -> None:
+def judge_arms(rival: Rival, generator: SampleGenerator | None) -> None:
     """Run every arm on one data set's images, attacked at the largest eps."""
     bench, data, box = rival.bench, rival.data, rival.black_box
     images = first(rival.images, bench.scale.trend_images)
-    young: Generator | None = None
+    young: SampleGenerator | None = None
     if generator is not None:
         few = replace(bench.scale.generator, epochs=bench.scale.young_epochs)
         young = trained_generator(bench, box.material.splits, few, "young-generator")
@@ -87,7 +87,7 @@ def judge_arms(rival: Rival, generator: Generator | None) -> None:
         steps = bench.scale.iterations(STEPS)
         key = [blank, make.settings()["facts"], images.fingerprint(), box.e.fingerprint(), steps, bench.seed]
 
-        def work(arm: Arm = arm, make: Generator = make, steps: int = steps) -> dict[str, Any]:
+        def work(arm: Arm = arm, make: SampleGenerator = make, steps: int = steps) -> dict[str, Any]:
             x_adv = box.attacked(f"fgsm-{STRONGEST:g}", images.x, images.y)
             before, after = (box.f.predict(x).argmax(1).cpu() for x in (images.x, x_adv))
             fooling = scored.fooled(before, after, images.y)
@@ -106,7 +106,7 @@ def judge_arms(rival: Rival, generator: Generator | None) -> None:
         bench.record("trend", f"trend-{data}-{arm.key}", "trend", key, work, blank)
 
 
-def _distances(make: Generator, x: Tensor, arm: Arm, restarts: int, steps: int, seed: int) -> Tensor:
+def _distances(make: SampleGenerator, x: Tensor, arm: Arm, restarts: int, steps: int, seed: int) -> Tensor:
     """Let restarts descend towards images ``[N, ...]`` as an arm says; the distances that they come to ``[N, R]``."""
     starts = normal(seed, torch.arange(restarts, device=x.device), (make.latent,), stream=0)
     if arm.near:

@@ -2,7 +2,7 @@
 
 from salus.attacks.controls.base import Control, signal_to_noise
 from salus.attacks.controls.images import JPEG, Blur, Brightness, Contrast
-from salus.attacks.controls.noise import GaussianNoise, UniformNoise
+from salus.attacks.controls.noise import UniformNoise, WhiteGaussianNoise
 from salus.attacks.controls.registry import CONTROLS, parse_control
 from salus.attacks.controls.signals import BaselineWander, ElectrodeMotion, Gain, MainsHum, MuscleNoise, TimeShift
 
@@ -16,11 +16,11 @@ __all__ = [
     "Control",
     "ElectrodeMotion",
     "Gain",
-    "GaussianNoise",
     "MainsHum",
     "MuscleNoise",
     "TimeShift",
     "UniformNoise",
+    "WhiteGaussianNoise",
     "parse_control",
     "signal_to_noise",
 ]

@@ -74,7 +74,7 @@ class UniformNoise(_Noise):
 
 
 @dataclass(frozen=True, kw_only=True)
-class GaussianNoise(_Noise):
+class WhiteGaussianNoise(_Noise):
     """White Gaussian noise."""
 
     name: ClassVar[str] = "gaussian-noise"

@@ -6,13 +6,13 @@ from typing import Any
 
 from salus.attacks.controls.base import Control
 from salus.attacks.controls.images import JPEG, Blur, Brightness, Contrast
-from salus.attacks.controls.noise import GaussianNoise, UniformNoise
+from salus.attacks.controls.noise import UniformNoise, WhiteGaussianNoise
 from salus.attacks.controls.signals import BaselineWander, ElectrodeMotion, Gain, MainsHum, MuscleNoise, TimeShift
 from salus.registry import Registry
 
 _OWN: tuple[type[Control], ...] = (
     UniformNoise,
-    GaussianNoise,
+    WhiteGaussianNoise,
     BaselineWander,
     MainsHum,
     MuscleNoise,

@@ -25,7 +25,7 @@ STEPS = 40
 
 
 @dataclass(frozen=True, eq=False)
-class Member:
+class SweepMember:
     """One training: where it stands in the sweep, and what it is.
 
     Attributes:
@@ -110,7 +110,7 @@ class Sweep:
             return parts.validation
         return parts.train.subset(torch.argsort(parts.fold, stable=True))
 
-    def member(self, setting: int, seed: int, fold: int | None) -> Member:
+    def member(self, setting: int, seed: int, fold: int | None) -> SweepMember:
         """Say what one training is.
 
         Args:
@@ -145,7 +145,7 @@ class Sweep:
             fold=fold,
             judge=self.judge,
         )
-        return Member("-".join(words), asked, setting, seed, training)
+        return SweepMember("-".join(words), asked, setting, seed, training)
 
     def identity(self) -> dict[str, Any]:
         """Return what makes a folder this sweep's own; values in the grid and seeds are no part of it."""

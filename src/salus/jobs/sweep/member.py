@@ -24,7 +24,7 @@ from salus.batches import in_batches
 from salus.classifier import Classifier
 from salus.data import Dataset, Splits
 from salus.engines.folders import Files, filled
-from salus.hardening.base import WORKING, Method, Task
+from salus.hardening.base import WORKING, HardeningTask, Method
 from salus.jobs.harden import HARDENING, attack_facts, finished_hardening, hardening_facts, trained_into
 from salus.metrics import proportion
 from salus.storage import Store, find_device
@@ -89,7 +89,7 @@ class Training:
 
     spec: str
     method: Method
-    task: Task
+    task: HardeningTask
     plan: Plan
     data: Mapping[str, Any]
     identity: Mapping[str, Any]
@@ -134,7 +134,7 @@ def train_plain(
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
+class FinishedTraining:
     """A finished training.
 
     Attributes:
@@ -148,7 +148,7 @@ class Judged:
     robust: Tensor
 
 
-def finished_member(folder: Path, identity: Mapping[str, Any]) -> Judged | None:
+def finished_member(folder: Path, identity: Mapping[str, Any]) -> FinishedTraining | None:
     """Read what a finished training left; None where it is not finished, damaged, or of something else."""
     finished = finished_hardening(folder)
     if finished is None:
@@ -161,7 +161,7 @@ def finished_member(folder: Path, identity: Mapping[str, Any]) -> Judged | None:
         return None
     if record != json.loads(json.dumps(identity, default=str)) or finished[1]["judged"]["n"] != len(clean):
         return None
-    return Judged(finished[1], clean, robust)
+    return FinishedTraining(finished[1], clean, robust)
 
 
 def _train(folder: Path, training: Training, parts: Parts, victim: Classifier | None) -> None:

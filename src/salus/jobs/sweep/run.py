@@ -21,10 +21,10 @@ from salus.engines.here import Here
 from salus.errors import ModelError, StoreError
 from salus.hardening.base import WORKING
 from salus.jobs.harden import HARDENING, Hardened, attack_facts, finished_hardening, tested
-from salus.jobs.sweep.asked import Member, Sweep
-from salus.jobs.sweep.member import HITS, Judged, Parts, finished_member, train_member, train_plain
+from salus.jobs.sweep.asked import Sweep, SweepMember
+from salus.jobs.sweep.member import HITS, FinishedTraining, Parts, finished_member, train_member, train_plain
 from salus.jobs.sweep.options import SweepOptions
-from salus.jobs.sweep.scores import RULE, Run, Score, as_csv, choose, records
+from salus.jobs.sweep.scores import RULE, Score, SweepRun, as_csv, choose, records
 from salus.metrics import commonest
 from salus.progress import console, progress
 from salus.storage import Store, TrainingFolder, digest, find_device, versions
@@ -163,10 +163,10 @@ class _Desk:
 
     # Trainings.
 
-    def _place(self, member: Member) -> Path:
+    def _place(self, member: SweepMember) -> Path:
         return self.folder / "runs" / member.name
 
-    def _trained(self, members: Sequence[Member]) -> dict[str, Judged]:
+    def _trained(self, members: Sequence[SweepMember]) -> dict[str, FinishedTraining]:
         """Train those that are not trained yet; return what all came to, by name."""
         known = {member.name: finished_member(self._place(member), member.training.identity) for member in members}
         left = [member for member in members if known[member.name] is None]
@@ -183,7 +183,7 @@ class _Desk:
             judged[member.name] = done
         return judged
 
-    def _task(self, member: Member, victim: Shared[Classifier] | None) -> Task:
+    def _task(self, member: SweepMember, victim: Shared[Classifier] | None) -> Task:
         place = offered(self.engine, self._place(member))
         return Task(member.name, train_member, (place, member.training, self._shared_parts(), victim))
 
@@ -217,7 +217,7 @@ class _Desk:
 
     # The plain classifiers on which attacked copies are computed.
 
-    def _plain(self, members: Sequence[Member]) -> bool:
+    def _plain(self, members: Sequence[SweepMember]) -> bool:
         """Train the plain classifiers that trainings need, each once; tell whether they need any."""
         wanted = {self._plain_place(member): member for member in members if member.asked.method.copies}
         missing = {
@@ -246,7 +246,7 @@ class _Desk:
             )
         return bool(wanted)
 
-    def _plain_place(self, member: Member) -> Path | None:
+    def _plain_place(self, member: SweepMember) -> Path | None:
         """Say where the plain classifier of a training is kept; None where it came trained."""
         if isinstance(member.asked.subject.model, Loaded):
             return None
@@ -254,7 +254,7 @@ class _Desk:
         name = f"{digest(member.asked.plan.model)[:8]}-seed-{seed}-{'whole' if fold is None else f'fold-{fold + 1}'}"
         return self.folder / WORKING / "plain" / name
 
-    def _victim(self, member: Member) -> Shared[Classifier]:
+    def _victim(self, member: SweepMember) -> Shared[Classifier]:
         place = self._plain_place(member)
         if place not in self._victims:
             model = member.asked.subject.model
@@ -270,17 +270,17 @@ class _Desk:
 
     # What they came to.
 
-    def _scores(self, judged: dict[str, Judged]) -> list[Score]:
+    def _scores(self, judged: dict[str, FinishedTraining]) -> list[Score]:
         data = self.sweep.judged
         groups = None if data.groups is None else data.groups.cpu().numpy()
         scores = []
         for place, setting in enumerate(self.sweep.settings):
             members = [member for member in self.sweep.members if member.setting == place]
-            runs = [Run(each.name, each.seed, each.fold or 0, judged[each.name]) for each in members]
+            runs = [SweepRun(each.name, each.seed, each.fold or 0, judged[each.name]) for each in members]
             scores.append(Score.of(setting, members[0].asked.method.settings(), runs, groups))
         return scores
 
-    def _grid(self, scores: Sequence[Score], winner: Member) -> dict[str, Any]:
+    def _grid(self, scores: Sequence[Score], winner: SweepMember) -> dict[str, Any]:
         """Put together what ``grid.json`` holds, but for the test part."""
         sweep, data = self.sweep, self.sweep.judged
         folds = sweep.options.folds
@@ -315,7 +315,7 @@ class _Desk:
         write_text(self.folder / "grid.csv", as_csv(grid["settings"]))
         write_bytes(self.folder / "grid.png", frontier_picture(grid))
 
-    def _keep(self, winner: Member) -> Classifier:
+    def _keep(self, winner: SweepMember) -> Classifier:
         """Copy what was chosen, model and all, into the folder of the sweep."""
         place = self._place(winner)
         with storage_errors(self.folder):

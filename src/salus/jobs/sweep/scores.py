@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from salus.jobs.sweep.grid import Setting
-from salus.jobs.sweep.member import Judged
+from salus.jobs.sweep.member import FinishedTraining
 from salus.metrics import Rate, mean_value, proportion
 
 #: The rule of choice, in words, for help, pages and ``grid.json``.
@@ -23,7 +23,7 @@ RULE = (
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
+class SweepRun:
     """A finished training of a setting.
 
     Attributes:
@@ -36,7 +36,7 @@ class Run:
     name: str
     seed: int
     fold: int
-    judged: Judged
+    judged: FinishedTraining
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +55,7 @@ class Score:
 
     setting: Setting
     options: dict[str, Any]
-    runs: tuple[Run, ...]
+    runs: tuple[SweepRun, ...]
     clean: Rate
     robust: Rate
     hits: tuple[int, int]
@@ -63,7 +63,7 @@ class Score:
 
     @classmethod
     def of(
-        cls, setting: Setting, options: dict[str, Any], runs: Sequence[Run], groups: NDArray[np.int64] | None
+        cls, setting: Setting, options: dict[str, Any], runs: Sequence[SweepRun], groups: NDArray[np.int64] | None
     ) -> Score:
         """Put runs together: folds one after another, seeds by their mean.
 
@@ -97,7 +97,7 @@ class Score:
         return float(sum(run.judged.facts["seconds"] for run in self.runs))
 
 
-def _by_seed(runs: Sequence[Run], name: str) -> NDArray[np.bool_]:
+def _by_seed(runs: Sequence[SweepRun], name: str) -> NDArray[np.bool_]:
     """Put the right answers of runs together, ``[seeds, N]``: folds one after another."""
     seeds = sorted({run.seed for run in runs})
     return np.stack(
@@ -151,7 +151,7 @@ def _behind(difference: NDArray[np.float64], groups: NDArray[np.int64] | None) -
     return low, high
 
 
-def _run(run: Run) -> dict[str, Any]:
+def _run(run: SweepRun) -> dict[str, Any]:
     facts = run.judged.facts
     judged = facts["judged"]
     kept = {name: value for name, value in judged.items() if name not in ("attack", "training_seed", "fold")}
