@@ -60,9 +60,15 @@ def test_each_bar_stands_beside_what_was_measured() -> None:
         _attack("Square", "one account, knowing", 0, alarm=0.5),
         _attack("Square", "ten accounts, half real, knowing", 16),
     ]
-    life = {LIFE: {"callers": 26, "beats": 50_417, "alarmed": ["record 1", "record 2"]}, "twice": {"status": "not run"}}
-    speed = {"stored": bars.STORED, "monitors": {"lifelike": {"batch_per_second": 1000.0, "single_per_second": 999.0}}}
-    values = {"attacks": attacks, "life": {"lifelike": life}, "speed": speed}
+    life: dict[str, Any] = {
+        LIFE: {"callers": 26, "beats": 50_417, "alarmed": ["record 1", "record 2"]},
+        "twice": {"status": "not run"},
+    }
+    speed: dict[str, Any] = {
+        "stored": bars.STORED,
+        "monitors": {"lifelike": {"batch_per_second": 1000.0, "single_per_second": 999.0}},
+    }
+    values: dict[str, Any] = {"attacks": attacks, "life": {"lifelike": life}, "speed": speed}
     reached = [row.split(" | ")[-1].strip(" |") for row in bars.table(values).splitlines()[2:]]
     assert reached == ["yes", "**no**", "not run", "**no**", "yes", "**no**", "**no**", "not run", "yes", "**no**"]
     assert "1 of 100 (0.2–5.4%); after 12" in bars.table(values)

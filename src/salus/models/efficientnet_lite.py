@@ -153,7 +153,8 @@ class _SameConv(nn.Conv2d):
             lack = max((-(-size // stride) - 1) * stride + kernel - size, 0)
             sides += [lack // 2, lack - lack // 2]  # columns first
         if self.groups == 1:
-            return super()._conv_forward(pad(x, sides), weight, bias)
+            padded: Tensor = super()._conv_forward(pad(x, sides), weight, bias)
+            return padded
         # In bfloat16 a processor's backward pass of a convolution channel by channel takes longer than in float32.
         device = x.device.type  # the meta device, where shapes alone are looked at, knows no autocast
         off = torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
