@@ -150,7 +150,7 @@ def arrays() -> bytes:
         (arrays, "an archive of NumPy arrays"),
         (lambda: archive("config.json", "model.weights.h5"), "a model of Keras"),
         (lambda: archive("word/document.xml"), "an archive of other files"),
-        (lambda: b"\x08\x08\x12\x07pytorch\x1a\x052.8.0:\x80\x01" + bytes(90), "an ONNX model"),
+        (lambda: b"\x08\x08\x12\x07pytorch\x1a\x052.8.0:\x80\x01" + bytes(90), "an ONNX program"),
         (lambda: b"\x89HDF\r\n\x1a\n" + bytes(90), "an HDF5 file, such as weights of Keras"),
         (lambda: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a Git LFS pointer"),
         (lambda: b"\n<!DOCTYPE html><html>Not found</html>", "a web page"),

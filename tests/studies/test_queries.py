@@ -70,7 +70,13 @@ def test_each_bar_stands_beside_what_was_measured() -> None:
     }
     values: dict[str, Any] = {"attacks": attacks, "life": {"lifelike": life}, "speed": speed}
     reached = [row.split(" | ")[-1].strip(" |") for row in bars.table(values).splitlines()[2:]]
-    assert reached == ["yes", "**no**", "not run", "**no**", "yes", "**no**", "**no**", "not run", "yes", "**no**"]
+    assert reached == [
+        *("yes, as counted", "**no**", "not run", "**no**, as counted"),  # naive: HopSkipJump, Boundary, NES, Square
+        *("yes, as counted", "**no**, as counted"),  # knowing: Square by one account, and by ten
+        *("**no**", "not run"),  # life
+        *("yes", "**no**"),  # checks a second
+    ]
+    assert bars._by_shares(0, 1000, 0.01) == "yes" and bars._by_shares(30, 100, 0.01) == "**no**"
     assert "1 of 100 (0.2–5.4%); after 12" in bars.table(values)
     assert bars.hidden(values).startswith("by one account 5 of 100 won, and 40 ended")
     assert bars.honest(values) == "2 of 26"

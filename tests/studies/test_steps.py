@@ -130,6 +130,8 @@ def test_nothing_is_begun_that_is_not_likely_to_end_in_time(tmp_path: Path, engi
     content = steps.do_all(planned([1, 2], blank={"of": "squares"}))
     assert [each["status"] for each in content] == ["not run", "not run"] and steps.not_run == 2
     assert content[0]["of"] == "squares" and "no time left" in content[0]["reason"]
+    gathered = Steps(tmp_path, 1, minutes=0, engine=engine).do_all(planned([1]))
+    assert (gathered[0]["status"], gathered[0]["reason"]) == ("not run", "stopped before; the command goes on")
     again = Steps(tmp_path, 1, minutes=60, engine=engine)
     again.lasted["square"] = 3601.0
     assert [each["status"] for each in again.do_all(planned([1]))] == ["not run"], "one of its kind took longer"

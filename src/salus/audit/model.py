@@ -21,6 +21,7 @@ from salus.models.pretrained import architecture, initial_model, pretrained_dige
 from salus.models.registry import read_options
 from salus.models.saved import read_card
 from salus.models.user import is_library, split_reading
+from salus.models.weights import is_torchscript
 from salus.options import split_spec
 from salus.preprocessing import ArrayPreprocessor, Preprocessor
 from salus.preprocessing.saved import saved_preprocessor
@@ -182,6 +183,12 @@ _PICKLE = (
 _OLD_KERAS = "is of Keras's old form, which may hold code; load it there and save it: model.save('model.keras')."
 
 #: What to do with files that are refused by their names.
+_TORCHSCRIPT = (
+    "is a TorchScript program, which Salus does not run; export the network with torch.export and give that "
+    "(--model FILE.pt2), or give the code that builds it and its weights: --model package.module:factory --weights "
+    "FILE."
+)
+
 _REMEDIES = {
     ".pkl": _PICKLE,
     ".pickle": _PICKLE,
@@ -234,6 +241,8 @@ def parse_model(text: str, weights: Path | None = None) -> Network | ReadyModel 
     if (remedy := _REMEDIES.get(path.suffix.lower())) is not None:
         raise OptionError(f"Model {text!r} {remedy}")
     if Path(text).is_file():
+        if is_torchscript(Path(text)):
+            raise OptionError(f"Model {text!r} {_TORCHSCRIPT}")
         raise OptionError(
             f"Model {text!r} is a file of no form that Salus knows as a model ({', '.join(known_suffixes())}); name "
             "the folder in which Salus saved it, with model.json inside, or, for weights of your own network, the code "

@@ -7,10 +7,11 @@ from typing import Any
 
 import click
 
+from salus.cli.commands import Commands
 from salus.cli.options import DATA, PlanCommand, plan_fields
 
 
-@click.group()
+@click.group(cls=Commands)
 def data() -> None:
     """List, show and fetch data sets."""
 

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from salus.cli.commands import Commands
 from salus.cli.options import DATA, DEFENCE, MODEL, PlanCommand, plan_fields
 
 if TYPE_CHECKING:
     from salus.jobs import JudgingTally
 
 
-@click.group()
+@click.group(cls=Commands)
 def guard() -> None:
     """Make guards and use them."""
 

@@ -18,6 +18,7 @@ _REGISTRIES = {
     "poisons": "salus.attacks.poisoning:POISONS",
     "detectors": "salus.detectors:DETECTORS",
     "purifiers": "salus.purifiers:PURIFIERS",
+    "monitors": "salus.detectors.queries:MONITORS",
     "hardening": "salus.hardening:METHODS",
     "cleaning": "salus.hardening.label_cleaning:CLEANINGS",
     "sources": "salus.data:SOURCES",
@@ -32,9 +33,9 @@ _REGISTRIES = {
 def listing(kind: str | None, names: tuple[str, ...]) -> None:
     """List what can be named on the command line, with its options.
 
-    KIND is attacks, controls, poisons, detectors, purifiers, hardening, cleaning, sources, models or studies; without
-    it all kinds are counted. NAMES are those to list; all by default. Each line says what it is and, where it is not
-    Salus's own, which package brings it.
+    KIND is attacks, controls, poisons, detectors, purifiers, monitors, hardening, cleaning, sources, models or
+    studies; without it all kinds are counted. NAMES are those to list; all by default. Each line says what it is and,
+    where it is not Salus's own, which package brings it.
 
     \b
     salus list attacks

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from salus.cli.commands import Commands
 from salus.cli.options import click_option, plan_fields
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def log_settings(options: dict[str, Any]) -> Settings:
     return build(Settings, plan_fields(options), "the log")
 
 
-@click.group()
+@click.group(cls=Commands)
 def log() -> None:
     """Check a service's log, write it to a file, prune it."""
 

@@ -11,6 +11,7 @@ import click
 from salus import __version__
 from salus.cli.attack import attack
 from salus.cli.audit import audit, report
+from salus.cli.commands import Commands
 from salus.cli.data import data
 from salus.cli.generative import autoencoders, generator
 from salus.cli.guard import guard
@@ -29,7 +30,7 @@ from salus.registry import PluginWarning
 _WIDTH = {"max_content_width": 100, "help_option_names": ["-h", "--help"]}
 
 
-class _Group(click.Group):
+class _Group(Commands):
     """Turns every mistake of input into one sentence and exit code 2."""
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -6,10 +6,11 @@ from typing import Any
 
 import click
 
+from salus.cli.commands import Commands
 from salus.cli.options import DATA, ENDPOINT, PlanCommand, plan_fields
 
 
-@click.group()
+@click.group(cls=Commands)
 def model() -> None:
     """Look at models before they are attacked."""
 

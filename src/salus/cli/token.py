@@ -6,10 +6,11 @@ from typing import Any
 
 import click
 
+from salus.cli.commands import Commands
 from salus.cli.log import LogCommand, log_settings
 
 
-@click.group()
+@click.group(cls=Commands)
 def token() -> None:
     """Say who may ask a service, and for what."""
 

@@ -140,7 +140,8 @@ class DataOptions(DeclaredModel):
         Literal["v5", "drop"] | None, Field(description="MIT-BIH records without lead MLII: v5 or drop")
     ] = None
     inputs: Annotated[
-        Names, Field(description="channels of a heartbeat, comma-separated (beat,previous,next,rhythm)")
+        Names,
+        Field(description="channels of a heartbeat, comma-separated (beat,previous,next,rhythm; all: docs/data.md)"),
     ] = ("beat",)
     size: Annotated[
         Size | None, Field(description="pixels to which images are scaled and cropped: 224, or HEIGHTxWIDTH")

@@ -144,6 +144,19 @@ def _some(names: Sequence[str], most: int = 3) -> str:
     return ", ".join(map(repr, names[:most])) + (", ..." if len(names) > most else "")
 
 
+def is_torchscript(path: Path) -> bool:
+    """Whether a file is a program of TorchScript."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return _holds_torchscript([name.partition("/")[2] or name for name in archive.namelist()])
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+def _holds_torchscript(names: Sequence[str]) -> bool:
+    return "constants.pkl" in names or any(name.startswith("code/") for name in names)
+
+
 def _is_safetensors(head: bytes, path: Path) -> bool:
     """Tell safetensors by their header: its length, then JSON."""
     length = int.from_bytes(head[:8], "little")
@@ -158,7 +171,7 @@ def _kind(head: bytes, path: Path) -> str:
         if head.lstrip().startswith(signature) if len(signature) == 1 else head.startswith(signature):
             return kind
     if path.suffix == ".onnx" or (head[0] == 8 and b"\x12" in head[2:4] and any(word in head for word in _EXPORTERS)):
-        return "an ONNX model, a program without PyTorch's names; export it from PyTorch as a .pt2 program"
+        return "an ONNX program, which brings its own code: give it as the model, --model FILE.onnx"
     if head.startswith(_ZIP):
         return _kind_of_archive(path)
     if head[0] != 0x80 and head[257:262] != b"ustar":  # a pickle, or the tar archive of the oldest PyTorch
@@ -179,7 +192,7 @@ def _kind_of_archive(path: Path) -> str:
         return "a damaged archive"
     if "models/model.json" in names:
         return "an exported program, which brings its own code: give it as the model, --model FILE.pt2"
-    if "constants.pkl" in names or any(name.startswith("code/") for name in names):
+    if _holds_torchscript(names):
         return (
             "a TorchScript program; save its weights by "
             f"torch.save(torch.jit.load({str(path)!r}).state_dict(), 'weights.pt')"

@@ -189,6 +189,8 @@ class Steps:
         if self.parts and self.part not in self.parts:  # what lies there, though made by another key, stays
             return {**(blank or {}), "status": "not run", "reason": f"the part {self.part} was not asked for"}
         reason = f"no time left within the budget of {self.minutes or 0:g} minutes"
+        if self.minutes == 0:  # a run that is gathered as it lies, to be shown before it is done
+            reason = "stopped before; the command goes on"
         return self._write(name, key, {**(blank or {}), "status": "not run", "reason": reason})
 
     def _done(self, name: str, kind: str, key: Any, content: dict[str, Any], seconds: float) -> dict[str, Any]:

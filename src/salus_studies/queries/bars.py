@@ -25,13 +25,25 @@ _HEADER = ["asked of `lifelike`", "measured", "reached"]
 
 
 def table(values: Mapping[str, Any]) -> str:
-    """Set each bar beside what was measured; what was not run is neither reached nor missed."""
-    rows = [*_naive(values["attacks"]), *_knowing(values["attacks"]), *_life(values["life"]), *_speed(values["speed"])]
-    return markdown(_HEADER, [[bar, words, _YES_NO[reached]] for bar, words, reached in rows], 1)
+    """Set each bar beside what was measured, and say whether so few can tell."""
+    attacks = values["attacks"]
+    rows = [*_naive(attacks), *_knowing(attacks), *_life(values["life"]), *_speed(values["speed"])]
+    return markdown(_HEADER, rows, 1)
 
 
-_YES_NO = {True: "yes", False: "**no**", None: "not run"}
-_Bar = tuple[str, str, bool | None]
+YES, NO, NOT_RUN = "yes", "**no**", "not run"
+_Bar = tuple[str, str, str]
+
+
+def _by_shares(count: int, total: int, most: float) -> str:
+    """Say whether a share stays below a bar; "as counted" where its 95% interval lies on both sides."""
+    low, high = wilson(count, total)
+    told = high <= most or low > most
+    return (YES if count <= most * total else NO) + ("" if told else ", as counted")
+
+
+def _by_counts(*, reached: bool) -> str:
+    return YES if reached else NO
 
 
 def _naive(attacks: Sequence[Record]) -> Iterator[_Bar]:
@@ -39,11 +51,12 @@ def _naive(attacks: Sequence[Record]) -> Iterator[_Bar]:
         bar = f"{name}, who does not know of it: at most {most:.0%} won, half noticed within {queries} queries"
         row = _find(attacks, name, "one account, naive")
         if row is None:
-            yield bar, "", None
+            yield bar, "", NOT_RUN
             continue
         at = next(level for level in row["levels"] if level["level"] == 1)
         noticed = "never" if at["first"] is None else f"{at['first']:g}"
-        reached = at["won"] <= most * row["beats"] and at["first"] is not None and at["first"] <= queries
+        late = at["first"] is None or at["first"] > queries
+        reached = NO if late else _by_shares(at["won"], row["beats"], most)
         yield bar, f"{_of(at['won'], row['beats'])}; after {noticed}", reached
 
 
@@ -54,26 +67,26 @@ def _knowing(attacks: Sequence[Record]) -> Iterator[_Bar]:
             bar = f"{name}, who knows it, {way}: at most {most:.0%} won"
             row = _find(attacks, name, f"{way}, knowing")
             if row is None:
-                yield bar, "", None
+                yield bar, "", NOT_RUN
             else:
-                yield bar, _of(row["won"], row["beats"]), row["won"] <= most * row["beats"]
+                yield bar, _of(row["won"], row["beats"]), _by_shares(row["won"], row["beats"], most)
 
 
 def _life(life: Mapping[str, Mapping[str, Record]]) -> Iterator[_Bar]:
     for way, found in life[_FIRST].items():
         bar = f"{way}: at most one alarm in {BEATS:,} beats"
         if not done(found):
-            yield bar, "", None
+            yield bar, "", NOT_RUN
             continue
         alarms = len(found["alarmed"])
-        yield bar, f"{alarms} in {found['beats']:,}", alarms <= max(found["beats"] / BEATS, 1)
+        yield bar, f"{alarms} in {found['beats']:,}", _by_counts(reached=alarms <= max(found["beats"] / BEATS, 1))
 
 
 def _speed(speed: Record) -> Iterator[_Bar]:
     row = speed["monitors"][_FIRST]
     enough = speed["stored"] >= STORED
     for words, key in (("64 at once", "batch_per_second"), ("one at a time", "single_per_second")):
-        reached = row[key] >= RATE if enough else None
+        reached = _by_counts(reached=row[key] >= RATE) if enough else NOT_RUN
         yield f"{2 * RATE:,} checks a second on two cores, {words}", f"{row[key]:,.0f} on one", reached
 
 

@@ -97,7 +97,8 @@ A transfer attacker asks nothing: it attacks a network of its own, and sends wha
 REST = """\
 ## What holds, and what does not
 
-What was asked before anything was built, beside what was measured (95% Wilson intervals over beats):
+What was asked before anything was built, beside what was measured (95% Wilson intervals over beats; *as counted*: the
+interval lies on both sides of the bar, so that so few beats cannot tell):
 
 {bars}
 - **Who does not know of the monitor is stopped; who knows it gets past it**: {hidden}. Noise of the kind that a
