@@ -4,5 +4,4 @@ _GONE = "the folder of the run behind it is gone, and at that time no results we
 
 UNSTORED = {
     "multimagnet": _GONE,
-    "skin-lesion": _GONE,
 }
