@@ -27,8 +27,9 @@ def draw(results: Record) -> dict[str, Picture]:
     trained = [record for record in results.get("classifiers") or () if done(record) and record.get("curve")]
     if any(record["model"] == "plain" for record in trained):
         pictures["training"] = Picture(partial(training_picture, results, trained))
-    if any(done(record) for record in results.get("cells") or ()):
-        for network in NETWORKS:
+    run = {record["network"] for record in results.get("cells") or () if done(record)}
+    for network in NETWORKS:
+        if network in run:
             pictures[f"confusion-{network}"] = Picture(partial(confusion_picture, results, network))
     if any(done(row) and row.get("way") == "features" for row in results.get("poisoning") or ()):
         pictures["poisoning"] = Picture(partial(poisoning_picture, results))
@@ -144,9 +145,10 @@ def _matrix(ax: Axes, matrix: list[list[int]] | None, classes: Sequence[str]) ->
 def poisoning_picture(results: Record) -> bytes:
     """Draw Figure 4.6 over several draws: accuracy, recall, and the attack's own aim, with and without cleaning."""
     lines = {"accuracy": ("accuracy", BLUE), "macro_recall": ("recall", ORANGE), "aim": ("NV answered BKL", VERMILION)}
-    with paper((10.5, 3.8)) as figure:
-        panels = figure.subplots(1, len(NETWORKS), sharey=True)
-        for ax, network in zip(panels, NETWORKS, strict=True):
+    networks = [name for name in NETWORKS if tables_poisoning.rows_of(results, network=name, way="features")]
+    with paper((5.25 * len(networks), 3.8)) as figure:
+        panels = figure.subplots(1, len(networks), sharey=True, squeeze=False)[0]
+        for ax, network in zip(panels, networks, strict=True):
             for labels, dash in (("poisoned", "-o"), ("cleaned", "--s")):
                 rows = tables_poisoning.rows_of(results, network=network, way="features", weighting="none")
                 shown = [row for row in rows if row["labels"] == labels or row["labels"] == "right"]
@@ -167,16 +169,23 @@ def poisoning_picture(results: Record) -> bytes:
             ax.set_ylim(0, 103)
         panels[0].set_ylabel("%")
         if panels[0].get_legend_handles_labels()[0]:
-            figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False)
+            figure.legend(
+                *panels[0].get_legend_handles_labels(),
+                loc="outside lower center",
+                ncols=3 * len(networks),
+                frameon=False,
+            )
         return png(figure)
 
 
 def curve_picture(results: Record) -> bytes:
     """Draw what universal perturbations of growing eps do, and the share of the commonest answers."""
-    with paper((10.5, 3.6)) as figure:
-        panels = figure.subplots(1, len(NETWORKS), sharey=True)
-        for ax, network in zip(panels, NETWORKS, strict=True):
-            rows = [row for row in results.get("sweep") or () if row["network"] == network and done(row)]
+    swept = [row for row in results.get("sweep") or () if done(row)]
+    networks = [name for name in NETWORKS if any(row["network"] == name for row in swept)]
+    with paper((5.25 * len(networks), 3.8)) as figure:
+        panels = figure.subplots(1, len(networks), sharey=True, squeeze=False)[0]
+        for ax, network in zip(panels, networks, strict=True):
+            rows = [row for row in swept if row["network"] == network]
             x = [255 * row["eps"] for row in rows]
             for words, values, colour, dash in (
                 ("answers changed", [row["fooling_rate"] for row in rows], MUTED, "-o"),
@@ -193,7 +202,9 @@ def curve_picture(results: Record) -> bytes:
             ax.grid(axis="y")
             ax.set_ylim(0, 103)
         panels[0].set_ylabel("%")
-        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False)
+        figure.legend(
+            *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3 * len(networks), frameon=False
+        )
         return png(figure)
 
 
