@@ -78,6 +78,7 @@ def test_each_bar_stands_beside_what_was_measured() -> None:
     ]
     assert bars._by_shares(0, 1000, 0.01) == "yes" and bars._by_shares(30, 100, 0.01) == "**no**"
     assert "1 of 100 (0.2–5.4%); after 12" in bars.table(values)
+    assert bars.naive(values) == "7 of 300 attacks of these four kinds won"
     assert bars.hidden(values).startswith("by one account 5 of 100 won, and 40 ended")
     assert bars.honest(values) == "2 of 26"
     fewer = {**values, "speed": {**speed, "stored": 10}}

@@ -104,6 +104,13 @@ def _of(count: int, total: int) -> str:
     return f"{count} of {total} ({100 * low:.1f}–{100 * high:.1f}%)"
 
 
+def naive(values: Mapping[str, Any]) -> str:
+    """Count the attacks of all kinds, by who does not know of the monitor, that won before the alarm."""
+    rows = [row for name in NAIVE if (row := _find(values["attacks"], name, "one account, naive")) is not None]
+    won = sum(level["won"] for row in rows for level in row["levels"] if level["level"] == 1)
+    return f"{won} of {sum(row['beats'] for row in rows)} attacks of these four kinds won"
+
+
 def hidden(values: Mapping[str, Any]) -> str:
     """Say in one sentence what became of attackers who know the monitor; nothing where none was run."""
     parts = []

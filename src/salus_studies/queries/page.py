@@ -14,6 +14,7 @@ from salus_studies.queries.sentences import (
     BEFORE_ATTACKS,
     BEFORE_KNOWING,
     BEFORE_LIFE,
+    GUARD,
     HEAD,
     LESIONS,
     LOWER,
@@ -32,7 +33,7 @@ def page(results: Results) -> Page:
 
     def parts(_: Show) -> Iterator[str]:
         yield HEAD
-        yield f"```\n{values['command']}\n```\n"
+        yield f"```\n{GUARD}\n{values['command']}\n```\n"
         many, knowing = values["beats"], values["knowing"]
         yield (
             f"{values['machine']}, torch {values['versions']['torch']}, seed {values['seed']}, one run. {many} beats "
@@ -58,7 +59,12 @@ def page(results: Results) -> Page:
         yield NOT_SEEN
         yield _transfer(values["transfer"])
         yield _speed(values["speed"])
-        yield REST.format(bars=bars.table(values), hidden=bars.hidden(values), honest=bars.honest(values))
+        yield REST.format(
+            bars=bars.table(values),
+            naive=bars.naive(values),
+            hidden=bars.hidden(values),
+            honest=bars.honest(values),
+        )
 
     return compose({}, "", parts)
 

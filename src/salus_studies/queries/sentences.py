@@ -30,6 +30,12 @@ learnt from DS1 and wavers less there: the row on those records flatters both. `
 and the 1.2% above were counted by exploratory scripts, not by a step of this study.
 """
 
+#: How the guard is made that the study attacks.
+GUARD = (
+    "salus guard fit --data mitdb --split ds1-ds2 --model ecg-cnn --defence i-defender --false-alarm-rate 0.05 "
+    "--out runs/guard"
+)
+
 BEFORE_LIFE = """\
 All 48 records of mitdb, a record a caller unless said otherwise, in order. *Refused* counts every beat from a caller's
 first alarm on, as the policy `refuse` would.
@@ -101,10 +107,10 @@ What was asked before anything was built, beside what was measured (95% Wilson i
 interval lies on both sides of the bar, so that so few beats cannot tell):
 
 {bars}
-- **Who does not know of the monitor is stopped; who knows it gets past it**: {hidden}. Noise of the kind that a
-  heart's own beats differ by, drawn anew for every query, keeps a search below the alarm and costs it only queries. A
-  lower alarm is raised by honest callers before it stops them (their frontier, above). Accounts that send real beats
-  in between spread the evidence, and no account is linked with another.
+- **Who does not know of the monitor is mostly stopped ({naive}); who knows it gets past it too often**: {hidden}.
+  Noise of the kind that a heart's own beats differ by, drawn anew for every query, can keep a search below the alarm,
+  at the cost of queries. A lower alarm is raised by honest callers before it stops them (their frontier, above).
+  Accounts that send real beats in between spread the evidence, and no account is linked with another.
 - Of the callers outside DS1 {honest} raise the alarm. 22 fitted callers cannot carry a promise for the 23rd: where
   callers are exchangeable, the next one exceeds the highest of 22 once in 23 times, so that "one alarm in 100,000
   beats", two days of one patient, cannot be fitted to DS1. That, and answers of the guard that waver on some patients
