@@ -61,7 +61,7 @@ def test_each_bar_stands_beside_what_was_measured() -> None:
         _attack("Square", "ten accounts, half real, knowing", 16),
     ]
     life: dict[str, Any] = {
-        LIFE: {"callers": 26, "beats": 50_417, "alarmed": ["record 1", "record 2"]},
+        LIFE: {"callers": 26, "beats": 50_417, "alarmed": ["record 1", "record 2"], "refused": 0.076},
         "twice": {"status": "not run"},
     }
     speed: dict[str, Any] = {

@@ -79,7 +79,8 @@ def _life(life: Mapping[str, Mapping[str, Record]]) -> Iterator[_Bar]:
             yield bar, "", NOT_RUN
             continue
         alarms = len(found["alarmed"])
-        yield bar, f"{alarms} in {found['beats']:,}", _by_counts(reached=alarms <= max(found["beats"] / BEATS, 1))
+        words = f"{alarms} in {found['beats']:,}, {100 * found['refused']:.1f}% of them refused"
+        yield bar, words, _by_counts(reached=alarms <= max(found["beats"] / BEATS, 1))
 
 
 def _speed(speed: Record) -> Iterator[_Bar]:
